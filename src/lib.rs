@@ -1,0 +1,4 @@
+//! dipc.
+pub mod mailboxes;
+pub mod protocol;
+mod sync;

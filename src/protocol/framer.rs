@@ -1,0 +1,574 @@
+//! Cuts complete requests from the bytes of one connection. Sans-IO: it holds no bytes, only where it stands.
+//!
+//! The caller keeps the bytes that were not yet cut and offers them again, with more behind them. Its law:
+//! *however the bytes are cut into packets, the same requests come out*, and after one that
+//! [closes](Request::closes) nothing comes out at all.
+//!
+//! ```text
+//!            ┌────────── good body ──────────┐
+//!            ▼                               │
+//!   ┌──── Open ── header of a refused write ─┼──► Swallowing ── its end ──► Open
+//!   │        └───── anything that closes ────┴──────────┴─────────────────► Closed
+//!   └─ blank lines, telnet options: skipped
+//! ```
+
+use super::header::{self, Body, HEADER_MAX, Header};
+use super::request::{Eol, Framed, Limits, Refusal, Request};
+
+/// Bytes of a refused body that are skipped, when the packet size is below it, before the connection is closed.
+pub const SWALLOW_MAX: u64 = 1024 * 1024;
+
+/// Bad lines in a row that end a connection.
+pub const BAD_LINES_MAX: u8 = 8;
+
+/// First words of other protocols: HTTP from a browser or a proxy, SSH.
+const FOREIGN: [&[u8]; 13] = [
+    b"GET ",
+    b"POST ",
+    b"PUT ",
+    b"HEAD ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"PATCH ",
+    b"CONNECT ",
+    b"TRACE ",
+    b"PRI ",
+    b"Host:",
+    b"host:",
+    b"SSH-",
+];
+
+/// Where one connection's stream stands.
+#[derive(Clone, Debug, Default)]
+pub struct Framer {
+    state: State,
+    /// Bytes of an unfinished line body that were searched in vain, so that a slow sender costs no second search.
+    searched: usize,
+    bad_lines: u8,
+}
+
+#[derive(Clone, Debug, Default)]
+enum State {
+    #[default]
+    Open,
+    /// Boxed: rare, and a connection at rest shall be small.
+    Swallowing(Box<Swallow>),
+    Closed,
+}
+
+/// A refused body on its way past.
+#[derive(Clone, Debug)]
+struct Swallow {
+    left: Left,
+    refusal: Refusal,
+    eol: Eol,
+}
+
+#[derive(Clone, Debug)]
+enum Left {
+    /// So many bytes, then an end of line.
+    Octets(u64),
+    /// An end of line; so many bytes came before it.
+    Line(u64),
+}
+
+/// What the front of the bytes turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// No complete request yet: at least so many bytes are missing.
+    NotYet(usize),
+    /// So many bytes are of no interest.
+    Skip(usize),
+    /// A request, and how many bytes it took.
+    Request(Framed, usize),
+    /// The stream ended with the request before.
+    Closed,
+}
+
+impl Framer {
+    /// Looks at the front of `bytes`, which start where the last cut ended.
+    pub fn next(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+        let cut = match &mut self.state {
+            State::Closed => Cut::Closed,
+            _ if bytes.is_empty() => Cut::NotYet(1),
+            State::Swallowing(_) => self.swallow(bytes, limits),
+            State::Open => self.open(bytes, limits),
+        };
+        match &cut {
+            Cut::NotYet(missing) => debug_assert!(*missing > 0),
+            Cut::Skip(len) | Cut::Request(_, len) => {
+                debug_assert!(*len <= bytes.len());
+                self.searched = 0;
+            }
+            Cut::Closed => {}
+        }
+        cut
+    }
+
+    /// The request that `bytes` are when nothing follows but silence: one that lacks only its end of line.
+    pub fn finish(&self, bytes: &[u8], limits: &Limits) -> Option<Framed> {
+        if let State::Swallowing(swallow) = &self.state
+            && matches!(swallow.left, Left::Line(0))
+        {
+            return None;
+        }
+        let mut framer = self.clone();
+        let mut ended = bytes.to_vec();
+        ended.push(b'\n');
+        let mut at = 0;
+        loop {
+            match framer.next(&ended[at..], limits) {
+                Cut::Skip(len) => at += len,
+                Cut::Request(mut framed, len) if at + len == ended.len() => {
+                    if let Request::Write { body, .. } = &mut framed.request {
+                        if body.start == body.end && announces_line(&ended[at..], limits) {
+                            return None;
+                        }
+                        *body = body.start + at..body.end + at;
+                    }
+                    return Some(framed);
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Whether a body is under way of which the header tells how long it is: those have to keep coming.
+    pub fn awaits_octets(&self, bytes: &[u8], limits: &Limits) -> bool {
+        match &self.state {
+            State::Swallowing(swallow) => matches!(swallow.left, Left::Octets(_)),
+            State::Open => matches!(first_line(bytes, limits), Some(Header { body: Body::Length(_), .. })),
+            State::Closed => false,
+        }
+    }
+
+    /// Whether there is a part of a request that the caller does not keep in its own bytes.
+    pub fn is_swallowing(&self) -> bool {
+        matches!(self.state, State::Swallowing(_))
+    }
+
+    fn open(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+        match bytes[0] {
+            IAC => return self.telnet_option(bytes),
+            b'\r' if bytes.len() == 1 => return Cut::NotYet(1),
+            b'\n' | b'\r' => match line_end(bytes) {
+                End::At(len) => return Cut::Skip(len),
+                _ => return self.refuse_bytes(),
+            },
+            b' '..=b'~' => {}
+            _ => return self.refuse_bytes(),
+        }
+        let resp = matches!(bytes, [b'*', b'0'..=b'9', ..]);
+        if resp || FOREIGN.iter().any(|word| bytes.starts_with(word)) {
+            return self.answer(Request::Foreign, Eol::Lf, bytes.len());
+        }
+        let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
+        match front.iter().position(|&b| b == b'\n') {
+            Some(at) => {
+                let (line, eol) = strip(&front[..at]);
+                if line.len() > HEADER_MAX {
+                    return self.too_long();
+                }
+                self.header(bytes, line, eol, at + 1, limits)
+            }
+            None if front.len() == HEADER_MAX + 2 => self.too_long(),
+            None => Cut::NotYet(1),
+        }
+    }
+
+    fn header(&mut self, bytes: &[u8], line: &[u8], eol: Eol, start: usize, limits: &Limits) -> Cut {
+        let Some(Header { request, body }) = header::parse(line, limits) else {
+            return Cut::Skip(start);
+        };
+        let request = match (request, body) {
+            (Ok(request), Body::None) => return self.answer(request, eol, start),
+            (Err(refusal), Body::None) => return self.answer(Request::Refused(refusal), eol, start),
+            (_, Body::Length(len)) if len > swallow_max(limits) => {
+                let refusal = Refusal::Size { max: limits.body_max(), close: true };
+                return self.answer(Request::Refused(refusal), eol, start);
+            }
+            (Err(refusal), Body::Length(len)) => {
+                return self.skip_body(Left::Octets(len), refusal, eol, start);
+            }
+            (Err(refusal), Body::Line) => return self.skip_body(Left::Line(0), refusal, eol, start),
+            (Ok(request), _) => request,
+        };
+        match body {
+            Body::Length(len) => self.octets(bytes, request, eol, start, usize_of(len)),
+            _ => self.line(bytes, request, eol, start, limits),
+        }
+    }
+
+    fn octets(&mut self, bytes: &[u8], request: Request, eol: Eol, start: usize, len: usize) -> Cut {
+        let end = start + len;
+        if bytes.len() <= end {
+            return Cut::NotYet(end + 1 - bytes.len());
+        }
+        match line_end(&bytes[end..]) {
+            End::At(length) => self.answer(with_body(request, start, end), eol, end + length),
+            End::NotYet => Cut::NotYet(1),
+            End::Other => self.refuse_length(eol, bytes.len()),
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8], request: Request, eol: Eol, start: usize, limits: &Limits) -> Cut {
+        // Two bytes more than fit are enough to know: the body is too long, or its end is among them.
+        let enough = start + usize_of(limits.body_max()) + 2;
+        let front = &bytes[..bytes.len().min(enough)];
+        let from = start.max(self.searched);
+        match front[from..].iter().position(|&b| b == b'\n').map(|at| from + at) {
+            Some(at) if strip(&front[start..at]).0.len() as u64 <= limits.body_max() => {
+                let end = start + strip(&front[start..at]).0.len();
+                self.answer(with_body(request, start, end), eol, at + 1)
+            }
+            None if front.len() < enough => {
+                self.searched = front.len();
+                Cut::NotYet(1)
+            }
+            _ => {
+                let refusal = Refusal::Size { max: limits.body_max(), close: false };
+                self.skip_body(Left::Line(0), refusal, eol, start)
+            }
+        }
+    }
+
+    fn skip_body(&mut self, left: Left, refusal: Refusal, eol: Eol, len: usize) -> Cut {
+        self.state = State::Swallowing(Box::new(Swallow { left, refusal, eol }));
+        Cut::Skip(len)
+    }
+
+    fn swallow(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+        let State::Swallowing(swallow) = &mut self.state else { unreachable!("called while swallowing") };
+        let eol = swallow.eol;
+        let end = match &mut swallow.left {
+            Left::Octets(0) => match line_end(bytes) {
+                End::At(len) => len,
+                End::NotYet => return Cut::NotYet(1),
+                End::Other => return self.refuse_length(eol, bytes.len()),
+            },
+            Left::Octets(left) => {
+                let skipped = usize_of(*left).min(bytes.len());
+                *left -= skipped as u64;
+                return Cut::Skip(skipped);
+            }
+            Left::Line(seen) => {
+                let end = bytes.iter().position(|&b| b == b'\n');
+                *seen += end.unwrap_or(bytes.len()) as u64;
+                if *seen > swallow_max(limits) {
+                    let refusal = Refusal::Size { max: limits.body_max(), close: true };
+                    return self.answer(Request::Refused(refusal), eol, bytes.len());
+                }
+                match end {
+                    Some(at) => at + 1,
+                    None => return Cut::Skip(bytes.len()),
+                }
+            }
+        };
+        let refusal = swallow.refusal.clone();
+        self.state = State::Open;
+        self.answer(Request::Refused(refusal), eol, end)
+    }
+
+    /// Telnet speaks of its options in between: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`.
+    fn telnet_option(&mut self, bytes: &[u8]) -> Cut {
+        let len = match bytes.get(1) {
+            None => return Cut::NotYet(1),
+            Some(251..=254) => 3,
+            Some(250) => match bytes.windows(2).take(HEADER_MAX).position(|pair| pair == [IAC, 240]) {
+                Some(at) => at + 2,
+                None if bytes.len() > HEADER_MAX => return self.too_long(),
+                None => return Cut::NotYet(1),
+            },
+            Some(_) => 2,
+        };
+        if bytes.len() < len { Cut::NotYet(len - bytes.len()) } else { Cut::Skip(len) }
+    }
+
+    /// The one place that lets a request out, counts bad lines and closes.
+    fn answer(&mut self, request: Request, eol: Eol, len: usize) -> Cut {
+        let bad = matches!(request, Request::Refused(Refusal::Syntax(_) | Refusal::Verb(_)));
+        self.bad_lines = if bad { self.bad_lines + 1 } else { 0 };
+        let request = if self.bad_lines == BAD_LINES_MAX {
+            Request::Refused(Refusal::Frame("eight bad lines in a row"))
+        } else {
+            request
+        };
+        if request.closes() {
+            self.state = State::Closed;
+        }
+        Cut::Request(Framed { request, eol }, len)
+    }
+
+    fn refuse_bytes(&mut self) -> Cut {
+        let refusal = Refusal::Frame("a request starts with a verb in plain text, try help");
+        self.answer(Request::Refused(refusal), Eol::Lf, 1)
+    }
+
+    fn too_long(&mut self) -> Cut {
+        let refusal = Refusal::Frame("a header line has at most 1024 bytes");
+        self.answer(Request::Refused(refusal), Eol::Lf, HEADER_MAX)
+    }
+
+    fn refuse_length(&mut self, eol: Eol, len: usize) -> Cut {
+        let refusal = Refusal::Frame("the data is not as long as its length says, counted in bytes");
+        self.answer(Request::Refused(refusal), eol, len)
+    }
+}
+
+const IAC: u8 = 255;
+
+enum End {
+    /// An end of line of so many bytes.
+    At(usize),
+    NotYet,
+    Other,
+}
+
+fn line_end(bytes: &[u8]) -> End {
+    match bytes {
+        [b'\n', ..] => End::At(1),
+        [b'\r', b'\n', ..] => End::At(2),
+        [] | [b'\r'] => End::NotYet,
+        _ => End::Other,
+    }
+}
+
+/// A line without the CR of its CR LF.
+fn strip(line: &[u8]) -> (&[u8], Eol) {
+    match line.split_last() {
+        Some((b'\r', line)) => (line, Eol::CrLf),
+        _ => (line, Eol::Lf),
+    }
+}
+
+fn first_line(bytes: &[u8], limits: &Limits) -> Option<Header> {
+    let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
+    let at = front.iter().position(|&b| b == b'\n')?;
+    header::parse(strip(&front[..at]).0, limits)
+}
+
+fn announces_line(bytes: &[u8], limits: &Limits) -> bool {
+    matches!(first_line(bytes, limits), Some(Header { body: Body::Line, .. }))
+}
+
+fn with_body(request: Request, start: usize, end: usize) -> Request {
+    match request {
+        Request::Write { mailbox, expected, offset, wait, .. } => {
+            Request::Write { mailbox, body: start..end, expected, offset, wait }
+        }
+        other => unreachable!("only a write has a body, not {other:?}"),
+    }
+}
+
+fn swallow_max(limits: &Limits) -> u64 {
+    limits.packet.max(SWALLOW_MAX)
+}
+
+/// A length that was checked against the packet size or the swallow limit; both fit.
+fn usize_of(len: u64) -> usize {
+    usize::try_from(len).expect("a checked length fits into memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16 };
+
+    /// What a connection does: keep the rest, offer it again. Returns each request with its body.
+    fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)> {
+        let mut framer = Framer::default();
+        let mut kept = Vec::new();
+        let mut found = Vec::new();
+        for piece in pieces {
+            kept.extend_from_slice(piece);
+            loop {
+                match framer.next(&kept, &LIMITS) {
+                    Cut::NotYet(_) => break,
+                    Cut::Closed => return found,
+                    Cut::Skip(len) => drop(kept.drain(..len)),
+                    Cut::Request(mut framed, len) => {
+                        let mut data = Vec::new();
+                        if let Request::Write { body, .. } = &mut framed.request {
+                            data = kept[std::mem::take(body)].to_vec();
+                        }
+                        found.push((framed, data));
+                        kept.drain(..len);
+                    }
+                }
+            }
+            assert!(kept.len() <= HEADER_MAX + 2 + 16 + 2, "{} bytes are kept", kept.len());
+        }
+        found
+    }
+
+    fn code(found: &(Framed, Vec<u8>)) -> &'static str {
+        match &found.0.request {
+            Request::Read { .. } => "r",
+            Request::Write { .. } => "w",
+            Request::Quit => "q",
+            Request::Foreign => "foreign",
+            Request::Refused(refusal) => refusal.code(),
+            _ => "other",
+        }
+    }
+
+    fn codes(bytes: &[u8]) -> Vec<&'static str> {
+        feed([bytes]).iter().map(code).collect()
+    }
+
+    const STREAMS: &[&[u8]] = &[
+        b"w 3\nhello\nr 3\nq\nr 0\n",
+        b"w 3\r\nhello\r\nr 3\r\nq\r\n",
+        b"w 1 5\nhello\nw 1 5\r\na\r\nb\n\r\nr 1\n",
+        b"w 99 5\nr 0\nx\nr 2\n",
+        b"w 99\nr 0\nr 2\nr 1\n",
+        b"w 3 five\nr 0\n",
+        b"w 3 5\nhelloo\nr 0\n",
+        b"w 3 5\nhell\nr 0\n",
+        b"w 3 17\n0123456789abcdefg\nr 0\n",
+        b"w 3\n0123456789abcdef\nr 0\n",
+        b"w 3\n0123456789abcdef\r\nr 0\n",
+        b"w 3\n0123456789abcdefg\nr 0\n",
+        b"w 3 1048577\nr 0\n",
+        b"w 3 99999999999999999999999\nr 0\n",
+        b"\n\r\n  \nr 0\n\xff\xf4\xff\xfd\x06r 1\n\xff\xfa\x18\x00x\xff\xf0r 2\n",
+        b"r 0\nGET / HTTP/1.1\nr 1\n",
+        b"r 0\rr 1\nr 2\n",
+        b"\x16\x03\x01 r 0\nr 1\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"a\nb\nc\nd\ne\nf\ng\nh\nr 0\n",
+        b"a\nb\nr 9\nd\ne\nf\ng\nh\nr 0\n",
+        b"w\nx\nwrite 3 foo=1\nx\nw 3 2 3\nab\nw 3 \x01\nr 0\n",
+    ];
+
+    #[test]
+    fn every_cut_and_every_pair_of_cuts_give_the_same_requests() {
+        for stream in STREAMS {
+            let whole = feed([*stream]);
+            for first in 0..=stream.len() {
+                for second in first..=stream.len() {
+                    let (start, middle, end) = (&stream[..first], &stream[first..second], &stream[second..]);
+                    assert_eq!(
+                        feed([start, middle, end]),
+                        whole,
+                        "{} {first} {second}",
+                        stream.escape_ascii()
+                    );
+                }
+            }
+            assert_eq!(feed(stream.chunks(1)), whole, "{}", stream.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn each_stream_means_what_it_should() {
+        let expected: &[&[&str]] = &[
+            &["w", "r", "q"],
+            &["w", "r", "q"],
+            &["w", "w", "r"],
+            &["box", "r"],
+            &["box", "r", "r"],
+            &["frame"],
+            &["frame"],
+            &["frame"],
+            &["size", "r"],
+            &["w", "r"],
+            &["w", "r"],
+            &["size", "r"],
+            &["size"],
+            &["size"],
+            &["r", "r", "r"],
+            &["r", "foreign"],
+            &["syntax", "r"],
+            &["frame"],
+            &["foreign"],
+            &["verb", "verb", "verb", "verb", "verb", "verb", "verb", "frame"],
+            &["verb", "verb", "box", "verb", "verb", "verb", "verb", "verb", "r"],
+            &["box", "syntax", "syntax", "frame"],
+        ];
+        for (stream, expected) in STREAMS.iter().zip(expected) {
+            assert_eq!(codes(stream), *expected, "{}", stream.escape_ascii());
+        }
+        assert_eq!(STREAMS.len(), expected.len());
+    }
+
+    #[test]
+    fn a_header_has_1024_bytes_and_not_one_more() {
+        let line = |len: usize, end: &str| format!("r 0{}{end}", " ".repeat(len - 3)).into_bytes();
+        assert_eq!(codes(&line(1024, "\n")), ["r"]);
+        assert_eq!(codes(&line(1024, "\r\n")), ["r"]);
+        assert_eq!(codes(&line(1025, "\n")), ["frame"]);
+        assert_eq!(codes(&line(100_000, "")), ["frame"]);
+        for len in [1024, 1025, 1026] {
+            let bytes = line(len, "\r\nr 1\n");
+            assert_eq!(feed(bytes.chunks(1)), feed([&bytes[..]]), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_swallowed_up_to_the_limit() {
+        let mut stream = b"w 3\n".to_vec();
+        stream.resize(4 + SWALLOW_MAX as usize, b'x');
+        let mut good = stream.clone();
+        good.extend_from_slice(b"\nr 0\n");
+        assert_eq!(codes(&good), ["size", "r"]);
+        stream.extend_from_slice(b"x\nr 0\n");
+        assert_eq!(codes(&stream), ["size"]);
+    }
+
+    fn finished(bytes: &[u8]) -> Option<Framed> {
+        Framer::default().finish(bytes, &LIMITS)
+    }
+
+    #[test]
+    fn silence_completes_what_lacks_only_its_end_of_line() {
+        assert!(matches!(finished(b"r 3"), Some(Framed { request: Request::Read { mailbox: 3, .. }, .. })));
+        for bytes in [&b"w 3\nhello"[..], b"w 3 5\nhello", b"\nw 3\nhello", b"w 3\r\nhello"] {
+            let Some(Framed { request: Request::Write { body, .. }, .. }) = finished(bytes) else {
+                panic!("{}", bytes.escape_ascii())
+            };
+            assert_eq!(&bytes[body], b"hello");
+        }
+        assert!(matches!(finished(b"w 3 0\n"), Some(Framed { request: Request::Write { .. }, .. })));
+    }
+
+    #[test]
+    fn silence_completes_nothing_else() {
+        for bytes in [&b""[..], b"\n", b"w 3", b"w 3\n", b"w 3\r\n", b"w 3 5\nhell", b"\xff", b"  "] {
+            assert_eq!(finished(bytes), None, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn silence_completes_a_refused_write_too() {
+        let mut framer = Framer::default();
+        assert_eq!(framer.next(b"w 99\n", &LIMITS), Cut::Skip(5));
+        assert_eq!(framer.finish(b"", &LIMITS), None);
+        assert_eq!(framer.next(b"hello", &LIMITS), Cut::Skip(5));
+        let refused = framer.finish(b"", &LIMITS).expect("complete");
+        assert_eq!(refused.request, Request::Refused(Refusal::Mailbox { max: 3 }));
+    }
+
+    proptest! {
+        /// Fragments of requests in any order, cut anywhere: never a panic, and always the same requests.
+        #[test]
+        fn any_stream_is_cut_the_same(
+            parts in prop::collection::vec(prop_oneof![
+                prop::sample::select(STREAMS).prop_map(|stream| stream.to_vec()),
+                "[wrq] [0-9]{1,2}( [0-9]{1,2})?( (if|off|len|wait)=[0-9.]{1,3})?\r?\n".prop_map(String::into_bytes),
+                "[ -~]{0,20}\r?\n".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..8),
+            ], 1..8),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let stream = parts.concat();
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            at.extend([0, stream.len()]);
+            at.sort_unstable();
+            let pieces = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]);
+            prop_assert_eq!(feed(pieces), feed([&stream[..]]));
+        }
+    }
+}

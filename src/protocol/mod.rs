@@ -1,0 +1,14 @@
+//! Bytes to meaning and back, without any I/O.
+//!
+//! [`Framer`] cuts complete [`Request`]s from the bytes of a connection, [`Reply`] writes answers. Nothing here knows
+//! a socket, a thread or a clock; `docs/protocol.md` is the contract.
+
+mod framer;
+mod header;
+mod reply;
+mod request;
+
+pub use framer::{BAD_LINES_MAX, Cut, Framer, SWALLOW_MAX};
+pub use header::HEADER_MAX;
+pub use reply::{Reply, push_decimal};
+pub use request::{Eol, Framed, Limits, Refusal, Request, Wait};
