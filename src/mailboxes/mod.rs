@@ -1,0 +1,79 @@
+//! The mailboxes: who may be in, and what they hold. Knows no thread, socket or clock.
+//!
+//! [`Admission`] is the queue of one mailbox, [`Block`] its memory, [`Segment`] the memory of all. [`Mailboxes`] is
+//! the table: it asks for a [`Grant`] wherever memory is touched.
+
+mod admission;
+mod block;
+mod mailbox;
+#[cfg(feature = "planted-bugs")]
+mod planted;
+mod ring;
+mod segment;
+
+pub use admission::{Admission, Admitted, Grant, Mode, Ticket};
+pub use block::{Block, Control, Damaged, Message, Recovered};
+pub use mailbox::Mailbox;
+pub use ring::Ring;
+pub use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
+
+/// The table of all mailboxes, with waiting jobs of type `J`.
+#[derive(Debug)]
+pub struct Mailboxes<J> {
+    queues: Box<[Mailbox<J>]>,
+    segment: Segment,
+}
+
+impl<J> Mailboxes<J> {
+    /// The mailboxes of a segment; nobody is in, nobody waits.
+    pub fn new(segment: Segment) -> Self {
+        let queues = (0..segment.geometry().mailboxes).map(|_| Mailbox::default()).collect();
+        Mailboxes { queues, segment }
+    }
+
+    /// How many mailboxes of which size.
+    pub fn geometry(&self) -> Geometry {
+        self.segment.geometry()
+    }
+
+    /// The segment of all mailboxes.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// The queue of a mailbox.
+    pub fn queue(&self, mailbox: u32) -> &Mailbox<J> {
+        &self.queues[mailbox as usize]
+    }
+
+    /// The newest version of a mailbox, without a grant.
+    pub fn version(&self, mailbox: u32) -> Result<u64, Damaged> {
+        self.segment.control(mailbox).version()
+    }
+
+    /// The memory of a mailbox, under a grant that its own queue gave.
+    #[allow(unsafe_code, reason = "the grant is the proof that the segment asks for")]
+    pub fn read<'a>(&'a self, mailbox: u32, _grant: &'a Grant) -> impl std::ops::Deref<Target = Block<'a>> {
+        // SAFETY: the grant lives as long as the block; a shared reference to the block only reads.
+        ReadOnly(unsafe { self.segment.block(mailbox) })
+    }
+
+    /// The memory of a mailbox, to be changed, under an exclusive grant that its own queue gave.
+    #[allow(unsafe_code, reason = "the grant is the proof that the segment asks for")]
+    pub fn write<'a>(&'a self, mailbox: u32, grant: &'a mut Grant) -> Block<'a> {
+        assert_eq!(grant.mode(), Mode::Exclusive, "only a writer writes");
+        // SAFETY: the grant lives as long as the block, and admits nobody else.
+        unsafe { self.segment.block(mailbox) }
+    }
+}
+
+/// A block that cannot be written to.
+struct ReadOnly<'a>(Block<'a>);
+
+impl<'a> std::ops::Deref for ReadOnly<'a> {
+    type Target = Block<'a>;
+
+    fn deref(&self) -> &Block<'a> {
+        &self.0
+    }
+}

@@ -1,0 +1,302 @@
+//! The shared memory of all mailboxes: one file, mapped.
+//!
+//! ```text
+//!     header page │ control area of mailbox 0, 1, 2 .. │ ring of mailbox 0, 1, 2 ..
+//! ```
+//!
+//! The control areas lie together, not each beside its ring: a start with a million mailboxes then walks through 128
+//! bytes each and touches none of the rings' pages. The file has no holes: its memory is reserved when it is made,
+//! so that a full `/dev/shm` is an error at the start and never a SIGBUS later.
+#![allow(unsafe_code, reason = "maps the file and hands out its parts")]
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::block::{Block, Control, FRAME_HEADER, Recovered};
+use super::ring::Ring;
+
+const HEADER_SIZE: usize = 4096;
+const MAGIC: [u8; 8] = *b"dipc.seg";
+const FORMAT: u32 = 1;
+const ENDIANNESS: u32 = 0x0102_0304;
+/// Where the epoch lies. It is the one number of the header that changes, so the checksum leaves it out.
+const EPOCH_AT: usize = HEADER_SIZE - 16;
+const CHECKSUM_AT: usize = HEADER_SIZE - 8;
+
+/// The largest capacity of a mailbox: a frame's length has 32 bits.
+pub const CAPACITY_MAX: u64 = (u32::MAX as u64) - FRAME_HEADER as u64;
+
+/// How many mailboxes of which size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// How many mailboxes, at least one.
+    pub mailboxes: u32,
+    /// Bytes that each holds.
+    pub capacity: u64,
+    /// Bytes that one request carries.
+    pub packet: u64,
+}
+
+impl Geometry {
+    /// Bytes of the whole segment; `None` when that is beyond what this machine can address.
+    pub fn segment_size(&self) -> Option<u64> {
+        let rings = u64::from(self.mailboxes).checked_mul(self.ring_size()?)?;
+        self.rings_at().checked_add(rings).filter(|&size| i64::try_from(size).is_ok())
+    }
+
+    fn ring_size(&self) -> Option<u64> {
+        self.capacity.checked_add(FRAME_HEADER as u64)?.checked_mul(2)?.checked_next_multiple_of(8)
+    }
+
+    fn rings_at(&self) -> u64 {
+        let controls = u64::from(self.mailboxes) * size_of::<Control>() as u64;
+        (HEADER_SIZE as u64 + controls).next_multiple_of(HEADER_SIZE as u64)
+    }
+}
+
+/// Why a file is not taken as a segment.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The system refuses.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// `mailboxes * size` cannot be counted.
+    #[error("so many mailboxes of this size are more than this machine can address")]
+    TooLarge,
+    /// Not a segment, or one of another version or machine.
+    #[error("the segment {0}")]
+    Foreign(&'static str),
+    /// A segment of other mailboxes.
+    #[error(
+        "the segment holds {} mailboxes of {} kB with packets of {} kB",
+        .0.mailboxes, .0.capacity / 1024, .0.packet / 1024
+    )]
+    OtherGeometry(Geometry),
+}
+
+/// The mapped file.
+#[derive(Debug)]
+pub struct Segment {
+    map: MmapRaw,
+    geometry: Geometry,
+    ring_size: usize,
+    epoch: u64,
+}
+
+impl Segment {
+    /// Makes `file`, empty, the segment of empty mailboxes. The header comes last: a file without one is no segment.
+    pub fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
+        let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
+        reserve(file, size)?;
+        let segment = Segment::map(file, geometry, size, 1)?;
+        for mailbox in 0..geometry.mailboxes {
+            segment.control(mailbox).format();
+        }
+        file.write_all_at(&header(geometry, uid), 0)?;
+        Ok(segment)
+    }
+
+    /// Opens the segment in `file` again, which must have this geometry. Its epoch grows by one.
+    pub fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
+        let found = check(file)?;
+        if found != geometry {
+            return Err(SegmentError::OtherGeometry(found));
+        }
+        let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
+        if file.metadata()?.len() != size {
+            return Err(SegmentError::Foreign("is not as long as it should be"));
+        }
+        let mut segment = Segment::map(file, geometry, size, 0)?;
+        segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(segment)
+    }
+
+    /// Looks at every mailbox after a start; tells those that are not whole.
+    pub fn recover(&self) -> Vec<(u32, Recovered)> {
+        (0..self.geometry.mailboxes)
+            .map(|mailbox| (mailbox, self.control(mailbox).recover()))
+            .filter(|(_, found)| *found != Recovered::Whole)
+            .collect()
+    }
+
+    /// How many mailboxes of which size.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// How often this segment was started, from 1.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The control area of a mailbox.
+    pub fn control(&self, mailbox: u32) -> &Control {
+        assert!(mailbox < self.geometry.mailboxes);
+        let at = HEADER_SIZE + mailbox as usize * size_of::<Control>();
+        // SAFETY: the control areas lie behind the header page, each on its own alignment, all inside the mapping,
+        // which lives as long as `self`. They consist of atomics, for which every bit pattern is valid.
+        unsafe { &*self.map.as_ptr().add(at).cast::<Control>() }
+    }
+
+    /// The memory of a mailbox.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds a grant for this mailbox as long as the block lives; only under an exclusive one it writes.
+    pub(super) unsafe fn block(&self, mailbox: u32) -> Block<'_> {
+        let control = self.control(mailbox);
+        let at = self.geometry.rings_at() as usize + mailbox as usize * self.ring_size;
+        // SAFETY: `segment_size` counted all rings into the mapping, and the caller's grant keeps everybody else away.
+        let ring = unsafe { Ring::new(self.map.as_mut_ptr().add(at), self.ring_size) };
+        Block::new(control, ring, self.geometry.capacity as usize)
+    }
+
+    fn map(file: &File, geometry: Geometry, size: u64, epoch: u64) -> Result<Self, SegmentError> {
+        let too_large = |_| SegmentError::TooLarge;
+        let len = usize::try_from(size).map_err(too_large)?;
+        let ring_size = geometry.ring_size().ok_or(SegmentError::TooLarge)?;
+        let map = MmapOptions::new().len(len).map_raw(file)?;
+        Ok(Segment { map, geometry, ring_size: usize::try_from(ring_size).map_err(too_large)?, epoch })
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        // SAFETY: only called with aligned offsets inside the header page, which is mapped as long as `self` lives.
+        unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
+    }
+}
+
+/// Gives the file its memory now.
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    let size = i64::try_from(size).map_err(io::Error::other)?;
+    Ok(nix::fcntl::posix_fallocate(file, 0, size)?)
+}
+
+fn header(geometry: Geometry, uid: u32) -> [u8; HEADER_SIZE] {
+    let mut header = [0; HEADER_SIZE];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(&MAGIC);
+    put(&ENDIANNESS.to_ne_bytes());
+    put(&FORMAT.to_ne_bytes());
+    put(&geometry.mailboxes.to_ne_bytes());
+    put(&uid.to_ne_bytes());
+    put(&geometry.capacity.to_ne_bytes());
+    put(&geometry.packet.to_ne_bytes());
+    header[EPOCH_AT..CHECKSUM_AT].copy_from_slice(&1u64.to_ne_bytes());
+    let sum = checksum(&header[..EPOCH_AT]);
+    header[CHECKSUM_AT..].copy_from_slice(&sum.to_ne_bytes());
+    header
+}
+
+/// Reads a header; whatever is not exactly one of ours is refused by name.
+fn check(file: &File) -> Result<Geometry, SegmentError> {
+    let mut header = [0; HEADER_SIZE];
+    match file.read_exact_at(&mut header, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(SegmentError::Foreign("is shorter than its header"));
+        }
+        result => result?,
+    }
+    let u32_at = |at: usize| u32::from_ne_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let u64_at = |at: usize| u64::from_ne_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+    if header[..8] != MAGIC {
+        return Err(SegmentError::Foreign("was not made by dipc"));
+    }
+    if u32_at(8) != ENDIANNESS {
+        return Err(SegmentError::Foreign("was made on a machine of the other byte order"));
+    }
+    if u32_at(12) != FORMAT {
+        return Err(SegmentError::Foreign("has the format of another version of dipc"));
+    }
+    if u64_at(CHECKSUM_AT) != checksum(&header[..EPOCH_AT]) {
+        return Err(SegmentError::Foreign("has a damaged header"));
+    }
+    Ok(Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) })
+}
+
+/// FNV-1a, 64 bits. Source: <http://www.isthe.com/chongo/tech/comp/fnv/>
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+pub(super) mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+
+    pub const SMALL: Geometry = Geometry { mailboxes: 3, capacity: 64, packet: 64 };
+
+    pub fn memory() -> File {
+        let fd: OwnedFd = nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+            .expect("a file in memory");
+        File::from(fd)
+    }
+
+    #[test]
+    fn a_segment_is_found_again_and_its_epoch_grows() {
+        let file = memory();
+        assert_eq!(Segment::create(&file, SMALL, 0).expect("created").epoch(), 1);
+        assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 2);
+        assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 3);
+    }
+
+    #[test]
+    fn every_damaged_header_byte_is_refused() {
+        let file = memory();
+        Segment::create(&file, SMALL, 0).expect("created");
+        for at in (0..HEADER_SIZE).filter(|at| !(EPOCH_AT..CHECKSUM_AT).contains(at)) {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at as u64).expect("read");
+            file.write_all_at(&[byte[0] ^ 0x10], at as u64).expect("written");
+            assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))), "byte {at}");
+            file.write_all_at(&byte, at as u64).expect("written");
+        }
+        Segment::open(&file, SMALL).expect("whole again");
+    }
+
+    #[test]
+    fn another_geometry_and_another_length_are_refused() {
+        let file = memory();
+        Segment::create(&file, SMALL, 0).expect("created");
+        let other = Geometry { mailboxes: 4, ..SMALL };
+        let refused = Segment::open(&file, other).expect_err("another geometry");
+        assert!(matches!(refused, SegmentError::OtherGeometry(SMALL)), "{refused}");
+        file.set_len(SMALL.segment_size().expect("small") - 1).expect("cut");
+        assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))));
+        file.set_len(100).expect("cut");
+        assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))));
+    }
+
+    #[test]
+    fn sizes_are_counted_without_overflow() {
+        let huge = Geometry { mailboxes: u32::MAX, capacity: CAPACITY_MAX, packet: 1 };
+        assert_eq!(huge.segment_size(), None);
+        let wide = Geometry { mailboxes: 1, capacity: u64::MAX, packet: 1 };
+        assert_eq!(wide.segment_size(), None);
+        assert!(matches!(Segment::create(&memory(), huge, 0), Err(SegmentError::TooLarge)));
+    }
+
+    #[test]
+    fn a_damaged_record_falls_back_and_two_lose_the_mailbox() {
+        let file = memory();
+        Segment::create(&file, SMALL, 0).expect("created");
+        let control = HEADER_SIZE as u64 + size_of::<Control>() as u64;
+        file.write_all_at(&[9], control + 8).expect("written");
+        let segment = Segment::open(&file, SMALL).expect("opened");
+        assert_eq!(segment.recover(), [(1, Recovered::FellBack)]);
+        file.write_all_at(&[9], control + 48).expect("written");
+        let segment = Segment::open(&file, SMALL).expect("opened");
+        assert_eq!(segment.recover(), [(1, Recovered::Lost)]);
+        assert_eq!(segment.control(1).version().ok(), None);
+        assert_eq!(segment.control(0).version(), Ok(0));
+    }
+}
