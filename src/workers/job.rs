@@ -1,0 +1,150 @@
+//! A batch of requests of one connection, on its way to the workers and home.
+
+use crate::mailboxes::Grant;
+use crate::protocol::{Framed, Request};
+
+/// Whose a job is. A slot is used again, a generation is not: what comes home to another generation is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Place in the table of connections.
+    pub slot: u32,
+    /// Which connection of all that had that place.
+    pub generation: u32,
+}
+
+/// Requests in, answers out. It travels in one piece and is used again, so a request costs no allocation.
+#[derive(Debug)]
+pub struct Job {
+    /// The way home.
+    pub connection: ConnectionId,
+    /// The bytes that the bodies of the requests lie in.
+    pub input: Vec<u8>,
+    /// The requests, in order.
+    pub requests: Vec<Framed>,
+    /// How many of them are answered.
+    pub answered: usize,
+    /// Admission to the mailbox of the first request that is not answered.
+    pub grant: Option<Grant>,
+    /// The answers, as they go to the socket.
+    pub output: Vec<u8>,
+    /// What became of the requests.
+    pub tally: Tally,
+}
+
+impl Job {
+    /// A job without requests.
+    pub fn new(connection: ConnectionId) -> Self {
+        Job {
+            connection,
+            input: Vec::new(),
+            requests: Vec::new(),
+            answered: 0,
+            grant: None,
+            output: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The first request that is not answered.
+    pub fn current(&self) -> Option<&Framed> {
+        self.requests.get(self.answered)
+    }
+
+    /// Whether the connection ends when everything is answered.
+    pub fn closes(&self) -> bool {
+        self.requests.last().is_some_and(|framed| framed.request.closes())
+    }
+
+    /// Bytes that the requests which are not answered bring along.
+    pub fn body_bytes(&self) -> usize {
+        let body = |framed: &Framed| match &framed.request {
+            Request::Write { body, .. } => body.len(),
+            _ => 0,
+        };
+        self.requests[self.answered..].iter().map(body).sum()
+    }
+}
+
+/// What became of a request, for `stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A message was read.
+    Read,
+    /// A message was written.
+    Written,
+    /// `ping`, `help`, `hello` or `stat` was answered.
+    Told,
+    /// `q`.
+    Quit,
+    /// `NO timeout`.
+    Timeout,
+    /// `NO conflict`.
+    Conflict,
+    /// `ERR syntax`.
+    Syntax,
+    /// `ERR verb`.
+    Verb,
+    /// `ERR box`.
+    Mailbox,
+    /// `ERR size`.
+    Size,
+    /// `ERR frame`.
+    Frame,
+    /// `ERR drain`.
+    Drain,
+    /// `ERR internal`.
+    Internal,
+    /// Another protocol.
+    Foreign,
+}
+
+/// How many requests came to which [`Outcome`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    counts: [u64; Tally::NAMES.len()],
+    /// Requests that somebody passed. Stays 0.
+    pub overtakes: u64,
+}
+
+impl Tally {
+    /// The names in `stat`, in the order of [`Outcome`].
+    const NAMES: [&'static str; 14] = [
+        "reads",
+        "writes",
+        "told",
+        "quits",
+        "no_timeout",
+        "no_conflict",
+        "err_syntax",
+        "err_verb",
+        "err_box",
+        "err_size",
+        "err_frame",
+        "err_drain",
+        "err_internal",
+        "foreign_protocols",
+    ];
+
+    /// Counts one.
+    pub fn count(&mut self, outcome: Outcome) {
+        self.counts[outcome as usize] += 1;
+    }
+
+    /// Adds what `other` counted, and empties it.
+    pub fn absorb(&mut self, other: &mut Tally) {
+        for (sum, count) in self.counts.iter_mut().zip(&mut other.counts) {
+            *sum += std::mem::take(count);
+        }
+        self.overtakes += std::mem::take(&mut other.overtakes);
+    }
+
+    /// Each name with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Tally::NAMES.into_iter().zip(self.counts)
+    }
+
+    /// All requests.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}

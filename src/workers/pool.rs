@@ -1,0 +1,187 @@
+//! The threads, and who runs which job.
+
+use std::io;
+use std::iter;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+
+use super::Mailboxes;
+use super::completions::Completions;
+use super::execute::{admission, run};
+use super::job::Job;
+use super::sleep::Sleep;
+
+/// Jobs that a worker takes at a time.
+const TAKEN_AT_ONCE: usize = 16;
+
+/// Bytes of a job beyond which it is long: others are not kept waiting behind it.
+const LONG_JOB: usize = 64 * 1024;
+
+/// Bytes of a lone job up to which the reactor runs it itself instead of waking a worker: waking costs two context
+/// switches, such a copy less than a microsecond. Zero turns this off.
+const LONE_JOB_MAX: usize = 16 * 1024;
+
+/// The pool as the reactor sees it.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// Granted jobs of this turn of the reactor.
+    pending: Vec<Box<Job>>,
+    lone_jobs: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    mailboxes: Arc<Mailboxes>,
+    injector: Injector<Box<Job>>,
+    stealers: Box<[Stealer<Box<Job>>]>,
+    sleep: Sleep,
+    completions: Arc<Completions>,
+}
+
+impl Pool {
+    /// Starts `workers` threads.
+    pub fn start(
+        workers: usize,
+        mailboxes: Arc<Mailboxes>,
+        completions: Arc<Completions>,
+    ) -> io::Result<Self> {
+        let deques: Vec<Worker<Box<Job>>> = iter::repeat_with(Worker::new_fifo).take(workers).collect();
+        let stealers = deques.iter().map(Worker::stealer).collect();
+        let (injector, sleep) = (Injector::new(), Sleep::default());
+        let shared = Arc::new(Shared { mailboxes, injector, stealers, sleep, completions });
+        let spawn = |(number, deque)| {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
+        };
+        let threads = deques.into_iter().enumerate().map(spawn).collect::<io::Result<_>>()?;
+        Ok(Pool { shared, threads, pending: Vec::new(), lone_jobs: 0 })
+    }
+
+    /// Takes a granted job. It starts with the next [`Pool::dispatch`].
+    pub fn submit(&mut self, job: Box<Job>) {
+        debug_assert!(job.grant.is_some(), "only granted jobs go to the workers");
+        self.pending.push(job);
+    }
+
+    /// Starts all submitted jobs, after waking at most one worker. A lone small job that no worker is awake for is run
+    /// here and now; `home` receives it.
+    pub fn dispatch(&mut self, home: &mut Vec<Box<Job>>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if let [job] = &self.pending[..]
+            && self.shared.sleep.sleeping() == self.threads.len()
+            && weight(job, &self.shared.mailboxes) < LONE_JOB_MAX
+            && let Some(mut job) = self.pending.pop()
+        {
+            self.lone_jobs += 1;
+            let mut admitted = Vec::new();
+            run(&mut job, &self.shared.mailboxes, &mut admitted);
+            home.push(job);
+            self.pending.extend(admitted.into_iter().map(with_grant));
+            if self.pending.is_empty() {
+                return;
+            }
+        }
+        for job in self.pending.drain(..) {
+            self.shared.injector.push(job);
+        }
+        self.shared.sleep.wake_one();
+    }
+
+    /// How many lone jobs the reactor ran itself.
+    pub fn lone_jobs(&self) -> u64 {
+        self.lone_jobs
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Lets the workers finish what was dispatched, and waits for them.
+    pub fn stop(self) {
+        self.shared.sleep.stop();
+        for thread in self.threads {
+            thread.join().expect("a worker that panics takes the process down");
+        }
+    }
+}
+
+/// Gives a job the grant that it waited for.
+pub(super) fn with_grant((grant, mut job): (crate::mailboxes::Grant, Box<Job>)) -> Box<Job> {
+    job.grant = Some(grant);
+    job
+}
+
+/// About how many bytes a job copies.
+fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
+    let read = |framed: &crate::protocol::Framed| match (&framed.request, admission(&framed.request)) {
+        (crate::protocol::Request::Read { .. }, Some((mailbox, _))) => {
+            mailboxes.segment().control(mailbox).len() as usize
+        }
+        _ => 0,
+    };
+    job.body_bytes() + job.requests[job.answered..].iter().map(read).sum::<usize>()
+}
+
+/// The life of a worker: find work, run it, send it home; sleep when there is none.
+fn work(shared: &Shared, deque: Worker<Box<Job>>) {
+    let mut done = Vec::with_capacity(TAKEN_AT_ONCE);
+    let mut admitted = Vec::new();
+    loop {
+        while let Some(mut job) = find(shared, &deque) {
+            let long = weight(&job, &shared.mailboxes) >= LONG_JOB;
+            if long {
+                send_home(shared, &mut done);
+                if !deque.is_empty() {
+                    shared.sleep.wake_one();
+                }
+            }
+            run(&mut job, &shared.mailboxes, &mut admitted);
+            if admitted.len() > 1 {
+                shared.sleep.wake_one();
+            }
+            admitted.drain(..).map(with_grant).for_each(|job| deque.push(job));
+            done.push(job);
+            if long || done.len() == TAKEN_AT_ONCE {
+                send_home(shared, &mut done);
+            }
+        }
+        send_home(shared, &mut done);
+        if !shared.sleep.until(|| has_work(shared)) {
+            return;
+        }
+    }
+}
+
+fn send_home(shared: &Shared, done: &mut Vec<Box<Job>>) {
+    shared.completions.post(done).expect("the reactor can be woken");
+}
+
+fn has_work(shared: &Shared) -> bool {
+    !shared.injector.is_empty() || shared.stealers.iter().any(|stealer| !stealer.is_empty())
+}
+
+/// The next job: the worker's own, else some of the posted, else another worker's.
+fn find(shared: &Shared, deque: &Worker<Box<Job>>) -> Option<Box<Job>> {
+    if let Some(job) = deque.pop() {
+        return Some(job);
+    }
+    loop {
+        let posted = shared.injector.steal_batch_with_limit_and_pop(deque, TAKEN_AT_ONCE);
+        if posted.is_success() && !shared.injector.is_empty() {
+            shared.sleep.wake_one();
+        }
+        let found = posted.or_else(|| shared.stealers.iter().map(Stealer::steal).collect());
+        match found {
+            Steal::Success(job) => return Some(job),
+            Steal::Empty => return None,
+            Steal::Retry => {}
+        }
+    }
+}
