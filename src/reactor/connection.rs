@@ -1,0 +1,437 @@
+//! One client socket: what has arrived, what is to leave, and what it is busy with.
+//!
+//! ```text
+//!                 a batch is cut            its mailbox is taken
+//!        ┌──► Idle ──────────► Working ◄─────────────────────► Queued
+//!        │      │                 │ answers                      │ timeout
+//!        │      │                 ▼                              │
+//!        │      │              Flushing ◄────────────────────────┘
+//!        └──────┼──── written ────┤
+//!               │ end of input    │ the last answer
+//!               ▼                 ▼
+//!            Closed ◄───────── Lingering
+//! ```
+//!
+//! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket, nothing new
+//! begins. So a connection holds at most one batch of input and one of output, and its answers leave in order.
+
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use socket2::Socket;
+
+use super::deadlines::Armed;
+use super::input::Input;
+use super::supplies::Supplies;
+use crate::mailboxes::Ticket;
+use crate::protocol::{Cut, Framed, Framer, Limits, Request, SWALLOW_MAX};
+use crate::workers::{ConnectionId, Job};
+
+/// Requests that one turn of a connection takes.
+pub const REQUESTS_PER_TURN: usize = 32;
+
+/// Bytes that one turn of a connection reads.
+pub const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Bytes that the reactor reads at once when it does not know what is coming.
+pub const SCRATCH_SIZE: usize = 16 * 1024;
+
+/// Missing bytes from which on they are read to where they stay, instead of being copied there.
+const DIRECT_MIN: usize = 4 * 1024;
+
+/// Bytes that a body's buffer grows by at once: memory follows what has arrived, not what was announced.
+const GROWTH_MAX: usize = 256 * 1024;
+
+/// How long a body of known length may make no progress.
+pub const BODY_PROGRESS: Duration = Duration::from_secs(30);
+
+/// How long a client may take none of its answers.
+pub const WRITE_PROGRESS: Duration = Duration::from_secs(30);
+
+/// How long a closed connection is listened to, so that its last answer is not lost to a reset.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// What a connection is busy with.
+#[derive(Debug)]
+pub enum Phase {
+    /// With nothing, or with receiving.
+    Idle,
+    /// A job is with the workers.
+    Working,
+    /// A job waits in the queue of a mailbox.
+    Queued {
+        /// Which mailbox.
+        mailbox: u32,
+        /// Its place.
+        ticket: Ticket,
+        /// When it gives up.
+        until: Option<Instant>,
+    },
+    /// Answers wait for the socket. The job has what is still to be done of its batch.
+    Flushing(Box<Job>),
+    /// Everything is said; what still arrives is thrown away.
+    Lingering {
+        /// How many bytes of it.
+        patience: u64,
+    },
+    /// To be removed after this batch of events.
+    Closed,
+}
+
+/// What a turn found.
+#[derive(Debug)]
+pub enum Turn {
+    /// A batch of complete requests.
+    Batch(Box<Job>),
+    /// No complete request; the next event tells when to look again.
+    Rest,
+    /// It has had its share; there may be more.
+    Again,
+    /// The client will send nothing more.
+    End,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    /// Which connection of all that had this slot.
+    pub generation: u32,
+    /// What it is busy with.
+    pub phase: Phase,
+    framer: Framer,
+    input: Input,
+    output: Vec<u8>,
+    written: usize,
+    /// The last progress: bytes received, or bytes that left.
+    since: Instant,
+    /// Its entry among the deadlines.
+    pub armed: Armed,
+    /// The socket may have bytes.
+    pub readable: bool,
+    /// The client has closed its writing half, or all.
+    pub hung_up: bool,
+    /// The end of input was read.
+    ended: bool,
+    /// The kept input may hold complete requests: the turn that cut it had its share.
+    more: bool,
+    /// The kept input was the first thing received since the last answer.
+    alone: bool,
+    /// Silence has not completed the kept input.
+    quiet_tried: bool,
+    /// It is registered for writing.
+    wants_write: bool,
+    /// It stands in the line for another turn.
+    pub in_line: bool,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 192, "a connection at rest is small");
+
+impl Connection {
+    /// A new client, idle.
+    pub fn new(socket: Socket, generation: u32, now: Instant) -> Self {
+        Connection {
+            socket,
+            generation,
+            phase: Phase::Idle,
+            framer: Framer::default(),
+            input: Input::default(),
+            output: Vec::new(),
+            written: 0,
+            since: now,
+            armed: None,
+            readable: false,
+            hung_up: false,
+            ended: false,
+            more: false,
+            alone: false,
+            quiet_tried: false,
+            wants_write: false,
+            in_line: false,
+        }
+    }
+
+    /// The socket, to be registered.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
+    /// the news that a client has left; writing only while output waits.
+    pub fn changed_interest(&mut self) -> Option<Interest> {
+        let wants_write = matches!(self.phase, Phase::Flushing(_));
+        if wants_write == self.wants_write {
+            return None;
+        }
+        self.wants_write = wants_write;
+        Some(if wants_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE })
+    }
+
+    /// When this connection is to be looked at although nothing happens.
+    pub fn deadline(&self, quiet: Duration, limits: &Limits) -> Option<Instant> {
+        match &self.phase {
+            Phase::Idle if self.input.is_empty() && !self.framer.is_swallowing() => None,
+            Phase::Idle if self.awaits_quiet(quiet) => self.since.checked_add(quiet),
+            Phase::Idle if self.framer.awaits_octets(self.input.as_slice(), limits) => {
+                Some(self.since + BODY_PROGRESS)
+            }
+            Phase::Idle | Phase::Working | Phase::Closed => None,
+            Phase::Queued { until, .. } => *until,
+            Phase::Flushing(_) => Some(self.since + WRITE_PROGRESS),
+            Phase::Lingering { .. } => Some(self.since + LINGER),
+        }
+    }
+
+    /// Whether silence may complete what is there.
+    pub fn awaits_quiet(&self, quiet: Duration) -> bool {
+        self.alone && !self.quiet_tried && !quiet.is_zero()
+    }
+
+    /// Whether there is anything to do now, without waiting for the client.
+    pub fn has_more(&self) -> bool {
+        self.more || self.readable || self.ended
+    }
+
+    /// Cuts the next batch from what is there and what can be read now.
+    pub fn turn(
+        &mut self,
+        id: ConnectionId,
+        scratch: &mut [u8],
+        limits: &Limits,
+        supplies: &mut Supplies,
+        now: Instant,
+    ) -> io::Result<Turn> {
+        debug_assert!(matches!(self.phase, Phase::Idle));
+        let mut job = supplies.job(id);
+        let mut received = 0;
+        let mut missing = 0;
+        if self.more {
+            missing = self.cut_kept(&mut job, limits, supplies);
+        }
+        while job.requests.is_empty() && self.readable && received < BYTES_PER_TURN {
+            let direct = if missing >= DIRECT_MIN { missing.min(GROWTH_MAX) } else { 0 };
+            let room = if direct > 0 { direct } else { scratch.len() };
+            let result = match direct {
+                0 => self.socket.read(scratch),
+                len => self.input.read_from(&mut self.socket, len),
+            };
+            let read = match result {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if read == 0 {
+                (self.readable, self.ended) = (false, true);
+                break;
+            }
+            received += read;
+            self.since = now;
+            self.quiet_tried = false;
+            // A short read has emptied the socket: the next arrival makes an event. Only the end of input, which has
+            // been announced already, is still to be fetched.
+            self.readable = read == room || self.hung_up;
+            missing = match direct {
+                0 => self.cut_scratch(&scratch[..read], &mut job, limits, supplies),
+                _ => self.cut_kept(&mut job, limits, supplies),
+            };
+        }
+        if job.requests.is_empty() && self.ended {
+            self.finish(&mut job, limits);
+        }
+        if !job.requests.is_empty() {
+            return Ok(Turn::Batch(job));
+        }
+        supplies.return_job(job);
+        Ok(match () {
+            () if self.ended => Turn::End,
+            () if self.readable => Turn::Again,
+            () => Turn::Rest,
+        })
+    }
+
+    /// Takes what is there as a request when it lacks nothing but its end of line.
+    pub fn quiet(&mut self, id: ConnectionId, limits: &Limits, supplies: &mut Supplies) -> Option<Box<Job>> {
+        self.quiet_tried = true;
+        let mut job = supplies.job(id);
+        self.finish(&mut job, limits);
+        if job.requests.is_empty() {
+            supplies.return_job(job);
+            return None;
+        }
+        Some(job)
+    }
+
+    fn finish(&mut self, job: &mut Job, limits: &Limits) {
+        if !self.alone {
+            return;
+        }
+        let Some(mut framed) = self.framer.finish(self.input.as_slice(), limits) else { return };
+        let (bytes, start) = self.input.take();
+        move_body(&mut framed, start);
+        job.input = bytes;
+        job.requests.push(framed);
+        self.framer = Framer::default();
+        self.alone = false;
+    }
+
+    /// Cuts from bytes just received. What is left is kept.
+    fn cut_scratch(
+        &mut self,
+        bytes: &[u8],
+        job: &mut Job,
+        limits: &Limits,
+        supplies: &mut Supplies,
+    ) -> usize {
+        if !self.input.is_empty() {
+            self.input.extend(bytes);
+            return self.cut_kept(job, limits, supplies);
+        }
+        self.alone |= !self.framer.is_swallowing();
+        let (used, missing) = self.cut(bytes, &mut job.requests, limits);
+        if !job.requests.is_empty() {
+            job.input.extend_from_slice(&bytes[..used]);
+        }
+        if used < bytes.len() {
+            if !self.input.has_room() {
+                self.input.keep_in(supplies.buffer());
+            }
+            self.input.extend(&bytes[used..]);
+        }
+        missing
+    }
+
+    /// Cuts from what was kept. Whichever is shorter is copied, the batch or the rest.
+    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, supplies: &mut Supplies) -> usize {
+        let mut input = std::mem::take(&mut self.input);
+        let (used, missing) = self.cut(input.as_slice(), &mut job.requests, limits);
+        let rest = input.as_slice().len() - used;
+        if job.requests.is_empty() || used < rest {
+            if !job.requests.is_empty() {
+                job.input.extend_from_slice(&input.as_slice()[..used]);
+            }
+            input.consume(used);
+            self.input = input;
+        } else {
+            if rest > 0 {
+                self.input.keep_in(supplies.buffer());
+                self.input.extend(&input.as_slice()[used..]);
+            }
+            let (bytes, start) = input.take();
+            job.requests.iter_mut().for_each(|framed| move_body(framed, start));
+            supplies.return_buffer(std::mem::replace(&mut job.input, bytes));
+        }
+        if self.input.is_empty() {
+            supplies.return_buffer(self.input.take().0);
+        }
+        missing
+    }
+
+    /// Cuts at most one batch from the front of `bytes`; tells how many it took and how many the next request lacks.
+    fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
+        let mut used = 0;
+        self.more = false;
+        loop {
+            match self.framer.next(&bytes[used..], limits) {
+                Cut::NotYet(missing) => return (used, missing),
+                Cut::Skip(len) => used += len,
+                Cut::Closed => return (bytes.len(), 0),
+                Cut::Request(mut framed, len) => {
+                    move_body(&mut framed, used);
+                    found.push(framed);
+                    used += len;
+                    self.alone = false;
+                    if found.len() == REQUESTS_PER_TURN {
+                        self.more = used < bytes.len();
+                        return (used, 0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the answers of a job. True when all have left; else they are kept, and writing goes on when the socket
+    /// has room.
+    pub fn send(&mut self, job: &mut Job, now: Instant) -> io::Result<bool> {
+        debug_assert!(self.output.is_empty(), "one batch of answers at a time");
+        self.output = std::mem::take(&mut job.output);
+        self.written = 0;
+        self.since = now;
+        let done = self.flush(now)?;
+        if done {
+            job.output = std::mem::take(&mut self.output);
+            job.output.clear();
+        }
+        Ok(done)
+    }
+
+    /// Writes what waits. True when all has left.
+    pub fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        while self.written < self.output.len() {
+            match self.socket.write(&self.output[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    self.written += len;
+                    self.since = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Forgets answers that have left, and their memory.
+    pub fn drop_output(&mut self) {
+        self.output = Vec::new();
+        self.written = 0;
+    }
+
+    /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait for.
+    pub fn linger(&mut self, now: Instant) -> bool {
+        self.input = Input::default();
+        if self.ended || self.socket.shutdown(Shutdown::Write).is_err() {
+            return false;
+        }
+        self.since = now;
+        self.readable = true;
+        self.phase = Phase::Lingering { patience: SWALLOW_MAX };
+        true
+    }
+
+    /// Throws away what still arrives. False when the client has closed too, or does not stop.
+    pub fn discard(&mut self, scratch: &mut [u8]) -> bool {
+        let Phase::Lingering { patience } = &mut self.phase else { unreachable!("only said goodbye") };
+        loop {
+            match self.socket.read(scratch) {
+                Ok(0) => return false,
+                Ok(read) if read as u64 > *patience => return false,
+                Ok(read) => *patience -= read as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+}
+
+/// Tells a client why it is not served, as far as that is possible without waiting for it.
+pub fn turn_away(socket: &Socket, answer: &[u8]) {
+    // What cannot be said at once is not said: the place is needed, and the client sees the end anyhow.
+    let _ = socket.send(answer);
+    let _ = socket.shutdown(Shutdown::Write);
+    let mut unread = [MaybeUninit::uninit(); 1024];
+    let _ = socket.recv(&mut unread);
+}
+
+fn move_body(framed: &mut Framed, by: usize) {
+    if let Request::Write { body, .. } = &mut framed.request {
+        *body = body.start + by..body.end + by;
+    }
+}

@@ -1,0 +1,69 @@
+//! The control socket of this server: a way for its owner, and nobody else, to stop it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv};
+use nix::unistd::geteuid;
+
+/// What is sent to stop the server.
+pub const STOP: &[u8] = b"stop";
+
+/// Callers that are listened to at once; more are hung up on.
+const CALLERS_MAX: usize = 8;
+
+/// A listening SEQPACKET socket, and who is calling.
+#[derive(Debug)]
+pub struct Control {
+    listener: OwnedFd,
+    callers: Vec<OwnedFd>,
+    token: Token,
+}
+
+impl Control {
+    /// Listens on `listener`; all its events carry `token`.
+    pub fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Control { listener, callers: Vec::new(), token })
+    }
+
+    /// Whether somebody who may has asked to stop.
+    pub fn stop_requested(&mut self, registry: &Registry) -> bool {
+        while let Some(caller) = self.accept() {
+            let welcome = self.callers.len() < CALLERS_MAX && is_owner(&caller);
+            let mut source = SourceFd(&caller.as_raw_fd());
+            if welcome && registry.register(&mut source, self.token, Interest::READABLE).is_ok() {
+                self.callers.push(caller);
+            }
+        }
+        let mut stop = false;
+        self.callers.retain(|caller| {
+            let mut message = [0; 16];
+            match recv(caller.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
+                Ok(len) => {
+                    stop |= &message[..len] == STOP;
+                    false
+                }
+                Err(errno) => errno == Errno::EAGAIN,
+            }
+        });
+        stop
+    }
+
+    #[allow(unsafe_code, reason = "takes over the descriptor that accept4 made")]
+    fn accept(&self) -> Option<OwnedFd> {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let caller = accept4(self.listener.as_raw_fd(), flags).ok()?;
+        // SAFETY: the descriptor is new, and nobody else knows it.
+        Some(unsafe { OwnedFd::from_raw_fd(caller) })
+    }
+}
+
+fn is_owner(caller: &OwnedFd) -> bool {
+    let allowed = [0, geteuid().as_raw()];
+    getsockopt(&caller.as_fd(), PeerCredentials).is_ok_and(|peer| allowed.contains(&peer.uid()))
+}

@@ -1,0 +1,95 @@
+//! The bytes that a connection has sent and that are not a complete request yet.
+
+use std::io::{self, Read};
+
+/// Received bytes, the oldest first. Holds no memory while it is empty.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// Initialized memory; what lies outside of `start..end` means nothing.
+    bytes: Vec<u8>,
+    start: u32,
+    end: u32,
+}
+
+impl Input {
+    /// What is there.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start as usize..self.end as usize]
+    }
+
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it has memory to be kept in.
+    pub fn has_room(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    /// Gives memory to an empty input.
+    pub fn keep_in(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.is_empty());
+        *self = Input { bytes, start: 0, end: 0 };
+    }
+
+    /// Appends.
+    pub fn extend(&mut self, more: &[u8]) {
+        self.reserve(more.len());
+        let end = self.end as usize;
+        self.bytes[end..end + more.len()].copy_from_slice(more);
+        self.end += more.len() as u32;
+    }
+
+    /// Reads at most `len` bytes from `source` behind what is there.
+    pub fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
+        self.reserve(len);
+        let end = self.end as usize;
+        let read = source.read(&mut self.bytes[end..end + len])?;
+        self.end += read as u32;
+        Ok(read)
+    }
+
+    /// Drops the oldest `len` bytes.
+    pub fn consume(&mut self, len: usize) {
+        debug_assert!(len <= self.as_slice().len());
+        self.start += len as u32;
+    }
+
+    /// Takes the memory, with where the content starts in it; the input is empty then.
+    pub fn take(&mut self) -> (Vec<u8>, usize) {
+        let Input { bytes, start, .. } = std::mem::take(self);
+        (bytes, start as usize)
+    }
+
+    /// Makes initialized room for `len` bytes more, at first where consumed bytes were.
+    fn reserve(&mut self, len: usize) {
+        if self.start > 0 && self.end as usize + len > self.bytes.len() {
+            self.bytes.copy_within(self.start as usize..self.end as usize, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let needed = self.end as usize + len;
+        if needed > self.bytes.len() {
+            self.bytes.resize(needed, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_was_not_consumed() {
+        let mut input = Input::default();
+        input.extend(b"hello ");
+        input.consume(4);
+        let mut more: &[u8] = b"world and more";
+        assert_eq!(input.read_from(&mut more, 5).expect("read"), 5);
+        assert_eq!(input.as_slice(), b"o world");
+        let (bytes, start) = input.take();
+        assert_eq!(&bytes[start..start + 7], b"o world");
+        assert!(input.is_empty() && !input.has_room());
+    }
+}

@@ -1,0 +1,95 @@
+//! What `stat` shows. The reactor counts; nobody else has to.
+
+use std::fmt::Write;
+
+use crate::workers::Tally;
+
+/// What happened since the start, besides the requests themselves.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// What became of the requests.
+    pub requests: Tally,
+    /// Clients let in.
+    pub accepted: u64,
+    /// Clients turned away because of the limit.
+    pub busy_clients: u64,
+    /// Clients turned away for want of a descriptor.
+    pub busy_descriptors: u64,
+    /// How often accept(2) had to be put off.
+    pub accepts_stuck: u64,
+    /// Completions for connections that were gone.
+    pub stale_completions: u64,
+    /// Requests that left their queue because their client did.
+    pub abandoned: u64,
+    /// Connections closed because a body made no progress.
+    pub closed_slow_bodies: u64,
+    /// Connections closed because they took none of their answers.
+    pub closed_slow_readers: u64,
+    /// Connections that ended with an error of the socket.
+    pub closed_by_error: u64,
+    /// Requests that silence completed.
+    pub completed_by_silence: u64,
+}
+
+/// What is true at this moment.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// Starts of this segment.
+    pub epoch: u64,
+    /// Clients.
+    pub connections: usize,
+    /// Clients that may be.
+    pub max_clients: usize,
+    /// Clients whose request is being worked on.
+    pub working: usize,
+    /// Clients whose request waits for a mailbox.
+    pub waiting: usize,
+    /// Clients whose answers wait for them.
+    pub flushing: usize,
+    /// Threads of the pool.
+    pub workers: usize,
+    /// Jobs that the reactor ran itself.
+    pub lone_jobs: u64,
+    /// Mailboxes.
+    pub mailboxes: u32,
+    /// Bytes of each.
+    pub size: u64,
+    /// Bytes of a request.
+    pub packet: u64,
+}
+
+/// Writes the lines `name value`.
+pub fn text(counters: &Counters, gauges: &Gauges) -> String {
+    let mut text = String::new();
+    let mut line =
+        |name: &str, value: u64| writeln!(text, "{name} {value}").expect("a string takes everything");
+    line("uptime_seconds", gauges.uptime);
+    line("pid", u64::from(std::process::id()));
+    line("epoch", gauges.epoch);
+    line("mailboxes", u64::from(gauges.mailboxes));
+    line("size_bytes", gauges.size);
+    line("packet_bytes", gauges.packet);
+    line("workers", gauges.workers as u64);
+    line("max_clients", gauges.max_clients as u64);
+    line("connections", gauges.connections as u64);
+    line("connections_accepted", counters.accepted);
+    line("connections_busy", counters.busy_clients);
+    line("connections_no_descriptor", counters.busy_descriptors);
+    line("accepts_stuck", counters.accepts_stuck);
+    line("closed_slow_bodies", counters.closed_slow_bodies);
+    line("closed_slow_readers", counters.closed_slow_readers);
+    line("closed_by_error", counters.closed_by_error);
+    line("working", gauges.working as u64);
+    line("waiting", gauges.waiting as u64);
+    line("flushing", gauges.flushing as u64);
+    line("requests", counters.requests.total());
+    counters.requests.iter().for_each(|(name, count)| line(name, count));
+    line("completed_by_silence", counters.completed_by_silence);
+    line("abandoned", counters.abandoned);
+    line("stale_completions", counters.stale_completions);
+    line("lone_jobs", gauges.lone_jobs);
+    line("overtakes", counters.requests.overtakes);
+    text
+}
