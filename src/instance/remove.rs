@@ -1,0 +1,147 @@
+//! `dipcrm`: whatever state the instance is in, afterwards there is none.
+//!
+//! Whoever gets the lock knows that no server lives, and may remove everything. A living one is asked through its control
+//! socket, and killed when it does not answer; its process is known from that socket, never from a file.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{MsgFlags, getsockopt, send};
+
+use super::directory::{Directory, DirectoryError};
+use super::unix_socket::remove_if_dead;
+use crate::options::RemoveOptions;
+use crate::reactor::{DRAIN, STOP};
+
+/// How long a server may take to stop before it is killed: its own time for that, and half as much again.
+const GRACE: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
+
+/// How long a killed process may take to be gone.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// How often to look again at a server that is just starting or just stopping.
+const AGAIN: Duration = Duration::from_millis(10);
+
+enum Found {
+    Removed,
+    Nothing,
+}
+
+/// Stops and removes the instance of a port.
+pub fn remove(options: &RemoveOptions) -> ExitCode {
+    let dir = options.dir.as_deref();
+    match Directory::find(dir, options.port)
+        .and_then(|found| found.map_or(Ok(Found::Nothing), |found| end(&found)))
+    {
+        Ok(Found::Removed) => ExitCode::SUCCESS,
+        Ok(Found::Nothing) => {
+            eprintln!("dipcrm: there is no dipc on port {}", options.port);
+            ExitCode::from(1)
+        }
+        Err(error) => {
+            eprintln!("dipcrm: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn end(directory: &Directory) -> Result<Found, DirectoryError> {
+    let patience = Instant::now() + GRACE + DEATH;
+    loop {
+        match directory.lock() {
+            Ok(Some(_lock)) => return clean_up(directory),
+            Ok(None) => return Ok(Found::Nothing),
+            Err(error @ DirectoryError::InUse { .. }) => {
+                if Instant::now() > patience {
+                    return Err(error);
+                }
+                stop_server(directory)
+                    .map_err(|error| DirectoryError::Io { path: directory.path().into(), error })?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// With the lock in hand: nobody lives here.
+fn clean_up(directory: &Directory) -> Result<Found, DirectoryError> {
+    if let Some(path) = directory.socket_path()
+        && let Err(error) = remove_if_dead(&path)
+    {
+        eprintln!("dipcrm: {error}");
+    }
+    Ok(if directory.remove()? { Found::Removed } else { Found::Nothing })
+}
+
+/// Asks the server to stop, and waits until it is gone.
+fn stop_server(directory: &Directory) -> io::Result<()> {
+    let control = match directory.call_control() {
+        Ok(control) => control,
+        // It does not listen yet, or no more: its lock will tell.
+        Err(Errno::ENOENT | Errno::ECONNREFUSED) => return Ok(sleep(AGAIN)),
+        Err(errno) => return Err(errno.into()),
+    };
+    let server = Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid())?;
+    match send(control.as_raw_fd(), STOP, MsgFlags::MSG_NOSIGNAL) {
+        // It is on its way out.
+        Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    if !server.ends_within(GRACE)? {
+        eprintln!("dipcrm: process {} does not stop; killing it", server.pid);
+        server.kill()?;
+        server.ends_within(DEATH)?;
+    }
+    Ok(())
+}
+
+/// A process that cannot be mistaken for another one with the same number.
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+#[allow(unsafe_code, reason = "pidfds have no safe interface here")]
+impl Process {
+    fn open(pid: i32) -> io::Result<Self> {
+        // SAFETY: takes no pointers. Source: pidfd_open(2).
+        let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(Errno::result(fd)?).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is new, and nobody else knows it.
+        Ok(Process { pid, pidfd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    fn kill(&self) -> io::Result<()> {
+        let (fd, signal) = (self.pidfd.as_raw_fd(), Signal::SIGKILL as i32);
+        let no_info = std::ptr::null::<nix::libc::siginfo_t>();
+        // SAFETY: a null siginfo is allowed. Source: pidfd_send_signal(2).
+        let sent = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
+        match Errno::result(sent) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl Process {
+    fn ends_within(&self, time: Duration) -> io::Result<bool> {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
