@@ -4,15 +4,15 @@
 //! asks, `pid` is for people, `socket` names the Unix-domain socket if there is one. Everything is reached through the
 //! directory's descriptor, and nothing that somebody else has put there is followed or trusted.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{Uid, UnlinkatFlags, geteuid, unlinkat};
@@ -69,8 +69,10 @@ pub struct Directory {
     base_is_ours: bool,
 }
 
-/// The lock of an instance. It is shared with child processes and ends with the last of them.
-pub type Lock = Flock<File>;
+/// The lock of an instance. Child processes share it, and it ends with the last of them: nothing unlocks it, not even
+/// the parent that returns after the server has gone to the background.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Directory {
     /// Makes the directory of `port` if need be, and locks it.
@@ -112,15 +114,17 @@ impl Directory {
             }
             result => result?,
         };
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(DirectoryError::InUse { path: self.path.clone() }),
-            Err((_, errno)) => return Err(self.error(LOCK, errno)),
-        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DirectoryError::InUse { path: self.path.clone() }),
+            Err(TryLockError::Error(error)) => {
+                return Err(DirectoryError::Io { path: self.path.join(LOCK), error });
+            }
+        }
         // Between opening and locking, its last holder may have removed it: then this is the lock of nothing.
-        let held = fstat(lock.as_fd()).map_err(|errno| self.error(LOCK, errno))?;
+        let held = fstat(&file).map_err(|errno| self.error(LOCK, errno))?;
         match fstatat(&self.fd, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(named) if named.st_ino == held.st_ino => Ok(Some(lock)),
+            Ok(named) if named.st_ino == held.st_ino => Ok(Some(Lock(file))),
             _ => Ok(None),
         }
     }

@@ -6,8 +6,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-
 /// A bound socket file.
 #[derive(Debug)]
 pub struct UnixSocket {
@@ -33,11 +31,10 @@ impl UnixSocket {
     /// Listens on `path`, for this user only. A leftover of a dead server is replaced.
     pub fn bind(path: &Path) -> Result<(Self, UnixListener), UnixSocketError> {
         let failed = |error| UnixSocketError::Io(path.to_owned(), error);
-        // Two servers that find the same leftover must not each replace the other's new socket.
+        // Until the end of this function: two servers that find the same leftover must not each replace the other's new socket.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = fs::File::open(parent).map_err(failed)?;
-        let _lock =
-            Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))?;
+        directory.lock().map_err(failed)?;
         remove_if_dead(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         let prepared = || {

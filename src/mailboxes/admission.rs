@@ -25,6 +25,7 @@ pub enum Mode {
 pub struct Grant {
     mode: Mode,
     number: u64,
+    overtaken: bool,
 }
 
 impl Grant {
@@ -36,6 +37,11 @@ impl Grant {
     /// The place in the order of arrival that was admitted; it only grows.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether somebody who had come later was admitted before. Never, says the law; it is counted all the same.
+    pub fn overtaken(&self) -> bool {
+        self.overtaken
     }
 }
 
@@ -139,6 +145,12 @@ impl<J> Admission<J> {
         Some(waiter.job)
     }
 
+    /// The job at a place in the queue; `None` when it has left.
+    pub fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
+        let at = self.queue.binary_search_by_key(&ticket.0, |waiter| waiter.number).ok()?;
+        self.queue.get_mut(at).map(|waiter| &mut waiter.job)
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.queue.len()
@@ -182,11 +194,10 @@ impl<J> Admission<J> {
             (Mode::Shared, Holders::Readers(n)) => Holders::Readers(n + 1),
             (mode, holders) => unreachable!("a {mode:?} grant beside {holders:?}"),
         };
-        if self.newest.is_some_and(|newest| newest > number) {
-            self.overtakes += 1;
-        }
+        let overtaken = self.newest.is_some_and(|newest| newest > number);
+        self.overtakes += u64::from(overtaken);
         self.newest = self.newest.max(Some(number));
-        Grant { mode, number }
+        Grant { mode, number, overtaken }
     }
 
     pub(super) fn head_is_grantable(&self) -> bool {

@@ -4,11 +4,13 @@
 //! the mailbox has its old content, whole; killed after it, the new.
 //!
 //! A message is a frame `len u32 | payload` in a [`Ring`] with room for two of full size, so that a new one always
-//! fits beside a live one. The [`Control`] area holds two records; the commit word says which of them is active:
+//! fits beside a live one. A message that replaces all others goes to the start of the half that they do not touch: a
+//! mailbox of small messages then lives in two places that stay in the cache, instead of walking through its ring.
+//! The [`Control`] area holds two records; the commit word says which of them is active:
 //!
 //! ```text
 //!     word = seq << 1 | active            fill the inactive record, then store the word
-//!     record = version, head, tail, count, checksum       head and tail count bytes and only grow
+//!     record = version, head, tail, count, checksum       the messages lie from head to tail, positions in the ring
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -200,9 +202,9 @@ impl<'a> Block<'a> {
     /// Makes `bytes`, at most the capacity, the only message; returns its version.
     pub fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
         let record = self.control.active()?;
-        self.frame(record, bytes.len());
-        self.ring.write(record.tail + FRAME_HEADER as u64, bytes);
-        Ok(self.replace(record, bytes.len()))
+        let at = self.frame(record, bytes.len())?;
+        self.ring.write(at + FRAME_HEADER as u64, bytes);
+        Ok(self.replace(record, at, bytes.len()))
     }
 
     /// Puts `bytes` at `offset` of the newest message, with zeros in between when it ends before that, and makes the
@@ -212,8 +214,8 @@ impl<'a> Block<'a> {
         let (old, old_len) = self.newest(record)?;
         let end = offset + bytes.len();
         let len = old_len.max(end);
-        let start = record.tail + FRAME_HEADER as u64;
-        self.frame(record, len);
+        let at = self.frame(record, len)?;
+        let start = at + FRAME_HEADER as u64;
         let kept = old_len.min(offset);
         self.ring.copy(old, start, kept);
         self.ring.zero(start + kept as u64, offset - kept);
@@ -221,7 +223,7 @@ impl<'a> Block<'a> {
         if old_len > end {
             self.ring.copy(old + end as u64, start + end as u64, old_len - end);
         }
-        Ok(self.replace(record, len))
+        Ok(self.replace(record, at, len))
     }
 
     /// Where the payload of the newest message starts, and its length.
@@ -238,23 +240,32 @@ impl<'a> Block<'a> {
         if fits { Ok((record.head + FRAME_HEADER as u64, len)) } else { Err(Damaged) }
     }
 
-    /// Writes the header of a new message behind the live ones.
-    fn frame(&mut self, record: Record, len: usize) {
-        let live = record.tail - record.head;
+    /// Writes the header of a message that is to replace the live ones; returns where it is.
+    fn frame(&mut self, record: Record, len: usize) -> Result<u64, Damaged> {
         assert!(len <= self.capacity, "{len} bytes into a mailbox of {}", self.capacity);
-        assert!(
-            live + (FRAME_HEADER + len) as u64 <= self.ring.size() as u64,
-            "live bytes are never overwritten"
-        );
+        let at = self.free_half(record)?;
         let header = u32::try_from(len).expect("a capacity fits into 32 bits").to_ne_bytes();
-        self.ring.write(record.tail, &header);
+        self.ring.write(at, &header);
+        Ok(at)
     }
 
-    /// Commits: the message that was framed behind the live ones is the only one now.
-    fn replace(&mut self, old: Record, len: usize) -> u64 {
+    /// The start of a half of the ring that no live byte is in.
+    fn free_half(&self, record: Record) -> Result<u64, Damaged> {
+        let half = self.ring.size() as u64 / 2;
+        let live = record.tail - record.head;
+        match record.head % (2 * half) {
+            head if head + live <= half => Ok(half),
+            head if head >= half && head + live <= 2 * half => Ok(0),
+            // One message never lies in both halves.
+            _ => Err(Damaged),
+        }
+    }
+
+    /// Commits: the message that was framed at `at` is the only one now.
+    fn replace(&mut self, old: Record, at: u64, len: usize) -> u64 {
         let version = old.version + 1;
-        let tail = old.tail + (FRAME_HEADER + len) as u64;
-        self.control.commit(Record { version, head: old.tail, tail, count: 1 });
+        let tail = at + (FRAME_HEADER + len) as u64;
+        self.control.commit(Record { version, head: at, tail, count: 1 });
         version
     }
 }

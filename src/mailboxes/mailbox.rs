@@ -43,6 +43,11 @@ impl<J> Mailbox<J> {
         self.admission.lock().cancel(ticket, admitted)
     }
 
+    /// What `look` makes of the job at a place in the queue; see [`Admission::waiter`].
+    pub fn with_waiter<R>(&self, ticket: Ticket, look: impl FnOnce(&mut J) -> R) -> Option<R> {
+        self.admission.lock().waiter(ticket).map(look)
+    }
+
     /// See [`Admission::waiting`].
     pub fn waiting(&self) -> usize {
         self.admission.lock().waiting()

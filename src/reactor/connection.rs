@@ -1,11 +1,11 @@
 //! One client socket: what has arrived, what is to leave, and what it is busy with.
 //!
 //! ```text
-//!                 a batch is cut            its mailbox is taken
-//!        ┌──► Idle ──────────► Working ◄─────────────────────► Queued
-//!        │      │                 │ answers                      │ timeout
-//!        │      │                 ▼                              │
-//!        │      │              Flushing ◄────────────────────────┘
+//!                 a batch is cut           its mailbox is taken
+//!        ┌──► Idle ──────────► Working ◄────────────────────► Queued
+//!        │      │                 │ answers, more than           │ timeout
+//!        │      │                 ▼ the socket takes             ▼
+//!        │      │              Flushing                       answered, goes on
 //!        └──────┼──── written ────┤
 //!               │ end of input    │ the last answer
 //!               ▼                 ▼
@@ -162,7 +162,7 @@ impl Connection {
     /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
     /// the news that a client has left; writing only while output waits.
     pub fn changed_interest(&mut self) -> Option<Interest> {
-        let wants_write = matches!(self.phase, Phase::Flushing(_));
+        let wants_write = self.has_output();
         if wants_write == self.wants_write {
             return None;
         }
@@ -179,6 +179,10 @@ impl Connection {
                 Some(self.since + BODY_PROGRESS)
             }
             Phase::Idle | Phase::Working | Phase::Closed => None,
+            Phase::Queued { until, .. } if self.has_output() => {
+                let slow = self.since + WRITE_PROGRESS;
+                Some(until.map_or(slow, |until| until.min(slow)))
+            }
             Phase::Queued { until, .. } => *until,
             Phase::Flushing(_) => Some(self.since + WRITE_PROGRESS),
             Phase::Lingering { .. } => Some(self.since + LINGER),
@@ -188,6 +192,16 @@ impl Connection {
     /// Whether silence may complete what is there.
     pub fn awaits_quiet(&self, quiet: Duration) -> bool {
         self.alone && !self.quiet_tried && !quiet.is_zero()
+    }
+
+    /// Whether answers wait for the socket.
+    pub fn has_output(&self) -> bool {
+        self.written < self.output.len()
+    }
+
+    /// Whether they wait too long.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        self.has_output() && self.since + WRITE_PROGRESS <= now
     }
 
     /// Whether there is anything to do now, without waiting for the client.
@@ -356,24 +370,24 @@ impl Connection {
         }
     }
 
-    /// Writes the answers of a job. True when all have left; else they are kept, and writing goes on when the socket
-    /// has room.
-    pub fn send(&mut self, job: &mut Job, now: Instant) -> io::Result<bool> {
-        debug_assert!(self.output.is_empty(), "one batch of answers at a time");
-        self.output = std::mem::take(&mut job.output);
+    /// Writes answers, when none wait. True when all have left, and their memory comes back; else they are kept, and
+    /// writing goes on when the socket has room.
+    pub fn send(&mut self, output: &mut Vec<u8>, now: Instant) -> io::Result<bool> {
+        debug_assert!(!self.has_output(), "one batch of answers at a time");
+        self.output = std::mem::take(output);
         self.written = 0;
         self.since = now;
         let done = self.flush(now)?;
         if done {
-            job.output = std::mem::take(&mut self.output);
-            job.output.clear();
+            *output = std::mem::take(&mut self.output);
+            output.clear();
         }
         Ok(done)
     }
 
     /// Writes what waits. True when all has left.
     pub fn flush(&mut self, now: Instant) -> io::Result<bool> {
-        while self.written < self.output.len() {
+        while self.has_output() {
             match self.socket.write(&self.output[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => {

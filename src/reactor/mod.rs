@@ -29,11 +29,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::mailboxes::{Admitted, Mode};
-use crate::protocol::{Eol, Limits, Refusal, Reply, Request, Wait};
+use crate::mailboxes::Ticket;
+use crate::protocol::{Eol, Limits, Refusal, Reply, Wait};
 use crate::workers::{
-    Completions, ConnectionId, Job, Mailboxes, OUTPUT_HIGH_WATER, Outcome, Pool, admission, answer, refuse,
-    time_out,
+    Completion, Completions, ConnectionId, Job, Mailboxes, OUTPUT_HIGH_WATER, Outcome, Parked, Pool, admit,
+    answer, refuse, time_out, with_grant,
 };
 use connection::{Connection, Phase, SCRATCH_SIZE, Turn, turn_away};
 use connections::{Connections, id_of, token_of};
@@ -234,14 +234,16 @@ impl Reactor {
         connection.readable |= event.is_readable() || event.is_read_closed();
         connection.hung_up |= event.is_read_closed();
         let gone = event.is_error() || event.is_write_closed();
+        if event.is_writable() && connection.has_output() {
+            return self.flush(id);
+        }
         match &mut connection.phase {
             Phase::Idle => self.turn(id),
-            Phase::Queued { .. } if gone => self.close(id),
+            Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
             Phase::Queued { until, .. } if connection.hung_up => {
                 *until = Some(half_closed(*until, self.now));
                 self.settle(id);
             }
-            Phase::Flushing(_) if gone || event.is_writable() => self.flush(id),
             Phase::Lingering { .. } => self.discard(id),
             Phase::Queued { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
         }
@@ -286,57 +288,55 @@ impl Reactor {
 
     /// Brings a job on its way: answers what needs no mailbox, takes the place of the first request that does.
     fn advance(&mut self, mut job: Box<Job>) {
-        while let Some(framed) = job.current() {
-            let Some((mailbox, mode)) = admission(&framed.request) else {
+        while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
+            let Some((mailbox, mode, wait)) = job.admission() else {
                 if !answer(&mut job, &self.mailboxes) {
                     self.tell_stat(&mut job);
                 }
-                job.answered += 1;
-                if job.output.len() >= OUTPUT_HIGH_WATER {
-                    break;
-                }
                 continue;
             };
-            let until = match wait_of(&framed.request) {
-                Wait::Default => self.now.checked_add(self.settings.wait),
-                Wait::For(Duration::ZERO) => {
-                    match self.mailboxes.queue(mailbox).try_admit(mode) {
-                        Some(grant) => {
-                            job.grant = Some(grant);
-                            return self.submit(job);
-                        }
-                        None => time_out(&mut job, &self.mailboxes),
-                    }
-                    continue;
-                }
-                Wait::For(wait) => self.now.checked_add(wait),
-                Wait::Forever => None,
-            };
-            return self.admit(job, mailbox, mode, until);
+            if wait != Wait::For(Duration::ZERO) {
+                return match admit(job, &self.mailboxes) {
+                    Ok(granted) => self.submit(with_grant(granted)),
+                    Err(parked) => self.park(parked),
+                };
+            }
+            job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
+            if job.grant.is_some() {
+                return self.submit(job);
+            }
+            time_out(&mut job, &self.mailboxes);
         }
         self.deliver(job);
     }
 
-    /// Takes a request's place in the queue of its mailbox. Answers to earlier ones do not wait there with it.
-    fn admit(&mut self, mut job: Box<Job>, mailbox: u32, mode: Mode, until: Option<Instant>) {
-        let id = job.connection;
-        if !job.output.is_empty() {
-            job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
-            return if job.grant.is_some() { self.submit(job) } else { self.deliver(job) };
+    /// Watches over a job that waits in a queue. Its earlier answers do not wait with it.
+    fn park(&mut self, parked: Parked) {
+        let Parked { connection: id, mailbox, ticket, wait } = parked;
+        let queue = self.mailboxes.queue(mailbox);
+        let Some(connection) = self.connections.find(id) else {
+            // Its client has left before anybody knew that it waits.
+            return self.give_up(mailbox, ticket);
+        };
+        let take = |job: &mut Box<Job>| match connection.has_output() {
+            true => Vec::new(),
+            false => std::mem::take(&mut job.output),
+        };
+        // Nobody there: it was admitted meanwhile, and its answers are on the way.
+        let Some(mut output) = queue.with_waiter(ticket, take) else { return };
+        let until = match wait {
+            Wait::Default => self.now.checked_add(self.settings.wait),
+            Wait::For(wait) => self.now.checked_add(wait),
+            Wait::Forever => None,
+        };
+        let until = if connection.hung_up { Some(half_closed(until, self.now)) } else { until };
+        connection.phase = Phase::Queued { mailbox, ticket, until };
+        if !output.is_empty()
+            && let Err(error) = connection.send(&mut output, self.now)
+        {
+            return self.fail(id, &error);
         }
-        match self.mailboxes.queue(mailbox).admit(mode, job) {
-            Admitted::Granted(grant, mut job) => {
-                job.grant = Some(grant);
-                self.submit(job);
-            }
-            Admitted::Queued(ticket) => {
-                if let Some(connection) = self.connections.find(id) {
-                    let until = if connection.hung_up { Some(half_closed(until, self.now)) } else { until };
-                    connection.phase = Phase::Queued { mailbox, ticket, until };
-                    self.settle(id);
-                }
-            }
-        }
+        self.settle(id);
     }
 
     fn submit(&mut self, job: Box<Job>) {
@@ -359,7 +359,7 @@ impl Reactor {
             waiting: phases(|phase| matches!(phase, Phase::Queued { .. })),
             flushing: phases(|phase| matches!(phase, Phase::Flushing(_))),
             workers: self.pool.workers(),
-            lone_jobs: self.pool.lone_jobs(),
+            unaided: self.pool.unaided(),
             mailboxes: geometry.mailboxes,
             size: geometry.capacity,
             packet: geometry.packet,
@@ -369,39 +369,44 @@ impl Reactor {
         let eol = job.requests[job.answered].eol;
         Reply::Text(&text).encode(eol, &mut job.output);
         job.tally.count(Outcome::Told);
+        job.answered += 1;
     }
 
     // ---- answers ----
 
     /// Starts the workers on what was granted, and takes in what they have finished.
-    fn bring_home(&mut self, home: &mut Vec<Box<Job>>) {
-        self.pool.dispatch(home);
-        self.take_in(home);
-        self.completions.drain(home);
-        self.take_in(home);
+    fn bring_home(&mut self, completions: &mut Vec<Completion>) {
+        self.pool.dispatch(completions);
+        self.take_in(completions);
+        self.completions.drain(completions);
+        self.take_in(completions);
     }
 
-    fn take_in(&mut self, home: &mut Vec<Box<Job>>) {
-        while !home.is_empty() {
-            for job in home.drain(..) {
-                self.come_home(job);
+    fn take_in(&mut self, completions: &mut Vec<Completion>) {
+        while !completions.is_empty() {
+            for completion in completions.drain(..) {
+                match completion {
+                    Completion::Home(job) => self.come_home(job),
+                    Completion::Parked(parked) => self.park(parked),
+                }
             }
-            self.pool.dispatch(home);
+            self.pool.dispatch(completions);
         }
     }
 
     fn come_home(&mut self, mut job: Box<Job>) {
-        self.counters.requests.absorb(&mut job.tally);
-        match self.connections.find(job.connection) {
-            Some(connection) => {
-                connection.phase = Phase::Idle;
-                self.deliver(job);
-            }
-            None => {
-                self.counters.stale_completions += 1;
-                self.supplies.return_job(job);
-            }
+        let id = job.connection;
+        let Some(connection) = self.connections.find(id) else {
+            self.counters.requests.absorb(&mut job.tally);
+            self.counters.stale_completions += 1;
+            return self.supplies.return_job(job);
+        };
+        if connection.has_output() {
+            connection.phase = Phase::Flushing(job);
+            return self.settle(id);
         }
+        connection.phase = Phase::Idle;
+        self.deliver(job);
     }
 
     /// Writes the answers of a job, then goes on with it.
@@ -412,7 +417,7 @@ impl Reactor {
         if job.output.is_empty() {
             return self.go_on(job);
         }
-        match connection.send(&mut job, self.now) {
+        match connection.send(&mut job.output, self.now) {
             Ok(true) => self.go_on(job),
             Ok(false) => {
                 connection.phase = Phase::Flushing(job);
@@ -430,9 +435,12 @@ impl Reactor {
         match connection.flush(self.now) {
             Ok(true) => {
                 connection.drop_output();
-                if let Phase::Flushing(job) = std::mem::replace(&mut connection.phase, Phase::Idle) {
-                    self.settle(id);
-                    self.go_on(job);
+                let phase = &mut connection.phase;
+                let flushed =
+                    matches!(phase, Phase::Flushing(_)).then(|| std::mem::replace(phase, Phase::Idle));
+                self.settle(id);
+                if let Some(Phase::Flushing(job)) = flushed {
+                    self.deliver(job);
                 }
             }
             Ok(false) => self.settle(id),
@@ -479,6 +487,10 @@ impl Reactor {
 
     fn expire(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
+        if connection.is_stuck(self.now) {
+            self.counters.closed_slow_readers += 1;
+            return self.close(id);
+        }
         match connection.phase {
             Phase::Idle if connection.awaits_quiet(self.settings.quiet) => {
                 match connection.quiet(id, &self.limits, &mut self.supplies) {
@@ -499,12 +511,8 @@ impl Reactor {
                     self.advance(job);
                 }
             }
-            Phase::Flushing(_) => {
-                self.counters.closed_slow_readers += 1;
-                self.close(id);
-            }
             Phase::Lingering { .. } => self.close(id),
-            Phase::Working | Phase::Closed => {}
+            Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
         }
     }
 
@@ -513,13 +521,22 @@ impl Reactor {
         let connection = self.connections.find(id)?;
         let Phase::Queued { mailbox, ticket, .. } = connection.phase else { return None };
         connection.phase = Phase::Working;
+        self.cancel(mailbox, ticket)
+    }
+
+    /// Takes a job out of a queue, and submits whoever that lets in.
+    fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
         let mut admitted = Vec::new();
         let job = self.mailboxes.queue(mailbox).cancel(ticket, &mut admitted);
-        for (grant, mut other) in admitted {
-            other.grant = Some(grant);
-            self.submit(other);
-        }
+        admitted.into_iter().for_each(|granted| self.submit(with_grant(granted)));
         job
+    }
+
+    fn give_up(&mut self, mailbox: u32, ticket: Ticket) {
+        if let Some(job) = self.cancel(mailbox, ticket) {
+            self.counters.abandoned += 1;
+            self.supplies.return_job(job);
+        }
     }
 
     // ---- the end of a connection ----
@@ -542,9 +559,11 @@ impl Reactor {
 
     /// The end. A place in a queue is given up, so that whoever stands behind it moves on.
     fn close(&mut self, id: ConnectionId) {
-        if let Some(job) = self.leave_queue(id) {
-            self.counters.abandoned += 1;
-            self.supplies.return_job(job);
+        if let Some(Connection { phase: Phase::Queued { mailbox, ticket, .. }, .. }) =
+            self.connections.find(id)
+        {
+            let (mailbox, ticket) = (*mailbox, *ticket);
+            self.give_up(mailbox, ticket);
         }
         if let Some(connection) = self.connections.find(id) {
             self.deadlines.disarm(id, &mut connection.armed);
@@ -658,20 +677,15 @@ impl Reactor {
         for id in self.connections.ids() {
             if let Some(mut job) = self.leave_queue(id) {
                 refuse(&mut job, &Refusal::Drain);
-                if let Some(connection) = self.connections.find(id) {
-                    let _ = connection.send(&mut job, self.now);
+                if let Some(connection) = self.connections.find(id)
+                    && !connection.has_output()
+                {
+                    let _ = connection.send(&mut job.output, self.now);
                 }
             }
             self.close(id);
         }
         self.remove_closed();
-    }
-}
-
-fn wait_of(request: &Request) -> Wait {
-    match request {
-        Request::Read { wait, .. } | Request::Write { wait, .. } => *wait,
-        _ => Wait::Default,
     }
 }
 

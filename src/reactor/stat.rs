@@ -51,7 +51,7 @@ pub struct Gauges {
     /// Threads of the pool.
     pub workers: usize,
     /// Jobs that the reactor ran itself.
-    pub lone_jobs: u64,
+    pub unaided: u64,
     /// Mailboxes.
     pub mailboxes: u32,
     /// Bytes of each.
@@ -89,7 +89,7 @@ pub fn text(counters: &Counters, gauges: &Gauges) -> String {
     line("completed_by_silence", counters.completed_by_silence);
     line("abandoned", counters.abandoned);
     line("stale_completions", counters.stale_completions);
-    line("lone_jobs", gauges.lone_jobs);
+    line("jobs_unaided", gauges.unaided);
     line("overtakes", counters.requests.overtakes);
     text
 }

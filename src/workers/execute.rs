@@ -1,9 +1,11 @@
 //! What each request does. Runs on whichever thread holds the job.
 
+use std::time::Duration;
+
 use super::Mailboxes;
-use super::job::{Job, Outcome};
-use crate::mailboxes::{Damaged, Grant, Mode};
-use crate::protocol::{Framed, Refusal, Reply, Request};
+use super::job::{Completion, Job, Outcome, Parked};
+use crate::mailboxes::{Admitted, Damaged, Grant};
+use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch goes home, to be written before it goes on. One answer may be larger.
 pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
@@ -19,41 +21,53 @@ read, write and quit are long for r, w and q. A wait is in seconds, or inf.
 OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not understood.
 ";
 
-/// The mailbox that a request needs, and how; `None` when it needs none.
-pub fn admission(request: &Request) -> Option<(u32, Mode)> {
-    match request {
-        Request::Read { mailbox, .. } => Some((*mailbox, Mode::Shared)),
-        Request::Write { mailbox, .. } => Some((*mailbox, Mode::Exclusive)),
-        _ => None,
-    }
-}
-
-/// Answers the requests of a job, as far as that needs no waiting: up to one whose mailbox is not free, one that
-/// only the reactor can answer, or the high-water mark of the output. Each release adds the jobs that it lets in to
+/// Answers the requests of a job, one after the other. Each takes its place in the queue of its mailbox when the one
+/// before is answered. The job comes home when it is done, when only the reactor can answer, or at the high-water mark
+/// of its output; it stays in a queue when its mailbox is not free. Each release adds the jobs that it lets in to
 /// `admitted`.
-pub fn run(job: &mut Job, mailboxes: &Mailboxes, admitted: &mut Vec<(Grant, Box<Job>)>) {
-    while let Some(framed) = job.current() {
-        match admission(&framed.request) {
-            Some((mailbox, mode)) => {
-                let Some(mut grant) = job.grant.take().or_else(|| mailboxes.queue(mailbox).try_admit(mode))
-                else {
-                    return;
-                };
-                job.tally.overtakes += u64::from(grant.overtaken());
-                under_grant(job, mailboxes, &mut grant);
-                mailboxes.queue(mailbox).release(grant, admitted);
+pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, admitted: &mut Vec<(Grant, Box<Job>)>) -> Completion {
+    while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
+        let Some((mailbox, mode, wait)) = job.admission() else {
+            if !answer(&mut job, mailboxes) {
+                break;
             }
-            None if !answer(job, mailboxes) => return,
-            None => {}
-        }
+            continue;
+        };
+        let queue = mailboxes.queue(mailbox);
+        let mut grant = match job.grant.take().or_else(|| queue.try_admit(mode)) {
+            Some(grant) => grant,
+            None if wait == Wait::For(Duration::ZERO) => {
+                time_out(&mut job, mailboxes);
+                continue;
+            }
+            None => match admit(job, mailboxes) {
+                Ok((grant, granted)) => {
+                    job = granted;
+                    grant
+                }
+                Err(parked) => return Completion::Parked(parked),
+            },
+        };
+        job.tally.overtakes += u64::from(grant.overtaken());
+        under_grant(&mut job, mailboxes, &mut grant);
         job.answered += 1;
-        if job.output.len() >= OUTPUT_HIGH_WATER {
-            return;
-        }
+        queue.release(grant, admitted);
+    }
+    debug_assert!(job.grant.is_none(), "a job comes home without a grant");
+    Completion::Home(job)
+}
+
+/// Takes the place of the current request of a job, which needs a mailbox.
+pub fn admit(job: Box<Job>, mailboxes: &Mailboxes) -> Result<(Grant, Box<Job>), Parked> {
+    let connection = job.connection;
+    let (mailbox, mode, wait) = job.admission().expect("asked for a mailbox");
+    match mailboxes.queue(mailbox).admit(mode, job) {
+        Admitted::Granted(grant, job) => Ok((grant, job)),
+        Admitted::Queued(ticket) => Err(Parked { connection, mailbox, ticket, wait }),
     }
 }
 
-/// Answers the current request of a job when it needs no mailbox; false when it is for the reactor to answer.
+/// Answers the current request of a job, which needs no mailbox; false when it is for the reactor to answer.
 pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
     let Framed { request, eol } = &job.requests[job.answered];
     let geometry = mailboxes.geometry();
@@ -65,18 +79,16 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
             (Reply::Hello { mailboxes, capacity, packet }, Outcome::Told)
         }
         Request::Refused(refusal) => (Reply::Refused(refusal), outcome_of(refusal)),
-        Request::Quit => {
-            job.tally.count(Outcome::Quit);
-            return true;
-        }
-        Request::Foreign => {
-            job.tally.count(Outcome::Foreign);
+        Request::Quit | Request::Foreign => {
+            job.tally.count(if *request == Request::Quit { Outcome::Quit } else { Outcome::Foreign });
+            job.answered += 1;
             return true;
         }
         Request::Stat | Request::Read { .. } | Request::Write { .. } => return false,
     };
     reply.encode(*eol, &mut job.output);
     job.tally.count(outcome);
+    job.answered += 1;
     true
 }
 

@@ -1,7 +1,7 @@
 //! A batch of requests of one connection, on its way to the workers and home.
 
-use crate::mailboxes::Grant;
-use crate::protocol::{Framed, Request};
+use crate::mailboxes::{Grant, Mode, Ticket};
+use crate::protocol::{Framed, Request, Wait};
 
 /// Whose a job is. A slot is used again, a generation is not: what comes home to another generation is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,15 @@ impl Job {
         self.requests.last().is_some_and(|framed| framed.request.closes())
     }
 
+    /// The mailbox that the current request needs, how, and how long it waits for that; `None` when it needs none.
+    pub fn admission(&self) -> Option<(u32, Mode, Wait)> {
+        match self.current()?.request {
+            Request::Read { mailbox, wait, .. } => Some((mailbox, Mode::Shared, wait)),
+            Request::Write { mailbox, wait, .. } => Some((mailbox, Mode::Exclusive, wait)),
+            _ => None,
+        }
+    }
+
     /// Bytes that the requests which are not answered bring along.
     pub fn body_bytes(&self) -> usize {
         let body = |framed: &Framed| match &framed.request {
@@ -63,6 +72,28 @@ impl Job {
         };
         self.requests[self.answered..].iter().map(body).sum()
     }
+}
+
+/// A job that waits in the queue of a mailbox: the news of it, for whoever owns the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Parked {
+    /// Whose job it is.
+    pub connection: ConnectionId,
+    /// Where it waits.
+    pub mailbox: u32,
+    /// Its place there.
+    pub ticket: Ticket,
+    /// How long it is to wait.
+    pub wait: Wait,
+}
+
+/// What comes to the reactor.
+#[derive(Debug)]
+pub enum Completion {
+    /// A job with its answers; what is left of its batch cannot go on for now.
+    Home(Box<Job>),
+    /// A job stays in a queue. By the time this is read it may have gone on: the queue knows.
+    Parked(Parked),
 }
 
 /// What became of a request, for `stat`.

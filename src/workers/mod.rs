@@ -1,8 +1,9 @@
 //! The fixed pool of threads that does the work on the mailboxes. It owns no socket, and it never waits for a mailbox.
 //!
-//! A [`Job`] is a batch of requests of one connection with its way home. It is posted granted, [`run`] does as much of
-//! it as needs no waiting, and it goes home with its answers through the [`Completions`]. What its release lets in
-//! goes on the worker's own deque.
+//! A [`Job`] is a batch of requests of one connection with its way home. It is posted granted, [`run`] answers one request
+//! after the other, and it goes home with its answers through the [`Completions`]. Where the next mailbox is not free,
+//! the job stays in that queue, and the worker goes on with another one. What a release lets in goes on the worker's
+//! own deque.
 
 mod completions;
 mod execute;
@@ -11,9 +12,9 @@ mod pool;
 mod sleep;
 
 pub use completions::Completions;
-pub use execute::{OUTPUT_HIGH_WATER, admission, answer, refuse, run, time_out};
-pub use job::{ConnectionId, Job, Outcome, Tally};
-pub use pool::Pool;
+pub use execute::{OUTPUT_HIGH_WATER, admit, answer, refuse, run, time_out};
+pub use job::{Completion, ConnectionId, Job, Outcome, Parked, Tally};
+pub use pool::{Pool, with_grant};
 
 /// The mailboxes, with the jobs that wait in their queues.
 pub type Mailboxes = crate::mailboxes::Mailboxes<Box<Job>>;

@@ -9,9 +9,11 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
 use super::Mailboxes;
 use super::completions::Completions;
-use super::execute::{admission, run};
-use super::job::Job;
+use super::execute::run;
+use super::job::{Completion, Job};
 use super::sleep::Sleep;
+use crate::mailboxes::Grant;
+use crate::protocol::{Framed, Request};
 
 /// Jobs that a worker takes at a time.
 const TAKEN_AT_ONCE: usize = 16;
@@ -19,9 +21,9 @@ const TAKEN_AT_ONCE: usize = 16;
 /// Bytes of a job beyond which it is long: others are not kept waiting behind it.
 const LONG_JOB: usize = 64 * 1024;
 
-/// Bytes of a lone job up to which the reactor runs it itself instead of waking a worker: waking costs two context
-/// switches, such a copy less than a microsecond. Zero turns this off.
-const LONE_JOB_MAX: usize = 16 * 1024;
+/// Bytes of a lone job up to which the reactor runs it itself rather than wake a worker: waking costs two context
+/// switches, such a copy about a microsecond. Zero turns this off.
+const UNAIDED_MAX: usize = 16 * 1024;
 
 /// The pool as the reactor sees it.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub struct Pool {
     threads: Vec<JoinHandle<()>>,
     /// Granted jobs of this turn of the reactor.
     pending: Vec<Box<Job>>,
-    lone_jobs: u64,
+    unaided: u64,
 }
 
 #[derive(Debug)]
@@ -51,14 +53,14 @@ impl Pool {
     ) -> io::Result<Self> {
         let deques: Vec<Worker<Box<Job>>> = iter::repeat_with(Worker::new_fifo).take(workers).collect();
         let stealers = deques.iter().map(Worker::stealer).collect();
-        let (injector, sleep) = (Injector::new(), Sleep::default());
+        let (injector, sleep) = (Injector::new(), Sleep::new(workers));
         let shared = Arc::new(Shared { mailboxes, injector, stealers, sleep, completions });
         let spawn = |(number, deque)| {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
         };
         let threads = deques.into_iter().enumerate().map(spawn).collect::<io::Result<_>>()?;
-        Ok(Pool { shared, threads, pending: Vec::new(), lone_jobs: 0 })
+        Ok(Pool { shared, threads, pending: Vec::new(), unaided: 0 })
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
@@ -67,35 +69,28 @@ impl Pool {
         self.pending.push(job);
     }
 
-    /// Starts all submitted jobs, after waking at most one worker. A lone small job that no worker is awake for is run
-    /// here and now; `home` receives it.
-    pub fn dispatch(&mut self, home: &mut Vec<Box<Job>>) {
-        if self.pending.is_empty() {
-            return;
-        }
+    /// Starts all submitted jobs, waking at most one worker. A lone small one that no worker is awake for is run here and
+    /// now instead; `home` receives it.
+    pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
         if let [job] = &self.pending[..]
+            && weight(job, &self.shared.mailboxes) < UNAIDED_MAX
             && self.shared.sleep.sleeping() == self.threads.len()
-            && weight(job, &self.shared.mailboxes) < LONE_JOB_MAX
-            && let Some(mut job) = self.pending.pop()
+            && let Some(job) = self.pending.pop()
         {
-            self.lone_jobs += 1;
+            self.unaided += 1;
             let mut admitted = Vec::new();
-            run(&mut job, &self.shared.mailboxes, &mut admitted);
-            home.push(job);
+            home.push(run(job, &self.shared.mailboxes, &mut admitted));
             self.pending.extend(admitted.into_iter().map(with_grant));
-            if self.pending.is_empty() {
-                return;
-            }
         }
-        for job in self.pending.drain(..) {
-            self.shared.injector.push(job);
+        if !self.pending.is_empty() {
+            self.pending.drain(..).for_each(|job| self.shared.injector.push(job));
+            self.shared.sleep.posted();
         }
-        self.shared.sleep.wake_one();
     }
 
-    /// How many lone jobs the reactor ran itself.
-    pub fn lone_jobs(&self) -> u64 {
-        self.lone_jobs
+    /// How many jobs the reactor ran itself.
+    pub fn unaided(&self) -> u64 {
+        self.unaided
     }
 
     /// How many workers there are.
@@ -113,17 +108,15 @@ impl Pool {
 }
 
 /// Gives a job the grant that it waited for.
-pub(super) fn with_grant((grant, mut job): (crate::mailboxes::Grant, Box<Job>)) -> Box<Job> {
+pub fn with_grant((grant, mut job): (Grant, Box<Job>)) -> Box<Job> {
     job.grant = Some(grant);
     job
 }
 
 /// About how many bytes a job copies.
 fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
-    let read = |framed: &crate::protocol::Framed| match (&framed.request, admission(&framed.request)) {
-        (crate::protocol::Request::Read { .. }, Some((mailbox, _))) => {
-            mailboxes.segment().control(mailbox).len() as usize
-        }
+    let read = |framed: &Framed| match framed.request {
+        Request::Read { mailbox, .. } => mailboxes.segment().control(mailbox).len() as usize,
         _ => 0,
     };
     job.body_bytes() + job.requests[job.answered..].iter().map(read).sum::<usize>()
@@ -134,32 +127,34 @@ fn work(shared: &Shared, deque: Worker<Box<Job>>) {
     let mut done = Vec::with_capacity(TAKEN_AT_ONCE);
     let mut admitted = Vec::new();
     loop {
-        while let Some(mut job) = find(shared, &deque) {
+        while let Some(job) = find(shared, &deque) {
             let long = weight(&job, &shared.mailboxes) >= LONG_JOB;
             if long {
-                send_home(shared, &mut done);
-                if !deque.is_empty() {
-                    shared.sleep.wake_one();
-                }
-            }
-            run(&mut job, &shared.mailboxes, &mut admitted);
-            if admitted.len() > 1 {
-                shared.sleep.wake_one();
+                post(shared, &mut done);
+                done.push(shared.sleep.during(|| run(job, &shared.mailboxes, &mut admitted)));
+            } else {
+                done.push(run(job, &shared.mailboxes, &mut admitted));
             }
             admitted.drain(..).map(with_grant).for_each(|job| deque.push(job));
-            done.push(job);
             if long || done.len() == TAKEN_AT_ONCE {
-                send_home(shared, &mut done);
+                post(shared, &mut done);
             }
         }
-        send_home(shared, &mut done);
+        post(shared, &mut done);
         if !shared.sleep.until(|| has_work(shared)) {
             return;
         }
     }
 }
 
-fn send_home(shared: &Shared, done: &mut Vec<Box<Job>>) {
+/// Tells the reactor. Of jobs that were queued and have gone on in the meantime there is nothing to tell.
+fn post(shared: &Shared, done: &mut Vec<Completion>) {
+    done.retain(|completion| match completion {
+        Completion::Home(_) => true,
+        Completion::Parked(parked) => {
+            shared.mailboxes.queue(parked.mailbox).with_waiter(parked.ticket, |_| ()).is_some()
+        }
+    });
     shared.completions.post(done).expect("the reactor can be woken");
 }
 
@@ -174,9 +169,6 @@ fn find(shared: &Shared, deque: &Worker<Box<Job>>) -> Option<Box<Job>> {
     }
     loop {
         let posted = shared.injector.steal_batch_with_limit_and_pop(deque, TAKEN_AT_ONCE);
-        if posted.is_success() && !shared.injector.is_empty() {
-            shared.sleep.wake_one();
-        }
         let found = posted.or_else(|| shared.stealers.iter().map(Stealer::steal).collect());
         match found {
             Steal::Success(job) => return Some(job),
