@@ -170,12 +170,10 @@ fn write(
     let Some(offset) = offset else {
         return Ok(block.write(bytes)?);
     };
-    let room = mailboxes.geometry().capacity.saturating_sub(offset);
-    if bytes.len() as u64 > room {
-        return Err(NotWritten::Refused(Refusal::Size { max: room, close: false }));
+    match mailboxes.geometry().capacity.checked_sub(offset) {
+        Some(room) if bytes.len() as u64 <= room => Ok(block.patch(offset as usize, bytes)?),
+        room => Err(NotWritten::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
     }
-    // `offset` is at most the capacity here unless nothing is written, and a capacity is addressable.
-    Ok(block.patch(offset.min(mailboxes.geometry().capacity) as usize, bytes)?)
 }
 
 fn outcome_of(refusal: &Refusal) -> Outcome {

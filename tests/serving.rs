@@ -1,0 +1,129 @@
+//! The verbs, over the real server: what each answers, to telnet, to nc, to programs and to the oldest clients.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fmt::Write as _;
+
+use support::{Client, Server};
+
+fn served() -> (Server, Client) {
+    let server = Server::start("4 64 0 8");
+    let client = server.connect();
+    (server, client)
+}
+
+#[test]
+fn a_person_at_telnet_reads_every_answer() {
+    let (_server, mut telnet) = served();
+    telnet.ask("w 3\r\nhello\r\n", "OK v=1\r\n");
+    telnet.ask("r 3\r\n", "DATA 5 v=1 n=1\r\nhello\r\n");
+    telnet.ask("raed 3\r\n", "ERR verb : unknown verb \"raed\", try help\r\n");
+    telnet.ask("r 9\r\n", "ERR box max=3 : mailboxes are numbered 0 to 3\r\n");
+    telnet.send("help\r\n");
+    let header = telnet.line();
+    let len: usize = header.trim_end().strip_prefix("DATA ").expect("DATA").parse().expect("a length");
+    let mut help = String::new();
+    while help.len() < len {
+        let _ = writeln!(help, "{}", telnet.line());
+    }
+    assert!(help.lines().count() < 24 && help.lines().all(|line| line.len() < 80), "fits one screen:\n{help}");
+    telnet.expect("\r\n");
+    telnet.send("q\r\n");
+    telnet.expect_end();
+}
+
+#[test]
+fn one_packet_of_nc_is_answered_in_order() {
+    let (_server, mut nc) = served();
+    nc.send("w 3\nhello\nr 3\nq\n");
+    nc.expect("OK v=1\nDATA 5 v=1 n=1\nhello\n");
+    nc.expect_end();
+}
+
+#[test]
+fn the_oldest_clients_send_no_newline() {
+    let (_server, mut client) = served();
+    client.ask("w 0\nhello", "OK v=1\n");
+    client.ask("r 0", "DATA 5 v=1 n=1\nhello\n");
+    client.ask("w 9\nhello", "ERR box max=3 : mailboxes are numbered 0 to 3\n");
+    client.send("r 0");
+    client.stream.half_close();
+    client.expect("DATA 5 v=1 n=1\nhello\n");
+    client.expect_end();
+}
+
+#[test]
+fn silence_completes_no_write_that_has_no_data_yet() {
+    let server = Server::start("4 64 0 8 --quiet-ms 20");
+    let mut person = server.connect();
+    person.send("w 3\n");
+    // By the time that another silence has completed a request, this one's is long over.
+    server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
+    server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
+    person.ask("hello\n", "OK v=1\n");
+}
+
+#[test]
+fn silence_counts_for_nothing_when_turned_off() {
+    let server = Server::start("4 64 0 8 --quiet-ms 0");
+    let mut client = server.connect();
+    client.send("r 0");
+    server.connect().ask("ping\n", "OK\n");
+    assert_eq!(server.stat("completed_by_silence"), 0);
+    client.ask("\n", "DATA 0 v=0 n=0\n\n");
+}
+
+#[test]
+fn programs_send_any_bytes() {
+    let (_server, mut client) = served();
+    let all: Vec<u8> = (0..=255).collect();
+    client.send("write 1 256\n");
+    client.send(&all);
+    client.send("\n");
+    client.expect("OK v=1\n");
+    client.send("read 1\n");
+    assert_eq!(client.data(), ("DATA 256 v=1 n=1".into(), all));
+    client.ask("w 1 0\n\n", "OK v=2\n");
+    client.ask("r 1\n", "DATA 0 v=2 n=1\n\n");
+}
+
+#[test]
+fn a_part_is_read_and_a_part_is_written() {
+    let (_server, mut client) = served();
+    client.ask("w 2 11\nhello world\n", "OK v=1\n");
+    client.ask("r 2 off=6\n", "DATA 5 v=1 n=1\nworld\n");
+    client.ask("r 2 off=6 len=2\n", "DATA 2 v=1 n=1\nwo\n");
+    client.ask("r 2 off=99\n", "DATA 0 v=1 n=1\n\n");
+    client.ask("w 2 5 off=6\nthere\n", "OK v=2\n");
+    client.ask("w 2 off=13\n!\n", "OK v=3\n");
+    client.ask("r 2\n", b"DATA 14 v=3 n=1\nhello there\0\0!\n");
+    client.ask("w 2 5 off=65532\nabcde\n", "ERR size max=4 : at most 4 bytes of data\n");
+    client.ask("w 2 4 off=65532\nabcd\n", "OK v=4\n");
+    client.ask("r 2 off=65530\n", b"DATA 6 v=4 n=1\n\0\0abcd\n");
+    client.ask("w 2 0 off=65537\n\n", "ERR size max=0 : at most 0 bytes of data\n");
+}
+
+#[test]
+fn a_write_with_a_version_is_refused_after_another_write() {
+    let (_server, mut client) = served();
+    client.ask("w 1 if=0\nfirst\n", "OK v=1\n");
+    client.ask("w 1 if=0\nsecond\n", "NO conflict v=1\n");
+    client.ask("w 1 5 if=1\nthird\n", "OK v=2\n");
+    client.ask("r 1\n", "DATA 5 v=2 n=1\nthird\n");
+}
+
+#[test]
+fn the_verbs_that_need_no_mailbox() {
+    let (_server, mut client) = served();
+    client.ask("ping\n", "OK\n");
+    let version = env!("CARGO_PKG_VERSION");
+    let hello = format!("OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 feat=if,off,len,wait\n");
+    client.ask("hello name=me token=x\n", hello);
+    client.ask("hello nmae=me\n", "ERR syntax : hello has no key \"nmae\", try help\n");
+    assert_eq!(client.stat("told"), 2);
+    assert_eq!(client.stat("err_syntax"), 1);
+    assert_eq!(client.stat("overtakes"), 0);
+    client.send("quit 3\n");
+    client.expect_end();
+}
