@@ -1,8 +1,38 @@
-//! dipc.
+//! **dipc**: shared-memory mailboxes that any process with a socket can read and write, fairly.
+//!
+//! ```text
+//!       clients: telnet, nc, Python, ..                    dipcrm, signals
+//!             │ tcp, unix                                      │ control socket
+//!     ┌───────▼────────────────────────────────────────────────▼──┐
+//!     │ reactor     one thread: every socket, every clock         │
+//!     └───┬───────────────────────────────────────────────▲───────┘
+//!         │ granted jobs                                  │ completions, waker
+//!     ┌───▼───────────────────────────────────────────────┴───────┐
+//!     │ workers     a fixed pool: runs jobs, waits for no mailbox │
+//!     └───┬───────────────────────────────────────────────────────┘
+//!         │ grants
+//!     ┌───▼───────────────────────────────────────────────────────┐
+//!     │ mailboxes   who may be in, and what they hold             │
+//!     └───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Imports run downward only. To read it all, from the pure parts to the thin shells around them:
+//!
+//! 1. [`protocol`]: bytes to requests, replies to bytes.
+//! 2. [`mailboxes`]: [`Admission`](mailboxes::Admission) is the queue of one mailbox, [`Block`](mailboxes::Block) its
+//!    memory, [`Segment`](mailboxes::Segment) the memory of all.
+//! 3. [`workers`]: a [`Job`](workers::Job) and what [`run`](workers::run) does with it; the [`Pool`](workers::Pool).
+//! 4. [`reactor`]: the loop, and the life of a connection.
+//! 5. [`instance`]: how a server starts, goes to the background, stops and is removed.
+//! 6. [`options`]: what it is told.
+//!
+//! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with clients.
+
 pub mod instance;
 pub mod mailboxes;
 pub mod options;
 pub mod protocol;
 pub mod reactor;
-mod sync;
 pub mod workers;
+
+mod sync;

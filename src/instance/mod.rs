@@ -1,6 +1,6 @@
 //! One running server: its directory, its memory, its start and its end.
 //!
-//! [`start`] makes everything that can fail before it says that the server runs; [`remove`] leaves nothing behind. Between
+//! [`start()`] makes everything that can fail before it says that the server runs; [`remove()`] leaves nothing behind. Between
 //! them stands the lock in the [`Directory`]: it is the only sign of life, because it dies with the process.
 
 mod daemon;

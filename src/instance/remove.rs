@@ -85,7 +85,10 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
     let control = match directory.call_control() {
         Ok(control) => control,
         // It does not listen yet, or no more: its lock will tell.
-        Err(Errno::ENOENT | Errno::ECONNREFUSED) => return Ok(sleep(AGAIN)),
+        Err(Errno::ENOENT | Errno::ECONNREFUSED) => {
+            sleep(AGAIN);
+            return Ok(());
+        }
         Err(errno) => return Err(errno.into()),
     };
     let server = Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid())?;

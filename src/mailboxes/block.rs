@@ -97,7 +97,7 @@ impl Control {
     }
 
     /// About how many bytes the mailbox holds, for somebody who holds no grant.
-    pub fn len(&self) -> u64 {
+    pub fn live_bytes(&self) -> u64 {
         self.snapshot().map_or(0, |record| record.tail - record.head)
     }
 

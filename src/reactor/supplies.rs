@@ -14,8 +14,7 @@ const KEPT_MAX: usize = 64 * 1024;
 /// What connections take from when they have something to do, and give back to when they rest.
 #[derive(Debug, Default)]
 pub struct Supplies {
-    // Boxed as it travels: the job moves between threads and queues as one pointer.
-    #[allow(clippy::vec_box)]
+    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: Vec<Box<Job>>,
     buffers: Vec<Vec<u8>>,
 }

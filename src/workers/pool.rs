@@ -31,6 +31,7 @@ pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     /// Granted jobs of this turn of the reactor.
+    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     pending: Vec<Box<Job>>,
     unaided: u64,
 }
@@ -116,7 +117,7 @@ pub fn with_grant((grant, mut job): (Grant, Box<Job>)) -> Box<Job> {
 /// About how many bytes a job copies.
 fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
     let read = |framed: &Framed| match framed.request {
-        Request::Read { mailbox, .. } => mailboxes.segment().control(mailbox).len() as usize,
+        Request::Read { mailbox, .. } => mailboxes.segment().control(mailbox).live_bytes() as usize,
         _ => 0,
     };
     job.body_bytes() + job.requests[job.answered..].iter().map(read).sum::<usize>()

@@ -1,0 +1,234 @@
+//! Who is in a mailbox and who is next, over the real server. To have a request that takes as long as a test needs, a
+//! worker is stopped, by ptrace, in the middle of a large copy: its mailbox is held until it is let go.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpStream;
+
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use support::{Client, Server, reset, wait_until};
+
+/// Two mailboxes, large enough that a copy can be caught.
+const LARGE: &str = "2 32768 0 32768 --workers 2";
+const LARGE_BYTES: usize = 32768 * 1024;
+
+/// A worker that stands still. It goes on when this is dropped.
+struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).expect("it is stopped by us");
+    }
+}
+
+/// Has `client` send `request`, and stops the worker that is executing it.
+fn freeze(server: &Server, client: &mut Client, request: &[u8], answered: impl Fn(&mut Client)) -> Frozen {
+    let workers = worker_threads(server);
+    for _ in 0..100 {
+        client.send(request);
+        if let Some(&worker) = (0..1000).flat_map(|_| &workers).find(|worker| runs(server, **worker)) {
+            stop(worker);
+            let frozen = Frozen(worker);
+            if is_in_the_middle(server) {
+                return frozen;
+            }
+        }
+        answered(client);
+    }
+    panic!("no worker was ever caught at work");
+}
+
+fn worker_threads(server: &Server) -> Vec<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the server lives");
+    let is_worker = |task: &fs::DirEntry| {
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("worker-"))
+    };
+    let tid = |task: fs::DirEntry| Pid::from_raw(task.file_name().to_string_lossy().parse().expect("a number"));
+    tasks.map(|task| task.expect("read")).filter(is_worker).map(tid).collect()
+}
+
+/// Whether the stopped worker has begun its copy and not ended it: then the other one is there for everybody else.
+fn is_in_the_middle(server: &Server) -> bool {
+    let mut stat = server.connect();
+    let reads = stat.stat("reads");
+    server.connect().send("r 1\n");
+    stat.stat("working") >= 1 && (0..1000).any(|_| stat.stat("reads") > reads) && stat.stat("working") == 1
+}
+
+fn runs(server: &Server, worker: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/task/{worker}/stat", server.pid()));
+    stat.is_ok_and(|line| line.contains(") R "))
+}
+
+fn stop(worker: Pid) {
+    ptrace::seize(worker, ptrace::Options::empty()).expect("the server is our child");
+    ptrace::interrupt(worker).expect("seized");
+    waitpid(worker, Some(WaitPidFlag::__WALL)).expect("stopped");
+}
+
+/// A server whose mailbox 0 is being written to, without an end; and the client that does it.
+fn with_a_writer_in(options: &str) -> (Server, Client, Frozen) {
+    let server = Server::start(&format!("{LARGE} {options}"));
+    let mut writer = server.connect();
+    let mut request = format!("w 0 {LARGE_BYTES}\n").into_bytes();
+    request.resize(request.len() + LARGE_BYTES, b'x');
+    request.push(b'\n');
+    let frozen = freeze(&server, &mut writer, &request, |writer| drop(writer.line()));
+    (server, writer, frozen)
+}
+
+/// A server whose mailbox 0 is being read, without an end; and the client that does it.
+fn with_a_reader_in(options: &str) -> (Server, Client, Frozen) {
+    let server = Server::start(&format!("{LARGE} {options}"));
+    let mut reader = server.connect();
+    let mut request = format!("w 0 {LARGE_BYTES}\n").into_bytes();
+    request.resize(request.len() + LARGE_BYTES, b'x');
+    reader.send(request);
+    reader.ask("\n", "OK v=1\n");
+    let frozen = freeze(&server, &mut reader, b"r 0\n", |reader| drop(reader.data()));
+    (server, reader, frozen)
+}
+
+/// Sends a request of mailbox 0 and waits until it stands in the queue.
+fn enqueue(server: &Server, request: impl AsRef<[u8]>) -> Client {
+    let before = server.stat("waiting");
+    let mut client = server.connect();
+    client.send(request);
+    server.wait_for_stat("waiting", |waiting| waiting == before + 1);
+    client
+}
+
+fn version(answer: &str) -> u64 {
+    let field = answer.split(' ').find_map(|word| word.strip_prefix("v="));
+    field.unwrap_or_else(|| panic!("no version in {answer}")).parse().expect("a number")
+}
+
+#[test]
+fn a_request_that_waits_too_long_is_answered_no_timeout() {
+    let (server, mut writer, frozen) = with_a_writer_in("--wait 0.05");
+    let mut client = server.connect();
+    for request in ["r 0 wait=0\n", "r 0 wait=0.001\n", "r 0\n"] {
+        client.send(request);
+        let answer = client.line();
+        assert!(answer.starts_with("NO timeout v="), "{request}: {answer}");
+    }
+    client.ask("w 0 wait=0\nx\nw 0 wait=0.001\nx\nw 0\nx\n", "NO timeout\nNO timeout\nNO timeout\n");
+    client.ask("ping\n", "OK\n");
+    drop(frozen);
+    assert!(writer.line().starts_with("OK v="));
+    client.send("r 0 len=1 wait=20\n");
+    assert!(client.data().0.starts_with("DATA 1 v="));
+    assert_eq!(client.stat("no_timeout"), 6);
+}
+
+#[test]
+fn a_stopped_worker_stops_no_other_mailbox() {
+    let (server, mut writer, frozen) = with_a_writer_in("");
+    let mut client = server.connect();
+    for round in 1..=100 {
+        client.ask(format!("w 1\nround {round}\n"), format!("OK v={round}\n"));
+    }
+    drop(frozen);
+    assert!(writer.line().starts_with("OK v="));
+}
+
+#[test]
+fn readers_are_in_together_and_a_writer_waits_for_all() {
+    let (server, mut reader, frozen) = with_a_reader_in("");
+    server.connect().ask("r 0 len=1\n", "DATA 1 v=1 n=1\nx\n");
+    let mut writer = enqueue(&server, "w 0\nnew\n");
+    let mut late = enqueue(&server, "r 0\n");
+    assert_eq!(server.stat("writes"), 1, "the writer waits");
+    drop(frozen);
+    assert_eq!(reader.data().1.len(), LARGE_BYTES, "the reader had the old message, whole");
+    writer.expect("OK v=2\n");
+    late.expect("DATA 3 v=2 n=1\nnew\n");
+}
+
+#[test]
+fn writers_are_in_one_after_the_other_in_the_order_of_arrival() {
+    let (server, mut writer, frozen) = with_a_writer_in("");
+    let mut waiting: Vec<Client> = (0..20).map(|number| enqueue(&server, format!("w 0\n{number}\n"))).collect();
+    drop(frozen);
+    let first = version(&writer.line());
+    for (position, client) in (1..).zip(&mut waiting) {
+        assert_eq!(version(&client.line()), first + position);
+    }
+    server.connect().ask("r 0\n", format!("DATA 2 v={} n=1\n19\n", first + 20));
+    assert_eq!(server.stat("overtakes"), 0);
+}
+
+#[test]
+fn a_waiting_client_that_vanishes_frees_whoever_stands_behind_it() {
+    let (server, _reader, frozen) = with_a_reader_in("--wait 60");
+    let vanishing = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+    let mut writer = Client::over(vanishing.try_clone().expect("cloned"));
+    writer.send("w 0\nnever\n");
+    server.wait_for_stat("waiting", |waiting| waiting == 1);
+    let mut behind = enqueue(&server, "r 0 len=1\n");
+    reset(vanishing).expect("set");
+    drop(writer);
+    behind.expect("DATA 1 v=1 n=1\nx\n");
+    assert_eq!(server.stat("abandoned"), 1);
+    drop(frozen);
+}
+
+#[test]
+fn a_waiting_client_that_hangs_up_waits_one_second_more() {
+    let (server, _reader, frozen) = with_a_reader_in("--wait 60");
+    // Whether it has closed everything or only its writing half cannot be told; the latter wants its answer.
+    let mut half = enqueue(&server, "w 0\nnever\n");
+    let closed = enqueue(&server, "w 0\nnever\n");
+    let mut behind = enqueue(&server, "r 0 len=1\n");
+    half.stream.half_close();
+    drop(closed);
+    half.expect("NO timeout\n");
+    half.expect_end();
+    behind.expect("DATA 1 v=1 n=1\nx\n");
+    assert_eq!(server.stat("writes"), 1);
+    drop(frozen);
+}
+
+#[test]
+fn answers_before_a_waiting_request_do_not_wait_with_it() {
+    let (server, mut writer, frozen) = with_a_writer_in("");
+    let mut client = server.connect();
+    client.send("ping\nr 1\nr 0 len=1\nping\n");
+    client.expect("OK\nDATA 0 v=0 n=0\n\n");
+    client.stream.half_close();
+    let mut other = server.connect();
+    other.send("w 1\nx\nr 0 wait=0.01\nr 1\n");
+    other.expect("OK v=1\n");
+    assert!(other.line().starts_with("NO timeout"));
+    other.expect("DATA 1 v=1 n=1\nx\n");
+    drop(frozen);
+    assert!(writer.line().starts_with("OK v="));
+}
+
+#[test]
+fn a_stopping_server_answers_who_waits_for_a_mailbox() {
+    let (mut server, mut writer, frozen) = with_a_writer_in("");
+    let mut waiting = enqueue(&server, "w 0\nlast\n");
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    wait_until("the door is closed", || TcpStream::connect(("127.0.0.1", server.port)).is_err());
+    drop(frozen);
+    assert!(writer.line().starts_with("OK v="));
+    assert!(waiting.line().starts_with("OK v="));
+    waiting.expect_end();
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn who_still_waits_when_the_time_to_stop_is_over_is_told_so() {
+    let (mut server, _writer, frozen) = with_a_writer_in("");
+    let mut waiting = enqueue(&server, "r 0\n");
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    waiting.expect("ERR drain : the server is stopping\n");
+    waiting.expect_end();
+    drop(frozen);
+    assert_eq!(server.wait(), Some(0));
+}
