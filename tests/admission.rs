@@ -47,7 +47,8 @@ fn worker_threads(server: &Server) -> Vec<Pid> {
     let is_worker = |task: &fs::DirEntry| {
         fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("worker-"))
     };
-    let tid = |task: fs::DirEntry| Pid::from_raw(task.file_name().to_string_lossy().parse().expect("a number"));
+    let tid =
+        |task: fs::DirEntry| Pid::from_raw(task.file_name().to_string_lossy().parse().expect("a number"));
     tasks.map(|task| task.expect("read")).filter(is_worker).map(tid).collect()
 }
 
@@ -152,7 +153,8 @@ fn readers_are_in_together_and_a_writer_waits_for_all() {
 #[test]
 fn writers_are_in_one_after_the_other_in_the_order_of_arrival() {
     let (server, mut writer, frozen) = with_a_writer_in("");
-    let mut waiting: Vec<Client> = (0..20).map(|number| enqueue(&server, format!("w 0\n{number}\n"))).collect();
+    let mut waiting: Vec<Client> =
+        (0..20).map(|number| enqueue(&server, format!("w 0\n{number}\n"))).collect();
     drop(frozen);
     let first = version(&writer.line());
     for (position, client) in (1..).zip(&mut waiting) {

@@ -27,7 +27,10 @@ fn a_person_at_telnet_reads_every_answer() {
     while help.len() < len {
         let _ = writeln!(help, "{}", telnet.line());
     }
-    assert!(help.lines().count() < 24 && help.lines().all(|line| line.len() < 80), "fits one screen:\n{help}");
+    assert!(
+        help.lines().count() < 24 && help.lines().all(|line| line.len() < 80),
+        "fits one screen:\n{help}"
+    );
     telnet.expect("\r\n");
     telnet.send("q\r\n");
     telnet.expect_end();
@@ -118,7 +121,8 @@ fn the_verbs_that_need_no_mailbox() {
     let (_server, mut client) = served();
     client.ask("ping\n", "OK\n");
     let version = env!("CARGO_PKG_VERSION");
-    let hello = format!("OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 feat=if,off,len,wait\n");
+    let hello =
+        format!("OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 feat=if,off,len,wait\n");
     client.ask("hello name=me token=x\n", hello);
     client.ask("hello nmae=me\n", "ERR syntax : hello has no key \"nmae\", try help\n");
     assert_eq!(client.stat("told"), 2);

@@ -71,7 +71,7 @@ fn read(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
 }
 
 fn write(arguments: &Arguments, limits: &Limits) -> Header {
-    let body = match arguments.positional[1].map(decimal) {
+    let body = match arguments.positional.as_slice().get(1).map(|word| decimal(word)) {
         None => Body::Line,
         Some(Some(len)) => Body::Length(len),
         Some(None) => {
@@ -104,10 +104,35 @@ const KEYS_MAX: usize = 4;
 /// The words after the verb, sorted into positions and keys, nothing copied.
 #[derive(Default)]
 struct Arguments<'a> {
-    positional: [Option<&'a [u8]>; POSITIONAL_MAX],
-    keys: [Option<(&'a [u8], &'a [u8])>; KEYS_MAX],
+    positional: Few<&'a [u8], POSITIONAL_MAX>,
+    keys: Few<(&'a [u8], &'a [u8]), KEYS_MAX>,
     /// There was more than any verb takes.
     excess: bool,
+}
+
+/// A list that lies on the stack.
+struct Few<T, const N: usize> {
+    items: [T; N],
+    len: usize,
+}
+
+impl<T: Copy + Default, const N: usize> Default for Few<T, N> {
+    fn default() -> Self {
+        Few { items: [T::default(); N], len: 0 }
+    }
+}
+
+impl<T, const N: usize> Few<T, N> {
+    /// Appends, if there is room.
+    fn push(&mut self, item: T) -> bool {
+        let room = self.items.get_mut(self.len).map(|slot| *slot = item).is_some();
+        self.len += usize::from(room);
+        room
+    }
+
+    fn as_slice(&self) -> &[T] {
+        &self.items[..self.len]
+    }
 }
 
 impl<'a> Arguments<'a> {
@@ -115,8 +140,8 @@ impl<'a> Arguments<'a> {
         let mut arguments = Arguments::default();
         for word in words {
             let stored = match word.iter().position(|&b| b == b'=') {
-                Some(at) => put(&mut arguments.keys, (&word[..at], &word[at + 1..])),
-                None => put(&mut arguments.positional, word),
+                Some(at) => arguments.keys.push((&word[..at], &word[at + 1..])),
+                None => arguments.positional.push(word),
             };
             arguments.excess |= !stored;
         }
@@ -125,39 +150,38 @@ impl<'a> Arguments<'a> {
 
     /// Refuses more positions than `positional`, keys that are not in `known`, and keys that come twice.
     fn only(&self, verb: &str, positional: usize, known: &[&str]) -> Result<(), Refusal> {
-        for (at, (key, _)) in self.keys.iter().flatten().enumerate() {
+        let keys = self.keys.as_slice();
+        for (at, (key, _)) in keys.iter().enumerate() {
             if !known.iter().any(|name| name.as_bytes() == *key) {
                 return Err(Refusal::Syntax(format!("{verb} has no key {}, try help", echo(key))));
             }
-            if self.keys.iter().flatten().take(at).any(|(earlier, _)| earlier == key) {
+            if keys[..at].iter().any(|(earlier, _)| earlier == key) {
                 return Err(Refusal::Syntax(format!("the key {} is there twice", echo(key))));
             }
         }
-        if self.excess || self.positional.iter().flatten().count() > positional {
+        if self.excess || self.positional.len > positional {
             return Err(Refusal::Syntax(format!("too many arguments for {verb}, try help")));
         }
         Ok(())
     }
 
     fn mailbox(&self, limits: &Limits) -> Result<u32, Refusal> {
-        self.positional[0]
-            .and_then(decimal)
+        let number = self.positional.as_slice().first().and_then(|word| decimal(word));
+        number
             .and_then(|number| u32::try_from(number).ok())
             .filter(|&number| number < limits.mailboxes)
             .ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
     }
 
     fn value(&self, key: &str) -> Option<&'a [u8]> {
-        self.keys.iter().flatten().find(|(name, _)| *name == key.as_bytes()).map(|&(_, value)| value)
+        self.keys.as_slice().iter().find(|(name, _)| *name == key.as_bytes()).map(|&(_, value)| value)
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        self.value(key)
-            .map(|value| {
-                decimal(value)
-                    .ok_or_else(|| Refusal::Syntax(format!("{key}= takes a decimal number: {key}=5")))
-            })
-            .transpose()
+        let Some(value) = self.value(key) else { return Ok(None) };
+        decimal(value)
+            .map(Some)
+            .ok_or_else(|| Refusal::Syntax(format!("{key}= takes a decimal number: {key}=5")))
     }
 
     fn wait(&self) -> Result<Wait, Refusal> {
@@ -168,16 +192,6 @@ impl<'a> Arguments<'a> {
                 .map(Wait::For)
                 .ok_or_else(|| Refusal::Syntax("wait= takes seconds or inf: wait=2.5".into())),
         }
-    }
-}
-
-fn put<T>(slots: &mut [Option<T>], value: T) -> bool {
-    match slots.iter_mut().find(|slot| slot.is_none()) {
-        Some(slot) => {
-            *slot = Some(value);
-            true
-        }
-        None => false,
     }
 }
 

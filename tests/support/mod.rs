@@ -131,7 +131,9 @@ fn spawn(directory: &Path, arguments: &str) -> Result<(Child, u16), String> {
         .spawn()
         .map_err(|error| error.to_string())?;
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).map_err(|error| error.to_string())?;
+    BufReader::new(child.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .map_err(|error| error.to_string())?;
     match port_in(&line) {
         Some(port) => Ok((child, port)),
         None => Err(format!("no server: {line:?}, {:?}", child.wait())),
