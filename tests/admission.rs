@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -30,7 +31,7 @@ fn freeze(server: &Server, client: &mut Client, request: &[u8], answered: impl F
     let workers = worker_threads(server);
     for _ in 0..100 {
         client.send(request);
-        if let Some(&worker) = (0..1000).flat_map(|_| &workers).find(|worker| runs(server, **worker)) {
+        if let Some(&worker) = (0..1000).flat_map(|_| &workers).find(|worker| is_copying(server, **worker)) {
             stop(worker);
             let frozen = Frozen(worker);
             if is_in_the_middle(server) {
@@ -52,17 +53,35 @@ fn worker_threads(server: &Server) -> Vec<Pid> {
     tasks.map(|task| task.expect("read")).filter(is_worker).map(tid).collect()
 }
 
-/// Whether the stopped worker has begun its copy and not ended it: then the other one is there for everybody else.
+/// Whether the stopped worker has begun its copy and not ended it: then its mailbox is held, and the other worker is
+/// there for everybody else. A worker that only waits for a processor looks as if it ran, too.
 fn is_in_the_middle(server: &Server) -> bool {
-    let mut stat = server.connect();
-    let reads = stat.stat("reads");
-    server.connect().send("r 1\n");
-    stat.stat("working") >= 1 && (0..1000).any(|_| stat.stat("reads") > reads) && stat.stat("working") == 1
+    let soon = Duration::from_millis(300);
+    let (mut held, mut other) = (server.connect(), server.connect());
+    held.send("w 0 0 if=1000000 wait=0\n\n");
+    other.send("w 1 0 if=1000000\n\n");
+    held.is_answered_within(soon) && held.line() == "NO timeout" && other.is_answered_within(soon) && {
+        // And once more, after whoever was awake by chance has gone to sleep.
+        wait_until("a worker sleeps", || server.stat("workers_asleep") == 1);
+        other.send("w 1 0 if=1000000\n\n");
+        other.line();
+        other.is_answered_within(soon)
+    }
 }
 
-fn runs(server: &Server, worker: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/task/{worker}/stat", server.pid()));
-    stat.is_ok_and(|line| line.contains(") R "))
+/// Whether a worker runs for so long that it can only be the copy: nothing else takes a millisecond.
+fn is_copying(server: &Server, worker: Pid) -> bool {
+    let runs = || {
+        let stat = fs::read_to_string(format!("/proc/{}/task/{worker}/stat", server.pid()));
+        stat.is_ok_and(|line| line.contains(") R "))
+    };
+    let seen = Instant::now();
+    while runs() {
+        if seen.elapsed() > Duration::from_millis(1) {
+            return true;
+        }
+    }
+    false
 }
 
 fn stop(worker: Pid) {
@@ -112,6 +131,7 @@ fn version(answer: &str) -> u64 {
 fn a_request_that_waits_too_long_is_answered_no_timeout() {
     let (server, mut writer, frozen) = with_a_writer_in("--wait 0.05");
     let mut client = server.connect();
+    let before = client.stat("no_timeout");
     for request in ["r 0 wait=0\n", "r 0 wait=0.001\n", "r 0\n"] {
         client.send(request);
         let answer = client.line();
@@ -123,7 +143,7 @@ fn a_request_that_waits_too_long_is_answered_no_timeout() {
     assert!(writer.line().starts_with("OK v="));
     client.send("r 0 len=1 wait=20\n");
     assert!(client.data().0.starts_with("DATA 1 v="));
-    assert_eq!(client.stat("no_timeout"), 6);
+    assert_eq!(client.stat("no_timeout"), before + 6);
 }
 
 #[test]

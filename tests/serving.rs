@@ -4,6 +4,8 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use support::{Client, Server};
 
@@ -130,4 +132,20 @@ fn the_verbs_that_need_no_mailbox() {
     assert_eq!(client.stat("overtakes"), 0);
     client.send("quit 3\n");
     client.expect_end();
+}
+
+#[test]
+fn a_damaged_mailbox_refuses_and_the_others_work() {
+    let (server, mut client) = served();
+    client.ask("w 0\nwhole\nw 1\nto be damaged\n", "OK v=1\nOK v=1\n");
+    let segment = server.directory.path().join(format!("{}/segment", server.port));
+    let segment = File::options().write(true).open(segment).expect("the segment");
+    // The control area of mailbox 1: behind the header page, 128 bytes each.
+    segment.write_all_at(&[0xa5; 128], 4096 + 128).expect("damaged");
+    client.send("r 1\nr 0\n");
+    client.expect("ERR internal : this mailbox is damaged\n");
+    client.expect_end();
+    server.connect().ask("w 1\nnew\n", "ERR internal : this mailbox is damaged\n");
+    server.connect().ask("r 0\n", "DATA 5 v=1 n=1\nwhole\n");
+    assert_eq!(server.stat("err_internal"), 2);
 }

@@ -15,7 +15,7 @@
 //! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket, nothing new
 //! begins. So a connection holds at most one batch of input and one of output, and its answers leave in order.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use socket2::Socket;
 
 use super::deadlines::Armed;
 use super::input::Input;
+use super::output::Output;
 use super::supplies::Supplies;
 use crate::mailboxes::Ticket;
 use crate::protocol::{Cut, Framed, Framer, Limits, Request, SWALLOW_MAX};
@@ -104,8 +105,7 @@ pub struct Connection {
     pub phase: Phase,
     framer: Framer,
     input: Input,
-    output: Vec<u8>,
-    written: usize,
+    output: Output,
     /// The last progress: bytes received, or bytes that left.
     since: Instant,
     /// Its entry among the deadlines.
@@ -139,8 +139,7 @@ impl Connection {
             phase: Phase::Idle,
             framer: Framer::default(),
             input: Input::default(),
-            output: Vec::new(),
-            written: 0,
+            output: Output::default(),
             since: now,
             armed: None,
             readable: false,
@@ -196,7 +195,7 @@ impl Connection {
 
     /// Whether answers wait for the socket.
     pub fn has_output(&self) -> bool {
-        self.written < self.output.len()
+        !self.output.is_empty()
     }
 
     /// Whether they wait too long.
@@ -372,40 +371,27 @@ impl Connection {
 
     /// Writes answers, when none wait. True when all have left, and their memory comes back; else they are kept, and
     /// writing goes on when the socket has room.
-    pub fn send(&mut self, output: &mut Vec<u8>, now: Instant) -> io::Result<bool> {
-        debug_assert!(!self.has_output(), "one batch of answers at a time");
-        self.output = std::mem::take(output);
-        self.written = 0;
+    pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<bool> {
+        self.output.keep(std::mem::take(answers));
         self.since = now;
-        let done = self.flush(now)?;
+        let done = self.output.write_to(&mut self.socket)?;
         if done {
-            *output = std::mem::take(&mut self.output);
-            output.clear();
+            *answers = self.output.take();
         }
         Ok(done)
     }
 
     /// Writes what waits. True when all has left.
     pub fn flush(&mut self, now: Instant) -> io::Result<bool> {
-        while self.has_output() {
-            match self.socket.write(&self.output[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => {
-                    self.written += len;
-                    self.since = now;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let before = self.output.len();
+        let done = self.output.write_to(&mut self.socket)?;
+        if self.output.len() < before {
+            self.since = now;
         }
-        Ok(true)
-    }
-
-    /// Forgets answers that have left, and their memory.
-    pub fn drop_output(&mut self) {
-        self.output = Vec::new();
-        self.written = 0;
+        if done {
+            self.output = Output::default();
+        }
+        Ok(done)
     }
 
     /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait for.

@@ -50,6 +50,8 @@ pub struct Gauges {
     pub flushing: usize,
     /// Threads of the pool.
     pub workers: usize,
+    /// Those of them that sleep.
+    pub workers_asleep: usize,
     /// Jobs that the reactor ran itself.
     pub unaided: u64,
     /// Mailboxes.
@@ -72,6 +74,7 @@ pub fn text(counters: &Counters, gauges: &Gauges) -> String {
     line("size_bytes", gauges.size);
     line("packet_bytes", gauges.packet);
     line("workers", gauges.workers as u64);
+    line("workers_asleep", gauges.workers_asleep as u64);
     line("max_clients", gauges.max_clients as u64);
     line("connections", gauges.connections as u64);
     line("connections_accepted", counters.accepted);

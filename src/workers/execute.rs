@@ -112,7 +112,8 @@ pub fn refuse(job: &mut Job, refusal: &Refusal) {
     job.answered += 1;
 }
 
-/// Reads or writes for the current request of a job.
+/// Reads or writes for the current request of a job. A damaged mailbox ends the connection: what its client believes of
+/// it is no longer true.
 fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant) {
     let Job { requests, answered, input, output, tally, .. } = job;
     let Framed { request, eol } = &requests[*answered];
@@ -120,35 +121,41 @@ fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant) {
         reply.encode(*eol, output);
         tally.count(outcome);
     };
-    match request {
+    let done = match request {
         Request::Read { mailbox, offset, len, .. } => {
-            match mailboxes.read(*mailbox, grant).read(*offset, len.unwrap_or(u64::MAX)) {
-                Ok(message) => {
-                    let (parts, version, count) = (message.parts, message.version, message.count);
-                    reply(Reply::Message { parts, version, count }, Outcome::Read);
-                }
-                Err(Damaged) => reply(Reply::Refused(&Refusal::Internal), Outcome::Internal),
-            }
+            let block = mailboxes.read(*mailbox, grant);
+            block.read(*offset, len.unwrap_or(u64::MAX)).map_err(NotDone::from).map(|message| {
+                let (parts, version, count) = (message.parts, message.version, message.count);
+                reply(Reply::Message { parts, version, count }, Outcome::Read);
+            })
         }
         Request::Write { mailbox, body, expected, offset, .. } => {
-            match write(mailboxes, *mailbox, grant, &input[body.clone()], *expected, *offset) {
-                Ok(version) => reply(Reply::Written { version }, Outcome::Written),
-                Err(NotWritten::Conflict(version)) => reply(Reply::Conflict { version }, Outcome::Conflict),
-                Err(NotWritten::Refused(refusal)) => reply(Reply::Refused(&refusal), outcome_of(&refusal)),
-            }
+            write(mailboxes, *mailbox, grant, &input[body.clone()], *expected, *offset)
+                .map(|version| reply(Reply::Written { version }, Outcome::Written))
         }
         other => unreachable!("{other:?} needs no mailbox"),
+    };
+    match done {
+        Ok(()) => {}
+        Err(NotDone::Conflict(version)) => reply(Reply::Conflict { version }, Outcome::Conflict),
+        Err(NotDone::Refused(refusal)) => {
+            reply(Reply::Refused(&refusal), outcome_of(&refusal));
+            if refusal.closes() {
+                requests.truncate(*answered + 1);
+                requests[*answered].request = Request::Refused(refusal);
+            }
+        }
     }
 }
 
-enum NotWritten {
+enum NotDone {
     Conflict(u64),
     Refused(Refusal),
 }
 
-impl From<Damaged> for NotWritten {
+impl From<Damaged> for NotDone {
     fn from(_: Damaged) -> Self {
-        NotWritten::Refused(Refusal::Internal)
+        NotDone::Refused(Refusal::Internal)
     }
 }
 
@@ -159,12 +166,12 @@ fn write(
     bytes: &[u8],
     expected: Option<u64>,
     offset: Option<u64>,
-) -> Result<u64, NotWritten> {
+) -> Result<u64, NotDone> {
     let mut block = mailboxes.write(mailbox, grant);
     if let Some(expected) = expected {
         let version = block.version()?;
         if version != expected {
-            return Err(NotWritten::Conflict(version));
+            return Err(NotDone::Conflict(version));
         }
     }
     let Some(offset) = offset else {
@@ -172,7 +179,7 @@ fn write(
     };
     match mailboxes.geometry().capacity.checked_sub(offset) {
         Some(room) if bytes.len() as u64 <= room => Ok(block.patch(offset as usize, bytes)?),
-        room => Err(NotWritten::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
+        room => Err(NotDone::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
     }
 }
 

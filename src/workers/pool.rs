@@ -75,7 +75,7 @@ impl Pool {
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
         if let [job] = &self.pending[..]
             && weight(job, &self.shared.mailboxes) < UNAIDED_MAX
-            && self.shared.sleep.sleeping() == self.threads.len()
+            && self.asleep() == self.threads.len()
             && let Some(job) = self.pending.pop()
         {
             self.unaided += 1;
@@ -92,6 +92,11 @@ impl Pool {
     /// How many jobs the reactor ran itself.
     pub fn unaided(&self) -> u64 {
         self.unaided
+    }
+
+    /// How many workers sleep.
+    pub fn asleep(&self) -> usize {
+        self.shared.sleep.sleeping()
     }
 
     /// How many workers there are.

@@ -165,15 +165,24 @@ pub fn wait_until(what: &str, mut true_now: impl FnMut() -> bool) {
 
 pub trait Stream: Read + Write + Send {
     fn half_close(&self);
+    fn set_patience(&self, time: Duration);
 }
 
 impl Stream for TcpStream {
+    fn set_patience(&self, time: Duration) {
+        self.set_read_timeout(Some(time)).expect("set");
+    }
+
     fn half_close(&self) {
         self.shutdown(Shutdown::Write).expect("half-closed");
     }
 }
 
 impl Stream for UnixStream {
+    fn set_patience(&self, time: Duration) {
+        self.set_read_timeout(Some(time)).expect("set");
+    }
+
     fn half_close(&self) {
         self.shutdown(Shutdown::Write).expect("half-closed");
     }
@@ -206,6 +215,16 @@ impl Client {
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("sent");
+    }
+
+    /// Whether anything comes within `time`.
+    pub fn is_answered_within(&mut self, time: Duration) -> bool {
+        self.stream.set_patience(time);
+        let mut buffer = [0; 1024];
+        let read = self.stream.read(&mut buffer);
+        self.stream.set_patience(PATIENCE);
+        self.received.extend_from_slice(&buffer[..*read.as_ref().unwrap_or(&0)]);
+        read.is_ok()
     }
 
     /// Exactly these bytes come next.

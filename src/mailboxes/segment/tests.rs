@@ -1,0 +1,71 @@
+//! Segments found again, damaged, cut and too large.
+
+use super::*;
+use std::os::fd::OwnedFd;
+
+pub const SMALL: Geometry = Geometry { mailboxes: 3, capacity: 64, packet: 64 };
+
+pub fn memory() -> File {
+    let fd: OwnedFd = nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .expect("a file in memory");
+    File::from(fd)
+}
+
+#[test]
+fn a_segment_is_found_again_and_its_epoch_grows() {
+    let file = memory();
+    assert_eq!(Segment::create(&file, SMALL, 0).expect("created").epoch(), 1);
+    assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 2);
+    assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 3);
+}
+
+#[test]
+fn every_damaged_header_byte_is_refused() {
+    let file = memory();
+    Segment::create(&file, SMALL, 0).expect("created");
+    for at in (0..HEADER_SIZE).filter(|at| !(EPOCH_AT..CHECKSUM_AT).contains(at)) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at as u64).expect("read");
+        file.write_all_at(&[byte[0] ^ 0x10], at as u64).expect("written");
+        assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))), "byte {at}");
+        file.write_all_at(&byte, at as u64).expect("written");
+    }
+    Segment::open(&file, SMALL).expect("whole again");
+}
+
+#[test]
+fn another_geometry_and_another_length_are_refused() {
+    let file = memory();
+    Segment::create(&file, SMALL, 0).expect("created");
+    let other = Geometry { mailboxes: 4, ..SMALL };
+    let refused = Segment::open(&file, other).expect_err("another geometry");
+    assert!(matches!(refused, SegmentError::OtherGeometry(SMALL)), "{refused}");
+    file.set_len(SMALL.segment_size().expect("small") - 1).expect("cut");
+    assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))));
+    file.set_len(100).expect("cut");
+    assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))));
+}
+
+#[test]
+fn sizes_are_counted_without_overflow() {
+    let huge = Geometry { mailboxes: u32::MAX, capacity: CAPACITY_MAX, packet: 1 };
+    assert_eq!(huge.segment_size(), None);
+    let wide = Geometry { mailboxes: 1, capacity: u64::MAX, packet: 1 };
+    assert_eq!(wide.segment_size(), None);
+    assert!(matches!(Segment::create(&memory(), huge, 0), Err(SegmentError::TooLarge)));
+}
+
+#[test]
+fn a_damaged_record_falls_back_and_two_lose_the_mailbox() {
+    let file = memory();
+    Segment::create(&file, SMALL, 0).expect("created");
+    let control = HEADER_SIZE as u64 + size_of::<Control>() as u64;
+    file.write_all_at(&[9], control + 8).expect("written");
+    let segment = Segment::open(&file, SMALL).expect("opened");
+    assert_eq!(segment.recover(), [(1, Recovered::FellBack)]);
+    file.write_all_at(&[9], control + 48).expect("written");
+    let segment = Segment::open(&file, SMALL).expect("opened");
+    assert_eq!(segment.recover(), [(1, Recovered::Lost)]);
+    assert_eq!(segment.control(1).version().ok(), None);
+    assert_eq!(segment.control(0).version(), Ok(0));
+}

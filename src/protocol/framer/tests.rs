@@ -1,0 +1,197 @@
+//! Streams of requests, cut everywhere.
+
+use super::*;
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16 };
+
+/// What a connection does: keep the rest, offer it again. Returns each request with its body.
+fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)> {
+    let mut framer = Framer::default();
+    let mut kept = Vec::new();
+    let mut found = Vec::new();
+    for piece in pieces {
+        kept.extend_from_slice(piece);
+        loop {
+            match framer.next(&kept, &LIMITS) {
+                Cut::NotYet(_) => break,
+                Cut::Closed => return found,
+                Cut::Skip(len) => drop(kept.drain(..len)),
+                Cut::Request(mut framed, len) => {
+                    let mut data = Vec::new();
+                    if let Request::Write { body, .. } = &mut framed.request {
+                        data = kept[std::mem::take(body)].to_vec();
+                    }
+                    found.push((framed, data));
+                    kept.drain(..len);
+                }
+            }
+        }
+        assert!(kept.len() <= HEADER_MAX + 2 + 16 + 2, "{} bytes are kept", kept.len());
+    }
+    found
+}
+
+fn code(found: &(Framed, Vec<u8>)) -> &'static str {
+    match &found.0.request {
+        Request::Read { .. } => "r",
+        Request::Write { .. } => "w",
+        Request::Quit => "q",
+        Request::Foreign => "foreign",
+        Request::Refused(refusal) => refusal.code(),
+        _ => "other",
+    }
+}
+
+fn codes(bytes: &[u8]) -> Vec<&'static str> {
+    feed([bytes]).iter().map(code).collect()
+}
+
+const STREAMS: &[&[u8]] = &[
+    b"w 3\nhello\nr 3\nq\nr 0\n",
+    b"w 3\r\nhello\r\nr 3\r\nq\r\n",
+    b"w 1 5\nhello\nw 1 5\r\na\r\nb\n\r\nr 1\n",
+    b"w 99 5\nr 0\nx\nr 2\n",
+    b"w 99\nr 0\nr 2\nr 1\n",
+    b"w 3 five\nr 0\n",
+    b"w 3 5\nhelloo\nr 0\n",
+    b"w 3 5\nhell\nr 0\n",
+    b"w 3 17\n0123456789abcdefg\nr 0\n",
+    b"w 3\n0123456789abcdef\nr 0\n",
+    b"w 3\n0123456789abcdef\r\nr 0\n",
+    b"w 3\n0123456789abcdefg\nr 0\n",
+    b"w 3 1048577\nr 0\n",
+    b"w 3 99999999999999999999999\nr 0\n",
+    b"\n\r\n  \nr 0\n\xff\xf4\xff\xfd\x06r 1\n\xff\xfa\x18\x00x\xff\xf0r 2\n",
+    b"r 0\nGET / HTTP/1.1\nr 1\n",
+    b"r 0\rr 1\nr 2\n",
+    b"\x16\x03\x01 r 0\nr 1\n",
+    b"*1\r\n$4\r\nPING\r\n",
+    b"a\nb\nc\nd\ne\nf\ng\nh\nr 0\n",
+    b"a\nb\nr 9\nd\ne\nf\ng\nh\nr 0\n",
+    b"w\nx\nwrite 3 foo=1\nx\nw 3 2 3\nab\nw 3 \x01\nr 0\n",
+];
+
+#[test]
+fn every_cut_and_every_pair_of_cuts_give_the_same_requests() {
+    for stream in STREAMS {
+        let whole = feed([*stream]);
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let (start, middle, end) = (&stream[..first], &stream[first..second], &stream[second..]);
+                assert_eq!(feed([start, middle, end]), whole, "{} {first} {second}", stream.escape_ascii());
+            }
+        }
+        assert_eq!(feed(stream.chunks(1)), whole, "{}", stream.escape_ascii());
+    }
+}
+
+#[test]
+fn each_stream_means_what_it_should() {
+    let expected: &[&[&str]] = &[
+        &["w", "r", "q"],
+        &["w", "r", "q"],
+        &["w", "w", "r"],
+        &["box", "r"],
+        &["box", "r", "r"],
+        &["frame"],
+        &["frame"],
+        &["frame"],
+        &["size", "r"],
+        &["w", "r"],
+        &["w", "r"],
+        &["size", "r"],
+        &["size"],
+        &["size"],
+        &["r", "r", "r"],
+        &["r", "foreign"],
+        &["syntax", "r"],
+        &["frame"],
+        &["foreign"],
+        &["verb", "verb", "verb", "verb", "verb", "verb", "verb", "frame"],
+        &["verb", "verb", "box", "verb", "verb", "verb", "verb", "verb", "r"],
+        &["box", "syntax", "syntax", "frame"],
+    ];
+    for (stream, expected) in STREAMS.iter().zip(expected) {
+        assert_eq!(codes(stream), *expected, "{}", stream.escape_ascii());
+    }
+    assert_eq!(STREAMS.len(), expected.len());
+}
+
+#[test]
+fn a_header_has_1024_bytes_and_not_one_more() {
+    let line = |len: usize, end: &str| format!("r 0{}{end}", " ".repeat(len - 3)).into_bytes();
+    assert_eq!(codes(&line(1024, "\n")), ["r"]);
+    assert_eq!(codes(&line(1024, "\r\n")), ["r"]);
+    assert_eq!(codes(&line(1025, "\n")), ["frame"]);
+    assert_eq!(codes(&line(100_000, "")), ["frame"]);
+    for len in [1024, 1025, 1026] {
+        let bytes = line(len, "\r\nr 1\n");
+        assert_eq!(feed(bytes.chunks(1)), feed([&bytes[..]]), "{len}");
+    }
+}
+
+#[test]
+fn a_line_that_never_ends_is_swallowed_up_to_the_limit() {
+    let mut stream = b"w 3\n".to_vec();
+    stream.resize(4 + SWALLOW_MAX as usize, b'x');
+    let mut good = stream.clone();
+    good.extend_from_slice(b"\nr 0\n");
+    assert_eq!(codes(&good), ["size", "r"]);
+    stream.extend_from_slice(b"x\nr 0\n");
+    assert_eq!(codes(&stream), ["size"]);
+}
+
+fn finished(bytes: &[u8]) -> Option<Framed> {
+    Framer::default().finish(bytes, &LIMITS)
+}
+
+#[test]
+fn silence_completes_what_lacks_only_its_end_of_line() {
+    assert!(matches!(finished(b"r 3"), Some(Framed { request: Request::Read { mailbox: 3, .. }, .. })));
+    for bytes in [&b"w 3\nhello"[..], b"w 3 5\nhello", b"\nw 3\nhello", b"w 3\r\nhello"] {
+        let Some(Framed { request: Request::Write { body, .. }, .. }) = finished(bytes) else {
+            panic!("{}", bytes.escape_ascii())
+        };
+        assert_eq!(&bytes[body], b"hello");
+    }
+    assert!(matches!(finished(b"w 3 0\n"), Some(Framed { request: Request::Write { .. }, .. })));
+}
+
+#[test]
+fn silence_completes_nothing_else() {
+    for bytes in [&b""[..], b"\n", b"w 3", b"w 3\n", b"w 3\r\n", b"w 3 5\nhell", b"\xff", b"  "] {
+        assert_eq!(finished(bytes), None, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn silence_completes_a_refused_write_too() {
+    let mut framer = Framer::default();
+    assert_eq!(framer.next(b"w 99\n", &LIMITS), Cut::Skip(5));
+    assert_eq!(framer.finish(b"", &LIMITS), None);
+    assert_eq!(framer.next(b"hello", &LIMITS), Cut::Skip(5));
+    let refused = framer.finish(b"", &LIMITS).expect("complete");
+    assert_eq!(refused.request, Request::Refused(Refusal::Mailbox { max: 3 }));
+}
+
+proptest! {
+    /// Fragments of requests in any order, cut anywhere: never a panic, and always the same requests.
+    #[test]
+    fn any_stream_is_cut_the_same(
+        parts in prop::collection::vec(prop_oneof![
+            prop::sample::select(STREAMS).prop_map(|stream| stream.to_vec()),
+            "[wrq] [0-9]{1,2}( [0-9]{1,2})?( (if|off|len|wait)=[0-9.]{1,3})?\r?\n".prop_map(String::into_bytes),
+            "[ -~]{0,20}\r?\n".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..8),
+        ], 1..8),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let stream = parts.concat();
+        let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        at.extend([0, stream.len()]);
+        at.sort_unstable();
+        let pieces = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]);
+        prop_assert_eq!(feed(pieces), feed([&stream[..]]));
+    }
+}
