@@ -5,20 +5,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum, error::ErrorKind};
 
 use crate::mailboxes::{CAPACITY_MAX, Geometry};
 
 /// kB that one request may carry at most: 1 GiB.
 const PACKET_KB_MAX: u64 = 1024 * 1024;
 
-/// Shared-memory mailboxes that any process with a socket can read and write, fairly.
-///
-/// Starts a server in the background and returns when clients can connect.
+/// Starts a server of shared-memory mailboxes in the background, and returns when clients can connect
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "dipc",
     version,
+    disable_help_flag = true,
     after_help = "Example:  dipc 4 64 5000 8    then:  telnet localhost 5000    and in the end:  dipcrm 5000\n\n\
                   Exit codes: 0 started or stopped, 1 cannot run, 2 usage, 3 port or instance in use, \
                   4 the segment there is of another kind."
@@ -40,54 +39,58 @@ pub struct ServerOptions {
     pub packet_kb: u64,
 
     /// Address to listen on
-    #[arg(long, value_name = "ADDR", env = "DIPC_BIND", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDR", env = "DIPC_BIND", hide_env_values = true, default_value = "127.0.0.1")]
     pub bind: IpAddr,
 
     /// Serve others than this machine too; needed with a --bind that is not loopback
-    #[arg(long, env = "DIPC_OPEN", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DIPC_OPEN", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub open: bool,
 
     /// Serve on this Unix-domain socket too
-    #[arg(long, value_name = "PATH", env = "DIPC_UNIX")]
+    #[arg(long, value_name = "PATH", env = "DIPC_UNIX", hide_env_values = true)]
     pub unix: Option<PathBuf>,
 
     /// Worker threads [default: as many as processors]
-    #[arg(long, value_name = "N", env = "DIPC_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", env = "DIPC_WORKERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
 
     /// How long a request waits for its mailbox that does not say, in seconds
-    #[arg(long, value_name = "S", env = "DIPC_WAIT", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "S", env = "DIPC_WAIT", hide_env_values = true, default_value = "30", value_parser = seconds)]
     pub wait: Duration,
 
     /// Clients served at once, at most the descriptor limit less 32
-    #[arg(long, value_name = "N", env = "DIPC_MAX_CLIENTS", default_value = "10000",
+    #[arg(long, value_name = "N", env = "DIPC_MAX_CLIENTS", hide_env_values = true, default_value = "10000",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: u32,
 
     /// Silence after which a request without an end of line counts as complete; 0 turns this off
-    #[arg(long, value_name = "N", env = "DIPC_QUIET_MS", default_value = "200",
+    #[arg(long, value_name = "N", env = "DIPC_QUIET_MS", hide_env_values = true, default_value = "200",
           value_parser = clap::value_parser!(u32).range(..=60_000))]
     pub quiet_ms: u32,
 
     /// Keep the instance in D/PORT instead of /dev/shm/dipc-UID/PORT
-    #[arg(long, value_name = "D", env = "DIPC_DIR")]
+    #[arg(long, value_name = "D", env = "DIPC_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,
 
     /// Throw away what an earlier server on this port has left
-    #[arg(long, env = "DIPC_FRESH", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DIPC_FRESH", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub fresh: bool,
 
     /// Do not go to the background
-    #[arg(long, env = "DIPC_FOREGROUND", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DIPC_FOREGROUND", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub foreground: bool,
 
     /// Log to this file [default: stderr with --foreground, else nowhere]; SIGHUP opens it anew
-    #[arg(long, value_name = "F", env = "DIPC_LOG_FILE")]
+    #[arg(long, value_name = "F", env = "DIPC_LOG_FILE", hide_env_values = true)]
     pub log_file: Option<PathBuf>,
 
     /// How much to log
-    #[arg(long, value_name = "L", env = "DIPC_LOG_LEVEL", default_value = "info")]
+    #[arg(long, value_name = "L", env = "DIPC_LOG_LEVEL", hide_env_values = true, default_value = "info")]
     pub log_level: LogLevel,
+
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 /// Stops the dipc on a port and removes all it has left: files, memory, process.
@@ -103,7 +106,7 @@ pub struct RemoveOptions {
     pub port: u16,
 
     /// The directory that dipc was started with
-    #[arg(long, value_name = "D", env = "DIPC_DIR")]
+    #[arg(long, value_name = "D", env = "DIPC_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,
 }
 

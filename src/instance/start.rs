@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -304,11 +304,9 @@ fn describe(parts: &Parts, options: &ServerOptions) -> String {
 
 /// The server works in `/`; what the user named relative to where the user is, stays there.
 fn with_absolute_paths(options: &ServerOptions) -> io::Result<ServerOptions> {
-    let absolute = |path: &Option<PathBuf>| path.as_deref().map(std::path::absolute::<&Path>).transpose();
-    Ok(ServerOptions {
-        unix: absolute(&options.unix)?,
-        dir: absolute(&options.dir)?,
-        log_file: absolute(&options.log_file)?,
-        ..options.clone()
-    })
+    let mut options = options.clone();
+    for path in [&mut options.unix, &mut options.dir, &mut options.log_file].into_iter().flatten() {
+        *path = std::path::absolute(&path)?;
+    }
+    Ok(options)
 }
