@@ -19,14 +19,18 @@ fn options(text: &str) -> BTreeSet<&str> {
 #[test]
 fn readme_and_help_know_the_same_options() {
     let help = text(&run(DIPC, &["--help"]).stdout);
-    let section = README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let section =
+        README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let mut helped = options(&help);
     helped.retain(|option| !["--help", "--version"].contains(option));
     assert_eq!(options(section), helped);
     for (option, default) in [("--wait S", "30"), ("--max-clients N", "10000"), ("--quiet-ms N", "200")] {
         assert!(section.contains(&format!("`{option}` | {default} |")), "{option} in README");
         let line = help.lines().find(|line| line.contains(option.split(' ').next().expect("a word")));
-        assert!(line.is_some_and(|line| line.contains(&format!("[default: {default}]"))), "{option} in --help");
+        assert!(
+            line.is_some_and(|line| line.contains(&format!("[default: {default}]"))),
+            "{option} in --help"
+        );
     }
 }
 

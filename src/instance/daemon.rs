@@ -11,14 +11,15 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
 /// Whom to tell that the server is ready.
 #[derive(Debug)]
 pub enum Readiness {
-    /// The parent, at the other end of a pipe.
-    Parent(File),
+    /// The parent, at the other end of a pipe; and what is to take the place of the terminal.
+    Parent(File, File),
     /// Whoever looks at our stdout and stderr.
     Terminal,
 }
@@ -35,12 +36,14 @@ pub enum Side {
 /// Goes to the background. Everything so far has happened in one thread, which this asserts: no other would survive.
 pub fn detach() -> io::Result<Side> {
     assert_one_thread();
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     let (told, tells) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // SAFETY: there is one thread, so the child finds everything in order.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             drop(tells);
-            waitpid(child, None)?;
+            // There may be nobody to wait for: a caller can have its children's children reaped by the kernel.
+            let _ = waitpid(child, None);
             Ok(Side::Parent(hear(told)))
         }
         ForkResult::Child => {
@@ -53,7 +56,7 @@ pub fn detach() -> io::Result<Side> {
                 ForkResult::Parent { .. } => unsafe { nix::libc::_exit(0) },
                 ForkResult::Child => {
                     chdir("/")?;
-                    Ok(Side::Server(Readiness::Parent(File::from(tells))))
+                    Ok(Side::Server(Readiness::Parent(File::from(tells), null)))
                 }
             }
         }
@@ -62,10 +65,9 @@ pub fn detach() -> io::Result<Side> {
 
 impl Readiness {
     /// Clients can connect; `line` tells where. Lets go of the terminal.
-    pub fn ready(self, line: &str) -> io::Result<()> {
+    pub fn ready(&mut self, line: &str) -> io::Result<()> {
         match self {
-            Readiness::Parent(mut pipe) => {
-                let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+            Readiness::Parent(pipe, null) => {
                 dup2_stdin(&null)?;
                 dup2_stdout(&null)?;
                 dup2_stderr(&null)?;
@@ -83,7 +85,7 @@ impl Readiness {
     /// They never will, and why.
     pub fn failed(self, code: u8, reason: &str) -> ExitCode {
         match self {
-            Readiness::Parent(mut pipe) => {
+            Readiness::Parent(mut pipe, _) => {
                 let told = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
                 if told.is_err() {
                     eprintln!("dipc: {reason}");
@@ -93,6 +95,12 @@ impl Readiness {
         }
         ExitCode::from(code)
     }
+}
+
+/// A file that may not grow any further is an error like any other, and not the end.
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignoring a signal runs no code of ours.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 }
 
 /// Waits for what the server says, and says it.

@@ -131,17 +131,16 @@ impl Directory {
 
     /// The segment: the one that is there, when it is of this geometry, or a new one.
     pub fn segment(&self, geometry: Geometry, fresh: bool) -> Result<Segment, OpenError> {
-        if fresh {
-            self.unlink(SEGMENT)?;
-        }
         match self.open_file(SEGMENT, OFlag::O_RDWR) {
-            Ok(file) => Ok(Segment::open(&file, geometry)?),
-            Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_segment(geometry).inspect_err(|_| {
-                    let _ = self.unlink(SEGMENT_IN_THE_MAKING);
-                })
+            Ok(file) if !fresh => Ok(Segment::open(&file, geometry)?),
+            Err(DirectoryError::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DirectoryError::Io { path: self.path.join(SEGMENT), error }.into())
             }
-            Err(error) => Err(error.into()),
+            Err(error @ DirectoryError::NotOurs { .. }) if !fresh => Err(error.into()),
+            // Beside the old one, if there is one: that goes when the new one is whole.
+            _ => self.make_segment(geometry).inspect_err(|_| {
+                let _ = self.unlink(SEGMENT_IN_THE_MAKING);
+            }),
         }
     }
 

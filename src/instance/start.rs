@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::daemon::{self, Readiness, Side};
 use super::directory::{Directory, DirectoryError, Lock, OpenError};
-use super::unix_socket::{UnixSocket, UnixSocketError};
+use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
 use crate::reactor::{Door, Reactor, Settings};
@@ -50,8 +50,8 @@ enum StartError {
     Unix(#[from] UnixSocketError),
     #[error("cannot get {size} bytes of shared memory in {path}: {error}", path = .path.display())]
     Memory { size: u64, path: PathBuf, error: io::Error },
-    #[error("{error} (in {path}); start over with --fresh, or remove it with: dipcrm {port}", path = .path.display())]
-    Segment { error: SegmentError, path: PathBuf, port: u16 },
+    #[error("{error} (in {path}); start over with --fresh, or remove it with: {removal}", path = .path.display())]
+    Segment { error: SegmentError, path: PathBuf, removal: String },
     #[error("{0}")]
     TooLarge(SegmentError),
     #[error("cannot {0}: {1}")]
@@ -85,6 +85,7 @@ struct Parts {
 pub fn start(options: &ServerOptions) -> ExitCode {
     // Whatever is made from here on is ours alone.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    daemon::ignore_file_size_signal();
     let foreground = options.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
     let options = match with_absolute_paths(options) {
         Ok(options) => options,
@@ -112,11 +113,7 @@ pub fn start(options: &ServerOptions) -> ExitCode {
 impl Parts {
     /// Leaves nothing behind that was not there before.
     fn discard(self) {
-        if let Some((socket, _)) = &self.unix {
-            socket.remove();
-        }
-        self.directory.leave();
-        self.directory.remove_unless_used();
+        leave(&self.directory, self.unix.as_ref().map(|(socket, _)| socket), self.segment.epoch() == 1);
     }
 }
 
@@ -153,9 +150,12 @@ fn make(
         OpenError::Directory(error) => StartError::Directory(error),
         OpenError::Segment(SegmentError::Io(error)) => StartError::Memory { size, path, error },
         OpenError::Segment(error @ SegmentError::TooLarge) => StartError::TooLarge(error),
-        OpenError::Segment(error) => StartError::Segment { error, path, port: address.port() },
+        OpenError::Segment(error) => {
+            StartError::Segment { error, path, removal: removal(options, address.port()) }
+        }
     });
     let written = opened.and_then(|segment| {
+        remove_earlier_socket(options, directory);
         if let Some(path) = &options.unix {
             directory.write_socket_path(path)?;
         }
@@ -183,6 +183,8 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_TRIES))?;
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+        // Telnet marks some of its options urgent; they are bytes like the others.
+        socket.set_out_of_band_inline(true)?;
         socket.bind(&address.into())?;
         let bound = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok((socket, bound))
@@ -198,29 +200,27 @@ fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
 }
 
 /// The server's own life, from the last fork to the end.
-fn serve(parts: Parts, options: &ServerOptions, readiness: Readiness) -> ExitCode {
+fn serve(parts: Parts, options: &ServerOptions, mut readiness: Readiness) -> ExitCode {
     let line = describe(&parts, options);
     let Parts { directory, lock, listener, unix, segment, .. } = parts;
     let (socket, unix_listener) = unix.unzip();
-    let reactor = match reactor(&directory, options, listener, unix_listener, segment) {
+    let is_new = segment.epoch() == 1;
+    let started = reactor(&directory, options, listener, unix_listener, segment).and_then(|reactor| {
+        log::info!("{line}");
+        readiness.ready(&line).map_err(|error| StartError::Io("tell that the server is ready", error))?;
+        Ok(reactor)
+    });
+    let reactor = match started {
         Ok(reactor) => reactor,
         Err(error) => {
-            if let Some(socket) = socket {
-                socket.remove();
-            }
-            directory.leave();
+            leave(&directory, socket.as_ref(), is_new);
             return readiness.failed(error.exit_code(), &error.to_string());
         }
     };
-    log::info!("{line}");
-    if let Err(error) = readiness.ready(&line) {
-        log::warn!("cannot tell that the server is ready: {error}");
-    }
+    // The parent waits until this side of the pipe is closed.
+    drop(readiness);
     let ended = reactor.run();
-    if let Some(socket) = socket {
-        socket.remove();
-    }
-    directory.leave();
+    leave(&directory, socket.as_ref(), false);
     drop(lock);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -228,6 +228,17 @@ fn serve(parts: Parts, options: &ServerOptions, readiness: Readiness) -> ExitCod
             log::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Removes what only a living server needs, and the mailboxes too when nobody has ever used them.
+fn leave(directory: &Directory, socket: Option<&UnixSocket>, unused: bool) {
+    if let Some(socket) = socket {
+        socket.remove();
+    }
+    directory.leave();
+    if unused {
+        let _ = directory.remove();
     }
 }
 
@@ -298,8 +309,26 @@ fn describe(parts: &Parts, options: &ServerOptions) -> String {
     let pid = std::process::id();
     format!(
         "dipc: {mailboxes} {what} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared memory); \
-         to stop: dipcrm {port}"
+         to stop: {removal}",
+        removal = removal(options, port)
     )
+}
+
+/// The command that removes this instance.
+fn removal(options: &ServerOptions, port: u16) -> String {
+    match &options.dir {
+        Some(dir) => format!("dipcrm {port} --dir {}", dir.display()),
+        None => format!("dipcrm {port}"),
+    }
+}
+
+/// An earlier server that was killed may have left its socket at another path.
+fn remove_earlier_socket(options: &ServerOptions, directory: &Directory) {
+    if let Some(path) = directory.socket_path().filter(|path| Some(path) != options.unix.as_ref())
+        && let Err(error) = remove_if_dead(&path)
+    {
+        log::warn!("{error}");
+    }
 }
 
 /// The server works in `/`; what the user named relative to where the user is, stays there.

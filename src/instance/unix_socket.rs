@@ -1,10 +1,16 @@
 //! The Unix-domain socket of a server: a file that outlives a killed one, and must not be taken from a living one.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long another start may take with the same directory, and how often to look.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A bound socket file.
 #[derive(Debug)]
@@ -34,7 +40,7 @@ impl UnixSocket {
         // Until the end of this function: two servers that find the same leftover must not each replace the other's new socket.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = fs::File::open(parent).map_err(failed)?;
-        directory.lock().map_err(failed)?;
+        lock_soon(&directory).map_err(failed)?;
         remove_if_dead(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         let prepared = || {
@@ -50,6 +56,24 @@ impl UnixSocket {
     pub fn remove(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Locks a directory, unless somebody else does not let go of it.
+fn lock_soon(directory: &fs::File) -> io::Result<()> {
+    let patience = Instant::now() + LOCK_WAIT;
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() > patience => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "its directory is locked by another process",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => sleep(LOCK_AGAIN),
         }
     }
 }

@@ -105,16 +105,25 @@ impl Framer {
         cut
     }
 
-    /// The request that `bytes` are when nothing follows but silence: one that lacks only its end of line.
-    pub fn finish(&self, bytes: &[u8], limits: &Limits) -> Option<Framed> {
+    /// Whether [`Framer::finish`] has any chance: not while a body is shorter than its header says.
+    pub fn may_finish(&self, bytes: &[u8], limits: &Limits) -> bool {
+        match (&self.state, first_line(bytes, limits)) {
+            (State::Open, Some((Header { body: Body::Length(len), .. }, start))) => {
+                (bytes.len() - start) as u64 >= len
+            }
+            _ => true,
+        }
+    }
+
+    /// The request that the kept bytes are when nothing follows but silence: one that lacked only its end of line.
+    /// `ended` is those bytes with a `\n` behind them.
+    pub fn finish(&self, ended: &[u8], limits: &Limits) -> Option<Framed> {
         if let State::Swallowing(swallow) = &self.state
             && matches!(swallow.left, Left::Line(0))
         {
             return None;
         }
         let mut framer = self.clone();
-        let mut ended = bytes.to_vec();
-        ended.push(b'\n');
         let mut at = 0;
         loop {
             match framer.next(&ended[at..], limits) {
@@ -137,7 +146,9 @@ impl Framer {
     pub fn awaits_octets(&self, bytes: &[u8], limits: &Limits) -> bool {
         match &self.state {
             State::Swallowing(swallow) => matches!(swallow.left, Left::Octets(_)),
-            State::Open => matches!(first_line(bytes, limits), Some(Header { body: Body::Length(_), .. })),
+            State::Open => {
+                matches!(first_line(bytes, limits), Some((Header { body: Body::Length(_), .. }, _)))
+            }
             State::Closed => false,
         }
     }
@@ -341,14 +352,15 @@ fn strip(line: &[u8]) -> (&[u8], Eol) {
     }
 }
 
-fn first_line(bytes: &[u8], limits: &Limits) -> Option<Header> {
+/// The header that `bytes` begin with, and where it ends.
+fn first_line(bytes: &[u8], limits: &Limits) -> Option<(Header, usize)> {
     let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
     let at = front.iter().position(|&b| b == b'\n')?;
-    header::parse(strip(&front[..at]).0, limits)
+    Some((header::parse(strip(&front[..at]).0, limits)?, at + 1))
 }
 
 fn announces_line(bytes: &[u8], limits: &Limits) -> bool {
-    matches!(first_line(bytes, limits), Some(Header { body: Body::Line, .. }))
+    matches!(first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
 }
 
 fn with_body(request: Request, start: usize, end: usize) -> Request {

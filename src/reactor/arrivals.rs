@@ -3,50 +3,70 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Reactor;
-use super::connection::{Connection, turn_away};
+use super::connection::{Connection, READING, turn_away};
 use super::connections::token_of;
-use super::doors::{Arrival, Backlog};
+use super::doors::{Arrival, Backlog, Newcomer};
 use crate::protocol::{Eol, Refusal, Reply};
+
+/// Connections that one turn accepts.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// Newcomers that wait in the hall.
+const HALL_MAX: usize = 16;
 
 /// When to try again to accept after the system lacked something.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Turns that the backlog has at most when the server stops: as many as it can fill.
+const LAST_TURNS: usize = 4096 / ACCEPTS_PER_TURN;
+
 impl Reactor {
+    /// Lets in who stands before the doors. Who finds no place waits in the hall for one turn: whoever left before this
+    /// newcomer came has left a place, but the news of that may be in events that were not looked at yet.
     pub(super) fn accept(&mut self) {
+        for newcomer in std::mem::take(&mut self.hall) {
+            if self.is_full() { self.refuse_for_want_of_places(newcomer) } else { self.enter(newcomer) }
+        }
         if self.accept_again.is_some_and(|at| at <= self.now) {
             self.accept_again = None;
         }
-        if !self.doors.pending || self.accept_again.is_some() {
-            return;
+        if self.doors.pending && self.accept_again.is_none() {
+            self.knock();
         }
-        let Reactor { doors, connections, settings, counters, poll, now, .. } = self;
-        let busy = |max: usize| {
-            let mut answer = Vec::new();
-            Reply::Refused(&Refusal::Busy { max }).encode(Eol::Lf, &mut answer);
-            answer
-        };
-        let backlog = doors.knock(|arrival| match arrival {
-            Arrival::Client(socket) if connections.len() < settings.max_clients => {
-                let fd = socket.as_raw_fd();
-                let id = connections.insert(|generation| Connection::new(socket, generation, *now));
-                if poll.registry().register(&mut SourceFd(&fd), token_of(id), Interest::READABLE).is_err() {
-                    return connections.remove(id);
-                }
-                counters.accepted += 1;
+    }
+
+    /// Lets in who has come before the doors close for ever.
+    pub(super) fn empty_backlog(&mut self) {
+        self.accept_again = None;
+        self.doors.pending = true;
+        for _ in 0..LAST_TURNS {
+            self.accept();
+            if !self.doors.pending {
+                break;
             }
-            Arrival::Client(socket) => {
-                counters.busy_clients += 1;
-                turn_away(&socket, &busy(settings.max_clients));
-            }
-            Arrival::Excess(socket) => {
-                counters.busy_descriptors += 1;
-                turn_away(&socket, &busy(connections.len()));
+        }
+    }
+
+    fn knock(&mut self) {
+        let places = self.settings.max_clients.saturating_sub(self.connections.len());
+        let share = ACCEPTS_PER_TURN.min(places + HALL_MAX);
+        let mut arrived = Vec::new();
+        let mut excess = 0;
+        let clients = self.connections.len();
+        let backlog = self.doors.knock(share, |arrival| match arrival {
+            Arrival::Client(newcomer) => arrived.push(newcomer),
+            Arrival::Excess(newcomer) => {
+                excess += 1;
+                turn_away(&newcomer.socket, &busy(clients));
             }
         });
+        self.counters.busy_descriptors += excess;
+        for newcomer in arrived {
+            if self.is_full() { self.hall.push(newcomer) } else { self.enter(newcomer) }
+        }
         self.doors.pending = backlog != Backlog::Empty;
         if let Backlog::Stuck(errno) = backlog {
             if self.counters.accepts_stuck == 0 {
@@ -56,4 +76,29 @@ impl Reactor {
             self.accept_again = Some(self.now + ACCEPT_RETRY);
         }
     }
+
+    fn is_full(&self) -> bool {
+        self.connections.len() >= self.settings.max_clients
+    }
+
+    fn enter(&mut self, newcomer: Newcomer) {
+        let Newcomer { socket, is_unix } = newcomer;
+        let fd = socket.as_raw_fd();
+        let id = self.connections.insert(|generation| Connection::new(socket, is_unix, generation, self.now));
+        if self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING).is_err() {
+            return self.connections.remove(id);
+        }
+        self.counters.accepted += 1;
+    }
+
+    fn refuse_for_want_of_places(&mut self, newcomer: Newcomer) {
+        self.counters.busy_clients += 1;
+        turn_away(&newcomer.socket, &busy(self.settings.max_clients));
+    }
+}
+
+fn busy(max: usize) -> Vec<u8> {
+    let mut answer = Vec::new();
+    Reply::Refused(&Refusal::Busy { max }).encode(Eol::Lf, &mut answer);
+    answer
 }

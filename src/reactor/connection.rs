@@ -18,12 +18,12 @@
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
 use socket2::Socket;
 
-use super::deadlines::Armed;
 use super::input::Input;
 use super::output::Output;
 use super::supplies::Supplies;
@@ -43,7 +43,7 @@ pub const SCRATCH_SIZE: usize = 16 * 1024;
 /// Missing bytes from which on they are read to where they stay, instead of being copied there.
 const DIRECT_MIN: usize = 4 * 1024;
 
-/// Bytes that a body's buffer grows by at once: memory follows what has arrived, not what was announced.
+/// Bytes that a body's buffer grows by at once, at most.
 const GROWTH_MAX: usize = 256 * 1024;
 
 /// How long a body of known length may make no progress.
@@ -52,8 +52,14 @@ pub const BODY_PROGRESS: Duration = Duration::from_secs(30);
 /// How long a client may take none of its answers.
 pub const WRITE_PROGRESS: Duration = Duration::from_secs(30);
 
-/// How long a closed connection is listened to, so that its last answer is not lost to a reset.
+/// How long a connection that is to be closed is listened to, so that its last answers are not lost to a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How often to see whether the client has all of them.
+const LINGER_STEP: Duration = Duration::from_millis(50);
+
+/// What every connection is registered for: bytes, urgent ones too, and with them the news that a client has left.
+pub const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// What a connection is busy with.
 #[derive(Debug)]
@@ -77,6 +83,8 @@ pub enum Phase {
     Lingering {
         /// How many bytes of it.
         patience: u64,
+        /// How long.
+        until: Instant,
     },
     /// To be removed after this batch of events.
     Closed,
@@ -108,14 +116,15 @@ pub struct Connection {
     output: Output,
     /// The last progress: bytes received, or bytes that left.
     since: Instant,
-    /// Its entry among the deadlines.
-    pub armed: Armed,
     /// The socket may have bytes.
     pub readable: bool,
     /// The client has closed its writing half, or all.
     pub hung_up: bool,
     /// The end of input was read.
     ended: bool,
+    /// A short read does not mean that the socket is empty: a read ends at urgent data, and on a Unix-domain socket at
+    /// passed descriptors.
+    pub reads_end_early: bool,
     /// The kept input may hold complete requests: the turn that cut it had its share.
     more: bool,
     /// The kept input was the first thing received since the last answer.
@@ -132,7 +141,7 @@ const _: () = assert!(size_of::<Connection>() <= 192, "a connection at rest is s
 
 impl Connection {
     /// A new client, idle.
-    pub fn new(socket: Socket, generation: u32, now: Instant) -> Self {
+    pub fn new(socket: Socket, is_unix: bool, generation: u32, now: Instant) -> Self {
         Connection {
             socket,
             generation,
@@ -141,10 +150,10 @@ impl Connection {
             input: Input::default(),
             output: Output::default(),
             since: now,
-            armed: None,
             readable: false,
             hung_up: false,
             ended: false,
+            reads_end_early: is_unix,
             more: false,
             alone: false,
             quiet_tried: false,
@@ -158,6 +167,15 @@ impl Connection {
         &self.socket
     }
 
+    /// Bytes that it holds, itself counted.
+    pub fn memory(&self) -> usize {
+        let job = match &self.phase {
+            Phase::Flushing(job) => job.input.capacity() + job.output.capacity(),
+            _ => 0,
+        };
+        size_of::<Connection>() + self.input.capacity() + self.output.capacity() + job
+    }
+
     /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
     /// the news that a client has left; writing only while output waits.
     pub fn changed_interest(&mut self) -> Option<Interest> {
@@ -166,7 +184,7 @@ impl Connection {
             return None;
         }
         self.wants_write = wants_write;
-        Some(if wants_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE })
+        Some(if wants_write { READING | Interest::WRITABLE } else { READING })
     }
 
     /// When this connection is to be looked at although nothing happens.
@@ -184,7 +202,7 @@ impl Connection {
             }
             Phase::Queued { until, .. } => *until,
             Phase::Flushing(_) => Some(self.since + WRITE_PROGRESS),
-            Phase::Lingering { .. } => Some(self.since + LINGER),
+            Phase::Lingering { until, .. } => Some((self.since + LINGER_STEP).min(*until)),
         }
     }
 
@@ -225,7 +243,7 @@ impl Connection {
             missing = self.cut_kept(&mut job, limits, supplies);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_TURN {
-            let direct = if missing >= DIRECT_MIN { missing.min(GROWTH_MAX) } else { 0 };
+            let direct = if missing >= DIRECT_MIN { missing.min(self.growth()) } else { 0 };
             let room = if direct > 0 { direct } else { scratch.len() };
             let result = match direct {
                 0 => self.socket.read(scratch),
@@ -249,7 +267,7 @@ impl Connection {
             self.quiet_tried = false;
             // A short read has emptied the socket: the next arrival makes an event. Only the end of input, which has
             // been announced already, is still to be fetched.
-            self.readable = read == room || self.hung_up;
+            self.readable = read == room || self.hung_up || self.reads_end_early;
             missing = match direct {
                 0 => self.cut_scratch(&scratch[..read], &mut job, limits, supplies),
                 _ => self.cut_kept(&mut job, limits, supplies),
@@ -281,11 +299,20 @@ impl Connection {
         Some(job)
     }
 
+    /// By how much a body's buffer grows: memory follows what has arrived, not what was announced.
+    fn growth(&self) -> usize {
+        self.input.as_slice().len().clamp(SCRATCH_SIZE, GROWTH_MAX)
+    }
+
+    /// Makes what is there a request, if it lacks only its end of line.
     fn finish(&mut self, job: &mut Job, limits: &Limits) {
-        if !self.alone {
+        if !self.alone || !self.framer.may_finish(self.input.as_slice(), limits) {
             return;
         }
-        let Some(mut framed) = self.framer.finish(self.input.as_slice(), limits) else { return };
+        self.input.extend(b"\n");
+        let Some(mut framed) = self.framer.finish(self.input.as_slice(), limits) else {
+            return self.input.shorten(1);
+        };
         let (bytes, start) = self.input.take();
         move_body(&mut framed, start);
         job.input = bytes;
@@ -402,18 +429,28 @@ impl Connection {
         }
         self.since = now;
         self.readable = true;
-        self.phase = Phase::Lingering { patience: SWALLOW_MAX };
+        self.phase = Phase::Lingering { patience: SWALLOW_MAX, until: now + LINGER };
         true
     }
 
+    /// Whether a goodbye may end: the client's side has everything, or has had the time to take it.
+    pub fn has_lingered(&mut self, now: Instant) -> bool {
+        let Phase::Lingering { until, .. } = self.phase else { return false };
+        self.since = now;
+        until <= now || is_delivered(&self.socket)
+    }
+
     /// Throws away what still arrives. False when the client has closed too, or does not stop.
-    pub fn discard(&mut self, scratch: &mut [u8]) -> bool {
-        let Phase::Lingering { patience } = &mut self.phase else { unreachable!("only said goodbye") };
+    pub fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
+        let Phase::Lingering { patience, .. } = &mut self.phase else { unreachable!("only said goodbye") };
         loop {
             match self.socket.read(scratch) {
                 Ok(0) => return false,
                 Ok(read) if read as u64 > *patience => return false,
-                Ok(read) => *patience -= read as u64,
+                Ok(read) => {
+                    *patience -= read as u64;
+                    self.since = now;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             }
@@ -428,6 +465,22 @@ pub fn turn_away(socket: &Socket, answer: &[u8]) {
     let _ = socket.shutdown(Shutdown::Write);
     let mut unread = [MaybeUninit::uninit(); 1024];
     let _ = socket.recv(&mut unread);
+}
+
+nix::ioctl_read_bad!(
+    /// Bytes that were written and have not been acknowledged. Source: tcp(7), SIOCOUTQ.
+    unacknowledged,
+    nix::libc::TIOCOUTQ,
+    nix::libc::c_int
+);
+
+/// Whether everything written has arrived at the other side.
+#[allow(unsafe_code, reason = "this ioctl has no safe interface")]
+fn is_delivered(socket: &Socket) -> bool {
+    let mut left = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one c_int.
+    let asked = unsafe { unacknowledged(socket.as_raw_fd(), &mut left) };
+    asked.is_err() || left == 0
 }
 
 fn move_body(framed: &mut Framed, by: usize) {

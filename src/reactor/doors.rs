@@ -12,9 +12,6 @@ use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use socket2::Socket;
 
-/// Connections that one turn accepts.
-const ACCEPTS_PER_TURN: usize = 256;
-
 /// Who listens.
 #[derive(Debug)]
 pub enum Door {
@@ -34,13 +31,22 @@ pub struct Doors {
     reserve: Option<File>,
 }
 
+/// A client that was accepted.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its socket.
+    pub socket: Socket,
+    /// Whether it came on a path.
+    pub is_unix: bool,
+}
+
 /// Who came.
 #[derive(Debug)]
 pub enum Arrival {
     /// A client.
-    Client(Socket),
+    Client(Newcomer),
     /// A client for whom there is no descriptor; it is to be turned away.
-    Excess(Socket),
+    Excess(Newcomer),
 }
 
 /// What [`Doors::knock`] ended with.
@@ -67,9 +73,8 @@ impl Doors {
         Ok(Doors { doors, pending: true, reserve: Some(reserve()?) })
     }
 
-    /// Accepts who is there, up to this turn's share, and calls `enter` with each.
-    pub fn knock(&mut self, mut enter: impl FnMut(Arrival)) -> Backlog {
-        let mut share = ACCEPTS_PER_TURN;
+    /// Accepts who is there, at most `share`, and calls `enter` with each.
+    pub fn knock(&mut self, mut share: usize, mut enter: impl FnMut(Arrival)) -> Backlog {
         let Doors { doors, reserve: kept, .. } = self;
         for door in doors.iter() {
             loop {
@@ -77,15 +82,19 @@ impl Doors {
                     return Backlog::More;
                 }
                 share -= 1;
+                if kept.is_none() {
+                    // Before the last free descriptor goes to a client.
+                    *kept = reserve().ok();
+                }
                 match accept(door) {
-                    Ok(socket) => enter(Arrival::Client(socket)),
+                    Ok(newcomer) => enter(Arrival::Client(newcomer)),
                     Err(Errno::EAGAIN) => break,
                     Err(Errno::EMFILE | Errno::ENFILE) => {
                         drop(kept.take());
                         let accepted = accept(door);
                         let stuck = accepted.as_ref().err().copied();
-                        if let Ok(socket) = accepted {
-                            enter(Arrival::Excess(socket));
+                        if let Ok(newcomer) = accepted {
+                            enter(Arrival::Excess(newcomer));
                         }
                         *kept = reserve().ok();
                         match stuck {
@@ -109,12 +118,15 @@ impl Doors {
     }
 }
 
-fn accept(door: &Door) -> Result<Socket, Errno> {
+fn accept(door: &Door) -> Result<Newcomer, Errno> {
     let accepted = match door {
         Door::Tcp(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
         Door::Unix(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
     };
-    accepted.map(Socket::from).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    let is_unix = matches!(door, Door::Unix(_));
+    accepted
+        .map(|fd| Newcomer { socket: Socket::from(fd), is_unix })
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 /// Errors of accept(2) that the next newcomer will not have: it went away, or the network did.

@@ -21,7 +21,7 @@ impl Reactor {
 
     pub(super) fn discard(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.discard(&mut self.scratch) { self.settle(id) } else { self.close(id) }
+        if connection.discard(&mut self.scratch, self.now) { self.settle(id) } else { self.close(id) }
     }
 
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
@@ -39,7 +39,8 @@ impl Reactor {
             self.give_up(mailbox, ticket);
         }
         if let Some(connection) = self.connections.find(id) {
-            self.deadlines.disarm(id, &mut connection.armed);
+            self.deadlines.disarm(id);
+            self.supplies.note_dropped(connection.memory());
             connection.phase = Phase::Closed;
             self.closed.push(id);
         }
@@ -76,6 +77,7 @@ impl Reactor {
             return;
         }
         self.stopping = Stopping::Draining(self.now + DRAIN);
+        self.empty_backlog();
         self.doors.close();
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.find(id) {

@@ -22,6 +22,11 @@ impl Input {
         self.start == self.end
     }
 
+    /// Bytes of memory.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether it has memory to be kept in.
     pub fn has_room(&self) -> bool {
         !self.bytes.is_empty()
@@ -54,6 +59,12 @@ impl Input {
     pub fn consume(&mut self, len: usize) {
         debug_assert!(len <= self.as_slice().len());
         self.start += len as u32;
+    }
+
+    /// Drops the newest `len` bytes.
+    pub fn shorten(&mut self, len: usize) {
+        debug_assert!(len <= self.as_slice().len());
+        self.end -= len as u32;
     }
 
     /// Takes the memory, with where the content starts in it; the input is empty then.

@@ -76,17 +76,24 @@ impl Reactor {
     }
 
     pub(super) fn tell_stat(&mut self, job: &mut Job) {
-        let phases =
-            |wanted: fn(&Phase) -> bool| self.connections.iter().filter(|c| wanted(&c.phase)).count();
+        let (mut working, mut waiting, mut flushing) = (0, 0, 0);
+        for connection in self.connections.iter() {
+            match connection.phase {
+                Phase::Working => working += 1,
+                Phase::Queued { .. } => waiting += 1,
+                Phase::Flushing(_) => flushing += 1,
+                Phase::Idle | Phase::Lingering { .. } | Phase::Closed => {}
+            }
+        }
         let geometry = self.mailboxes.geometry();
         let gauges = Gauges {
             uptime: self.started.elapsed().as_secs(),
             epoch: self.mailboxes.segment().epoch(),
             connections: self.connections.len(),
             max_clients: self.settings.max_clients,
-            working: phases(|phase| matches!(phase, Phase::Working)),
-            waiting: phases(|phase| matches!(phase, Phase::Queued { .. })),
-            flushing: phases(|phase| matches!(phase, Phase::Flushing(_))),
+            working,
+            waiting,
+            flushing,
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),
             unaided: self.pool.unaided(),

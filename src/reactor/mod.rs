@@ -39,7 +39,7 @@ use connection::{Phase, SCRATCH_SIZE, Turn};
 use connections::{Connections, id_of};
 use control::Control;
 use deadlines::Deadlines;
-use doors::Doors;
+use doors::{Doors, Newcomer};
 use stat::Counters;
 use supplies::Supplies;
 use waiting::half_closed;
@@ -93,6 +93,8 @@ pub struct Reactor {
     /// The time of this batch of events.
     now: Instant,
     started: Instant,
+    /// Newcomers for whom there was no place: somebody may just be leaving.
+    hall: Vec<Newcomer>,
     accept_again: Option<Instant>,
     foreign_said: Option<Instant>,
     stopping: Stopping,
@@ -134,7 +136,7 @@ impl Reactor {
             control,
             doors,
             connections: Connections::with_capacity(settings.max_clients),
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::with_capacity(settings.max_clients),
             mailboxes,
             completions,
             pool,
@@ -147,6 +149,7 @@ impl Reactor {
             closed: Vec::new(),
             now,
             started: now,
+            hall: Vec::new(),
             accept_again: None,
             foreign_said: None,
             stopping: Stopping::No,
@@ -167,6 +170,7 @@ impl Reactor {
             self.expire_deadlines();
             self.bring_home(&mut home);
             self.remove_closed();
+            self.supplies.trim();
             self.accept();
         }
         log::info!("stopped; {} requests were answered", self.counters.requests.total());
@@ -197,7 +201,8 @@ impl Reactor {
     /// How long nothing is to be done: the one place where time enters.
     fn timeout(&self) -> Option<Duration> {
         let accept_now = self.doors.pending && self.accept_again.is_none();
-        if !self.line.is_empty() || accept_now || !self.completions.sleep() {
+        let somebody_stands = !self.line.is_empty() || !self.hall.is_empty();
+        if somebody_stands || accept_now || !self.completions.sleep() {
             return Some(Duration::ZERO);
         }
         let drained = match self.stopping {
@@ -227,6 +232,7 @@ impl Reactor {
         let Some(connection) = self.connections.find(id) else { return };
         connection.readable |= event.is_readable() || event.is_read_closed();
         connection.hung_up |= event.is_read_closed();
+        connection.reads_end_early |= event.is_priority();
         let gone = event.is_error() || event.is_write_closed();
         if event.is_writable() && connection.has_output() {
             return self.flush(id);
@@ -262,7 +268,7 @@ impl Reactor {
         let Some(connection) = self.connections.find(id) else { return };
         match connection.turn(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
             Ok(Turn::Batch(job)) => self.advance(job),
-            Ok(Turn::Rest) if self.stopping != Stopping::No => self.close(id),
+            Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
             Ok(Turn::Rest) => self.settle(id),
             Ok(Turn::Again) => self.stand_in_line(id),
             Ok(Turn::End) => self.close(id),

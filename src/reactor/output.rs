@@ -20,6 +20,11 @@ impl Output {
         self.bytes.len() - self.written
     }
 
+    /// Bytes of memory.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes answers in, when none wait.
     pub fn keep(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty(), "one batch of answers at a time");

@@ -2,14 +2,15 @@
 
 use crate::workers::{ConnectionId, Job};
 
-/// Jobs that are kept.
-const JOBS_MAX: usize = 256;
+/// Jobs that are kept, and buffers.
+const KEPT_MAX: usize = 256;
 
-/// Buffers that are kept for input.
-const BUFFERS_MAX: usize = 256;
+/// Bytes of all the buffers that are kept, those of the jobs too.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of a buffer beyond which it is not kept, so that at most 48 MiB lie here.
-const KEPT_MAX: usize = 64 * 1024;
+/// Dropped bytes after which the allocator is asked to give its free pages back to the system: by itself it keeps what
+/// lies below something that is still used.
+const TRIMMED_AFTER: usize = 1024 * 1024;
 
 /// What connections take from when they have something to do, and give back to when they rest.
 #[derive(Debug, Default)]
@@ -17,46 +18,73 @@ pub struct Supplies {
     #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: Vec<Box<Job>>,
     buffers: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Bytes dropped since the last trimming.
+    dropped: usize,
 }
 
 impl Supplies {
     /// An empty job for a connection.
     pub fn job(&mut self, connection: ConnectionId) -> Box<Job> {
-        match self.jobs.pop() {
-            Some(mut job) => {
-                job.connection = connection;
-                job
-            }
-            None => Box::new(Job::new(connection)),
-        }
+        let Some(mut job) = self.jobs.pop() else { return Box::new(Job::new(connection)) };
+        self.bytes -= job.input.capacity() + job.output.capacity();
+        job.connection = connection;
+        job
     }
 
     /// Takes a job back.
     pub fn return_job(&mut self, mut job: Box<Job>) {
         debug_assert!(job.grant.is_none(), "a grant is released before its job is used again");
-        if self.jobs.len() == JOBS_MAX {
-            return;
+        if self.jobs.len() == KEPT_MAX {
+            return self.note_dropped(job.input.capacity() + job.output.capacity());
         }
         job.requests.clear();
         job.answered = 0;
         for buffer in [&mut job.input, &mut job.output] {
             buffer.clear();
-            if buffer.capacity() > KEPT_MAX {
-                *buffer = Vec::new();
+            if self.bytes + buffer.capacity() > KEPT_BYTES_MAX {
+                self.note_dropped(std::mem::take(buffer).capacity());
             }
+            self.bytes += buffer.capacity();
         }
         self.jobs.push(job);
     }
 
     /// A buffer, its content meaningless.
     pub fn buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     /// Takes a buffer back.
     pub fn return_buffer(&mut self, buffer: Vec<u8>) {
-        if (1..=KEPT_MAX).contains(&buffer.capacity()) && self.buffers.len() < BUFFERS_MAX {
+        let fits = self.bytes + buffer.capacity() <= KEPT_BYTES_MAX && self.buffers.len() < KEPT_MAX;
+        if buffer.capacity() > 0 && fits {
+            self.bytes += buffer.capacity();
             self.buffers.push(buffer);
+        } else {
+            self.note_dropped(buffer.capacity());
+        }
+    }
+
+    /// Counts memory that was dropped, or is about to be.
+    pub fn note_dropped(&mut self, bytes: usize) {
+        self.dropped += bytes;
+    }
+
+    /// Gives free memory back to the system, when enough was dropped.
+    #[allow(unsafe_code, reason = "malloc_trim has no safe interface")]
+    pub fn trim(&mut self) {
+        if self.dropped < TRIMMED_AFTER {
+            return;
+        }
+        // What is kept lies scattered by now, and keeps the pages around it.
+        *self = Supplies::default();
+        #[cfg(target_env = "gnu")]
+        // SAFETY: takes no pointers, and may be called at any time from any thread. Source: malloc_trim(3).
+        unsafe {
+            nix::libc::malloc_trim(0);
         }
     }
 }

@@ -19,7 +19,6 @@ impl Reactor {
     pub(super) fn expire_deadlines(&mut self) {
         while let Some(id) = self.deadlines.expire(self.now) {
             let Some(connection) = self.connections.find(id) else { continue };
-            connection.armed = None;
             match connection.deadline(self.settings.quiet, &self.limits) {
                 Some(at) if at <= self.now => self.expire(id),
                 _ => self.settle(id),
@@ -58,7 +57,10 @@ impl Reactor {
                     self.advance(job);
                 }
             }
-            Phase::Lingering { .. } => self.close(id),
+            Phase::Lingering { .. } => match connection.has_lingered(self.now) {
+                true => self.close(id),
+                false => self.settle(id),
+            },
             Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
         }
     }
@@ -97,7 +99,7 @@ impl Reactor {
             }
         }
         if let Some(at) = connection.deadline(self.settings.quiet, &self.limits) {
-            self.deadlines.arm(id, &mut connection.armed, at);
+            self.deadlines.arm(id, at);
         }
     }
 }

@@ -5,10 +5,12 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub const DIPC: &str = env!("CARGO_BIN_EXE_dipc");
@@ -25,7 +27,8 @@ impl Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new("/dev/shm").join(format!("dipc-test-{}-{number}", std::process::id()));
-        fs::create_dir(&path).expect("a new directory");
+        // Whatever the umask says: dipc refuses a directory that others can write to.
+        fs::DirBuilder::new().mode(0o700).create(&path).expect("a new directory");
         Directory(path)
     }
 
@@ -148,6 +151,59 @@ pub fn port_in(line: &str) -> Option<u16> {
 /// Runs a program to its end.
 pub fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("the program runs")
+}
+
+/// Runs a command until it has ended and nobody holds its output any more. Both must come in time.
+#[track_caller]
+pub fn finish(command: &mut Command, patience: Duration) -> Output {
+    let until = Instant::now() + patience;
+    let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().expect("the program runs");
+    let stdout = read_aside(child.stdout.take().expect("piped"));
+    let stderr = read_aside(child.stderr.take().expect("piped"));
+    let hear = |from: &mpsc::Receiver<Vec<u8>>| {
+        from.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    };
+    let output = hear(&stdout).zip(hear(&stderr));
+    while child.try_wait().expect("our child").is_none() {
+        if output.is_none() || Instant::now() > until {
+            let _ = child.kill();
+        }
+        std::thread::yield_now();
+    }
+    let status = child.wait().expect("our child");
+    let Some((stdout, stderr)) = output else {
+        panic!("{command:?} does not end within {patience:?}, or what it started holds its output");
+    };
+    Output { status, stdout, stderr }
+}
+
+fn read_aside(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = tell.send(bytes);
+    });
+    told
+}
+
+/// A port of this test alone: it stays bound, so that nobody else gets it, but only a server listens on it.
+pub struct Port {
+    pub number: u16,
+    _bound: socket2::Socket,
+}
+
+impl Port {
+    pub fn reserve() -> Self {
+        let bound =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        bound.set_reuse_address(true).expect("set");
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        bound.bind(&any.into()).expect("a free port");
+        let number = bound.local_addr().expect("bound").as_socket().expect("an address").port();
+        Port { number, _bound: bound }
+    }
 }
 
 pub fn text(bytes: &[u8]) -> String {

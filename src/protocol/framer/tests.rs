@@ -143,7 +143,7 @@ fn a_line_that_never_ends_is_swallowed_up_to_the_limit() {
 }
 
 fn finished(bytes: &[u8]) -> Option<Framed> {
-    Framer::default().finish(bytes, &LIMITS)
+    Framer::default().finish(&[bytes, b"\n"].concat(), &LIMITS)
 }
 
 #[test]
@@ -169,9 +169,9 @@ fn silence_completes_nothing_else() {
 fn silence_completes_a_refused_write_too() {
     let mut framer = Framer::default();
     assert_eq!(framer.next(b"w 99\n", &LIMITS), Cut::Skip(5));
-    assert_eq!(framer.finish(b"", &LIMITS), None);
+    assert_eq!(framer.finish(b"\n", &LIMITS), None);
     assert_eq!(framer.next(b"hello", &LIMITS), Cut::Skip(5));
-    let refused = framer.finish(b"", &LIMITS).expect("complete");
+    let refused = framer.finish(b"\n", &LIMITS).expect("complete");
     assert_eq!(refused.request, Request::Refused(Refusal::Mailbox { max: 3 }));
 }
 

@@ -1,0 +1,407 @@
+//! What happens at the limits: ten thousand clients, no place left, no descriptor left, a million mailboxes.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use nix::sys::statvfs::statvfs;
+use support::{Client, DIPC, Directory, PATIENCE, Server, port_in, reset, text, wait_until};
+
+/// Descriptors that a process may have in the goal that these tests prove.
+const DESCRIPTORS: u64 = 20_000;
+
+// ---- many clients ----
+
+#[test]
+fn ten_thousand_clients_are_answered_and_then_rest_at_512_bytes_each() {
+    const CLIENTS: usize = 10_000;
+    allow_many_descriptors();
+    let server = Server::start("4 64 0 8");
+    limit_descriptors(&server, DESCRIPTORS);
+    let before = server.own_memory();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients[0].ask("w 0 5\nhello\n", "OK v=1\n");
+    // Everybody is half-way through a request at the same time: the server has to keep the half of each.
+    clients.iter_mut().for_each(|client| client.send("ping\nr"));
+    clients.iter_mut().for_each(|client| client.expect("OK\n"));
+    clients.iter_mut().for_each(|client| client.send(" 0\n"));
+    clients.iter_mut().for_each(|client| client.expect("DATA 5 v=1 n=1\nhello\n"));
+    let each = server.own_memory().saturating_sub(before) / CLIENTS as u64;
+    println!("{each} bytes for each of {CLIENTS} clients at rest");
+    assert!(each <= 512, "a client at rest costs {each} bytes");
+    assert_eq!(clients[0].stat("connections"), CLIENTS as u64);
+    assert_eq!(clients[0].stat("connections_busy"), 0);
+    // Nobody was forgotten while resting, and there are no more places.
+    let mut newcomer = server.connect();
+    newcomer.expect("ERR busy max=10000");
+    clients.iter_mut().rev().for_each(|client| client.ask("ping\n", "OK\n"));
+}
+
+#[test]
+fn ten_thousand_clients_give_their_buffers_back() {
+    const CLIENTS: usize = 10_000;
+    const SIZE: usize = 4096;
+    allow_many_descriptors();
+    let server = Server::start("1 8 0 8");
+    let before = server.own_memory();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let (front, back) =
+        (format!("w 0 {SIZE}\n{}", "x".repeat(SIZE / 2)), format!("{}\n", "x".repeat(SIZE / 2)));
+    clients.iter_mut().for_each(|client| client.send(&front));
+    let busy = |memory: u64| memory > before + (CLIENTS * SIZE / 2) as u64;
+    wait_until("the server holds half a message of each", || busy(server.own_memory()));
+    clients.iter_mut().for_each(|client| client.send(&back));
+    clients.iter_mut().for_each(|client| client.line().strip_prefix("OK v=").map(drop).expect("OK"));
+    let each = server.own_memory().saturating_sub(before) / CLIENTS as u64;
+    println!("{each} bytes for each of {CLIENTS} clients at rest after a message of {SIZE} bytes");
+    assert!(each <= 512, "a client at rest costs {each} bytes");
+}
+
+#[test]
+fn three_thousand_clients_that_come_at_once_are_all_served() {
+    const CLIENTS: usize = 3_000;
+    allow_many_descriptors();
+    let server = Server::start("4 64 0 8");
+    // While the server stands still, all of them wait before the door: the backlog takes them without a retry.
+    server.signal(SIGSTOP);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("ping\n"));
+    server.signal(SIGCONT);
+    clients.iter_mut().for_each(|client| client.expect("OK\n"));
+    assert_eq!(clients[0].stat("connections_accepted"), CLIENTS as u64);
+    assert_eq!(clients[0].stat("accepts_stuck"), 0);
+}
+
+#[test]
+fn five_thousand_resets_leave_no_descriptor_and_no_memory_behind() {
+    const CYCLES: u64 = 5_000;
+    let server = Server::start("4 64 0 64");
+    server.connect().ask(format!("w 0 65536\n{}\n", "x".repeat(65536)), "OK v=1\n");
+    let cycle = |number: u64| {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        // In any state: silent, in a header, in a body, with an answer under way, with more answers than the socket takes.
+        let said = match number % 6 {
+            0 => String::new(),
+            1 => "r".into(),
+            2 => "w 1 4096\nhalf".into(),
+            3 => "r 0\n".into(),
+            4 => "r 0\n".repeat(100),
+            _ => "q\n".into(),
+        };
+        stream.write_all(said.as_bytes()).expect("sent");
+        reset(stream).expect("reset");
+    };
+    let settle = |cycles: u64| {
+        let mut client = server.connect();
+        let done = |client: &mut Client| {
+            client.stat("connections_accepted") >= cycles && client.stat("connections") == 1
+        };
+        wait_until("only this client is there", || done(&mut client));
+        // Without this one, which was only there to ask.
+        (server.descriptors() - 1, server.own_memory())
+    };
+    (0..CYCLES / 5).for_each(cycle);
+    let before = settle(CYCLES / 5);
+    (0..CYCLES).for_each(cycle);
+    let after = settle(CYCLES / 5 + CYCLES);
+    println!("descriptors and memory: before {before:?}, after {after:?}");
+    assert_eq!(after.0, before.0, "descriptors");
+    let grown = after.1.saturating_sub(before.1);
+    assert!(grown < 256 * 1024, "{grown} bytes more after {CYCLES} resets");
+    server.connect().ask("ping\n", "OK\n");
+}
+
+// ---- no place left ----
+
+#[test]
+fn at_the_limit_of_clients_newcomers_are_told_so_and_the_others_are_served() {
+    let server = Server::start("4 64 0 8 --max-clients 50");
+    let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    let mut newcomers: Vec<Client> = (0..500).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(expect_busy(50));
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    assert_eq!(clients[0].stat("connections"), 50);
+    assert_eq!(clients[0].stat("connections_busy"), 500);
+    assert_eq!(clients[0].stat("connections_no_descriptor"), 0);
+}
+
+#[test]
+fn newcomers_that_talk_first_are_told_too_that_there_is_no_place() {
+    let server = Server::start("4 64 0 64 --max-clients 1");
+    let mut client = server.connect();
+    client.ask("ping\n", "OK\n");
+    let message = format!("w 0 65536\n{}\n", "x".repeat(65536));
+    for said in ["ping\n", "r 0", &message] {
+        let mut newcomer = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        newcomer.set_read_timeout(Some(PATIENCE)).expect("set");
+        // Being hung up on while talking is not an error, not being told why is.
+        let _ = newcomer.write_all(said.as_bytes());
+        expect_busy(1)(&mut Client::over(newcomer));
+    }
+    client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
+}
+
+#[test]
+fn newcomers_at_the_unix_socket_are_told_too_that_there_is_no_place() {
+    let directory = Directory::new();
+    let path = directory.path().join("door");
+    let server = Server::start_in(directory, &format!("4 64 0 8 --max-clients 2 --unix {}", path.display()));
+    let mut clients = [server.connect(), Client::unix(&path)];
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    for _ in 0..20 {
+        expect_busy(2)(&mut Client::unix(&path));
+        expect_busy(2)(&mut server.connect());
+    }
+    let [stays, leaves] = &mut clients;
+    leaves.send("q\n");
+    leaves.expect_end();
+    wait_until("a place is free", || stays.stat("connections") == 1);
+    Client::unix(&path).ask("ping\n", "OK\n");
+}
+
+#[test]
+fn newcomers_are_served_as_soon_as_places_are_free() {
+    let server = Server::start("4 64 0 8 --max-clients 50");
+    let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    for round in 0..100 {
+        expect_busy(50)(&mut server.connect());
+        // Some leave at the same moment, and as many come at the next.
+        clients.truncate(49 - round % 49);
+        clients.extend((clients.len()..50).map(|_| server.connect()));
+        clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    }
+}
+
+#[test]
+fn who_leaves_before_another_comes_has_left_a_place() {
+    const CLIENTS: usize = 8;
+    let server = Server::start(&format!("4 64 0 8 --max-clients {CLIENTS}"));
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| (0..500).for_each(|_| server.connect().ask("ping\n", "OK\n")));
+        }
+    });
+}
+
+// ---- no descriptor left ----
+
+#[test]
+fn a_server_with_few_descriptors_serves_as_many_clients_as_it_can() {
+    let server = start_with_descriptors(60, "4 64 0 8").expect("60 are enough");
+    let mut clients: Vec<Client> = (0..60 - 32).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    for _ in 0..100 {
+        expect_busy(60 - 32)(&mut server.connect());
+    }
+    assert_eq!(clients[0].stat("max_clients"), 60 - 32);
+    clients.pop();
+    clients[0].ask("ping\n", "OK\n");
+    server.connect().ask("ping\n", "OK\n");
+}
+
+#[test]
+fn with_any_number_of_descriptors_a_server_serves_or_tells_why_not() {
+    let mut served = 0;
+    for descriptors in 4..40 {
+        match start_with_descriptors(descriptors, "1 1 0 1") {
+            Err(said) => assert!(said.contains("Too many open files"), "{descriptors} descriptors: {said:?}"),
+            Ok(server) => {
+                let mut client = server.connect();
+                client.send("ping\n");
+                let answer = client.line();
+                assert!(
+                    answer == "OK" || answer.starts_with("ERR busy"),
+                    "{descriptors} descriptors: {answer}"
+                );
+                served += u32::from(answer == "OK");
+            }
+        }
+    }
+    assert!(served > 10, "a server of {served} limits only");
+}
+
+#[test]
+fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
+    let server = Server::start("4 64 0 8 --quiet-ms 1000");
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    // Until no number below the last one is free.
+    while has_gaps(&server) {
+        clients.push(server.connect());
+        clients[20..].iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    }
+    let full = clients.len();
+    limit_descriptors(&server, server.descriptors() as u64);
+    let mut newcomers: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(expect_busy(full));
+    assert_eq!(clients[0].stat("connections_no_descriptor"), 300);
+    assert_eq!(clients[0].stat("connections_busy"), 0);
+    expect_rest(&server, &mut clients[0]);
+    // One goes, one comes; and then it is full again.
+    for _ in 0..50 {
+        clients.pop();
+        wait_until("a descriptor is free", || clients[0].stat("connections") == full as u64 - 1);
+        clients.push(server.connect());
+        clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+        expect_busy(full)(&mut server.connect());
+    }
+    limit_descriptors(&server, DESCRIPTORS.min(hard_limit()));
+    let mut more: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    more.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+}
+
+#[test]
+fn who_waits_before_the_door_is_served_when_there_are_descriptors_again() {
+    let server = Server::start("4 64 0 8 --quiet-ms 1000");
+    let mut client = server.connect();
+    client.ask("ping\n", "OK\n");
+    // Not even one to turn somebody away with.
+    limit_descriptors(&server, 3);
+    let mut newcomers: Vec<Client> = (0..40).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
+    wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
+    expect_rest(&server, &mut client);
+    limit_descriptors(&server, DESCRIPTORS.min(hard_limit()));
+    newcomers.iter_mut().for_each(|newcomer| newcomer.expect("OK\n"));
+    assert_eq!(client.stat("connections_no_descriptor"), 0);
+}
+
+#[test]
+fn newcomers_are_told_again_after_a_time_without_any_descriptor() {
+    let server = Server::start("4 64 0 8");
+    let mut client = server.connect();
+    client.ask("ping\n", "OK\n");
+    let descriptors = server.descriptors() as u64;
+    limit_descriptors(&server, 3);
+    let mut newcomer = server.connect();
+    newcomer.send("ping\n");
+    wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
+    // Room for ten clients: who comes then is told that there is no more, as before.
+    limit_descriptors(&server, descriptors + 10);
+    newcomer.expect("OK\n");
+    let mut newcomers: Vec<Client> = (0..30).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
+    let answers: Vec<String> = newcomers.iter_mut().map(Client::line).collect();
+    let served = answers.iter().filter(|answer| *answer == "OK").count();
+    let busy = answers.iter().filter(|answer| answer.starts_with("ERR busy max=")).count();
+    assert!(served >= 8 && served + busy == 30, "{answers:?}");
+}
+
+// ---- many mailboxes ----
+
+#[test]
+fn a_million_mailboxes_cost_the_server_at_most_256_bytes_each() {
+    const MAILBOXES: u64 = 1_000_000;
+    let shared = statvfs("/dev/shm").expect("/dev/shm");
+    let available = shared.blocks_available() * shared.fragment_size();
+    if available < MAILBOXES * 2_400 {
+        eprintln!("not tested: /dev/shm has room for {available} bytes only");
+        return;
+    }
+    let small = Server::start("1 1 0 1");
+    let server = Server::start(&format!("{MAILBOXES} 1 0 1"));
+    let each = server.own_memory().saturating_sub(small.own_memory()) / MAILBOXES;
+    println!("{each} bytes for each of {MAILBOXES} mailboxes");
+    assert!(each <= 256, "a mailbox costs {each} bytes");
+    let mut client = server.connect();
+    for mailbox in [0, 1, MAILBOXES / 2, MAILBOXES - 2, MAILBOXES - 1] {
+        client.ask(format!("w {mailbox} 1024\n{mailbox:01024}\n"), "OK v=1\n");
+    }
+    for mailbox in [0, 1, MAILBOXES / 2, MAILBOXES - 2, MAILBOXES - 1] {
+        client.ask(format!("r {mailbox}\n"), format!("DATA 1024 v=1 n=1\n{mailbox:01024}\n"));
+    }
+    client.ask(format!("r {}\n", MAILBOXES - 3), "DATA 0 v=0 n=0\n\n");
+    client.ask(format!("r {MAILBOXES}\n"), "ERR box max=999999 : mailboxes are numbered 0 to 999999\n");
+}
+
+// ---- what these tests share ----
+
+/// Whether the server has a free descriptor with a number below one that is in use.
+fn has_gaps(server: &Server) -> bool {
+    let numbers = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server lives");
+    let numbers: Vec<usize> = numbers
+        .map(|entry| entry.expect("read").file_name().to_string_lossy().parse().expect("a number"))
+        .collect();
+    numbers.iter().max().is_some_and(|last| *last >= numbers.len())
+}
+
+/// The newcomer gets one line, that the server is full with `max` clients, and then the end.
+fn expect_busy(max: usize) -> impl Fn(&mut Client) {
+    move |newcomer| {
+        let answer = text(&newcomer.read_to_end());
+        let start = format!("ERR busy max={max} : ");
+        let one_line = answer.ends_with('\n') && answer.lines().count() == 1;
+        assert!(answer.starts_with(&start) && one_line, "{answer:?}");
+    }
+}
+
+/// For as long as silence takes to complete a request, the server does next to nothing.
+fn expect_rest(server: &Server, client: &mut Client) {
+    let before = ticks(server);
+    client.ask("ping", "OK\n");
+    let spent = ticks(server) - before;
+    assert!(spent <= 5, "{spent} ticks of CPU time in one second of rest");
+}
+
+/// CPU time of the server, in hundredths of a second. Source: proc_pid_stat(5).
+fn ticks(server: &Server) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the server lives");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let field =
+        |number: usize| fields.split(' ').nth(number - 3).expect("a field").parse::<u64>().expect("a number");
+    field(14) + field(15)
+}
+
+/// For this process, which has the other end of every connection.
+fn allow_many_descriptors() {
+    let hard = hard_limit();
+    assert!(hard >= DESCRIPTORS, "this test needs {DESCRIPTORS} descriptors, the limit is {hard}");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
+}
+
+fn hard_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1
+}
+
+/// How many descriptors a running server may have from now on.
+#[allow(unsafe_code, reason = "nix has no prlimit for another process")]
+fn limit_descriptors(server: &Server, limit: u64) {
+    let new = libc::rlimit { rlim_cur: limit, rlim_max: hard_limit() };
+    // SAFETY: `new` is read during the call, and nothing is written.
+    let done = unsafe { libc::prlimit(server.pid(), libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "prlimit: {}", std::io::Error::last_os_error());
+}
+
+/// A server that never had more than `descriptors`, or what it said instead of starting.
+fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, String> {
+    let directory = Directory::new();
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
+        .arg(DIPC)
+        .args(arguments.split_whitespace())
+        .arg("--dir")
+        .arg(directory.path())
+        .args(["--foreground", "--log-level", "off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
+    match port_in(&line) {
+        Some(port) => Ok(Server { port, directory, child }),
+        None => Err(text(&child.wait_with_output().expect("it ends").stderr)),
+    }
+}

@@ -1,0 +1,474 @@
+//! The Unix-domain socket beside the TCP port: who is served there, and what becomes of its file.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use support::{Client, DIPC, DIPCRM, Directory, PATIENCE, Port, Server, finish, port_in, text, wait_until};
+
+/// The longest path that fits into a socket's address: sun_path has 108 bytes, the last one is NUL.
+const PATH_MAX: usize = 107;
+
+/// A server that serves on a path too, which is in its own directory.
+fn serve() -> (Server, PathBuf) {
+    serve_on(0)
+}
+
+fn serve_on(port: u16) -> (Server, PathBuf) {
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
+    let arguments = format!("4 64 {port} 8 --unix {}", path.display());
+    (Server::start_in(directory, &arguments), path)
+}
+
+/// `dipc` with these arguments, its instance in `directory` and its socket at `path`.
+fn dipc(directory: &Path, arguments: &str, path: &Path) -> Command {
+    let mut command = Command::new(DIPC);
+    command.args(arguments.split_whitespace()).args(["--log-level", "warn"]);
+    command.arg("--dir").arg(directory).arg("--unix").arg(path);
+    command
+}
+
+fn dipcrm(server: &Server) -> Output {
+    let mut command = Command::new(DIPCRM);
+    finish(command.arg(server.port.to_string()).arg("--dir").arg(server.directory.path()), PATIENCE)
+}
+
+#[track_caller]
+fn expect_removed(removal: &Output) {
+    assert_eq!((removal.status.code(), text(&removal.stderr)), (Some(0), String::new()));
+}
+
+/// A start that is to fail: it says why, and leaves nothing of an instance.
+#[track_caller]
+fn expect_refused(path: &Path, code: i32, reason: &str) {
+    let directory = Directory::new();
+    let output = finish(dipc(directory.path(), "4 64 0 8", path).arg("--foreground"), PATIENCE);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(reason), "{reason:?} is not in {said:?}");
+    assert!(said.contains(&*path.to_string_lossy()), "{} is not in {said:?}", path.display());
+    assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 0, "an instance is left");
+}
+
+fn kill(server: &mut Server) {
+    server.signal(Signal::SIGKILL);
+    assert_eq!(server.wait(), None);
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).map(|found| found.ino()).ok()
+}
+
+// ---- serving ----
+
+#[test]
+fn both_doors_lead_to_the_same_mailboxes() {
+    let (server, path) = serve();
+    let (mut unix, mut tcp) = (Client::unix(&path), server.connect());
+    unix.ask("w 3\nhello\n", "OK v=1\n");
+    tcp.ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
+    tcp.ask("w 3 if=1\r\nworld\r\n", "OK v=2\r\n");
+    unix.ask("r 3\nr 9\n", "DATA 5 v=2 n=1\nworld\nERR box max=3 : mailboxes are numbered 0 to 3\n");
+    assert_eq!(unix.stat("connections"), 2);
+    unix.send("q\n");
+    unix.expect_end();
+    tcp.ask("ping\n", "OK\n");
+}
+
+#[test]
+fn the_oldest_clients_are_served_on_a_path() {
+    let (_server, path) = serve();
+    Client::unix(&path).ask("w 0\nhello", "OK v=1\n");
+    let mut client = Client::unix(&path);
+    client.send("r 0");
+    client.stream.half_close();
+    client.expect("DATA 5 v=1 n=1\nhello\n");
+    client.expect_end();
+}
+
+#[test]
+fn a_pipeline_is_answered_in_order_on_a_path() {
+    let (_server, path) = serve();
+    let mut client = Client::unix(&path);
+    client.send("w 0 5\nhello\n".repeat(1000));
+    for version in 1..=1000 {
+        client.expect(format!("OK v={version}\n"));
+    }
+}
+
+#[test]
+fn many_clients_come_through_both_doors_at_once() {
+    let (server, path) = serve();
+    let mut clients: Vec<Client> =
+        (0..300).map(|n| if n % 2 == 0 { Client::unix(&path) } else { server.connect() }).collect();
+    clients.iter_mut().for_each(|client| client.send("ping\n"));
+    clients.iter_mut().for_each(|client| client.expect("OK\n"));
+    assert_eq!(clients[0].stat("connections"), 300);
+}
+
+#[test]
+fn the_limit_of_clients_counts_both_doors() {
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
+    let arguments = format!("4 64 0 8 --max-clients 1 --unix {}", path.display());
+    let server = Server::start_in(directory, &arguments);
+    let mut first = server.connect();
+    first.ask("ping\n", "OK\n");
+    let mut second = Client::unix(&path);
+    assert!(second.line().starts_with("ERR busy max=1"));
+    second.expect_end();
+    first.ask("ping\n", "OK\n");
+}
+
+#[test]
+fn the_file_is_a_socket_for_its_owner_only() {
+    let (server, path) = serve();
+    let found = fs::symlink_metadata(&path).expect("there");
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.mode() & 0o7777, 0o600);
+    drop(server);
+}
+
+// ---- what is there already ----
+
+#[test]
+fn the_leftover_of_a_killed_server_is_replaced() {
+    let port = Port::reserve();
+    let (mut server, path) = serve_on(port.number);
+    kill(&mut server);
+    let leftover = inode(&path);
+    assert!(leftover.is_some());
+    // By the same instance, and by another one.
+    server.restart(&format!("4 64 {} 8 --unix {}", server.port, path.display()));
+    Client::unix(&path).ask("ping\n", "OK\n");
+    assert_ne!(inode(&path), leftover);
+    kill(&mut server);
+    let other = Server::start(&format!("4 64 0 8 --unix {}", path.display()));
+    assert_eq!(Client::unix(&path).stat("pid"), other.pid() as u64);
+}
+
+#[test]
+fn the_socket_of_a_living_server_is_not_replaced() {
+    let (server, path) = serve();
+    let before = inode(&path);
+    expect_refused(&path, 3, "somebody listens on");
+    // It is alive even while it does not answer.
+    server.signal(Signal::SIGSTOP);
+    expect_refused(&path, 3, "somebody listens on");
+    server.signal(Signal::SIGCONT);
+    assert_eq!(inode(&path), before);
+    Client::unix(&path).ask("ping\n", "OK\n");
+}
+
+#[test]
+fn what_is_not_a_socket_is_not_replaced() {
+    let directory = Directory::new();
+    let [file, link, dangling, pipe, folder] =
+        ["file", "link", "dangling", "pipe", "folder"].map(|name| directory.path().join(name));
+    fs::write(&file, "precious").expect("written");
+    symlink(&file, &link).expect("linked");
+    symlink(directory.path().join("nothing"), &dangling).expect("linked");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("made");
+    fs::create_dir(&folder).expect("created");
+    for path in [&file, &link, &dangling, &pipe, &folder] {
+        let before = inode(path);
+        expect_refused(path, 1, "is not a socket");
+        assert_eq!(inode(path), before);
+    }
+    assert_eq!(fs::read(&file).expect("read"), b"precious");
+    assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 5);
+}
+
+#[test]
+fn a_link_to_a_leftover_is_not_replaced() {
+    let directory = Directory::new();
+    let [leftover, link] = ["leftover", "link"].map(|name| directory.path().join(name));
+    drop(UnixListener::bind(&leftover).expect("bound"));
+    symlink(&leftover, &link).expect("linked");
+    let before = inode(&leftover);
+    expect_refused(&link, 1, "is not a socket");
+    assert_eq!(inode(&leftover), before);
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_socket() {
+    let (directory, port) = (Directory::new(), Port::reserve());
+    let path = directory.path().join("socket");
+    let mut kept = Server::start_in(Directory::new(), &format!("4 64 {} 8", port.number));
+    let other = |arguments: String, home: &Path| {
+        finish(dipc(home, &arguments, &path).arg("--foreground"), PATIENCE).status.code()
+    };
+    // The port is in use; the segment is of another geometry; there is no memory.
+    assert_eq!(other(format!("4 64 {} 8", port.number), directory.path()), Some(3));
+    assert_eq!(inode(&path), None);
+    kill(&mut kept);
+    assert_eq!(other(format!("5 64 {} 8", port.number), kept.directory.path()), Some(4));
+    assert_eq!(inode(&path), None);
+    assert_eq!(other("1000000 4194303 0 8".to_owned(), directory.path()), Some(1));
+    assert_eq!(inode(&path), None);
+    assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 0);
+}
+
+// ---- two at once ----
+
+/// A server in the foreground whose start is still open; killed with the test.
+struct Starting {
+    child: Child,
+    line: mpsc::Receiver<String>,
+}
+
+impl Starting {
+    fn new(command: &mut Command) -> Self {
+        let mut child = command
+            .arg("--foreground")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (tell, line) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = tell.send(line);
+        });
+        Starting { child, line }
+    }
+
+    /// The port on which it serves; `None` when it has ended instead.
+    fn port(&self) -> Option<u16> {
+        port_in(&self.line.recv_timeout(PATIENCE).expect("it starts or ends"))
+    }
+
+    fn end(&mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().expect("our child").code();
+        (code, std::io::read_to_string(self.child.stderr.take().expect("piped")).expect("read"))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn of_two_started_at_once_on_one_path_exactly_one_wins() {
+    let (home, directory) = (Directory::new(), Directory::new());
+    let path = directory.path().join("socket");
+    for round in 0..40 {
+        let start = || Starting::new(&mut dipc(home.path(), "4 64 0 8", &path));
+        let both = [start(), start()];
+        let ports = [both[0].port(), both[1].port()];
+        let [one, two] = both;
+        let (port, mut winner, mut loser) = match ports {
+            [Some(port), None] => (port, one, two),
+            [None, Some(port)] => (port, two, one),
+            _ => panic!("round {round}: the ports are {ports:?}"),
+        };
+        let (code, said) = loser.end();
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("somebody listens on"), "{said}");
+        assert_eq!(Client::unix(&path).stat("pid"), u64::from(winner.child.id()));
+        Client::tcp(port).ask("ping\n", "OK\n");
+        // Only the winner has an instance.
+        assert_eq!(fs::read_dir(home.path()).expect("ours").count(), 1);
+        fs::remove_dir_all(home.path().join(port.to_string())).expect("removed");
+        // Now with, now without a leftover that both want to replace.
+        winner.child.kill().expect("our child");
+        winner.end();
+        if round % 4 == 0 {
+            fs::remove_file(&path).expect("a leftover");
+        }
+    }
+}
+
+// ---- its end ----
+
+#[test]
+fn a_server_that_stops_removes_its_socket() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut server, path) = serve();
+        let mut client = Client::unix(&path);
+        client.ask("ping\n", "OK\n");
+        server.signal(signal);
+        client.expect_end();
+        assert_eq!(server.wait(), Some(0));
+        assert_eq!(inode(&path), None);
+    }
+}
+
+#[test]
+fn dipcrm_removes_the_socket_with_all_the_rest() {
+    let (mut server, path) = serve();
+    expect_removed(&dipcrm(&server));
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(inode(&path), None);
+    assert_eq!(fs::read_dir(server.directory.path()).expect("ours").count(), 0);
+}
+
+#[test]
+fn dipcrm_removes_the_socket_of_a_killed_server() {
+    let (mut server, path) = serve();
+    kill(&mut server);
+    assert!(inode(&path).is_some());
+    expect_removed(&dipcrm(&server));
+    assert_eq!(fs::read_dir(server.directory.path()).expect("ours").count(), 0);
+}
+
+#[test]
+fn dipcrm_removes_the_socket_that_an_earlier_start_has_left() {
+    let port = Port::reserve();
+    let (mut server, path) = serve_on(port.number);
+    kill(&mut server);
+    server.restart(&format!("4 64 {} 8", server.port));
+    expect_removed(&dipcrm(&server));
+    assert_eq!(inode(&path), None, "nobody will ever remove it");
+}
+
+#[test]
+fn a_socket_that_is_somebody_elses_by_now_stays() {
+    let (mut server, path) = serve();
+    fs::remove_file(&path).expect("removed");
+    let somebody = UnixListener::bind(&path).expect("bound");
+    let theirs = inode(&path);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(inode(&path), theirs);
+    drop(somebody);
+
+    let (mut server, path) = serve();
+    kill(&mut server);
+    fs::remove_file(&path).expect("removed");
+    let _somebody = UnixListener::bind(&path).expect("bound");
+    let theirs = inode(&path);
+    assert_eq!(dipcrm(&server).status.code(), Some(0));
+    assert_eq!(inode(&path), theirs);
+}
+
+#[test]
+fn dipcrm_removes_no_file_of_another_kind() {
+    let (mut server, path) = serve();
+    kill(&mut server);
+    fs::remove_file(&path).expect("removed");
+    fs::write(&path, "precious").expect("written");
+    assert_eq!(dipcrm(&server).status.code(), Some(0));
+    assert_eq!(fs::read(&path).expect("read"), b"precious");
+}
+
+// ---- the path ----
+
+/// A server in the background; dipcrm ends it with the test.
+struct Background<'a> {
+    port: u16,
+    pid: i32,
+    directory: &'a Path,
+}
+
+impl<'a> Background<'a> {
+    #[track_caller]
+    fn start(directory: &'a Path, path: &str) -> Self {
+        let mut command = dipc(directory, "4 64 0 8", Path::new(path));
+        let output = finish(command.current_dir(directory).env_remove("NOTIFY_SOCKET"), PATIENCE);
+        let line = text(&output.stdout);
+        let port = port_in(&line).unwrap_or_else(|| panic!("no server: {}", text(&output.stderr)));
+        let pid = line.split("(pid ").nth(1).and_then(|rest| rest.split(',').next()).expect("a pid");
+        Background { port, pid: pid.parse().expect("a number"), directory }
+    }
+
+    fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal).expect("the server is ours");
+    }
+
+    fn dipcrm(&self) -> Output {
+        let mut command = Command::new(DIPCRM);
+        command.arg(self.port.to_string()).arg("--dir").arg(self.directory).current_dir("/");
+        finish(&mut command, PATIENCE)
+    }
+}
+
+impl Drop for Background<'_> {
+    fn drop(&mut self) {
+        self.dipcrm();
+    }
+}
+
+#[test]
+fn a_relative_path_is_the_one_of_the_caller() {
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
+    for relative in ["socket", "./socket", "../socket"] {
+        let inside = directory.path().join("inside");
+        fs::create_dir(&inside).expect("created");
+        let from = if relative.starts_with("..") { &inside } else { directory.path() };
+
+        let server = Background::start(from, relative);
+        Client::unix(&path).ask("ping\n", "OK\n");
+        server.signal(Signal::SIGTERM);
+        wait_until("the socket is gone", || inode(&path).is_none());
+        drop(server);
+
+        let server = Background::start(from, relative);
+        expect_removed(&server.dipcrm());
+        assert_eq!(inode(&path), None);
+
+        let server = Background::start(from, relative);
+        server.signal(Signal::SIGKILL);
+        wait_until("the server is gone", || UnixStream::connect(&path).is_err());
+        expect_removed(&server.dipcrm());
+        assert_eq!(inode(&path), None);
+        fs::remove_dir(&inside).expect("nothing is left in it");
+    }
+}
+
+#[test]
+fn a_path_may_be_as_long_as_an_address_and_no_longer() {
+    let directory = Directory::new();
+    let room = PATH_MAX - directory.path().as_os_str().as_bytes().len() - 1;
+    let (longest, longer) = ("s".repeat(room), "s".repeat(room + 1));
+    let path = directory.path().join(&longest);
+    let server = Server::start(&format!("4 64 0 8 --unix {}", path.display()));
+    Client::unix(&path).ask("ping\n", "OK\n");
+    drop(server);
+    expect_refused(&directory.path().join(longer), 1, "must be shorter");
+    expect_refused(&directory.path().join("s".repeat(250)), 1, "must be shorter");
+}
+
+#[test]
+fn a_path_in_no_directory_is_an_error() {
+    let directory = Directory::new();
+    expect_refused(&directory.path().join("no/socket"), 1, "No such file");
+    fs::write(directory.path().join("file"), "").expect("written");
+    expect_refused(&directory.path().join("file/socket"), 1, "Not a directory");
+}
+
+#[test]
+fn a_directory_that_somebody_has_locked_keeps_no_start_waiting() {
+    let (home, directory) = (Directory::new(), Directory::new());
+    let somebody = File::open(directory.path()).expect("opened");
+    somebody.lock().expect("locked");
+    let path = directory.path().join("socket");
+    let output = finish(&mut dipc(home.path(), "4 64 0 8", &path), Duration::from_secs(10));
+    if let Some(port) = port_in(&text(&output.stdout)) {
+        Client::unix(&path).ask("ping\n", "OK\n");
+        finish(Command::new(DIPCRM).arg(port.to_string()).arg("--dir").arg(home.path()), PATIENCE);
+    } else {
+        assert_ne!(output.status.code(), Some(0));
+        assert!(text(&output.stderr).contains(&*path.to_string_lossy()), "{}", text(&output.stderr));
+    }
+}
