@@ -116,8 +116,8 @@ impl Framer {
     }
 
     /// The request that the kept bytes are when nothing follows but silence: one that lacked only its end of line.
-    /// `ended` is those bytes with a `\n` behind them.
-    pub fn finish(&self, ended: &[u8], limits: &Limits) -> Option<Framed> {
+    /// `ended` is those bytes with a `\n` behind them. Without success nothing has changed.
+    pub fn finish(&mut self, ended: &[u8], limits: &Limits) -> Option<Framed> {
         if let State::Swallowing(swallow) = &self.state
             && matches!(swallow.left, Left::Line(0))
         {
@@ -135,6 +135,7 @@ impl Framer {
                         }
                         *body = body.start + at..body.end + at;
                     }
+                    *self = framer;
                     return Some(framed);
                 }
                 _ => return None,

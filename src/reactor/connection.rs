@@ -317,7 +317,6 @@ impl Connection {
         move_body(&mut framed, start);
         job.input = bytes;
         job.requests.push(framed);
-        self.framer = Framer::default();
         self.alone = false;
     }
 

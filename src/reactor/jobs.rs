@@ -132,25 +132,23 @@ impl Reactor {
     }
 
     pub(super) fn come_home(&mut self, mut job: Box<Job>) {
-        let id = job.connection;
-        let Some(connection) = self.connections.find(id) else {
-            self.counters.requests.absorb(&mut job.tally);
-            self.counters.stale_completions += 1;
-            return self.supplies.return_job(job);
-        };
-        if connection.has_output() {
-            connection.phase = Phase::Flushing(job);
-            return self.settle(id);
+        if self.connections.find(job.connection).is_some() {
+            return self.deliver(job);
         }
-        connection.phase = Phase::Idle;
-        self.deliver(job);
+        self.counters.requests.absorb(&mut job.tally);
+        self.counters.stale_completions += 1;
+        self.supplies.return_job(job);
     }
 
-    /// Writes the answers of a job, then goes on with it.
+    /// Writes the answers of a job, after those that wait already, then goes on with it.
     pub(super) fn deliver(&mut self, mut job: Box<Job>) {
         let id = job.connection;
         self.counters.requests.absorb(&mut job.tally);
         let Some(connection) = self.connections.find(id) else { return self.supplies.return_job(job) };
+        if connection.has_output() {
+            connection.phase = Phase::Flushing(job);
+            return self.settle(id);
+        }
         if job.output.is_empty() {
             return self.go_on(job);
         }
