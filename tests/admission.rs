@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::ptrace;
@@ -249,6 +250,46 @@ fn answers_keep_their_order_when_a_wait_ends_before_they_have_left() {
     client.expect("OK\n");
     drop(frozen);
     assert!(writer.line().starts_with("OK v="));
+}
+
+/// A request that was queued can be admitted and answered before the reactor has looked at its place.
+#[test]
+fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
+    const CONNECTIONS: usize = 8;
+    const ROUNDS: usize = 120;
+    let server = Server::start("1 64 0 64 --workers 4");
+    let message = "x".repeat(2000);
+    server.connect().ask(format!("w 0 2000\n{message}\n"), "OK v=1\n");
+    let requests: Vec<String> = (0..200)
+        .map(|number| match number % 4 {
+            0 => format!("w 0 2000\n{message}\n"),
+            _ => format!("r 0 len={number}\n"),
+        })
+        .collect();
+    let talk = || {
+        for _ in 0..ROUNDS {
+            let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+            stream.set_nodelay(true).expect("set");
+            let mut sender = Client::over(stream.try_clone().expect("cloned"));
+            let mut receiver = Client::over(stream);
+            receiver.stream.set_patience(support::PATIENCE);
+            thread::scope(|scope| {
+                scope.spawn(|| requests.chunks(4).for_each(|piece| sender.send(piece.concat())));
+                for number in 0..requests.len() {
+                    match number % 4 {
+                        0 => assert!(receiver.line().starts_with("OK v="), "answer {number}"),
+                        _ => assert_eq!(receiver.data().1.len(), number),
+                    }
+                }
+            });
+        }
+    };
+    thread::scope(|scope| (0..CONNECTIONS).for_each(|_| drop(scope.spawn(talk))));
+    assert_eq!(server.stat("overtakes"), 0);
+    assert_eq!(
+        server.stat("reads") + server.stat("writes"),
+        (CONNECTIONS * ROUNDS * requests.len()) as u64 + 1
+    );
 }
 
 #[test]

@@ -533,9 +533,9 @@ fn a_limit_on_the_size_of_files_is_an_error_like_any_other() {
 #[test]
 fn a_start_that_fails_in_the_background_leaves_nothing() {
     let home = Home::new();
-    // Memory for the mailboxes, but not for the stacks of so many threads.
-    let said = say(&mut after("ulimit -v 300000", &home.dipc("4 64 0 8 --workers 256")));
-    said.expect(1, "dipc: ");
+    // Enough descriptors for the mailboxes, but not for clients.
+    let said = say(&mut after("ulimit -n 10", &home.dipc("4 64 0 8")));
+    said.expect(1, "cannot start the server");
     home.expect_nothing_left();
 }
 
@@ -901,14 +901,20 @@ fn dipcrm_works_right_after_a_start() {
 #[test]
 fn dipcrm_during_a_start_comes_before_it_or_after_it() {
     let (home, port) = (Home::new(), Port::reserve());
-    for _ in 0..20 {
+    for round in 0..30 {
+        // Now with, now without something to remove.
+        if round % 3 > 0 {
+            home.start(&format!("4 64 {} 8", port.number)).end(Signal::SIGKILL);
+        }
         let mut dipcrm = bare(DIPCRM);
         dipcrm.arg(port.number.to_string()).arg("--dir").arg(home.path());
         let [start, removal] = at_once([home.dipc(&format!("4 64 {} 8", port.number)), dipcrm]);
         assert!(matches!(start.code, Some(0 | 3)), "{start:?}, {removal:?}");
         assert!(matches!(removal.code, Some(0 | 1)), "{start:?}, {removal:?}");
-        if start.code == Some(0) && removal.code == Some(1) {
-            instance(start.out).connect().ask("ping\n", "OK\n");
+        if let [pid] = home.processes()[..] {
+            let server = instance(start.out);
+            assert_eq!((server.pid, home.files(port.number)), (pid, FILES.map(str::to_owned).to_vec()));
+            server.connect().ask("ping\n", "OK\n");
             home.dipcrm(port.number).expect_removed();
         }
         home.expect_nothing_left();

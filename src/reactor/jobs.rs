@@ -25,6 +25,10 @@ impl Reactor {
                 continue;
             };
             if wait != Wait::For(Duration::ZERO) {
+                // Before it is queued: from then on a worker may admit, answer and send it home at any time.
+                if let Some(connection) = self.connections.find(job.connection) {
+                    connection.phase = Phase::Working;
+                }
                 return match admit(job, &self.mailboxes) {
                     Ok(granted) => self.submit(with_grant(granted)),
                     Err(parked) => self.park(parked),
@@ -132,7 +136,13 @@ impl Reactor {
     }
 
     pub(super) fn come_home(&mut self, mut job: Box<Job>) {
-        if self.connections.find(job.connection).is_some() {
+        if let Some(connection) = self.connections.find(job.connection) {
+            let waits = matches!(connection.phase, Phase::Working | Phase::Queued { .. });
+            debug_assert!(
+                waits,
+                "one batch of a connection at a time, not one that comes home to {:?}",
+                connection.phase
+            );
             return self.deliver(job);
         }
         self.counters.requests.absorb(&mut job.tally);

@@ -119,13 +119,15 @@ pub fn with_grant((grant, mut job): (Grant, Box<Job>)) -> Box<Job> {
     job
 }
 
-/// About how many bytes a job copies.
+/// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is.
 fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
-    let read = |framed: &Framed| match framed.request {
-        Request::Read { mailbox, .. } => mailboxes.segment().control(mailbox).live_bytes() as usize,
+    let stored = |framed: &Framed| match framed.request {
+        Request::Read { mailbox, .. } | Request::Write { mailbox, offset: Some(_), .. } => {
+            mailboxes.segment().control(mailbox).live_bytes() as usize
+        }
         _ => 0,
     };
-    job.body_bytes() + job.requests[job.answered..].iter().map(read).sum::<usize>()
+    job.body_bytes() + job.requests[job.answered..].iter().map(stored).sum::<usize>()
 }
 
 /// The life of a worker: find work, run it, send it home; sleep when there is none.
