@@ -924,7 +924,7 @@ fn dipcrm_during_a_start_comes_before_it_or_after_it() {
 #[test]
 fn of_many_dipcrm_at_once_none_fails() {
     let (home, port) = (Home::new(), Port::reserve());
-    for _ in 0..5 {
+    for _ in 0..20 {
         home.start(&format!("4 64 {} 8", port.number));
         let said: Vec<Said> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| home.dipcrm(port.number))).collect();
