@@ -77,7 +77,10 @@ impl Readiness {
             Readiness::Terminal => {
                 // Nobody may be reading; that is no reason not to serve.
                 let _ = writeln!(io::stdout(), "{line}");
-                notify()
+                if let Err(error) = notify() {
+                    log::warn!("cannot tell the service manager: {error}");
+                }
+                Ok(())
             }
         }
     }

@@ -209,9 +209,13 @@ impl Directory {
 
     /// Removes the directory again when nothing of value is in it. Whoever calls holds the lock.
     pub fn remove_unless_used(&self) {
-        if fstatat(&self.fd, SEGMENT, AtFlags::AT_SYMLINK_NOFOLLOW).is_err() {
+        if !self.is_there(SEGMENT) {
             let _ = self.remove();
         }
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Removes everything; tells whether there was more than the lock. Whoever calls holds the lock.
@@ -223,9 +227,14 @@ impl Directory {
         let parent =
             open(&self.base, directory_flags(), Mode::empty()).map_err(|errno| self.error("", errno))?;
         let name = self.path.file_name().unwrap_or_default();
-        match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(self.error("", errno)),
+        // Since the lock is gone, somebody else may move in, and perhaps out again between two looks.
+        for is_last_try in [false, true] {
+            match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => break,
+                Err(Errno::ENOTEMPTY) if self.is_there(LOCK) => return Ok(found),
+                Err(Errno::ENOTEMPTY) if !is_last_try => {}
+                Err(errno) => return Err(self.error("", errno)),
+            }
         }
         if self.base_is_ours {
             // Goes when it is empty; other instances keep it.

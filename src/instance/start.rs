@@ -24,6 +24,10 @@ use crate::reactor::{Door, Reactor, Settings};
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 
+/// How long to wait before another try to listen.
+const LISTEN_PAUSES: [Duration; 3] =
+    [Duration::from_millis(2), Duration::from_millis(5), Duration::from_millis(11)];
+
 /// Silence after which the kernel asks whether a client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -141,7 +145,7 @@ fn make(
     listener: &Socket,
     address: SocketAddr,
 ) -> Result<Made, StartError> {
-    listener.listen(BACKLOG).map_err(|error| listen_error(address, error))?;
+    listen(listener).map_err(|error| listen_error(address, error))?;
     // Before the segment: a path in use is known at once, a million mailboxes take their time.
     let unix = options.unix.as_deref().map(UnixSocket::bind).transpose()?;
     let path = directory.path().to_owned();
@@ -190,6 +194,17 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
         Ok((socket, bound))
     };
     bound().map_err(|error| listen_error(address, error))
+}
+
+/// Two that begin to listen at one moment can each see the other first: then both try again.
+fn listen(listener: &Socket) -> io::Result<()> {
+    for pause in LISTEN_PAUSES {
+        match listener.listen(BACKLOG) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(pause),
+            result => return result,
+        }
+    }
+    listener.listen(BACKLOG)
 }
 
 fn listen_error(address: SocketAddr, error: io::Error) -> StartError {

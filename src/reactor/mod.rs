@@ -218,7 +218,8 @@ impl Reactor {
             WAKER => {}
             SIGNALS => self.take_signals(),
             CONTROL => {
-                if self.control.stop_requested(self.poll.registry()) {
+                // Several may ask; only a signal says that it takes too long.
+                if self.control.stop_requested(self.poll.registry()) && self.stopping == Stopping::No {
                     log::info!("dipcrm asks to stop");
                     self.stop();
                 }
