@@ -101,6 +101,11 @@ fn five_thousand_resets_leave_no_descriptor_and_no_memory_behind() {
         stream.write_all(said).expect("sent");
         reset(stream).expect("reset");
     };
+    // At first in every way at once, so that the memory for that is there.
+    server.signal(SIGSTOP);
+    (0..AT_ONCE).for_each(connect_and_reset);
+    server.signal(SIGCONT);
+    wait_until("the first have come", || client.stat("connections_accepted") == AT_ONCE + 1);
     let mut cycle = |times: u64| {
         let before = client.stat("connections_accepted");
         (0..times).for_each(connect_and_reset);
@@ -108,10 +113,6 @@ fn five_thousand_resets_leave_no_descriptor_and_no_memory_behind() {
         wait_until("all have gone", || client.stat("connections") == 1);
         (server.descriptors(), server.own_memory())
     };
-    // At first in every way at once, so that the memory for that is there.
-    server.signal(SIGSTOP);
-    (0..AT_ONCE).for_each(connect_and_reset);
-    server.signal(SIGCONT);
     let mut cycles = |times: u64| (0..times).step_by(AT_ONCE as usize).map(|_| cycle(AT_ONCE)).last();
     let before = cycles(CYCLES / 5).expect("some");
     let after = cycles(CYCLES).expect("some");

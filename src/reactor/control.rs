@@ -1,5 +1,6 @@
 //! The control socket of this server: a way for its owner, and nobody else, to stop it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
@@ -9,6 +10,8 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv};
 use nix::unistd::geteuid;
+
+use super::doors::reserve;
 
 /// What is sent to stop the server.
 pub const STOP: &[u8] = b"stop";
@@ -22,13 +25,15 @@ pub struct Control {
     listener: OwnedFd,
     callers: Vec<OwnedFd>,
     token: Token,
+    /// A descriptor to give away when clients have taken all others: the owner shall always be heard.
+    reserve: Option<File>,
 }
 
 impl Control {
     /// Listens on `listener`; all its events carry `token`.
     pub fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Control { listener, callers: Vec::new(), token })
+        Ok(Control { listener, callers: Vec::new(), token, reserve: Some(reserve()?) })
     }
 
     /// Whether somebody who may has asked to stop.
@@ -51,13 +56,22 @@ impl Control {
                 Err(errno) => errno == Errno::EAGAIN,
             }
         });
+        if self.reserve.is_none() {
+            self.reserve = reserve().ok();
+        }
         stop
     }
 
     #[allow(unsafe_code, reason = "takes over the descriptor that accept4 made")]
-    fn accept(&self) -> Option<OwnedFd> {
+    fn accept(&mut self) -> Option<OwnedFd> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let caller = accept4(self.listener.as_raw_fd(), flags).ok()?;
+        let caller = match accept4(self.listener.as_raw_fd(), flags) {
+            Err(Errno::EMFILE | Errno::ENFILE) if self.reserve.take().is_some() => {
+                accept4(self.listener.as_raw_fd(), flags)
+            }
+            accepted => accepted,
+        };
+        let caller = caller.ok()?;
         // SAFETY: the descriptor is new, and nobody else knows it.
         Some(unsafe { OwnedFd::from_raw_fd(caller) })
     }
