@@ -258,8 +258,7 @@ fn the_memory_of_answers_that_nobody_read_is_given_back() {
         drop(greedy);
         scene.wait_for_stat("closed_by_error", |closed| closed == round * CLIENTS);
         scene.ends_as_it_began();
-        println!("{} bytes more after {CLIENTS} MiB were given back", scene.grown());
-        assert!(scene.grown() < 4 * MIB, "{} bytes are not given back", scene.grown());
+        wait_until("the memory is given back", || scene.grown() < 4 * MIB);
     }
 }
 

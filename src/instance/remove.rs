@@ -91,7 +91,14 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
         }
         Err(errno) => return Err(errno.into()),
     };
-    let server = Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid())?;
+    let server = match Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid()) {
+        // It has just ended: its lock will tell.
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {
+            sleep(AGAIN);
+            return Ok(());
+        }
+        opened => opened?,
+    };
     match send(control.as_raw_fd(), STOP, MsgFlags::MSG_NOSIGNAL) {
         // It is on its way out.
         Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}

@@ -111,7 +111,7 @@ impl Segment {
             return Err(SegmentError::Foreign("is not as long as it should be"));
         }
         let mut segment = Segment::map(file, geometry, size, 0)?;
-        segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed) + 1;
+        segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Ok(segment)
     }
 

@@ -170,7 +170,7 @@ impl Reactor {
             self.expire_deadlines();
             self.bring_home(&mut home);
             self.remove_closed();
-            self.supplies.trim();
+            self.supplies.trim(self.now);
             self.accept();
         }
         log::info!("stopped; {} requests were answered", self.counters.requests.total());
@@ -209,7 +209,8 @@ impl Reactor {
             Stopping::Draining(until) => Some(until),
             _ => None,
         };
-        let next = [self.deadlines.next(), self.accept_again, drained].into_iter().flatten().min()?;
+        let trims = self.supplies.trims_at();
+        let next = [self.deadlines.next(), self.accept_again, drained, trims].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

@@ -1,16 +1,21 @@
 //! Jobs and buffers to be used again, so that a request costs no allocation. Bounded.
 
+use std::time::{Duration, Instant};
+
 use crate::workers::{ConnectionId, Job};
 
 /// Jobs that are kept, and buffers.
 const KEPT_MAX: usize = 256;
 
 /// Bytes of all the buffers that are kept, those of the jobs too.
-const KEPT_BYTES_MAX: usize = 1024 * 1024;
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Dropped bytes after which the allocator is asked to give its free pages back to the system: by itself it keeps what
-/// lies below something that is still used.
-const TRIMMED_AFTER: usize = 1024 * 1024;
+/// Bytes, dropped or kept, from which on the allocator is asked to give its free pages back to the system: by itself it
+/// keeps what lies below something that is still used.
+const TRIMMED_FROM: usize = 1024 * 1024;
+
+/// How often at most: a load of large messages shall not pay for it with each of them.
+const TRIMMED_EVERY: Duration = Duration::from_secs(1);
 
 /// What connections take from when they have something to do, and give back to when they rest.
 #[derive(Debug, Default)]
@@ -21,6 +26,7 @@ pub struct Supplies {
     bytes: usize,
     /// Bytes dropped since the last trimming.
     dropped: usize,
+    trimmed: Option<Instant>,
 }
 
 impl Supplies {
@@ -73,14 +79,21 @@ impl Supplies {
         self.dropped += bytes;
     }
 
-    /// Gives free memory back to the system, when enough was dropped.
+    /// When memory is to be given back to the system.
+    pub fn trims_at(&self) -> Option<Instant> {
+        let worth_it = self.dropped + self.bytes >= TRIMMED_FROM;
+        self.trimmed.filter(|_| worth_it).map(|at| at + TRIMMED_EVERY)
+    }
+
+    /// Gives memory back to the system, when it is time for that.
     #[allow(unsafe_code, reason = "malloc_trim has no safe interface")]
-    pub fn trim(&mut self) {
-        if self.dropped < TRIMMED_AFTER {
+    pub fn trim(&mut self, now: Instant) {
+        let trimmed = *self.trimmed.get_or_insert(now);
+        if trimmed + TRIMMED_EVERY > now || self.trims_at().is_none() {
             return;
         }
         // What is kept lies scattered by now, and keeps the pages around it.
-        *self = Supplies::default();
+        *self = Supplies { trimmed: Some(now), ..Supplies::default() };
         #[cfg(target_env = "gnu")]
         // SAFETY: takes no pointers, and may be called at any time from any thread. Source: malloc_trim(3).
         unsafe {
