@@ -1,6 +1,6 @@
 //! From the command line to a server that clients can connect to. Whatever can fail, fails here, and says why.
 //!
-//! The order is: bind, lock, map, listen, fork, control socket, threads. Nothing that dies in a fork is made before it,
+//! The order is: bind, lock, listen, map, fork, control socket, threads. Nothing that dies in a fork is made before it,
 //! and nothing is touched that belongs to another instance.
 
 use std::io;
