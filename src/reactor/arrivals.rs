@@ -1,12 +1,15 @@
 //! Who comes: a place at the table, or a word why there is none.
 
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
+use socket2::Socket;
 
 use super::Reactor;
-use super::connection::{Connection, READING, turn_away};
+use super::connection::READING;
 use super::connections::token_of;
 use super::doors::{Arrival, Backlog, Newcomer};
 use crate::protocol::{Eol, Refusal, Reply};
@@ -28,9 +31,13 @@ impl Reactor {
     /// newcomer came has left a place, but the news of that may be in events that were not looked at yet.
     pub(super) fn accept(&mut self) {
         for newcomer in std::mem::take(&mut self.hall) {
-            if self.is_full() { self.refuse_for_want_of_places(newcomer) } else { self.enter(newcomer) }
+            if self.server.is_full() {
+                self.refuse_for_want_of_places(newcomer)
+            } else {
+                self.enter(newcomer)
+            }
         }
-        if self.accept_again.is_some_and(|at| at <= self.now) {
+        if self.accept_again.is_some_and(|at| at <= self.server.now) {
             self.accept_again = None;
         }
         if self.doors.pending && self.accept_again.is_none() {
@@ -51,11 +58,11 @@ impl Reactor {
     }
 
     fn knock(&mut self) {
-        let places = self.settings.max_clients.saturating_sub(self.connections.len());
+        let places = self.server.settings.max_clients.saturating_sub(self.server.connections.len());
         let share = ACCEPTS_PER_TURN.min(places + HALL_MAX);
         let mut arrived = Vec::new();
         let mut excess = 0;
-        let clients = self.connections.len();
+        let clients = self.server.connections.len();
         let backlog = self.doors.knock(share, |arrival| match arrival {
             Arrival::Client(newcomer) => arrived.push(newcomer),
             Arrival::Excess(newcomer) => {
@@ -63,37 +70,32 @@ impl Reactor {
                 turn_away(&newcomer.socket, &busy(clients));
             }
         });
-        self.counters.busy_descriptors += excess;
+        self.server.counters.busy_descriptors += excess;
         for newcomer in arrived {
-            if self.is_full() { self.hall.push(newcomer) } else { self.enter(newcomer) }
+            if self.server.is_full() { self.hall.push(newcomer) } else { self.enter(newcomer) }
         }
         self.doors.pending = backlog != Backlog::Empty;
         if let Backlog::Stuck(errno) = backlog {
-            if self.counters.accepts_stuck == 0 {
+            if self.server.counters.accepts_stuck == 0 {
                 log::warn!("cannot accept for now: {errno}; this is said once");
             }
-            self.counters.accepts_stuck += 1;
-            self.accept_again = Some(self.now + ACCEPT_RETRY);
+            self.server.counters.accepts_stuck += 1;
+            self.accept_again = Some(self.server.now + ACCEPT_RETRY);
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.connections.len() >= self.settings.max_clients
     }
 
     fn enter(&mut self, newcomer: Newcomer) {
         let Newcomer { socket, is_unix } = newcomer;
         let fd = socket.as_raw_fd();
-        let id = self.connections.insert(|generation| Connection::new(socket, is_unix, generation, self.now));
-        if self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING).is_err() {
-            return self.connections.remove(id);
+        let id = self.server.enter(socket, is_unix);
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING) {
+            self.server.fail(id, &error);
         }
-        self.counters.accepted += 1;
     }
 
     fn refuse_for_want_of_places(&mut self, newcomer: Newcomer) {
-        self.counters.busy_clients += 1;
-        turn_away(&newcomer.socket, &busy(self.settings.max_clients));
+        self.server.counters.busy_clients += 1;
+        turn_away(&newcomer.socket, &busy(self.server.settings.max_clients));
     }
 }
 
@@ -101,4 +103,13 @@ fn busy(max: usize) -> Vec<u8> {
     let mut answer = Vec::new();
     Reply::Refused(&Refusal::Busy { max }).encode(Eol::Lf, &mut answer);
     answer
+}
+
+/// Tells a client why it is not served, as far as that is possible without waiting for it.
+fn turn_away(socket: &Socket, answer: &[u8]) {
+    // What cannot be said at once is not said: the place is needed, and the client sees the end anyhow.
+    let _ = socket.send(answer);
+    let _ = socket.shutdown(Shutdown::Write);
+    let mut unread = [MaybeUninit::uninit(); 1024];
+    let _ = socket.recv(&mut unread);
 }

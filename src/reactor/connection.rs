@@ -15,18 +15,16 @@
 //! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket, nothing new
 //! begins. So a connection holds at most one batch of input and one of output, and its answers leave in order.
 
-use std::io::{self, Read};
-use std::mem::MaybeUninit;
-use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::io;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
-use socket2::Socket;
+use mio::event::Event;
 
 use super::input::Input;
 use super::output::Output;
 use super::supplies::Supplies;
+use super::wire::Wire;
 use crate::mailboxes::Ticket;
 use crate::protocol::{Cut, Framed, Framer, Limits, Request, SWALLOW_MAX};
 use crate::workers::{ConnectionId, Job};
@@ -103,10 +101,37 @@ pub enum Turn {
     End,
 }
 
+/// What the poll tells of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Happened {
+    /// There are bytes, or the end.
+    pub readable: bool,
+    /// There is room for answers.
+    pub writable: bool,
+    /// There are urgent bytes.
+    pub urgent: bool,
+    /// The client has closed its writing half, or all.
+    pub hung_up: bool,
+    /// The connection is broken: nobody will read an answer.
+    pub gone: bool,
+}
+
+impl From<&Event> for Happened {
+    fn from(event: &Event) -> Self {
+        Happened {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            urgent: event.is_priority(),
+            hung_up: event.is_read_closed(),
+            gone: event.is_error() || event.is_write_closed(),
+        }
+    }
+}
+
 /// One client.
 #[derive(Debug)]
-pub struct Connection {
-    socket: Socket,
+pub struct Connection<W> {
+    wire: W,
     /// Which connection of all that had this slot.
     pub generation: u32,
     /// What it is busy with.
@@ -137,13 +162,13 @@ pub struct Connection {
     pub in_line: bool,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 192, "a connection at rest is small");
+const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "a connection at rest is small");
 
-impl Connection {
+impl<W: Wire> Connection<W> {
     /// A new client, idle.
-    pub fn new(socket: Socket, is_unix: bool, generation: u32, now: Instant) -> Self {
+    pub fn new(wire: W, is_unix: bool, generation: u32, now: Instant) -> Self {
         Connection {
-            socket,
+            wire,
             generation,
             phase: Phase::Idle,
             framer: Framer::default(),
@@ -163,8 +188,8 @@ impl Connection {
     }
 
     /// The socket, to be registered.
-    pub fn socket(&self) -> &Socket {
-        &self.socket
+    pub fn wire(&self) -> &W {
+        &self.wire
     }
 
     /// Bytes that it holds, itself counted.
@@ -173,18 +198,22 @@ impl Connection {
             Phase::Flushing(job) => job.input.capacity() + job.output.capacity(),
             _ => 0,
         };
-        size_of::<Connection>() + self.input.capacity() + self.output.capacity() + job
+        size_of::<Self>() + self.input.capacity() + self.output.capacity() + job
+    }
+
+    /// Whether it is registered for what it waits for now.
+    pub fn is_registered(&self) -> bool {
+        self.wants_write == self.has_output()
     }
 
     /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
     /// the news that a client has left; writing only while output waits.
     pub fn changed_interest(&mut self) -> Option<Interest> {
-        let wants_write = self.has_output();
-        if wants_write == self.wants_write {
+        if self.is_registered() {
             return None;
         }
-        self.wants_write = wants_write;
-        Some(if wants_write { READING | Interest::WRITABLE } else { READING })
+        self.wants_write = !self.wants_write;
+        Some(if self.wants_write { READING | Interest::WRITABLE } else { READING })
     }
 
     /// When this connection is to be looked at although nothing happens.
@@ -246,8 +275,8 @@ impl Connection {
             let direct = if missing >= DIRECT_MIN { missing.min(self.growth()) } else { 0 };
             let room = if direct > 0 { direct } else { scratch.len() };
             let result = match direct {
-                0 => self.socket.read(scratch),
-                len => self.input.read_from(&mut self.socket, len),
+                0 => self.wire.read(scratch),
+                len => self.input.read_from(&mut self.wire, len),
             };
             let read = match result {
                 Ok(read) => read,
@@ -400,7 +429,7 @@ impl Connection {
     pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<bool> {
         self.output.keep(std::mem::take(answers));
         self.since = now;
-        let done = self.output.write_to(&mut self.socket)?;
+        let done = self.output.write_to(&mut self.wire)?;
         if done {
             *answers = self.output.take();
         }
@@ -410,7 +439,7 @@ impl Connection {
     /// Writes what waits. True when all has left.
     pub fn flush(&mut self, now: Instant) -> io::Result<bool> {
         let before = self.output.len();
-        let done = self.output.write_to(&mut self.socket)?;
+        let done = self.output.write_to(&mut self.wire)?;
         if self.output.len() < before {
             self.since = now;
         }
@@ -423,7 +452,7 @@ impl Connection {
     /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait for.
     pub fn linger(&mut self, now: Instant) -> bool {
         self.input = Input::default();
-        if self.ended || self.socket.shutdown(Shutdown::Write).is_err() {
+        if self.ended || self.wire.end().is_err() {
             return false;
         }
         self.since = now;
@@ -436,14 +465,14 @@ impl Connection {
     pub fn has_lingered(&mut self, now: Instant) -> bool {
         let Phase::Lingering { until, .. } = self.phase else { return false };
         self.since = now;
-        until <= now || is_delivered(&self.socket)
+        until <= now || self.wire.unacknowledged() == 0
     }
 
     /// Throws away what still arrives. False when the client has closed too, or does not stop.
     pub fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
         let Phase::Lingering { patience, .. } = &mut self.phase else { unreachable!("only said goodbye") };
         loop {
-            match self.socket.read(scratch) {
+            match self.wire.read(scratch) {
                 Ok(0) => return false,
                 Ok(read) if read as u64 > *patience => return false,
                 Ok(read) => {
@@ -455,31 +484,6 @@ impl Connection {
             }
         }
     }
-}
-
-/// Tells a client why it is not served, as far as that is possible without waiting for it.
-pub fn turn_away(socket: &Socket, answer: &[u8]) {
-    // What cannot be said at once is not said: the place is needed, and the client sees the end anyhow.
-    let _ = socket.send(answer);
-    let _ = socket.shutdown(Shutdown::Write);
-    let mut unread = [MaybeUninit::uninit(); 1024];
-    let _ = socket.recv(&mut unread);
-}
-
-nix::ioctl_read_bad!(
-    /// Bytes that were written and have not been acknowledged. Source: tcp(7), SIOCOUTQ.
-    unacknowledged,
-    nix::libc::TIOCOUTQ,
-    nix::libc::c_int
-);
-
-/// Whether everything written has arrived at the other side.
-#[allow(unsafe_code, reason = "this ioctl has no safe interface")]
-fn is_delivered(socket: &Socket) -> bool {
-    let mut left = 0;
-    // SAFETY: the descriptor is open, and the kernel writes one c_int.
-    let asked = unsafe { unacknowledged(socket.as_raw_fd(), &mut left) };
-    asked.is_err() || left == 0
 }
 
 fn move_body(framed: &mut Framed, by: usize) {

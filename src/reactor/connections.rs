@@ -8,19 +8,19 @@ use crate::workers::ConnectionId;
 
 /// Connections by slot, each with the generation that tells it from earlier ones of its slot.
 #[derive(Debug)]
-pub struct Connections {
-    slots: Slab<Connection>,
+pub struct Connections<W> {
+    slots: Slab<Connection<W>>,
     generation: u32,
 }
 
-impl Connections {
+impl<W> Connections<W> {
     /// A table with room for `max` clients, reserved now.
     pub fn with_capacity(max: usize) -> Self {
         Connections { slots: Slab::with_capacity(max), generation: 0 }
     }
 
     /// Enters the connection that `make` makes of its new generation.
-    pub fn insert(&mut self, make: impl FnOnce(u32) -> Connection) -> ConnectionId {
+    pub fn insert(&mut self, make: impl FnOnce(u32) -> Connection<W>) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
         let slot = self.slots.insert(make(self.generation));
         ConnectionId {
@@ -30,7 +30,7 @@ impl Connections {
     }
 
     /// The connection, if it is still this one and not closed.
-    pub fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub fn find(&mut self, id: ConnectionId) -> Option<&mut Connection<W>> {
         self.slots.get_mut(id.slot as usize).filter(|connection| {
             connection.generation == id.generation && !matches!(connection.phase, Phase::Closed)
         })
@@ -49,7 +49,7 @@ impl Connections {
 
     /// Everybody.
     pub fn ids(&self) -> Vec<ConnectionId> {
-        let id = |(slot, connection): (usize, &Connection)| ConnectionId {
+        let id = |(slot, connection): (usize, &Connection<W>)| ConnectionId {
             slot: slot as u32,
             generation: connection.generation,
         };
@@ -57,7 +57,7 @@ impl Connections {
     }
 
     /// All connections.
-    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+    pub fn iter(&self) -> impl Iterator<Item = &Connection<W>> {
         self.slots.iter().map(|(_, connection)| connection)
     }
 }

@@ -3,17 +3,17 @@
 use std::io;
 use std::time::Duration;
 
-use signal_hook::consts::SIGHUP;
-
+use super::Stopping;
 use super::connection::{Connection, Phase};
-use super::{Reactor, Stopping};
+use super::server::Server;
+use super::wire::Wire;
 use crate::protocol::Refusal;
 use crate::workers::{ConnectionId, refuse};
 
 /// How long stopping may take.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
-impl Reactor {
+impl<W: Wire> Server<W> {
     pub(super) fn say_goodbye(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.linger(self.now) { self.discard(id) } else { self.close(id) }
@@ -46,39 +46,16 @@ impl Reactor {
         }
     }
 
-    pub(super) fn remove_closed(&mut self) {
-        if self.closed.is_empty() {
-            return;
-        }
-        for id in self.closed.drain(..) {
-            self.connections.remove(id);
-        }
-        // A descriptor is free: whoever stands before the door is let in now, not at the next timer.
-        self.accept_again = None;
+    /// Removes who has closed; whether that was anybody.
+    pub(super) fn remove_closed(&mut self) -> bool {
+        let any = !self.closed.is_empty();
+        self.closed.drain(..).for_each(|id| self.connections.remove(id));
+        any
     }
 
-    pub(super) fn take_signals(&mut self) {
-        let signals: Vec<_> = self.signals.pending().collect();
-        for signal in signals {
-            match signal {
-                SIGHUP => (self.reopen_log)(),
-                _ => {
-                    log::info!("signal {signal}");
-                    self.stop();
-                }
-            }
-        }
-    }
-
-    /// Begins to stop, or at the second call stops.
-    pub(super) fn stop(&mut self) {
-        if self.stopping != Stopping::No {
-            self.stopping = Stopping::Now;
-            return;
-        }
+    /// Begins to stop: everybody has a last turn, and is told goodbye when nothing of theirs is left to do.
+    pub(super) fn drain(&mut self) {
         self.stopping = Stopping::Draining(self.now + DRAIN);
-        self.empty_backlog();
-        self.doors.close();
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.find(id) {
                 connection.readable = true;

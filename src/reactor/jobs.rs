@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::Stopping;
 use super::connection::Phase;
+use super::server::Server;
 use super::stat::{self, Gauges};
 use super::waiting::half_closed;
-use super::{Reactor, Stopping};
+use super::wire::Wire;
 use crate::protocol::{Reply, Request, Wait};
 use crate::workers::{
     Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, admit, answer, time_out, with_grant,
@@ -14,7 +16,7 @@ use crate::workers::{
 /// At most one line of the log tells of clients with another protocol in this time.
 const FOREIGN_SAID: Duration = Duration::from_secs(60);
 
-impl Reactor {
+impl<W: Wire> Server<W> {
     /// Brings a job on its way: answers what needs no mailbox, takes the place of the first request that does.
     pub(super) fn advance(&mut self, mut job: Box<Job>) {
         while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
@@ -116,11 +118,13 @@ impl Reactor {
     // ---- answers ----
 
     /// Starts the workers on what was granted, and takes in what they have finished.
-    pub(super) fn bring_home(&mut self, completions: &mut Vec<Completion>) {
-        self.pool.dispatch(completions);
-        self.take_in(completions);
-        self.completions.drain(completions);
-        self.take_in(completions);
+    pub(super) fn bring_home(&mut self) {
+        let mut completions = std::mem::take(&mut self.home);
+        self.pool.dispatch(&mut completions);
+        self.take_in(&mut completions);
+        self.completions.drain(&mut completions);
+        self.take_in(&mut completions);
+        self.home = completions;
     }
 
     pub(super) fn take_in(&mut self, completions: &mut Vec<Completion>) {

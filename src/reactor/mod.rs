@@ -4,7 +4,10 @@
 //! its mailbox, hands what is granted to the workers and writes their answers. Because one thread takes all places, the
 //! order of arrival is a total order, and fairness is an argument of one sentence.
 //!
-//! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the [`ConnectionId`] it belongs to;
+//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`](server::Server) is what happens to clients; it
+//! knows sockets only as a [`Wire`](wire::Wire) and time only as a value.
+//!
+//! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the [`ConnectionId`](crate::workers::ConnectionId) it belongs to;
 //! what comes back to another generation is dropped and counted. A connection that closes during a batch of events is
 //! removed after it.
 
@@ -18,31 +21,30 @@ mod ending;
 mod input;
 mod jobs;
 mod output;
+mod server;
 mod stat;
 mod supplies;
 mod waiting;
+mod wire;
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
+use socket2::Socket;
 
-use crate::protocol::Limits;
-use crate::workers::{Completions, ConnectionId, Mailboxes, Pool};
-use connection::{Phase, SCRATCH_SIZE, Turn};
-use connections::{Connections, id_of};
+use crate::workers::{Completions, Mailboxes, Pool};
+use connection::Happened;
+use connections::{id_of, token_of};
 use control::Control;
-use deadlines::Deadlines;
 use doors::{Doors, Newcomer};
-use stat::Counters;
-use supplies::Supplies;
-use waiting::half_closed;
+use server::Server;
 
 pub use control::STOP;
 pub use doors::Door;
@@ -70,34 +72,16 @@ pub struct Settings {
     pub quiet: Duration,
 }
 
-/// The server.
+/// The server with its poll.
 pub struct Reactor {
     poll: Poll,
     signals: Signals,
     control: Control,
     doors: Doors,
-    connections: Connections,
-    deadlines: Deadlines,
-    mailboxes: Arc<Mailboxes>,
-    completions: Arc<Completions>,
-    pool: Pool,
-    supplies: Supplies,
-    counters: Counters,
-    settings: Settings,
-    limits: Limits,
-    scratch: Box<[u8]>,
-    /// Connections that have something left to do in their next turn.
-    line: VecDeque<ConnectionId>,
-    /// Connections to be removed after this batch of events.
-    closed: Vec<ConnectionId>,
-    /// The time of this batch of events.
-    now: Instant,
-    started: Instant,
+    server: Server<Socket>,
     /// Newcomers for whom there was no place: somebody may just be leaving.
     hall: Vec<Newcomer>,
     accept_again: Option<Instant>,
-    foreign_said: Option<Instant>,
-    stopping: Stopping,
     reopen_log: fn(),
 }
 
@@ -124,69 +108,33 @@ impl Reactor {
         let control = Control::open(control, CONTROL, poll.registry())?;
         let doors = Doors::open(doors, FIRST_DOOR, poll.registry())?;
         let mailboxes = Arc::new(mailboxes);
-        let completions = Arc::new(Completions::new(Waker::new(poll.registry(), WAKER)?));
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let completions = Arc::new(Completions::new(move || waker.wake()));
         let pool = Pool::start(settings.workers, Arc::clone(&mailboxes), Arc::clone(&completions))?;
-        let geometry = mailboxes.geometry();
-        let limits =
-            Limits { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet };
-        let now = Instant::now();
-        Ok(Reactor {
-            poll,
-            signals,
-            control,
-            doors,
-            connections: Connections::with_capacity(settings.max_clients),
-            deadlines: Deadlines::with_capacity(settings.max_clients),
-            mailboxes,
-            completions,
-            pool,
-            supplies: Supplies::default(),
-            counters: Counters::default(),
-            settings,
-            limits,
-            scratch: vec![0; SCRATCH_SIZE].into(),
-            line: VecDeque::new(),
-            closed: Vec::new(),
-            now,
-            started: now,
-            hall: Vec::new(),
-            accept_again: None,
-            foreign_said: None,
-            stopping: Stopping::No,
-            reopen_log,
-        })
+        let server = Server::new(mailboxes, pool, completions, settings, Instant::now());
+        let (hall, accept_again) = (Vec::new(), None);
+        Ok(Reactor { poll, signals, control, doors, server, hall, accept_again, reopen_log })
     }
 
     /// Serves until it is told to stop.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut home = Vec::new();
-        while !self.has_stopped() {
+        while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
             for event in &events {
                 self.dispatch(event);
             }
-            self.take_turns();
-            self.expire_deadlines();
-            self.bring_home(&mut home);
-            self.remove_closed();
-            self.supplies.trim(self.now);
+            self.server.work();
+            self.register();
+            if self.server.remove_closed() {
+                // A descriptor is free: whoever stands before the door is let in now, not at the next timer.
+                self.accept_again = None;
+            }
             self.accept();
         }
-        log::info!("stopped; {} requests were answered", self.counters.requests.total());
-        self.pool.stop();
+        self.server.stop();
         Ok(())
     }
-
-    fn has_stopped(&self) -> bool {
-        match self.stopping {
-            Stopping::No => false,
-            Stopping::Draining(_) => self.connections.len() == 0,
-            Stopping::Now => true,
-        }
-    }
-
-    // ---- waiting ----
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
@@ -194,23 +142,17 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             result => result?,
         }
-        self.now = Instant::now();
+        self.server.now = Instant::now();
         Ok(())
     }
 
     /// How long nothing is to be done: the one place where time enters.
     fn timeout(&self) -> Option<Duration> {
         let accept_now = self.doors.pending && self.accept_again.is_none();
-        let somebody_stands = !self.line.is_empty() || !self.hall.is_empty();
-        if somebody_stands || accept_now || !self.completions.sleep() {
+        if accept_now || !self.hall.is_empty() || self.server.is_busy() {
             return Some(Duration::ZERO);
         }
-        let drained = match self.stopping {
-            Stopping::Draining(until) => Some(until),
-            _ => None,
-        };
-        let trims = self.supplies.trims_at();
-        let next = [self.deadlines.next(), self.accept_again, drained, trims].into_iter().flatten().min()?;
+        let next = [self.server.next_deadline(), self.accept_again].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -220,69 +162,51 @@ impl Reactor {
             SIGNALS => self.take_signals(),
             CONTROL => {
                 // Several may ask; only a signal says that it takes too long.
-                if self.control.stop_requested(self.poll.registry()) && self.stopping == Stopping::No {
+                let asked = self.control.stop_requested(self.poll.registry());
+                if asked && self.server.stopping == Stopping::No {
                     log::info!("dipcrm asks to stop");
                     self.stop();
                 }
             }
             Token(token) if token < connections::FIRST_TOKEN => self.doors.pending = true,
-            token => self.connection_event(id_of(token), event),
+            token => self.server.notice(id_of(token), Happened::from(event)),
         }
     }
 
-    fn connection_event(&mut self, id: ConnectionId, event: &Event) {
-        let Some(connection) = self.connections.find(id) else { return };
-        connection.readable |= event.is_readable() || event.is_read_closed();
-        connection.hung_up |= event.is_read_closed();
-        connection.reads_end_early |= event.is_priority();
-        let gone = event.is_error() || event.is_write_closed();
-        if event.is_writable() && connection.has_output() {
-            return self.flush(id);
-        }
-        match &mut connection.phase {
-            Phase::Idle => self.turn(id),
-            Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
-            Phase::Queued { until, .. } if connection.hung_up => {
-                *until = Some(half_closed(*until, self.now));
-                self.settle(id);
-            }
-            Phase::Lingering { .. } => self.discard(id),
-            Phase::Queued { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
-        }
-    }
-
-    // ---- receiving ----
-
-    /// Gives everybody in the line one turn; who has more stands in the line again.
-    fn take_turns(&mut self) {
-        for _ in 0..self.line.len() {
-            let Some(id) = self.line.pop_front() else { break };
-            if let Some(connection) = self.connections.find(id) {
-                connection.in_line = false;
-                if matches!(connection.phase, Phase::Idle) {
-                    self.turn(id);
+    fn take_signals(&mut self) {
+        let signals: Vec<_> = self.signals.pending().collect();
+        for signal in signals {
+            match signal {
+                SIGHUP => (self.reopen_log)(),
+                _ => {
+                    log::info!("signal {signal}");
+                    self.stop();
                 }
             }
         }
     }
 
-    fn turn(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.find(id) else { return };
-        match connection.turn(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
-            Ok(Turn::Batch(job)) => self.advance(job),
-            Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
-            Ok(Turn::Rest) => self.settle(id),
-            Ok(Turn::Again) => self.stand_in_line(id),
-            Ok(Turn::End) => self.close(id),
-            Err(error) => self.fail(id, &error),
+    /// Begins to stop, or at the second call stops.
+    fn stop(&mut self) {
+        if self.server.stopping != Stopping::No {
+            self.server.stopping = Stopping::Now;
+            return;
         }
+        self.empty_backlog();
+        self.doors.close();
+        self.server.drain();
     }
 
-    fn stand_in_line(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.find(id)
-            && !std::mem::replace(&mut connection.in_line, true)
-        {
-            self.line.push_back(id);
+    /// Tells the poll what the server waits for now.
+    fn register(&mut self) {
+        while let Some(id) = self.server.unregistered.pop() {
+            let Some(connection) = self.server.connections.find(id) else { continue };
+            let Some(interest) = connection.changed_interest() else { continue };
+            let fd = connection.wire().as_raw_fd();
+            let registered = self.poll.registry().reregister(&mut SourceFd(&fd), token_of(id), interest);
+            if let Err(error) = registered {
+                self.server.fail(id, &error);
+            }
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use std::os::fd::AsRawFd;
-
+use super::Stopping;
 use super::connection::Phase;
-use super::connections::token_of;
-use super::{Reactor, Stopping};
+use super::server::Server;
+use super::wire::Wire;
 use crate::mailboxes::Ticket;
 use crate::workers::{ConnectionId, Job, time_out, with_grant};
 
@@ -15,7 +13,7 @@ use crate::workers::{ConnectionId, Job, time_out, with_grant};
 /// the same, and shall not keep its place for the full wait.
 pub const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
-impl Reactor {
+impl<W: Wire> Server<W> {
     pub(super) fn expire_deadlines(&mut self) {
         while let Some(id) = self.deadlines.expire(self.now) {
             let Some(connection) = self.connections.find(id) else { continue };
@@ -91,12 +89,8 @@ impl Reactor {
     /// Registers what the state of a connection asks for: its interest and its deadline.
     pub(super) fn settle(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        if let Some(interest) = connection.changed_interest() {
-            let fd = connection.socket().as_raw_fd();
-            let registered = self.poll.registry().reregister(&mut SourceFd(&fd), token_of(id), interest);
-            if let Err(error) = registered {
-                return self.fail(id, &error);
-            }
+        if !connection.is_registered() {
+            self.unregistered.push(id);
         }
         if let Some(at) = connection.deadline(self.settings.quiet, &self.limits) {
             self.deadlines.arm(id, at);

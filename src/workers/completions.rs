@@ -1,18 +1,16 @@
 //! What the workers tell the reactor.
 
-use std::io;
+use std::{fmt, io};
 
-use mio::Waker;
 use parking_lot::Mutex;
 
 use super::job::Completion;
 
 /// The queue between the workers and the reactor. The waker is called only for a reactor that sleeps: posting and
 /// going to sleep happen under one lock, so either the reactor sees the post or the worker sees the sleeper.
-#[derive(Debug)]
 pub struct Completions {
     inbox: Mutex<Inbox>,
-    waker: Waker,
+    wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
@@ -22,9 +20,9 @@ struct Inbox {
 }
 
 impl Completions {
-    /// An empty queue that wakes its reader through `waker`.
-    pub fn new(waker: Waker) -> Self {
-        Completions { inbox: Mutex::default(), waker }
+    /// An empty queue that wakes its reader through `wake`.
+    pub fn new(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Completions { inbox: Mutex::default(), wake: Box::new(wake) }
     }
 
     /// Sends completions and leaves `posted` empty.
@@ -36,7 +34,7 @@ impl Completions {
         inbox.completions.append(posted);
         let wake = std::mem::take(&mut inbox.reactor_sleeps);
         drop(inbox);
-        if wake { self.waker.wake() } else { Ok(()) }
+        if wake { (self.wake)() } else { Ok(()) }
     }
 
     /// Moves everything that has come to `drained`, which is empty.
@@ -52,5 +50,11 @@ impl Completions {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();
         inbox.reactor_sleeps
+    }
+}
+
+impl fmt::Debug for Completions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Completions").field("inbox", &self.inbox).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,184 @@
+//! The server without its poll: what happens to every client, with sockets and time as parameters.
+//!
+//! It owns the connections, their deadlines, and the jobs until the pool has them. It must never touch the poll, a signal
+//! or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it runs in a simulation, too, over pipes of
+//! bytes and a clock that is a number.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connection::{Connection, Happened, Phase, SCRATCH_SIZE, Turn};
+use super::connections::Connections;
+use super::deadlines::Deadlines;
+use super::stat::Counters;
+use super::supplies::Supplies;
+use super::waiting::half_closed;
+use super::wire::Wire;
+use super::{Settings, Stopping};
+use crate::protocol::Limits;
+use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
+
+/// All clients, and what they are busy with.
+#[derive(Debug)]
+pub struct Server<W> {
+    pub(super) connections: Connections<W>,
+    pub(super) deadlines: Deadlines,
+    pub(super) mailboxes: Arc<Mailboxes>,
+    pub(super) completions: Arc<Completions>,
+    pub(super) pool: Pool,
+    pub(super) supplies: Supplies,
+    pub(super) counters: Counters,
+    pub(super) settings: Settings,
+    pub(super) limits: Limits,
+    pub(super) scratch: Box<[u8]>,
+    /// Connections that have something left to do in their next turn.
+    pub(super) line: VecDeque<ConnectionId>,
+    /// Connections to be removed after this batch of events.
+    pub(super) closed: Vec<ConnectionId>,
+    /// Connections that may have to be registered anew after it.
+    pub(super) unregistered: Vec<ConnectionId>,
+    /// The time of this batch of events.
+    pub(super) now: Instant,
+    pub(super) started: Instant,
+    pub(super) foreign_said: Option<Instant>,
+    pub(super) stopping: Stopping,
+    /// Completions, while they are taken in; kept for its memory.
+    pub(super) home: Vec<Completion>,
+}
+
+impl<W: Wire> Server<W> {
+    /// A server without clients.
+    pub fn new(
+        mailboxes: Arc<Mailboxes>,
+        pool: Pool,
+        completions: Arc<Completions>,
+        settings: Settings,
+        now: Instant,
+    ) -> Self {
+        let geometry = mailboxes.geometry();
+        let limits =
+            Limits { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet };
+        Server {
+            connections: Connections::with_capacity(settings.max_clients),
+            deadlines: Deadlines::with_capacity(settings.max_clients),
+            mailboxes,
+            completions,
+            pool,
+            supplies: Supplies::default(),
+            counters: Counters::default(),
+            settings,
+            limits,
+            scratch: vec![0; SCRATCH_SIZE].into(),
+            line: VecDeque::new(),
+            closed: Vec::new(),
+            unregistered: Vec::new(),
+            now,
+            started: now,
+            foreign_said: None,
+            stopping: Stopping::No,
+            home: Vec::new(),
+        }
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        match self.stopping {
+            Stopping::No => false,
+            Stopping::Draining(_) => self.connections.len() == 0,
+            Stopping::Now => true,
+        }
+    }
+
+    /// Lets a client in.
+    pub(super) fn enter(&mut self, wire: W, is_unix: bool) -> ConnectionId {
+        self.counters.accepted += 1;
+        self.connections.insert(|generation| Connection::new(wire, is_unix, generation, self.now))
+    }
+
+    /// The end.
+    pub(super) fn stop(self) {
+        log::info!("stopped; {} requests were answered", self.counters.requests.total());
+        self.pool.stop();
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.connections.len() >= self.settings.max_clients
+    }
+
+    /// Does what this batch of events has made possible.
+    pub(super) fn work(&mut self) {
+        self.take_turns();
+        self.expire_deadlines();
+        self.bring_home();
+        self.supplies.trim(self.now);
+    }
+
+    /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.line.is_empty() || !self.completions.sleep()
+    }
+
+    /// When there will be something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let drained = match self.stopping {
+            Stopping::Draining(until) => Some(until),
+            _ => None,
+        };
+        [self.deadlines.next(), drained, self.supplies.trims_at()].into_iter().flatten().min()
+    }
+
+    /// Something happened at a client's socket.
+    pub(super) fn notice(&mut self, id: ConnectionId, happened: Happened) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let Happened { readable, hung_up, urgent, writable, gone } = happened;
+        connection.readable |= readable || hung_up;
+        connection.hung_up |= hung_up;
+        connection.reads_end_early |= urgent;
+        if writable && connection.has_output() {
+            return self.flush(id);
+        }
+        match &mut connection.phase {
+            Phase::Idle => self.turn(id),
+            Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
+            Phase::Queued { until, .. } if connection.hung_up => {
+                *until = Some(half_closed(*until, self.now));
+                self.settle(id);
+            }
+            Phase::Lingering { .. } => self.discard(id),
+            Phase::Queued { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
+        }
+    }
+
+    /// Gives everybody in the line one turn; who has more stands in the line again.
+    pub(super) fn take_turns(&mut self) {
+        for _ in 0..self.line.len() {
+            let Some(id) = self.line.pop_front() else { break };
+            if let Some(connection) = self.connections.find(id) {
+                connection.in_line = false;
+                if matches!(connection.phase, Phase::Idle) {
+                    self.turn(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn turn(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        match connection.turn(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
+            Ok(Turn::Batch(job)) => self.advance(job),
+            Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
+            Ok(Turn::Rest) => self.settle(id),
+            Ok(Turn::Again) => self.stand_in_line(id),
+            Ok(Turn::End) => self.close(id),
+            Err(error) => self.fail(id, &error),
+        }
+    }
+
+    pub(super) fn stand_in_line(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.find(id)
+            && !std::mem::replace(&mut connection.in_line, true)
+        {
+            self.line.push_back(id);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a connection needs of its socket.
+
+use std::fmt::Debug;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+
+use socket2::Socket;
+
+/// A stream of bytes that never blocks: a socket, or in the simulation a pipe that cuts and breaks as it likes.
+pub trait Wire: Read + Write + Debug {
+    /// Tells the other side that nothing more comes.
+    fn end(&self) -> io::Result<()>;
+
+    /// Bytes that were written and have not arrived at the other side.
+    fn unacknowledged(&self) -> usize;
+
+    /// Whether the other side takes what comes or not: the connection lasts.
+    fn last_for_ever(&self);
+}
+
+nix::ioctl_read_bad!(
+    /// Source: tcp(7) and unix(7), SIOCOUTQ.
+    outgoing_queue,
+    nix::libc::TIOCOUTQ,
+    nix::libc::c_int
+);
+
+impl Wire for Socket {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    #[allow(unsafe_code, reason = "this ioctl has no safe interface")]
+    fn unacknowledged(&self) -> usize {
+        let mut left = 0;
+        // SAFETY: the descriptor is open, and the kernel writes one c_int.
+        let asked = unsafe { outgoing_queue(self.as_raw_fd(), &mut left) };
+        asked.map_or(0, |_| usize::try_from(left).unwrap_or(0))
+    }
+
+    fn last_for_ever(&self) {
+        // Fails on a Unix-domain socket, which has no such timeout.
+        let _ = self.set_tcp_user_timeout(None);
+    }
+}
