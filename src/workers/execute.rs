@@ -23,9 +23,10 @@ OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not understood.
 
 /// Answers the requests of a job, one after the other. Each takes its place in the queue of its mailbox when the one
 /// before is answered. The job comes home when it is done, when only the reactor can answer, or at the high-water mark
-/// of its output; it stays in a queue when its mailbox is not free. Each release adds the jobs that it lets in to
-/// `admitted`.
-pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, admitted: &mut Vec<(Grant, Box<Job>)>) -> Completion {
+/// of its output; it stays in a queue when its mailbox is not free. Whom a release lets in goes to `let_in` at once, not
+/// when the batch is done: others run it meanwhile.
+pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<Job>)) -> Completion {
+    let mut admitted = Vec::new();
     while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
         let Some((mailbox, mode, wait)) = job.admission() else {
             if !answer(&mut job, mailboxes) {
@@ -51,10 +52,17 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, admitted: &mut Vec<(Grant, 
         job.tally.overtakes += u64::from(grant.overtaken());
         under_grant(&mut job, mailboxes, &mut grant);
         job.answered += 1;
-        queue.release(grant, admitted);
+        queue.release(grant, &mut admitted);
+        admitted.drain(..).map(with_grant).for_each(&mut let_in);
     }
     debug_assert!(job.grant.is_none(), "a job comes home without a grant");
     Completion::Home(job)
+}
+
+/// Gives a job the grant that it waited for.
+pub fn with_grant((grant, mut job): (Grant, Box<Job>)) -> Box<Job> {
+    job.grant = Some(grant);
+    job
 }
 
 /// Takes the place of the current request of a job, which needs a mailbox.

@@ -12,9 +12,9 @@ mod pool;
 mod sleep;
 
 pub use completions::Completions;
-pub use execute::{OUTPUT_HIGH_WATER, admit, answer, refuse, run, time_out};
+pub use execute::{OUTPUT_HIGH_WATER, admit, answer, refuse, run, time_out, with_grant};
 pub use job::{Completion, ConnectionId, Job, Outcome, Parked, Tally};
-pub use pool::{Pool, with_grant};
+pub use pool::Pool;
 
 /// The mailboxes, with the jobs that wait in their queues.
 pub type Mailboxes = crate::mailboxes::Mailboxes<Box<Job>>;

@@ -3,7 +3,7 @@
 use std::io;
 use std::iter;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
@@ -12,7 +12,6 @@ use super::completions::Completions;
 use super::execute::run;
 use super::job::{Completion, Job};
 use super::sleep::Sleep;
-use crate::mailboxes::Grant;
 use crate::protocol::{Framed, Request};
 
 /// Jobs that a worker takes at a time.
@@ -29,7 +28,7 @@ const UNAIDED_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    workers: usize,
     /// Granted jobs of this turn of the reactor.
     #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     pending: Vec<Box<Job>>,
@@ -60,8 +59,8 @@ impl Pool {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
         };
-        let threads = deques.into_iter().enumerate().map(spawn).collect::<io::Result<_>>()?;
-        Ok(Pool { shared, threads, pending: Vec::new(), unaided: 0 })
+        deques.into_iter().enumerate().map(spawn).collect::<io::Result<Vec<_>>>()?;
+        Ok(Pool { shared, workers, pending: Vec::new(), unaided: 0 })
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
@@ -75,13 +74,12 @@ impl Pool {
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
         if let [job] = &self.pending[..]
             && weight(job, &self.shared.mailboxes) < UNAIDED_MAX
-            && self.asleep() == self.threads.len()
+            && self.asleep() == self.workers
             && let Some(job) = self.pending.pop()
         {
             self.unaided += 1;
-            let mut admitted = Vec::new();
-            home.push(run(job, &self.shared.mailboxes, &mut admitted));
-            self.pending.extend(admitted.into_iter().map(with_grant));
+            let Pool { shared, pending, .. } = self;
+            home.push(run(job, &shared.mailboxes, |let_in| pending.push(let_in)));
         }
         if !self.pending.is_empty() {
             self.pending.drain(..).for_each(|job| self.shared.injector.push(job));
@@ -101,22 +99,14 @@ impl Pool {
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        self.threads.len()
+        self.workers
     }
 
-    /// Lets the workers finish what was dispatched, and waits for them.
+    /// Lets the workers go. Nobody waits for them: what they are still at has lost its client, and the process may end
+    /// in the middle of it, as it may at any time.
     pub fn stop(self) {
         self.shared.sleep.stop();
-        for thread in self.threads {
-            thread.join().expect("a worker that panics takes the process down");
-        }
     }
-}
-
-/// Gives a job the grant that it waited for.
-pub fn with_grant((grant, mut job): (Grant, Box<Job>)) -> Box<Job> {
-    job.grant = Some(grant);
-    job
 }
 
 /// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is.
@@ -133,17 +123,20 @@ fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
 /// The life of a worker: find work, run it, send it home; sleep when there is none.
 fn work(shared: &Shared, deque: Worker<Box<Job>>) {
     let mut done = Vec::with_capacity(TAKEN_AT_ONCE);
-    let mut admitted = Vec::new();
     loop {
         while let Some(job) = find(shared, &deque) {
             let long = weight(&job, &shared.mailboxes) >= LONG_JOB;
             if long {
                 post(shared, &mut done);
-                done.push(shared.sleep.during(|| run(job, &shared.mailboxes, &mut admitted)));
+                // Whoever is let in shall not wait for the rest of this batch.
+                let hand_over = |job| {
+                    deque.push(job);
+                    shared.sleep.posted();
+                };
+                done.push(shared.sleep.during(|| run(job, &shared.mailboxes, hand_over)));
             } else {
-                done.push(run(job, &shared.mailboxes, &mut admitted));
+                done.push(run(job, &shared.mailboxes, |job| deque.push(job)));
             }
-            admitted.drain(..).map(with_grant).for_each(|job| deque.push(job));
             if long || done.len() == TAKEN_AT_ONCE {
                 post(shared, &mut done);
             }
