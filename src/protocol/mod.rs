@@ -3,6 +3,7 @@
 //! [`Framer`] cuts complete [`Request`]s from the bytes of a connection, [`Reply`] writes answers. Nothing here knows
 //! a socket, a thread or a clock; `docs/protocol.md` is the contract.
 
+mod arguments;
 mod framer;
 mod header;
 mod reply;
