@@ -7,6 +7,9 @@ use super::request::{Limits, Refusal, Wait};
 /// Bytes of a client's word that are repeated to it.
 const ECHO_MAX: usize = 32;
 
+/// Bytes of the name that a connection may give itself.
+pub const NAME_MAX: usize = 64;
+
 /// Arguments of one header that are looked at: no verb has more.
 const POSITIONAL_MAX: usize = 2;
 const KEYS_MAX: usize = 4;
@@ -14,7 +17,7 @@ const KEYS_MAX: usize = 4;
 /// The words after the verb, sorted into positions and keys, nothing copied.
 #[derive(Default)]
 pub(super) struct Arguments<'a> {
-    pub positional: Few<&'a [u8], POSITIONAL_MAX>,
+    positional: Few<&'a [u8], POSITIONAL_MAX>,
     keys: Few<(&'a [u8], &'a [u8]), KEYS_MAX>,
     /// There was more than any verb takes.
     excess: bool,
@@ -75,12 +78,31 @@ impl<'a> Arguments<'a> {
         Ok(())
     }
 
-    pub fn mailbox(&self, limits: &Limits) -> Result<u32, Refusal> {
-        let number = self.positional.as_slice().first().and_then(|word| decimal(word));
-        number
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|&number| number < limits.mailboxes)
-            .ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
+    /// The word at position `at`.
+    pub fn word(&self, at: usize) -> Option<&'a [u8]> {
+        self.positional.as_slice().get(at).copied()
+    }
+
+    /// The mailbox at position `at`.
+    pub fn mailbox(&self, at: usize, limits: &Limits) -> Result<u32, Refusal> {
+        mailbox(self.word(at).unwrap_or_default(), limits)
+    }
+
+    /// The list of mailboxes that comes first, in its own order.
+    pub fn mailboxes(&self, limits: &Limits) -> Result<Box<[u32]>, Refusal> {
+        let words = self.word(0).unwrap_or_default().split(|&b| b == b',');
+        let mailboxes = words.map(|word| mailbox(word, limits)).collect::<Result<Box<[u32]>, _>>()?;
+        let mut sorted = mailboxes.clone();
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Refusal::Syntax(format!("mailbox {} is there twice", pair[0]))),
+            None => Ok(mailboxes),
+        }
+    }
+
+    /// A list as above, or `None` for `*`.
+    pub fn mailboxes_or_all(&self, limits: &Limits) -> Result<Option<Box<[u32]>>, Refusal> {
+        if self.word(0) == Some(b"*") { Ok(None) } else { self.mailboxes(limits).map(Some) }
     }
 
     fn value(&self, key: &str) -> Option<&'a [u8]> {
@@ -103,6 +125,46 @@ impl<'a> Arguments<'a> {
                 .ok_or_else(|| Refusal::Syntax("wait= takes seconds or inf: wait=2.5".into())),
         }
     }
+
+    /// How long a lock is wanted; less than a nanosecond is nothing.
+    pub fn ttl(&self) -> Result<Option<Duration>, Refusal> {
+        match self.value("ttl") {
+            None => Ok(None),
+            Some(b"inf") => Ok(Some(Duration::MAX)),
+            Some(value) => seconds(value)
+                .filter(|ttl| !ttl.is_zero())
+                .map(Some)
+                .ok_or_else(|| Refusal::Syntax("ttl= takes seconds above 0 or inf: ttl=2.5".into())),
+        }
+    }
+
+    /// Whether a full mailbox drops its oldest message.
+    pub fn dropping(&self) -> Result<bool, Refusal> {
+        match self.value("full") {
+            None => Ok(false),
+            Some(b"drop") => Ok(true),
+            Some(_) => Err(Refusal::Syntax("full= takes only drop: full=drop".into())),
+        }
+    }
+
+    /// What a connection calls itself.
+    pub fn name(&self) -> Result<Option<Box<str>>, Refusal> {
+        match self.value("name") {
+            None => Ok(None),
+            Some(name) if (1..=NAME_MAX).contains(&name.len()) => {
+                Ok(Some(str::from_utf8(name).expect("a header line is ASCII").into()))
+            }
+            Some(_) => Err(Refusal::Syntax(format!("name= takes 1 to {NAME_MAX} bytes: name=bot"))),
+        }
+    }
+}
+
+/// The number of a mailbox that exists.
+fn mailbox(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
+    decimal(word)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|&number| number < limits.mailboxes)
+        .ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
 }
 
 /// A decimal number; one beyond 64 bits is the largest, which every bound refuses.

@@ -4,7 +4,7 @@
 //! refused request still takes its data with it, so that data is never read as a request.
 
 use super::arguments::{Arguments, decimal, echo};
-use super::request::{Limits, Refusal, Request};
+use super::request::{Limits, LockRequest, Refusal, Request, Topic};
 
 /// Bytes of a header line, without its end.
 pub const HEADER_MAX: usize = 1024;
@@ -20,7 +20,7 @@ pub(super) enum Body {
     Length(u64),
 }
 
-/// A header line, understood. The body of a write is still empty.
+/// A header line, understood. The body of its request is still empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub request: Result<Request, Refusal>,
@@ -31,23 +31,29 @@ pub(super) struct Header {
 pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
     let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
     let verb = words.next()?;
-    let is_write = matches!(verb, b"w" | b"write");
     if let Some(&byte) = line.iter().find(|b| !matches!(b, b' '..=b'~')) {
-        return Some(if is_write {
-            alone(Err(Refusal::Frame("a header line is printable ASCII; where the data ends is unknown")))
-        } else {
-            alone(Err(Refusal::Syntax(format!("a header line is printable ASCII, not byte {byte}"))))
-        });
+        return Some(alone(Err(match verb {
+            b"w" | b"write" | b"put" => {
+                Refusal::Frame("a header line is printable ASCII; where the data ends is unknown")
+            }
+            _ => Refusal::Syntax(format!("a header line is printable ASCII, not byte {byte}")),
+        })));
     }
     let arguments = Arguments::collect(words);
     Some(match verb {
         b"r" | b"read" => alone(read(&arguments, limits)),
         b"w" | b"write" => write(&arguments, limits),
-        b"q" | b"quit" => alone(Ok(Request::Quit)),
+        b"put" => put(&arguments, limits),
+        b"take" => alone(take(&arguments, limits)),
+        b"lock" => alone(lock(&arguments, limits)),
+        b"unlock" => alone(unlock(&arguments, limits)),
+        b"watch" => alone(watch(&arguments, limits)),
+        b"unwatch" => alone(unwatch(&arguments, limits)),
+        b"stat" => alone(stat(&arguments, limits)),
+        b"hello" => alone(hello(&arguments)),
         b"ping" => alone(arguments.only("ping", 0, &[]).map(|()| Request::Ping)),
         b"help" => alone(arguments.only("help", 0, &[]).map(|()| Request::Help)),
-        b"stat" => alone(arguments.only("stat", 0, &[]).map(|()| Request::Stat)),
-        b"hello" => alone(arguments.only("hello", 0, &["name", "token"]).map(|()| Request::Hello)),
+        b"q" | b"quit" => alone(Ok(Request::Quit)),
         unknown => alone(Err(Refusal::Verb(echo(unknown)))),
     })
 }
@@ -56,10 +62,31 @@ fn alone(request: Result<Request, Refusal>) -> Header {
     Header { request, body: Body::None }
 }
 
+fn with_data(
+    arguments: &Arguments,
+    limits: &Limits,
+    unmeasured: &'static str,
+    request: Result<Request, Refusal>,
+) -> Header {
+    let body = match arguments.word(1).map(decimal) {
+        None => Body::Line,
+        Some(Some(len)) => Body::Length(len),
+        Some(None) => return alone(Err(Refusal::Frame(unmeasured))),
+    };
+    let request = match body {
+        Body::Length(len) if len > limits.body_max() => {
+            request.and(Err(Refusal::Size { max: limits.body_max(), close: false }))
+        }
+        _ => request,
+    };
+    Header { request, body }
+}
+
 fn read(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
-    arguments.only("r", 1, &["wait", "off", "len"])?;
+    arguments.only("r", 1, &["after", "wait", "off", "len"])?;
     Ok(Request::Read {
-        mailbox: arguments.mailbox(limits)?,
+        mailbox: arguments.mailbox(0, limits)?,
+        after: arguments.number("after")?,
         offset: arguments.number("off")?.unwrap_or(0),
         len: arguments.number("len")?,
         wait: arguments.wait()?,
@@ -67,30 +94,85 @@ fn read(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
 }
 
 fn write(arguments: &Arguments, limits: &Limits) -> Header {
-    let body = match arguments.positional.as_slice().get(1).map(|word| decimal(word)) {
-        None => Body::Line,
-        Some(Some(len)) => Body::Length(len),
-        Some(None) => {
-            return alone(Err(Refusal::Frame("the length is a decimal number: w 3 5")));
-        }
-    };
     let request = || {
         arguments.only("w", 2, &["if", "off", "wait"])?;
-        let write = Request::Write {
-            mailbox: arguments.mailbox(limits)?,
+        Ok(Request::Write {
+            mailbox: arguments.mailbox(0, limits)?,
             body: 0..0,
             expected: arguments.number("if")?,
             offset: arguments.number("off")?,
             wait: arguments.wait()?,
-        };
-        match body {
-            Body::Length(len) if len > limits.body_max() => {
-                Err(Refusal::Size { max: limits.body_max(), close: false })
-            }
-            _ => Ok(write),
+        })
+    };
+    with_data(arguments, limits, "the length is a decimal number: w 3 5", request())
+}
+
+fn put(arguments: &Arguments, limits: &Limits) -> Header {
+    let request = || {
+        arguments.only("put", 2, &["full", "wait"])?;
+        Ok(Request::Put {
+            mailbox: arguments.mailbox(0, limits)?,
+            body: 0..0,
+            dropping: arguments.dropping()?,
+            wait: arguments.wait()?,
+        })
+    };
+    with_data(arguments, limits, "the length is a decimal number: put 3 5", request())
+}
+
+fn take(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    arguments.only("take", 1, &["wait"])?;
+    Ok(Request::Take { mailbox: arguments.mailbox(0, limits)?, wait: arguments.wait()? })
+}
+
+fn lock(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    arguments.only("lock", 2, &["wait", "ttl"])?;
+    let mut mailboxes = arguments.mailboxes(limits)?;
+    mailboxes.sort_unstable();
+    let shared = match arguments.word(1) {
+        None => false,
+        Some(b"r") => true,
+        Some(_) => {
+            return Err(Refusal::Syntax("the second word of lock is r, for a shared lock".into()));
         }
     };
-    Header { request: request(), body }
+    let (wait, ttl) = (arguments.wait()?, arguments.ttl()?);
+    Ok(Request::Lock(Box::new(LockRequest { mailboxes, shared, wait, ttl })))
+}
+
+fn unlock(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    arguments.only("unlock", 1, &["grant"])?;
+    Ok(Request::Unlock { mailboxes: arguments.mailboxes_or_all(limits)?, grant: arguments.number("grant")? })
+}
+
+fn watch(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    arguments.only("watch", 1, &["after"])?;
+    Ok(Request::Watch { mailboxes: arguments.mailboxes(limits)?, after: arguments.number("after")? })
+}
+
+fn unwatch(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    arguments.only("unwatch", 1, &[])?;
+    Ok(Request::Unwatch { mailboxes: arguments.mailboxes_or_all(limits)? })
+}
+
+fn stat(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    let words = if arguments.word(0) == Some(b"box") { 2 } else { 1 };
+    arguments.only("stat", words, &[])?;
+    Ok(Request::Stat(match arguments.word(0) {
+        None => Topic::Server,
+        Some(b"conns") => Topic::Connections,
+        Some(b"locks") => Topic::Locks,
+        Some(b"box") => Topic::Mailbox(arguments.mailbox(1, limits)?),
+        Some(word) if decimal(word).is_some() => Topic::Mailbox(arguments.mailbox(0, limits)?),
+        Some(_) => {
+            return Err(Refusal::Syntax("stat takes a mailbox, conns or locks: stat 3".into()));
+        }
+    }))
+}
+
+fn hello(arguments: &Arguments) -> Result<Request, Refusal> {
+    arguments.only("hello", 0, &["name", "token"])?;
+    Ok(Request::Hello { name: arguments.name()? })
 }
 
 #[cfg(test)]

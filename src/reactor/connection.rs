@@ -28,7 +28,7 @@ use super::input::Input;
 use super::output::Output;
 use super::supplies::Supplies;
 use crate::mailboxes::Ticket;
-use crate::protocol::{Cut, Framed, Framer, Limits, Request, SWALLOW_MAX};
+use crate::protocol::{Cut, Framed, Framer, Limits, SWALLOW_MAX};
 use crate::workers::{ConnectionId, Job};
 
 /// Requests that one turn of a connection takes.
@@ -483,7 +483,7 @@ fn is_delivered(socket: &Socket) -> bool {
 }
 
 fn move_body(framed: &mut Framed, by: usize) {
-    if let Request::Write { body, .. } = &mut framed.request {
+    if let Some(body) = framed.request.body_mut() {
         *body = body.start + by..body.end + by;
     }
 }
