@@ -9,6 +9,9 @@ use super::request::{Limits, LockRequest, Refusal, Request, Topic};
 /// Bytes of a header line, without its end.
 pub const HEADER_MAX: usize = 1024;
 
+/// The verbs and keys beyond plain reading and writing, in alphabetical order, so that a client need not probe.
+pub(super) const FEATURES: &str = "after,full,grant,if,len,lock,off,put,take,ttl,wait,watch";
+
 /// What follows the header line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {

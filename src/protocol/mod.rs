@@ -12,5 +12,5 @@ mod request;
 pub use arguments::NAME_MAX;
 pub use framer::{BAD_LINES_MAX, Cut, Framer, SWALLOW_MAX};
 pub use header::HEADER_MAX;
-pub use reply::{Reply, push_decimal};
+pub use reply::{Reason, Reply, push_decimal};
 pub use request::{Eol, Framed, Limits, LockRequest, Refusal, Request, Topic, Wait};

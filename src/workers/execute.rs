@@ -142,7 +142,7 @@ fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant) {
             let block = mailboxes.read(*mailbox, grant);
             block.read(*offset, len.unwrap_or(u64::MAX)).map_err(NotDone::from).map(|message| {
                 let (parts, version, count) = (message.parts, message.version, message.count);
-                reply(Reply::Message { parts, version, count }, Outcome::Read);
+                reply(Reply::Message { parts, version, count, lost: 0 }, Outcome::Read);
             })
         }
         Request::Write { mailbox, body, expected, offset, .. } => {

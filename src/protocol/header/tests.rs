@@ -101,6 +101,19 @@ fn each_verb_with_each_key_means_what_it_should() {
 }
 
 #[test]
+fn each_feature_is_a_verb_or_a_key_that_is_taken() {
+    let lines = "r 3 after=1 off=1 len=1 wait=1\nput 3 full=drop\ntake 3\nlock 3 ttl=1\nw 3 if=1\n\
+        unlock 3 grant=1\nwatch 3";
+    lines.lines().for_each(|line| drop(request(line)));
+    let mut words: Vec<_> = FEATURES.split(',').collect();
+    for word in &words {
+        assert!(lines.split(['\n', ' ', '=']).any(|found| found == *word), "{word}");
+    }
+    words.sort_unstable();
+    assert_eq!(words.join(","), FEATURES);
+}
+
+#[test]
 fn a_put_is_framed_exactly_as_a_w() {
     for rest in [
         "",
