@@ -5,10 +5,10 @@
 //! [closes](Request::closes) nothing comes out at all.
 //!
 //! ```text
-//!            ┌────────── good body ──────────┐
-//!            ▼                               │
-//!   ┌──── Open ── header of a refused write ─┼──► Swallowing ── its end ──► Open
-//!   │        └───── anything that closes ────┴──────────┴─────────────────► Closed
+//!            ┌──────────── good body ─────────────┐
+//!            ▼                                    │
+//!   ┌──── Open ── header of a refused w or put ───┼──► Swallowing ── its end ──► Open
+//!   │        └─────── anything that closes ───────┴──────────┴─────────────────► Closed
 //!   └─ blank lines, telnet options: skipped
 //! ```
 
@@ -129,7 +129,7 @@ impl Framer {
             match framer.next(&ended[at..], limits) {
                 Cut::Skip(len) => at += len,
                 Cut::Request(mut framed, len) if at + len == ended.len() => {
-                    if let Request::Write { body, .. } = &mut framed.request {
+                    if let Some(body) = framed.request.body_mut() {
                         if body.start == body.end && announces_line(&ended[at..], limits) {
                             return None;
                         }
@@ -364,13 +364,9 @@ fn announces_line(bytes: &[u8], limits: &Limits) -> bool {
     matches!(first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
 }
 
-fn with_body(request: Request, start: usize, end: usize) -> Request {
-    match request {
-        Request::Write { mailbox, expected, offset, wait, .. } => {
-            Request::Write { mailbox, body: start..end, expected, offset, wait }
-        }
-        other => unreachable!("only a write has a body, not {other:?}"),
-    }
+fn with_body(mut request: Request, start: usize, end: usize) -> Request {
+    *request.body_mut().expect("only a request that brings data announces some") = start..end;
+    request
 }
 
 fn swallow_max(limits: &Limits) -> u64 {

@@ -3,12 +3,14 @@
 //! [`Framer`] cuts complete [`Request`]s from the bytes of a connection, [`Reply`] writes answers. Nothing here knows
 //! a socket, a thread or a clock; `docs/protocol.md` is the contract.
 
+mod arguments;
 mod framer;
 mod header;
 mod reply;
 mod request;
 
+pub use arguments::NAME_MAX;
 pub use framer::{BAD_LINES_MAX, Cut, Framer, SWALLOW_MAX};
 pub use header::HEADER_MAX;
-pub use reply::{Reply, push_decimal};
-pub use request::{Eol, Framed, Limits, Refusal, Request, Wait};
+pub use reply::{Reason, Reply, push_decimal};
+pub use request::{Eol, Framed, Limits, LockRequest, Refusal, Request, Topic, Wait};

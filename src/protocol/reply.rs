@@ -1,8 +1,12 @@
 //! What a client is answered, and its bytes.
 
+use super::header::FEATURES;
 use super::request::{Eol, Refusal};
 
-/// One answer.
+/// Bytes of an answer around its message: nearly always enough.
+const HEAD: usize = 64;
+
+/// One answer, or an event.
 #[derive(Debug)]
 pub enum Reply<'a> {
     /// `OK`: done, nothing to tell.
@@ -12,14 +16,33 @@ pub enum Reply<'a> {
         /// The version that this write made.
         version: u64,
     },
-    /// `DATA len v= n=`: a message, in the one or two parts it is stored in.
+    /// `OK v= n=`: added.
+    Put {
+        /// The version that this message made.
+        version: u64,
+        /// How many messages the mailbox holds with it.
+        count: u64,
+    },
+    /// `OK grant=`: locked.
+    Locked {
+        /// The number of the grant.
+        grant: u64,
+    },
+    /// `OK v=1,0,7`: watching, behind these versions.
+    Watching {
+        /// One for each mailbox, in the order asked.
+        versions: &'a [u64],
+    },
+    /// `DATA len v= n= [lost=]`: a message, in the one or two parts it is stored in.
     Message {
         /// The bytes wanted.
         parts: [&'a [u8]; 2],
-        /// The newest version of the mailbox.
+        /// The message's version; the mailbox's when there is no message.
         version: u64,
         /// How many messages it holds.
         count: u64,
+        /// How many messages after the one asked for are gone; 0 is not said.
+        lost: u64,
     },
     /// `DATA len`: lines for a person. Each `\n` becomes the client's own end of line.
     Text(&'a str),
@@ -42,8 +65,53 @@ pub enum Reply<'a> {
         /// The newest version.
         version: u64,
     },
+    /// `NO ..`: why else it was not done.
+    NotDone(Reason),
     /// `ERR ..`
     Refused(&'a Refusal),
+    /// `EVENT len box= v= [lost=]`: a message for a watcher, in the one or two parts it is stored in.
+    Event {
+        /// Where it arrived.
+        mailbox: u32,
+        /// All its bytes.
+        parts: [&'a [u8]; 2],
+        /// Its version.
+        version: u64,
+        /// How many messages since the last event are gone; 0 is not said.
+        lost: u64,
+    },
+    /// `EVENT 0 box= v= lost=lock`: a lease ran out under a living client.
+    LockLost {
+        /// Whose lock it was.
+        mailbox: u32,
+        /// The newest version.
+        version: u64,
+    },
+}
+
+/// Why a request that is right was not done, where nothing more is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing to take.
+    Empty,
+    /// No room to put.
+    Full,
+    /// Somebody holds it.
+    Locked,
+    /// Several messages, so none to patch.
+    Multi,
+}
+
+impl Reason {
+    /// The word after `NO`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Empty => "empty",
+            Reason::Full => "full",
+            Reason::Locked => "locked",
+            Reason::Multi => "multi",
+        }
+    }
 }
 
 impl Reply<'_> {
@@ -52,14 +120,24 @@ impl Reply<'_> {
         match self {
             Reply::Ok => out.extend_from_slice(b"OK"),
             Reply::Written { version } => push_field(out, b"OK v=", *version),
-            Reply::Message { parts: [front, back], version, count } => {
-                out.reserve(front.len() + back.len() + 64);
-                push_field(out, b"DATA ", (front.len() + back.len()) as u64);
+            Reply::Put { version, count } => {
+                push_field(out, b"OK v=", *version);
+                push_field(out, b" n=", *count);
+            }
+            Reply::Locked { grant } => push_field(out, b"OK grant=", *grant),
+            Reply::Watching { versions } => {
+                out.extend_from_slice(b"OK v=");
+                for (at, version) in versions.iter().enumerate() {
+                    push_field(out, if at == 0 { b"" } else { b"," }, *version);
+                }
+            }
+            Reply::Message { parts, version, count, lost } => {
+                reserve(out, parts);
+                push_field(out, b"DATA ", len(parts));
                 push_field(out, b" v=", *version);
                 push_field(out, b" n=", *count);
-                out.extend_from_slice(eol.bytes());
-                out.extend_from_slice(front);
-                out.extend_from_slice(back);
+                push_lost(out, *lost);
+                push_message(out, parts, eol);
             }
             Reply::Text(text) => {
                 let lines = text.matches('\n').count();
@@ -79,7 +157,8 @@ impl Reply<'_> {
                 push_field(out, b" boxes=", u64::from(*mailboxes));
                 push_field(out, b" size=", *capacity);
                 push_field(out, b" packet=", *packet);
-                out.extend_from_slice(b" feat=if,off,len,wait");
+                out.extend_from_slice(b" feat=");
+                out.extend_from_slice(FEATURES.as_bytes());
             }
             Reply::Timeout { version } => {
                 out.extend_from_slice(b"NO timeout");
@@ -88,6 +167,10 @@ impl Reply<'_> {
                 }
             }
             Reply::Conflict { version } => push_field(out, b"NO conflict v=", *version),
+            Reply::NotDone(reason) => {
+                out.extend_from_slice(b"NO ");
+                out.extend_from_slice(reason.word().as_bytes());
+            }
             Reply::Refused(refusal) => {
                 out.extend_from_slice(b"ERR ");
                 out.extend_from_slice(refusal.code().as_bytes());
@@ -97,9 +180,45 @@ impl Reply<'_> {
                 out.extend_from_slice(b" : ");
                 out.extend_from_slice(refusal.to_string().as_bytes());
             }
+            Reply::Event { mailbox, parts, version, lost } => {
+                reserve(out, parts);
+                push_field(out, b"EVENT ", len(parts));
+                push_field(out, b" box=", u64::from(*mailbox));
+                push_field(out, b" v=", *version);
+                push_lost(out, *lost);
+                push_message(out, parts, eol);
+            }
+            Reply::LockLost { mailbox, version } => {
+                push_field(out, b"EVENT 0 box=", u64::from(*mailbox));
+                push_field(out, b" v=", *version);
+                out.extend_from_slice(b" lost=lock");
+                out.extend_from_slice(eol.bytes());
+            }
         }
         out.extend_from_slice(eol.bytes());
     }
+}
+
+fn len([front, back]: &[&[u8]; 2]) -> u64 {
+    (front.len() + back.len()) as u64
+}
+
+/// Makes room for a whole answer, so that it grows at most once.
+fn reserve(out: &mut Vec<u8>, [front, back]: &[&[u8]; 2]) {
+    out.reserve(front.len() + back.len() + HEAD);
+}
+
+fn push_lost(out: &mut Vec<u8>, lost: u64) {
+    if lost > 0 {
+        push_field(out, b" lost=", lost);
+    }
+}
+
+/// Ends the header line and appends the message behind it.
+fn push_message(out: &mut Vec<u8>, [front, back]: &[&[u8]; 2], eol: Eol) {
+    out.extend_from_slice(eol.bytes());
+    out.extend_from_slice(front);
+    out.extend_from_slice(back);
 }
 
 fn push_field(out: &mut Vec<u8>, name: &[u8], value: u64) {
@@ -126,29 +245,80 @@ pub fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use super::*;
 
-    fn encoded(reply: Reply, eol: Eol) -> String {
+    fn encoded(reply: &Reply, eol: Eol) -> String {
         let mut out = Vec::new();
         reply.encode(eol, &mut out);
         String::from_utf8(out).expect("text")
     }
 
+    /// What travels, with `~` for an end of line.
+    const GOLDEN: &[(Reply, &str)] = &[
+        (Reply::Ok, "OK~"),
+        (Reply::Written { version: u64::MAX }, "OK v=18446744073709551615~"),
+        (Reply::Put { version: 9, count: 3 }, "OK v=9 n=3~"),
+        (Reply::Locked { grant: 17 }, "OK grant=17~"),
+        (Reply::Watching { versions: &[1] }, "OK v=1~"),
+        (Reply::Watching { versions: &[1, 0, 7] }, "OK v=1,0,7~"),
+        (Reply::Message { parts: [b"he", b"llo"], version: 7, count: 1, lost: 0 }, "DATA 5 v=7 n=1~hello~"),
+        (
+            Reply::Message { parts: [b"a\n", b"b"], version: 7, count: 2, lost: 4 },
+            "DATA 3 v=7 n=2 lost=4~a\nb~",
+        ),
+        (Reply::Message { parts: [b"", b""], version: 0, count: 0, lost: 0 }, "DATA 0 v=0 n=0~~"),
+        (Reply::Text("a 1"), "DATA 3~a 1~"),
+        (
+            Reply::Hello { mailboxes: 4, capacity: 65536, packet: 8192 },
+            concat!(
+                "OK proto=1 server=dipc/",
+                env!("CARGO_PKG_VERSION"),
+                " boxes=4 size=65536 packet=8192",
+                " feat=after,full,grant,if,len,lock,off,put,take,ttl,wait,watch~"
+            ),
+        ),
+        (Reply::Timeout { version: None }, "NO timeout~"),
+        (Reply::Timeout { version: Some(0) }, "NO timeout v=0~"),
+        (Reply::Conflict { version: 3 }, "NO conflict v=3~"),
+        (Reply::NotDone(Reason::Empty), "NO empty~"),
+        (Reply::NotDone(Reason::Full), "NO full~"),
+        (Reply::NotDone(Reason::Locked), "NO locked~"),
+        (Reply::NotDone(Reason::Multi), "NO multi~"),
+        (Reply::Refused(&Refusal::Mailbox { max: 3 }), "ERR box max=3 : mailboxes are numbered 0 to 3~"),
+        (Reply::Refused(&Refusal::Size { max: 9, close: true }), "ERR size max=9 : at most 9 bytes of data~"),
+        (Reply::Refused(&Refusal::Busy { max: 2 }), "ERR busy max=2 : too many clients, try again~"),
+        (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has run out or was never yours~"),
+        (Reply::Refused(&Refusal::Deadlock), "ERR deadlock : this would wait for itself through others~"),
+        (Reply::Refused(&Refusal::Denied("no upgrade")), "ERR denied : no upgrade~"),
+        (Reply::Refused(&Refusal::Frame("no length")), "ERR frame : no length~"),
+        (Reply::Refused(&Refusal::Drain), "ERR drain : the server is stopping~"),
+        (Reply::Refused(&Refusal::Internal), "ERR internal : this mailbox is damaged~"),
+        (
+            Reply::Event { mailbox: 2, parts: [b"he", b"llo"], version: 5, lost: 0 },
+            "EVENT 5 box=2 v=5~hello~",
+        ),
+        (
+            Reply::Event { mailbox: 2, parts: [b"a\n", b"b"], version: 9, lost: 3 },
+            "EVENT 3 box=2 v=9 lost=3~a\nb~",
+        ),
+        (Reply::Event { mailbox: 0, parts: [b"", b""], version: 1, lost: 0 }, "EVENT 0 box=0 v=1~~"),
+        (Reply::LockLost { mailbox: 3, version: 8 }, "EVENT 0 box=3 v=8 lost=lock~~"),
+    ];
+
     #[test]
     fn each_answer_is_written_as_the_protocol_says() {
-        let message = Reply::Message { parts: [b"he", b"llo"], version: 7, count: 1 };
-        assert_eq!(encoded(message, Eol::Lf), "DATA 5 v=7 n=1\nhello\n");
-        assert_eq!(encoded(Reply::Written { version: u64::MAX }, Eol::CrLf), "OK v=18446744073709551615\r\n");
-        assert_eq!(encoded(Reply::Timeout { version: None }, Eol::Lf), "NO timeout\n");
-        assert_eq!(encoded(Reply::Timeout { version: Some(0) }, Eol::Lf), "NO timeout v=0\n");
-        assert_eq!(encoded(Reply::Conflict { version: 3 }, Eol::Lf), "NO conflict v=3\n");
-        let refusal = Refusal::Mailbox { max: 3 };
-        let expected = "ERR box max=3 : mailboxes are numbered 0 to 3\n";
-        assert_eq!(encoded(Reply::Refused(&refusal), Eol::Lf), expected);
+        for (reply, bytes) in GOLDEN {
+            assert_eq!(encoded(reply, Eol::Lf), bytes.replace('~', "\n"), "{reply:?}");
+            assert_eq!(encoded(reply, Eol::CrLf), bytes.replace('~', "\r\n"), "{reply:?}");
+        }
+        for refusal in [Refusal::Syntax("so".into()), Refusal::Verb("so".into())] {
+            let expected = format!("ERR {} : {refusal}\n", refusal.code());
+            assert_eq!(encoded(&Reply::Refused(&refusal), Eol::Lf), expected);
+        }
     }
 
     #[test]
     fn text_is_as_long_as_its_length_says() {
-        assert_eq!(encoded(Reply::Text("a 1\nb 2\n"), Eol::Lf), "DATA 8\na 1\nb 2\n\n");
-        assert_eq!(encoded(Reply::Text("a 1\nb 2\n"), Eol::CrLf), "DATA 10\r\na 1\r\nb 2\r\n\r\n");
+        assert_eq!(encoded(&Reply::Text("a 1\nb 2\n"), Eol::Lf), "DATA 8\na 1\nb 2\n\n");
+        assert_eq!(encoded(&Reply::Text("a 1\nb 2\n"), Eol::CrLf), "DATA 10\r\na 1\r\nb 2\r\n\r\n");
     }
 
     #[test]

@@ -51,13 +51,15 @@ impl Limits {
     }
 }
 
-/// One request of a client. Every mailbox is one that exists, every body lies within [`Limits`].
+/// One request of a client. Every mailbox is one that exists, no list names one twice, every body lies within [`Limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// `r`: the newest message, or `len` bytes of it from `offset` on.
     Read {
         /// Which mailbox.
         mailbox: u32,
+        /// `after=V`: the oldest message newer than V instead.
+        after: Option<u64>,
         /// First byte wanted.
         offset: u64,
         /// How many bytes at most; `None` is all.
@@ -79,20 +81,88 @@ pub enum Request {
         /// Patience.
         wait: Wait,
     },
+    /// `put`: add a message at the end.
+    Put {
+        /// Which mailbox.
+        mailbox: u32,
+        /// Where the data lies, as for a write.
+        body: Range<usize>,
+        /// `full=drop`: make room by dropping the oldest, instead of waiting for it.
+        dropping: bool,
+        /// Patience.
+        wait: Wait,
+    },
+    /// `take`: remove the oldest message and answer it.
+    Take {
+        /// Which mailbox.
+        mailbox: u32,
+        /// Patience.
+        wait: Wait,
+    },
+    /// `lock`. Boxed: rare, and large.
+    Lock(Box<LockRequest>),
+    /// `unlock`: give back.
+    Unlock {
+        /// Which mailboxes; `None` is `*`, all that the connection holds.
+        mailboxes: Option<Box<[u32]>>,
+        /// `grant=G`: only what this grant holds.
+        grant: Option<u64>,
+    },
+    /// `watch`: push every new message.
+    Watch {
+        /// Which mailboxes, in the order of the answer's versions.
+        mailboxes: Box<[u32]>,
+        /// `after=V`: begin behind this version; `None` is the newest.
+        after: Option<u64>,
+    },
+    /// `unwatch`: push no more.
+    Unwatch {
+        /// Which mailboxes; `None` is `*`, all that the connection watches.
+        mailboxes: Option<Box<[u32]>>,
+    },
     /// `ping`
     Ping,
     /// `help`
     Help,
     /// `hello`
-    Hello,
+    Hello {
+        /// `name=`: what `stat` calls the connection; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of printable ASCII.
+        name: Option<Box<str>>,
+    },
     /// `stat`
-    Stat,
+    Stat(Topic),
     /// `q`: close, no answer.
     Quit,
     /// Another protocol's client: close, no answer.
     Foreign,
     /// Something that is answered `ERR`.
     Refused(Refusal),
+}
+
+/// What `lock` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockRequest {
+    /// Which mailboxes, ascending: everybody takes them in one order.
+    pub mailboxes: Box<[u32]>,
+    /// `r`: beside other readers.
+    pub shared: bool,
+    /// Patience.
+    pub wait: Wait,
+    /// `ttl=S`: how long the lock is wanted; longer than nothing, and for `inf` [`Duration::MAX`].
+    pub ttl: Option<Duration>,
+}
+
+/// What `stat` tells about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// The server.
+    Server,
+    /// One mailbox.
+    Mailbox(u32),
+    /// `conns`: every connection.
+    Connections,
+    /// `locks`: every lock.
+    Locks,
 }
 
 impl Request {
@@ -102,6 +172,22 @@ impl Request {
             Request::Quit | Request::Foreign => true,
             Request::Refused(refusal) => refusal.closes(),
             _ => false,
+        }
+    }
+
+    /// Where its data lies, for the requests that bring some.
+    pub fn body(&self) -> Option<&Range<usize>> {
+        match self {
+            Request::Write { body, .. } | Request::Put { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+
+    /// Its data's place, to be moved.
+    pub fn body_mut(&mut self) -> Option<&mut Range<usize>> {
+        match self {
+            Request::Write { body, .. } | Request::Put { body, .. } => Some(body),
+            _ => None,
         }
     }
 }
@@ -138,6 +224,15 @@ pub enum Refusal {
         /// Whether the connection ends with this answer.
         close: bool,
     },
+    /// `unlock` or a guarded request under a lock that is not, or no longer, the connection's.
+    #[error("this lock has run out or was never yours")]
+    Lease,
+    /// The wait would close a cycle.
+    #[error("this would wait for itself through others")]
+    Deadlock,
+    /// Not allowed to this connection, and why.
+    #[error("{0}")]
+    Denied(&'static str),
     /// What follows cannot be told apart from data.
     #[error("{0}")]
     Frame(&'static str),
@@ -163,6 +258,9 @@ impl Refusal {
             Refusal::Verb(_) => "verb",
             Refusal::Mailbox { .. } => "box",
             Refusal::Size { .. } => "size",
+            Refusal::Lease => "lease",
+            Refusal::Deadlock => "deadlock",
+            Refusal::Denied(_) => "denied",
             Refusal::Frame(_) => "frame",
             Refusal::Busy { .. } => "busy",
             Refusal::Drain => "drain",
@@ -184,8 +282,40 @@ impl Refusal {
     pub fn closes(&self) -> bool {
         match self {
             Refusal::Syntax(_) | Refusal::Verb(_) | Refusal::Mailbox { .. } => false,
+            Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => false,
             Refusal::Size { close, .. } => *close,
             Refusal::Frame(_) | Refusal::Busy { .. } | Refusal::Drain | Refusal::Internal => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch is a vector of these: what is rare and large is boxed.
+    #[test]
+    fn a_request_is_no_larger_than_a_write() {
+        assert_eq!(size_of::<Request>(), 72);
+    }
+
+    #[test]
+    fn a_refusal_closes_only_where_the_stream_or_the_server_ends() {
+        for (refusal, code, closes) in [
+            (Refusal::Syntax(String::new()), "syntax", false),
+            (Refusal::Verb(String::new()), "verb", false),
+            (Refusal::Mailbox { max: 3 }, "box", false),
+            (Refusal::Size { max: 3, close: false }, "size", false),
+            (Refusal::Size { max: 3, close: true }, "size", true),
+            (Refusal::Lease, "lease", false),
+            (Refusal::Deadlock, "deadlock", false),
+            (Refusal::Denied("no"), "denied", false),
+            (Refusal::Frame("no"), "frame", true),
+            (Refusal::Busy { max: 3 }, "busy", true),
+            (Refusal::Drain, "drain", true),
+            (Refusal::Internal, "internal", true),
+        ] {
+            assert_eq!((refusal.code(), refusal.closes()), (code, closes), "{refusal:?}");
         }
     }
 }

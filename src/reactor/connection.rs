@@ -26,7 +26,7 @@ use super::output::Output;
 use super::supplies::Supplies;
 use super::wire::Wire;
 use crate::mailboxes::Ticket;
-use crate::protocol::{Cut, Framed, Framer, Limits, Request, SWALLOW_MAX};
+use crate::protocol::{Cut, Framed, Framer, Limits, SWALLOW_MAX};
 use crate::workers::{ConnectionId, Job};
 
 /// Requests that one turn of a connection takes.
@@ -487,7 +487,7 @@ impl<W: Wire> Connection<W> {
 }
 
 fn move_body(framed: &mut Framed, by: usize) {
-    if let Request::Write { body, .. } = &mut framed.request {
+    if let Some(body) = framed.request.body_mut() {
         *body = body.start + by..body.end + by;
     }
 }

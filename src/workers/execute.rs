@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Mailboxes;
 use super::job::{Completion, Job, Outcome, Parked};
 use crate::mailboxes::{Admitted, Damaged, Grant};
-use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
+use crate::protocol::{Framed, Refusal, Reply, Request, Topic, Wait};
 
 /// Bytes of answers after which a batch goes home, to be written before it goes on. One answer may be larger.
 pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
@@ -82,7 +82,7 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
     let (reply, outcome) = match request {
         Request::Ping => (Reply::Ok, Outcome::Told),
         Request::Help => (Reply::Text(HELP), Outcome::Told),
-        Request::Hello => {
+        Request::Hello { .. } => {
             let (mailboxes, capacity, packet) = (geometry.mailboxes, geometry.capacity, geometry.packet);
             (Reply::Hello { mailboxes, capacity, packet }, Outcome::Told)
         }
@@ -92,11 +92,27 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
             job.answered += 1;
             return true;
         }
-        Request::Stat | Request::Read { .. } | Request::Write { .. } => return false,
+        Request::Stat(Topic::Server) | Request::Read { after: None, .. } | Request::Write { .. } => {
+            return false;
+        }
+        Request::Read { .. } => return unserved(job, "\"r after=\""),
+        Request::Put { .. } => return unserved(job, "\"put\""),
+        Request::Take { .. } => return unserved(job, "\"take\""),
+        Request::Lock(_) => return unserved(job, "\"lock\""),
+        Request::Unlock { .. } => return unserved(job, "\"unlock\""),
+        Request::Watch { .. } => return unserved(job, "\"watch\""),
+        Request::Unwatch { .. } => return unserved(job, "\"unwatch\""),
+        Request::Stat(_) => return unserved(job, "\"stat BOX\""),
     };
     reply.encode(*eol, &mut job.output);
     job.tally.count(outcome);
     job.answered += 1;
+    true
+}
+
+/// Answers a request that is understood and that nothing here can do yet.
+fn unserved(job: &mut Job, verb: &str) -> bool {
+    refuse(job, &Refusal::Verb(verb.into()));
     true
 }
 
@@ -134,7 +150,7 @@ fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant) {
             let block = mailboxes.read(*mailbox, grant);
             block.read(*offset, len.unwrap_or(u64::MAX)).map_err(NotDone::from).map(|message| {
                 let (parts, version, count) = (message.parts, message.version, message.count);
-                reply(Reply::Message { parts, version, count }, Outcome::Read);
+                reply(Reply::Message { parts, version, count, lost: 0 }, Outcome::Read);
             })
         }
         Request::Write { mailbox, body, expected, offset, .. } => {
@@ -194,7 +210,7 @@ fn write(
 fn outcome_of(refusal: &Refusal) -> Outcome {
     match refusal {
         Refusal::Syntax(_) => Outcome::Syntax,
-        Refusal::Verb(_) => Outcome::Verb,
+        Refusal::Verb(_) | Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => Outcome::Verb,
         Refusal::Mailbox { .. } => Outcome::Mailbox,
         Refusal::Size { .. } => Outcome::Size,
         Refusal::Frame(_) => Outcome::Frame,

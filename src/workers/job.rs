@@ -1,5 +1,7 @@
 //! A batch of requests of one connection, on its way to the workers and home.
 
+use std::ops::Range;
+
 use crate::mailboxes::{Grant, Mode, Ticket};
 use crate::protocol::{Framed, Request, Wait};
 
@@ -58,7 +60,7 @@ impl Job {
     /// The mailbox that the current request needs, how, and how long it waits for that; `None` when it needs none.
     pub fn admission(&self) -> Option<(u32, Mode, Wait)> {
         match self.current()?.request {
-            Request::Read { mailbox, wait, .. } => Some((mailbox, Mode::Shared, wait)),
+            Request::Read { mailbox, after: None, wait, .. } => Some((mailbox, Mode::Shared, wait)),
             Request::Write { mailbox, wait, .. } => Some((mailbox, Mode::Exclusive, wait)),
             _ => None,
         }
@@ -66,10 +68,7 @@ impl Job {
 
     /// Bytes that the requests which are not answered bring along.
     pub fn body_bytes(&self) -> usize {
-        let body = |framed: &Framed| match &framed.request {
-            Request::Write { body, .. } => body.len(),
-            _ => 0,
-        };
+        let body = |framed: &Framed| framed.request.body().map_or(0, Range::len);
         self.requests[self.answered..].iter().map(body).sum()
     }
 }

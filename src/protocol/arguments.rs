@@ -1,0 +1,198 @@
+//! The words behind a verb, and what each key takes.
+
+use std::time::Duration;
+
+use super::request::{Limits, Refusal, Wait};
+
+/// Bytes of a client's word that are repeated to it.
+const ECHO_MAX: usize = 32;
+
+/// Bytes of the name that a connection may give itself.
+pub const NAME_MAX: usize = 64;
+
+/// Arguments of one header that are looked at: no verb has more.
+const POSITIONAL_MAX: usize = 2;
+const KEYS_MAX: usize = 4;
+
+/// The words after the verb, sorted into positions and keys, nothing copied.
+#[derive(Default)]
+pub(super) struct Arguments<'a> {
+    positional: Few<&'a [u8], POSITIONAL_MAX>,
+    keys: Few<(&'a [u8], &'a [u8]), KEYS_MAX>,
+    /// There was more than any verb takes.
+    excess: bool,
+}
+
+/// A list that lies on the stack.
+pub(super) struct Few<T, const N: usize> {
+    items: [T; N],
+    len: usize,
+}
+
+impl<T: Copy + Default, const N: usize> Default for Few<T, N> {
+    fn default() -> Self {
+        Few { items: [T::default(); N], len: 0 }
+    }
+}
+
+impl<T, const N: usize> Few<T, N> {
+    /// Appends, if there is room.
+    fn push(&mut self, item: T) -> bool {
+        let room = self.items.get_mut(self.len).map(|slot| *slot = item).is_some();
+        self.len += usize::from(room);
+        room
+    }
+
+    pub fn as_slice(&self) -> &[T] {
+        &self.items[..self.len]
+    }
+}
+
+impl<'a> Arguments<'a> {
+    pub fn collect(words: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut arguments = Arguments::default();
+        for word in words {
+            let stored = match word.iter().position(|&b| b == b'=') {
+                Some(at) => arguments.keys.push((&word[..at], &word[at + 1..])),
+                None => arguments.positional.push(word),
+            };
+            arguments.excess |= !stored;
+        }
+        arguments
+    }
+
+    /// Refuses more positions than `positional`, keys that are not in `known`, and keys that come twice.
+    pub fn only(&self, verb: &str, positional: usize, known: &[&str]) -> Result<(), Refusal> {
+        let keys = self.keys.as_slice();
+        for (at, (key, _)) in keys.iter().enumerate() {
+            if !known.iter().any(|name| name.as_bytes() == *key) {
+                return Err(Refusal::Syntax(format!("{verb} has no key {}, try help", echo(key))));
+            }
+            if keys[..at].iter().any(|(earlier, _)| earlier == key) {
+                return Err(Refusal::Syntax(format!("the key {} is there twice", echo(key))));
+            }
+        }
+        if self.excess || self.positional.len > positional {
+            return Err(Refusal::Syntax(format!("too many arguments for {verb}, try help")));
+        }
+        Ok(())
+    }
+
+    /// The word at position `at`.
+    pub fn word(&self, at: usize) -> Option<&'a [u8]> {
+        self.positional.as_slice().get(at).copied()
+    }
+
+    /// The mailbox at position `at`.
+    pub fn mailbox(&self, at: usize, limits: &Limits) -> Result<u32, Refusal> {
+        mailbox(self.word(at).unwrap_or_default(), limits)
+    }
+
+    /// The list of mailboxes that comes first, in its own order.
+    pub fn mailboxes(&self, limits: &Limits) -> Result<Box<[u32]>, Refusal> {
+        let words = self.word(0).unwrap_or_default().split(|&b| b == b',');
+        let mailboxes = words.map(|word| mailbox(word, limits)).collect::<Result<Box<[u32]>, _>>()?;
+        let mut sorted = mailboxes.clone();
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Refusal::Syntax(format!("mailbox {} is there twice", pair[0]))),
+            None => Ok(mailboxes),
+        }
+    }
+
+    /// A list as above, or `None` for `*`.
+    pub fn mailboxes_or_all(&self, limits: &Limits) -> Result<Option<Box<[u32]>>, Refusal> {
+        if self.word(0) == Some(b"*") { Ok(None) } else { self.mailboxes(limits).map(Some) }
+    }
+
+    fn value(&self, key: &str) -> Option<&'a [u8]> {
+        self.keys.as_slice().iter().find(|(name, _)| *name == key.as_bytes()).map(|&(_, value)| value)
+    }
+
+    pub fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        decimal(value)
+            .map(Some)
+            .ok_or_else(|| Refusal::Syntax(format!("{key}= takes a decimal number: {key}=5")))
+    }
+
+    pub fn wait(&self) -> Result<Wait, Refusal> {
+        match self.value("wait") {
+            None => Ok(Wait::Default),
+            Some(b"inf") => Ok(Wait::Forever),
+            Some(value) => seconds(value)
+                .map(Wait::For)
+                .ok_or_else(|| Refusal::Syntax("wait= takes seconds or inf: wait=2.5".into())),
+        }
+    }
+
+    /// How long a lock is wanted; less than a nanosecond is nothing.
+    pub fn ttl(&self) -> Result<Option<Duration>, Refusal> {
+        match self.value("ttl") {
+            None => Ok(None),
+            Some(b"inf") => Ok(Some(Duration::MAX)),
+            Some(value) => seconds(value)
+                .filter(|ttl| !ttl.is_zero())
+                .map(Some)
+                .ok_or_else(|| Refusal::Syntax("ttl= takes seconds above 0 or inf: ttl=2.5".into())),
+        }
+    }
+
+    /// Whether a full mailbox drops its oldest message.
+    pub fn dropping(&self) -> Result<bool, Refusal> {
+        match self.value("full") {
+            None => Ok(false),
+            Some(b"drop") => Ok(true),
+            Some(_) => Err(Refusal::Syntax("full= takes only drop: full=drop".into())),
+        }
+    }
+
+    /// What a connection calls itself.
+    pub fn name(&self) -> Result<Option<Box<str>>, Refusal> {
+        match self.value("name") {
+            None => Ok(None),
+            Some(name) if (1..=NAME_MAX).contains(&name.len()) => {
+                Ok(Some(str::from_utf8(name).expect("a header line is ASCII").into()))
+            }
+            Some(_) => Err(Refusal::Syntax(format!("name= takes 1 to {NAME_MAX} bytes: name=bot"))),
+        }
+    }
+}
+
+/// The number of a mailbox that exists.
+fn mailbox(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
+    decimal(word)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|&number| number < limits.mailboxes)
+        .ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
+}
+
+/// A decimal number; one beyond 64 bits is the largest, which every bound refuses.
+pub(super) fn decimal(word: &[u8]) -> Option<u64> {
+    if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(word.iter().fold(0u64, |n, digit| n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
+}
+
+/// Seconds with decimals, down to the nanosecond; further digits count as nothing.
+fn seconds(word: &[u8]) -> Option<Duration> {
+    let (whole, fraction) = match word.iter().position(|&b| b == b'.') {
+        Some(at) => (&word[..at], &word[at + 1..]),
+        None => (word, &b""[..]),
+    };
+    if !fraction.iter().all(u8::is_ascii_digit) || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let whole = if whole.is_empty() { 0 } else { decimal(whole)? };
+    let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    let nanos = digits.fold(0u32, |n, digit| n * 10 + u32::from(digit - b'0'));
+    Some(Duration::new(whole, nanos))
+}
+
+/// A client's word, safe to show: printable, and not long.
+pub(super) fn echo(word: &[u8]) -> String {
+    let shown = &word[..word.len().min(ECHO_MAX)];
+    let dots = if shown.len() < word.len() { ".." } else { "" };
+    format!("\"{}{dots}\"", shown.escape_ascii())
+}
