@@ -80,7 +80,7 @@ fn a_damaged_record_falls_back_and_two_lose_the_mailbox() {
     file.write_all_at(&[9], control + 8).expect("written");
     let segment = Segment::open(&file, SMALL).expect("opened");
     assert_eq!(segment.recover(), [(1, Recovered::FellBack)]);
-    file.write_all_at(&[9], control + 48).expect("written");
+    file.write_all_at(&[9], control + 56).expect("written");
     let segment = Segment::open(&file, SMALL).expect("opened");
     assert_eq!(segment.recover(), [(1, Recovered::Lost)]);
     assert_eq!(segment.control(1).version().ok(), None);
