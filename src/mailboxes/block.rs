@@ -3,75 +3,76 @@
 //! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* Killed before it,
 //! the mailbox has its old content, whole; killed after it, the new.
 //!
-//! A message is a frame `len u32 | payload` in a [`Ring`] with room for two of full size, so that a new one always
-//! fits beside a live one. A message that replaces all others goes to the start of the half that they do not touch: a
-//! mailbox of small messages then lives in two places that stay in the cache, instead of walking through its ring.
-//! The [`Control`] area holds two records; the commit word says which of them is active:
+//! A message is a frame `len u32 | payload` in a [`Ring`]. The frames of a list lie one behind the other, from the
+//! record's head to its tail:
 //!
 //! ```text
-//!     word = seq << 1 | active            fill the inactive record, then store the word
-//!     record = version, head, tail, count, checksum       the messages lie from head to tail, positions in the ring
+//!     head                            last               tail
+//!     │ len │ payload │ len │ payload │ len │ payload    │
+//!       version - count + 1             version
 //! ```
+//!
+//! All live frames together take at most the capacity and one header, and so does a new one; the ring is twice that
+//! size. So a new message always fits behind the live ones, whatever they are, before the ring comes around to them.
+//! One that stands alone goes to the start of the half that they do not touch, if there is one: a mailbox of small
+//! messages then lives in two places that stay in the cache, instead of walking through its ring.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+mod control;
+mod frame;
 
 use super::ring::Ring;
+use control::Record;
+pub use control::{Contents, Control, Damaged, Recovered};
+use frame::Frame;
 
 /// Bytes before each payload.
 pub const FRAME_HEADER: usize = 4;
-
-/// The control area of one mailbox, as it lies in the segment, on cache lines of its own.
-#[derive(Debug)]
-#[repr(C, align(128))]
-pub struct Control {
-    word: AtomicU64,
-    records: [Slot; 2],
-}
-
-#[derive(Debug)]
-#[repr(C)]
-struct Slot {
-    version: AtomicU64,
-    head: AtomicU64,
-    tail: AtomicU64,
-    count: AtomicU64,
-    checksum: AtomicU64,
-}
-
-/// One state of a mailbox: where its messages lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Record {
-    version: u64,
-    head: u64,
-    tail: u64,
-    count: u64,
-}
-
-/// The memory does not hold what this server writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the memory of this mailbox is damaged")]
-pub struct Damaged;
-
-/// What recovery found at a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recovered {
-    /// The active record is good.
-    Whole,
-    /// The active record was bad, the one before it is active now.
-    FellBack,
-    /// Both are bad; every request of this mailbox is refused.
-    Lost,
-}
 
 /// A message, where it lies.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Its bytes, in order; the second part is empty unless they wrap.
     pub parts: [&'a [u8]; 2],
-    /// The newest version of the mailbox.
+    /// Its version; the mailbox's when this is the empty message of an empty mailbox.
     pub version: u64,
-    /// How many messages the mailbox holds.
+    /// How many messages the mailbox holds; without this one when it is taken.
     pub count: u64,
+    /// How many messages between the cursor and this one are gone; 0 where there is no cursor.
+    pub lost: u64,
+}
+
+/// How far somebody has read. It holds for one mailbox in one run of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Everything up to this version has been read.
+    pub version: u64,
+    /// Where the message of this version ends, when it was found.
+    next: Option<u64>,
+}
+
+impl Cursor {
+    /// A cursor behind `version`, which need not exist.
+    pub fn at(version: u64) -> Self {
+        Cursor { version, next: None }
+    }
+}
+
+/// What became of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patched {
+    /// The result is the only message.
+    Done {
+        /// Its version.
+        version: u64,
+    },
+    /// There are several messages; nothing has changed.
+    Multi,
+}
+
+/// A message that was taken, to put it back where it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    before: Record,
 }
 
 /// The memory of one mailbox, in the hands of somebody who holds a grant for it.
@@ -80,101 +81,6 @@ pub struct Block<'a> {
     control: &'a Control,
     ring: Ring<'a>,
     capacity: usize,
-}
-
-impl Control {
-    /// Makes this the control area of an empty mailbox.
-    pub fn format(&self) {
-        let empty = Record { version: 0, head: 0, tail: 0, count: 0 };
-        self.records[0].store(empty);
-        self.records[1].store(empty);
-        self.word.store(0, Ordering::Release);
-    }
-
-    /// The newest version, for somebody who holds no grant.
-    pub fn version(&self) -> Result<u64, Damaged> {
-        self.snapshot().map(|record| record.version)
-    }
-
-    /// About how many bytes the mailbox holds, for somebody who holds no grant.
-    pub fn live_bytes(&self) -> u64 {
-        self.snapshot().map_or(0, |record| record.tail - record.head)
-    }
-
-    /// Looks at both records after a start; falls back to the older one when the active one is bad.
-    pub fn recover(&self) -> Recovered {
-        let word = self.word.load(Ordering::Acquire);
-        if self.records[active(word)].load().is_ok() {
-            return Recovered::Whole;
-        }
-        if self.records[1 - active(word)].load().is_err() {
-            return Recovered::Lost;
-        }
-        self.word.store(next(word), Ordering::Release);
-        Recovered::FellBack
-    }
-
-    /// The active record, read while somebody may be committing.
-    fn snapshot(&self) -> Result<Record, Damaged> {
-        loop {
-            let word = self.word.load(Ordering::Acquire);
-            let record = self.records[active(word)].load();
-            fence(Ordering::Acquire);
-            // The active record is only rewritten after the word has moved away from it.
-            if self.word.load(Ordering::Relaxed) == word {
-                return record;
-            }
-        }
-    }
-
-    fn active(&self) -> Result<Record, Damaged> {
-        self.records[active(self.word.load(Ordering::Acquire))].load()
-    }
-
-    fn commit(&self, record: Record) {
-        let word = self.word.load(Ordering::Relaxed);
-        self.records[1 - active(word)].store(record);
-        self.word.store(next(word), Ordering::Release);
-    }
-}
-
-fn active(word: u64) -> usize {
-    (word & 1) as usize
-}
-
-/// The word after `word`: the next sequence number, the other record.
-fn next(word: u64) -> u64 {
-    ((word >> 1) + 1) << 1 | (1 - (word & 1))
-}
-
-impl Slot {
-    fn load(&self) -> Result<Record, Damaged> {
-        let record = Record {
-            version: self.version.load(Ordering::Relaxed),
-            head: self.head.load(Ordering::Relaxed),
-            tail: self.tail.load(Ordering::Relaxed),
-            count: self.count.load(Ordering::Relaxed),
-        };
-        let sane = record.head <= record.tail && record.checksum() == self.checksum.load(Ordering::Relaxed);
-        if sane { Ok(record) } else { Err(Damaged) }
-    }
-
-    fn store(&self, record: Record) {
-        self.version.store(record.version, Ordering::Relaxed);
-        self.head.store(record.head, Ordering::Relaxed);
-        self.tail.store(record.tail, Ordering::Relaxed);
-        self.count.store(record.count, Ordering::Relaxed);
-        self.checksum.store(record.checksum(), Ordering::Relaxed);
-    }
-}
-
-impl Record {
-    /// Mixes the four numbers so that no flipped bit and no page of zeros passes for a record.
-    fn checksum(&self) -> u64 {
-        [self.version, self.head, self.tail, self.count].iter().fold(0x6469_7063, |sum: u64, number| {
-            (sum ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-        })
-    }
 }
 
 impl<'a> Block<'a> {
@@ -186,87 +92,179 @@ impl<'a> Block<'a> {
 
     /// The newest version.
     pub fn version(&self) -> Result<u64, Damaged> {
-        self.control.active().map(|record| record.version)
+        self.record().map(|record| record.version)
+    }
+
+    /// What the mailbox holds.
+    pub fn contents(&self) -> Result<Contents, Damaged> {
+        self.record().map(|record| record.contents(self.capacity as u64))
     }
 
     /// At most `len` bytes from `offset` on of the newest message; an empty mailbox has an empty one.
     pub fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
-        let record = self.control.active()?;
-        let (start, length) = self.newest(record)?;
-        let offset = offset.min(length as u64);
-        let len = len.min(length as u64 - offset) as usize;
-        let parts = self.ring.read(start + offset, len);
-        Ok(Message { parts, version: record.version, count: record.count })
+        let record = self.record()?;
+        let parts = self.slice(Frame::newest(&self.ring, record)?, offset, len);
+        Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
+    }
+
+    /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and the cursor behind
+    /// it; `None` when there is none. The cursor that comes back finds the next message at once, without a walk.
+    pub fn after(
+        &self,
+        cursor: Cursor,
+        offset: u64,
+        len: u64,
+    ) -> Result<Option<(Message<'_>, Cursor)>, Damaged> {
+        let record = self.record()?;
+        if record.count == 0 || cursor.version >= record.version {
+            return Ok(None);
+        }
+        let version = record.first().max(cursor.version + 1);
+        let frame = Frame::of(&self.ring, record, version, cursor)?;
+        let parts = self.slice(frame, offset, len);
+        let lost = version - cursor.version - 1;
+        let message = Message { parts, version, count: record.count, lost };
+        Ok(Some((message, Cursor { version, next: Some(frame.end()) })))
     }
 
     /// Makes `bytes`, at most the capacity, the only message; returns its version.
     pub fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
-        let record = self.control.active()?;
-        let at = self.frame(record, bytes.len())?;
-        self.ring.write(at + FRAME_HEADER as u64, bytes);
-        Ok(self.replace(record, at, bytes.len()))
+        let record = self.record()?;
+        let frame = self.fill(record, self.beside(record), bytes);
+        Ok(self.replace(record, frame))
     }
 
-    /// Puts `bytes` at `offset` of the newest message, with zeros in between when it ends before that, and makes the
-    /// result the only message. `offset + bytes.len()` is at most the capacity. Returns its version.
-    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<u64, Damaged> {
-        let record = self.control.active()?;
-        let (old, old_len) = self.newest(record)?;
+    /// Puts `bytes` at `offset` of the one message, with zeros in between when it ends before that, and makes the
+    /// result the only message. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at most
+    /// the capacity.
+    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<Patched, Damaged> {
+        let record = self.record()?;
+        if record.count > 1 {
+            return Ok(Patched::Multi);
+        }
+        let old = Frame::newest(&self.ring, record)?;
         let end = offset + bytes.len();
-        let len = old_len.max(end);
-        let at = self.frame(record, len)?;
-        let start = at + FRAME_HEADER as u64;
-        let kept = old_len.min(offset);
-        self.ring.copy(old, start, kept);
-        self.ring.zero(start + kept as u64, offset - kept);
-        self.ring.write(start + offset as u64, bytes);
-        if old_len > end {
-            self.ring.copy(old + end as u64, start + end as u64, old_len - end);
+        let frame = self.open(record, self.beside(record), old.len.max(end));
+        let (from, to) = (old.payload(), frame.payload());
+        let kept = old.len.min(offset);
+        self.ring.copy(from, to, kept);
+        self.ring.zero(to + kept as u64, offset - kept);
+        self.ring.write(to + offset as u64, bytes);
+        if old.len > end {
+            self.ring.copy(from + end as u64, to + end as u64, old.len - end);
         }
-        Ok(self.replace(record, at, len))
+        Ok(Patched::Done { version: self.replace(record, frame) })
     }
 
-    /// Where the payload of the newest message starts, and its length.
-    fn newest(&self, record: Record) -> Result<(u64, usize), Damaged> {
-        if record.count == 0 {
-            return Ok((record.tail, 0));
-        }
-        let [front, back] = self.ring.read(record.head, FRAME_HEADER);
-        let mut header = [0; FRAME_HEADER];
-        header[..front.len()].copy_from_slice(front);
-        header[front.len()..].copy_from_slice(back);
-        let len = u32::from_ne_bytes(header) as usize;
-        let fits = len <= self.capacity && record.head + (FRAME_HEADER + len) as u64 == record.tail;
-        if fits { Ok((record.head + FRAME_HEADER as u64, len)) } else { Err(Damaged) }
+    /// Adds `bytes`, at most the capacity, as the newest message; `None` when there is no room for it.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
+        let record = self.record()?;
+        Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, bytes)))
     }
 
-    /// Writes the header of a message that is to replace the live ones; returns where it is.
-    fn frame(&mut self, record: Record, len: usize) -> Result<u64, Damaged> {
+    /// Adds `bytes`, at most the capacity, as the newest message, without as many of the oldest as are in its way.
+    pub fn put_dropping(&mut self, bytes: &[u8]) -> Result<Contents, Damaged> {
+        let record = self.record()?;
+        let mut kept = record;
+        while !self.has_room(kept, bytes.len()) {
+            kept = kept.without_oldest(Frame::oldest(&self.ring, kept)?.end());
+        }
+        Ok(self.append(record, kept, bytes))
+    }
+
+    /// Gives the oldest message away, then removes it; `None` when there is none.
+    pub fn take(&mut self, give: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
+        let before = self.record()?;
+        if before.count == 0 {
+            return Ok(None);
+        }
+        let oldest = Frame::oldest(&self.ring, before)?;
+        let left = before.without_oldest(oldest.end());
+        let parts = self.slice(oldest, 0, u64::MAX);
+        give(Message { parts, version: before.first(), count: left.count, lost: 0 });
+        self.control.commit(left);
+        Ok(Some(Taken { before }))
+    }
+
+    /// Puts a taken message back where it was: under the grant that it was taken under, before any other change but
+    /// further takes, which this undoes too.
+    pub fn untake(&mut self, taken: Taken) -> Result<(), Damaged> {
+        let Taken { before } = taken;
+        let record = self.record()?;
+        let unchanged = (before.version, before.tail) == (record.version, record.tail);
+        assert!(unchanged, "{before:?} was taken from, and is {record:?} now");
+        self.control.commit(before);
+        Ok(())
+    }
+
+    fn record(&self) -> Result<Record, Damaged> {
+        self.control.active()?.within(self.capacity as u64)
+    }
+
+    fn has_room(&self, record: Record, len: usize) -> bool {
         assert!(len <= self.capacity, "{len} bytes into a mailbox of {}", self.capacity);
-        let at = self.free_half(record)?;
+        record.room(self.capacity as u64).is_some_and(|room| len as u64 <= room)
+    }
+
+    /// A part of the payload of a frame.
+    fn slice(&self, frame: Frame, offset: u64, len: u64) -> [&[u8]; 2] {
+        let offset = offset.min(frame.len as u64);
+        let len = len.min(frame.len as u64 - offset) as usize;
+        self.ring.read(frame.payload() + offset, len)
+    }
+
+    /// Where a message of any size overwrites no live one: at the start of a half that none touches, or behind all.
+    /// What is live takes at most one half, and so does the message: behind all, it ends before the head comes again.
+    fn beside(&self, record: Record) -> u64 {
+        let size = self.ring.size() as u64;
+        let half = size / 2;
+        let head = record.head % size;
+        let tail = head + record.live();
+        if tail <= half {
+            half
+        } else if head >= half && tail <= size {
+            0
+        } else {
+            record.tail
+        }
+    }
+
+    /// Starts a frame beside all that is live: writes its header.
+    fn open(&mut self, live: Record, at: u64, len: usize) -> Frame {
+        assert!(len <= self.capacity, "{len} bytes into a mailbox of {}", self.capacity);
+        debug_assert!({
+            let size = self.ring.size() as u64;
+            let from_head = (at % size + size - live.head % size) % size;
+            live.live() <= from_head && from_head + (FRAME_HEADER + len) as u64 <= size || live.live() == 0
+        });
         let header = u32::try_from(len).expect("a capacity fits into 32 bits").to_ne_bytes();
         self.ring.write(at, &header);
-        Ok(at)
+        Frame { at, len }
     }
 
-    /// The start of a half of the ring that no live byte is in.
-    fn free_half(&self, record: Record) -> Result<u64, Damaged> {
-        let half = self.ring.size() as u64 / 2;
-        let live = record.tail - record.head;
-        match record.head % (2 * half) {
-            head if head + live <= half => Ok(half),
-            head if head >= half && head + live <= 2 * half => Ok(0),
-            // One message never lies in both halves.
-            _ => Err(Damaged),
-        }
+    fn fill(&mut self, live: Record, at: u64, bytes: &[u8]) -> Frame {
+        let frame = self.open(live, at, bytes.len());
+        self.ring.write(frame.payload(), bytes);
+        frame
     }
 
-    /// Commits: the message that was framed at `at` is the only one now.
-    fn replace(&mut self, old: Record, at: u64, len: usize) -> u64 {
+    /// Commits: `frame` is the only message now.
+    fn replace(&mut self, old: Record, frame: Frame) -> u64 {
         let version = old.version + 1;
-        let tail = at + (FRAME_HEADER + len) as u64;
-        self.control.commit(Record { version, head: at, tail, count: 1 });
+        let (head, tail) = (frame.at, frame.end());
+        self.control.commit(Record { version, head, tail, last: head, count: 1 });
         version
+    }
+
+    /// Commits `kept`, the newest of the live messages, and `bytes` behind them. Nothing of `live` is overwritten.
+    fn append(&mut self, live: Record, kept: Record, bytes: &[u8]) -> Contents {
+        let alone = kept.count == 0;
+        let frame = self.fill(live, if alone { self.beside(live) } else { live.tail }, bytes);
+        let head = if alone { frame.at } else { kept.head };
+        let (version, count) = (live.version + 1, kept.count + 1);
+        let record = Record { version, head, tail: frame.end(), last: frame.at, count };
+        self.control.commit(record);
+        record.contents(self.capacity as u64)
     }
 }
 

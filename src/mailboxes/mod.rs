@@ -12,7 +12,7 @@ mod ring;
 mod segment;
 
 pub use admission::{Admission, Admitted, Grant, Mode, Ticket};
-pub use block::{Block, Control, Damaged, Message, Recovered};
+pub use block::{Block, Contents, Control, Cursor, Damaged, Message, Patched, Recovered, Taken};
 pub use mailbox::Mailbox;
 pub use ring::Ring;
 pub use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
@@ -49,6 +49,11 @@ impl<J> Mailboxes<J> {
     /// The newest version of a mailbox, without a grant.
     pub fn version(&self, mailbox: u32) -> Result<u64, Damaged> {
         self.segment.control(mailbox).version()
+    }
+
+    /// What a mailbox holds, without a grant.
+    pub fn contents(&self, mailbox: u32) -> Result<Contents, Damaged> {
+        self.segment.control(mailbox).contents(self.geometry().capacity)
     }
 
     /// The memory of a mailbox, under a grant that its own queue gave.

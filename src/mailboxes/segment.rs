@@ -21,9 +21,10 @@ use super::ring::Ring;
 
 const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const ENDIANNESS: u32 = 0x0102_0304;
-/// Where the epoch lies. It is the one number of the header that changes, so the checksum leaves it out.
+/// Where the numbers lie that change: the counter of locks and the epoch. The checksum covers what is before them.
+const LOCKS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
 
@@ -133,6 +134,11 @@ impl Segment {
         self.epoch
     }
 
+    /// The number of the next lock, from 1. It goes on after a restart, so no lock ever has the number of an older one.
+    pub fn next_lock(&self) -> u64 {
+        self.word(LOCKS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
     /// The control area of a mailbox.
     pub fn control(&self, mailbox: u32) -> &Control {
         assert!(mailbox < self.geometry.mailboxes);
@@ -190,7 +196,7 @@ fn header(geometry: Geometry, uid: u32) -> [u8; HEADER_SIZE] {
     put(&geometry.capacity.to_ne_bytes());
     put(&geometry.packet.to_ne_bytes());
     header[EPOCH_AT..CHECKSUM_AT].copy_from_slice(&1u64.to_ne_bytes());
-    let sum = checksum(&header[..EPOCH_AT]);
+    let sum = checksum(&header[..LOCKS_AT]);
     header[CHECKSUM_AT..].copy_from_slice(&sum.to_ne_bytes());
     header
 }
@@ -215,7 +221,7 @@ fn check(file: &File) -> Result<Geometry, SegmentError> {
     if u32_at(12) != FORMAT {
         return Err(SegmentError::Foreign("has the format of another version of dipc"));
     }
-    if u64_at(CHECKSUM_AT) != checksum(&header[..EPOCH_AT]) {
+    if u64_at(CHECKSUM_AT) != checksum(&header[..LOCKS_AT]) {
         return Err(SegmentError::Foreign("has a damaged header"));
     }
     Ok(Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Mailboxes;
 use super::job::{Completion, Job, Outcome, Parked};
-use crate::mailboxes::{Admitted, Damaged, Grant};
+use crate::mailboxes::{Admitted, Damaged, Grant, Patched};
 use crate::protocol::{Framed, Refusal, Reply, Request, Topic, Wait};
 
 /// Bytes of answers after which a batch goes home, to be written before it goes on. One answer may be larger.
@@ -202,7 +202,11 @@ fn write(
         return Ok(block.write(bytes)?);
     };
     match mailboxes.geometry().capacity.checked_sub(offset) {
-        Some(room) if bytes.len() as u64 <= room => Ok(block.patch(offset as usize, bytes)?),
+        Some(room) if bytes.len() as u64 <= room => match block.patch(offset as usize, bytes)? {
+            Patched::Done { version } => Ok(version),
+            // No request makes a list of several yet.
+            Patched::Multi => Err(NotDone::Refused(Refusal::Internal)),
+        },
         room => Err(NotDone::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
     }
 }

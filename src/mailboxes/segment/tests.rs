@@ -20,10 +20,27 @@ fn a_segment_is_found_again_and_its_epoch_grows() {
 }
 
 #[test]
+fn locks_are_counted_on_after_a_restart() {
+    let file = memory();
+    let segment = Segment::create(&file, SMALL, 0).expect("created");
+    assert_eq!([segment.next_lock(), segment.next_lock()], [1, 2]);
+    let segment = Segment::open(&file, SMALL).expect("opened");
+    assert_eq!((segment.next_lock(), segment.epoch()), (3, 2));
+}
+
+#[test]
+fn a_segment_of_another_format_is_refused() {
+    let file = memory();
+    Segment::create(&file, SMALL, 0).expect("created");
+    file.write_all_at(&1u32.to_ne_bytes(), 12).expect("written");
+    assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(why)) if why.contains("format")));
+}
+
+#[test]
 fn every_damaged_header_byte_is_refused() {
     let file = memory();
     Segment::create(&file, SMALL, 0).expect("created");
-    for at in (0..HEADER_SIZE).filter(|at| !(EPOCH_AT..CHECKSUM_AT).contains(at)) {
+    for at in (0..HEADER_SIZE).filter(|at| !(LOCKS_AT..CHECKSUM_AT).contains(at)) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at as u64).expect("read");
         file.write_all_at(&[byte[0] ^ 0x10], at as u64).expect("written");
@@ -63,7 +80,7 @@ fn a_damaged_record_falls_back_and_two_lose_the_mailbox() {
     file.write_all_at(&[9], control + 8).expect("written");
     let segment = Segment::open(&file, SMALL).expect("opened");
     assert_eq!(segment.recover(), [(1, Recovered::FellBack)]);
-    file.write_all_at(&[9], control + 48).expect("written");
+    file.write_all_at(&[9], control + 56).expect("written");
     let segment = Segment::open(&file, SMALL).expect("opened");
     assert_eq!(segment.recover(), [(1, Recovered::Lost)]);
     assert_eq!(segment.control(1).version().ok(), None);

@@ -1,0 +1,167 @@
+//! Bytes that this server did not write: what was there, or `Damaged`; never a panic, never a byte of a neighbour.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use proptest::prelude::*;
+
+use super::super::control::Record;
+use super::*;
+
+/// Bytes of the control area that are in use: the word and two records.
+const CONTROL_USED: usize = 104;
+
+/// A segment whose mailbox 1 holds three messages; their bytes make no header.
+fn prepared() -> Segment {
+    let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+    wrapped(&mut block(&segment));
+    segment
+}
+
+fn flip_control(segment: &Segment, at: usize, bits: u8) {
+    assert!(at < CONTROL_USED && CONTROL_USED <= size_of::<Control>());
+    // SAFETY: within the control area, which consists of atomics, and one thread.
+    let byte = unsafe { &*std::ptr::from_ref(segment.control(1)).cast::<AtomicU8>().add(at) };
+    byte.fetch_xor(bits, Ordering::Relaxed);
+}
+
+fn flip_ring(segment: &Segment, at: u64, bits: u8) {
+    let mut block = block(segment);
+    let byte = block.ring.read(at, 1)[0][0];
+    block.ring.write(at, &[byte ^ bits]);
+}
+
+/// Looks in every way and changes in every way; tells what every look has shown.
+fn everything(segment: &Segment) -> Vec<Result<List, Damaged>> {
+    let mut block = block(segment);
+    let mut looks = vec![list(&block)];
+    let one = |message: Message| vec![(message.version, message.parts.concat())];
+    looks.push(block.read(0, u64::MAX).map(one));
+    let versions = 0..block.version().map_or(0, |version| version.min(30) + 2);
+    for cursor in versions.map(Cursor::at).chain([Cursor::at(u64::MAX), Cursor { version: 4, next: Some(3) }])
+    {
+        let found = block.after(cursor, 0, u64::MAX);
+        looks.push(found.map(|found| found.map_or_else(List::new, |(message, _)| one(message))));
+    }
+    let mut given = List::new();
+    let taken = block.take(|message| given = one(message));
+    looks.push(taken.map(|_| given));
+    if let Ok(Some(taken)) = taken {
+        assert_eq!(block.untake(taken), Ok(()));
+    }
+    let empty = block.contents().is_ok_and(|contents| contents.count == 0);
+    for change in [
+        |block: &mut Block| block.patch(0, b"p").map(drop),
+        |block: &mut Block| block.put(b"").map(drop),
+        |block: &mut Block| block.put_dropping(&[1; 30]).map(drop),
+        |block: &mut Block| block.put_dropping(&[1; CAPACITY]).map(drop),
+        |block: &mut Block| block.write(b"healed").map(drop),
+    ] {
+        let changed = change(&mut block);
+        assert!(changed.is_ok() || !empty, "an empty list has no frame that is wrong");
+    }
+    looks
+}
+
+/// Every look has shown what was there, or that it is damaged. Tells how many were the latter.
+fn old_or_damaged(looks: &[Result<List, Damaged>], old: &[List]) -> usize {
+    for look in looks {
+        let Ok(found) = look else { continue };
+        let known = |old: &List| found.iter().all(|message| old.contains(message));
+        assert!(old.iter().any(known), "{found:?} was never there");
+    }
+    looks.iter().filter(|look| look.is_err()).count()
+}
+
+#[test]
+fn a_flipped_byte_of_a_frame_header_never_makes_a_message() {
+    let old = list(&block(&prepared())).expect("whole");
+    let record = block(&prepared()).record().expect("whole");
+    let heads = [record.head, record.head + 26, record.last];
+    for (at, bits) in
+        heads.iter().flat_map(|head| *head..head + 4).flat_map(|at| (1..=255).map(move |bits| (at, bits)))
+    {
+        let segment = prepared();
+        flip_ring(&segment, at, bits);
+        let damaged = old_or_damaged(&everything(&segment), std::slice::from_ref(&old));
+        assert!(damaged > 0, "byte {at} flipped by {bits:#x} was not seen");
+        assert_eq!(list(&block(&segment)).expect("a write heals").last().expect("one").1, b"healed");
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_record_is_damage_until_a_start_falls_back() {
+    let now = list(&block(&prepared())).expect("whole");
+    // The state before, which the other record holds: without the message that was put last.
+    let before = now[..2].to_vec();
+    for (at, bits) in (8..CONTROL_USED).flat_map(|at| (1..=255).map(move |bits| (at, bits))) {
+        let segment = prepared();
+        flip_control(&segment, at, bits);
+        let active = list(&block(&segment)).is_err();
+        assert_eq!(segment.control(1).contents(SMALL.capacity).is_err(), active);
+        if active {
+            let looks = everything(&segment);
+            assert!(looks.iter().all(Result::is_err), "byte {at} flipped by {bits:#x}");
+        }
+        assert_eq!(segment.recover().len(), usize::from(active));
+        let found = list(&block(&segment)).expect("whole again");
+        assert_eq!(found, if active { before.clone() } else { now.clone() });
+    }
+}
+
+#[test]
+fn a_flipped_word_shows_this_state_or_the_one_before() {
+    let now = list(&block(&prepared())).expect("whole");
+    for (at, bits) in (0..8).flat_map(|at| (1..=255).map(move |bits| (at, bits))) {
+        let segment = prepared();
+        flip_control(&segment, at, bits);
+        old_or_damaged(&everything(&segment), std::slice::from_ref(&now));
+    }
+}
+
+#[test]
+fn a_cursor_of_another_mailbox_leads_nowhere() {
+    let segment = prepared();
+    let mut block = block(&segment);
+    let free = 36;
+    let len = u32::try_from(block.record().expect("whole").last - free).expect("small") - 4;
+    block.ring.write(free, &len.to_ne_bytes());
+    assert_eq!(block.after(Cursor { version: 3, next: Some(free) }, 0, u64::MAX), Err(Damaged));
+}
+
+/// A record in which everything is possible that its own numbers allow, on whatever bytes.
+fn records() -> impl Strategy<Value = Record> {
+    let sizes = (0..5u64, 0..=CAPACITY as u64, 0..=CAPACITY as u64 + 8);
+    (0..300u64, sizes, 0..9u64).prop_map(|(head, (count, newest, older), gone)| {
+        let header = FRAME_HEADER as u64;
+        let (older, newest) = match count {
+            0 => (0, 0),
+            1 => (0, header + newest),
+            more => ((header * (more - 1)).max(older), header + newest),
+        };
+        let last = head + older;
+        Record { version: count + gone, head, last, tail: last + newest, count }
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_lead_out_of_the_list(
+        record in records(),
+        ring in prop::collection::vec(prop_oneof![8 => Just(0u8), 1 => 0..70u8, 1 => any::<u8>()], 136),
+    ) {
+        let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+        let mut block = block(&segment);
+        block.ring.write(0, &ring);
+        block.control.commit(record);
+        let within = record.live() <= (CAPACITY + FRAME_HEADER) as u64;
+        prop_assert_eq!(block.contents().is_ok(), within);
+        for look in everything(&segment) {
+            let bytes: u64 = look.unwrap_or_default().iter().map(|(_, bytes)| (FRAME_HEADER + bytes.len()) as u64).sum();
+            // An empty list has an empty message, without a header.
+            prop_assert!(bytes <= record.live().max(FRAME_HEADER as u64));
+        }
+        for neighbour in [0, 2] {
+            prop_assert_eq!(segment.control(neighbour).version(), Ok(0));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Any sequence of changes and looks, beside a vector of versions and bytes.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<u8>),
+    Patch(usize, Vec<u8>),
+    Put(Vec<u8>),
+    /// As large as fits; or one byte more, which must not fit.
+    PutToTheEdge {
+        beyond: bool,
+    },
+    PutDropping(Vec<u8>),
+    Take,
+    /// Takes so many, then goes back to before the first of them.
+    TakeAndUntake(usize),
+    Read(u64, u64),
+    /// With a cursor that some step before has left.
+    After(Index, u64, u64),
+    /// With one that has never read.
+    AfterVersion(u64),
+    Reopen,
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let sizes = prop_oneof![3 => 0..=9usize, 2 => 0..=CAPACITY, 1 => Just(CAPACITY)];
+    sizes.prop_flat_map(|size| prop::collection::vec(any::<u8>(), size))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let patch = (0..=CAPACITY, bytes()).prop_map(|(offset, mut bytes)| {
+        bytes.truncate(CAPACITY - offset);
+        Step::Patch(offset, bytes)
+    });
+    let range = || (0..2 * CAPACITY as u64, prop_oneof![0..2 * CAPACITY as u64, Just(u64::MAX)]);
+    let version = prop_oneof![8 => 0..60u64, 1 => Just(u64::MAX)];
+    prop_oneof![
+        2 => bytes().prop_map(Step::Write),
+        2 => patch,
+        12 => bytes().prop_map(Step::Put),
+        2 => any::<bool>().prop_map(|beyond| Step::PutToTheEdge { beyond }),
+        4 => bytes().prop_map(Step::PutDropping),
+        6 => Just(Step::Take),
+        3 => (1..5usize).prop_map(Step::TakeAndUntake),
+        2 => range().prop_map(|(offset, len)| Step::Read(offset, len)),
+        8 => (any::<Index>(), range()).prop_map(|(cursor, (offset, len))| Step::After(cursor, offset, len)),
+        3 => version.prop_map(Step::AfterVersion),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    version: u64,
+    list: List,
+}
+
+impl Model {
+    fn contents(&self) -> Contents {
+        let live: usize = self.list.iter().map(|(_, bytes)| FRAME_HEADER + bytes.len()).sum();
+        let room = CAPACITY.checked_sub(live).map(|room| room as u64);
+        Contents { version: self.version, count: self.list.len() as u64, room }
+    }
+
+    fn fits(&self, len: usize) -> bool {
+        self.contents().room.is_some_and(|room| len as u64 <= room)
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) -> Contents {
+        self.version += 1;
+        self.list.push((self.version, bytes));
+        self.contents()
+    }
+
+    fn after(&self, version: u64) -> Option<&(u64, Vec<u8>)> {
+        self.list.iter().find(|(live, _)| *live > version)
+    }
+}
+
+fn part(bytes: &[u8], offset: u64, len: u64) -> &[u8] {
+    let start = bytes.len().min(offset as usize);
+    let end = bytes.len().min(start.saturating_add(len as usize));
+    &bytes[start..end]
+}
+
+/// Takes; tells the version, how many are left, and the bytes.
+fn taken(block: &mut Block) -> Option<(u64, u64, Vec<u8>)> {
+    let mut given = None;
+    let token = block.take(|message| given = Some((message.version, message.count, message.parts.concat())));
+    assert_eq!(token.expect("whole").is_some(), given.is_some());
+    given
+}
+
+fn run(
+    step: Step,
+    block: &mut Block,
+    model: &mut Model,
+    cursors: &mut Vec<Cursor>,
+) -> Result<(), TestCaseError> {
+    match step {
+        Step::Write(bytes) => {
+            model.list.clear();
+            prop_assert_eq!(block.write(&bytes), Ok(model.push(bytes).version));
+        }
+        Step::Patch(offset, bytes) => {
+            let patched = block.patch(offset, &bytes).expect("whole");
+            if model.list.len() > 1 {
+                prop_assert_eq!(patched, Patched::Multi);
+            } else {
+                let mut message = model.list.pop().map(|(_, message)| message).unwrap_or_default();
+                message.resize(message.len().max(offset + bytes.len()), 0);
+                message[offset..offset + bytes.len()].copy_from_slice(&bytes);
+                prop_assert_eq!(patched, Patched::Done { version: model.push(message).version });
+            }
+        }
+        Step::Put(bytes) => {
+            let put = block.put(&bytes).expect("whole");
+            prop_assert_eq!(put, model.fits(bytes.len()).then(|| model.push(bytes)));
+        }
+        Step::PutToTheEdge { beyond } => {
+            let len = model.contents().room.map_or(0, |room| room as usize + usize::from(beyond));
+            if len <= CAPACITY {
+                let put = block.put(&vec![7; len]).expect("whole");
+                prop_assert_eq!(put.is_some(), !beyond && model.contents().room.is_some());
+                prop_assert_eq!(put, model.fits(len).then(|| model.push(vec![7; len])));
+            }
+        }
+        Step::PutDropping(bytes) => {
+            while !model.fits(bytes.len()) {
+                model.list.remove(0);
+            }
+            prop_assert_eq!(block.put_dropping(&bytes), Ok(model.push(bytes)));
+        }
+        Step::Take => {
+            let oldest = (!model.list.is_empty()).then(|| model.list.remove(0));
+            let expected = oldest.map(|(version, bytes)| (version, model.list.len() as u64, bytes));
+            prop_assert_eq!(taken(block), expected);
+        }
+        Step::TakeAndUntake(count) => {
+            let tokens: Vec<_> = (0..count).map_while(|_| block.take(|_| {}).expect("whole")).collect();
+            prop_assert_eq!(tokens.len(), count.min(model.list.len()));
+            prop_assert_eq!(block.contents().expect("whole").version, model.version);
+            if let Some(first) = tokens.first() {
+                prop_assert_eq!(block.untake(*first), Ok(()));
+            }
+        }
+        Step::Read(offset, len) => {
+            let message = block.read(offset, len).expect("whole");
+            let newest = model.list.last().map_or(&[][..], |(_, bytes)| bytes);
+            prop_assert_eq!(message.parts.concat(), part(newest, offset, len));
+            let about = (message.version, message.count, message.lost);
+            prop_assert_eq!(about, (model.version, model.list.len() as u64, 0));
+        }
+        Step::After(index, offset, len) => {
+            let cursor = *index.get(cursors);
+            after(block, model, cursors, cursor, offset, len)?;
+        }
+        Step::AfterVersion(version) => after(block, model, cursors, Cursor::at(version), 0, u64::MAX)?,
+        Step::Reopen => unreachable!("reopens the whole segment"),
+    }
+    Ok(())
+}
+
+fn after(
+    block: &Block,
+    model: &Model,
+    cursors: &mut Vec<Cursor>,
+    cursor: Cursor,
+    offset: u64,
+    len: u64,
+) -> Result<(), TestCaseError> {
+    let found = block.after(cursor, offset, len).expect("whole");
+    let expected = model.after(cursor.version);
+    prop_assert_eq!(found.is_some(), expected.is_some());
+    if let (Some((message, next)), Some((version, bytes))) = (found, expected) {
+        prop_assert_eq!(message.parts.concat(), part(bytes, offset, len));
+        let about = (message.version, message.count, message.lost, next.version);
+        let lost = version - cursor.version - 1;
+        prop_assert_eq!(about, (*version, model.list.len() as u64, lost, *version));
+        cursors.push(next);
+    }
+    Ok(())
+}
+
+/// A second list, read without the positions that the first one's cursors carry.
+fn walked(block: &Block) -> List {
+    let walk = |version| {
+        let (message, _) = block.after(Cursor::at(version), 0, u64::MAX).expect("whole")?;
+        Some((message.version, message.parts.concat()))
+    };
+    std::iter::successors(walk(0), |(version, _)| walk(*version)).collect()
+}
+
+proptest! {
+    #[test]
+    fn behaves_like_a_vector_of_versions_and_bytes(steps in prop::collection::vec(step(), 1..120)) {
+        let file = memory();
+        let mut segment = Segment::create(&file, SMALL, 0).expect("created");
+        for neighbour in [0, 2] {
+            // SAFETY: one thread.
+            unsafe { segment.block(neighbour) }.write(&[0x55; CAPACITY]).expect("written");
+        }
+        let (mut model, mut cursors) = (Model::default(), vec![Cursor::at(0)]);
+        for step in steps {
+            if let Step::Reopen = step {
+                drop(segment);
+                segment = Segment::open(&file, SMALL).expect("opened");
+                prop_assert!(segment.recover().is_empty());
+                cursors = vec![Cursor::at(0)];
+            } else {
+                run(step, &mut block(&segment), &mut model, &mut cursors)?;
+            }
+            prop_assert_eq!(block(&segment).contents(), Ok(model.contents()));
+            prop_assert_eq!(segment.control(1).contents(SMALL.capacity), Ok(model.contents()));
+            prop_assert_eq!(segment.control(1).version(), Ok(model.version));
+            prop_assert_eq!(list(&block(&segment)), Ok(model.list.clone()));
+            prop_assert_eq!(&walked(&block(&segment)), &model.list);
+        }
+        for neighbour in [0, 2] {
+            // SAFETY: one thread.
+            let block = unsafe { segment.block(neighbour) };
+            prop_assert_eq!(list(&block), Ok(vec![(1, vec![0x55; CAPACITY])]));
+        }
+    }
+}
+
+#[test]
+fn a_full_message_fits_into_an_empty_mailbox_and_nothing_beside_it() {
+    let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+    let mut block = block(&segment);
+    let full = block.put(&[1; CAPACITY]).expect("whole").expect("fits");
+    assert_eq!(full, Contents { version: 1, count: 1, room: None });
+    assert_eq!(block.put(b""), Ok(None));
+    assert_eq!(block.write(&[1; CAPACITY - 4]), Ok(2));
+    assert_eq!(block.contents().expect("whole").room, Some(0));
+    assert_eq!(block.put(b"x"), Ok(None));
+    assert_eq!(block.put(b""), Ok(Some(Contents { version: 3, count: 2, room: None })));
+}
+
+#[test]
+fn put_and_take_in_turns_stay_in_two_places() {
+    let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+    let mut block = block(&segment);
+    let mut heads: Vec<u64> = (0..20)
+        .map(|_| {
+            put_all(&mut block, &[b"ball"]);
+            let head = block.record().expect("whole").head;
+            take_many(&mut block, 1);
+            head
+        })
+        .collect();
+    heads.sort_unstable();
+    heads.dedup();
+    assert_eq!(heads, [0, 68]);
+}
+
+#[test]
+#[should_panic(expected = "was taken from")]
+fn nothing_is_put_back_after_another_change() {
+    let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+    let mut block = block(&segment);
+    put_all(&mut block, &[b"a", b"b"]);
+    let taken = block.take(|_| {}).expect("whole").expect("there is one");
+    put_all(&mut block, &[b"c"]);
+    block.untake(taken).expect("whole");
+}
