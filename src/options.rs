@@ -58,6 +58,10 @@ pub struct ServerOptions {
     #[arg(long, value_name = "S", env = "DIPC_WAIT", hide_env_values = true, default_value = "30", value_parser = seconds)]
     pub wait: Duration,
 
+    /// How long a lock may be held at most, in seconds, whatever its client does
+    #[arg(long, value_name = "S", env = "DIPC_MAX_HOLD", hide_env_values = true, default_value = "600", value_parser = hold)]
+    pub max_hold: Duration,
+
     /// Clients served at once, at most the descriptor limit less 32
     #[arg(long, value_name = "N", env = "DIPC_MAX_CLIENTS", hide_env_values = true, default_value = "10000",
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -145,6 +149,12 @@ impl ServerOptions {
 fn seconds(word: &str) -> Result<Duration, String> {
     let seconds: f64 = word.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// A lock that ends before it begins is none.
+fn hold(word: &str) -> Result<Duration, String> {
+    seconds(word)
+        .and_then(|hold| if hold.is_zero() { Err("more than 0 seconds".to_owned()) } else { Ok(hold) })
 }
 
 #[cfg(test)]

@@ -123,8 +123,9 @@ fn the_verbs_that_need_no_mailbox() {
     let (_server, mut client) = served();
     client.ask("ping\n", "OK\n");
     let version = env!("CARGO_PKG_VERSION");
-    let hello =
-        format!("OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 feat=if,off,len,wait\n");
+    let hello = format!(
+        "OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 feat=after,full,grant,if,len,lock,off,put,take,ttl,wait,watch\n"
+    );
     client.ask("hello name=me token=x\n", hello);
     client.ask("hello nmae=me\n", "ERR syntax : hello has no key \"nmae\", try help\n");
     assert_eq!(client.stat("told"), 2);

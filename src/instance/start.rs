@@ -268,6 +268,7 @@ fn reactor(
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
+        max_hold: options.max_hold,
         max_clients: max_clients(options),
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };

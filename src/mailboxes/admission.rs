@@ -2,13 +2,20 @@
 //!
 //! **The law**: *a request is granted iff it conflicts with no holder and nobody is queued before it.* So consecutive
 //! readers are in together, a writer is in alone, and nobody ever passes anybody. Its corollary is asserted after
-//! every operation: the head of the queue is never grantable. [`Admission::release`] and [`Admission::cancel`] share
-//! the one step that admits from the head, so a writer that gives up frees the readers behind it.
+//! every operation: whoever is next is never grantable. [`Admission::release`], [`Admission::cancel`] and
+//! [`Admission::set_aside`] share the one step that admits who is next, so a writer that gives up frees the readers
+//! behind it.
+//!
+//! A request that was in and found that the mailbox does not hold what it [`Need`]s is *set aside*, and others pass. As
+//! soon as the mailbox holds it, that request is next again, before the whole queue: it came before all of that.
 //!
 //! A waiter is a value in the queue. Nothing waits here: whoever frees the mailbox receives the jobs that this lets
 //! in, and runs them.
 
 use std::collections::VecDeque;
+
+use super::aside::Aside;
+use super::block::Contents;
 
 /// How a request wants to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +24,36 @@ pub enum Mode {
     Shared,
     /// Alone.
     Exclusive,
+}
+
+/// What a request waits for that was in and did not find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A message with a version above this, to be read.
+    News(u64),
+    /// Any message, to be taken.
+    Message,
+    /// Room for a message of so many bytes.
+    Room(u64),
+}
+
+impl Need {
+    /// How to be in when it is there.
+    pub fn mode(self) -> Mode {
+        match self {
+            Need::News(_) => Mode::Shared,
+            Need::Message | Need::Room(_) => Mode::Exclusive,
+        }
+    }
+
+    /// Whether a mailbox with these contents has it.
+    pub fn is_met(self, contents: &Contents) -> bool {
+        match self {
+            Need::News(version) => contents.count > 0 && contents.version > version,
+            Need::Message => contents.count > 0,
+            Need::Room(bytes) => contents.room.is_some_and(|room| room >= bytes),
+        }
+    }
 }
 
 /// The proof of admission. It may outlive the request that it was given to; [`Admission::release`] takes it back.
@@ -34,7 +71,7 @@ impl Grant {
         self.mode
     }
 
-    /// The place in the order of arrival that was admitted; it only grows.
+    /// The place in the order of arrival that was admitted.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -45,7 +82,7 @@ impl Grant {
     }
 }
 
-/// A place in the queue. It stays good, for nothing, when the job has left the queue.
+/// A place in the queue, or aside. It stays good, for nothing, when the job has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
@@ -63,9 +100,11 @@ pub enum Admitted<J> {
 pub struct Admission<J> {
     holders: Holders,
     queue: VecDeque<Waiter<J>>,
+    /// Boxed: rare, and there may be a million mailboxes.
+    aside: Option<Box<Aside<J>>>,
     /// The number of the next arrival.
     next: u64,
-    /// The newest arrival that was admitted.
+    /// The newest arrival that was admitted from the queue.
     newest: Option<u64>,
     overtakes: u64,
     #[cfg(feature = "planted-bugs")]
@@ -95,6 +134,7 @@ impl<J> Default for Admission<J> {
         Admission {
             holders: Holders::None,
             queue: VecDeque::new(),
+            aside: None,
             next: 0,
             newest: None,
             overtakes: 0,
@@ -115,45 +155,96 @@ impl<J> Admission<J> {
 
     /// A grant if the arrival can be in at once; else it is as if it had never come.
     pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
-        if !self.queue.is_empty() || self.conflicts(mode) {
+        let somebody_is_next =
+            !self.queue.is_empty() || self.aside.as_ref().is_some_and(|aside| aside.is_due());
+        if somebody_is_next || self.conflicts(mode) {
             return None;
         }
         let number = self.arrive();
         Some(self.grant(mode, number))
     }
 
-    /// Ends a grant; `admitted` receives, in order, the jobs that this lets in.
-    pub fn release(&mut self, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
-        self.holders = match (grant.mode, self.holders) {
-            (Mode::Exclusive, Holders::Writer) | (Mode::Shared, Holders::Readers(1)) => Holders::None,
-            (Mode::Shared, Holders::Readers(n)) if n > 1 => Holders::Readers(n - 1),
-            (mode, holders) => unreachable!("a {mode:?} grant comes back to {holders:?}"),
-        };
-        self.admit_from_head(admitted);
+    /// Ends a grant; `admitted` receives, in order, the jobs that this lets in. `contents` tells what the mailbox
+    /// holds; it is asked only when somebody waits for something there.
+    pub fn release(
+        &mut self,
+        grant: Grant,
+        contents: impl FnOnce() -> Contents,
+        admitted: &mut Vec<(Grant, J)>,
+    ) {
+        self.leave(&grant);
+        if let Some(aside) = &mut self.aside
+            && grant.mode == Mode::Exclusive
+        {
+            aside.note(contents());
+        }
+        self.admit_next(admitted);
+    }
+
+    /// Ends a grant whose job did not find what it needs, and keeps the job until that is there, or until it is
+    /// cancelled. `contents` is what the mailbox holds; `admitted` as for [`Admission::release`].
+    pub fn set_aside(
+        &mut self,
+        grant: Grant,
+        need: Need,
+        contents: Contents,
+        job: J,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Ticket {
+        let ticket = Ticket(grant.number);
+        self.leave(&grant);
+        let aside = self.aside.get_or_insert_default();
+        aside.note(contents);
+        aside.insert(grant.number, need, job);
+        self.admit_next(admitted);
+        ticket
     }
 
     /// Leaves the queue and takes the job along; `None` when it has been admitted or cancelled before.
     /// `admitted` receives the jobs that this lets in.
     pub fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
-        let at = self.queue.binary_search_by_key(&ticket.0, |waiter| waiter.number).ok()?;
-        let waiter = self.queue.remove(at)?;
+        let job = match self.place(ticket) {
+            Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
+            Err(_) => self.aside.as_mut().and_then(|aside| aside.remove(ticket.0)),
+        }?;
         #[cfg(feature = "planted-bugs")]
         if self.planted == Some(super::planted::Bug::CancelWithoutNext) {
-            return Some(waiter.job);
+            return Some(job);
         }
-        self.admit_from_head(admitted);
-        Some(waiter.job)
+        self.admit_next(admitted);
+        Some(job)
     }
 
-    /// The job at a place in the queue; `None` when it has left.
+    /// The job at a place; `None` when it has left.
     pub fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
-        let at = self.queue.binary_search_by_key(&ticket.0, |waiter| waiter.number).ok()?;
-        self.queue.get_mut(at).map(|waiter| &mut waiter.job)
+        match self.place(ticket) {
+            Ok(at) => self.queue.get_mut(at).map(|waiter| &mut waiter.job),
+            Err(_) => self.aside.as_mut()?.find(ticket.0),
+        }
     }
 
-    /// How many wait.
+    /// Whether somebody was set aside who waits for room: whoever wants room too has to stand behind.
+    pub fn somebody_needs_room(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.somebody_needs_room())
+    }
+
+    /// How many wait to be admitted.
     pub fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many were set aside.
+    pub fn aside(&self) -> usize {
+        self.aside.as_ref().map_or(0, |aside| aside.len())
+    }
+
+    /// How many are in, and how; `None` when nobody is.
+    pub fn holders(&self) -> Option<(Mode, u32)> {
+        match self.holders {
+            Holders::None => None,
+            Holders::Readers(count) => Some((Mode::Shared, count)),
+            Holders::Writer => Some((Mode::Exclusive, 1)),
+        }
     }
 
     /// How often somebody was admitted before somebody who had come earlier. Stays 0.
@@ -168,7 +259,10 @@ impl<J> Admission<J> {
     }
 
     /// The one step that lets waiters in.
-    fn admit_from_head(&mut self, admitted: &mut Vec<(Grant, J)>) {
+    fn admit_next(&mut self, admitted: &mut Vec<(Grant, J)>) {
+        if self.aside.is_some() {
+            self.admit_aside(admitted);
+        }
         while self.head_is_grantable()
             && let Some(waiter) = self.queue.pop_front()
         {
@@ -178,7 +272,30 @@ impl<J> Admission<J> {
         if self.queue.is_empty() && self.queue.capacity() > ROOM_KEPT {
             self.queue = VecDeque::new();
         }
-        debug_assert!(!self.head_is_grantable(), "the head of the queue is never grantable");
+        debug_assert!(!self.next_is_grantable(), "whoever is next is never grantable");
+    }
+
+    /// Lets in those who are back from aside: readers together, of the others one.
+    fn admit_aside(&mut self, admitted: &mut Vec<(Grant, J)>) {
+        let Some(mut aside) = self.aside.take() else { return };
+        if aside.due() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
+            aside.drain_readers(|number, job| {
+                self.enter(Mode::Shared);
+                admitted.push((Grant { mode: Mode::Shared, number, overtaken: false }, job));
+            });
+        }
+        if aside.due() == Some(Mode::Exclusive)
+            && !self.conflicts(Mode::Exclusive)
+            && let Some((number, job)) = aside.pop_writer()
+        {
+            self.enter(Mode::Exclusive);
+            admitted.push((Grant { mode: Mode::Exclusive, number, overtaken: false }, job));
+        }
+        self.aside = Some(aside).filter(|aside| aside.len() > 0);
+    }
+
+    fn place(&self, ticket: Ticket) -> Result<usize, usize> {
+        self.queue.binary_search_by_key(&ticket.0, |waiter| waiter.number)
     }
 
     fn arrive(&mut self) -> u64 {
@@ -188,20 +305,41 @@ impl<J> Admission<J> {
     }
 
     fn grant(&mut self, mode: Mode, number: u64) -> Grant {
-        self.holders = match (mode, self.holders) {
-            (Mode::Exclusive, Holders::None) => Holders::Writer,
-            (Mode::Shared, Holders::None) => Holders::Readers(1),
-            (Mode::Shared, Holders::Readers(n)) => Holders::Readers(n + 1),
-            (mode, holders) => unreachable!("a {mode:?} grant beside {holders:?}"),
-        };
+        self.enter(mode);
         let overtaken = self.newest.is_some_and(|newest| newest > number);
         self.overtakes += u64::from(overtaken);
         self.newest = self.newest.max(Some(number));
         Grant { mode, number, overtaken }
     }
 
-    pub(super) fn head_is_grantable(&self) -> bool {
-        self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
+    fn enter(&mut self, mode: Mode) {
+        self.holders = match (mode, self.holders) {
+            (Mode::Exclusive, Holders::None) => Holders::Writer,
+            (Mode::Shared, Holders::None) => Holders::Readers(1),
+            (Mode::Shared, Holders::Readers(n)) => Holders::Readers(n + 1),
+            (mode, holders) => unreachable!("a {mode:?} grant beside {holders:?}"),
+        };
+    }
+
+    fn leave(&mut self, grant: &Grant) {
+        self.holders = match (grant.mode, self.holders) {
+            (Mode::Exclusive, Holders::Writer) | (Mode::Shared, Holders::Readers(1)) => Holders::None,
+            (Mode::Shared, Holders::Readers(n)) if n > 1 => Holders::Readers(n - 1),
+            (mode, holders) => unreachable!("a {mode:?} grant comes back to {holders:?}"),
+        };
+    }
+
+    pub(super) fn next_is_grantable(&self) -> bool {
+        match self.aside.as_ref().and_then(|aside| aside.due()) {
+            Some(mode) => !self.conflicts(mode),
+            None => self.head_is_grantable(),
+        }
+    }
+
+    /// Whether the head of the queue may go in; never before those who are back from aside.
+    fn head_is_grantable(&self) -> bool {
+        let nobody_before = !self.aside.as_ref().is_some_and(|aside| aside.is_due());
+        nobody_before && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
     }
 
     fn conflicts(&self, mode: Mode) -> bool {

@@ -1,6 +1,7 @@
 //! The admission of one mailbox, shared by threads: every operation is one critical section, and no job runs inside.
 
-use super::admission::{Admission, Admitted, Grant, Mode, Ticket};
+use super::admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
+use super::block::Contents;
 use crate::sync::Mutex;
 
 /// One mailbox's queue. Its memory is a [`Block`](super::Block) of the segment.
@@ -34,8 +35,20 @@ impl<J> Mailbox<J> {
     }
 
     /// See [`Admission::release`]. The jobs that it lets in are run by the caller, after it.
-    pub fn release(&self, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
-        self.admission.lock().release(grant, admitted);
+    pub fn release(&self, grant: Grant, contents: impl FnOnce() -> Contents, admitted: &mut Vec<(Grant, J)>) {
+        self.admission.lock().release(grant, contents, admitted);
+    }
+
+    /// See [`Admission::set_aside`].
+    pub fn set_aside(
+        &self,
+        grant: Grant,
+        need: Need,
+        contents: Contents,
+        job: J,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Ticket {
+        self.admission.lock().set_aside(grant, need, contents, job, admitted)
     }
 
     /// See [`Admission::cancel`].
@@ -46,6 +59,16 @@ impl<J> Mailbox<J> {
     /// What `look` makes of the job at a place in the queue; see [`Admission::waiter`].
     pub fn with_waiter<R>(&self, ticket: Ticket, look: impl FnOnce(&mut J) -> R) -> Option<R> {
         self.admission.lock().waiter(ticket).map(look)
+    }
+
+    /// What `look` makes of the whole queue.
+    pub fn look<R>(&self, look: impl FnOnce(&Admission<J>) -> R) -> R {
+        look(&self.admission.lock())
+    }
+
+    /// See [`Admission::somebody_needs_room`].
+    pub fn somebody_needs_room(&self) -> bool {
+        self.admission.lock().somebody_needs_room()
     }
 
     /// See [`Admission::waiting`].

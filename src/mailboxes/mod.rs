@@ -4,15 +4,18 @@
 //! the table: it asks for a [`Grant`] wherever memory is touched.
 
 mod admission;
+mod aside;
 mod block;
+mod deadlock;
 mod mailbox;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod ring;
 mod segment;
 
-pub use admission::{Admission, Admitted, Grant, Mode, Ticket};
+pub use admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
 pub use block::{Block, Contents, Control, Cursor, Damaged, Message, Patched, Recovered, Taken};
+pub use deadlock::closes_cycle;
 pub use mailbox::Mailbox;
 pub use ring::Ring;
 pub use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
@@ -54,6 +57,37 @@ impl<J> Mailboxes<J> {
     /// What a mailbox holds, without a grant.
     pub fn contents(&self, mailbox: u32) -> Result<Contents, Damaged> {
         self.segment.control(mailbox).contents(self.geometry().capacity)
+    }
+
+    /// Bytes of all messages of a mailbox, their frames not counted, without a grant.
+    pub fn message_bytes(&self, mailbox: u32) -> u64 {
+        let control = self.segment.control(mailbox);
+        let count = self.contents(mailbox).map_or(0, |contents| contents.count);
+        control.live_bytes().saturating_sub(count * block::FRAME_HEADER as u64)
+    }
+
+    /// Ends a grant that the queue of a mailbox gave; see [`Admission::release`].
+    pub fn release(&self, mailbox: u32, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
+        self.queue(mailbox).release(grant, || self.contents_or_anything(mailbox), admitted);
+    }
+
+    /// Ends a grant whose job misses something; see [`Admission::set_aside`].
+    pub fn set_aside(
+        &self,
+        mailbox: u32,
+        grant: Grant,
+        need: Need,
+        job: J,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Ticket {
+        let contents = self.contents_or_anything(mailbox);
+        self.queue(mailbox).set_aside(grant, need, contents, job, admitted)
+    }
+
+    /// A damaged mailbox has whatever anybody needs: they come in, and hear of the damage.
+    fn contents_or_anything(&self, mailbox: u32) -> Contents {
+        let anything = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
+        self.contents(mailbox).unwrap_or(anything)
     }
 
     /// The memory of a mailbox, under a grant that its own queue gave.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// How a header line ended; its answer ends the same way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Eol {
     /// `\n`: nc and programs.
     Lf,

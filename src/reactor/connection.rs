@@ -23,6 +23,7 @@ use mio::event::Event;
 
 use super::input::Input;
 use super::output::Output;
+use super::session::{Session, Watch, WatchState};
 use super::supplies::Supplies;
 use super::wire::Wire;
 use crate::mailboxes::Ticket;
@@ -34,6 +35,9 @@ pub const REQUESTS_PER_TURN: usize = 32;
 
 /// Bytes that one turn of a connection reads.
 pub const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Bytes that one turn of a connection writes.
+pub const WRITE_PER_TURN: usize = 1024 * 1024;
 
 /// Bytes that the reactor reads at once when it does not know what is coming.
 pub const SCRATCH_SIZE: usize = 16 * 1024;
@@ -49,6 +53,10 @@ pub const BODY_PROGRESS: Duration = Duration::from_secs(30);
 
 /// How long a client may take none of its answers.
 pub const WRITE_PROGRESS: Duration = Duration::from_secs(30);
+
+/// How long a message that was taken waits for a socket that takes its answer only in parts. Until then it goes back to
+/// its mailbox when the client vanishes, and nobody else is in; from then on it is the client's.
+pub const TAKING: Duration = Duration::from_secs(1);
 
 /// How long a connection that is to be closed is listened to, so that its last answers are not lost to a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -66,7 +74,7 @@ pub enum Phase {
     Idle,
     /// A job is with the workers.
     Working,
-    /// A job waits in the queue of a mailbox.
+    /// A job waits in the queue of a mailbox, or aside.
     Queued {
         /// Which mailbox.
         mailbox: u32,
@@ -99,6 +107,19 @@ pub enum Turn {
     Again,
     /// The client will send nothing more.
     End,
+}
+
+/// How much of what waited has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    All,
+    /// A part; the socket has no room for more.
+    Part,
+    /// Nothing: the socket has no room.
+    Nothing,
+    /// The share of one turn; the socket may have room for more.
+    Share,
 }
 
 /// What the poll tells of a socket.
@@ -139,8 +160,16 @@ pub struct Connection<W> {
     framer: Framer,
     input: Input,
     output: Output,
+    /// Its name, locks and watches, if it has any.
+    pub session: Option<Box<Session>>,
     /// The last progress: bytes received, or bytes that left.
     since: Instant,
+    /// Requests that have arrived.
+    pub requests: u64,
+    /// When it came, in seconds since the server started.
+    pub entered: u32,
+    /// Bytes that had not arrived at the client when its socket was last full.
+    unacknowledged: u32,
     /// The socket may have bytes.
     pub readable: bool,
     /// The client has closed its writing half, or all.
@@ -174,7 +203,11 @@ impl<W: Wire> Connection<W> {
             framer: Framer::default(),
             input: Input::default(),
             output: Output::default(),
+            session: None,
             since: now,
+            requests: 0,
+            entered: 0,
+            unacknowledged: 0,
             readable: false,
             hung_up: false,
             ended: false,
@@ -201,13 +234,33 @@ impl<W: Wire> Connection<W> {
         size_of::<Self>() + self.input.capacity() + self.output.capacity() + job
     }
 
+    /// What it is to have beside its socket.
+    pub fn session(&mut self, now: Instant) -> &mut Session {
+        self.session.get_or_insert_with(|| Box::new(Session::new(now)))
+    }
+
+    /// When the first of its leases ends.
+    pub fn lease_end(&self) -> Option<Instant> {
+        self.session.as_ref()?.lease_end()
+    }
+
+    /// Whether it gets events: such a client may stop reading for as long as it likes.
+    pub fn is_watcher(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.watches.is_empty())
+    }
+
+    /// Whether it has said its last word.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. } | Phase::Closed)
+    }
+
     /// Whether it is registered for what it waits for now.
     pub fn is_registered(&self) -> bool {
-        self.wants_write == self.has_output()
+        self.wants_write == (self.has_output() || self.is_behind())
     }
 
     /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
-    /// the news that a client has left; writing only while output waits.
+    /// the news that a client has left; writing only while output waits, or an event.
     pub fn changed_interest(&mut self) -> Option<Interest> {
         if self.is_registered() {
             return None;
@@ -218,21 +271,28 @@ impl<W: Wire> Connection<W> {
 
     /// When this connection is to be looked at although nothing happens.
     pub fn deadline(&self, quiet: Duration, limits: &Limits) -> Option<Instant> {
-        match &self.phase {
+        let phase = match &self.phase {
+            // A job that is with the workers comes home soon; then its leases are looked at.
+            Phase::Working | Phase::Closed => return None,
+            Phase::Lingering { until, .. } => return Some((self.since + LINGER_STEP).min(*until)),
+            Phase::Idle if self.has_output() => None,
             Phase::Idle if self.input.is_empty() && !self.framer.is_swallowing() => None,
             Phase::Idle if self.awaits_quiet(quiet) => self.since.checked_add(quiet),
             Phase::Idle if self.framer.awaits_octets(self.input.as_slice(), limits) => {
                 Some(self.since + BODY_PROGRESS)
             }
-            Phase::Idle | Phase::Working | Phase::Closed => None,
-            Phase::Queued { until, .. } if self.has_output() => {
-                let slow = self.since + WRITE_PROGRESS;
-                Some(until.map_or(slow, |until| until.min(slow)))
-            }
+            Phase::Idle => None,
             Phase::Queued { until, .. } => *until,
-            Phase::Flushing(_) => Some(self.since + WRITE_PROGRESS),
-            Phase::Lingering { until, .. } => Some((self.since + LINGER_STEP).min(*until)),
-        }
+            Phase::Flushing(job) => job.taken.as_ref().and_then(|taking| taking.until),
+        };
+        let slow = (self.has_output() && !self.is_watcher()).then(|| self.since + WRITE_PROGRESS);
+        [phase, slow, self.lease_end()].into_iter().flatten().min()
+    }
+
+    /// Whether an event waits for room in its socket.
+    fn is_behind(&self) -> bool {
+        let is_behind = |watch: &Watch| watch.state == WatchState::Behind;
+        self.session.as_ref().is_some_and(|session| session.watches.iter().any(is_behind))
     }
 
     /// Whether silence may complete what is there.
@@ -245,9 +305,18 @@ impl<W: Wire> Connection<W> {
         !self.output.is_empty()
     }
 
-    /// Whether they wait too long.
-    pub fn is_stuck(&self, now: Instant) -> bool {
-        self.has_output() && self.since + WRITE_PROGRESS <= now
+    /// Whether they have waited too long: the client has not taken any of them.
+    pub fn is_stuck(&mut self, now: Instant) -> bool {
+        if !self.has_output() || self.is_watcher() || self.since + WRITE_PROGRESS > now {
+            return false;
+        }
+        // The kernel may hold megabytes that a slow client takes bit by bit.
+        let before = self.unacknowledged;
+        self.note_unacknowledged();
+        if self.unacknowledged < before {
+            self.since = now;
+        }
+        self.unacknowledged == before
     }
 
     /// Whether there is anything to do now, without waiting for the client.
@@ -424,29 +493,64 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// Writes answers, when none wait. True when all have left, and their memory comes back; else they are kept, and
-    /// writing goes on when the socket has room.
-    pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<bool> {
+    /// Writes answers, when none wait. When all have left their memory comes back; else they are kept, and writing goes
+    /// on when the socket has room.
+    pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Sent> {
         self.output.keep(std::mem::take(answers));
         self.since = now;
-        let done = self.output.write_to(&mut self.wire)?;
-        if done {
+        let sent = self.write()?;
+        if sent == Sent::All {
             *answers = self.output.take();
         }
-        Ok(done)
+        Ok(sent)
     }
 
-    /// Writes what waits. True when all has left.
-    pub fn flush(&mut self, now: Instant) -> io::Result<bool> {
-        let before = self.output.len();
-        let done = self.output.write_to(&mut self.wire)?;
-        if self.output.len() < before {
+    /// Writes what waits.
+    pub fn flush(&mut self, now: Instant) -> io::Result<Sent> {
+        let sent = self.write()?;
+        if sent != Sent::Nothing {
             self.since = now;
         }
-        if done {
+        if sent == Sent::All {
             self.output = Output::default();
         }
-        Ok(done)
+        Ok(sent)
+    }
+
+    /// Writes an event, when nothing waits. What the socket does not take is kept, unless it takes nothing.
+    pub fn send_event(&mut self, event: &[u8], now: Instant) -> io::Result<Sent> {
+        debug_assert!(!self.has_output(), "an event comes between two answers");
+        let written = loop {
+            match self.wire.write(event) {
+                Ok(written) => break written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
+                Err(error) => return Err(error),
+            }
+        };
+        if written == 0 || written == event.len() {
+            return Ok(if written == 0 { Sent::Nothing } else { Sent::All });
+        }
+        self.since = now;
+        self.output.keep(event[written..].to_vec());
+        Ok(Sent::Part)
+    }
+
+    /// Adds a few bytes to the answers that wait.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.output.append(bytes);
+    }
+
+    fn write(&mut self) -> io::Result<Sent> {
+        let sent = self.output.write_to(&mut self.wire, WRITE_PER_TURN)?;
+        if matches!(sent, Sent::Part | Sent::Nothing) {
+            self.note_unacknowledged();
+        }
+        Ok(sent)
+    }
+
+    fn note_unacknowledged(&mut self) {
+        self.unacknowledged = u32::try_from(self.wire.unacknowledged()).unwrap_or(u32::MAX);
     }
 
     /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait for.

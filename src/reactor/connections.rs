@@ -36,6 +36,13 @@ impl<W> Connections<W> {
         })
     }
 
+    /// The same, only to look at.
+    pub fn look(&self, id: ConnectionId) -> Option<&Connection<W>> {
+        self.slots.get(id.slot as usize).filter(|connection| {
+            connection.generation == id.generation && !matches!(connection.phase, Phase::Closed)
+        })
+    }
+
     /// Removes a connection and closes its socket.
     pub fn remove(&mut self, id: ConnectionId) {
         let removed = self.slots.remove(id.slot as usize);
@@ -57,8 +64,10 @@ impl<W> Connections<W> {
     }
 
     /// All connections.
-    pub fn iter(&self) -> impl Iterator<Item = &Connection<W>> {
-        self.slots.iter().map(|(_, connection)| connection)
+    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection<W>)> {
+        self.slots.iter().map(|(slot, connection)| {
+            (ConnectionId { slot: slot as u32, generation: connection.generation }, connection)
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Stopping;
-use super::connection::{Connection, Phase};
+use super::connection::Phase;
 use super::server::Server;
 use super::wire::Wire;
 use crate::protocol::Refusal;
@@ -14,7 +14,12 @@ use crate::workers::{ConnectionId, refuse};
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 impl<W: Wire> Server<W> {
+    /// Ends a connection when its client has read the last answer. Nobody waits for what it holds meanwhile.
     pub(super) fn say_goodbye(&mut self, id: ConnectionId) {
+        self.forget_watches(id);
+        let Some(connection) = self.connections.find(id) else { return };
+        let held = connection.session.take().and_then(|session| session.held);
+        self.end_locks(id, held);
         let Some(connection) = self.connections.find(id) else { return };
         if connection.linger(self.now) { self.discard(id) } else { self.close(id) }
     }
@@ -30,20 +35,22 @@ impl<W: Wire> Server<W> {
         self.close(id);
     }
 
-    /// The end. A place in a queue is given up, so that whoever stands behind it moves on.
+    /// The end. A place in a queue is given up, so that whoever stands behind it moves on; so are locks and watches.
     pub(super) fn close(&mut self, id: ConnectionId) {
-        if let Some(Connection { phase: Phase::Queued { mailbox, ticket, .. }, .. }) =
-            self.connections.find(id)
-        {
-            let (mailbox, ticket) = (*mailbox, *ticket);
+        let Some(connection) = self.connections.find(id) else { return };
+        if let Phase::Queued { mailbox, ticket, .. } = connection.phase {
             self.give_up(mailbox, ticket);
         }
-        if let Some(connection) = self.connections.find(id) {
-            self.deadlines.disarm(id);
-            self.supplies.note_dropped(connection.memory());
-            connection.phase = Phase::Closed;
-            self.closed.push(id);
+        self.forget_watches(id);
+        let Some(connection) = self.connections.find(id) else { return };
+        self.deadlines.disarm(id);
+        self.supplies.note_dropped(connection.memory());
+        self.closed.push(id);
+        let held = connection.session.take().and_then(|session| session.held);
+        if let Phase::Flushing(job) = std::mem::replace(&mut connection.phase, Phase::Closed) {
+            self.abandon(job);
         }
+        self.end_locks(id, held);
     }
 
     /// Removes who has closed; whether that was anybody.
@@ -61,20 +68,39 @@ impl<W: Wire> Server<W> {
                 connection.readable = true;
                 self.stand_in_line(id);
             }
+            if self.waits_aside(id) {
+                self.refuse_to_wait(id);
+                self.say_goodbye(id);
+            }
         }
+    }
+
+    /// Whether a connection waits for something that nobody may bring any more.
+    fn waits_aside(&self, id: ConnectionId) -> bool {
+        let Some(Phase::Queued { mailbox, ticket, .. }) = self.connections.look(id).map(|found| &found.phase)
+        else {
+            return false;
+        };
+        self.mailboxes.queue(*mailbox).with_waiter(*ticket, |job| job.missing.is_some()).unwrap_or(false)
+    }
+
+    /// Tells who waits that the server stops.
+    fn refuse_to_wait(&mut self, id: ConnectionId) {
+        let Some(mut job) = self.leave_queue(id) else { return };
+        refuse(&mut job, &Refusal::Drain);
+        if let Some(connection) = self.connections.find(id)
+            && !connection.has_output()
+        {
+            // Whoever cannot be told sees the end.
+            let _ = connection.send(&mut job.output, self.now);
+        }
+        self.abandon(job);
     }
 
     /// The time is over: who still waits is told so.
     pub(super) fn end_drain(&mut self) {
         for id in self.connections.ids() {
-            if let Some(mut job) = self.leave_queue(id) {
-                refuse(&mut job, &Refusal::Drain);
-                if let Some(connection) = self.connections.find(id)
-                    && !connection.has_output()
-                {
-                    let _ = connection.send(&mut job.output, self.now);
-                }
-            }
+            self.refuse_to_wait(id);
             self.close(id);
         }
         self.remove_closed();

@@ -3,116 +3,177 @@
 use std::time::Duration;
 
 use super::Stopping;
-use super::connection::Phase;
+use super::connection::{Phase, Sent, TAKING};
+use super::locks::{Place, next_wanted};
 use super::server::Server;
-use super::stat::{self, Gauges};
 use super::waiting::half_closed;
+use super::watchers::NOBODY;
 use super::wire::Wire;
-use crate::protocol::{Reply, Request, Wait};
+use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
-    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, admit, answer, time_out, with_grant,
+    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, Right, Waiting, answer, refusal_of,
+    refuse, set_aside, time_out,
 };
 
 /// At most one line of the log tells of clients with another protocol in this time.
 const FOREIGN_SAID: Duration = Duration::from_secs(60);
 
 impl<W: Wire> Server<W> {
+    /// A new batch of requests: a sign of life, which renews the leases that have not ended yet.
+    pub(super) fn begin(&mut self, mut job: Box<Job>) {
+        let id = job.connection;
+        let now = self.now;
+        let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
+        connection.requests += job.requests.len() as u64;
+        if let Some(session) = &mut connection.session {
+            job.held = session.held.take();
+            if session.lease_end().is_some_and(|end| end <= now) {
+                self.lose_locks(id, &mut job.held);
+            }
+            if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
+                session.renewed = now;
+            }
+        }
+        self.advance(job);
+    }
+
     /// Brings a job on its way: answers what needs no mailbox, takes the place of the first request that does.
     pub(super) fn advance(&mut self, mut job: Box<Job>) {
+        if job.missing.is_some() && job.grant.is_some() {
+            return self.wait_aside(job);
+        }
         while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
             let Some((mailbox, mode, wait)) = job.admission() else {
                 if !answer(&mut job, &self.mailboxes) {
-                    self.tell_stat(&mut job);
+                    match self.serve(job) {
+                        Some(served) => job = served,
+                        None => return,
+                    }
                 }
                 continue;
             };
-            if wait != Wait::For(Duration::ZERO) {
-                // Before it is queued: from then on a worker may admit, answer and send it home at any time.
-                if let Some(connection) = self.connections.find(job.connection) {
-                    connection.phase = Phase::Working;
-                }
-                return match admit(job, &self.mailboxes) {
-                    Ok(granted) => self.submit(with_grant(granted)),
-                    Err(parked) => self.park(parked),
-                };
+            let right = job.right(mailbox, mode);
+            if let Some(refusal) = refusal_of(right) {
+                refuse(&mut job, &refusal);
+                continue;
             }
-            job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
-            if job.grant.is_some() {
+            if right == Right::Own {
                 return self.submit(job);
             }
-            time_out(&mut job, &self.mailboxes);
+            if wait == Wait::For(Duration::ZERO) {
+                job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
+                if job.grant.is_some() {
+                    return self.submit(job);
+                }
+                time_out(&mut job, &self.mailboxes);
+                continue;
+            }
+            match self.enqueue(job, mailbox, mode, wait) {
+                Place::Granted(granted) => return self.submit(granted),
+                Place::Queued => return,
+                Place::Deadlock(refused) => {
+                    job = refused;
+                    refuse(&mut job, &Refusal::Deadlock);
+                }
+            }
         }
         self.deliver(job);
+    }
+
+    /// Does what only this thread can: the current request concerns the connection itself, or all. `None` while it waits.
+    fn serve(&mut self, mut job: Box<Job>) -> Option<Box<Job>> {
+        match &job.requests[job.answered].request {
+            Request::Lock(_) => return self.lock(job),
+            Request::Unlock { .. } => self.unlock(&mut job),
+            Request::Watch { .. } => self.watch(&mut job),
+            Request::Unwatch { .. } => self.unwatch(&mut job),
+            Request::Hello { .. } => self.hello(&mut job),
+            Request::Stat(topic) => self.tell_stat(*topic, &mut job),
+            other => unreachable!("{other:?} is for the workers"),
+        }
+        Some(job)
+    }
+
+    /// Remembers the name of a client.
+    fn hello(&mut self, job: &mut Job) {
+        let Request::Hello { name } = &mut job.requests[job.answered].request else {
+            unreachable!("a hello")
+        };
+        let name = name.take();
+        if let Some(connection) = self.connections.find(job.connection) {
+            connection.session(self.now).name = name;
+        }
+        answer(job, &self.mailboxes);
+    }
+
+    /// A request of a connection with locks was in and has missed something.
+    fn wait_aside(&mut self, mut job: Box<Job>) {
+        let (mailbox, ..) = job.admission().expect("it was in a mailbox");
+        if self.closes_cycle(job.connection, mailbox) {
+            if let Some(grant) = job.grant.take() {
+                self.release(mailbox, grant);
+            }
+            refuse(&mut job, &Refusal::Deadlock);
+            return self.advance(job);
+        }
+        self.set_working(job.connection);
+        let mut admitted = Vec::new();
+        let parked = set_aside(job, &self.mailboxes, |job| admitted.push(job));
+        admitted.into_iter().for_each(|job| self.submit(job));
+        self.park(parked);
     }
 
     /// Watches over a job that waits in a queue. Its earlier answers do not wait with it.
     pub(super) fn park(&mut self, parked: Parked) {
         let Parked { connection: id, mailbox, ticket, wait } = parked;
+        if id.slot == NOBODY {
+            if !self.watchers.park(id, ticket) {
+                self.give_up(mailbox, ticket);
+            }
+            return;
+        }
+        let now = self.now;
         let queue = self.mailboxes.queue(mailbox);
         let Some(connection) = self.connections.find(id) else {
             // Its client has left before anybody knew that it waits.
             return self.give_up(mailbox, ticket);
         };
-        let take = |job: &mut Box<Job>| match connection.has_output() {
-            true => Vec::new(),
-            false => std::mem::take(&mut job.output),
+        let has_output = connection.has_output();
+        let look = |job: &mut Box<Job>| {
+            let aside = job.missing.is_some();
+            let before = job.waiting.filter(|waiting| waiting.request == job.answered);
+            let since = before.map_or(now, |waiting| waiting.since);
+            job.waiting = Some(Waiting { request: job.answered, mailbox, since, aside });
+            let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
+            (output, since)
         };
         // Nobody there: it was admitted meanwhile, and its answers are on the way.
-        let Some(mut output) = queue.with_waiter(ticket, take) else { return };
+        let Some((mut output, since)) = queue.with_waiter(ticket, look) else { return };
         let until = match wait {
-            Wait::Default => self.now.checked_add(self.settings.wait),
-            Wait::For(wait) => self.now.checked_add(wait),
+            Wait::Default => since.checked_add(self.settings.wait),
+            Wait::For(wait) => since.checked_add(wait),
             Wait::Forever => None,
         };
-        let until = if connection.hung_up { Some(half_closed(until, self.now)) } else { until };
+        let until = [until, connection.lease_end()].into_iter().flatten().min();
+        let until = if connection.hung_up { Some(half_closed(until, now, connection)) } else { until };
         connection.phase = Phase::Queued { mailbox, ticket, until };
         if !output.is_empty()
-            && let Err(error) = connection.send(&mut output, self.now)
+            && let Err(error) = connection.send(&mut output, now)
         {
             return self.fail(id, &error);
         }
         self.settle(id);
     }
 
-    pub(super) fn submit(&mut self, job: Box<Job>) {
-        if let Some(connection) = self.connections.find(job.connection) {
+    pub(super) fn set_working(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.find(id) {
             connection.phase = Phase::Working;
         }
-        self.pool.submit(job);
     }
 
-    pub(super) fn tell_stat(&mut self, job: &mut Job) {
-        let (mut working, mut waiting, mut flushing) = (0, 0, 0);
-        for connection in self.connections.iter() {
-            match connection.phase {
-                Phase::Working => working += 1,
-                Phase::Queued { .. } => waiting += 1,
-                Phase::Flushing(_) => flushing += 1,
-                Phase::Idle | Phase::Lingering { .. } | Phase::Closed => {}
-            }
-        }
-        let geometry = self.mailboxes.geometry();
-        let gauges = Gauges {
-            uptime: self.started.elapsed().as_secs(),
-            epoch: self.mailboxes.segment().epoch(),
-            connections: self.connections.len(),
-            max_clients: self.settings.max_clients,
-            working,
-            waiting,
-            flushing,
-            workers: self.pool.workers(),
-            workers_asleep: self.pool.asleep(),
-            unaided: self.pool.unaided(),
-            mailboxes: geometry.mailboxes,
-            size: geometry.capacity,
-            packet: geometry.packet,
-        };
-        self.counters.requests.absorb(&mut job.tally);
-        let text = stat::text(&self.counters, &gauges);
-        let eol = job.requests[job.answered].eol;
-        Reply::Text(&text).encode(eol, &mut job.output);
-        job.tally.count(Outcome::Told);
-        job.answered += 1;
+    pub(super) fn submit(&mut self, job: Box<Job>) {
+        self.set_working(job.connection);
+        self.pool.submit(job);
     }
 
     // ---- answers ----
@@ -127,87 +188,130 @@ impl<W: Wire> Server<W> {
         self.home = completions;
     }
 
-    pub(super) fn take_in(&mut self, completions: &mut Vec<Completion>) {
+    fn take_in(&mut self, completions: &mut Vec<Completion>) {
         while !completions.is_empty() {
             for completion in completions.drain(..) {
-                match completion {
-                    Completion::Home(job) => self.come_home(job),
-                    Completion::Parked(parked) => self.park(parked),
-                }
+                self.take_home(completion);
             }
             self.pool.dispatch(completions);
         }
     }
 
-    pub(super) fn come_home(&mut self, mut job: Box<Job>) {
-        if let Some(connection) = self.connections.find(job.connection) {
-            let waits = matches!(connection.phase, Phase::Working | Phase::Queued { .. });
-            debug_assert!(
-                waits,
-                "one batch of a connection at a time, not one that comes home to {:?}",
-                connection.phase
-            );
-            return self.deliver(job);
+    pub(super) fn take_home(&mut self, completion: Completion) {
+        match completion {
+            Completion::Home(job) if job.connection.slot == NOBODY => self.announce(job),
+            Completion::Home(job) => self.come_home(job),
+            Completion::Parked(parked) => self.park(parked),
         }
-        self.counters.requests.absorb(&mut job.tally);
-        self.counters.stale_completions += 1;
-        self.supplies.return_job(job);
+    }
+
+    fn come_home(&mut self, mut job: Box<Job>) {
+        let id = job.connection;
+        let Some(connection) = self.connections.find(id) else {
+            self.counters.stale_completions += 1;
+            return self.abandon(job);
+        };
+        let waits = matches!(connection.phase, Phase::Working | Phase::Queued { .. });
+        debug_assert!(
+            waits,
+            "one batch of a connection at a time, not one that comes home to {:?}",
+            connection.phase
+        );
+        let lease_ended = connection.lease_end().is_some_and(|end| end <= self.now);
+        connection.phase = Phase::Working;
+        self.note_wait(&mut job);
+        if lease_ended {
+            // What was taken under a lock goes back under it.
+            self.untake(&mut job);
+            self.lose_locks(id, &mut job.held);
+        }
+        if job.grant.is_some() { self.advance(job) } else { self.deliver(job) }
     }
 
     /// Writes the answers of a job, after those that wait already, then goes on with it.
     pub(super) fn deliver(&mut self, mut job: Box<Job>) {
         let id = job.connection;
-        self.counters.requests.absorb(&mut job.tally);
-        let Some(connection) = self.connections.find(id) else { return self.supplies.return_job(job) };
+        let now = self.now;
+        let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
         if connection.has_output() {
-            connection.phase = Phase::Flushing(job);
-            return self.settle(id);
+            // A mailbox does not wait for a client that does not read.
+            self.untake(&mut job);
+            return self.keep_flushing(id, job);
         }
         if job.output.is_empty() {
             return self.go_on(job);
         }
-        match connection.send(&mut job.output, self.now) {
-            Ok(true) => self.go_on(job),
-            Ok(false) => {
-                connection.phase = Phase::Flushing(job);
-                self.settle(id);
+        match connection.send(&mut job.output, now) {
+            Ok(Sent::All) => {
+                self.has_taken(&mut job);
+                self.go_on(job);
+            }
+            Ok(sent) => {
+                if let Some(taking) = &mut job.taken {
+                    taking.until = now.checked_add(TAKING);
+                }
+                self.keep_flushing(id, job);
+                if sent == Sent::Share {
+                    self.stand_in_line(id);
+                }
             }
             Err(error) => {
-                self.supplies.return_job(job);
+                self.abandon(job);
                 self.fail(id, &error);
             }
         }
     }
 
+    fn keep_flushing(&mut self, id: ConnectionId, mut job: Box<Job>) {
+        self.counters.requests.absorb(&mut job.tally);
+        if let Some(connection) = self.connections.find(id) {
+            connection.phase = Phase::Flushing(job);
+        }
+        self.settle(id);
+    }
+
+    /// Writes what waits; then goes on with what has waited for that.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         match connection.flush(self.now) {
-            Ok(true) => {
-                let phase = &mut connection.phase;
-                let flushed =
-                    matches!(phase, Phase::Flushing(_)).then(|| std::mem::replace(phase, Phase::Idle));
+            Ok(Sent::All) => {
+                let flushed = matches!(connection.phase, Phase::Flushing(_))
+                    .then(|| std::mem::replace(&mut connection.phase, Phase::Working));
+                if matches!(connection.phase, Phase::Idle)
+                    && (connection.has_more() || self.stopping != Stopping::No)
+                {
+                    self.stand_in_line(id);
+                }
+                self.catch_up(id);
                 self.settle(id);
-                if let Some(Phase::Flushing(job)) = flushed {
+                if let Some(Phase::Flushing(mut job)) = flushed {
+                    self.has_taken(&mut job);
                     self.deliver(job);
                 }
             }
-            Ok(false) => self.settle(id),
+            Ok(Sent::Share) => self.stand_in_line(id),
+            Ok(Sent::Part | Sent::Nothing) => self.settle(id),
             Err(error) => self.fail(id, &error),
         }
     }
 
     /// All answers so far have left: the rest of the batch, or the end, or the next batch.
-    pub(super) fn go_on(&mut self, job: Box<Job>) {
+    fn go_on(&mut self, mut job: Box<Job>) {
         let id = job.connection;
         if job.current().is_some() {
             return self.advance(job);
         }
+        self.counters.requests.absorb(&mut job.tally);
         let closes = job.closes();
         if job.requests.last().is_some_and(|framed| framed.request == Request::Foreign) {
             self.say_foreign();
         }
+        let held = job.held.take();
         self.supplies.return_job(job);
-        let Some(connection) = self.connections.find(id) else { return };
+        let Some(connection) = self.connections.find(id) else { return self.end_locks(id, held) };
+        if held.is_some() {
+            connection.session(self.now).held = held;
+        }
         connection.phase = Phase::Idle;
         if closes {
             self.say_goodbye(id);
@@ -215,6 +319,58 @@ impl<W: Wire> Server<W> {
             self.stand_in_line(id);
         } else {
             self.settle(id);
+        }
+    }
+
+    /// A job whose connection is no more: what it has taken goes back, what it holds ends.
+    pub(super) fn abandon(&mut self, mut job: Box<Job>) {
+        self.untake(&mut job);
+        if let Some(grant) = job.grant.take() {
+            let mailbox = job.admission().map(|(mailbox, ..)| mailbox).or_else(|| next_wanted(&job));
+            self.release(mailbox.expect("a grant is for the current request"), grant);
+        }
+        self.end_locks(job.connection, job.held.take());
+        self.counters.requests.absorb(&mut job.tally);
+        self.supplies.return_job(job);
+    }
+
+    // ---- what was taken ----
+
+    /// The answer has been written: the message is the client's.
+    fn has_taken(&mut self, job: &mut Job) {
+        let Some(taking) = job.taken.take() else { return };
+        if let Some(grant) = taking.grant {
+            self.release(taking.mailbox, grant);
+        }
+        job.tally.count(Outcome::Taken);
+    }
+
+    /// The same for a client that was given its time to take the answer.
+    pub(super) fn settle_taking(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let Phase::Flushing(job) = &mut connection.phase else { return };
+        let Some(taking) = job.taken.take() else { return };
+        job.tally.count(Outcome::Taken);
+        if let Some(grant) = taking.grant {
+            self.release(taking.mailbox, grant);
+        }
+    }
+
+    /// The answer cannot be written: the message goes back to where it was, and the request is as if it had not begun.
+    fn untake(&mut self, job: &mut Job) {
+        let Some(taking) = job.taken.take() else { return };
+        let mailbox = taking.mailbox;
+        let is_own = taking.grant.is_none();
+        let own = || job.held.as_mut().expect("taken under a lock").borrow(mailbox);
+        let mut grant = taking.grant.unwrap_or_else(own);
+        // A mailbox that is damaged has lost the message anyhow.
+        let _ = self.mailboxes.write(mailbox, &mut grant).untake(taking.taken);
+        job.output.truncate(taking.answer);
+        job.answered -= 1;
+        self.counters.untaken += 1;
+        match &mut job.held {
+            Some(held) if is_own => held.put_back(mailbox, grant),
+            _ => self.release(mailbox, grant),
         }
     }
 

@@ -18,13 +18,18 @@ mod control;
 mod deadlines;
 mod doors;
 mod ending;
+mod events;
 mod input;
 mod jobs;
+mod locks;
 mod output;
+mod report;
 mod server;
+mod session;
 mod stat;
 mod supplies;
 mod waiting;
+mod watchers;
 mod wire;
 
 use std::io;
@@ -68,6 +73,8 @@ pub struct Settings {
     pub wait: Duration,
     /// Clients served at once.
     pub max_clients: usize,
+    /// How long a lock may be held at most.
+    pub max_hold: Duration,
     /// Silence that completes a request without an end of line; zero never does.
     pub quiet: Duration,
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use super::connection::Sent;
+
 /// One batch of answers, some of it written. Holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -13,11 +15,6 @@ impl Output {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.written == self.bytes.len()
-    }
-
-    /// How many bytes wait.
-    pub fn len(&self) -> usize {
-        self.bytes.len() - self.written
     }
 
     /// Bytes of memory.
@@ -38,17 +35,29 @@ impl Output {
         bytes
     }
 
-    /// Writes as much as `sink` takes. True when nothing waits any more.
-    pub fn write_to(&mut self, sink: &mut impl Write) -> io::Result<bool> {
+    /// Adds to what waits.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Writes as much as `sink` takes, and about `share` bytes at most.
+    pub fn write_to(&mut self, sink: &mut impl Write, share: usize) -> io::Result<Sent> {
+        let start = self.written;
         while !self.is_empty() {
-            match sink.write(&self.bytes[self.written..]) {
+            if self.written - start >= share {
+                return Ok(Sent::Share);
+            }
+            let end = self.bytes.len().min(self.written + share);
+            match sink.write(&self.bytes[self.written..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(len) => self.written += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(if self.written == start { Sent::Nothing } else { Sent::Part });
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(Sent::All)
     }
 }

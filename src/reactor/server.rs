@@ -4,16 +4,18 @@
 //! or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it runs in a simulation, too, over pipes of
 //! bytes and a clock that is a number.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Happened, Phase, SCRATCH_SIZE, Turn};
 use super::connections::Connections;
 use super::deadlines::Deadlines;
+use super::events::Delivery;
 use super::stat::Counters;
 use super::supplies::Supplies;
 use super::waiting::half_closed;
+use super::watchers::Watchers;
 use super::wire::Wire;
 use super::{Settings, Stopping};
 use crate::protocol::Limits;
@@ -42,6 +44,13 @@ pub struct Server<W> {
     pub(super) now: Instant,
     pub(super) started: Instant,
     pub(super) foreign_said: Option<Instant>,
+    /// Who has locked which mailbox.
+    pub(super) lock_holders: BTreeSet<(u32, ConnectionId)>,
+    /// The longest wait for each mailbox that anybody had to wait for.
+    pub(super) longest_waits: HashMap<u32, Duration>,
+    pub(super) watchers: Watchers,
+    /// Events that have not reached everybody yet.
+    pub(super) deliveries: VecDeque<Delivery>,
     pub(super) stopping: Stopping,
     /// Completions, while they are taken in; kept for its memory.
     pub(super) home: Vec<Completion>,
@@ -76,6 +85,10 @@ impl<W: Wire> Server<W> {
             now,
             started: now,
             foreign_said: None,
+            lock_holders: BTreeSet::new(),
+            longest_waits: HashMap::new(),
+            watchers: Watchers::default(),
+            deliveries: VecDeque::new(),
             stopping: Stopping::No,
             home: Vec::new(),
         }
@@ -92,7 +105,12 @@ impl<W: Wire> Server<W> {
     /// Lets a client in.
     pub(super) fn enter(&mut self, wire: W, is_unix: bool) -> ConnectionId {
         self.counters.accepted += 1;
-        self.connections.insert(|generation| Connection::new(wire, is_unix, generation, self.now))
+        let entered = self.now.saturating_duration_since(self.started).as_secs();
+        self.connections.insert(|generation| {
+            let mut connection = Connection::new(wire, is_unix, generation, self.now);
+            connection.entered = u32::try_from(entered).unwrap_or(u32::MAX);
+            connection
+        })
     }
 
     /// The end.
@@ -110,12 +128,13 @@ impl<W: Wire> Server<W> {
         self.take_turns();
         self.expire_deadlines();
         self.bring_home();
+        self.send_events();
         self.supplies.trim(self.now);
     }
 
     /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
-        !self.line.is_empty() || !self.completions.sleep()
+        !self.line.is_empty() || !self.deliveries.is_empty() || !self.completions.sleep()
     }
 
     /// When there will be something to do.
@@ -135,13 +154,22 @@ impl<W: Wire> Server<W> {
         connection.hung_up |= hung_up;
         connection.reads_end_early |= urgent;
         if writable && connection.has_output() {
-            return self.flush(id);
+            self.flush(id);
+        } else if writable {
+            self.catch_up(id);
+            self.settle(id);
         }
+        let Some(connection) = self.connections.find(id) else { return };
+        let has_output = connection.has_output();
         match &mut connection.phase {
+            Phase::Idle if has_output && gone => self.close(id),
             Phase::Idle => self.turn(id),
             Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
             Phase::Queued { until, .. } if connection.hung_up => {
-                *until = Some(half_closed(*until, self.now));
+                let sooner = half_closed(*until, self.now, connection);
+                if let Phase::Queued { until, .. } = &mut connection.phase {
+                    *until = Some(sooner);
+                }
                 self.settle(id);
             }
             Phase::Lingering { .. } => self.discard(id),
@@ -155,7 +183,9 @@ impl<W: Wire> Server<W> {
             let Some(id) = self.line.pop_front() else { break };
             if let Some(connection) = self.connections.find(id) {
                 connection.in_line = false;
-                if matches!(connection.phase, Phase::Idle) {
+                if connection.has_output() {
+                    self.flush(id);
+                } else if matches!(connection.phase, Phase::Idle) {
                     self.turn(id);
                 }
             }
@@ -164,8 +194,12 @@ impl<W: Wire> Server<W> {
 
     pub(super) fn turn(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
+        if connection.has_output() {
+            // It is read again when that has left.
+            return self.settle(id);
+        }
         match connection.turn(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
-            Ok(Turn::Batch(job)) => self.advance(job),
+            Ok(Turn::Batch(job)) => self.begin(job),
             Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
             Ok(Turn::Rest) => self.settle(id),
             Ok(Turn::Again) => self.stand_in_line(id),

@@ -27,6 +27,12 @@ pub struct Counters {
     pub closed_slow_readers: u64,
     /// Connections that ended with an error of the socket.
     pub closed_by_error: u64,
+    /// Messages that went back to their mailbox because their taker was gone.
+    pub untaken: u64,
+    /// Locks that ran out.
+    pub leases_ended: u64,
+    /// Events that were sent to watchers.
+    pub events_sent: u64,
     /// Requests that silence completed.
     pub completed_by_silence: u64,
 }
@@ -48,6 +54,12 @@ pub struct Gauges {
     pub waiting: usize,
     /// Clients whose answers wait for them.
     pub flushing: usize,
+    /// Clients that watch mailboxes.
+    pub watching: usize,
+    /// Reads that wait for the next message for them.
+    pub standing_reads: usize,
+    /// Mailboxes that are locked, counted once for each holder.
+    pub locks: usize,
     /// Threads of the pool.
     pub workers: usize,
     /// Those of them that sleep.
@@ -63,10 +75,12 @@ pub struct Gauges {
 }
 
 /// Writes the lines `name value`.
-pub fn text(counters: &Counters, gauges: &Gauges) -> String {
-    let mut text = String::new();
-    let mut line =
-        |name: &str, value: u64| writeln!(text, "{name} {value}").expect("a string takes everything");
+pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fmt::Result {
+    let mut written = Ok(());
+    let mut line = |name: &str, value: u64| {
+        let line = writeln!(text, "{name} {value}");
+        written = written.and(line);
+    };
     line("uptime_seconds", gauges.uptime);
     line("pid", u64::from(std::process::id()));
     line("epoch", gauges.epoch);
@@ -87,12 +101,18 @@ pub fn text(counters: &Counters, gauges: &Gauges) -> String {
     line("working", gauges.working as u64);
     line("waiting", gauges.waiting as u64);
     line("flushing", gauges.flushing as u64);
+    line("watching", gauges.watching as u64);
+    line("standing_reads", gauges.standing_reads as u64);
+    line("locks_held", gauges.locks as u64);
     line("requests", counters.requests.total());
     counters.requests.iter().for_each(|(name, count)| line(name, count));
     line("completed_by_silence", counters.completed_by_silence);
     line("abandoned", counters.abandoned);
+    line("untaken", counters.untaken);
+    line("leases_ended", counters.leases_ended);
+    line("events_sent", counters.events_sent);
     line("stale_completions", counters.stale_completions);
     line("jobs_unaided", gauges.unaided);
     line("overtakes", counters.requests.overtakes);
-    text
+    written
 }

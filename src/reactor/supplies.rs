@@ -44,7 +44,9 @@ impl Supplies {
         if self.jobs.len() == KEPT_MAX {
             return self.note_dropped(job.input.capacity() + job.output.capacity());
         }
+        debug_assert!(job.held.is_none() && job.taken.is_none(), "what it held has ended");
         job.requests.clear();
+        (job.missing, job.waiting, job.standing) = (None, None, None);
         job.answered = 0;
         for buffer in [&mut job.input, &mut job.output] {
             buffer.clear();

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Stopping;
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::server::Server;
+use super::watchers::NOBODY;
 use super::wire::Wire;
 use crate::mailboxes::Ticket;
-use crate::workers::{ConnectionId, Job, time_out, with_grant};
+use crate::workers::{ConnectionId, Job, Waiting, time_out, with_grant};
 
 /// How long a request still waits after its client has closed the writing half. A client that left altogether looks
 /// the same, and shall not keep its place for the full wait.
@@ -29,18 +30,27 @@ impl<W: Wire> Server<W> {
         }
     }
 
-    pub(super) fn expire(&mut self, id: ConnectionId) {
+    fn expire(&mut self, id: ConnectionId) {
+        let now = self.now;
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.is_stuck(self.now) {
+        if connection.is_stuck(now) {
             self.counters.closed_slow_readers += 1;
             return self.close(id);
         }
+        if connection.lease_end().is_some_and(|end| end <= now) {
+            return self.expire_leases(id);
+        }
         match connection.phase {
+            Phase::Flushing(_) => {
+                self.settle_taking(id);
+                self.settle(id);
+            }
+            Phase::Idle if connection.has_output() => self.settle(id),
             Phase::Idle if connection.awaits_quiet(self.settings.quiet) => {
                 match connection.quiet(id, &self.limits, &mut self.supplies) {
                     Some(job) => {
                         self.counters.completed_by_silence += 1;
-                        self.advance(job);
+                        self.begin(job);
                     }
                     None => self.settle(id),
                 }
@@ -49,40 +59,94 @@ impl<W: Wire> Server<W> {
                 self.counters.closed_slow_bodies += 1;
                 self.close(id);
             }
-            Phase::Queued { .. } => {
-                if let Some(mut job) = self.leave_queue(id) {
-                    time_out(&mut job, &self.mailboxes);
-                    self.advance(job);
+            Phase::Queued { until, .. } if until.is_some_and(|until| until <= now) => {
+                if let Some(job) = self.leave_queue(id) {
+                    self.wait_is_over(job);
                 }
             }
-            Phase::Lingering { .. } => match connection.has_lingered(self.now) {
+            Phase::Lingering { .. } => match connection.has_lingered(now) {
                 true => self.close(id),
                 false => self.settle(id),
             },
-            Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
+            Phase::Queued { .. } => self.settle(id),
+            Phase::Working | Phase::Closed => {}
         }
     }
 
-    /// Gives up the place of a connection's request. `None` when it has just been admitted: its answer is on the way.
+    /// The client was silent for too long, or has held a lock for too long.
+    fn expire_leases(&mut self, id: ConnectionId) {
+        self.settle_taking(id);
+        // A request that waits under the lease waits no longer than it.
+        let waiting = self.leave_queue(id);
+        let Some(connection) = self.connections.find(id) else { return };
+        match (waiting, &mut connection.phase) {
+            (Some(mut job), _) => {
+                time_out(&mut job, &self.mailboxes);
+                self.lose_locks(id, &mut job.held);
+                self.advance(job);
+            }
+            // It has just been let in: this is looked at when it comes home.
+            (None, Phase::Working) => {}
+            (None, Phase::Flushing(job)) => {
+                let mut held = job.held.take();
+                self.lose_locks(id, &mut held);
+                if let Some(Phase::Flushing(job)) = self.connections.find(id).map(|found| &mut found.phase) {
+                    job.held = held;
+                }
+                self.settle(id);
+            }
+            (None, _) => {
+                let mut held = connection.session(self.now).held.take();
+                self.lose_locks(id, &mut held);
+                if let Some(connection) = self.connections.find(id) {
+                    connection.session(self.now).held = held;
+                }
+                self.settle(id);
+            }
+        }
+    }
+
+    fn wait_is_over(&mut self, mut job: Box<Job>) {
+        time_out(&mut job, &self.mailboxes);
+        self.note_wait(&mut job);
+        self.advance(job);
+    }
+
+    /// Gives up the place of a connection's request, and what it has taken of several. `None` when it has just been
+    /// admitted: its answer is on the way.
     pub(super) fn leave_queue(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let connection = self.connections.find(id)?;
         let Phase::Queued { mailbox, ticket, .. } = connection.phase else { return None };
         connection.phase = Phase::Working;
-        self.cancel(mailbox, ticket)
+        let mut job = self.cancel(mailbox, ticket)?;
+        self.give_back(&mut job);
+        Some(job)
     }
 
     /// Takes a job out of a queue, and submits whoever that lets in.
-    pub(super) fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
+    fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
         let mut admitted = Vec::new();
         let job = self.mailboxes.queue(mailbox).cancel(ticket, &mut admitted);
         admitted.into_iter().for_each(|granted| self.submit(with_grant(granted)));
         job
     }
 
+    /// Gives up a place whose client is no more.
     pub(super) fn give_up(&mut self, mailbox: u32, ticket: Ticket) {
         if let Some(job) = self.cancel(mailbox, ticket) {
-            self.counters.abandoned += 1;
-            self.supplies.return_job(job);
+            // A standing read has no client that could leave.
+            self.counters.abandoned += u64::from(job.connection.slot != NOBODY);
+            self.abandon(job);
+        }
+    }
+
+    /// Notes how long a request has waited to be admitted that waits no more.
+    pub(super) fn note_wait(&mut self, job: &mut Job) {
+        if let Some(Waiting { mailbox, since, .. }) =
+            job.waiting.take_if(|waiting| waiting.request < job.answered && !waiting.aside)
+        {
+            let longest = self.longest_waits.entry(mailbox).or_default();
+            *longest = self.now.saturating_duration_since(since).max(*longest);
         }
     }
 
@@ -98,8 +162,12 @@ impl<W: Wire> Server<W> {
     }
 }
 
-/// When a request gives up whose client has closed its writing half.
-pub(super) fn half_closed(until: Option<Instant>, now: Instant) -> Instant {
-    let soon = now + HALF_CLOSED_WAIT;
+/// When a request gives up whose client has closed its writing half: at once when others wait for what that client holds.
+pub(super) fn half_closed<W: Wire>(
+    until: Option<Instant>,
+    now: Instant,
+    connection: &Connection<W>,
+) -> Instant {
+    let soon = if connection.lease_end().is_some() { now } else { now + HALF_CLOSED_WAIT };
     until.map_or(soon, |until| until.min(soon))
 }

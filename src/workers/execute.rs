@@ -3,28 +3,32 @@
 use std::time::Duration;
 
 use super::Mailboxes;
-use super::job::{Completion, Job, Outcome, Parked};
-use crate::mailboxes::{Admitted, Damaged, Grant, Patched};
-use crate::protocol::{Framed, Refusal, Reply, Request, Topic, Wait};
+use super::held::Right;
+use super::job::{Completion, Job, Outcome, Parked, Taking};
+use crate::mailboxes::{Admitted, Cursor, Damaged, Grant, Mode, Need, Patched, Taken};
+use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch goes home, to be written before it goes on. One answer may be larger.
 pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
 
 const HELP: &str = "\
-r BOX [off=N] [len=N] [wait=S]          read the newest message
-w BOX [wait=S]                          write the line that follows
-w BOX LEN [wait=S]                      write the LEN bytes that follow
-w BOX [LEN] if=V                        .. only when the version is V
-w BOX [LEN] off=N                       .. into the message, from byte N on
-hello   ping   stat   help   q          q closes this connection
-read, write and quit are long for r, w and q. A wait is in seconds, or inf.
-OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not understood.
+r BOX [after=V] [off=N] [len=N]     the newest message; after=V: the next one
+w BOX [LEN] [if=V] [off=N]          replace it by the line, or LEN bytes, below
+put BOX [LEN] [full=drop]           add a message at the end
+take BOX                            the oldest message, which is gone then
+lock BOX[,BOX..] [r] [ttl=S]        keep others out; r: let readers in
+unlock BOX[,BOX..]|* [grant=G]      q and a lost connection unlock, too
+watch BOX[,BOX..] [after=V]         an EVENT for every message from now on
+unwatch BOX[,BOX..]|*
+stat [BOX|conns|locks]   hello [name=WORD]   ping   help   q
+wait=S: seconds to wait, or inf (r w put take lock). Long: read write quit.
+OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
 ";
 
 /// Answers the requests of a job, one after the other. Each takes its place in the queue of its mailbox when the one
-/// before is answered. The job comes home when it is done, when only the reactor can answer, or at the high-water mark
-/// of its output; it stays in a queue when its mailbox is not free. Whom a release lets in goes to `let_in` at once, not
-/// when the batch is done: others run it meanwhile.
+/// before is answered. The job comes home when it is done, when only the reactor can go on, when a message was taken,
+/// or at the high-water mark of its output; it stays in a queue when its mailbox is not free, or has not what it needs.
+/// Whom a release lets in goes to `let_in` at once, not when the batch is done: others run it meanwhile.
 pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<Job>)) -> Completion {
     let mut admitted = Vec::new();
     while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
@@ -34,14 +38,24 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             }
             continue;
         };
-        let queue = mailboxes.queue(mailbox);
-        let mut grant = match job.grant.take().or_else(|| queue.try_admit(mode)) {
+        let right = job.right(mailbox, mode);
+        if let Some(refusal) = refusal_of(right) {
+            refuse(&mut job, &refusal);
+            continue;
+        }
+        let tries_once = wait == Wait::For(Duration::ZERO);
+        let own = job.held.as_mut().filter(|_| right == Right::Own).map(|held| held.borrow(mailbox));
+        let is_own = own.is_some();
+        let admitted_now = || mailboxes.queue(mailbox).try_admit(mode);
+        let mut grant = match own.or_else(|| job.grant.take()).or_else(admitted_now) {
             Some(grant) => grant,
-            None if wait == Wait::For(Duration::ZERO) => {
+            None if tries_once => {
                 time_out(&mut job, mailboxes);
                 continue;
             }
-            None => match admit(job, mailboxes) {
+            // Only the reactor knows who waits for whom.
+            None if job.has_locks() => break,
+            None => match admit(job, mailboxes, mailbox, mode, wait) {
                 Ok((grant, granted)) => {
                     job = granted;
                     grant
@@ -50,13 +64,51 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             },
         };
         job.tally.overtakes += u64::from(grant.overtaken());
-        under_grant(&mut job, mailboxes, &mut grant);
-        job.answered += 1;
-        queue.release(grant, &mut admitted);
-        admitted.drain(..).map(with_grant).for_each(&mut let_in);
+        let answer = job.output.len();
+        match under_grant(&mut job, mailboxes, &mut grant, is_own) {
+            Done::Answered => job.advance(),
+            Done::Took(taken) => {
+                let grant = if is_own { put_back(&mut job, mailbox, grant) } else { Some(grant) };
+                job.taken = Some(Taking { mailbox, taken, grant, answer, until: None });
+                job.advance();
+                break;
+            }
+            // Under its own lock nobody else could bring what is missing.
+            Done::Missing(need) if tries_once || is_own => {
+                job.missing = Some(need);
+                time_out(&mut job, mailboxes);
+            }
+            Done::Missing(need) => {
+                job.missing = Some(need);
+                job.grant = Some(grant);
+                if job.has_locks() {
+                    break;
+                }
+                return Completion::Parked(set_aside(job, mailboxes, let_in));
+            }
+        }
+        if is_own {
+            put_back(&mut job, mailbox, grant);
+        } else {
+            mailboxes.release(mailbox, grant, &mut admitted);
+            admitted.drain(..).map(with_grant).for_each(&mut let_in);
+        }
     }
-    debug_assert!(job.grant.is_none(), "a job comes home without a grant");
     Completion::Home(job)
+}
+
+fn put_back(job: &mut Job, mailbox: u32, grant: Grant) -> Option<Grant> {
+    job.held.as_mut().expect("the grant came from there").put_back(mailbox, grant);
+    None
+}
+
+/// Why a request may not even wait.
+pub fn refusal_of(right: Right) -> Option<Refusal> {
+    match right {
+        Right::None | Right::Own => None,
+        Right::Denied => Some(Refusal::Denied("your own lock of this mailbox is shared")),
+        Right::Lost => Some(Refusal::Lease),
+    }
 }
 
 /// Gives a job the grant that it waited for.
@@ -65,14 +117,30 @@ pub fn with_grant((grant, mut job): (Grant, Box<Job>)) -> Box<Job> {
     job
 }
 
-/// Takes the place of the current request of a job, which needs a mailbox.
-pub fn admit(job: Box<Job>, mailboxes: &Mailboxes) -> Result<(Grant, Box<Job>), Parked> {
+/// Takes a place for the current request of a job in the queue of a mailbox.
+pub fn admit(
+    job: Box<Job>,
+    mailboxes: &Mailboxes,
+    mailbox: u32,
+    mode: Mode,
+    wait: Wait,
+) -> Result<(Grant, Box<Job>), Parked> {
     let connection = job.connection;
-    let (mailbox, mode, wait) = job.admission().expect("asked for a mailbox");
     match mailboxes.queue(mailbox).admit(mode, job) {
         Admitted::Granted(grant, job) => Ok((grant, job)),
         Admitted::Queued(ticket) => Err(Parked { connection, mailbox, ticket, wait }),
     }
+}
+
+/// Sets a job aside that was in a mailbox and missed something there.
+pub fn set_aside(mut job: Box<Job>, mailboxes: &Mailboxes, let_in: impl FnMut(Box<Job>)) -> Parked {
+    let connection = job.connection;
+    let (mailbox, _, wait) = job.admission().expect("it was in a mailbox");
+    let (grant, need) = job.grant.take().zip(job.missing).expect("it was in, and missed something");
+    let mut admitted = Vec::new();
+    let ticket = mailboxes.set_aside(mailbox, grant, need, job, &mut admitted);
+    admitted.into_iter().map(with_grant).for_each(let_in);
+    Parked { connection, mailbox, ticket, wait }
 }
 
 /// Answers the current request of a job, which needs no mailbox; false when it is for the reactor to answer.
@@ -82,50 +150,47 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
     let (reply, outcome) = match request {
         Request::Ping => (Reply::Ok, Outcome::Told),
         Request::Help => (Reply::Text(HELP), Outcome::Told),
-        Request::Hello { .. } => {
+        Request::Hello { name: None } => {
             let (mailboxes, capacity, packet) = (geometry.mailboxes, geometry.capacity, geometry.packet);
             (Reply::Hello { mailboxes, capacity, packet }, Outcome::Told)
         }
         Request::Refused(refusal) => (Reply::Refused(refusal), outcome_of(refusal)),
         Request::Quit | Request::Foreign => {
             job.tally.count(if *request == Request::Quit { Outcome::Quit } else { Outcome::Foreign });
-            job.answered += 1;
+            job.advance();
             return true;
         }
-        Request::Stat(Topic::Server) | Request::Read { after: None, .. } | Request::Write { .. } => {
+        Request::Read { .. } | Request::Write { .. } | Request::Put { .. } | Request::Take { .. } => {
             return false;
         }
-        Request::Read { .. } => return unserved(job, "\"r after=\""),
-        Request::Put { .. } => return unserved(job, "\"put\""),
-        Request::Take { .. } => return unserved(job, "\"take\""),
-        Request::Lock(_) => return unserved(job, "\"lock\""),
-        Request::Unlock { .. } => return unserved(job, "\"unlock\""),
-        Request::Watch { .. } => return unserved(job, "\"watch\""),
-        Request::Unwatch { .. } => return unserved(job, "\"unwatch\""),
-        Request::Stat(_) => return unserved(job, "\"stat BOX\""),
+        Request::Lock(_) | Request::Unlock { .. } | Request::Watch { .. } | Request::Unwatch { .. } => {
+            return false;
+        }
+        Request::Stat(_) | Request::Hello { name: Some(_) } => return false,
     };
     reply.encode(*eol, &mut job.output);
     job.tally.count(outcome);
-    job.answered += 1;
-    true
-}
-
-/// Answers a request that is understood and that nothing here can do yet.
-fn unserved(job: &mut Job, verb: &str) -> bool {
-    refuse(job, &Refusal::Verb(verb.into()));
+    job.advance();
     true
 }
 
 /// Answers the current request of a job that waited in vain.
 pub fn time_out(job: &mut Job, mailboxes: &Mailboxes) {
     let Framed { request, eol } = &job.requests[job.answered];
-    let version = match request {
-        Request::Read { mailbox, .. } => mailboxes.version(*mailbox).ok(),
-        _ => None,
+    let (reply, outcome) = match request {
+        Request::Take { .. } if job.missing.is_some() => (Reply::NotDone(Reason::Empty), Outcome::Empty),
+        Request::Put { .. } if job.missing.is_some() => (Reply::NotDone(Reason::Full), Outcome::Full),
+        Request::Lock(lock) if lock.wait == Wait::For(Duration::ZERO) => {
+            (Reply::NotDone(Reason::Locked), Outcome::NotLocked)
+        }
+        Request::Read { mailbox, .. } => {
+            (Reply::Timeout { version: mailboxes.version(*mailbox).ok() }, Outcome::Timeout)
+        }
+        _ => (Reply::Timeout { version: None }, Outcome::Timeout),
     };
-    Reply::Timeout { version }.encode(*eol, &mut job.output);
-    job.tally.count(Outcome::Timeout);
-    job.answered += 1;
+    reply.encode(*eol, &mut job.output);
+    job.tally.count(outcome);
+    job.advance();
 }
 
 /// Answers the current request of a job `ERR`, whatever it was.
@@ -133,90 +198,193 @@ pub fn refuse(job: &mut Job, refusal: &Refusal) {
     let eol = job.requests[job.answered].eol;
     Reply::Refused(refusal).encode(eol, &mut job.output);
     job.tally.count(outcome_of(refusal));
-    job.answered += 1;
+    job.advance();
 }
 
-/// Reads or writes for the current request of a job. A damaged mailbox ends the connection: what its client believes of
-/// it is no longer true.
-fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant) {
-    let Job { requests, answered, input, output, tally, .. } = job;
-    let Framed { request, eol } = &requests[*answered];
-    let mut reply = |reply: Reply, outcome| {
-        reply.encode(*eol, output);
-        tally.count(outcome);
-    };
-    let done = match request {
-        Request::Read { mailbox, offset, len, .. } => {
-            let block = mailboxes.read(*mailbox, grant);
-            block.read(*offset, len.unwrap_or(u64::MAX)).map_err(NotDone::from).map(|message| {
-                let (parts, version, count) = (message.parts, message.version, message.count);
-                reply(Reply::Message { parts, version, count, lost: 0 }, Outcome::Read);
-            })
-        }
-        Request::Write { mailbox, body, expected, offset, .. } => {
-            write(mailboxes, *mailbox, grant, &input[body.clone()], *expected, *offset)
-                .map(|version| reply(Reply::Written { version }, Outcome::Written))
-        }
-        other => unreachable!("{other:?} needs no mailbox"),
-    };
-    match done {
-        Ok(()) => {}
-        Err(NotDone::Conflict(version)) => reply(Reply::Conflict { version }, Outcome::Conflict),
-        Err(NotDone::Refused(refusal)) => {
-            reply(Reply::Refused(&refusal), outcome_of(&refusal));
-            if refusal.closes() {
-                requests.truncate(*answered + 1);
-                requests[*answered].request = Request::Refused(refusal);
-            }
-        }
-    }
+/// What came of a request that was in its mailbox.
+enum Done {
+    Answered,
+    /// Answered by a message that is no longer in the mailbox.
+    Took(Taken),
+    Missing(Need),
 }
 
-enum NotDone {
+/// Why a request changed nothing.
+enum Undone {
     Conflict(u64),
+    Multi,
     Refused(Refusal),
 }
 
-impl From<Damaged> for NotDone {
+impl From<Damaged> for Undone {
     fn from(_: Damaged) -> Self {
-        NotDone::Refused(Refusal::Internal)
+        Undone::Refused(Refusal::Internal)
     }
 }
 
-fn write(
+/// Does what the current request of a job asks of its mailbox. A damaged mailbox ends the connection: what its client
+/// believes of it is no longer true.
+fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Done {
+    let eol = job.requests[job.answered].eol;
+    let done = match job.requests[job.answered].request {
+        Request::Read { mailbox, after, offset, len, .. } => {
+            let part = (offset, len.unwrap_or(u64::MAX));
+            match job.standing {
+                Some(cursor) => announce(job, mailboxes, mailbox, grant, cursor, eol),
+                None => read(job, mailboxes, mailbox, grant, after, part, eol),
+            }
+        }
+        Request::Write { .. } => write(job, mailboxes, grant, eol),
+        Request::Put { .. } => put(job, mailboxes, grant, is_own, eol),
+        Request::Take { mailbox, .. } => take(job, mailboxes, mailbox, grant, eol),
+        ref other => unreachable!("{other:?} needs no mailbox"),
+    };
+    match done {
+        Ok(done) => return done,
+        Err(Undone::Conflict(version)) => {
+            Reply::Conflict { version }.encode(eol, &mut job.output);
+            job.tally.count(Outcome::Conflict);
+        }
+        Err(Undone::Multi) => {
+            Reply::NotDone(Reason::Multi).encode(eol, &mut job.output);
+            job.tally.count(Outcome::Multi);
+        }
+        Err(Undone::Refused(refusal)) => {
+            Reply::Refused(&refusal).encode(eol, &mut job.output);
+            job.tally.count(outcome_of(&refusal));
+            if refusal.closes() {
+                job.requests.truncate(job.answered + 1);
+                job.requests[job.answered].request = Request::Refused(refusal);
+            }
+        }
+    }
+    Done::Answered
+}
+
+fn read(
+    job: &mut Job,
     mailboxes: &Mailboxes,
     mailbox: u32,
-    grant: &mut Grant,
-    bytes: &[u8],
-    expected: Option<u64>,
-    offset: Option<u64>,
-) -> Result<u64, NotDone> {
+    grant: &Grant,
+    after: Option<u64>,
+    (offset, len): (u64, u64),
+    eol: Eol,
+) -> Result<Done, Undone> {
+    let block = mailboxes.read(mailbox, grant);
+    let message = match after {
+        None => block.read(offset, len)?,
+        Some(version) => match block.after(Cursor::at(version), offset, len)? {
+            Some((message, _)) => message,
+            None => return Ok(Done::Missing(Need::News(version))),
+        },
+    };
+    Reply::from(message).encode(eol, &mut job.output);
+    job.tally.count(Outcome::Read);
+    Ok(Done::Answered)
+}
+
+/// A standing read: the next message for those who watch.
+fn announce(
+    job: &mut Job,
+    mailboxes: &Mailboxes,
+    mailbox: u32,
+    grant: &Grant,
+    cursor: Cursor,
+    eol: Eol,
+) -> Result<Done, Undone> {
+    let block = mailboxes.read(mailbox, grant);
+    let Some((message, cursor)) = block.after(cursor, 0, u64::MAX)? else {
+        return Ok(Done::Missing(Need::News(cursor.version)));
+    };
+    let (parts, version, lost) = (message.parts, message.version, message.lost);
+    Reply::Event { mailbox, parts, version, lost }.encode(eol, &mut job.output);
+    job.standing = Some(cursor);
+    Ok(Done::Answered)
+}
+
+fn write(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, eol: Eol) -> Result<Done, Undone> {
+    let Request::Write { mailbox, ref body, expected, offset, .. } = job.requests[job.answered].request
+    else {
+        unreachable!("called for a write")
+    };
+    let bytes = &job.input[body.clone()];
     let mut block = mailboxes.write(mailbox, grant);
     if let Some(expected) = expected {
         let version = block.version()?;
         if version != expected {
-            return Err(NotDone::Conflict(version));
+            return Err(Undone::Conflict(version));
         }
     }
-    let Some(offset) = offset else {
-        return Ok(block.write(bytes)?);
-    };
-    match mailboxes.geometry().capacity.checked_sub(offset) {
-        Some(room) if bytes.len() as u64 <= room => match block.patch(offset as usize, bytes)? {
-            Patched::Done { version } => Ok(version),
-            // No request makes a list of several yet.
-            Patched::Multi => Err(NotDone::Refused(Refusal::Internal)),
+    let version = match offset {
+        None => block.write(bytes)?,
+        Some(offset) => match mailboxes.geometry().capacity.checked_sub(offset) {
+            Some(room) if bytes.len() as u64 <= room => match block.patch(offset as usize, bytes)? {
+                Patched::Done { version } => version,
+                Patched::Multi => return Err(Undone::Multi),
+            },
+            room => return Err(Undone::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
         },
-        room => Err(NotDone::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
+    };
+    Reply::Written { version }.encode(eol, &mut job.output);
+    job.tally.count(Outcome::Written);
+    Ok(Done::Answered)
+}
+
+fn put(
+    job: &mut Job,
+    mailboxes: &Mailboxes,
+    grant: &mut Grant,
+    is_own: bool,
+    eol: Eol,
+) -> Result<Done, Undone> {
+    let Request::Put { mailbox, ref body, dropping, .. } = job.requests[job.answered].request else {
+        unreachable!("called for a put")
+    };
+    let bytes = &job.input[body.clone()];
+    // Whoever waits for room comes first, even if this one needs less; it has come from there itself when it missed
+    // something before.
+    let waits_behind = || !is_own && job.missing.is_none() && mailboxes.queue(mailbox).somebody_needs_room();
+    let mut block = mailboxes.write(mailbox, grant);
+    let put = match dropping {
+        true => Some(block.put_dropping(bytes)?),
+        false if waits_behind() => None,
+        false => block.put(bytes)?,
+    };
+    let Some(contents) = put else { return Ok(Done::Missing(Need::Room(bytes.len() as u64))) };
+    Reply::Put { version: contents.version, count: contents.count }.encode(eol, &mut job.output);
+    job.tally.count(Outcome::Put);
+    Ok(Done::Answered)
+}
+
+/// The message is counted as taken when its answer has been written.
+fn take(
+    job: &mut Job,
+    mailboxes: &Mailboxes,
+    mailbox: u32,
+    grant: &mut Grant,
+    eol: Eol,
+) -> Result<Done, Undone> {
+    let mut block = mailboxes.write(mailbox, grant);
+    let taken = block.take(|message| Reply::from(message).encode(eol, &mut job.output))?;
+    Ok(taken.map_or(Done::Missing(Need::Message), Done::Took))
+}
+
+impl<'a> From<crate::mailboxes::Message<'a>> for Reply<'a> {
+    fn from(message: crate::mailboxes::Message<'a>) -> Self {
+        let crate::mailboxes::Message { parts, version, count, lost } = message;
+        Reply::Message { parts, version, count, lost }
     }
 }
 
 fn outcome_of(refusal: &Refusal) -> Outcome {
     match refusal {
         Refusal::Syntax(_) => Outcome::Syntax,
-        Refusal::Verb(_) | Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => Outcome::Verb,
+        Refusal::Verb(_) => Outcome::Verb,
         Refusal::Mailbox { .. } => Outcome::Mailbox,
         Refusal::Size { .. } => Outcome::Size,
+        Refusal::Lease => Outcome::Lease,
+        Refusal::Deadlock => Outcome::Deadlock,
+        Refusal::Denied(_) => Outcome::Denied,
         Refusal::Frame(_) => Outcome::Frame,
         Refusal::Drain => Outcome::Drain,
         Refusal::Internal | Refusal::Busy { .. } => Outcome::Internal,

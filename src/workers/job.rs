@@ -1,8 +1,9 @@
 //! A batch of requests of one connection, on its way to the workers and home.
 
-use std::ops::Range;
+use std::time::Instant;
 
-use crate::mailboxes::{Grant, Mode, Ticket};
+use super::held::{Held, Right};
+use crate::mailboxes::{Cursor, Grant, Mode, Need, Taken, Ticket};
 use crate::protocol::{Framed, Request, Wait};
 
 /// Whose a job is. A slot is used again, a generation is not: what comes home to another generation is dropped.
@@ -27,10 +28,48 @@ pub struct Job {
     pub answered: usize,
     /// Admission to the mailbox of the first request that is not answered.
     pub grant: Option<Grant>,
+    /// What that request did not find when it was in.
+    pub missing: Option<Need>,
+    /// The last wait that the reactor has noticed.
+    pub waiting: Option<Waiting>,
+    /// The locks of the connection, if it ever had any.
+    pub held: Option<Box<Held>>,
+    /// A message that was taken for the last answer, until that has been written.
+    pub taken: Option<Taking>,
+    /// This is a standing read for watchers: where they stand. Its answer is an event.
+    pub standing: Option<Cursor>,
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
     /// What became of the requests.
     pub tally: Tally,
+}
+
+/// A request that has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which of the job's requests.
+    pub request: usize,
+    /// Where.
+    pub mailbox: u32,
+    /// Since when.
+    pub since: Instant,
+    /// It was in, and waits for something there.
+    pub aside: bool,
+}
+
+/// A message between its mailbox and the client that takes it. The mailbox stays as it is until that client has it.
+#[derive(Debug)]
+pub struct Taking {
+    /// Which mailbox.
+    pub mailbox: u32,
+    /// How to put the message back.
+    pub taken: Taken,
+    /// Admission to the mailbox; `None` under the connection's own lock.
+    pub grant: Option<Grant>,
+    /// Where its answer starts in the output.
+    pub answer: usize,
+    /// When the message counts as received, if the socket takes its answer only in parts.
+    pub until: Option<Instant>,
 }
 
 impl Job {
@@ -42,6 +81,11 @@ impl Job {
             requests: Vec::new(),
             answered: 0,
             grant: None,
+            missing: None,
+            waiting: None,
+            held: None,
+            taken: None,
+            standing: None,
             output: Vec::new(),
             tally: Tally::default(),
         }
@@ -52,23 +96,42 @@ impl Job {
         self.requests.get(self.answered)
     }
 
+    /// The current request is answered; the next one is current.
+    pub fn advance(&mut self) {
+        self.answered += 1;
+        self.missing = None;
+    }
+
     /// Whether the connection ends when everything is answered.
     pub fn closes(&self) -> bool {
         self.requests.last().is_some_and(|framed| framed.request.closes())
     }
 
-    /// The mailbox that the current request needs, how, and how long it waits for that; `None` when it needs none.
+    /// The mailbox that the current request reads or changes, how, and how long it waits for that; `None` when it does
+    /// neither.
     pub fn admission(&self) -> Option<(u32, Mode, Wait)> {
         match self.current()?.request {
-            Request::Read { mailbox, after: None, wait, .. } => Some((mailbox, Mode::Shared, wait)),
-            Request::Write { mailbox, wait, .. } => Some((mailbox, Mode::Exclusive, wait)),
+            Request::Read { mailbox, wait, .. } => Some((mailbox, Mode::Shared, wait)),
+            Request::Write { mailbox, wait, .. }
+            | Request::Put { mailbox, wait, .. }
+            | Request::Take { mailbox, wait } => Some((mailbox, Mode::Exclusive, wait)),
             _ => None,
         }
     }
 
+    /// What the connection may do in `mailbox` without being admitted.
+    pub fn right(&self, mailbox: u32, mode: Mode) -> Right {
+        self.held.as_ref().map_or(Right::None, |held| held.right(mailbox, mode))
+    }
+
+    /// Whether somebody could wait for this connection while it waits itself.
+    pub fn has_locks(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.has_locks())
+    }
+
     /// Bytes that the requests which are not answered bring along.
     pub fn body_bytes(&self) -> usize {
-        let body = |framed: &Framed| framed.request.body().map_or(0, Range::len);
+        let body = |framed: &Framed| framed.request.body().map_or(0, |body| body.len());
         self.requests[self.answered..].iter().map(body).sum()
     }
 }
@@ -102,6 +165,16 @@ pub enum Outcome {
     Read,
     /// A message was written.
     Written,
+    /// A message was added.
+    Put,
+    /// A message was taken.
+    Taken,
+    /// A lock was given.
+    Locked,
+    /// A lock was given back.
+    Unlocked,
+    /// `watch` or `unwatch` was answered.
+    Watched,
     /// `ping`, `help`, `hello` or `stat` was answered.
     Told,
     /// `q`.
@@ -110,6 +183,14 @@ pub enum Outcome {
     Timeout,
     /// `NO conflict`.
     Conflict,
+    /// `NO empty`.
+    Empty,
+    /// `NO full`.
+    Full,
+    /// `NO locked`.
+    NotLocked,
+    /// `NO multi`.
+    Multi,
     /// `ERR syntax`.
     Syntax,
     /// `ERR verb`.
@@ -118,6 +199,12 @@ pub enum Outcome {
     Mailbox,
     /// `ERR size`.
     Size,
+    /// `ERR lease`.
+    Lease,
+    /// `ERR deadlock`.
+    Deadlock,
+    /// `ERR denied`.
+    Denied,
     /// `ERR frame`.
     Frame,
     /// `ERR drain`.
@@ -138,17 +225,29 @@ pub struct Tally {
 
 impl Tally {
     /// The names in `stat`, in the order of [`Outcome`].
-    const NAMES: [&'static str; 14] = [
+    const NAMES: [&'static str; 26] = [
         "reads",
         "writes",
+        "puts",
+        "takes",
+        "locks",
+        "unlocks",
+        "watches",
         "told",
         "quits",
         "no_timeout",
         "no_conflict",
+        "no_empty",
+        "no_full",
+        "no_locked",
+        "no_multi",
         "err_syntax",
         "err_verb",
         "err_box",
         "err_size",
+        "err_lease",
+        "err_deadlock",
+        "err_denied",
         "err_frame",
         "err_drain",
         "err_internal",

@@ -7,13 +7,17 @@
 
 mod completions;
 mod execute;
+mod held;
 mod job;
 mod pool;
 mod sleep;
 
 pub use completions::Completions;
-pub use execute::{OUTPUT_HIGH_WATER, admit, answer, refuse, run, time_out, with_grant};
-pub use job::{Completion, ConnectionId, Job, Outcome, Parked, Tally};
+pub use execute::{
+    OUTPUT_HIGH_WATER, admit, answer, refusal_of, refuse, run, set_aside, time_out, with_grant,
+};
+pub use held::{Held, Lock, Right};
+pub use job::{Completion, ConnectionId, Job, Outcome, Parked, Taking, Tally, Waiting};
 pub use pool::Pool;
 
 /// The mailboxes, with the jobs that wait in their queues.

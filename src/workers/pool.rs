@@ -65,7 +65,7 @@ impl Pool {
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
     pub fn submit(&mut self, job: Box<Job>) {
-        debug_assert!(job.grant.is_some(), "only granted jobs go to the workers");
+        debug_assert!(job.grant.is_some() || job.has_locks(), "only granted jobs go to the workers");
         self.pending.push(job);
     }
 
@@ -112,7 +112,9 @@ impl Pool {
 /// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is.
 fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
     let stored = |framed: &Framed| match framed.request {
-        Request::Read { mailbox, .. } | Request::Write { mailbox, offset: Some(_), .. } => {
+        Request::Read { mailbox, .. }
+        | Request::Take { mailbox, .. }
+        | Request::Write { mailbox, offset: Some(_), .. } => {
             mailboxes.segment().control(mailbox).live_bytes() as usize
         }
         _ => 0,

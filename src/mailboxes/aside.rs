@@ -1,0 +1,148 @@
+//! Those who were admitted to a mailbox and did not find what they need.
+//!
+//! Readers who wait for news are due together as soon as there are any. Of those who wait for a message to take, and of
+//! those who wait for room, the first in order of arrival is due: nobody with a smaller need passes. Readers are due
+//! before takers, so that what is taken has been seen.
+
+use std::collections::VecDeque;
+
+use super::admission::{Mode, Need};
+use super::block::Contents;
+
+/// Jobs of type `J` that wait for something in a mailbox.
+#[derive(Debug)]
+pub(super) struct Aside<J> {
+    readers: VecDeque<Waiter<J>>,
+    takers: VecDeque<Waiter<J>>,
+    putters: VecDeque<Waiter<J>>,
+    /// The lowest version that a reader waits to see passed, so that a change costs one look, not one per reader.
+    lowest: Option<u64>,
+    /// What the mailbox held when it was last changed.
+    contents: Contents,
+}
+
+#[derive(Debug)]
+struct Waiter<J> {
+    number: u64,
+    need: Need,
+    job: J,
+}
+
+impl<J> Default for Aside<J> {
+    fn default() -> Self {
+        let [readers, takers, putters] = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+        let contents = Contents { version: 0, count: 0, room: None };
+        Aside { readers, takers, putters, lowest: None, contents }
+    }
+}
+
+impl<J> Aside<J> {
+    /// The mailbox holds this now.
+    pub fn note(&mut self, contents: Contents) {
+        self.contents = contents;
+    }
+
+    /// Adds a job, in the order of arrival.
+    pub fn insert(&mut self, number: u64, need: Need, job: J) {
+        let list = match need {
+            Need::News(_) => &mut self.readers,
+            Need::Message => &mut self.takers,
+            Need::Room(_) => &mut self.putters,
+        };
+        // Readers were in together, and may be set aside in any order.
+        let at = list.partition_point(|waiter| waiter.number < number);
+        list.insert(at, Waiter { number, need, job });
+        if let Need::News(version) = need {
+            self.lowest = Some(self.lowest.map_or(version, |lowest| lowest.min(version)));
+        }
+    }
+
+    /// Removes the job with this number.
+    pub fn remove(&mut self, number: u64) -> Option<J> {
+        let removed = self.lists().into_iter().find_map(|list| {
+            let at = list.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+            list.remove(at)
+        });
+        let removed = removed?;
+        if let Need::News(version) = removed.need
+            && Some(version) == self.lowest
+        {
+            self.find_lowest();
+        }
+        Some(removed.job)
+    }
+
+    /// The job with this number.
+    pub fn find(&mut self, number: u64) -> Option<&mut J> {
+        self.lists().into_iter().find_map(|list| {
+            let at = list.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+            list.get_mut(at).map(|waiter| &mut waiter.job)
+        })
+    }
+
+    /// How whoever is due wants to be in; `None` when nobody is.
+    pub fn due(&self) -> Option<Mode> {
+        let Aside { takers, putters, contents, .. } = self;
+        match () {
+            () if self.has_news() => Some(Mode::Shared),
+            () if is_first_due(takers, contents) || is_first_due(putters, contents) => Some(Mode::Exclusive),
+            () => None,
+        }
+    }
+
+    /// Whether anybody is due.
+    pub fn is_due(&self) -> bool {
+        self.due().is_some()
+    }
+
+    /// Takes out all readers that are due.
+    pub fn drain_readers(&mut self, mut due: impl FnMut(u64, J)) {
+        for _ in 0..self.readers.len() {
+            let Some(reader) = self.readers.pop_front() else { break };
+            if reader.need.is_met(&self.contents) {
+                due(reader.number, reader.job);
+            } else {
+                self.readers.push_back(reader);
+            }
+        }
+        self.find_lowest();
+    }
+
+    /// Takes out the one who is due to take or to put.
+    pub fn pop_writer(&mut self) -> Option<(u64, J)> {
+        let Aside { takers, putters, contents, .. } = self;
+        let list = if is_first_due(takers, contents) { takers } else { putters };
+        let writer = if is_first_due(list, contents) { list.pop_front() } else { None }?;
+        Some((writer.number, writer.job))
+    }
+
+    /// Whether somebody waits for room.
+    pub fn somebody_needs_room(&self) -> bool {
+        !self.putters.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.readers.len() + self.takers.len() + self.putters.len()
+    }
+
+    fn has_news(&self) -> bool {
+        self.lowest.is_some_and(|version| Need::News(version).is_met(&self.contents))
+    }
+
+    fn find_lowest(&mut self) {
+        let version = |reader: &Waiter<J>| match reader.need {
+            Need::News(version) => Some(version),
+            Need::Message | Need::Room(_) => None,
+        };
+        self.lowest = self.readers.iter().filter_map(version).min();
+    }
+
+    fn lists(&mut self) -> [&mut VecDeque<Waiter<J>>; 3] {
+        [&mut self.readers, &mut self.takers, &mut self.putters]
+    }
+}
+
+fn is_first_due<J>(list: &VecDeque<Waiter<J>>, contents: &Contents) -> bool {
+    list.front().is_some_and(|waiter| waiter.need.is_met(contents))
+}

@@ -1,0 +1,264 @@
+//! Events: from a standing read to everybody who waited for it, some at a time, so that others are served in between.
+
+use std::collections::btree_set;
+
+use super::connection::Sent;
+use super::locks::MAILBOXES_MAX;
+use super::server::Server;
+use super::session::{Watch, WatchState};
+use super::watchers::{Group, Stand, StandingRead};
+use super::wire::Wire;
+use crate::mailboxes::{Cursor, Mode};
+use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
+use crate::workers::{ConnectionId, Job, Outcome, admit, refuse, with_grant};
+
+/// Events that one turn of the loop sends.
+const EVENTS_PER_TURN: usize = 128;
+
+/// An event on its way to those who watch.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// Where they stood.
+    from: Stand,
+    /// Where they stand when they have it.
+    to: Cursor,
+    bytes: Vec<u8>,
+    /// Those who are still to get it, and those who have.
+    left: btree_set::IntoIter<ConnectionId>,
+    done: Vec<ConnectionId>,
+}
+
+impl<W: Wire> Server<W> {
+    /// Answers the `watch` that is a job's current request.
+    pub(super) fn watch(&mut self, job: &mut Job) {
+        let Job { requests, answered, connection: id, .. } = job;
+        let Framed { request: Request::Watch { mailboxes, after }, eol } = &requests[*answered] else {
+            unreachable!("called for a watch")
+        };
+        let (id, eol) = (*id, *eol);
+        let Some(connection) = self.connections.find(id) else { return };
+        let watched =
+            |mailbox: &u32| self.mailboxes.version(*mailbox).map(|version| after.unwrap_or(version));
+        let Ok(versions) = mailboxes.iter().map(watched).collect::<Result<Vec<_>, _>>() else {
+            return refuse(job, &Refusal::Internal);
+        };
+        let session = connection.session(self.now);
+        let others = session.watches.iter().filter(|watch| !mailboxes.contains(&watch.mailbox)).count();
+        if others + mailboxes.len() > MAILBOXES_MAX {
+            return refuse(job, &Refusal::Size { max: MAILBOXES_MAX as u64, close: false });
+        }
+        connection.wire().last_for_ever();
+        Reply::Watching { versions: &versions }.encode(eol, &mut job.output);
+        for (&mailbox, version) in mailboxes.iter().zip(versions) {
+            self.forget_watch(id, mailbox);
+            self.stand(id, Watch { mailbox, version, eol, state: WatchState::Standing });
+        }
+        job.tally.count(Outcome::Watched);
+        job.advance();
+    }
+
+    /// Answers the `unwatch` that is a job's current request.
+    pub(super) fn unwatch(&mut self, job: &mut Job) {
+        let Framed { request: Request::Unwatch { mailboxes }, eol } = &job.requests[job.answered] else {
+            unreachable!("called for an unwatch")
+        };
+        match mailboxes {
+            Some(list) => list.iter().for_each(|mailbox| self.forget_watch(job.connection, *mailbox)),
+            None => self.forget_watches(job.connection),
+        }
+        Reply::Ok.encode(*eol, &mut job.output);
+        job.tally.count(Outcome::Watched);
+        job.advance();
+    }
+
+    /// Ends all watches of a connection.
+    pub(super) fn forget_watches(&mut self, id: ConnectionId) {
+        let Some(session) = self.connections.find(id).and_then(|connection| connection.session.as_mut())
+        else {
+            return;
+        };
+        for watch in std::mem::take(&mut session.watches) {
+            self.leave_group(id, watch);
+        }
+    }
+
+    fn forget_watch(&mut self, id: ConnectionId, mailbox: u32) {
+        let Some(session) = self.connections.find(id).and_then(|connection| connection.session.as_mut())
+        else {
+            return;
+        };
+        if let Some(at) = session.watches.iter().position(|watch| watch.mailbox == mailbox) {
+            let watch = session.watches.swap_remove(at);
+            self.leave_group(id, watch);
+        }
+    }
+
+    fn leave_group(&mut self, id: ConnectionId, watch: Watch) {
+        if watch.state == WatchState::Standing
+            && let Some(ticket) = self.watchers.leave(stand_of(&watch), id)
+        {
+            self.give_up(watch.mailbox, ticket);
+        }
+    }
+
+    /// A new watch, or one whose client reads again: it stands where it has stopped.
+    fn stand(&mut self, id: ConnectionId, watch: Watch) {
+        let Some(connection) = self.connections.find(id) else { return };
+        connection.session(self.now).watches.push(watch);
+        let read = self.watchers.join(stand_of(&watch), Cursor::at(watch.version), [id]);
+        self.start_reading(read);
+    }
+
+    fn start_reading(&mut self, read: Option<StandingRead>) {
+        let Some(StandingRead { id, stand: Stand { mailbox, version, eol }, cursor }) = read else { return };
+        let mut job = self.supplies.job(id);
+        job.standing = Some(cursor);
+        let (after, wait) = (Some(version), Wait::Forever);
+        job.requests
+            .push(Framed { request: Request::Read { mailbox, after, offset: 0, len: None, wait }, eol });
+        match admit(job, &self.mailboxes, mailbox, Mode::Shared, wait) {
+            Ok(granted) => self.submit(with_grant(granted)),
+            Err(parked) => self.park(parked),
+        }
+    }
+
+    /// A standing read has come home.
+    pub(super) fn announce(&mut self, mut job: Box<Job>) {
+        let watchers = self.watchers.take(job.connection);
+        let standing = job.standing.take();
+        let is_event = job.current().is_none() && !job.closes();
+        if let (Some((from, Group { members, .. })), Some(to)) = (watchers, standing) {
+            if is_event {
+                let bytes = std::mem::take(&mut job.output);
+                members.iter().for_each(|id| self.set_watch(*id, &from, from.version, WatchState::Due));
+                self.deliveries.push_back(Delivery {
+                    from,
+                    to,
+                    bytes,
+                    left: members.into_iter(),
+                    done: Vec::new(),
+                });
+            } else {
+                // The mailbox is damaged: there is nothing more to see there.
+                members.into_iter().for_each(|id| self.close(id));
+            }
+        }
+        self.supplies.return_job(job);
+    }
+
+    /// Sends events, as many as one turn may.
+    pub(super) fn send_events(&mut self) {
+        let mut budget = EVENTS_PER_TURN;
+        while let Some(mut delivery) = self.deliveries.pop_front() {
+            while budget > 0
+                && let Some(id) = delivery.left.next()
+            {
+                budget -= 1;
+                self.send_event(id, &mut delivery);
+            }
+            if budget == 0 {
+                return self.deliveries.push_front(delivery);
+            }
+            self.regroup(delivery);
+        }
+    }
+
+    fn send_event(&mut self, id: ConnectionId, delivery: &mut Delivery) {
+        let Delivery { from, to, bytes, done, .. } = delivery;
+        let Some(connection) = self.connections.find(id) else { return };
+        let has_output = connection.has_output();
+        let Some(session) = &mut connection.session else { return };
+        let Some(watch) = session.watch(from.mailbox) else { return };
+        // It may have begun to watch anew in the meantime, from elsewhere.
+        if watch.state != WatchState::Due || stand_of(watch) != *from {
+            return;
+        }
+        if has_output {
+            watch.state = WatchState::Behind;
+            return;
+        }
+        match connection.send_event(bytes, self.now) {
+            Ok(Sent::Nothing) => {
+                self.set_watch(id, from, from.version, WatchState::Behind);
+                self.settle(id);
+            }
+            Ok(sent) => {
+                self.counters.events_sent += 1;
+                if sent == Sent::All {
+                    self.set_watch(id, from, to.version, WatchState::Due);
+                    done.push(id);
+                } else {
+                    self.set_watch(id, from, to.version, WatchState::Behind);
+                    self.settle(id);
+                }
+            }
+            Err(error) => self.fail(id, &error),
+        }
+    }
+
+    /// Everybody has an event: those who took it stand behind it now.
+    fn regroup(&mut self, delivery: Delivery) {
+        let Delivery { from, to, bytes, mut done, .. } = delivery;
+        let stand = Stand { version: to.version, ..from };
+        done.retain(|id| {
+            let watch = self
+                .connections
+                .find(*id)
+                .and_then(|connection| connection.session.as_mut()?.watch(from.mailbox));
+            match watch {
+                Some(watch) if watch.state == WatchState::Due && stand_of(watch) == stand => {
+                    watch.state = WatchState::Standing;
+                    true
+                }
+                _ => false,
+            }
+        });
+        self.supplies.note_dropped(bytes.capacity());
+        let read = self.watchers.join(stand, to, done);
+        self.start_reading(read);
+    }
+
+    /// The client of a connection reads again: its watches go on where they have stopped.
+    pub(super) fn catch_up(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.has_output() {
+            return;
+        }
+        let Some(session) = &mut connection.session else { return };
+        let behind: Vec<Watch> =
+            session.watches.extract_if(.., |watch| watch.state == WatchState::Behind).collect();
+        for watch in behind {
+            self.stand(id, Watch { state: WatchState::Standing, ..watch });
+        }
+    }
+
+    fn set_watch(&mut self, id: ConnectionId, from: &Stand, version: u64, state: WatchState) {
+        let watch =
+            self.connections.find(id).and_then(|connection| connection.session.as_mut()?.watch(from.mailbox));
+        if let Some(watch) = watch
+            && stand_of(watch) == *from
+        {
+            (watch.version, watch.state) = (version, state);
+        }
+    }
+
+    /// Tells a client something that it has not asked for, between two answers.
+    pub(super) fn say(&mut self, id: ConnectionId, mut news: Vec<u8>) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.is_leaving() {
+            return;
+        }
+        if connection.has_output() {
+            return connection.append(&news);
+        }
+        match connection.send(&mut news, self.now) {
+            Ok(_) => self.settle(id),
+            Err(error) => self.fail(id, &error),
+        }
+    }
+}
+
+fn stand_of(watch: &Watch) -> Stand {
+    let &Watch { mailbox, version, eol, .. } = watch;
+    Stand { mailbox, version, eol }
+}

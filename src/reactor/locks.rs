@@ -1,0 +1,280 @@
+//! Locks: grants that outlive the request they were given to, until they are given back, or their connection ends, or
+//! its lease runs out.
+//!
+//! The law: only this thread begins and ends locks, and lets a connection that holds any wait. So while it looks who
+//! waits for whom, no such wait begins or ends, and what it finds is true.
+
+use std::time::Duration;
+
+use super::connection::Phase;
+use super::server::Server;
+use super::session::Lease;
+use super::wire::Wire;
+use crate::mailboxes::{Grant, Mode, closes_cycle};
+use crate::protocol::{Refusal, Reply, Request, Wait};
+use crate::workers::{ConnectionId, Held, Job, Lock, Outcome, admit, refuse, time_out, with_grant};
+
+/// How long a client may be silent without losing its locks, if it does not say.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// Mailboxes that one connection may lock, and that it may watch.
+pub const MAILBOXES_MAX: usize = 1024;
+
+/// What became of a request that wanted to be in a mailbox.
+pub(super) enum Place {
+    /// The job has its grant.
+    Granted(Box<Job>),
+    /// The job lies in the queue.
+    Queued,
+    /// It would wait for itself.
+    Deadlock(Box<Job>),
+}
+
+impl<W: Wire> Server<W> {
+    /// Takes a place for the current request of a job.
+    pub(super) fn enqueue(&mut self, mut job: Box<Job>, mailbox: u32, mode: Mode, wait: Wait) -> Place {
+        let id = job.connection;
+        if job.has_locks() {
+            job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
+            if job.grant.is_some() {
+                return Place::Granted(job);
+            }
+            if self.closes_cycle(id, mailbox) {
+                return Place::Deadlock(job);
+            }
+        }
+        // Before it is queued: from then on a worker may admit, answer and send it home at any time.
+        self.set_working(id);
+        match admit(job, &self.mailboxes, mailbox, mode, wait) {
+            Ok(granted) => Place::Granted(with_grant(granted)),
+            Err(parked) => {
+                self.park(parked);
+                Place::Queued
+            }
+        }
+    }
+
+    /// Whether a connection would wait for itself if it waited at a mailbox.
+    pub(super) fn closes_cycle(&self, id: ConnectionId, mailbox: u32) -> bool {
+        let holders = |mailbox, found: &mut Vec<_>| found.extend(self.holders(mailbox));
+        closes_cycle(id, mailbox, holders, |holder| self.waits_at(holder))
+    }
+
+    /// Who has locked a mailbox.
+    pub(super) fn holders(&self, mailbox: u32) -> impl Iterator<Item = ConnectionId> {
+        let first = ConnectionId { slot: 0, generation: 0 };
+        let last = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+        self.lock_holders.range((mailbox, first)..=(mailbox, last)).map(|(_, holder)| *holder)
+    }
+
+    /// Where a connection waits. It may have been let in without this thread knowing yet: the queue knows.
+    fn waits_at(&self, id: ConnectionId) -> Option<u32> {
+        let Phase::Queued { mailbox, ticket, .. } = self.connections.look(id)?.phase else { return None };
+        self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
+    }
+
+    /// Goes on with the `lock` that is a job's current request: takes one mailbox after the other, in ascending order.
+    /// `None` while it waits.
+    pub(super) fn lock(&mut self, mut job: Box<Job>) -> Option<Box<Job>> {
+        let Request::Lock(request) = &job.requests[job.answered].request else {
+            unreachable!("called for a lock")
+        };
+        let (wait, mode) = (request.wait, if request.shared { Mode::Shared } else { Mode::Exclusive });
+        let begins = job.grant.is_none() && !under_way(&job);
+        if begins && let Some(refusal) = self.why_not_lock(&job) {
+            refuse(&mut job, &refusal);
+            return Some(job);
+        }
+        while let Some(mailbox) = next_wanted(&job) {
+            if let Some(grant) = job.grant.take() {
+                self.keep(&mut job, mailbox, grant);
+                continue;
+            }
+            if wait == Wait::For(Duration::ZERO) {
+                job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
+                if job.grant.is_none() {
+                    self.give_back(&mut job);
+                    time_out(&mut job, &self.mailboxes);
+                    return Some(job);
+                }
+                continue;
+            }
+            match self.enqueue(job, mailbox, mode, wait) {
+                Place::Granted(granted) => job = granted,
+                Place::Queued => return None,
+                Place::Deadlock(refused) => {
+                    job = refused;
+                    self.give_back(&mut job);
+                    refuse(&mut job, &Refusal::Deadlock);
+                    return Some(job);
+                }
+            }
+        }
+        self.locked(&mut job);
+        Some(job)
+    }
+
+    fn why_not_lock(&mut self, job: &Job) -> Option<Refusal> {
+        let Request::Lock(request) = &job.requests[job.answered].request else {
+            unreachable!("called for a lock")
+        };
+        let held = job.held.as_ref();
+        let again = |mailbox: &u32| held.is_some_and(|held| held.holds(*mailbox));
+        if request.mailboxes.iter().any(again) {
+            return Some(Refusal::Denied("you have locked this mailbox already"));
+        }
+        let count = request.mailboxes.len() + held.map_or(0, |held| held.locks().len());
+        (count > MAILBOXES_MAX).then_some(Refusal::Size { max: MAILBOXES_MAX as u64, close: false })
+    }
+
+    /// A mailbox of a `lock` is taken.
+    fn keep(&mut self, job: &mut Job, mailbox: u32, grant: Grant) {
+        job.tally.overtakes += u64::from(grant.overtaken());
+        self.lock_holders.insert((mailbox, job.connection));
+        job.held.get_or_insert_default().add(Lock::new(mailbox, grant));
+    }
+
+    /// All mailboxes of a `lock` are taken.
+    fn locked(&mut self, job: &mut Job) {
+        let number = self.mailboxes.segment().next_lock();
+        let Job { requests, answered, held, connection, output, tally, .. } = job;
+        let framed = &requests[*answered];
+        let Request::Lock(request) = &framed.request else { unreachable!("called for a lock") };
+        let held = held.get_or_insert_default();
+        held.number(number);
+        let now = self.now;
+        let max_hold = self.settings.max_hold;
+        let ttl = request.ttl.unwrap_or(LEASE).min(max_hold);
+        let Some(connection) = self.connections.find(*connection) else { return };
+        let session = connection.session(now);
+        session.renewed = now;
+        for &mailbox in &request.mailboxes {
+            held.forget_lost(mailbox);
+            let mode = if request.shared { Mode::Shared } else { Mode::Exclusive };
+            let last = now.checked_add(max_hold).unwrap_or(now);
+            session.leases.push(Lease { mailbox, mode, number, since: now, ttl, last, eol: framed.eol });
+        }
+        Reply::Locked { grant: number }.encode(framed.eol, output);
+        tally.count(Outcome::Locked);
+        job.advance();
+    }
+
+    /// Gives back what a `lock` has taken that cannot have all it wants.
+    pub(super) fn give_back(&mut self, job: &mut Job) {
+        let Some(held) = &mut job.held else { return };
+        for lock in held.take(|lock| lock.number == 0) {
+            self.end_lock(job.connection, lock);
+        }
+        forget_if_empty(&mut job.held);
+    }
+
+    /// Answers the `unlock` that is a job's current request.
+    pub(super) fn unlock(&mut self, job: &mut Job) {
+        let Job { requests, answered, held, connection, output, tally, .. } = job;
+        let framed = &requests[*answered];
+        let Request::Unlock { mailboxes, grant } = &framed.request else {
+            unreachable!("called for an unlock")
+        };
+        let mut none = Held::default();
+        let locks = held.as_deref_mut().unwrap_or(&mut none);
+        let is_number = |lock: &Lock| grant.is_none_or(|grant| grant == lock.number);
+        let (ended, good) = match mailboxes {
+            None => {
+                let lost = locks.forget_all_lost();
+                let ended = locks.take(|lock| is_number(lock));
+                let good = !lost && (grant.is_none() || !ended.is_empty());
+                (ended, good)
+            }
+            Some(list) => {
+                for mailbox in list {
+                    locks.forget_lost(*mailbox);
+                }
+                let is_ours = |mailbox: &u32| {
+                    locks.locks().iter().any(|lock| lock.mailbox == *mailbox && is_number(lock))
+                };
+                // All or none, as they are locked.
+                let good = list.iter().all(is_ours);
+                (locks.take(|lock| good && list.contains(&lock.mailbox)), good)
+            }
+        };
+        let (reply, outcome) = match good {
+            true => (Reply::Ok, Outcome::Unlocked),
+            false => (Reply::Refused(&Refusal::Lease), Outcome::Lease),
+        };
+        reply.encode(framed.eol, output);
+        tally.count(outcome);
+        forget_if_empty(held);
+        let id = *connection;
+        for lock in ended {
+            self.end_lease(id, lock.mailbox);
+            self.end_lock(id, lock);
+        }
+        job.advance();
+    }
+
+    /// Ends the locks of a connection whose leases have run out, and tells the client. `held` is where its locks are.
+    pub(super) fn lose_locks(&mut self, id: ConnectionId, held: &mut Option<Box<Held>>) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let ended = connection.session(self.now).take_ended(self.now);
+        let mut news = Vec::new();
+        for lease in ended {
+            let mailbox = lease.mailbox;
+            let version = self.mailboxes.version(mailbox).unwrap_or(0);
+            Reply::LockLost { mailbox, version }.encode(lease.eol, &mut news);
+            let held = held.as_mut().expect("a lease is of a lock that is held");
+            held.lose(mailbox);
+            for lock in held.take(|lock| lock.mailbox == mailbox) {
+                self.end_lock(id, lock);
+            }
+            self.counters.leases_ended += 1;
+        }
+        if !news.is_empty() {
+            self.say(id, news);
+        }
+    }
+
+    /// Ends all locks of a connection that is no more.
+    pub(super) fn end_locks(&mut self, id: ConnectionId, held: Option<Box<Held>>) {
+        let Some(mut held) = held else { return };
+        for lock in held.take(|_| true) {
+            self.end_lock(id, lock);
+        }
+    }
+
+    fn end_lease(&mut self, id: ConnectionId, mailbox: u32) {
+        if let Some(connection) = self.connections.find(id) {
+            connection.session(self.now).leases.retain(|lease| lease.mailbox != mailbox);
+        }
+    }
+
+    fn end_lock(&mut self, id: ConnectionId, lock: Lock) {
+        let mailbox = lock.mailbox;
+        self.lock_holders.remove(&(mailbox, id));
+        self.release(mailbox, lock.into_grant());
+    }
+
+    /// Ends a grant, and submits whoever that lets in.
+    pub(super) fn release(&mut self, mailbox: u32, grant: Grant) {
+        let mut admitted = Vec::new();
+        self.mailboxes.release(mailbox, grant, &mut admitted);
+        admitted.into_iter().for_each(|granted| self.submit(with_grant(granted)));
+    }
+}
+
+/// Whether the current request of a job has taken some of the mailboxes it wants.
+fn under_way(job: &Job) -> bool {
+    job.held.as_ref().is_some_and(|held| held.locks().iter().any(|lock| lock.number == 0))
+}
+
+/// The next mailbox that a `lock` wants.
+pub(super) fn next_wanted(job: &Job) -> Option<u32> {
+    let Request::Lock(request) = &job.current()?.request else { return None };
+    let held = job.held.as_ref();
+    request.mailboxes.iter().copied().find(|mailbox| !held.is_some_and(|held| held.holds(*mailbox)))
+}
+
+fn forget_if_empty(held: &mut Option<Box<Held>>) {
+    if held.as_ref().is_some_and(|held| held.is_empty()) {
+        *held = None;
+    }
+}

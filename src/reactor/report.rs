@@ -1,0 +1,189 @@
+//! What `stat` answers: of the server, of one mailbox, of all connections, of all locks. Lines of a name and a value, for
+//! a person and for a program; where there are many things of a kind, a line for each, its value a list of `key=value`.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use super::connection::{Connection, Phase};
+use super::server::Server;
+use super::session::{Lease, Session};
+use super::stat::{self, Gauges};
+use super::wire::Wire;
+use crate::mailboxes::Mode;
+use crate::protocol::{Reply, Topic};
+use crate::workers::{ConnectionId, Job, Outcome};
+
+impl<W: Wire> Server<W> {
+    /// Answers the `stat` that is a job's current request.
+    pub(super) fn tell_stat(&mut self, topic: Topic, job: &mut Job) {
+        self.counters.requests.absorb(&mut job.tally);
+        let mut text = String::new();
+        let written = match topic {
+            Topic::Server => self.tell_server(&mut text),
+            Topic::Mailbox(mailbox) => self.tell_mailbox(mailbox, &mut text),
+            Topic::Connections => self.tell_connections(job, &mut text),
+            Topic::Locks => self.tell_locks(&mut text),
+        };
+        written.expect("a string takes everything");
+        let eol = job.requests[job.answered].eol;
+        Reply::Text(&text).encode(eol, &mut job.output);
+        job.tally.count(Outcome::Told);
+        job.advance();
+    }
+
+    fn tell_server(&self, text: &mut String) -> std::fmt::Result {
+        let (mut working, mut waiting, mut flushing, mut watching) = (0, 0, 0, 0);
+        for (_, connection) in self.connections.iter() {
+            watching += usize::from(connection.is_watcher());
+            match connection.phase {
+                Phase::Working => working += 1,
+                Phase::Queued { .. } => waiting += 1,
+                Phase::Flushing(_) => flushing += 1,
+                Phase::Idle | Phase::Lingering { .. } | Phase::Closed => {}
+            }
+        }
+        let geometry = self.mailboxes.geometry();
+        let gauges = Gauges {
+            uptime: self.now.saturating_duration_since(self.started).as_secs(),
+            epoch: self.mailboxes.segment().epoch(),
+            connections: self.connections.len(),
+            max_clients: self.settings.max_clients,
+            working,
+            waiting,
+            flushing,
+            watching,
+            standing_reads: self.watchers.len(),
+            locks: self.lock_holders.len(),
+            workers: self.pool.workers(),
+            workers_asleep: self.pool.asleep(),
+            unaided: self.pool.unaided(),
+            mailboxes: geometry.mailboxes,
+            size: geometry.capacity,
+            packet: geometry.packet,
+        };
+        stat::write(text, &self.counters, &gauges)
+    }
+
+    fn tell_mailbox(&self, mailbox: u32, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "mailbox {mailbox}")?;
+        match self.mailboxes.contents(mailbox) {
+            Ok(contents) => {
+                writeln!(text, "version {}\nmessages {}", contents.version, contents.count)?;
+                writeln!(text, "bytes {}", self.mailboxes.message_bytes(mailbox))?;
+                writeln!(text, "room {}", contents.room.unwrap_or(0))?;
+            }
+            Err(damaged) => writeln!(text, "damaged {damaged}")?,
+        }
+        let queue = self.mailboxes.queue(mailbox);
+        let (held, waiting, aside, overtakes) =
+            queue.look(|queue| (queue.holders(), queue.waiting(), queue.aside(), queue.overtakes()));
+        let (how, count) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
+        writeln!(text, "held {how}\nholders {count}")?;
+        for holder in self.holders(mailbox) {
+            if let Some((lease, session)) = self.lease(holder, mailbox) {
+                write!(text, "lock ")?;
+                self.tell_lease(text, holder, lease, session)?;
+            }
+        }
+        let waits = self.waits_for(mailbox);
+        let oldest = waits.iter().min().map_or(0, |since| self.millis_since(*since));
+        let longest = self.longest_waits.get(&mailbox).map_or(0, |longest| longest.as_millis());
+        writeln!(text, "waiting {waiting}\naside {aside}\noldest_wait_ms {oldest}")?;
+        writeln!(text, "longest_wait_ms {}\novertakes {overtakes}", longest.max(oldest))?;
+        let watches = |(_, connection): (ConnectionId, &Connection<W>)| {
+            let session = connection.session.as_ref()?;
+            session.watches.iter().any(|watch| watch.mailbox == mailbox).then_some(())
+        };
+        writeln!(text, "watchers {}", self.connections.iter().filter_map(watches).count())
+    }
+
+    fn tell_connections(&self, asking: &Job, text: &mut String) -> std::fmt::Result {
+        for (id, connection) in self.connections.iter() {
+            let session = connection.session.as_deref();
+            write!(text, "{} name={}", id.generation, name_of(session))?;
+            let age =
+                self.now.saturating_duration_since(self.started).as_secs() - u64::from(connection.entered);
+            write!(text, " age_seconds={age} requests={}", connection.requests)?;
+            match connection.phase {
+                Phase::Queued { mailbox, .. } => write!(text, " phase=waiting waits={mailbox}")?,
+                Phase::Flushing(_) => write!(text, " phase=flushing waits=-")?,
+                Phase::Working => write!(text, " phase=working waits=-")?,
+                _ if id == asking.connection => write!(text, " phase=working waits=-")?,
+                Phase::Idle => write!(text, " phase=idle waits=-")?,
+                Phase::Lingering { .. } | Phase::Closed => write!(text, " phase=leaving waits=-")?,
+            }
+            let locks = session.iter().flat_map(|session| session.leases.iter().map(|lease| lease.mailbox));
+            let watches =
+                session.iter().flat_map(|session| session.watches.iter().map(|watch| watch.mailbox));
+            writeln!(text, " locks={} watches={}", list(locks), list(watches))?;
+        }
+        Ok(())
+    }
+
+    fn tell_locks(&self, text: &mut String) -> std::fmt::Result {
+        for (mailbox, holder) in &self.lock_holders {
+            if let Some((lease, session)) = self.lease(*holder, *mailbox) {
+                write!(text, "{mailbox} ")?;
+                self.tell_lease(text, *holder, lease, session)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_lease(
+        &self,
+        text: &mut String,
+        id: ConnectionId,
+        lease: &Lease,
+        session: &Session,
+    ) -> std::fmt::Result {
+        let held = self.now.saturating_duration_since(lease.since).as_secs_f64();
+        let left = lease.end(session.renewed).saturating_duration_since(self.now).as_secs_f64();
+        let (holder, name, mode) = (id.generation, name_of(Some(session)), mode_name(lease.mode));
+        let number = lease.number;
+        let waiting = self.mailboxes.queue(lease.mailbox).waiting();
+        writeln!(
+            text,
+            "holder={holder} name={name} mode={mode} grant={number} held_seconds={held:.3} lease_seconds={left:.3} \
+             waiting={waiting}"
+        )
+    }
+
+    fn lease(&self, id: ConnectionId, mailbox: u32) -> Option<(&Lease, &Session)> {
+        let session = self.connections.look(id)?.session.as_deref()?;
+        let lease = session.leases.iter().find(|lease| lease.mailbox == mailbox)?;
+        Some((lease, session))
+    }
+
+    /// Since when each request waits that wants to be in a mailbox.
+    fn waits_for(&self, wanted: u32) -> Vec<Instant> {
+        let since = |(_, connection): (ConnectionId, &Connection<W>)| match connection.phase {
+            Phase::Queued { mailbox, ticket, .. } if mailbox == wanted => {
+                let queue = self.mailboxes.queue(mailbox);
+                queue.with_waiter(ticket, |job| job.waiting.filter(|waiting| !waiting.aside))?
+            }
+            _ => None,
+        };
+        self.connections.iter().filter_map(since).map(|waiting| waiting.since).collect()
+    }
+
+    fn millis_since(&self, then: Instant) -> u128 {
+        self.now.saturating_duration_since(then).as_millis()
+    }
+}
+
+fn name_of(session: Option<&Session>) -> &str {
+    session.and_then(|session| session.name.as_deref()).unwrap_or("-")
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Shared => "shared",
+        Mode::Exclusive => "exclusive",
+    }
+}
+
+fn list(mailboxes: impl Iterator<Item = u32>) -> String {
+    let words: Vec<_> = mailboxes.map(|mailbox| mailbox.to_string()).collect();
+    if words.is_empty() { "-".into() } else { words.join(",") }
+}
