@@ -1,17 +1,5 @@
 //! One client socket: what has arrived, what is to leave, and what it is busy with.
 //!
-//! ```text
-//!                 a batch is cut           its mailbox is taken
-//!        ┌──► Idle ──────────► Working ◄────────────────────► Queued
-//!        │      │                 │ answers, more than           │ timeout
-//!        │      │                 ▼ the socket takes             ▼
-//!        │      │              Flushing                       answered, goes on
-//!        └──────┼──── written ────┤
-//!               │ end of input    │ the last answer
-//!               ▼                 ▼
-//!            Closed ◄───────── Lingering
-//! ```
-//!
 //! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket, nothing new
 //! begins. So a connection holds at most one batch of input and one of output, and its answers leave in order.
 
@@ -23,10 +11,10 @@ use mio::event::Event;
 
 use super::input::Input;
 use super::output::Output;
+use super::phase::Phase;
 use super::session::{Session, Watch, WatchState};
 use super::supplies::Supplies;
 use super::wire::Wire;
-use crate::mailboxes::Ticket;
 use crate::protocol::{Cut, Framed, Framer, Limits, SWALLOW_MAX};
 use crate::workers::{ConnectionId, Job};
 
@@ -66,35 +54,6 @@ const LINGER_STEP: Duration = Duration::from_millis(50);
 
 /// What every connection is registered for: bytes, urgent ones too, and with them the news that a client has left.
 pub const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
-
-/// What a connection is busy with.
-#[derive(Debug)]
-pub enum Phase {
-    /// With nothing, or with receiving.
-    Idle,
-    /// A job is with the workers.
-    Working,
-    /// A job waits in the queue of a mailbox, or aside.
-    Queued {
-        /// Which mailbox.
-        mailbox: u32,
-        /// Its place.
-        ticket: Ticket,
-        /// When it gives up.
-        until: Option<Instant>,
-    },
-    /// Answers wait for the socket. The job has what is still to be done of its batch.
-    Flushing(Box<Job>),
-    /// Everything is said; what still arrives is thrown away.
-    Lingering {
-        /// How many bytes of it.
-        patience: u64,
-        /// How long.
-        until: Instant,
-    },
-    /// To be removed after this batch of events.
-    Closed,
-}
 
 /// What a turn found.
 #[derive(Debug)]
@@ -155,8 +114,7 @@ pub struct Connection<W> {
     wire: W,
     /// Which connection of all that had this slot.
     pub generation: u32,
-    /// What it is busy with.
-    pub phase: Phase,
+    phase: Phase,
     framer: Framer,
     input: Input,
     output: Output,
@@ -232,6 +190,22 @@ impl<W: Wire> Connection<W> {
             _ => 0,
         };
         size_of::<Self>() + self.input.capacity() + self.output.capacity() + job
+    }
+
+    /// What it is busy with.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The same, to change its data.
+    pub fn phase_mut(&mut self) -> &mut Phase {
+        &mut self.phase
+    }
+
+    /// The one way from a phase to another; what it was busy with comes back.
+    pub fn enter(&mut self, next: Phase) -> Phase {
+        debug_assert!(self.phase.may_become(&next), "{:?} becomes {next:?}", self.phase);
+        std::mem::replace(&mut self.phase, next)
     }
 
     /// What it is to have beside its socket.
@@ -316,7 +290,7 @@ impl<W: Wire> Connection<W> {
         if self.unacknowledged < before {
             self.since = now;
         }
-        self.unacknowledged == before
+        self.unacknowledged >= before
     }
 
     /// Whether there is anything to do now, without waiting for the client.
@@ -511,10 +485,13 @@ impl<W: Wire> Connection<W> {
         if sent != Sent::Nothing {
             self.since = now;
         }
-        if sent == Sent::All {
-            self.output = Output::default();
-        }
         Ok(sent)
+    }
+
+    /// The memory of answers that have all left.
+    pub fn take_emptied(&mut self) -> Vec<u8> {
+        debug_assert!(!self.has_output());
+        self.output.take()
     }
 
     /// Writes an event, when nothing waits. What the socket does not take is kept, unless it takes nothing.
@@ -561,7 +538,7 @@ impl<W: Wire> Connection<W> {
         }
         self.since = now;
         self.readable = true;
-        self.phase = Phase::Lingering { patience: SWALLOW_MAX, until: now + LINGER };
+        self.enter(Phase::Lingering { patience: SWALLOW_MAX, until: now + LINGER });
         true
     }
 

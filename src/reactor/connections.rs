@@ -3,7 +3,9 @@
 use mio::Token;
 use slab::Slab;
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
+use super::phase::Phase;
+use super::wire::Wire;
 use crate::workers::ConnectionId;
 
 /// Connections by slot, each with the generation that tells it from earlier ones of its slot.
@@ -13,7 +15,7 @@ pub struct Connections<W> {
     generation: u32,
 }
 
-impl<W> Connections<W> {
+impl<W: Wire> Connections<W> {
     /// A table with room for `max` clients, reserved now.
     pub fn with_capacity(max: usize) -> Self {
         Connections { slots: Slab::with_capacity(max), generation: 0 }
@@ -32,14 +34,14 @@ impl<W> Connections<W> {
     /// The connection, if it is still this one and not closed.
     pub fn find(&mut self, id: ConnectionId) -> Option<&mut Connection<W>> {
         self.slots.get_mut(id.slot as usize).filter(|connection| {
-            connection.generation == id.generation && !matches!(connection.phase, Phase::Closed)
+            connection.generation == id.generation && !matches!(connection.phase(), Phase::Closed)
         })
     }
 
     /// The same, only to look at.
     pub fn look(&self, id: ConnectionId) -> Option<&Connection<W>> {
         self.slots.get(id.slot as usize).filter(|connection| {
-            connection.generation == id.generation && !matches!(connection.phase, Phase::Closed)
+            connection.generation == id.generation && !matches!(connection.phase(), Phase::Closed)
         })
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Stopping;
-use super::connection::Phase;
+use super::phase::Phase;
 use super::server::Server;
 use super::wire::Wire;
 use crate::protocol::Refusal;
@@ -38,7 +38,7 @@ impl<W: Wire> Server<W> {
     /// The end. A place in a queue is given up, so that whoever stands behind it moves on; so are locks and watches.
     pub(super) fn close(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        if let Phase::Queued { mailbox, ticket, .. } = connection.phase {
+        if let &Phase::Queued { mailbox, ticket, .. } = connection.phase() {
             self.give_up(mailbox, ticket);
         }
         self.forget_watches(id);
@@ -47,7 +47,7 @@ impl<W: Wire> Server<W> {
         self.supplies.note_dropped(connection.memory());
         self.closed.push(id);
         let held = connection.session.take().and_then(|session| session.held);
-        if let Phase::Flushing(job) = std::mem::replace(&mut connection.phase, Phase::Closed) {
+        if let Phase::Flushing(job) = connection.enter(Phase::Closed) {
             self.abandon(job);
         }
         self.end_locks(id, held);
@@ -77,7 +77,8 @@ impl<W: Wire> Server<W> {
 
     /// Whether a connection waits for something that nobody may bring any more.
     fn waits_aside(&self, id: ConnectionId) -> bool {
-        let Some(Phase::Queued { mailbox, ticket, .. }) = self.connections.look(id).map(|found| &found.phase)
+        let Some(Phase::Queued { mailbox, ticket, .. }) =
+            self.connections.look(id).map(|found| found.phase())
         else {
             return false;
         };

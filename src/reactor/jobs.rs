@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Stopping;
-use super::connection::{Phase, Sent, TAKING};
+use super::connection::{Sent, TAKING};
 use super::locks::{Place, next_wanted};
+use super::phase::Phase;
 use super::server::Server;
 use super::waiting::half_closed;
 use super::watchers::NOBODY;
@@ -28,7 +29,7 @@ impl<W: Wire> Server<W> {
         if let Some(session) = &mut connection.session {
             job.held = session.held.take();
             if session.lease_end().is_some_and(|end| end <= now) {
-                self.lose_locks(id, &mut job.held);
+                self.lose_locks(id, &mut job.held, &mut job.output);
             }
             if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
                 session.renewed = now;
@@ -85,7 +86,12 @@ impl<W: Wire> Server<W> {
         match &job.requests[job.answered].request {
             Request::Lock(_) => return self.lock(job),
             Request::Unlock { .. } => self.unlock(&mut job),
-            Request::Watch { .. } => self.watch(&mut job),
+            Request::Watch { .. } => {
+                self.watch(&mut job);
+                // No event may come before this answer.
+                self.deliver(job);
+                return None;
+            }
             Request::Unwatch { .. } => self.unwatch(&mut job),
             Request::Hello { .. } => self.hello(&mut job),
             Request::Stat(topic) => self.tell_stat(*topic, &mut job),
@@ -156,7 +162,7 @@ impl<W: Wire> Server<W> {
         };
         let until = [until, connection.lease_end()].into_iter().flatten().min();
         let until = if connection.hung_up { Some(half_closed(until, now, connection)) } else { until };
-        connection.phase = Phase::Queued { mailbox, ticket, until };
+        connection.enter(Phase::Queued { mailbox, ticket, until });
         if !output.is_empty()
             && let Err(error) = connection.send(&mut output, now)
         {
@@ -167,7 +173,7 @@ impl<W: Wire> Server<W> {
 
     pub(super) fn set_working(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id) {
-            connection.phase = Phase::Working;
+            connection.enter(Phase::Working);
         }
     }
 
@@ -211,21 +217,16 @@ impl<W: Wire> Server<W> {
             self.counters.stale_completions += 1;
             return self.abandon(job);
         };
-        let waits = matches!(connection.phase, Phase::Working | Phase::Queued { .. });
-        debug_assert!(
-            waits,
-            "one batch of a connection at a time, not one that comes home to {:?}",
-            connection.phase
-        );
         let lease_ended = connection.lease_end().is_some_and(|end| end <= self.now);
-        connection.phase = Phase::Working;
+        connection.enter(Phase::Working);
         self.note_wait(&mut job);
         if lease_ended {
             // What was taken under a lock goes back under it.
             self.untake(&mut job);
-            self.lose_locks(id, &mut job.held);
+            self.lose_locks(id, &mut job.held, &mut job.output);
         }
-        if job.grant.is_some() { self.advance(job) } else { self.deliver(job) }
+        // What was taken is held until its answer is written; other answers may wait for the rest of the batch.
+        if job.taken.is_none() { self.advance(job) } else { self.deliver(job) }
     }
 
     /// Writes the answers of a job, after those that wait already, then goes on with it.
@@ -265,7 +266,7 @@ impl<W: Wire> Server<W> {
     fn keep_flushing(&mut self, id: ConnectionId, mut job: Box<Job>) {
         self.counters.requests.absorb(&mut job.tally);
         if let Some(connection) = self.connections.find(id) {
-            connection.phase = Phase::Flushing(job);
+            connection.enter(Phase::Flushing(job));
         }
         self.settle(id);
     }
@@ -275,9 +276,10 @@ impl<W: Wire> Server<W> {
         let Some(connection) = self.connections.find(id) else { return };
         match connection.flush(self.now) {
             Ok(Sent::All) => {
-                let flushed = matches!(connection.phase, Phase::Flushing(_))
-                    .then(|| std::mem::replace(&mut connection.phase, Phase::Working));
-                if matches!(connection.phase, Phase::Idle)
+                let emptied = connection.take_emptied();
+                let flushed = matches!(connection.phase(), Phase::Flushing(_))
+                    .then(|| connection.enter(Phase::Working));
+                if matches!(connection.phase(), Phase::Idle)
                     && (connection.has_more() || self.stopping != Stopping::No)
                 {
                     self.stand_in_line(id);
@@ -285,6 +287,9 @@ impl<W: Wire> Server<W> {
                 self.catch_up(id);
                 self.settle(id);
                 if let Some(Phase::Flushing(mut job)) = flushed {
+                    if job.output.is_empty() {
+                        job.output = emptied;
+                    }
                     self.has_taken(&mut job);
                     self.deliver(job);
                 }
@@ -312,7 +317,7 @@ impl<W: Wire> Server<W> {
         if held.is_some() {
             connection.session(self.now).held = held;
         }
-        connection.phase = Phase::Idle;
+        connection.enter(Phase::Idle);
         if closes {
             self.say_goodbye(id);
         } else if connection.has_more() || self.stopping != Stopping::No {
@@ -348,7 +353,7 @@ impl<W: Wire> Server<W> {
     /// The same for a client that was given its time to take the answer.
     pub(super) fn settle_taking(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        let Phase::Flushing(job) = &mut connection.phase else { return };
+        let Phase::Flushing(job) = connection.phase_mut() else { return };
         let Some(taking) = job.taken.take() else { return };
         job.tally.count(Outcome::Taken);
         if let Some(grant) = taking.grant {

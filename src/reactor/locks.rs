@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::connection::Phase;
+use super::phase::Phase;
 use super::server::Server;
 use super::session::Lease;
 use super::wire::Wire;
@@ -69,7 +69,7 @@ impl<W: Wire> Server<W> {
 
     /// Where a connection waits. It may have been let in without this thread knowing yet: the queue knows.
     fn waits_at(&self, id: ConnectionId) -> Option<u32> {
-        let Phase::Queued { mailbox, ticket, .. } = self.connections.look(id)?.phase else { return None };
+        let &Phase::Queued { mailbox, ticket, .. } = self.connections.look(id)?.phase() else { return None };
         self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
     }
 
@@ -212,24 +212,21 @@ impl<W: Wire> Server<W> {
         job.advance();
     }
 
-    /// Ends the locks of a connection whose leases have run out, and tells the client. `held` is where its locks are.
-    pub(super) fn lose_locks(&mut self, id: ConnectionId, held: &mut Option<Box<Held>>) {
+    /// Ends the locks of a connection whose leases have run out. `held` is where its locks are; `news` gets what the client
+    /// is to be told.
+    pub(super) fn lose_locks(&mut self, id: ConnectionId, held: &mut Option<Box<Held>>, news: &mut Vec<u8>) {
         let Some(connection) = self.connections.find(id) else { return };
         let ended = connection.session(self.now).take_ended(self.now);
-        let mut news = Vec::new();
         for lease in ended {
             let mailbox = lease.mailbox;
             let version = self.mailboxes.version(mailbox).unwrap_or(0);
-            Reply::LockLost { mailbox, version }.encode(lease.eol, &mut news);
+            Reply::LockLost { mailbox, version }.encode(lease.eol, news);
             let held = held.as_mut().expect("a lease is of a lock that is held");
             held.lose(mailbox);
             for lock in held.take(|lock| lock.mailbox == mailbox) {
                 self.end_lock(id, lock);
             }
             self.counters.leases_ended += 1;
-        }
-        if !news.is_empty() {
-            self.say(id, news);
         }
     }
 

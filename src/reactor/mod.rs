@@ -23,6 +23,7 @@ mod input;
 mod jobs;
 mod locks;
 mod output;
+mod phase;
 mod report;
 mod server;
 mod session;

@@ -4,7 +4,8 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
+use super::phase::Phase;
 use super::server::Server;
 use super::session::{Lease, Session};
 use super::stat::{self, Gauges};
@@ -35,7 +36,7 @@ impl<W: Wire> Server<W> {
         let (mut working, mut waiting, mut flushing, mut watching) = (0, 0, 0, 0);
         for (_, connection) in self.connections.iter() {
             watching += usize::from(connection.is_watcher());
-            match connection.phase {
+            match connection.phase() {
                 Phase::Working => working += 1,
                 Phase::Queued { .. } => waiting += 1,
                 Phase::Flushing(_) => flushing += 1,
@@ -104,7 +105,7 @@ impl<W: Wire> Server<W> {
             let age =
                 self.now.saturating_duration_since(self.started).as_secs() - u64::from(connection.entered);
             write!(text, " age_seconds={age} requests={}", connection.requests)?;
-            match connection.phase {
+            match connection.phase() {
                 Phase::Queued { mailbox, .. } => write!(text, " phase=waiting waits={mailbox}")?,
                 Phase::Flushing(_) => write!(text, " phase=flushing waits=-")?,
                 Phase::Working => write!(text, " phase=working waits=-")?,
@@ -157,7 +158,7 @@ impl<W: Wire> Server<W> {
 
     /// Since when each request waits that wants to be in a mailbox.
     fn waits_for(&self, wanted: u32) -> Vec<Instant> {
-        let since = |(_, connection): (ConnectionId, &Connection<W>)| match connection.phase {
+        let since = |(_, connection): (ConnectionId, &Connection<W>)| match *connection.phase() {
             Phase::Queued { mailbox, ticket, .. } if mailbox == wanted => {
                 let queue = self.mailboxes.queue(mailbox);
                 queue.with_waiter(ticket, |job| job.waiting.filter(|waiting| !waiting.aside))?

@@ -8,10 +8,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Happened, Phase, SCRATCH_SIZE, Turn};
+use super::connection::{Connection, Happened, SCRATCH_SIZE, Turn};
 use super::connections::Connections;
 use super::deadlines::Deadlines;
 use super::events::Delivery;
+use super::phase::Phase;
 use super::stat::Counters;
 use super::supplies::Supplies;
 use super::waiting::half_closed;
@@ -160,16 +161,14 @@ impl<W: Wire> Server<W> {
             self.settle(id);
         }
         let Some(connection) = self.connections.find(id) else { return };
-        let has_output = connection.has_output();
-        match &mut connection.phase {
+        let (has_output, hung_up) = (connection.has_output(), connection.hung_up);
+        match *connection.phase() {
             Phase::Idle if has_output && gone => self.close(id),
             Phase::Idle => self.turn(id),
             Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
-            Phase::Queued { until, .. } if connection.hung_up => {
-                let sooner = half_closed(*until, self.now, connection);
-                if let Phase::Queued { until, .. } = &mut connection.phase {
-                    *until = Some(sooner);
-                }
+            Phase::Queued { mailbox, ticket, until } if hung_up => {
+                let until = Some(half_closed(until, self.now, connection));
+                connection.enter(Phase::Queued { mailbox, ticket, until });
                 self.settle(id);
             }
             Phase::Lingering { .. } => self.discard(id),
@@ -185,7 +184,7 @@ impl<W: Wire> Server<W> {
                 connection.in_line = false;
                 if connection.has_output() {
                     self.flush(id);
-                } else if matches!(connection.phase, Phase::Idle) {
+                } else if matches!(connection.phase(), Phase::Idle) {
                     self.turn(id);
                 }
             }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Stopping;
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
+use super::phase::Phase;
 use super::server::Server;
 use super::watchers::NOBODY;
 use super::wire::Wire;
@@ -40,7 +41,7 @@ impl<W: Wire> Server<W> {
         if connection.lease_end().is_some_and(|end| end <= now) {
             return self.expire_leases(id);
         }
-        match connection.phase {
+        match connection.phase() {
             Phase::Flushing(_) => {
                 self.settle_taking(id);
                 self.settle(id);
@@ -77,31 +78,30 @@ impl<W: Wire> Server<W> {
     fn expire_leases(&mut self, id: ConnectionId) {
         self.settle_taking(id);
         // A request that waits under the lease waits no longer than it.
-        let waiting = self.leave_queue(id);
+        if let Some(mut job) = self.leave_queue(id) {
+            time_out(&mut job, &self.mailboxes);
+            self.lose_locks(id, &mut job.held, &mut job.output);
+            return self.advance(job);
+        }
         let Some(connection) = self.connections.find(id) else { return };
-        match (waiting, &mut connection.phase) {
-            (Some(mut job), _) => {
-                time_out(&mut job, &self.mailboxes);
-                self.lose_locks(id, &mut job.held);
-                self.advance(job);
-            }
+        let mut news = Vec::new();
+        let mut held = match connection.phase_mut() {
             // It has just been let in: this is looked at when it comes home.
-            (None, Phase::Working) => {}
-            (None, Phase::Flushing(job)) => {
-                let mut held = job.held.take();
-                self.lose_locks(id, &mut held);
-                if let Some(Phase::Flushing(job)) = self.connections.find(id).map(|found| &mut found.phase) {
-                    job.held = held;
-                }
+            Phase::Working => return,
+            Phase::Flushing(job) => job.held.take(),
+            _ => connection.session(self.now).held.take(),
+        };
+        self.lose_locks(id, &mut held, &mut news);
+        let Some(connection) = self.connections.find(id) else { return self.end_locks(id, held) };
+        match connection.phase_mut() {
+            Phase::Flushing(job) => {
+                job.held = held;
+                job.output.extend_from_slice(&news);
                 self.settle(id);
             }
-            (None, _) => {
-                let mut held = connection.session(self.now).held.take();
-                self.lose_locks(id, &mut held);
-                if let Some(connection) = self.connections.find(id) {
-                    connection.session(self.now).held = held;
-                }
-                self.settle(id);
+            _ => {
+                connection.session(self.now).held = held;
+                self.say(id, news);
             }
         }
     }
@@ -116,8 +116,8 @@ impl<W: Wire> Server<W> {
     /// admitted: its answer is on the way.
     pub(super) fn leave_queue(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let connection = self.connections.find(id)?;
-        let Phase::Queued { mailbox, ticket, .. } = connection.phase else { return None };
-        connection.phase = Phase::Working;
+        let &Phase::Queued { mailbox, ticket, .. } = connection.phase() else { return None };
+        connection.enter(Phase::Working);
         let mut job = self.cancel(mailbox, ticket)?;
         self.give_back(&mut job);
         Some(job)
