@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 
 use super::aside::Aside;
 use super::block::Contents;
+#[cfg(feature = "planted-bugs")]
+use super::planted::{Bug, is_planted};
 
 /// How a request wants to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +109,6 @@ pub struct Admission<J> {
     /// The newest arrival that was admitted from the queue.
     newest: Option<u64>,
     overtakes: u64,
-    #[cfg(feature = "planted-bugs")]
-    pub(super) planted: Option<super::planted::Bug>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +138,6 @@ impl<J> Default for Admission<J> {
             next: 0,
             newest: None,
             overtakes: 0,
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
         }
     }
 }
@@ -157,6 +155,8 @@ impl<J> Admission<J> {
     pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
         let somebody_is_next =
             !self.queue.is_empty() || self.aside.as_ref().is_some_and(|aside| aside.is_due());
+        #[cfg(feature = "planted-bugs")]
+        let somebody_is_next = somebody_is_next && !is_planted(Bug::ReadersPassTheWriter);
         if somebody_is_next || self.conflicts(mode) {
             return None;
         }
@@ -191,11 +191,9 @@ impl<J> Admission<J> {
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
-        let ticket = Ticket(grant.number);
+        let number = grant.number;
         self.leave(&grant);
-        let aside = self.aside.get_or_insert_default();
-        aside.note(contents);
-        aside.insert(grant.number, need, job);
+        let ticket = self.insert_aside(number, need, contents, job);
         self.admit_next(admitted);
         ticket
     }
@@ -208,7 +206,7 @@ impl<J> Admission<J> {
             Err(_) => self.aside.as_mut().and_then(|aside| aside.remove(ticket.0)),
         }?;
         #[cfg(feature = "planted-bugs")]
-        if self.planted == Some(super::planted::Bug::CancelWithoutNext) {
+        if is_planted(Bug::CancelWithoutNext) {
             return Some(job);
         }
         self.admit_next(admitted);
@@ -258,21 +256,41 @@ impl<J> Admission<J> {
         Ticket(number)
     }
 
+    pub(super) fn insert_aside(&mut self, number: u64, need: Need, contents: Contents, job: J) -> Ticket {
+        let aside = self.aside.get_or_insert_default();
+        aside.note(contents);
+        aside.insert(number, need, job);
+        Ticket(number)
+    }
+
     /// The one step that lets waiters in.
     fn admit_next(&mut self, admitted: &mut Vec<(Grant, J)>) {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::AsideComesLast) {
+            self.admit_queued(admitted);
+        }
         if self.aside.is_some() {
             self.admit_aside(admitted);
         }
+        self.admit_queued(admitted);
+        if self.queue.is_empty() && self.queue.capacity() > ROOM_KEPT {
+            self.queue = VecDeque::new();
+        }
+        debug_assert!(!self.next_is_grantable(), "whoever is next is never grantable");
+    }
+
+    /// Lets in the head of the queue, and so on.
+    fn admit_queued(&mut self, admitted: &mut Vec<(Grant, J)>) {
         while self.head_is_grantable()
             && let Some(waiter) = self.queue.pop_front()
         {
             let grant = self.grant(waiter.mode, waiter.number);
             admitted.push((grant, waiter.job));
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(Bug::AdmitsOneAtATime) {
+                break;
+            }
         }
-        if self.queue.is_empty() && self.queue.capacity() > ROOM_KEPT {
-            self.queue = VecDeque::new();
-        }
-        debug_assert!(!self.next_is_grantable(), "whoever is next is never grantable");
     }
 
     /// Lets in those who are back from aside: readers together, of the others one.
@@ -339,6 +357,8 @@ impl<J> Admission<J> {
     /// Whether the head of the queue may go in; never before those who are back from aside.
     fn head_is_grantable(&self) -> bool {
         let nobody_before = !self.aside.as_ref().is_some_and(|aside| aside.is_due());
+        #[cfg(feature = "planted-bugs")]
+        let nobody_before = nobody_before || is_planted(Bug::AsideComesLast);
         nobody_before && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
     }
 

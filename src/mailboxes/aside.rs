@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 
 use super::admission::{Mode, Need};
 use super::block::Contents;
+#[cfg(feature = "planted-bugs")]
+use super::planted::{Bug, is_planted};
 
 /// Jobs of type `J` that wait for something in a mailbox.
 #[derive(Debug)]
@@ -40,6 +42,10 @@ impl<J> Aside<J> {
     /// The mailbox holds this now.
     pub fn note(&mut self, contents: Contents) {
         self.contents = contents;
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::SmallerPutPasses) {
+            self.putters.make_contiguous().sort_by_key(|putter| !putter.need.is_met(&contents));
+        }
     }
 
     /// Adds a job, in the order of arrival.
@@ -51,6 +57,8 @@ impl<J> Aside<J> {
         };
         // Readers were in together, and may be set aside in any order.
         let at = list.partition_point(|waiter| waiter.number < number);
+        #[cfg(feature = "planted-bugs")]
+        let at = if is_planted(Bug::AsideOutOfOrder) { list.len() } else { at };
         list.insert(at, Waiter { number, need, job });
         if let Need::News(version) = need {
             self.lowest = Some(self.lowest.map_or(version, |lowest| lowest.min(version)));
@@ -83,8 +91,11 @@ impl<J> Aside<J> {
     /// How whoever is due wants to be in; `None` when nobody is.
     pub fn due(&self) -> Option<Mode> {
         let Aside { takers, putters, contents, .. } = self;
+        let has_news = self.has_news();
+        #[cfg(feature = "planted-bugs")]
+        let has_news = has_news && !(is_planted(Bug::TakersBeforeReaders) && is_first_due(takers, contents));
         match () {
-            () if self.has_news() => Some(Mode::Shared),
+            () if has_news => Some(Mode::Shared),
             () if is_first_due(takers, contents) || is_first_due(putters, contents) => Some(Mode::Exclusive),
             () => None,
         }
@@ -104,6 +115,10 @@ impl<J> Aside<J> {
             } else {
                 self.readers.push_back(reader);
             }
+        }
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::RemembersTheLowest) {
+            return;
         }
         self.find_lowest();
     }

@@ -2,6 +2,8 @@
 
 use super::admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
 use super::block::Contents;
+#[cfg(feature = "planted-bugs")]
+use super::planted::{Bug, is_planted};
 use crate::sync::Mutex;
 
 /// One mailbox's queue. Its memory is a [`Block`](super::Block) of the segment.
@@ -20,7 +22,7 @@ impl<J> Mailbox<J> {
     /// See [`Admission::admit`].
     pub fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
         #[cfg(feature = "planted-bugs")]
-        if self.admission.lock().planted == Some(super::planted::Bug::SeparateLocks) {
+        if is_planted(Bug::SeparateLocks) {
             return match self.try_admit(mode) {
                 Some(grant) => Admitted::Granted(grant, job),
                 None => Admitted::Queued(self.admission.lock().enqueue(mode, job)),
@@ -48,6 +50,12 @@ impl<J> Mailbox<J> {
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::LeavesBeforeItIsAside) {
+            let number = grant.number();
+            self.release(grant, || contents, admitted);
+            return self.admission.lock().insert_aside(number, need, contents, job);
+        }
         self.admission.lock().set_aside(grant, need, contents, job, admitted)
     }
 

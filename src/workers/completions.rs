@@ -2,9 +2,10 @@
 
 use std::{fmt, io};
 
-use parking_lot::Mutex;
-
 use super::job::Completion;
+#[cfg(feature = "planted-bugs")]
+use super::planted::{Bug, is_planted};
+use crate::sync::Mutex;
 
 /// The queue between the workers and the reactor. The waker is called only for a reactor that sleeps: posting and
 /// going to sleep happen under one lock, so either the reactor sees the post or the worker sees the sleeper.
@@ -31,8 +32,17 @@ impl Completions {
             return Ok(());
         }
         let mut inbox = self.inbox.lock();
-        inbox.completions.append(posted);
         let wake = std::mem::take(&mut inbox.reactor_sleeps);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::DecidesBeforeThePush) {
+            drop(inbox);
+            inbox = self.inbox.lock();
+        }
+        inbox.completions.append(posted);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::WakesAgain) {
+            inbox.reactor_sleeps = wake;
+        }
         drop(inbox);
         if wake { (self.wake)() } else { Ok(()) }
     }
@@ -49,6 +59,10 @@ impl Completions {
     pub fn sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::SleepsWithoutLooking) {
+            inbox.reactor_sleeps = true;
+        }
         inbox.reactor_sleeps
     }
 }
@@ -58,3 +72,6 @@ impl fmt::Debug for Completions {
         formatter.debug_struct("Completions").field("inbox", &self.inbox).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "loom", feature = "planted-bugs"))]
+mod model;

@@ -9,6 +9,8 @@ mod completions;
 mod execute;
 mod held;
 mod job;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod pool;
 mod sleep;
 

@@ -8,7 +8,9 @@
 //! So a post wakes somebody only when nobody is available, and many small jobs cost one wake-up, not one each. Whoever
 //! starts a long job stops being available, and sees to it that somebody else is.
 
-use parking_lot::{Condvar, Mutex};
+#[cfg(feature = "planted-bugs")]
+use super::planted::{Bug, is_planted, old_look};
+use crate::sync::{Condvar, Mutex};
 
 /// The sleepers of one pool.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ impl Sleep {
 
     /// Returns true as soon as `has_work`, false when the pool stops. `has_work` looks wherever work is posted.
     pub fn until(&self, has_work: impl Fn() -> bool) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        let has_work = old_look(has_work);
         let mut state = self.state.lock();
         while !has_work() {
             if state.stopping {
@@ -54,11 +58,11 @@ impl Sleep {
 
     /// Runs a long job, with somebody else available meanwhile, as far as there is anybody.
     pub fn during<R>(&self, long_job: impl FnOnce() -> R) -> R {
-        {
-            let mut state = self.state.lock();
-            state.available -= 1;
-            self.see_to_it(&mut state);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::LongJobStaysAvailable) {
+            return long_job();
         }
+        self.leave_to_others();
         let result = long_job();
         self.state.lock().available += 1;
         result
@@ -69,12 +73,26 @@ impl Sleep {
         let mut state = self.state.lock();
         state.stopping = true;
         state.available += std::mem::take(&mut state.sleeping);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::StopWakesNobody) {
+            return;
+        }
         self.wake.notify_all();
     }
 
     /// How many sleep right now.
     pub fn sleeping(&self) -> usize {
         self.state.lock().sleeping
+    }
+
+    fn leave_to_others(&self) {
+        let mut state = self.state.lock();
+        state.available -= 1;
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::LongJobWakesNobody) {
+            return;
+        }
+        self.see_to_it(&mut state);
     }
 
     fn see_to_it(&self, state: &mut State) {
@@ -85,3 +103,6 @@ impl Sleep {
         }
     }
 }
+
+#[cfg(all(test, feature = "loom", feature = "planted-bugs"))]
+mod model;

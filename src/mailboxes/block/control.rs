@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+#[cfg(feature = "planted-bugs")]
+use super::super::planted::{Bug, is_planted};
 use super::FRAME_HEADER;
 
 /// Positions and versions end here; no server lives to see it.
@@ -132,6 +134,10 @@ impl Control {
     pub(super) fn commit(&self, record: Record) {
         debug_assert!(record.sane(), "{record:?}");
         let word = self.word.load(Ordering::Relaxed);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::CommitsBeforeTheRecord) {
+            self.word.store(next(word), Ordering::Release);
+        }
         self.records[1 - active(word)].store(record);
         self.word.store(next(word), Ordering::Release);
         // The next change under the same grant writes where the old state was: never before the word has left it.

@@ -1,141 +1,195 @@
 //! Every interleaving of a few threads at one mailbox: `cargo test --lib --features loom,planted-bugs model`.
 
-use super::super::planted::Bug;
-use super::*;
-use loom::sync::Arc;
+mod aside;
+mod leaving;
+mod queue;
+
+use std::sync::Arc;
+
+use std::collections::BTreeSet;
+
 use loom::sync::atomic::{AtomicU32, Ordering};
 
-/// A mailbox that nobody has written to.
-const NOTHING: Contents = Contents { version: 0, count: 0, room: Some(1) };
+use super::super::planted::{Bug, with};
+use super::*;
 
-/// A mailbox, and who is inside it as far as those inside can tell.
-#[derive(Default)]
+/// What somebody comes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// To be in, and out again.
+    Enter(Mode),
+    /// To stay in: the grant goes home.
+    Lock,
+    /// Of several that take, this one.
+    Take(u32),
+    Put,
+    /// To see that something was put.
+    News(u32),
+}
+
+impl Ask {
+    fn mode(self) -> Mode {
+        match self {
+            Ask::Enter(mode) => mode,
+            Ask::News(_) => Mode::Shared,
+            Ask::Lock | Ask::Take(_) | Ask::Put => Mode::Exclusive,
+        }
+    }
+}
+
+/// A mailbox, and who is inside it as far as those inside can tell. What is behind a lock of std is what happened, told
+/// to the test; the model need not look there.
 struct Shared {
-    mailbox: Mailbox<Mode>,
+    mailbox: Mailbox<Ask>,
+    readers: AtomicU32,
     writers: AtomicU32,
-    ran: AtomicU32,
+    contents: std::sync::Mutex<Contents>,
+    done: std::sync::Mutex<Vec<Ask>>,
+    home: std::sync::Mutex<Vec<Grant>>,
 }
 
 impl Shared {
-    /// What a worker does with a granted job, and with all that its release lets in.
-    fn run(&self, grant: Grant) {
-        let mut admitted = vec![(grant, Mode::Shared)];
-        while let Some((grant, _)) = admitted.pop() {
-            match grant.mode() {
-                Mode::Shared => {
-                    assert_eq!(self.writers.load(Ordering::SeqCst), 0, "a reader beside a writer")
+    fn new() -> Arc<Self> {
+        let contents = Contents { version: 0, count: 0, room: Some(1) };
+        Arc::new(Shared {
+            mailbox: Mailbox::default(),
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            contents: contents.into(),
+            done: Default::default(),
+            home: Default::default(),
+        })
+    }
+
+    fn contents(&self) -> Contents {
+        *self.contents.lock().expect("whole")
+    }
+
+    /// What a worker does with a granted job, and with all that its release lets in. The ticket of the last one that
+    /// was set aside.
+    fn run(&self, grant: Grant, ask: Ask) -> Option<Ticket> {
+        let mut admitted = vec![(grant, ask)];
+        let mut set_aside = None;
+        while let Some((grant, ask)) = admitted.pop() {
+            if ask == Ask::Lock {
+                self.home.lock().expect("whole").push(grant);
+                continue;
+            }
+            self.be_in(grant.mode());
+            match self.serve(ask) {
+                Ok(()) => {
+                    self.done.lock().expect("whole").push(ask);
+                    self.mailbox.release(grant, || self.contents(), &mut admitted);
                 }
-                Mode::Exclusive => {
-                    assert_eq!(self.writers.fetch_add(1, Ordering::SeqCst), 0, "two writers");
-                    self.writers.fetch_sub(1, Ordering::SeqCst);
+                Err(need) => {
+                    let contents = self.contents();
+                    set_aside = Some(self.mailbox.set_aside(grant, need, contents, ask, &mut admitted));
                 }
             }
-            self.ran.fetch_add(1, Ordering::SeqCst);
-            self.mailbox.release(grant, || NOTHING, &mut admitted);
+        }
+        set_aside
+    }
+
+    fn be_in(&self, mode: Mode) {
+        match mode {
+            Mode::Shared => {
+                self.readers.fetch_add(1, Ordering::SeqCst);
+                assert_eq!(self.writers.load(Ordering::SeqCst), 0, "a reader beside a writer");
+                self.readers.fetch_sub(1, Ordering::SeqCst);
+            }
+            Mode::Exclusive => {
+                assert_eq!(self.writers.fetch_add(1, Ordering::SeqCst), 0, "two writers");
+                assert_eq!(self.readers.load(Ordering::SeqCst), 0, "a writer beside a reader");
+                self.writers.fetch_sub(1, Ordering::SeqCst);
+            }
         }
     }
 
-    fn ask(&self, mode: Mode) -> Option<Ticket> {
-        match self.mailbox.admit(mode, mode) {
-            Admitted::Granted(grant, _) => {
-                self.run(grant);
-                None
-            }
+    fn serve(&self, ask: Ask) -> Result<(), Need> {
+        let mut contents = self.contents.lock().expect("whole");
+        let Contents { version, count, .. } = *contents;
+        let need = match ask {
+            Ask::Enter(_) | Ask::Lock => return Ok(()),
+            Ask::Take(_) => Need::Message,
+            Ask::Put => Need::Room(1),
+            Ask::News(_) => Need::News(0),
+        };
+        if !need.is_met(&contents) {
+            return Err(need);
+        }
+        *contents = match ask {
+            Ask::Put => Contents { version: version + 1, count: 1, room: None },
+            Ask::Take(_) => Contents { version, count: 0, room: Some(1) },
+            _ => Contents { version, count, ..*contents },
+        };
+        Ok(())
+    }
+
+    /// Comes, and goes on as far as it can; a ticket when that is not to the end.
+    fn ask(&self, ask: Ask) -> Option<Ticket> {
+        match self.mailbox.admit(ask.mode(), ask) {
+            Admitted::Granted(grant, ask) => self.run(grant, ask),
             Admitted::Queued(ticket) => Some(ticket),
         }
     }
 
-    /// Gives up, as at a deadline. Whoever that lets in runs.
+    /// Gives up, as at a deadline, or when the client is gone. Whoever that lets in runs.
     fn give_up(&self, ticket: Ticket) -> bool {
         let mut admitted = Vec::new();
         let cancelled = self.mailbox.cancel(ticket, &mut admitted).is_some();
-        admitted.into_iter().for_each(|(grant, _)| self.run(grant));
+        for (grant, ask) in admitted {
+            self.run(grant, ask);
+        }
         cancelled
+    }
+
+    /// How often somebody was served.
+    fn served(&self, ask: Ask) -> usize {
+        self.done.lock().expect("whole").iter().filter(|done| **done == ask).count()
+    }
+
+    /// Comes when nobody is in, and stays.
+    fn stay(&self, mode: Mode) -> Grant {
+        self.mailbox.try_admit(mode).expect("nobody is in")
+    }
+
+    /// Comes behind somebody who stays.
+    fn wait(&self, ask: Ask) -> Ticket {
+        self.ask(ask).expect("somebody is in")
+    }
+
+    fn nobody_is_left(&self) {
+        assert_eq!(self.mailbox.waiting(), 0, "somebody waits and nobody is in");
+        assert_eq!(self.mailbox.look(|admission| admission.holders()), None, "somebody never left");
+        assert_eq!(self.mailbox.overtakes(), 0);
     }
 }
 
-fn shared(bug: Option<Bug>) -> Arc<Shared> {
-    let shared = Arc::new(Shared::default());
-    shared.mailbox.admission.lock().planted = bug;
-    shared
-}
-
-fn explore(model: impl Fn() + Sync + Send + 'static) {
+/// Runs `model` with each interleaving of its threads that takes at most three preemptions; everything that came of it.
+fn explore<O>(model: impl Fn(&Arc<Shared>) -> O + Sync + Send + 'static) -> BTreeSet<O>
+where
+    O: Ord + Send + 'static,
+{
+    let outcomes = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let told = Arc::clone(&outcomes);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
-    builder.check(model);
-}
-
-/// Three arrivals, each granted or queued: all run, and nobody is left behind.
-fn everybody_runs(bug: Option<Bug>) {
-    explore(move || {
-        let shared = shared(bug);
-        let other = Arc::clone(&shared);
-        let thread = loom::thread::spawn(move || {
-            other.ask(Mode::Shared);
-            other.ask(Mode::Exclusive);
-        });
-        shared.ask(Mode::Exclusive);
-        thread.join().expect("the other thread ends");
-        assert_eq!(shared.mailbox.waiting(), 0, "somebody waits and nobody is in");
-        assert_eq!(shared.ran.load(Ordering::SeqCst), 3);
-        assert_eq!(shared.mailbox.overtakes(), 0);
+    builder.check(move || {
+        let outcome = model(&Shared::new());
+        told.lock().expect("whole").insert(outcome);
     });
+    std::mem::take(&mut outcomes.lock().expect("whole"))
 }
 
-/// A reader stays in, a writer behind it gives up while another reader arrives: that one gets in.
-fn a_waiter_gives_up(bug: Option<Bug>) {
-    explore(move || {
-        let shared = shared(bug);
-        let (reader, writer) = reader_and_waiting_writer(&shared);
-        let other = Arc::clone(&shared);
-        let thread = loom::thread::spawn(move || assert!(other.give_up(writer)));
-        shared.ask(Mode::Shared);
-        thread.join().expect("the other thread ends");
-        assert_eq!(shared.mailbox.waiting(), 0, "a reader waits for a reader");
-        shared.run(reader);
-        assert_eq!(shared.ran.load(Ordering::SeqCst), 2);
-    });
+/// Runs `act` beside the others.
+fn beside<R: 'static>(
+    shared: &Arc<Shared>,
+    act: impl FnOnce(&Shared) -> R + 'static,
+) -> loom::thread::JoinHandle<R> {
+    let shared = Arc::clone(shared);
+    loom::thread::spawn(move || act(&shared))
 }
 
-fn reader_and_waiting_writer(shared: &Shared) -> (Grant, Ticket) {
-    let Admitted::Granted(reader, _) = shared.mailbox.admit(Mode::Shared, Mode::Shared) else { panic!() };
-    let Admitted::Queued(writer) = shared.mailbox.admit(Mode::Exclusive, Mode::Exclusive) else { panic!() };
-    (reader, writer)
-}
-
-#[test]
-fn model_everybody_runs() {
-    everybody_runs(None);
-}
-
-#[test]
-fn model_a_waiter_gives_up() {
-    a_waiter_gives_up(None);
-}
-
-#[test]
-fn model_giving_up_races_with_the_grant() {
-    explore(|| {
-        let shared = shared(None);
-        let (reader, writer) = reader_and_waiting_writer(&shared);
-        let other = Arc::clone(&shared);
-        let thread = loom::thread::spawn(move || other.give_up(writer));
-        shared.run(reader);
-        let gave_up = thread.join().expect("the other thread ends");
-        assert_eq!(shared.ran.load(Ordering::SeqCst), if gave_up { 1 } else { 2 }, "exactly one of both");
-        assert_eq!(shared.mailbox.waiting(), 0);
-    });
-}
-
-#[test]
-#[should_panic(expected = "a reader waits for a reader")]
-fn model_finds_the_cancel_that_admits_nobody() {
-    a_waiter_gives_up(Some(Bug::CancelWithoutNext));
-}
-
-#[test]
-#[should_panic(expected = "somebody waits and nobody is in")]
-fn model_finds_deciding_and_queueing_under_separate_locks() {
-    everybody_runs(Some(Bug::SeparateLocks));
+fn joined<R>(thread: loom::thread::JoinHandle<R>) -> R {
+    thread.join().expect("the other thread ends")
 }
