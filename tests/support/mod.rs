@@ -373,6 +373,21 @@ impl Client {
         (header, self.octets(len))
     }
 
+    /// Whatever comes next: its header line, and its bytes if it is a `DATA` or an `EVENT`.
+    #[track_caller]
+    pub fn message(&mut self) -> (String, Vec<u8>) {
+        let header = self.line();
+        let mut words = header.split(' ');
+        let data = match words.next() {
+            Some("DATA" | "EVENT") => {
+                let len = words.next().expect("a length").parse().expect("a length");
+                self.octets(len)
+            }
+            _ => Vec::new(),
+        };
+        (header, data)
+    }
+
     /// An answer `ERR`, its text left out.
     #[track_caller]
     pub fn refused(&mut self, request: impl AsRef<[u8]>) -> String {
