@@ -77,18 +77,10 @@ impl Restartable {
 
 /// Sends to a server that cannot read it before it finds the signal too.
 fn send_before_signal(server: &Server, client: &mut Client, bytes: impl AsRef<[u8]>, signal: Signal) {
-    halt(server);
+    server.halt();
     client.send(bytes);
     server.signal(signal);
     server.signal(Signal::SIGCONT);
-}
-
-fn halt(server: &Server) {
-    server.signal(Signal::SIGSTOP);
-    wait_until("the server halts", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the server lives");
-        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
-    });
 }
 
 /// A client who has asked for more than fits into all buffers, and reads nothing of it.
@@ -145,7 +137,7 @@ fn dipcrm_lets_a_pipeline_be_answered_too() {
     let mut server = Server::start("4 64 0 8");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
-    halt(&server);
+    server.halt();
     client.send("w 0 5\nhello\n".repeat(1000));
     let mut dipcrm = Command::new(DIPCRM);
     dipcrm.arg(server.port.to_string()).arg("--dir").arg(server.directory.path());
@@ -174,7 +166,7 @@ fn many_clients_are_answered_before_the_end() {
     let mut server = Server::start("4 64 0 8");
     let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
-    halt(&server);
+    server.halt();
     clients.iter_mut().for_each(|client| client.send("ping\nhelp\nr 0\n"));
     server.signal(Signal::SIGTERM);
     server.signal(Signal::SIGCONT);
@@ -192,7 +184,7 @@ fn a_client_that_was_not_let_in_yet_is_answered_too() {
     let directory = Directory::new();
     let path = directory.path().join("socket");
     let mut server = Server::start_in(directory, &format!("4 64 0 8 --unix {}", path.display()));
-    halt(&server);
+    server.halt();
     // The kernel connects them, and keeps what they send.
     let mut clients = [server.connect(), Client::unix(&path)];
     clients.iter_mut().for_each(|client| client.send("ping\n"));

@@ -90,6 +90,31 @@ impl Server {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("the server is ours");
     }
 
+    /// Stops the whole server where it stands, until it is told `SIGCONT`.
+    pub fn halt(&self) {
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+        wait_until("the server halts", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server lives");
+            stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+        });
+    }
+
+    /// A new client whose request waits for a mailbox, or for something there.
+    #[track_caller]
+    pub fn enqueue(&self, request: impl AsRef<[u8]>) -> Client {
+        let mut client = self.connect();
+        self.let_wait(&mut client, request);
+        client
+    }
+
+    /// Has a client send a request that waits.
+    #[track_caller]
+    pub fn let_wait(&self, client: &mut Client, request: impl AsRef<[u8]>) {
+        let before = self.stat("waiting");
+        client.send(request);
+        self.wait_for_stat("waiting", |waiting| waiting == before + 1);
+    }
+
     /// Waits for the end of the server; its exit code, or `None` after a signal.
     pub fn wait(&mut self) -> Option<i32> {
         let started = Instant::now();
@@ -324,12 +349,74 @@ impl Client {
         let header = self.line();
         let len = header.strip_prefix("DATA ").unwrap_or_else(|| panic!("{header} is no DATA"));
         let len: usize = len.split_whitespace().next().expect("a length").parse().expect("a length");
+        let data = self.octets(len);
+        (header, data)
+    }
+
+    /// So many bytes and an LF.
+    #[track_caller]
+    fn octets(&mut self, len: usize) -> Vec<u8> {
         while self.received.len() < len + 1 {
-            assert!(self.receive() > 0, "the connection ended within {header}");
+            assert!(self.receive() > 0, "the connection ended within {len} bytes of data");
         }
         let data = self.received.drain(..len).collect();
         self.expect("\n");
+        data
+    }
+
+    /// The next `EVENT`: its header line and its bytes.
+    #[track_caller]
+    pub fn event(&mut self) -> (String, Vec<u8>) {
+        let header = self.line();
+        let len = header.strip_prefix("EVENT ").unwrap_or_else(|| panic!("{header} is no EVENT"));
+        let len: usize = len.split_whitespace().next().expect("a length").parse().expect("a length");
+        (header, self.octets(len))
+    }
+
+    /// Whatever comes next: its header line, and its bytes if it is a `DATA` or an `EVENT`.
+    #[track_caller]
+    pub fn message(&mut self) -> (String, Vec<u8>) {
+        let header = self.line();
+        let mut words = header.split(' ');
+        let data = match words.next() {
+            Some("DATA" | "EVENT") => {
+                let len = words.next().expect("a length").parse().expect("a length");
+                self.octets(len)
+            }
+            _ => Vec::new(),
+        };
         (header, data)
+    }
+
+    /// An answer `ERR`, its text left out.
+    #[track_caller]
+    pub fn refused(&mut self, request: impl AsRef<[u8]>) -> String {
+        self.send(request);
+        let line = self.line();
+        let code = line.strip_prefix("ERR ").unwrap_or_else(|| panic!("{line} is no ERR"));
+        code.split(" : ").next().expect("a code").to_owned()
+    }
+
+    /// The number in the answer to a `lock`.
+    #[track_caller]
+    pub fn lock(&mut self, request: impl AsRef<[u8]>) -> u64 {
+        self.send(request);
+        self.locked()
+    }
+
+    /// The answer to a `lock` that was sent before.
+    #[track_caller]
+    pub fn locked(&mut self) -> u64 {
+        let line = self.line();
+        let number = line.strip_prefix("OK grant=").unwrap_or_else(|| panic!("{line} is no lock"));
+        number.parse().expect("a number")
+    }
+
+    /// The lines of a `stat`.
+    #[track_caller]
+    pub fn stat_lines(&mut self, request: &str) -> Vec<String> {
+        self.send(request);
+        text(&self.data().1).lines().map(str::to_owned).collect()
     }
 
     pub fn read_to_end(&mut self) -> Vec<u8> {
@@ -365,4 +452,38 @@ impl Client {
 /// Closes a connection the hard way: the server gets a reset.
 pub fn reset(stream: TcpStream) -> io::Result<()> {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+}
+
+/// A client that can vanish without a word.
+pub struct Breakable {
+    pub client: Client,
+    stream: TcpStream,
+}
+
+impl Breakable {
+    pub fn new(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        stream.set_nodelay(true).expect("set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let client = Client::over(stream.try_clone().expect("cloned"));
+        Breakable { client, stream }
+    }
+
+    /// The server gets a reset.
+    pub fn reset(self) {
+        reset(self.stream).expect("reset");
+    }
+
+    /// The connection is that of another process from now on.
+    pub fn give_away(self) -> Child {
+        let descriptor = std::os::fd::OwnedFd::from(self.stream);
+        Command::new("sleep").arg("1000").stdin(descriptor).spawn().expect("sleep")
+    }
+}
+
+/// The number behind `name` in a header line.
+#[track_caller]
+pub fn field(line: &str, name: &str) -> u64 {
+    let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {name}= in {line}")).parse().expect("a number")
 }
