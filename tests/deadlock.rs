@@ -320,7 +320,7 @@ fn a_wait_that_is_over_is_no_part_of_a_cycle() {
             "lease" => {
                 first.client.send("lock 2 ttl=0.01\nw 1 wait=inf\nx\n");
                 first.client.locked();
-                first.client.expect("EVENT 0 box=2 v=0 lost=lock\n\nNO timeout\n");
+                first.client.expect("NO timeout\nEVENT 0 box=2 v=0 lost=lock\n\n");
             }
             _ => server.let_wait(&mut first.client, "w 1 wait=inf\nx\n"),
         }
@@ -359,8 +359,8 @@ fn a_long_chain_is_no_cycle() {
     const LENGTH: usize = 200;
     let server = served(LENGTH);
     let mut chain: Vec<Client> = (0..LENGTH).map(|number| holder(&server, &number.to_string())).collect();
-    for number in 1..LENGTH {
-        server.let_wait(&mut chain[number], format!("w {}\nx\n", number - 1));
+    for (before, client) in chain[1..].iter_mut().enumerate() {
+        server.let_wait(client, format!("w {before}\nx\n"));
     }
     for (number, client) in chain.iter_mut().enumerate() {
         if number > 0 {

@@ -566,7 +566,7 @@ fn a_holder_waits_no_longer_than_its_lease() {
         let mut holder = server.connect();
         holder.send(format!("lock 0 ttl=0.1\n{request}"));
         holder.locked();
-        holder.expect(format!("{LOST}{answer}"));
+        holder.expect(format!("{answer}{LOST}"));
         expect_free(&server);
     }
 }
@@ -577,7 +577,7 @@ fn a_wait_that_renewed_no_lease_is_cut_although_the_batch_goes_on() {
     let mut holder = server.connect();
     holder.send("lock 0 ttl=0.1\ntake 1 wait=inf\nw 0\nlate\nping\n");
     holder.locked();
-    holder.expect(format!("{LOST}NO empty\n"));
+    holder.expect(format!("NO empty\n{LOST}"));
     assert!(holder.line().starts_with("ERR lease : "));
     holder.expect("OK\n");
     server.connect().ask("r 0\n", "DATA 0 v=0 n=0\n\n");

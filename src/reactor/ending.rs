@@ -89,11 +89,12 @@ impl<W: Wire> Server<W> {
     fn refuse_to_wait(&mut self, id: ConnectionId) {
         let Some(mut job) = self.leave_queue(id) else { return };
         refuse(&mut job, &Refusal::Drain);
-        if let Some(connection) = self.connections.find(id)
-            && !connection.has_output()
-        {
-            // Whoever cannot be told sees the end.
-            let _ = connection.send(&mut job.output, self.now);
+        if let Some(connection) = self.connections.find(id) {
+            connection.enter(Phase::Idle);
+            if !connection.has_output() {
+                // Whoever cannot be told sees the end.
+                let _ = connection.send(&mut job.output, self.now);
+            }
         }
         self.abandon(job);
     }

@@ -89,12 +89,7 @@ impl<W: Wire> Server<W> {
         match &job.requests[job.answered].request {
             Request::Lock(_) => return self.lock(job),
             Request::Unlock { .. } => self.unlock(&mut job),
-            Request::Watch { .. } => {
-                self.watch(&mut job);
-                // No event may come before this answer.
-                self.deliver(job);
-                return None;
-            }
+            Request::Watch { .. } => self.watch(&mut job),
             Request::Unwatch { .. } => self.unwatch(&mut job),
             Request::Hello { .. } => self.hello(&mut job),
             Request::Stat(topic) => self.tell_stat(*topic, &mut job),
