@@ -4,6 +4,7 @@
 //! begins. So a connection holds at most one batch of input and one of output, and its answers leave in order.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -495,7 +496,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Writes an event, when nothing waits. What the socket does not take is kept, unless it takes nothing.
-    pub fn send_event(&mut self, event: &[u8], now: Instant) -> io::Result<Sent> {
+    pub fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Sent> {
         debug_assert!(!self.has_output(), "an event comes between two answers");
         let written = loop {
             match self.wire.write(event) {
@@ -509,7 +510,7 @@ impl<W: Wire> Connection<W> {
             return Ok(if written == 0 { Sent::Nothing } else { Sent::All });
         }
         self.since = now;
-        self.output.keep(event[written..].to_vec());
+        self.output.keep_event(event, written);
         Ok(Sent::Part)
     }
 

@@ -1,6 +1,7 @@
 //! Events: from a standing read to everybody who waited for it, some at a time, so that others are served in between.
 
 use std::collections::btree_set;
+use std::sync::Arc;
 
 use super::connection::Sent;
 use super::locks::MAILBOXES_MAX;
@@ -22,7 +23,7 @@ pub(super) struct Delivery {
     from: Stand,
     /// Where they stand when they have it.
     to: Cursor,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     /// Those who are still to get it, and those who have.
     left: btree_set::IntoIter<ConnectionId>,
     done: Vec<ConnectionId>,
@@ -129,7 +130,7 @@ impl<W: Wire> Server<W> {
         let is_event = job.current().is_none() && !job.closes();
         if let (Some((from, Group { members, .. })), Some(to)) = (watchers, standing) {
             if is_event {
-                let bytes = std::mem::take(&mut job.output);
+                let bytes = Arc::new(std::mem::take(&mut job.output));
                 members.iter().for_each(|id| self.set_watch(*id, &from, from.version, WatchState::Due));
                 self.deliveries.push_back(Delivery {
                     from,

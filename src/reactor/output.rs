@@ -1,54 +1,97 @@
 //! The answers of a connection that have not left yet.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 
 use super::connection::Sent;
 
-/// One batch of answers, some of it written. Holds no memory while it is empty.
+/// One batch of answers, or one event, some of it written. Holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct Output {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     written: usize,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Own(Vec<u8>),
+    /// An event: however many watchers do not read on, it is there once.
+    Shared(Arc<Vec<u8>>),
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Bytes::Own(Vec::new())
+    }
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(event) => event,
+        }
+    }
 }
 
 impl Output {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.written == self.bytes.len()
+        self.written == self.bytes.as_slice().len()
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that are this connection's alone.
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        match &self.bytes {
+            Bytes::Own(bytes) => bytes.capacity(),
+            Bytes::Shared(_) => 0,
+        }
     }
 
     /// Takes answers in, when none wait.
     pub fn keep(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty(), "one batch of answers at a time");
-        *self = Output { bytes, written: 0 };
+        *self = Output { bytes: Bytes::Own(bytes), written: 0 };
+    }
+
+    /// Takes in an event of which the first bytes have been written, when nothing waits.
+    pub fn keep_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
+        debug_assert!(self.is_empty(), "an event comes between two answers");
+        *self = Output { bytes: Bytes::Shared(Arc::clone(event)), written };
     }
 
     /// Gives the memory back, emptied.
     pub fn take(&mut self) -> Vec<u8> {
-        let mut bytes = std::mem::take(self).bytes;
-        bytes.clear();
-        bytes
+        match std::mem::take(self).bytes {
+            Bytes::Own(mut bytes) => {
+                bytes.clear();
+                bytes
+            }
+            Bytes::Shared(_) => Vec::new(),
+        }
     }
 
     /// Adds to what waits.
     pub fn append(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        match &mut self.bytes {
+            Bytes::Own(own) => own.extend_from_slice(bytes),
+            Bytes::Shared(event) => {
+                let rest = [&event[self.written..], bytes].concat();
+                *self = Output { bytes: Bytes::Own(rest), written: 0 };
+            }
+        }
     }
 
     /// Writes as much as `sink` takes, and about `share` bytes at most.
     pub fn write_to(&mut self, sink: &mut impl Write, share: usize) -> io::Result<Sent> {
+        let bytes = self.bytes.as_slice();
         let start = self.written;
-        while !self.is_empty() {
+        while self.written < bytes.len() {
             if self.written - start >= share {
                 return Ok(Sent::Share);
             }
-            let end = self.bytes.len().min(self.written + share);
-            match sink.write(&self.bytes[self.written..end]) {
+            let end = bytes.len().min(self.written + share);
+            match sink.write(&bytes[self.written..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(len) => self.written += len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
