@@ -23,8 +23,11 @@ struct Frozen(Pid);
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // It is gone when the server is, and then the test tells more than this could.
-        let _ = ptrace::detach(self.0, None);
+        // It is gone when the server is, and then the test tells more than this could. But who traces a thread has to
+        // see it dead, or else nobody ever sees its process end.
+        if ptrace::detach(self.0, None).is_err() {
+            let _ = waitpid(self.0, Some(WaitPidFlag::__WALL));
+        }
     }
 }
 
