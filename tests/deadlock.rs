@@ -359,8 +359,8 @@ fn a_long_chain_is_no_cycle() {
     const LENGTH: usize = 200;
     let server = served(LENGTH);
     let mut chain: Vec<Client> = (0..LENGTH).map(|number| holder(&server, &number.to_string())).collect();
-    for number in 1..LENGTH {
-        server.let_wait(&mut chain[number], format!("w {}\nx\n", number - 1));
+    for (number, client) in chain.iter_mut().enumerate().skip(1) {
+        server.let_wait(client, format!("w {}\nx\n", number - 1));
     }
     for (number, client) in chain.iter_mut().enumerate() {
         if number > 0 {
