@@ -334,6 +334,22 @@ fn numbers_grow_and_locks_end_with_the_server_however_it_ends() {
     }
 }
 
+#[test]
+fn a_stopping_server_ends_the_locks_of_the_idle_and_answers_who_waits_for_them() {
+    let mut server = served();
+    let (mut holder, _) = holder(&server);
+    let mut waiting = [server.enqueue("w 0\nx\n"), server.enqueue("r 0\n")];
+    let mut aside = server.enqueue("take 1 wait=inf\n");
+    server.signal(Signal::SIGTERM);
+    aside.expect("ERR drain : the server is stopping\n");
+    waiting[0].expect("OK v=1\n");
+    waiting[1].expect("DATA 1 v=1 n=1\nx\n");
+    for client in waiting.iter_mut().chain([&mut holder, &mut aside]) {
+        client.expect_end();
+    }
+    assert_eq!(server.wait(), Some(0));
+}
+
 // ---- a lock ends with its connection ----
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{Breakable, Client, Server, field, text, wait_until};
+use support::{Breakable, Client, Directory, Server, field, text, wait_until};
 
 fn served() -> Server {
     Server::start("4 64 0 8")
@@ -520,4 +520,23 @@ fn a_reader_follows_a_list_by_its_versions() {
             assert!(writer.line().starts_with(&format!("OK v={version} ")));
         }
     });
+}
+
+/// The answer before the first wait fills the socket; so the one to the first wait has to stay when the second begins.
+#[test]
+fn an_answer_does_not_wait_with_the_next_request_although_the_socket_was_full() {
+    const SIZE: usize = 900_000;
+    let directory = Directory::new();
+    let path = directory.path().join("door");
+    let server = Server::start_in(directory, &format!("2 1024 0 1024 --workers 2 --unix {}", path.display()));
+    let mut writer = server.connect();
+    writer.ask(format!("w 1 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
+    let mut reader = Client::unix(&path);
+    server.let_wait(&mut reader, "r 1\nr 0 after=0 wait=inf\nr 0 after=1 wait=inf\n");
+    writer.ask("w 0\na\n", "OK v=1\n");
+    server.wait_for_stat("workers_asleep", |asleep| asleep == 2);
+    assert_eq!(reader.data().1.len(), SIZE);
+    reader.expect("DATA 1 v=1 n=1\na\n");
+    writer.ask("w 0\nb\n", "OK v=2\n");
+    reader.expect("DATA 1 v=2 n=1\nb\n");
 }

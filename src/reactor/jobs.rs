@@ -282,6 +282,7 @@ impl<W: Wire> Server<W> {
                 {
                     self.stand_in_line(id);
                 }
+                self.send_kept(id);
                 self.catch_up(id);
                 self.settle(id);
                 if let Some(Phase::Flushing(mut job)) = flushed {
@@ -295,6 +296,21 @@ impl<W: Wire> Server<W> {
             Ok(Sent::Share) => self.stand_in_line(id),
             Ok(Sent::Part | Sent::Nothing) => self.settle(id),
             Err(error) => self.fail(id, &error),
+        }
+    }
+
+    /// The job of a connection that waits may have kept answers because those before them had not left.
+    fn send_kept(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let &Phase::Queued { mailbox, ticket, .. } = connection.phase() else { return };
+        let queue = self.mailboxes.queue(mailbox);
+        // Nobody there: it was admitted meanwhile, and brings them home.
+        let kept = queue.with_waiter(ticket, |job| std::mem::take(&mut job.output));
+        if let Some(mut output) = kept
+            && !output.is_empty()
+            && let Err(error) = connection.send(&mut output, self.now)
+        {
+            self.fail(id, &error);
         }
     }
 

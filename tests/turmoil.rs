@@ -1,0 +1,133 @@
+//! Everything at once: clients that lock, queue, watch, wait and vanish, pseudo-randomly. Each request has one answer, no
+//! watch tells a version twice, and in the end nothing is held and nobody waits.
+//!
+//! `DIPC_TURMOIL` in the environment sets how many batches each client sends.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::thread;
+
+use support::{Breakable, Client, Server, field};
+
+const CLIENTS: u64 = 16;
+
+/// Numbers that look random and are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % end
+    }
+
+    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+/// Some request that has an answer.
+fn request(random: &mut Random) -> String {
+    let mailbox = random.below(4);
+    let wait = random.one_of(&[" wait=0", " wait=0.01", " wait=0.05", ""]);
+    let list = random.one_of(&["0", "1", "2", "3", "0,1", "3,1", "0,1,2,3", "2,0"]);
+    let message = "x".repeat([0, 5, 500, 20_000, 65_000][random.below(5) as usize]);
+    let len = message.len();
+    match random.below(20) {
+        0..3 => format!("r {mailbox}{wait}\n"),
+        3 => format!("r {mailbox} after={}{wait}\n", random.below(300)),
+        4..6 => format!("w {mailbox} {len}{wait}\n{message}\n"),
+        6..9 => format!("put {mailbox} {len}{wait}{}\n{message}\n", random.one_of(&["", " full=drop"])),
+        9..12 => format!("take {mailbox}{wait}\n"),
+        12..14 => {
+            let (mode, ttl) = (random.one_of(&["", " r"]), random.one_of(&["", " ttl=0.02", " ttl=5"]));
+            format!("lock {list}{mode}{wait}{ttl}\n")
+        }
+        14 => format!("unlock {list}\n"),
+        15 => "unlock *\n".into(),
+        16 => format!("watch {list}{}\n", random.one_of(&["", " after=0"])),
+        17 => format!("unwatch {}\n", random.one_of(&[list, "*"])),
+        18 => random.one_of(&["stat\n", "stat conns\n", "stat locks\n", "stat 0\n", "stat 3\n"]).into(),
+        _ => random.one_of(&["ping\n", "hello name=me\n", "nonsense\n", "r 9\n", "w 9 1\nx\n"]).into(),
+    }
+}
+
+/// Reads so many answers and whatever events there are in between.
+fn read_answers(client: &mut Client, count: usize, seen: &mut HashMap<u64, u64>) {
+    let mut answers = 0;
+    while answers < count {
+        let (header, _) = client.message();
+        let is_event = header.starts_with("EVENT ");
+        answers += usize::from(!is_event);
+        assert!(
+            ["EVENT ", "DATA ", "OK", "NO ", "ERR "].iter().any(|kind| header.starts_with(kind)),
+            "{header}"
+        );
+        if is_event && !header.ends_with(" lost=lock") {
+            let lost = if header.contains(" lost=") { field(&header, "lost") } else { 0 };
+            let (mailbox, version) = (field(&header, "box"), field(&header, "v"));
+            let before = seen.insert(mailbox, version);
+            // That is what the first event of `watch after=0` says.
+            let restarted = version == lost + 1;
+            assert!(before.is_none_or(|before| restarted || version > before), "{header} after {before:?}");
+        }
+    }
+}
+
+fn talk(server: &Server, seed: u64, batches: usize) {
+    let mut random = Random(seed);
+    let mut breakable = Breakable::new(server.port);
+    let mut seen = HashMap::new();
+    for _ in 0..batches {
+        let count = 1 + random.below(12) as usize;
+        let batch: String = (0..count).map(|_| request(&mut random)).collect();
+        breakable.client.send(batch);
+        match random.below(12) {
+            0 => {
+                breakable.reset();
+                breakable = Breakable::new(server.port);
+                seen.clear();
+            }
+            1 => {
+                breakable.client.send("q\n");
+                read_answers(&mut breakable.client, count, &mut seen);
+                breakable = Breakable::new(server.port);
+                seen.clear();
+            }
+            2 => {
+                breakable.client.stream.half_close();
+                read_answers(&mut breakable.client, count, &mut seen);
+                breakable = Breakable::new(server.port);
+                seen.clear();
+            }
+            _ => read_answers(&mut breakable.client, count, &mut seen),
+        }
+    }
+}
+
+#[test]
+fn each_request_has_one_answer_whatever_the_others_do() {
+    let batches = std::env::var("DIPC_TURMOIL").map_or(100, |number| number.parse().expect("a number"));
+    let server = Server::start("4 64 0 64 --wait 0.2 --max-hold 1 --workers 3");
+    let server = &server;
+    thread::scope(|scope| {
+        for seed in 1..=CLIENTS {
+            scope.spawn(move || {
+                println!("seed {seed}");
+                talk(server, seed, batches);
+            });
+        }
+    });
+    for gauge in ["locks_held", "waiting", "watching", "standing_reads", "flushing"] {
+        server.wait_for_stat(gauge, |count| count == 0);
+    }
+    assert_eq!((server.stat("overtakes"), server.stat("err_internal")), (0, 0));
+    let mut client = server.connect();
+    client.lock("lock 0,1,2,3 wait=0\n");
+    for mailbox in 0..4 {
+        let lines = client.stat_lines(&format!("stat {mailbox}\n"));
+        let is_alone = ["held exclusive", "holders 1", "waiting 0", "aside 0", "watchers 0"];
+        assert!(is_alone.iter().all(|line| lines.iter().any(|found| found == line)), "{lines:?}");
+    }
+}
