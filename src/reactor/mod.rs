@@ -26,6 +26,8 @@ mod output;
 mod report;
 mod server;
 mod session;
+#[cfg(all(test, not(feature = "loom")))]
+mod simulation;
 mod stat;
 mod supplies;
 mod waiting;
