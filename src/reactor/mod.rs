@@ -4,8 +4,8 @@
 //! its mailbox, hands what is granted to the workers and writes their answers. Because one thread takes all places, the
 //! order of arrival is a total order, and fairness is an argument of one sentence.
 //!
-//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`](server::Server) is what happens to clients; it
-//! knows sockets only as a [`Wire`](wire::Wire) and time only as a value.
+//! The [`Reactor`] is the shell: poll, signals, listeners. The `Server` is what happens to clients; it
+//! knows sockets only as a `Wire` and time only as a value.
 //!
 //! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the [`ConnectionId`](crate::workers::ConnectionId) it belongs to;
 //! what comes back to another generation is dropped and counted. A connection that closes during a batch of events is
@@ -27,6 +27,8 @@ mod phase;
 mod report;
 mod server;
 mod session;
+#[cfg(all(test, not(feature = "loom")))]
+mod simulation;
 mod stat;
 mod supplies;
 mod waiting;

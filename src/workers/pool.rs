@@ -92,6 +92,13 @@ impl Pool {
         !self.pending.is_empty()
     }
 
+    /// Takes out what was submitted: a simulation runs it in its own order.
+    #[cfg(test)]
+    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
+    pub fn take_pending(&mut self) -> Vec<Box<Job>> {
+        std::mem::take(&mut self.pending)
+    }
+
     /// How many jobs the reactor ran itself.
     pub fn unaided(&self) -> u64 {
         self.unaided

@@ -1,0 +1,84 @@
+//! The whole server in a simulation: clients, workers, sockets and the clock are virtual, and all chance comes from one seed.
+//!
+//! `cargo test --lib simulation` lives 256 lives. `DIPC_SEEDS=N` lives more, `DIPC_SEED=S` one again, exactly. A life that
+//! goes wrong prints its seed, its step and what happened last.
+//!
+//! To learn the rules, read [`oracle`](oracle::Oracle) and `rest`; the [`World`] is how it is played.
+
+mod answer;
+mod ask;
+mod client;
+mod dice;
+mod history;
+mod oracle;
+mod pipe;
+mod rest;
+mod seat;
+mod touches;
+mod world;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::time::Instant;
+
+use world::World;
+
+/// Lives of an ordinary test run.
+const SEEDS: u64 = 256;
+
+/// Steps of a life.
+const STEPS: usize = 300;
+
+/// What a life was like.
+#[derive(Default)]
+struct Life {
+    answers: u64,
+    events: u64,
+}
+
+/// Lives a life; tells of it if it goes wrong.
+fn live(seed: u64, steps: usize) -> Life {
+    let diary = Rc::new(RefCell::new(VecDeque::new()));
+    let at = Cell::new(0);
+    let life = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed, Rc::clone(&diary));
+        for step in 0..steps {
+            at.set(step);
+            world.step();
+        }
+        at.set(steps);
+        world.finish();
+        Life { answers: world.oracle.answers, events: world.oracle.events }
+    }));
+    life.unwrap_or_else(|panic| {
+        eprintln!("seed {seed} fails at step {} of {steps}; DIPC_SEED={seed} lives it again", at.get());
+        diary.borrow().iter().for_each(|line| eprintln!("    {line}"));
+        resume_unwind(panic)
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn every_life_goes_by_the_rules() {
+    let seeds = match (number("DIPC_SEED"), number("DIPC_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(SEEDS),
+    };
+    let steps = number("DIPC_STEPS").map_or(STEPS, |steps| steps as usize);
+    let started = Instant::now();
+    let lives = seeds.end - seeds.start;
+    let (mut answers, mut events) = (0, 0);
+    for seed in seeds {
+        let life = live(seed, steps);
+        answers += life.answers;
+        events += life.events;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let rate = (lives * steps as u64) as f64 / seconds;
+    println!("{lives} lives in {seconds:.1} s: {rate:.0} steps/s, {answers} answers, {events} events");
+}

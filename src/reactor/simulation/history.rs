@@ -1,0 +1,245 @@
+//! What is known of one mailbox from the answers alone. Every answer names a state; all states lie in one order, and that
+//! order has to be one that a list of messages can go through.
+
+use std::collections::BTreeMap;
+
+use super::client::CAPACITY;
+
+/// Bytes that each message costs beside its own.
+const FRAME: usize = 4;
+
+/// A mailbox after some request: its newest version, and how many messages. Versions grow; at one version messages are
+/// only taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub version: u64,
+    pub count: u64,
+}
+
+impl Ord for State {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.version, other.count).cmp(&(other.version, self.count))
+    }
+}
+
+impl PartialOrd for State {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// How a request has changed a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Replace(Vec<u8>),
+    Patch(usize, Vec<u8>),
+    Add { body: Vec<u8>, dropping: bool },
+    Take,
+}
+
+/// A part of a message that somebody saw.
+type Part = Option<(u64, u64)>;
+
+/// One mailbox, as its clients see it.
+#[derive(Debug, Default)]
+pub struct History {
+    /// The newest state that anybody was told.
+    pub floor: State,
+    changes: BTreeMap<State, Change>,
+    views: BTreeMap<u64, Vec<(Part, Vec<u8>)>>,
+    /// What may have happened without anybody being told.
+    untold: Vec<Change>,
+    /// Every state that the mailbox was in between two steps, since when, with its room.
+    samples: Vec<(u64, State, Option<u64>)>,
+}
+
+impl History {
+    /// Somebody was told that the mailbox was in this state.
+    pub fn told(&mut self, state: State) {
+        self.floor = self.floor.max(state);
+    }
+
+    /// Somebody was told that their request has made this state.
+    pub fn changed(&mut self, state: State, change: Change) {
+        let same = self.changes.insert(state, change);
+        assert!(same.is_none(), "two requests made {state:?}: {same:?} and {:?}", self.changes[&state]);
+        self.told(state);
+        let views = self.views.get(&state.version).cloned().unwrap_or_default();
+        if self.changes[&state] != Change::Take {
+            views.iter().for_each(|(part, bytes)| self.check_view(state.version, *part, bytes));
+        }
+    }
+
+    /// Somebody saw a message.
+    pub fn saw(&mut self, version: u64, part: Part, bytes: &[u8]) {
+        self.check_view(version, part, bytes);
+        self.views.entry(version).or_default().push((part, bytes.to_vec()));
+    }
+
+    /// Somebody left before they could be told what became of this.
+    pub fn may_have(&mut self, change: Change) {
+        self.untold.push(change);
+    }
+
+    /// The mailbox is in this state now.
+    pub fn sample(&mut self, tick: u64, state: State, room: Option<u64>) {
+        if self.samples.last().is_none_or(|(_, last, last_room)| (*last, *last_room) != (state, room)) {
+            self.samples.push((tick, state, room));
+        }
+    }
+
+    /// Whether the mailbox was in a state like this at any time since.
+    pub fn was(&self, since: u64, mut like: impl FnMut(State, Option<u64>) -> bool) -> bool {
+        let mut before = false;
+        let until_then = self.samples.iter().rev().take_while(|(tick, ..)| {
+            let reached = before;
+            before = *tick <= since;
+            !reached
+        });
+        until_then.into_iter().any(|(_, state, room)| like(*state, *room))
+    }
+
+    /// The state now.
+    pub fn now(&self) -> State {
+        self.samples.last().map_or(State::default(), |(_, state, _)| *state)
+    }
+
+    /// Whether the change that made a version is known, and not a patch: then so is the message.
+    fn check_view(&self, version: u64, part: Part, seen: &[u8]) {
+        let first = State { version, count: u64::MAX };
+        let at_version = self.changes.range(first..).take_while(|(state, _)| state.version == version);
+        let body = at_version.map(|(_, change)| change).find_map(|change| match change {
+            Change::Replace(body) | Change::Add { body, .. } => Some(body),
+            Change::Patch(..) | Change::Take => None,
+        });
+        let Some(body) = body else { return };
+        assert_eq!(
+            cut(body, part).escape_ascii().to_string(),
+            seen.escape_ascii().to_string(),
+            "version {version}"
+        );
+    }
+
+    /// Goes through all changes in their order, and says what is left. The mailbox itself is in the state `last`.
+    pub fn replay(&self, last: State) {
+        let mut untold = self.untold.clone();
+        let mut list: Vec<(u64, Option<Vec<u8>>)> = Vec::new();
+        let mut now = State::default();
+        for (state, change) in &self.changes {
+            if !follows(now, *state, change) {
+                self.fill_gap(now, *state, change, &mut untold, &mut list);
+            }
+            apply(&mut list, state.version, change, state.count);
+            if !matches!(change, Change::Take) {
+                self.check_all_views(state.version, list.last().and_then(|(_, body)| body.as_deref()));
+            }
+            assert!(used(&list) <= CAPACITY, "more than fits: {list:?} at {state:?}");
+            now = *state;
+        }
+        let missing = last.version.saturating_sub(now.version) as usize;
+        assert!(last >= now && missing <= untold.len(), "ends as {last:?}, but was told {now:?}");
+        let emptied = now.count > last.count && last.version == now.version;
+        assert!(!emptied || untold.contains(&Change::Take), "lost messages: {last:?} after {now:?}");
+    }
+
+    /// What nobody was told has led to the state before `state`.
+    fn fill_gap(
+        &self,
+        now: State,
+        state: State,
+        change: &Change,
+        untold: &mut Vec<Change>,
+        list: &mut Vec<(u64, Option<Vec<u8>>)>,
+    ) {
+        let before = state.version - u64::from(*change != Change::Take);
+        assert!(!untold.is_empty(), "{change:?} made {state:?} of {now:?}, and nobody else can have helped");
+        for version in now.version + 1..=before {
+            let whole = self.views.get(&version).into_iter().flatten().find(|(part, _)| part.is_none());
+            let is_it = |change: &Change| match change {
+                Change::Replace(body) | Change::Add { body, .. } => {
+                    whole.is_none_or(|(_, seen)| seen == body)
+                }
+                Change::Patch(..) => true,
+                Change::Take => false,
+            };
+            let at = untold.iter().position(is_it);
+            untold.remove(at.unwrap_or_else(|| panic!("nobody has made version {version}")));
+            list.push((version, whole.map(|(_, seen)| seen.clone())));
+        }
+        // How many messages there were is not known exactly.
+        let count = match change {
+            Change::Take => state.count + 1,
+            Change::Add { .. } => state.count - 1,
+            _ => 0,
+        };
+        while list.len() as u64 > count {
+            list.remove(0);
+        }
+        while (list.len() as u64) < count {
+            let first = list.first().map_or(before + 1, |(version, _)| *version);
+            list.insert(0, (first - 1, None));
+        }
+    }
+
+    fn check_all_views(&self, version: u64, body: Option<&[u8]>) {
+        let Some(body) = body else { return };
+        for (part, seen) in self.views.get(&version).into_iter().flatten() {
+            assert_eq!(cut(body, *part), &seen[..], "version {version} is {}", body.escape_ascii());
+        }
+    }
+}
+
+fn follows(now: State, next: State, change: &Change) -> bool {
+    let (version, count) = (next.version, next.count);
+    match change {
+        Change::Replace(_) | Change::Patch(..) => version == now.version + 1 && count == 1,
+        Change::Add { dropping: false, .. } => version == now.version + 1 && count == now.count + 1,
+        Change::Add { dropping: true, .. } => {
+            version == now.version + 1 && (1..=now.count + 1).contains(&count)
+        }
+        Change::Take => version == now.version && count + 1 == now.count,
+    }
+}
+
+/// Does to a list of messages what the protocol says.
+fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, count: u64) {
+    match change {
+        Change::Replace(body) => *list = vec![(version, Some(body.clone()))],
+        Change::Patch(offset, body) => {
+            assert!(list.len() <= 1, "patched one of {list:?}");
+            let old = list.pop().map_or(Some(Vec::new()), |(_, body)| body);
+            let patched = old.map(|mut old| {
+                old.resize(old.len().max(offset + body.len()), 0);
+                old[*offset..offset + body.len()].copy_from_slice(body);
+                old
+            });
+            list.push((version, patched));
+        }
+        Change::Add { body, dropping } => {
+            list.push((version, Some(body.clone())));
+            while *dropping && used(list) > CAPACITY && list.len() > 1 {
+                list.remove(0);
+            }
+            // With messages that nobody knows, one has to believe.
+            while list.len() as u64 > count && list.iter().any(|(_, body)| body.is_none()) {
+                list.remove(0);
+            }
+            assert_eq!(list.len() as u64, count, "{list:?} after a put of version {version}");
+        }
+        Change::Take => {
+            list.remove(0);
+        }
+    }
+}
+
+/// Bytes of a list as the mailbox counts them: a lone message costs nothing beside itself.
+fn used(list: &[(u64, Option<Vec<u8>>)]) -> usize {
+    let bytes: usize = list.iter().map(|(_, body)| body.as_ref().map_or(0, Vec::len) + FRAME).sum();
+    bytes.saturating_sub(FRAME)
+}
+
+fn cut(body: &[u8], part: Part) -> &[u8] {
+    let (offset, len) = part.map_or((0, body.len()), |(offset, len)| (offset as usize, len as usize));
+    let from = offset.min(body.len());
+    &body[from..(from + len).min(body.len())]
+}

@@ -1,0 +1,237 @@
+//! A socket that is two queues of bytes: it cuts, blocks and breaks as it likes, and tells of it as epoll does, only when
+//! something has changed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+
+use super::super::connection::Happened;
+use super::super::wire::Wire;
+use super::dice::Dice;
+
+/// How the client's end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Open,
+    /// It sends nothing more, and reads on.
+    Half,
+    /// It is gone; what it had sent may still be read.
+    Closed,
+    /// It is gone, and so is what it had sent.
+    Reset,
+}
+
+/// The client's end, and all that lies between both.
+#[derive(Debug)]
+pub struct Pipe {
+    to_server: VecDeque<u8>,
+    to_client: VecDeque<u8>,
+    room_to_server: usize,
+    room_to_client: usize,
+    /// All that the server has handed over, until the oracle hears it.
+    said: Vec<u8>,
+    client: End,
+    server_ended: bool,
+    server_dropped: bool,
+    is_unix: bool,
+    /// Something has changed since the last event.
+    edge: bool,
+    wants_write: bool,
+    dice: Dice,
+}
+
+/// The server's end.
+#[derive(Debug)]
+pub struct Socket(pub Rc<RefCell<Pipe>>);
+
+impl Pipe {
+    pub fn new(is_unix: bool, mut dice: Dice) -> Self {
+        let room_to_server = *dice.pick(&[20, 100, 1000]);
+        let room_to_client = *dice.pick(&[10, 60, 300, 5000]);
+        Pipe {
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            room_to_server,
+            room_to_client,
+            said: Vec::new(),
+            client: End::Open,
+            server_ended: false,
+            server_dropped: false,
+            is_unix,
+            edge: false,
+            wants_write: false,
+            dice,
+        }
+    }
+
+    /// Sends some of `bytes`; how many.
+    pub fn send(&mut self, bytes: &[u8]) -> usize {
+        let room = self.room_to_server - self.to_server.len();
+        let most = room.min(bytes.len());
+        if most == 0 || self.client != End::Open || self.server_dropped {
+            return 0;
+        }
+        let len = if self.dice.chance(70) { most } else { 1 + self.dice.below(most) };
+        self.to_server.extend(&bytes[..len]);
+        self.edge = true;
+        len
+    }
+
+    /// Reads some of what has come; whether there was anything.
+    pub fn receive(&mut self) -> bool {
+        if self.to_client.is_empty() {
+            return false;
+        }
+        let len = if self.dice.chance(60) {
+            self.to_client.len()
+        } else {
+            1 + self.dice.below(self.to_client.len())
+        };
+        self.to_client.drain(..len);
+        self.edge |= self.wants_write;
+        true
+    }
+
+    /// The client leaves, or stops sending.
+    pub fn leave(&mut self, how: End) {
+        let unread = how == End::Closed && !self.to_client.is_empty();
+        self.client = if unread { End::Reset } else { how };
+        if self.client == End::Reset {
+            self.to_server.clear();
+        }
+        self.edge = true;
+    }
+
+    pub fn client(&self) -> End {
+        self.client
+    }
+
+    pub fn is_unix(&self) -> bool {
+        self.is_unix
+    }
+
+    /// Whether the server has closed its end.
+    pub fn is_dropped(&self) -> bool {
+        self.server_dropped
+    }
+
+    /// What the server has handed over since it was last asked.
+    pub fn overhear(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// What epoll would tell now, if it told anything.
+    pub fn event(&mut self) -> Option<Happened> {
+        if !std::mem::take(&mut self.edge) {
+            return None;
+        }
+        let hung_up = self.client != End::Open;
+        let gone = match self.client {
+            End::Open => false,
+            End::Half => self.server_ended,
+            End::Closed => self.is_unix || self.server_ended,
+            End::Reset => true,
+        };
+        let has_room = self.to_client.len() < self.room_to_client;
+        Some(Happened {
+            readable: hung_up || !self.to_server.is_empty(),
+            writable: gone || self.wants_write && (has_room || self.client == End::Closed),
+            urgent: false,
+            hung_up,
+            gone,
+        })
+    }
+
+    /// Whether there is something to tell.
+    pub fn has_event(&self) -> bool {
+        self.edge
+    }
+
+    /// The server is interested in something else: whatever is there already is told.
+    pub fn register(&mut self, wants_write: bool) {
+        self.wants_write = wants_write;
+        self.edge = true;
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.client == End::Reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if self.dice.chance(2) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let most = buffer.len().min(self.to_server.len());
+        if most == 0 {
+            return if self.client == End::Open { Err(ErrorKind::WouldBlock.into()) } else { Ok(0) };
+        }
+        // A TCP socket gives all that it has.
+        let len = if self.is_unix && self.dice.chance(30) { 1 + self.dice.below(most) } else { most };
+        for (to, from) in buffer.iter_mut().zip(self.to_server.drain(..len)) {
+            *to = from;
+        }
+        Ok(len)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.client {
+            End::Reset => return Err(ErrorKind::BrokenPipe.into()),
+            End::Closed if self.is_unix => return Err(ErrorKind::BrokenPipe.into()),
+            End::Closed => {
+                // The kernel takes it; the other side answers that nobody is there.
+                self.said.extend_from_slice(bytes);
+                self.leave(End::Reset);
+                return Ok(bytes.len());
+            }
+            End::Open | End::Half => {}
+        }
+        let most = bytes.len().min(self.room_to_client - self.to_client.len());
+        if most == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let len = if self.dice.chance(80) { most } else { 1 + self.dice.below(most) };
+        self.to_client.extend(&bytes[..len]);
+        self.said.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Wire for Socket {
+    fn end(&self) -> io::Result<()> {
+        let mut pipe = self.0.borrow_mut();
+        if pipe.client == End::Reset {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        pipe.server_ended = true;
+        pipe.edge |= pipe.client != End::Open;
+        Ok(())
+    }
+
+    fn unacknowledged(&self) -> usize {
+        self.0.borrow().to_client.len()
+    }
+
+    fn last_for_ever(&self) {}
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.borrow_mut().server_dropped = true;
+    }
+}

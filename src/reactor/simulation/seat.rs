@@ -1,0 +1,140 @@
+//! One client, as the oracle sees it: what it waits to be told, and what it has been told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::ask::{Ask, Patience};
+use super::history::State;
+use super::pipe::End;
+
+/// How long a client may be silent that holds a lock and has not said.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How long anybody may hold a lock.
+pub const MAX_HOLD: Duration = Duration::from_secs(40);
+/// How long a request waits that does not say.
+pub const WAIT: Duration = Duration::from_secs(30);
+
+/// A point in the simulation: the steps order what happens at one time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    pub tick: u64,
+    pub time: Duration,
+}
+
+/// A request that was sent in whole and is not answered yet.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which of all.
+    pub number: u64,
+    pub ask: Ask,
+    pub eol: &'static str,
+    pub sent: Moment,
+    /// What had been told of each mailbox by then.
+    pub floors: Vec<State>,
+    /// The highest number of a lock by then.
+    pub grants: u64,
+    /// Others of the same client were under way.
+    pub is_pipelined: bool,
+    /// Since when it is known to wait, with nothing else to do for the server.
+    pub rests: Option<Moment>,
+    /// Since when it is known to stand in its mailbox's queue.
+    pub queued: Option<u64>,
+    /// What those were told who came later and were through earlier.
+    pub passed_by: Vec<State>,
+}
+
+/// A lock that a client was told it has.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    pub shared: bool,
+    pub number: u64,
+    pub ttl: Duration,
+    pub asked: Moment,
+    pub told: Moment,
+    /// What the mailbox was like.
+    pub state: State,
+}
+
+/// One client.
+#[derive(Debug, Default)]
+pub struct Seat {
+    pub outstanding: VecDeque<Asked>,
+    pub heard: Vec<u8>,
+    pub holds: BTreeMap<u32, Hold>,
+    /// Locks that have run out, with when the client was told, until it says that it knows.
+    pub lost: BTreeMap<u32, Moment>,
+    /// When it was last told that a lock has run out.
+    pub last_lost: Option<Moment>,
+    /// The last version seen of each mailbox it watches.
+    pub watches: BTreeMap<u32, u64>,
+    /// It has watched something at some time: reading for it goes on for a while.
+    pub has_watched: bool,
+    pub left: Option<End>,
+    /// When the last request that was answered was sent, and when that was answered.
+    pub last_sent: Moment,
+    pub last_told: Moment,
+    /// The server may close: it was asked to, or has said why.
+    pub ends: bool,
+    /// The server has no memory of it any more.
+    pub forgotten: bool,
+    /// Since when it has not read what is there for it, or has left a request half sent.
+    pub slow_since: Option<Duration>,
+}
+
+impl Asked {
+    /// When it gives up, if it began to wait at `since`.
+    pub fn gives_up(&self, since: Duration) -> Option<Duration> {
+        match self.ask.patience()? {
+            Patience::Unsaid => Some(since + WAIT),
+            Patience::For(wait) => Some(since + wait),
+            Patience::Endless => None,
+        }
+    }
+
+    pub fn tries_once(&self) -> bool {
+        self.ask.patience() == Some(Patience::For(Duration::ZERO))
+    }
+}
+
+impl Seat {
+    pub fn is_here(&self) -> bool {
+        self.left.is_none() && !self.ends
+    }
+
+    /// Before this none of its leases has ended.
+    pub fn lease_from(&self) -> Option<Duration> {
+        self.holds.keys().map(|mailbox| self.lease_of(*mailbox)).min()
+    }
+
+    /// Before this the lease of a mailbox has not ended.
+    pub fn lease_of(&self, mailbox: u32) -> Duration {
+        let hold = &self.holds[&mailbox];
+        (self.last_sent.time.max(hold.asked.time) + hold.ttl).min(hold.asked.time + MAX_HOLD)
+    }
+
+    /// By then the first of its leases has ended, if nothing more was asked.
+    pub fn lease_until(&self) -> Option<Duration> {
+        let rests =
+            self.outstanding.front().and_then(|asked| asked.rests).map_or(Duration::ZERO, |rests| rests.time);
+        let renewed = self.last_told.time.max(rests);
+        let end = |hold: &Hold| (renewed.max(hold.told.time) + hold.ttl).min(hold.told.time + MAX_HOLD);
+        self.holds.values().map(end).min()
+    }
+
+    /// Whether it certainly holds a mailbox at this time: it was told so, and has done nothing to end it.
+    pub fn surely_holds(&self, mailbox: u32, now: Duration) -> Option<&Hold> {
+        let unlocks = |asked: &Asked| match &asked.ask {
+            Ask::Unlock { mailboxes, .. } => mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox)),
+            Ask::Quit => true,
+            _ => false,
+        };
+        let hold = self.holds.get(&mailbox)?;
+        let sure = self.is_here() && now < self.lease_of(mailbox) && !self.outstanding.iter().any(unlocks);
+        sure.then_some(hold)
+    }
+
+    /// Whether a lock ran out since, so that it is not sure which requests were made under it.
+    pub fn has_lost_since(&self, tick: u64) -> bool {
+        self.last_lost.is_some_and(|at| at.tick >= tick)
+    }
+}
