@@ -209,6 +209,12 @@ impl<W: Wire> Connection<W> {
         std::mem::replace(&mut self.phase, next)
     }
 
+    /// Its batch is done, and it is listened to again: only from now on can it be slow to go on.
+    pub fn listen(&mut self, now: Instant) {
+        self.enter(Phase::Idle);
+        self.since = now;
+    }
+
     /// What it is to have beside its socket.
     pub fn session(&mut self, now: Instant) -> &mut Session {
         self.session.get_or_insert_with(|| Box::new(Session::new(now)))
@@ -511,6 +517,7 @@ impl<W: Wire> Connection<W> {
         }
         self.since = now;
         self.output.keep_event(event, written);
+        self.note_unacknowledged();
         Ok(Sent::Part)
     }
 

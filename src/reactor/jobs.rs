@@ -12,8 +12,8 @@ use super::watchers::NOBODY;
 use super::wire::Wire;
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
-    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, Right, Waiting, answer, refusal_of,
-    refuse, set_aside, time_out,
+    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, Right, Waiting, answer, refuse,
+    refuse_right, set_aside, time_out,
 };
 
 /// At most one line of the log tells of clients with another protocol in this time.
@@ -56,13 +56,13 @@ impl<W: Wire> Server<W> {
                 }
                 continue;
             };
-            let right = job.right(mailbox, mode);
-            if let Some(refusal) = refusal_of(right) {
-                refuse(&mut job, &refusal);
-                continue;
-            }
-            if right == Right::Own {
-                return self.submit(job);
+            match job.right(mailbox, mode) {
+                Right::None => {}
+                Right::Own => return self.submit(job),
+                right @ (Right::Denied | Right::Lost) => {
+                    refuse_right(&mut job, right);
+                    continue;
+                }
             }
             if wait == Wait::For(Duration::ZERO) {
                 job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
@@ -331,7 +331,7 @@ impl<W: Wire> Server<W> {
         if held.is_some() {
             connection.session(self.now).held = held;
         }
-        connection.enter(Phase::Idle);
+        connection.listen(self.now);
         if closes {
             self.say_goodbye(id);
         } else if connection.has_more() || self.stopping != Stopping::No {

@@ -39,8 +39,8 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             continue;
         };
         let right = job.right(mailbox, mode);
-        if let Some(refusal) = refusal_of(right) {
-            refuse(&mut job, &refusal);
+        if matches!(right, Right::Denied | Right::Lost) {
+            refuse_right(&mut job, right);
             continue;
         }
         let tries_once = wait == Wait::For(Duration::ZERO);
@@ -102,13 +102,14 @@ fn put_back(job: &mut Job, mailbox: u32, grant: Grant) -> Option<Grant> {
     None
 }
 
-/// Why a request may not even wait.
-pub fn refusal_of(right: Right) -> Option<Refusal> {
-    match right {
-        Right::None | Right::Own => None,
-        Right::Denied => Some(Refusal::Denied("your own lock of this mailbox is shared")),
-        Right::Lost => Some(Refusal::Lease),
-    }
+/// Answers the current request of a job, which may not even wait.
+pub fn refuse_right(job: &mut Job, right: Right) {
+    let refusal = match right {
+        Right::Denied => Refusal::Denied("your own lock of this mailbox is shared"),
+        Right::Lost => Refusal::Lease,
+        Right::None | Right::Own => unreachable!("{right:?} is no reason to refuse"),
+    };
+    refuse(job, &refusal);
 }
 
 /// Gives a job the grant that it waited for.
