@@ -512,7 +512,13 @@ impl<W: Wire> Connection<W> {
             self.since = now;
         }
         if sent == Sent::All {
-            self.output = Output::default();
+            let buffer = self.output.take();
+            // The rest of the batch goes on with the memory of its beginning.
+            if let Phase::Flushing(job) = &mut self.phase
+                && job.output.is_empty()
+            {
+                job.output = buffer;
+            }
         }
         Ok(sent)
     }
