@@ -1,0 +1,216 @@
+//! From the socket to a batch of requests.
+
+use std::io;
+use std::time::Instant;
+
+use super::Connection;
+use crate::protocol::{Cut, Framed, Limits};
+use crate::reactor::phase::Phase;
+use crate::reactor::supplies::Supplies;
+use crate::reactor::wire::Wire;
+use crate::workers::{ConnectionId, Job};
+
+/// Requests that one turn of a connection takes.
+pub const REQUESTS_PER_TURN: usize = 32;
+
+/// Bytes that one turn of a connection reads.
+pub const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Bytes that the reactor reads at once when it does not know what is coming.
+pub const SCRATCH_SIZE: usize = 16 * 1024;
+
+/// Missing bytes from which on they are read to where they stay, instead of being copied there.
+const DIRECT_MIN: usize = 4 * 1024;
+
+/// Bytes that a body's buffer grows by at once, at most.
+const GROWTH_MAX: usize = 256 * 1024;
+
+/// What a turn found.
+#[derive(Debug)]
+pub enum Turn {
+    /// A batch of complete requests.
+    Batch(Box<Job>),
+    /// No complete request; the next event tells when to look again.
+    Rest,
+    /// It has had its share; there may be more.
+    Again,
+    /// The client will send nothing more.
+    End,
+}
+
+impl<W: Wire> Connection<W> {
+    /// Cuts the next batch from what is there and what can be read now.
+    pub fn turn(
+        &mut self,
+        id: ConnectionId,
+        scratch: &mut [u8],
+        limits: &Limits,
+        supplies: &mut Supplies,
+        now: Instant,
+    ) -> io::Result<Turn> {
+        debug_assert!(matches!(self.phase, Phase::Idle));
+        let mut job = supplies.job(id);
+        let mut received = 0;
+        let mut missing = 0;
+        if self.more {
+            missing = self.cut_kept(&mut job, limits, supplies);
+        }
+        while job.requests.is_empty() && self.readable && received < BYTES_PER_TURN {
+            let direct = if missing >= DIRECT_MIN { missing.min(self.growth()) } else { 0 };
+            let room = if direct > 0 { direct } else { scratch.len() };
+            let result = match direct {
+                0 => self.wire.read(scratch),
+                len => self.input.read_from(&mut self.wire, len),
+            };
+            let read = match result {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if read == 0 {
+                (self.readable, self.ended) = (false, true);
+                break;
+            }
+            received += read;
+            self.since = now;
+            self.quiet_tried = false;
+            // A short read has emptied the socket: the next arrival makes an event. Only the end of input, which has
+            // been announced already, is still to be fetched.
+            self.readable = read == room || self.hung_up || self.reads_end_early;
+            missing = match direct {
+                0 => self.cut_scratch(&scratch[..read], &mut job, limits, supplies),
+                _ => self.cut_kept(&mut job, limits, supplies),
+            };
+        }
+        if job.requests.is_empty() && self.ended {
+            self.finish(&mut job, limits);
+        }
+        if !job.requests.is_empty() {
+            return Ok(Turn::Batch(job));
+        }
+        supplies.return_job(job);
+        Ok(match () {
+            () if self.ended => Turn::End,
+            () if self.readable => Turn::Again,
+            () => Turn::Rest,
+        })
+    }
+
+    /// Takes what is there as a request when it lacks nothing but its end of line.
+    pub fn quiet(&mut self, id: ConnectionId, limits: &Limits, supplies: &mut Supplies) -> Option<Box<Job>> {
+        self.quiet_tried = true;
+        let mut job = supplies.job(id);
+        self.finish(&mut job, limits);
+        if job.requests.is_empty() {
+            supplies.return_job(job);
+            return None;
+        }
+        Some(job)
+    }
+
+    /// By how much a body's buffer grows: memory follows what has arrived, not what was announced.
+    fn growth(&self) -> usize {
+        self.input.as_slice().len().clamp(SCRATCH_SIZE, GROWTH_MAX)
+    }
+
+    /// Makes what is there a request, if it lacks only its end of line.
+    fn finish(&mut self, job: &mut Job, limits: &Limits) {
+        if !self.alone || !self.framer.may_finish(self.input.as_slice(), limits) {
+            return;
+        }
+        self.input.extend(b"\n");
+        let Some(mut framed) = self.framer.finish(self.input.as_slice(), limits) else {
+            return self.input.shorten(1);
+        };
+        let (bytes, start) = self.input.take();
+        move_body(&mut framed, start);
+        job.input = bytes;
+        job.requests.push(framed);
+        self.alone = false;
+    }
+
+    /// Cuts from bytes just received. What is left is kept.
+    fn cut_scratch(
+        &mut self,
+        bytes: &[u8],
+        job: &mut Job,
+        limits: &Limits,
+        supplies: &mut Supplies,
+    ) -> usize {
+        if !self.input.is_empty() {
+            self.input.extend(bytes);
+            return self.cut_kept(job, limits, supplies);
+        }
+        self.alone |= !self.framer.is_swallowing();
+        let (used, missing) = self.cut(bytes, &mut job.requests, limits);
+        if !job.requests.is_empty() {
+            job.input.extend_from_slice(&bytes[..used]);
+        }
+        if used < bytes.len() {
+            if !self.input.has_room() {
+                self.input.keep_in(supplies.buffer());
+            }
+            self.input.extend(&bytes[used..]);
+        }
+        missing
+    }
+
+    /// Cuts from what was kept. Whichever is shorter is copied, the batch or the rest.
+    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, supplies: &mut Supplies) -> usize {
+        let mut input = std::mem::take(&mut self.input);
+        let (used, missing) = self.cut(input.as_slice(), &mut job.requests, limits);
+        let rest = input.as_slice().len() - used;
+        if job.requests.is_empty() || used < rest {
+            if !job.requests.is_empty() {
+                job.input.extend_from_slice(&input.as_slice()[..used]);
+            }
+            input.consume(used);
+            self.input = input;
+        } else {
+            if rest > 0 {
+                self.input.keep_in(supplies.buffer());
+                self.input.extend(&input.as_slice()[used..]);
+            }
+            let (bytes, start) = input.take();
+            job.requests.iter_mut().for_each(|framed| move_body(framed, start));
+            supplies.return_buffer(std::mem::replace(&mut job.input, bytes));
+        }
+        if self.input.is_empty() {
+            supplies.return_buffer(self.input.take().0);
+        }
+        missing
+    }
+
+    /// Cuts at most one batch from the front of `bytes`; tells how many it took and how many the next request lacks.
+    fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
+        let mut used = 0;
+        self.more = false;
+        loop {
+            match self.framer.next(&bytes[used..], limits) {
+                Cut::NotYet(missing) => return (used, missing),
+                Cut::Skip(len) => used += len,
+                Cut::Closed => return (bytes.len(), 0),
+                Cut::Request(mut framed, len) => {
+                    move_body(&mut framed, used);
+                    found.push(framed);
+                    used += len;
+                    self.alone = false;
+                    if found.len() == REQUESTS_PER_TURN {
+                        self.more = used < bytes.len();
+                        return (used, 0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn move_body(framed: &mut Framed, by: usize) {
+    if let Some(body) = framed.request.body_mut() {
+        *body = body.start + by..body.end + by;
+    }
+}
