@@ -45,7 +45,10 @@ impl<W: Wire> Server<W> {
         while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
             let Some((mailbox, mode, wait)) = job.admission() else {
                 if !answer(&mut job, &self.mailboxes) {
+                    let watches = matches!(job.requests[job.answered].request, Request::Watch { .. });
                     match self.serve(job) {
+                        // Its answer says where it starts, and leaves before its first event can.
+                        Some(served) if watches => return self.deliver(served),
                         Some(served) => job = served,
                         None => return,
                     }
