@@ -134,7 +134,9 @@ impl<W: Wire> Server<W> {
 
     /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
-        !self.line.is_empty() || !self.deliveries.is_empty() || !self.completions.sleep()
+        // What was submitted since the jobs were dispatched, by an event or a broken connection, has its turn at once.
+        let has_work = !self.line.is_empty() || !self.deliveries.is_empty() || self.pool.has_submitted();
+        has_work || !self.completions.sleep()
     }
 
     /// When there will be something to do.

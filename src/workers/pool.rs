@@ -87,6 +87,11 @@ impl Pool {
         }
     }
 
+    /// Whether a submitted job waits for [`Pool::dispatch`].
+    pub fn has_submitted(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// How many jobs the reactor ran itself.
     pub fn unaided(&self) -> u64 {
         self.unaided
