@@ -324,12 +324,18 @@ impl Client {
         let header = self.line();
         let len = header.strip_prefix("DATA ").unwrap_or_else(|| panic!("{header} is no DATA"));
         let len: usize = len.split_whitespace().next().expect("a length").parse().expect("a length");
-        while self.received.len() < len + 1 {
-            assert!(self.receive() > 0, "the connection ended within {header}");
-        }
-        let data = self.received.drain(..len).collect();
+        let data = self.bytes(len);
         self.expect("\n");
         (header, data)
+    }
+
+    /// The next `len` bytes.
+    #[track_caller]
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        while self.received.len() < len {
+            assert!(self.receive() > 0, "the connection ended after {:?}", text(&self.received));
+        }
+        self.received.drain(..len).collect()
     }
 
     pub fn read_to_end(&mut self) -> Vec<u8> {
