@@ -40,6 +40,8 @@ pub enum What {
     Take { taken: Option<(u64, u64, u64)> },
     /// A take that found nothing.
     Empty,
+    /// A put that found no room.
+    Full,
     /// Not done, and nothing seen.
     Nothing,
 }
@@ -101,7 +103,8 @@ impl Operation {
 
     /// Whether it was in its mailbox.
     fn was_in(&self) -> bool {
-        self.is_answered() && !matches!(self.what, What::NoNews { .. } | What::Nothing | What::Empty)
+        self.is_answered()
+            && !matches!(self.what, What::NoNews { .. } | What::Nothing | What::Empty | What::Full)
     }
 }
 
