@@ -152,7 +152,7 @@ class Put(int):
 
 
 class Event(NamedTuple("Event", [("version", int), ("data", bytes)])):
-    """A message that a watch has brought: the pair (version, data), with its .box; .lost: so many before it are gone."""
+    """A message that a watch has brought: the pair (version, data), with its .box. So many before it are .lost."""
 
     box: int
     lost: int
@@ -509,9 +509,10 @@ class Watch:
                 raise StopIteration
             if mailboxes.closed:
                 raise ConnectionError("the connection is closed")
-            with mailboxes._closing():
-                mailboxes._unasked()
-            mailboxes._ready(READ, None)
+            if mailboxes._received:
+                with mailboxes._closing():
+                    mailboxes._unasked()
+            mailboxes._ready(READ, None)  # an interrupt does no harm: nothing has been received yet
             with mailboxes._closing():
                 mailboxes._receive()
                 mailboxes._sift()

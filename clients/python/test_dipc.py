@@ -722,7 +722,8 @@ class Prompt(unittest.TestCase):
                                     b"w 3\nthe text\xff\nquit\nping\n")
         version = self.m.read(3).version
         expected = (b"version %d\ntwo  blanks \nversion %d\nthe text\xff\nok\n"
-                    b"version %d\ncount 2\nversion %d\ncount 3\nthe text\xff\nmore  text\nto take\nversion %d\n" % tuple(range(version - 4, version + 1)))
+                    b"version %d\ncount 2\nversion %d\ncount 3\n"
+                    b"the text\xff\nmore  text\nto take\nversion %d\n" % tuple(range(version - 4, version + 1)))
         self.assertEqual((code, out, err), (0, expected, b""))
         self.assertEqual(self.m.read(3), b"the text\xff")
 
@@ -753,6 +754,36 @@ class Prompt(unittest.TestCase):
                 out, err = prompt.communicate(timeout=PATIENCE)
             self.assertEqual((prompt.returncode, out), (3, b""))
             self.assertTrue(err.endswith(b"dipc: the server closed the connection\n"), err)
+
+    @unittest.skipUnless(hasattr(os, "openpty"), "no terminals here")
+    def test_ctrl_c_ends_a_watch_and_nothing_else(self):
+        ours, theirs = os.openpty()
+        self.addCleanup(os.close, ours)
+        prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
+                                  start_new_session=True, env=dict(os.environ, TERM="dumb"))
+        watchdog = threading.Timer(PATIENCE, prompt.kill)
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
+        os.close(theirs)
+        seen = b""
+
+        def until(awaited):
+            nonlocal seen
+            while awaited not in seen:
+                seen += os.read(ours, 1024)
+            seen = seen.partition(awaited)[2]
+
+        until(b"dipc> ")
+        os.write(ours, b"watch 3\n")
+        while self.m.stat(3)["watchers"] == 0:
+            pass
+        self.m.write(3, b"some news")
+        until(b"some news\r\n")
+        prompt.send_signal(signal.SIGINT)
+        until(b"dipc> ")
+        self.assertEqual(self.m.stat(3)["watchers"], 0)
+        os.write(ours, b"quit\n")
+        self.assertEqual(prompt.wait(), 0)
 
     @unittest.skipUnless(hasattr(os, "openpty"), "no terminals here")
     def test_on_a_terminal_it_prompts_and_ctrl_c_leaves_no_traceback(self):
