@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -35,6 +36,14 @@ def setUpModule():
 
 def connect(**options):
     return dipc.connect(int(PORT), timeout=PATIENCE, **options)
+
+
+def wait_until(true_now):
+    """Waits for something that is bound to become true."""
+    deadline = time.monotonic() + PATIENCE
+    while not true_now():
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain")
 
 
 def shell(*words, data=b""):
@@ -322,8 +331,7 @@ class Locks(unittest.TestCase):
             waits = threading.Thread(target=lambda: self.m.lock(1, wait=PATIENCE), daemon=True)
             waits.start()
             with connect() as watcher:
-                while not any(conn["waits"] == 1 for conn in watcher.stat("conns")):
-                    pass
+                wait_until(lambda: any(conn["waits"] == 1 for conn in watcher.stat("conns")))
             with self.assertRaises(dipc.Deadlock):
                 self.other.lock(0)
             self.other.unlock()
@@ -665,13 +673,10 @@ class Shell(unittest.TestCase):
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(watch.wait)
         self.addCleanup(watch.kill)
-        while self.m.stat(3)["watchers"] == 0:
-            pass
-        self.m.write(3, b"b\n")
-        lines = b""
-        while not lines.endswith(b"3: b\n"):
-            lines += watch.stdout.readline()
+        lines = iter(watch.stdout.readline, b"")  # some may be of mailbox 1
         self.assertIn(b"3: a\n", lines)
+        self.m.write(3, b"b\n")
+        self.assertIn(b"3: b\n", lines)
         watch.send_signal(signal.SIGINT)
         err = watch.communicate(timeout=PATIENCE)[1]
         self.assertIn(b"dipc: 1 messages of mailbox 3 are gone\n", err)
@@ -775,8 +780,7 @@ class Prompt(unittest.TestCase):
 
         until(b"dipc> ")
         os.write(ours, b"watch 3\n")
-        while self.m.stat(3)["watchers"] == 0:
-            pass
+        wait_until(lambda: self.m.stat(3)["watchers"] == 1)
         self.m.write(3, b"some news")
         until(b"some news\r\n")
         prompt.send_signal(signal.SIGINT)
@@ -815,8 +819,8 @@ class Prompt(unittest.TestCase):
 
 
 class Chat(unittest.TestCase):
-    def chat(self, name, port=PORT):
-        person = subprocess.Popen([sys.executable, CHAT, str(port), "0", name], bufsize=0, stdin=subprocess.PIPE,
+    def chat(self, name, port=None):
+        person = subprocess.Popen([sys.executable, CHAT, str(port or PORT), "0", name], bufsize=0, stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         watchdog = threading.Timer(PATIENCE, person.kill)
         watchdog.start()
@@ -838,8 +842,7 @@ class Chat(unittest.TestCase):
         names = ("ann", "bob", "j\u00fcrgen")
         people = [self.chat(name) for name in names]
         with connect() as m:
-            while m.stat(0)["watchers"] < 3:
-                pass
+            wait_until(lambda: m.stat(0)["watchers"] == 3)
         for number in range(30):
             for name, person in zip(names, people):
                 person.stdin.write(b"line %d\n" % number)
@@ -873,9 +876,8 @@ class Chat(unittest.TestCase):
     def test_a_line_that_is_too_long_ends_nothing_and_ctrl_c_takes_leave(self):
         person = self.chat("long")
         person.stdin.write(b"x" * 9000 + b"\nshort\n")
-        seen = b""
-        while not seen.endswith(b"long: short\n"):
-            seen += person.stdout.readline()
+        seen = [person.stdout.readline() for _ in range(3)]
+        self.assertEqual(seen, [b"* a new chat\n", b"* long joins\n", b"long: short\n"])
         person.send_signal(signal.SIGINT)
         out, err = person.communicate()
         self.assertEqual((person.returncode, out), (0, b"* long leaves\n"))
