@@ -356,10 +356,7 @@ impl Client {
     /// So many bytes and an LF.
     #[track_caller]
     fn octets(&mut self, len: usize) -> Vec<u8> {
-        while self.received.len() < len + 1 {
-            assert!(self.receive() > 0, "the connection ended within {len} bytes of data");
-        }
-        let data = self.received.drain(..len).collect();
+        let data = self.bytes(len);
         self.expect("\n");
         data
     }
@@ -417,6 +414,15 @@ impl Client {
     pub fn stat_lines(&mut self, request: &str) -> Vec<String> {
         self.send(request);
         text(&self.data().1).lines().map(str::to_owned).collect()
+    }
+
+    /// The next `len` bytes.
+    #[track_caller]
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        while self.received.len() < len {
+            assert!(self.receive() > 0, "the connection ended after {:?}", text(&self.received));
+        }
+        self.received.drain(..len).collect()
     }
 
     pub fn read_to_end(&mut self) -> Vec<u8> {
