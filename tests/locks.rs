@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Breakable, Client, Port, Server, field, wait_until};
+use support::{Breakable, Client, Directory, Port, Server, field, wait_until};
 
 /// For others: nobody waits.
 const TRIES: [(&str, &str); 5] = [
@@ -466,6 +466,23 @@ fn each_of_several_locks_has_its_own_lease() {
     client.expect("EVENT 0 box=0 v=0 lost=lock\n\nEVENT 0 box=1 v=0 lost=lock\n\n");
     assert_eq!(server.stat("locks_held"), 1);
     client.ask("w 3\nstill\n", "OK v=1\n");
+}
+
+/// An event that it does not read waits for its socket, and the news of the first lost lock stands behind that.
+#[test]
+fn each_lease_ends_although_its_client_has_stopped_reading() {
+    const SIZE: usize = 900_000;
+    let directory = Directory::new();
+    let path = directory.path().join("door");
+    let server = Server::start_in(directory, &format!("4 1024 0 1024 --unix {}", path.display()));
+    let mut holder = Client::unix(&path);
+    holder.ask("watch 3\n", "OK v=0\n");
+    holder.lock("lock 0 ttl=0.5\n");
+    holder.lock("lock 1 ttl=0.6\n");
+    server.connect().ask(format!("w 3 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
+    server.wait_for_stat("locks_held", |locks| locks == 0);
+    assert_eq!(holder.event().1.len(), SIZE);
+    holder.expect("EVENT 0 box=0 v=0 lost=lock\n\nEVENT 0 box=1 v=0 lost=lock\n\n");
 }
 
 #[test]

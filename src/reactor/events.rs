@@ -250,7 +250,9 @@ impl<W: Wire> Server<W> {
             return;
         }
         if connection.has_output() {
-            return connection.append(&news);
+            connection.append(&news);
+            // Its next lease has its own end.
+            return self.settle(id);
         }
         match connection.send(&mut news, self.now) {
             Ok(_) => self.settle(id),
