@@ -217,6 +217,39 @@ fn no_answer_is_lost_because_its_client_says_something_more() {
     assert_eq!(server.wait(), Some(0));
 }
 
+/// The answer before the wait fills the socket: it leaves whole, and the news that the server stops behind it.
+#[test]
+fn who_waits_and_has_not_read_its_answers_gets_them_all() {
+    const SIZE: usize = 900_000;
+    let directory = Directory::new();
+    let path = directory.path().join("door");
+    let mut server = Server::start_in(directory, &format!("2 1024 0 1024 --unix {}", path.display()));
+    server.connect().ask(format!("w 1 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
+    let mut reader = Client::unix(&path);
+    server.let_wait(&mut reader, "r 1\ntake 0 wait=inf\nping\n");
+    server.signal(Signal::SIGTERM);
+    wait_until("the door closes", || connect_error(server.port).is_some());
+    assert_eq!(reader.data().1.len(), SIZE);
+    reader.expect("ERR drain : the server is stopping\n");
+    reader.expect_end();
+    assert_eq!(server.wait(), Some(0));
+}
+
+/// The end of the lock lets it in while the server stops already: what it needs comes no more, and it is told at once.
+#[test]
+fn who_is_let_in_by_the_end_and_misses_something_does_not_delay_it() {
+    let mut server = Server::start("1 64 0 64");
+    let mut holder = server.connect();
+    holder.lock("lock 0\n");
+    let mut taker = server.enqueue("take 0 wait=inf\n");
+    let started = Instant::now();
+    server.signal(Signal::SIGTERM);
+    taker.expect("ERR drain : the server is stopping\n");
+    taker.expect_end();
+    assert_eq!(server.wait(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(4), "it took its time");
+}
+
 #[test]
 fn half_a_request_changes_nothing() {
     let mut pair = Restartable::start();

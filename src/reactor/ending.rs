@@ -8,7 +8,7 @@ use super::phase::Phase;
 use super::server::Server;
 use super::wire::Wire;
 use crate::protocol::Refusal;
-use crate::workers::{ConnectionId, refuse};
+use crate::workers::{ConnectionId, refuse_and_end};
 
 /// How long stopping may take.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -70,13 +70,12 @@ impl<W: Wire> Server<W> {
             }
             if self.waits_aside(id) {
                 self.refuse_to_wait(id);
-                self.say_goodbye(id);
             }
         }
     }
 
     /// Whether a connection waits for something that nobody may bring any more.
-    fn waits_aside(&self, id: ConnectionId) -> bool {
+    pub(super) fn waits_aside(&self, id: ConnectionId) -> bool {
         let Some(Phase::Queued { mailbox, ticket, .. }) =
             self.connections.look(id).map(|found| found.phase())
         else {
@@ -85,18 +84,16 @@ impl<W: Wire> Server<W> {
         self.mailboxes.queue(*mailbox).with_waiter(*ticket, |job| job.missing.is_some()).unwrap_or(false)
     }
 
-    /// Tells who waits that the server stops.
-    fn refuse_to_wait(&mut self, id: ConnectionId) {
+    /// Tells who waits that the server stops, behind the answers that it has not taken yet. Its locks end at once.
+    pub(super) fn refuse_to_wait(&mut self, id: ConnectionId) {
+        // Whoever has just been let in is answered instead.
         let Some(mut job) = self.leave_queue(id) else { return };
-        refuse(&mut job, &Refusal::Drain);
-        if let Some(connection) = self.connections.find(id) {
-            connection.enter(Phase::Idle);
-            if !connection.has_output() {
-                // Whoever cannot be told sees the end.
-                let _ = connection.send(&mut job.output, self.now);
-            }
+        refuse_and_end(&mut job, Refusal::Drain);
+        if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
+            session.leases.clear();
         }
-        self.abandon(job);
+        self.end_locks(id, job.held.take());
+        self.deliver(job);
     }
 
     /// The time is over: who still waits is told so.

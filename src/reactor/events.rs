@@ -11,7 +11,7 @@ use super::watchers::{Group, Stand, StandingRead};
 use super::wire::Wire;
 use crate::mailboxes::{Cursor, Mode};
 use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
-use crate::workers::{ConnectionId, Job, Outcome, admit, refuse, with_grant};
+use crate::workers::{ConnectionId, Job, Outcome, admit, refuse, refuse_and_end, with_grant};
 
 /// Events that one turn of the loop sends.
 const EVENTS_PER_TURN: usize = 128;
@@ -41,7 +41,7 @@ impl<W: Wire> Server<W> {
         let watched =
             |mailbox: &u32| self.mailboxes.version(*mailbox).map(|version| after.unwrap_or(version));
         let Ok(versions) = mailboxes.iter().map(watched).collect::<Result<Vec<_>, _>>() else {
-            return refuse(job, &Refusal::Internal);
+            return refuse_and_end(job, Refusal::Internal);
         };
         let session = connection.session(self.now);
         let others = session.watches.iter().filter(|watch| !mailboxes.contains(&watch.mailbox)).count();

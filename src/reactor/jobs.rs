@@ -166,6 +166,9 @@ impl<W: Wire> Server<W> {
         {
             return self.fail(id, &error);
         }
+        if self.stopping != Stopping::No && self.waits_aside(id) {
+            return self.refuse_to_wait(id);
+        }
         self.settle(id);
     }
 

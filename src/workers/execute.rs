@@ -202,6 +202,13 @@ pub fn refuse(job: &mut Job, refusal: &Refusal) {
     job.advance();
 }
 
+/// The same, and nothing behind that request is answered any more: the connection ends.
+pub fn refuse_and_end(job: &mut Job, refusal: Refusal) {
+    refuse(job, &refusal);
+    job.requests.truncate(job.answered);
+    job.requests[job.answered - 1].request = Request::Refused(refusal);
+}
+
 /// What came of a request that was in its mailbox.
 enum Done {
     Answered,

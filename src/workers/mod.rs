@@ -16,7 +16,8 @@ mod sleep;
 
 pub use completions::Completions;
 pub use execute::{
-    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_right, run, set_aside, time_out, with_grant,
+    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_and_end, refuse_right, run, set_aside, time_out,
+    with_grant,
 };
 pub use held::{Held, Lock, Right};
 pub use job::{Completion, ConnectionId, Job, Outcome, Parked, Taking, Tally, Waiting};
