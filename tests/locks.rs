@@ -4,7 +4,7 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{Breakable, Client, Directory, Port, Server, field, wait_until};
@@ -273,6 +273,26 @@ fn a_client_locks_at_most_1024_mailboxes() {
 }
 
 // ---- unlock ----
+
+/// What such a list costs is paid by all clients: it grows with its length, not with its length times itself and what is
+/// held already, which takes half a minute here.
+#[test]
+fn long_lists_beside_many_locks_are_locked_and_unlocked_many_times() {
+    let server = Server::start("1024 1 0 1");
+    let mut client = server.connect();
+    let list = |from: usize, to: usize| (from..to).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    for from in (300..1000).step_by(100) {
+        client.lock(format!("lock {}\n", list(from, from + 100)));
+    }
+    let long = list(0, 280);
+    let started = Instant::now();
+    for _ in 0..200 {
+        client.lock(format!("lock {long}\n"));
+        client.ask(format!("unlock {long}\n"), "OK\n");
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(client.stat("locks_held"), 700);
+}
 
 #[test]
 fn unlock_is_for_what_one_holds_and_all_or_none() {

@@ -260,14 +260,14 @@ impl<W: Wire> Server<W> {
 
 /// Whether the current request of a job has taken some of the mailboxes it wants.
 fn under_way(job: &Job) -> bool {
-    job.held.as_ref().is_some_and(|held| held.locks().iter().any(|lock| lock.number == 0))
+    job.held.as_ref().is_some_and(|held| held.under_way() > 0)
 }
 
-/// The next mailbox that a `lock` wants.
+/// The next mailbox that a `lock` wants: it has taken those before.
 pub(super) fn next_wanted(job: &Job) -> Option<u32> {
     let Request::Lock(request) = &job.current()?.request else { return None };
-    let held = job.held.as_ref();
-    request.mailboxes.iter().copied().find(|mailbox| !held.is_some_and(|held| held.holds(*mailbox)))
+    let taken = job.held.as_ref().map_or(0, |held| held.under_way());
+    request.mailboxes.get(taken).copied()
 }
 
 fn forget_if_empty(held: &mut Option<Box<Held>>) {

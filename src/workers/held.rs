@@ -80,6 +80,11 @@ impl Held {
         self.find(mailbox).is_some()
     }
 
+    /// How many the request under way has taken so far. They are the last ones.
+    pub fn under_way(&self) -> usize {
+        self.locks.iter().rev().take_while(|lock| lock.number == 0).count()
+    }
+
     /// Takes a lock in.
     pub fn add(&mut self, lock: Lock) {
         debug_assert!(!self.holds(lock.mailbox), "a mailbox is locked once");
