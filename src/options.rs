@@ -12,6 +12,9 @@ use crate::mailboxes::{CAPACITY_MAX, Geometry};
 /// kB that one request may carry at most: 1 GiB.
 const PACKET_KB_MAX: u64 = 1024 * 1024;
 
+/// The longest that a lock may be held: 100 years.
+const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Starts a server of shared-memory mailboxes in the background, and returns when clients can connect
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -151,10 +154,12 @@ fn seconds(word: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// A lock that ends before it begins is none.
+/// A lock that ends before it begins is none, and no clock reaches what is beyond a century.
 fn hold(word: &str) -> Result<Duration, String> {
-    seconds(word)
-        .and_then(|hold| if hold.is_zero() { Err("more than 0 seconds".to_owned()) } else { Ok(hold) })
+    match seconds(word)? {
+        Duration::ZERO => Err("more than 0 seconds".to_owned()),
+        hold => Ok(hold.min(HOLD_MAX)),
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +170,14 @@ mod tests {
     fn the_definitions_hold_together() {
         ServerOptions::command().debug_assert();
         RemoveOptions::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lock_ends_at_some_time() {
+        assert_eq!(hold("0.5"), Ok(Duration::from_millis(500)));
+        assert!(hold("0").is_err());
+        let forever = hold("18000000000000000000").expect("a long time");
+        assert!(std::time::Instant::now().checked_add(forever).is_some(), "the clock has no such time");
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl<W: Wire> Server<W> {
         for &mailbox in &request.mailboxes {
             held.forget_lost(mailbox);
             let mode = if request.shared { Mode::Shared } else { Mode::Exclusive };
-            let last = now.checked_add(max_hold).unwrap_or(now);
+            let last = now + max_hold;
             session.leases.push(Lease { mailbox, mode, number, since: now, ttl, last, eol: framed.eol });
         }
         Reply::Locked { grant: number }.encode(framed.eol, output);
