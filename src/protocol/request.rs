@@ -224,6 +224,12 @@ pub enum Refusal {
         /// Whether the connection ends with this answer.
         close: bool,
     },
+    /// More mailboxes than one connection may have.
+    #[error("at most {max} mailboxes at a time")]
+    Count {
+        /// How many it may have.
+        max: usize,
+    },
     /// `unlock` or a guarded request under a lock that is not, or no longer, the connection's.
     #[error("this lock has run out or was never yours")]
     Lease,
@@ -257,7 +263,7 @@ impl Refusal {
             Refusal::Syntax(_) => "syntax",
             Refusal::Verb(_) => "verb",
             Refusal::Mailbox { .. } => "box",
-            Refusal::Size { .. } => "size",
+            Refusal::Size { .. } | Refusal::Count { .. } => "size",
             Refusal::Lease => "lease",
             Refusal::Deadlock => "deadlock",
             Refusal::Denied(_) => "denied",
@@ -273,7 +279,7 @@ impl Refusal {
         match self {
             Refusal::Mailbox { max } => Some(u64::from(*max)),
             Refusal::Size { max, .. } => Some(*max),
-            Refusal::Busy { max } => Some(*max as u64),
+            Refusal::Count { max } | Refusal::Busy { max } => Some(*max as u64),
             _ => None,
         }
     }
@@ -282,7 +288,7 @@ impl Refusal {
     pub fn closes(&self) -> bool {
         match self {
             Refusal::Syntax(_) | Refusal::Verb(_) | Refusal::Mailbox { .. } => false,
-            Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => false,
+            Refusal::Count { .. } | Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => false,
             Refusal::Size { close, .. } => *close,
             Refusal::Frame(_) | Refusal::Busy { .. } | Refusal::Drain | Refusal::Internal => true,
         }
@@ -307,6 +313,7 @@ mod tests {
             (Refusal::Mailbox { max: 3 }, "box", false),
             (Refusal::Size { max: 3, close: false }, "size", false),
             (Refusal::Size { max: 3, close: true }, "size", true),
+            (Refusal::Count { max: 3 }, "size", false),
             (Refusal::Lease, "lease", false),
             (Refusal::Deadlock, "deadlock", false),
             (Refusal::Denied("no"), "denied", false),

@@ -46,7 +46,7 @@ impl<W: Wire> Server<W> {
         let session = connection.session(self.now);
         let others = session.watches.iter().filter(|watch| !mailboxes.contains(&watch.mailbox)).count();
         if others + mailboxes.len() > MAILBOXES_MAX {
-            return refuse(job, &Refusal::Size { max: MAILBOXES_MAX as u64, close: false });
+            return refuse(job, &Refusal::Count { max: MAILBOXES_MAX });
         }
         connection.wire().last_for_ever();
         Reply::Watching { versions: &versions }.encode(eol, &mut job.output);

@@ -124,7 +124,7 @@ impl<W: Wire> Server<W> {
             return Some(Refusal::Denied("you have locked this mailbox already"));
         }
         let count = request.mailboxes.len() + held.map_or(0, |held| held.locks().len());
-        (count > MAILBOXES_MAX).then_some(Refusal::Size { max: MAILBOXES_MAX as u64, close: false })
+        (count > MAILBOXES_MAX).then_some(Refusal::Count { max: MAILBOXES_MAX })
     }
 
     /// A mailbox of a `lock` is taken.

@@ -389,7 +389,7 @@ fn outcome_of(refusal: &Refusal) -> Outcome {
         Refusal::Syntax(_) => Outcome::Syntax,
         Refusal::Verb(_) => Outcome::Verb,
         Refusal::Mailbox { .. } => Outcome::Mailbox,
-        Refusal::Size { .. } => Outcome::Size,
+        Refusal::Size { .. } | Refusal::Count { .. } => Outcome::Size,
         Refusal::Lease => Outcome::Lease,
         Refusal::Deadlock => Outcome::Deadlock,
         Refusal::Denied(_) => Outcome::Denied,
