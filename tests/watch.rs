@@ -278,6 +278,26 @@ fn watchers_that_are_reset_leave_nothing_behind() {
 
 // ---- events and answers ----
 
+/// Forty thousand watches, each with a standing read of its own, are more than the server keeps memory for.
+#[test]
+fn a_crowd_of_watchers_gives_its_memory_back() {
+    const WATCHES: usize = 1024;
+    const CLIENTS: usize = 40;
+    const ROOM: u64 = 8 << 20;
+    let server = Server::start("1024 1 0 1");
+    let before = server.own_memory();
+    let mut crowd: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (client, start) in crowd.iter_mut().zip(1..) {
+        client.send((0..WATCHES).map(|n| format!("watch {n} after={start}\n")).collect::<String>());
+        (0..WATCHES).for_each(|_| client.expect(format!("OK v={start}\n")));
+    }
+    assert_eq!(server.stat("standing_reads"), (WATCHES * CLIENTS) as u64);
+    assert!(server.own_memory() > before + ROOM, "a crowd");
+    drop(crowd);
+    server.wait_for_stat("standing_reads", |reads| reads == 0);
+    wait_until("the memory is back", || server.own_memory() < before + ROOM);
+}
+
 #[test]
 fn no_event_comes_within_an_answer() {
     const SIZE: usize = 8 << 20;

@@ -145,10 +145,11 @@ impl<W: Wire> Connection<W> {
     /// Bytes that it holds, itself counted.
     pub fn memory(&self) -> usize {
         let job = match &self.phase {
-            Phase::Flushing(job) => job.input.capacity() + job.output.capacity(),
+            Phase::Flushing(job) => job.memory(),
             _ => 0,
         };
-        size_of::<Self>() + self.input.capacity() + self.output.capacity() + job
+        let session = self.session.as_ref().map_or(0, |session| session.memory());
+        size_of::<Self>() + self.input.capacity() + self.output.capacity() + job + session
     }
 
     /// What it is busy with.

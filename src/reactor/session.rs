@@ -70,6 +70,13 @@ impl Session {
         Session { name: None, held: None, leases: Vec::new(), renewed: now, watches: Vec::new() }
     }
 
+    /// Bytes of memory that it holds, itself counted.
+    pub fn memory(&self) -> usize {
+        let leases = self.leases.capacity() * size_of::<Lease>();
+        let held = self.held.as_ref().map_or(0, |held| held.memory());
+        size_of::<Self>() + leases + self.watches.capacity() * size_of::<Watch>() + held
+    }
+
     /// When the first lease ends, if the client stays silent.
     pub fn lease_end(&self) -> Option<Instant> {
         self.leases.iter().map(|lease| lease.end(self.renewed)).min()

@@ -42,7 +42,7 @@ impl Supplies {
     pub fn return_job(&mut self, mut job: Box<Job>) {
         debug_assert!(job.grant.is_none(), "a grant is released before its job is used again");
         if self.jobs.len() == KEPT_MAX {
-            return self.note_dropped(job.input.capacity() + job.output.capacity());
+            return self.note_dropped(job.memory());
         }
         debug_assert!(job.held.is_none() && job.taken.is_none(), "what it held has ended");
         job.requests.clear();

@@ -13,6 +13,10 @@ use crate::workers::ConnectionId;
 /// The slot of a standing read: it belongs to no connection. Its generation is its number.
 pub const NOBODY: u32 = u32::MAX;
 
+/// Groups whose room is always kept, and how much of a larger room may be empty.
+const ROOM_KEPT: usize = 1024;
+const SPARE: usize = 8;
+
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stand {
@@ -92,6 +96,7 @@ impl Watchers {
         }
         let group = self.groups.remove(&stand)?;
         self.reads.remove(&group.read);
+        self.shrink();
         group.ticket
     }
 
@@ -108,6 +113,16 @@ impl Watchers {
         let stand = self.reads.remove(&id.generation)?;
         let group = self.groups.remove(&stand)?;
         Some((stand, group))
+    }
+
+    /// Gives memory back after a crowd: a table keeps its room however few are left in it.
+    fn shrink(&mut self) {
+        if self.groups.len() < self.groups.capacity() / SPARE {
+            self.groups.shrink_to(ROOM_KEPT);
+        }
+        if self.reads.len() < self.reads.capacity() / SPARE {
+            self.reads.shrink_to(ROOM_KEPT);
+        }
     }
 
     /// How many standing reads there are.

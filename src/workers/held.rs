@@ -55,6 +55,11 @@ impl Held {
         self.locks.is_empty() && self.lost.is_empty()
     }
 
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.locks.capacity() * size_of::<Lock>() + self.lost.capacity() * size_of::<u32>()
+    }
+
     /// Whether anybody could wait for this connection.
     pub fn has_locks(&self) -> bool {
         !self.locks.is_empty()

@@ -129,6 +129,12 @@ impl Job {
         self.held.as_ref().is_some_and(|held| held.has_locks())
     }
 
+    /// Bytes of memory that it holds, itself counted, without what its requests and locks point to.
+    pub fn memory(&self) -> usize {
+        let requests = self.requests.capacity() * size_of::<Framed>();
+        size_of::<Self>() + requests + self.input.capacity() + self.output.capacity()
+    }
+
     /// Bytes that the requests which are not answered bring along.
     pub fn body_bytes(&self) -> usize {
         let body = |framed: &Framed| framed.request.body().map_or(0, |body| body.len());
