@@ -13,8 +13,11 @@ use crate::mailboxes::{Cursor, Mode};
 use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
 use crate::workers::{ConnectionId, Job, Outcome, admit, refuse, refuse_and_end, with_grant};
 
-/// Events that one turn of the loop sends.
+/// Events that one turn of the loop sends, if they are small.
 const EVENTS_PER_TURN: usize = 128;
+
+/// Bytes for which an event counts as one more: copying them takes as long as sending a small one.
+const EVENT_BYTES: usize = 8 * 1024;
 
 /// An event on its way to those who watch.
 #[derive(Debug)]
@@ -154,7 +157,7 @@ impl<W: Wire> Server<W> {
             while budget > 0
                 && let Some(id) = delivery.left.next()
             {
-                budget -= 1;
+                budget = budget.saturating_sub(1 + delivery.bytes.len() / EVENT_BYTES);
                 self.send_event(id, &mut delivery);
             }
             if budget == 0 {
