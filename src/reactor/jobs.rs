@@ -367,14 +367,21 @@ impl<W: Wire> Server<W> {
         job.tally.count(Outcome::Taken);
     }
 
-    /// The same for a client that was given its time to take the answer.
+    /// The same for a client that was given its time to take the answer. One that has not even taken the answers before
+    /// it does not read: the message goes back.
     pub(super) fn settle_taking(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        let Phase::Flushing(job) = connection.phase_mut() else { return };
-        let Some(taking) = job.taken.take() else { return };
-        job.tally.count(Outcome::Taken);
-        if let Some(grant) = taking.grant {
-            self.release(taking.mailbox, grant);
+        let Phase::Flushing(job) = connection.phase() else { return };
+        let Some(answer) = job.taken.as_ref().map(|taking| taking.answer) else { return };
+        let is_back = connection.recall(answer);
+        let Phase::Flushing(mut job) = connection.enter(Phase::Working) else { return };
+        if is_back {
+            self.untake(&mut job);
+        } else {
+            self.has_taken(&mut job);
+        }
+        if let Some(connection) = self.connections.find(id) {
+            connection.enter(Phase::Flushing(job));
         }
     }
 

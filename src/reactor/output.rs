@@ -71,6 +71,17 @@ impl Output {
         }
     }
 
+    /// Drops what waits behind the first `len` bytes of the batch, unless all of these have been written.
+    pub fn truncate(&mut self, len: usize) -> bool {
+        match &mut self.bytes {
+            Bytes::Own(bytes) if self.written < len => {
+                bytes.truncate(len);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Adds to what waits.
     pub fn append(&mut self, bytes: &[u8]) {
         match &mut self.bytes {

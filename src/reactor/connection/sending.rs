@@ -74,6 +74,11 @@ impl<W: Wire> Connection<W> {
         Ok(Sent::Part)
     }
 
+    /// Takes back what waits from `at` on, when something before it waits, too.
+    pub fn recall(&mut self, at: usize) -> bool {
+        self.output.truncate(at)
+    }
+
     /// Adds a few bytes to the answers that wait.
     pub fn append(&mut self, bytes: &[u8]) {
         self.output.append(bytes);
