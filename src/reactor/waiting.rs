@@ -140,10 +140,12 @@ impl<W: Wire> Server<W> {
         }
     }
 
-    /// Notes how long a request has waited to be admitted that waits no more.
+    /// Notes how long a request has waited to be admitted that waits no more. One that took a message may have to do so
+    /// again, and has not waited anew then.
     pub(super) fn note_wait(&mut self, job: &mut Job) {
+        let done = job.answered - usize::from(job.taken.is_some());
         if let Some(Waiting { mailbox, since, .. }) =
-            job.waiting.take_if(|waiting| waiting.request < job.answered && !waiting.aside)
+            job.waiting.take_if(|waiting| waiting.request < done && !waiting.aside)
         {
             let longest = self.longest_waits.entry(mailbox).or_default();
             *longest = self.now.saturating_duration_since(since).max(*longest);
