@@ -35,4 +35,5 @@ pub mod protocol;
 pub mod reactor;
 pub mod workers;
 
+mod planted;
 mod sync;

@@ -16,8 +16,7 @@ use std::collections::VecDeque;
 
 use super::aside::Aside;
 use super::block::Contents;
-#[cfg(feature = "planted-bugs")]
-use super::planted::{Bug, is_planted};
+use crate::planted::{Bug, is_planted};
 
 /// How a request wants to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +154,6 @@ impl<J> Admission<J> {
     pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
         let somebody_is_next =
             !self.queue.is_empty() || self.aside.as_ref().is_some_and(|aside| aside.is_due());
-        #[cfg(feature = "planted-bugs")]
         let somebody_is_next = somebody_is_next && !is_planted(Bug::ReadersPassTheWriter);
         if somebody_is_next || self.conflicts(mode) {
             return None;
@@ -205,7 +203,6 @@ impl<J> Admission<J> {
             Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
             Err(_) => self.aside.as_mut().and_then(|aside| aside.remove(ticket.0)),
         }?;
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::CancelWithoutNext) {
             return Some(job);
         }
@@ -265,7 +262,6 @@ impl<J> Admission<J> {
 
     /// The one step that lets waiters in.
     fn admit_next(&mut self, admitted: &mut Vec<(Grant, J)>) {
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::AsideComesLast) {
             self.admit_queued(admitted);
         }
@@ -286,7 +282,6 @@ impl<J> Admission<J> {
         {
             let grant = self.grant(waiter.mode, waiter.number);
             admitted.push((grant, waiter.job));
-            #[cfg(feature = "planted-bugs")]
             if is_planted(Bug::AdmitsOneAtATime) {
                 break;
             }
@@ -357,7 +352,6 @@ impl<J> Admission<J> {
     /// Whether the head of the queue may go in; never before those who are back from aside.
     fn head_is_grantable(&self) -> bool {
         let nobody_before = !self.aside.as_ref().is_some_and(|aside| aside.is_due());
-        #[cfg(feature = "planted-bugs")]
         let nobody_before = nobody_before || is_planted(Bug::AsideComesLast);
         nobody_before && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
     }

@@ -8,8 +8,7 @@ use std::collections::VecDeque;
 
 use super::admission::{Mode, Need};
 use super::block::Contents;
-#[cfg(feature = "planted-bugs")]
-use super::planted::{Bug, is_planted};
+use crate::planted::{Bug, is_planted};
 
 /// Jobs of type `J` that wait for something in a mailbox.
 #[derive(Debug)]
@@ -42,7 +41,6 @@ impl<J> Aside<J> {
     /// The mailbox holds this now.
     pub fn note(&mut self, contents: Contents) {
         self.contents = contents;
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::SmallerPutPasses) {
             self.putters.make_contiguous().sort_by_key(|putter| !putter.need.is_met(&contents));
         }
@@ -57,7 +55,6 @@ impl<J> Aside<J> {
         };
         // Readers were in together, and may be set aside in any order.
         let at = list.partition_point(|waiter| waiter.number < number);
-        #[cfg(feature = "planted-bugs")]
         let at = if is_planted(Bug::AsideOutOfOrder) { list.len() } else { at };
         list.insert(at, Waiter { number, need, job });
         if let Need::News(version) = need {
@@ -92,7 +89,6 @@ impl<J> Aside<J> {
     pub fn due(&self) -> Option<Mode> {
         let Aside { takers, putters, contents, .. } = self;
         let has_news = self.has_news();
-        #[cfg(feature = "planted-bugs")]
         let has_news = has_news && !(is_planted(Bug::TakersBeforeReaders) && is_first_due(takers, contents));
         match () {
             () if has_news => Some(Mode::Shared),
@@ -116,7 +112,6 @@ impl<J> Aside<J> {
                 self.readers.push_back(reader);
             }
         }
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::RemembersTheLowest) {
             return;
         }

@@ -20,9 +20,8 @@
 mod control;
 mod frame;
 
-#[cfg(feature = "planted-bugs")]
-use super::planted::{Bug, is_planted};
 use super::ring::Ring;
+use crate::planted::{Bug, is_planted};
 use control::Record;
 pub use control::{Contents, Control, Damaged, Recovered};
 use frame::Frame;
@@ -246,7 +245,6 @@ impl<'a> Block<'a> {
 
     fn fill(&mut self, live: Record, at: u64, bytes: &[u8]) -> Frame {
         let frame = self.open(live, at, bytes.len());
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::CommitsBeforeThePayload) {
             self.replace(live, frame);
         }

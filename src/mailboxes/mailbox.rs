@@ -2,8 +2,7 @@
 
 use super::admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
 use super::block::Contents;
-#[cfg(feature = "planted-bugs")]
-use super::planted::{Bug, is_planted};
+use crate::planted::{Bug, is_planted};
 use crate::sync::Mutex;
 
 /// One mailbox's queue. Its memory is a [`Block`](super::Block) of the segment.
@@ -21,7 +20,6 @@ impl<J> Default for Mailbox<J> {
 impl<J> Mailbox<J> {
     /// See [`Admission::admit`].
     pub fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::SeparateLocks) {
             return match self.try_admit(mode) {
                 Some(grant) => Admitted::Granted(grant, job),
@@ -50,7 +48,6 @@ impl<J> Mailbox<J> {
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::LeavesBeforeItIsAside) {
             let number = grant.number();
             self.release(grant, || contents, admitted);

@@ -8,8 +8,6 @@ mod aside;
 mod block;
 mod deadlock;
 mod mailbox;
-#[cfg(feature = "planted-bugs")]
-mod planted;
 mod ring;
 mod segment;
 

@@ -10,6 +10,7 @@ use super::session::{Watch, WatchState};
 use super::watchers::{Group, Stand, StandingRead};
 use super::wire::Wire;
 use crate::mailboxes::{Cursor, Mode};
+use crate::planted::{Bug, is_planted};
 use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
 use crate::workers::{ConnectionId, Job, Outcome, admit, refuse, refuse_and_end, with_grant};
 
@@ -218,8 +219,19 @@ impl<W: Wire> Server<W> {
             }
         });
         self.supplies.note_dropped(bytes.capacity());
+        let (stand, to) = self.forget_place(stand, to, &done);
         let read = self.watchers.join(stand, to, done);
         self.start_reading(read);
+    }
+
+    /// The bug [`RegroupedAtNewest`](Bug::RegroupedAtNewest): where nothing is planted, they stand where they stood.
+    fn forget_place(&mut self, stand: Stand, to: Cursor, members: &[ConnectionId]) -> (Stand, Cursor) {
+        if !is_planted(Bug::RegroupedAtNewest) {
+            return (stand, to);
+        }
+        let version = self.mailboxes.version(stand.mailbox).unwrap_or(stand.version);
+        members.iter().for_each(|id| self.set_watch(*id, &stand, version, WatchState::Standing));
+        (Stand { version, ..stand }, Cursor::at(version))
     }
 
     /// The client of a connection reads again: its watches go on where they have stopped.

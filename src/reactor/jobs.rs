@@ -10,6 +10,7 @@ use super::server::Server;
 use super::waiting::half_closed;
 use super::watchers::NOBODY;
 use super::wire::Wire;
+use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
     Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, Right, Waiting, answer, refuse,
@@ -28,7 +29,8 @@ impl<W: Wire> Server<W> {
         connection.requests += job.requests.len() as u64;
         if let Some(session) = &mut connection.session {
             job.held = session.held.take();
-            if session.lease_end().is_some_and(|end| end <= now) {
+            let has_ended = session.lease_end().is_some_and(|end| end <= now);
+            if has_ended && !is_planted(Bug::LeaseNeverTooLate) {
                 self.lose_locks(id, &mut job.held, &mut job.output);
             }
             if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
@@ -49,7 +51,9 @@ impl<W: Wire> Server<W> {
                     let watches = matches!(job.requests[job.answered].request, Request::Watch { .. });
                     match self.serve(job) {
                         // Its answer says where it starts, and leaves before its first event can.
-                        Some(served) if watches => return self.deliver(served),
+                        Some(served) if watches && !is_planted(Bug::EventsBeforeWatch) => {
+                            return self.deliver(served);
+                        }
                         Some(served) => job = served,
                         None => return,
                     }
@@ -160,6 +164,7 @@ impl<W: Wire> Server<W> {
         };
         let until = [until, connection.lease_end()].into_iter().flatten().min();
         let until = if connection.hung_up { Some(half_closed(until, now, connection)) } else { until };
+        let until = until.filter(|_| !is_planted(Bug::WaitWithoutEnd));
         connection.enter(Phase::Queued { mailbox, ticket, until });
         if !output.is_empty()
             && let Err(error) = connection.send(&mut output, now)
@@ -225,6 +230,10 @@ impl<W: Wire> Server<W> {
             // What was taken under a lock goes back under it.
             self.untake(&mut job);
             self.lose_locks(id, &mut job.held, &mut job.output);
+            if is_planted(Bug::NewsBeforeAnswers) {
+                let news = job.output.windows(6).rposition(|bytes| bytes == b"EVENT ").unwrap_or(0);
+                job.output.rotate_left(news);
+            }
         }
         // What was taken is held until its answer is written; other answers may wait for the rest of the batch.
         if job.taken.is_none() { self.advance(job) } else { self.deliver(job) }
@@ -285,7 +294,9 @@ impl<W: Wire> Server<W> {
                 {
                     self.stand_in_line(id);
                 }
-                self.send_kept(id);
+                if !is_planted(Bug::EarlierAnswersWait) {
+                    self.send_kept(id);
+                }
                 self.catch_up(id);
                 self.settle(id);
                 if let Some(Phase::Flushing(mut job)) = flushed {
@@ -346,6 +357,12 @@ impl<W: Wire> Server<W> {
 
     /// A job whose connection is no more: what it has taken goes back, what it holds ends.
     pub(super) fn abandon(&mut self, mut job: Box<Job>) {
+        if is_planted(Bug::TakeNotUndone) {
+            self.has_taken(&mut job);
+        }
+        if is_planted(Bug::LockOutlivesClient) {
+            std::mem::forget(job.held.take());
+        }
         self.untake(&mut job);
         if let Some(grant) = job.grant.take() {
             let mailbox = job.admission().map(|(mailbox, ..)| mailbox).or_else(|| next_wanted(&job));
@@ -374,7 +391,7 @@ impl<W: Wire> Server<W> {
         let Some(connection) = self.connections.find(id) else { return };
         let Phase::Flushing(job) = connection.phase() else { return };
         let Some(answer) = job.taken.as_ref().map(|taking| taking.answer) else { return };
-        let is_back = connection.recall(answer);
+        let is_back = connection.recall(if is_planted(Bug::TakenUnread) { 0 } else { answer });
         let Phase::Flushing(mut job) = connection.enter(Phase::Working) else { return };
         if is_back {
             self.untake(&mut job);

@@ -12,7 +12,10 @@ mod dice;
 mod history;
 mod oracle;
 mod pipe;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod rest;
+mod scripts;
 mod seat;
 mod touches;
 mod world;
@@ -55,6 +58,9 @@ fn live(seed: u64, steps: usize) -> Life {
     life.unwrap_or_else(|panic| {
         eprintln!("seed {seed} fails at step {} of {steps}; DIPC_SEED={seed} lives it again", at.get());
         diary.borrow().iter().for_each(|line| eprintln!("    {line}"));
+        let said =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        eprintln!("seed {seed}: {}", said.unwrap_or_default());
         resume_unwind(panic)
     })
 }

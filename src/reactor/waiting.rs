@@ -9,6 +9,7 @@ use super::server::Server;
 use super::watchers::NOBODY;
 use super::wire::Wire;
 use crate::mailboxes::Ticket;
+use crate::planted::{Bug, is_planted};
 use crate::workers::{ConnectionId, Job, Waiting, time_out, with_grant};
 
 /// How long a request still waits after its client has closed the writing half. A client that left altogether looks
@@ -127,6 +128,9 @@ impl<W: Wire> Server<W> {
     fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
         let mut admitted = Vec::new();
         let job = self.mailboxes.queue(mailbox).cancel(ticket, &mut admitted);
+        if is_planted(Bug::CancelRunsNobody) {
+            std::mem::forget(std::mem::take(&mut admitted));
+        }
         admitted.into_iter().for_each(|granted| self.submit(with_grant(granted)));
         job
     }
@@ -143,7 +147,8 @@ impl<W: Wire> Server<W> {
     /// Notes how long a request has waited to be admitted that waits no more. One that took a message may have to do so
     /// again, and has not waited anew then.
     pub(super) fn note_wait(&mut self, job: &mut Job) {
-        let done = job.answered - usize::from(job.taken.is_some());
+        let may_come_back = job.taken.is_some() && !is_planted(Bug::WaitBeginsAnew);
+        let done = job.answered - usize::from(may_come_back);
         if let Some(Waiting { mailbox, since, .. }) =
             job.waiting.take_if(|waiting| waiting.request < done && !waiting.aside)
         {

@@ -3,8 +3,7 @@
 use std::{fmt, io};
 
 use super::job::Completion;
-#[cfg(feature = "planted-bugs")]
-use super::planted::{Bug, is_planted};
+use crate::planted::{Bug, is_planted};
 use crate::sync::Mutex;
 
 /// The queue between the workers and the reactor. The waker is called only for a reactor that sleeps: posting and
@@ -33,13 +32,11 @@ impl Completions {
         }
         let mut inbox = self.inbox.lock();
         let wake = std::mem::take(&mut inbox.reactor_sleeps);
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::DecidesBeforeThePush) {
             drop(inbox);
             inbox = self.inbox.lock();
         }
         inbox.completions.append(posted);
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::WakesAgain) {
             inbox.reactor_sleeps = wake;
         }
@@ -59,7 +56,6 @@ impl Completions {
     pub fn sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::SleepsWithoutLooking) {
             inbox.reactor_sleeps = true;
         }

@@ -9,8 +9,6 @@ mod completions;
 mod execute;
 mod held;
 mod job;
-#[cfg(feature = "planted-bugs")]
-mod planted;
 mod pool;
 mod sleep;
 

@@ -8,8 +8,7 @@
 //! So a post wakes somebody only when nobody is available, and many small jobs cost one wake-up, not one each. Whoever
 //! starts a long job stops being available, and sees to it that somebody else is.
 
-#[cfg(feature = "planted-bugs")]
-use super::planted::{Bug, is_planted, old_look};
+use crate::planted::{Bug, is_planted};
 use crate::sync::{Condvar, Mutex};
 
 /// The sleepers of one pool.
@@ -37,10 +36,9 @@ impl Sleep {
 
     /// Returns true as soon as `has_work`, false when the pool stops. `has_work` looks wherever work is posted.
     pub fn until(&self, has_work: impl Fn() -> bool) -> bool {
-        #[cfg(feature = "planted-bugs")]
-        let has_work = old_look(has_work);
+        let mut old_look = is_planted(Bug::LooksBeforeTheLock).then(&has_work);
         let mut state = self.state.lock();
-        while !has_work() {
+        while !old_look.take().unwrap_or_else(&has_work) {
             if state.stopping {
                 return false;
             }
@@ -58,7 +56,6 @@ impl Sleep {
 
     /// Runs a long job, with somebody else available meanwhile, as far as there is anybody.
     pub fn during<R>(&self, long_job: impl FnOnce() -> R) -> R {
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::LongJobStaysAvailable) {
             return long_job();
         }
@@ -73,7 +70,6 @@ impl Sleep {
         let mut state = self.state.lock();
         state.stopping = true;
         state.available += std::mem::take(&mut state.sleeping);
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::StopWakesNobody) {
             return;
         }
@@ -88,7 +84,6 @@ impl Sleep {
     fn leave_to_others(&self) {
         let mut state = self.state.lock();
         state.available -= 1;
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::LongJobWakesNobody) {
             return;
         }

@@ -7,9 +7,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-#[cfg(feature = "planted-bugs")]
-use super::super::planted::{Bug, is_planted};
 use super::FRAME_HEADER;
+use crate::planted::{Bug, is_planted};
 
 /// Positions and versions end here; no server lives to see it.
 const FAR: u64 = 1 << 62;
@@ -134,7 +133,6 @@ impl Control {
     pub(super) fn commit(&self, record: Record) {
         debug_assert!(record.sane(), "{record:?}");
         let word = self.word.load(Ordering::Relaxed);
-        #[cfg(feature = "planted-bugs")]
         if is_planted(Bug::CommitsBeforeTheRecord) {
             self.word.store(next(word), Ordering::Release);
         }

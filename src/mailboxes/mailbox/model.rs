@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use loom::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::planted::{Bug, with};
 use super::*;
+use crate::planted::{Bug, with};
 
 /// What somebody comes for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -149,7 +149,7 @@ impl Ask {
             Ask::Take { mailbox, wait } => format!("take {mailbox}{}", waiting(*wait)),
             Ask::Lock { mailboxes, shared, wait, ttl } => {
                 let shared = if *shared { " r" } else { "" };
-                let ttl = ttl.map_or(String::new(), |ttl| format!(" ttl={}", ttl.as_secs_f64()));
+                let ttl = ttl.map_or(String::new(), |ttl| format!(" ttl={}", seconds(ttl)));
                 format!("lock {}{shared}{}{ttl}", list(mailboxes), waiting(*wait))
             }
             Ask::Unlock { mailboxes, grant } => {
@@ -166,9 +166,14 @@ impl Ask {
 fn waiting(patience: Patience) -> String {
     match patience {
         Patience::Unsaid => String::new(),
-        Patience::For(wait) => format!(" wait={}", wait.as_secs_f64()),
+        Patience::For(wait) => format!(" wait={}", seconds(wait)),
         Patience::Endless => " wait=inf".into(),
     }
+}
+
+/// To the millisecond; less is never said.
+fn seconds(duration: Duration) -> String {
+    format!("{}.{:03}", duration.as_secs(), duration.subsec_millis())
 }
 
 fn list(mailboxes: &[u32]) -> String {

@@ -87,13 +87,18 @@ impl Client {
         self.composed.push_back((self.outbox.len(), Composed { ask, eol, counted }));
     }
 
-    /// Sends what the pipe takes; those requests that are all sent now.
-    pub fn send(&mut self) -> Vec<Composed> {
+    /// Whether there is something to be sent.
+    pub fn has_more(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Sends what the pipe takes: whether that is anything, and those requests that are all sent now.
+    pub fn send(&mut self) -> (bool, Vec<Composed>) {
         let sent = self.pipe.borrow_mut().send(&self.outbox);
         self.outbox.drain(..sent);
         self.composed.iter_mut().for_each(|(end, _)| *end = end.saturating_sub(sent));
         let count = self.composed.iter().take_while(|(end, _)| *end == 0).count();
-        self.composed.drain(..count).map(|(_, composed)| composed).collect()
+        (sent > 0, self.composed.drain(..count).map(|(_, composed)| composed).collect())
     }
 
     /// Leaves. A request that lacks only its end of line is complete when nothing follows: it counts as sent.
@@ -103,6 +108,12 @@ impl Client {
             // Half a line may look like a whole one: only data of a known length is cut by a clean end.
             Some((_, composed)) if how != End::Reset && !composed.counted => (End::Reset, None),
             Some((_, composed)) if how != End::Reset && composed.ask.body().is_none() => (End::Reset, None),
+            Some((end, composed))
+                if *end > composed.ask.body().map_or(0, <[u8]>::len) + composed.eol.len() =>
+            {
+                (End::Reset, None)
+            }
+            Some(_) if how == End::Half => (End::Reset, None),
             Some((end, composed)) if how != End::Reset && *end <= composed.eol.len() => {
                 (how, Some(composed.clone()))
             }

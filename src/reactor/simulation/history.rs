@@ -37,6 +37,16 @@ pub enum Change {
     Take,
 }
 
+impl Change {
+    /// The message that it makes, whatever was there before.
+    fn body(&self) -> Option<&Vec<u8>> {
+        match self {
+            Change::Replace(body) | Change::Add { body, .. } => Some(body),
+            Change::Patch(..) | Change::Take => None,
+        }
+    }
+}
+
 /// A part of a message that somebody saw.
 type Part = Option<(u64, u64)>;
 
@@ -129,7 +139,8 @@ impl History {
             if !follows(now, *state, change) {
                 self.fill_gap(now, *state, change, &mut untold, &mut list);
             }
-            apply(&mut list, state.version, change, state.count);
+            let lossy = untold.contains(&Change::Take);
+            apply(&mut list, state.version, change, state.count, lossy);
             if !matches!(change, Change::Take) {
                 self.check_all_views(state.version, list.last().and_then(|(_, body)| body.as_deref()));
             }
@@ -155,16 +166,20 @@ impl History {
         assert!(!untold.is_empty(), "{change:?} made {state:?} of {now:?}, and nobody else can have helped");
         for version in now.version + 1..=before {
             let whole = self.views.get(&version).into_iter().flatten().find(|(part, _)| part.is_none());
-            let is_it = |change: &Change| match change {
-                Change::Replace(body) | Change::Add { body, .. } => {
-                    whole.is_none_or(|(_, seen)| seen == body)
+            let at = match whole {
+                Some((_, seen)) => untold.iter().position(|change| change.body() == Some(seen)),
+                None => {
+                    untold.iter().position(|change| change.body().is_some_and(|body| !self.was_seen(body)))
                 }
-                Change::Patch(..) => true,
-                Change::Take => false,
             };
-            let at = untold.iter().position(is_it);
+            let at = at.or_else(|| untold.iter().position(|change| matches!(change, Change::Patch(..))));
             untold.remove(at.unwrap_or_else(|| panic!("nobody has made version {version}")));
             list.push((version, whole.map(|(_, seen)| seen.clone())));
+        }
+        if matches!(change, Change::Patch(..)) {
+            // Of what, nobody knows.
+            *list = vec![(before, None)];
+            return;
         }
         // How many messages there were is not known exactly.
         let count = match change {
@@ -181,10 +196,15 @@ impl History {
         }
     }
 
+    fn was_seen(&self, body: &[u8]) -> bool {
+        self.views.values().flatten().any(|(part, seen)| part.is_none() && seen == body)
+    }
+
     fn check_all_views(&self, version: u64, body: Option<&[u8]>) {
         let Some(body) = body else { return };
         for (part, seen) in self.views.get(&version).into_iter().flatten() {
-            assert_eq!(cut(body, *part), &seen[..], "version {version} is {}", body.escape_ascii());
+            let (right, seen) = (cut(body, *part).escape_ascii(), seen.escape_ascii());
+            assert_eq!(right.to_string(), seen.to_string(), "version {version} is {}", body.escape_ascii());
         }
     }
 }
@@ -202,12 +222,16 @@ fn follows(now: State, next: State, change: &Change) -> bool {
 }
 
 /// Does to a list of messages what the protocol says.
-fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, count: u64) {
+fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, count: u64, lossy: bool) {
+    let now: Vec<_> = list.iter().map(|(version, body)| (*version, body.as_ref().map(Vec::len))).collect();
     match change {
         Change::Replace(body) => *list = vec![(version, Some(body.clone()))],
         Change::Patch(offset, body) => {
+            while lossy && list.len() > 1 {
+                list.remove(0);
+            }
             assert!(list.len() <= 1, "patched one of {list:?}");
-            let old = list.pop().map_or(Some(Vec::new()), |(_, body)| body);
+            let old = list.pop().map_or(Some(Vec::new()), |(_, body)| body.filter(|_| !lossy));
             let patched = old.map(|mut old| {
                 old.resize(old.len().max(offset + body.len()), 0);
                 old[*offset..offset + body.len()].copy_from_slice(body);
@@ -221,10 +245,14 @@ fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, 
                 list.remove(0);
             }
             // With messages that nobody knows, one has to believe.
-            while list.len() as u64 > count && list.iter().any(|(_, body)| body.is_none()) {
+            while list.len() as u64 > count && (lossy || list.iter().any(|(_, body)| body.is_none())) {
                 list.remove(0);
             }
-            assert_eq!(list.len() as u64, count, "{list:?} after a put of version {version}");
+            assert_eq!(
+                list.len() as u64,
+                count,
+                "{list:?} after a put of version {version} in {now:?}, not {count}"
+            );
         }
         Change::Take => {
             list.remove(0);

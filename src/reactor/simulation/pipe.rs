@@ -65,6 +65,11 @@ impl Pipe {
         }
     }
 
+    /// A wide one to the server, and one of `room` bytes to the client.
+    pub fn with_room(room: usize) -> Self {
+        Pipe { room_to_server: 1000, room_to_client: room, ..Pipe::new(false, Dice::new(0)) }
+    }
+
     /// Sends some of `bytes`; how many.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let room = self.room_to_server - self.to_server.len();

@@ -58,7 +58,6 @@ impl Oracle {
         if !matches!(seat.left, None | Some(End::Half)) {
             return;
         }
-        let lease = seat.lease_until();
         let ask = seat.outstanding.front().map(|asked| asked.ask.clone());
         match (sight, seat.outstanding.front_mut()) {
             (Sight::Gone, _) => {}
@@ -68,11 +67,14 @@ impl Oracle {
             (Sight::Idle, Some(Asked { ask, .. })) => panic!("client {client} is not answered: {ask:?}"),
             (Sight::Stranded, _) => panic!("nobody works for client {client}: {ask:?}"),
             (Sight::Waits { .. }, None) => panic!("client {client} waits, and has asked nothing"),
-            (Sight::Waits { aside, .. }, Some(asked)) => {
+            (Sight::Waits { mailbox, aside }, Some(asked)) => {
                 let since = asked.rests.get_or_insert(now).time;
                 let until = asked.gives_up(since).unwrap_or(Duration::MAX);
                 assert!(until > now.time, "client {client} waits too long: {asked:?} at {now:?}");
                 if seat.left == Some(End::Half) {
+                    // It begins anew when the request was in and is set aside, and at every mailbox of a lock.
+                    let known = asked.half_rests.filter(|(_, at)| *at == (mailbox, aside));
+                    let (since, _) = *asked.half_rests.insert(known.unwrap_or((now.time, (mailbox, aside))));
                     assert!(since + HALF_CLOSED_WAIT > now.time, "client {client} has ended, and waits on");
                 }
                 if !aside && !asked.ask.may_be_aside() {
@@ -81,7 +83,7 @@ impl Oracle {
             }
         }
         if sight != Sight::Blocked && sight != Sight::Gone {
-            let over = lease.is_some_and(|until| until <= now.time);
+            let over = self.seats[client].lease_until().is_some_and(|until| until <= now.time);
             assert!(!over, "client {client} still has its locks at {now:?}: {:?}", self.seats[client].holds);
         }
     }
@@ -130,7 +132,8 @@ impl Oracle {
             if *at != mailbox {
                 continue;
             }
-            waits_exclusive |= !aside && asked.ask.is_exclusive();
+            // One who is back from aside is next, too.
+            waits_exclusive |= asked.ask.is_exclusive();
             match &asked.ask {
                 Ask::Take { .. } if *aside && is_free => {
                     assert_eq!(

@@ -14,6 +14,9 @@ pub const MAX_HOLD: Duration = Duration::from_secs(40);
 /// How long a request waits that does not say.
 pub const WAIT: Duration = Duration::from_secs(30);
 
+/// How long a client may read nothing, or leave a request half sent.
+pub const PROGRESS: Duration = Duration::from_secs(30);
+
 /// A point in the simulation: the steps order what happens at one time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
@@ -37,10 +40,14 @@ pub struct Asked {
     pub is_pipelined: bool,
     /// Since when it is known to wait, with nothing else to do for the server.
     pub rests: Option<Moment>,
+    /// The same, since its client sends nothing more: at which mailbox, and whether aside.
+    pub half_rests: Option<(Duration, (u32, bool))>,
     /// Since when it is known to stand in its mailbox's queue.
     pub queued: Option<u64>,
     /// What those were told who came later and were through earlier.
     pub passed_by: Vec<State>,
+    /// Locks that had run out by then, whether their client knew it or not.
+    pub too_late: Vec<u32>,
 }
 
 /// A lock that a client was told it has.
@@ -79,6 +86,10 @@ pub struct Seat {
     pub forgotten: bool,
     /// Since when it has not read what is there for it, or has left a request half sent.
     pub slow_since: Option<Duration>,
+    /// It was so for long enough to be closed.
+    pub was_slow: bool,
+    /// Answers waited for it to read.
+    pub is_late: bool,
 }
 
 impl Asked {
@@ -114,11 +125,20 @@ impl Seat {
 
     /// By then the first of its leases has ended, if nothing more was asked.
     pub fn lease_until(&self) -> Option<Duration> {
-        let rests =
-            self.outstanding.front().and_then(|asked| asked.rests).map_or(Duration::ZERO, |rests| rests.time);
-        let renewed = self.last_told.time.max(rests);
-        let end = |hold: &Hold| (renewed.max(hold.told.time) + hold.ttl).min(hold.told.time + MAX_HOLD);
-        self.holds.values().map(end).min()
+        self.holds.values().map(|hold| self.ends_by(hold)).min()
+    }
+
+    /// The locks that have certainly run out by now, by silence: nothing is under way that could have renewed them.
+    pub fn ended_leases(&self, now: Duration) -> Vec<u32> {
+        let is_silent = self.outstanding.is_empty();
+        let ended = self.holds.iter().filter(|(_, hold)| is_silent && self.ends_by(hold) <= now);
+        ended.map(|(mailbox, _)| *mailbox).collect()
+    }
+
+    fn ends_by(&self, hold: &Hold) -> Duration {
+        let rests = self.outstanding.front().and_then(|asked| asked.rests);
+        let renewed = self.last_told.time.max(rests.map_or(Duration::ZERO, |rests| rests.time));
+        (renewed.max(hold.told.time) + hold.ttl).min(hold.told.time + MAX_HOLD)
     }
 
     /// Whether it certainly holds a mailbox at this time: it was told so, and has done nothing to end it.
@@ -129,7 +149,11 @@ impl Seat {
             _ => false,
         };
         let hold = self.holds.get(&mailbox)?;
-        let sure = self.is_here() && now < self.lease_of(mailbox) && !self.outstanding.iter().any(unlocks);
+        let is_slow = self.was_slow || self.slow_since.is_some_and(|since| since + PROGRESS <= now);
+        let sure = self.is_here()
+            && !is_slow
+            && now < self.lease_of(mailbox)
+            && !self.outstanding.iter().any(unlocks);
         sure.then_some(hold)
     }
 

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-/// A client and a mailbox, from when it asked until it was told.
+/// A client and a mailbox, as long as it has to do with it.
 #[derive(Clone, Copy, Debug)]
 struct Touch {
     client: usize,
     mailbox: u32,
-    from: u64,
     /// `None` while it lasts.
     until: Option<u64>,
     /// Which request of all.
@@ -24,10 +23,9 @@ pub struct Touches(Vec<Touch>);
 
 impl Touches {
     /// A client asks.
-    pub fn begin(&mut self, client: usize, request: u64, mailboxes: &[u32], locks: bool, tick: u64) {
+    pub fn begin(&mut self, client: usize, request: u64, mailboxes: &[u32], locks: bool) {
         for &mailbox in mailboxes {
-            let touch =
-                Touch { client, mailbox, from: tick, until: None, request, holds: locks, waits: true };
+            let touch = Touch { client, mailbox, until: None, request, holds: locks, waits: true };
             self.0.push(touch);
         }
     }

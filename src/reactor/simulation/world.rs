@@ -45,6 +45,7 @@ pub struct World {
     now: Duration,
     tick: u64,
     /// Granted jobs that no worker has taken up yet.
+    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: Vec<Box<Job>>,
     /// What workers have done and the reactor has not seen.
     done: Vec<Completion>,
@@ -82,12 +83,13 @@ impl World {
     pub fn step(&mut self) {
         for _ in 0..self.dice.below(4) {
             self.meddle();
-        }
-        if self.dice.chance(15) {
-            self.advance_clock();
+            // What is sent before may be read in time or too late; what is sent behind it is sent too late.
+            if self.dice.chance(10) {
+                self.advance_clock();
+            }
         }
         self.turn();
-        if self.dice.chance(4) {
+        if self.dice.chance(8) {
             self.rest();
         }
     }
@@ -103,14 +105,23 @@ impl World {
         let client = *self.dice.pick(&here);
         match self.dice.below(100) {
             0..50 => self.ask(client),
-            50..80 => self.send(client),
+            50..80 => _ = self.send(client),
             80..98 => self.read(client),
             _ => self.leave(client),
         }
     }
 
-    pub fn enter(&mut self) {
+    fn enter(&mut self) {
         let pipe = Pipe::new(self.dice.chance(40), self.dice.fork());
+        self.enter_through(pipe);
+    }
+
+    /// A client comes whose socket has room for so many bytes; its number.
+    pub fn enter_with_room(&mut self, room: usize) -> usize {
+        self.enter_through(Pipe::with_room(room))
+    }
+
+    fn enter_through(&mut self, pipe: Pipe) -> usize {
         let is_unix = pipe.is_unix();
         let pipe = Rc::new(RefCell::new(pipe));
         // A client comes after those who have left were removed.
@@ -118,6 +129,7 @@ impl World {
         let number = self.oracle.enter();
         self.note(|| format!("{} enters, slot {}", name(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.dice));
+        number
     }
 
     fn ask(&mut self, client: usize) {
@@ -134,13 +146,30 @@ impl World {
     }
 
     /// Asks just this, without thinking.
-    pub fn say(&mut self, client: usize, ask: Ask) {
-        self.clients[client].compose(ask, &mut self.dice);
-        self.send(client);
+    pub fn say(&mut self, client: usize, asks: impl IntoIterator<Item = Ask>) {
+        for ask in asks {
+            self.clients[client].compose(ask, &mut self.dice);
+        }
+        while self.clients[client].has_more() && self.send(client) {}
     }
 
-    fn send(&mut self, client: usize) {
-        for composed in self.clients[client].send() {
+    /// A client reads until nothing more comes.
+    pub fn read_all(&mut self, client: usize) {
+        while self.clients[client].pipe.borrow_mut().receive() {
+            self.rest();
+        }
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.tick();
+    }
+
+    /// Sends what the pipe takes; whether that was anything.
+    fn send(&mut self, client: usize) -> bool {
+        let (any, sent) = self.clients[client].send();
+        for composed in sent {
             self.note(|| {
                 let bytes = composed.ask.encode("~", false);
                 format!("{} > {}", name(client), &bytes[..bytes.len().min(70)].escape_ascii())
@@ -148,6 +177,8 @@ impl World {
             self.tick();
             self.oracle.sent(client, composed);
         }
+        self.see_who_is_gone(client);
+        any
     }
 
     fn read(&mut self, client: usize) {
@@ -210,11 +241,8 @@ impl World {
             (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
         self.dice.shuffle(&mut events);
         for client in events {
-            // Some come with the next poll.
-            if self.dice.chance(70) {
-                self.notice(client);
-                self.meanwhile();
-            }
+            self.notice(client);
+            self.meanwhile();
         }
         self.server.take_turns();
         self.after();
@@ -297,19 +325,19 @@ impl World {
         }
         let id = self.clients[client].id;
         let connection = self.server.connections.look(id);
-        if connection.is_some_and(|connection| connection.has_output()) {
-            self.oracle.blocked(client);
-        }
+        let is_gone = connection.is_none();
         let dropped = self.clients[client].pipe.borrow().is_dropped();
-        let halfway = self.clients[client].is_halfway();
-        let behind = connection.is_some_and(|connection| connection.has_output());
-        self.oracle.note_slow(client, halfway || behind);
+        if let Some(connection) = connection {
+            let behind = connection.has_output();
+            self.oracle.blocked(client, behind);
+            self.oracle.note_slow(client, behind || self.clients[client].is_halfway());
+        }
         if dropped {
             self.oracle.dropped(client);
         }
         let is_known = self.jobs.iter().any(|job| job.connection == id)
             || self.done.iter().any(|completion| connection_of(completion) == id);
-        if connection.is_none() && dropped && !is_known {
+        if is_gone && dropped && !is_known {
             self.oracle.forgotten(client);
         }
     }
@@ -322,6 +350,10 @@ impl World {
         for mailbox in 0..MAILBOXES {
             let contents = self.server.mailboxes.contents(mailbox).expect("whole");
             let state = State { version: contents.version, count: contents.count };
+            let before = self.oracle.boxes[mailbox as usize].now();
+            if before != state {
+                self.note(|| format!("mailbox {mailbox}: v={} n={}", state.version, state.count));
+            }
             self.oracle.boxes[mailbox as usize].sample(self.tick, state, contents.room);
         }
     }
@@ -339,15 +371,15 @@ impl World {
             _ => self.now + Duration::from_millis(self.dice.below(4_000) as u64),
         };
         self.note(|| "the clock moves".into());
+        self.tick();
+        (0..self.clients.len()).for_each(|client| self.see_who_is_gone(client));
     }
 
     /// Does all that can be done now, then looks whether it is right that nothing more happens.
     pub fn rest(&mut self) {
         for turn in 0.. {
             assert!(turn < RESTLESS, "it never comes to rest");
-            while !self.jobs.is_empty() {
-                self.work_quietly();
-            }
+            self.work_quietly(|_| true);
             let is_busy =
                 !self.done.is_empty() || !self.server.line.is_empty() || !self.server.deliveries.is_empty();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
@@ -369,14 +401,18 @@ impl World {
         self.note(|| "at rest".into());
     }
 
-    fn work_quietly(&mut self) {
-        let Some(job) = self.dice.draw(&mut self.jobs) else { return };
-        let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
-        self.tick();
-        self.done.push(completion);
+    /// Workers run all jobs like this, and whom these let in.
+    pub fn work_quietly(&mut self, like: impl Fn(&Job) -> bool) {
+        while let Some(at) = self.jobs.iter().position(|job| like(job)) {
+            let job = self.jobs.swap_remove(at);
+            let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
+            self.tick();
+            self.done.push(completion);
+        }
     }
 
-    fn turn_quietly(&mut self) {
+    /// A turn in which nothing else happens.
+    pub fn turn_quietly(&mut self) {
         self.server.now = self.start + self.now;
         for client in 0..self.clients.len() {
             self.notice(client);
@@ -405,11 +441,11 @@ impl World {
         };
         let mut watches = connection.session.iter().flat_map(|session| &session.watches);
         let behind = watches.any(|watch| watch.state == WatchState::Behind);
-        match connection.phase() {
+        match *connection.phase() {
             Phase::Lingering { .. } | Phase::Closed => Sight::Gone,
             _ if connection.has_output() || behind => Sight::Blocked,
             Phase::Flushing(_) => Sight::Blocked,
-            &Phase::Queued { mailbox, ticket, .. } => {
+            Phase::Queued { mailbox, ticket, .. } => {
                 let aside = |job: &mut Box<Job>| job.missing.is_some();
                 match self.server.mailboxes.queue(mailbox).with_waiter(ticket, aside) {
                     Some(aside) => Sight::Waits { mailbox, aside },
@@ -433,7 +469,7 @@ impl World {
         for mailbox in 0..MAILBOXES {
             for turn in 0.. {
                 assert!(turn < RESTLESS, "mailbox {mailbox} is never empty");
-                self.say(auditor, Ask::Take { mailbox, wait: Patience::For(Duration::ZERO) });
+                self.say(auditor, [Ask::Take { mailbox, wait: Patience::For(Duration::ZERO) }]);
                 self.everybody_reads_for(Duration::from_secs(1));
                 let is_here =
                     self.oracle.seats[auditor].is_here() && self.oracle.seats[auditor].outstanding.is_empty();

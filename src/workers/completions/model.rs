@@ -8,8 +8,8 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 use super::super::job::{ConnectionId, Job};
-use super::super::planted::with;
 use super::*;
+use crate::planted::with;
 use crate::sync::Condvar;
 
 /// What the reactor sleeps in. Like the kernel's, it remembers a wake-up that came before the sleep.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::super::planted::with;
 use super::*;
+use crate::planted::with;
 
 /// Jobs that were posted, and workers that sleep when there are none.
 struct Pool {

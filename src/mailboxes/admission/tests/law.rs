@@ -244,7 +244,7 @@ mod planted {
     use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
     use super::*;
-    use crate::mailboxes::planted::{Bug, with};
+    use crate::planted::{Bug, with};
 
     fn finds(bug: Bug) {
         let config = Config { max_shrink_iters: 0, failure_persistence: None, ..Config::default() };

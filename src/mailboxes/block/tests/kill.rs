@@ -93,7 +93,7 @@ fn a_kill_leaves_the_old_or_the_new<P>(
 #[cfg(feature = "planted-bugs")]
 mod planted {
     use super::*;
-    use crate::mailboxes::planted::{Bug, with};
+    use crate::planted::{Bug, with};
 
     fn killed_with(bug: Bug) {
         let write = |block: &mut Block, _: &()| assert!(block.write(b"first").is_ok());
