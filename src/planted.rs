@@ -69,8 +69,6 @@ pub enum Bug {
     EarlierAnswersWait,
     /// A message goes to a client that has not even taken the answers before it.
     TakenUnread,
-    /// A request that took a message in vain has its whole wait again.
-    WaitBeginsAnew,
 }
 
 /// Whether this thread runs with this bug: never, except in the tests that plant it.

@@ -394,6 +394,31 @@ fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
     assert_eq!(server.stat("takes"), 1);
 }
 
+/// A close looks like a half-close. The message went to the socket of a client that was no more.
+#[test]
+fn a_message_is_not_for_a_taker_that_was_closed_while_it_waited() {
+    let server = Server::start("4 64 0 8");
+    let (mut putter, mut next) = (server.connect(), server.connect());
+    for round in 1..=30 {
+        let mut closed = server.connect();
+        server.let_wait(&mut closed, "take 1 wait=inf\n");
+        drop(closed);
+        putter.ask("put 1\nhello\n", format!("OK v={round} n=1\n"));
+        next.ask("take 1 wait=5\n", format!("DATA 5 v={round} n=0\nhello\n"));
+    }
+}
+
+#[test]
+fn who_half_closes_has_what_is_there_and_waits_for_nothing_to_take() {
+    let server = Server::start("4 64 0 8");
+    server.connect().ask("put 1\nhello\n", "OK v=1 n=1\n");
+    let mut client = server.connect();
+    client.send("take 1\ntake 1 wait=inf\nping\n");
+    client.stream.half_close();
+    client.expect("DATA 5 v=1 n=0\nhello\nNO empty\nOK\n");
+    client.expect_end();
+}
+
 #[test]
 fn nobody_is_in_while_a_taker_takes_its_answer_and_not_for_long() {
     let (server, mut client) = huge();

@@ -10,6 +10,7 @@ use super::server::Server;
 use super::waiting::half_closed;
 use super::watchers::NOBODY;
 use super::wire::Wire;
+use crate::mailboxes::Need;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
@@ -153,17 +154,20 @@ impl<W: Wire> Server<W> {
             let since = before.map_or(now, |waiting| waiting.since);
             job.waiting = Some(Waiting { request: job.answered, mailbox, since, aside });
             let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
-            (output, since)
+            (output, since, job.takes())
         };
         // Nobody there: it was admitted meanwhile, and its answers are on the way.
-        let Some((mut output, since)) = queue.with_waiter(ticket, look) else { return };
+        let Some((mut output, since, takes)) = queue.with_waiter(ticket, look) else { return };
         let until = match wait {
             Wait::Default => since.checked_add(self.settings.wait),
             Wait::For(wait) => since.checked_add(wait),
             Wait::Forever => None,
         };
         let until = [until, connection.lease_end()].into_iter().flatten().min();
-        let until = if connection.hung_up { Some(half_closed(until, now, connection)) } else { until };
+        let until = match connection.hung_up {
+            true => Some(half_closed(until, now, takes || connection.lease_end().is_some())),
+            false => until,
+        };
         let until = until.filter(|_| !is_planted(Bug::WaitWithoutEnd));
         connection.enter(Phase::Queued { mailbox, ticket, until });
         if !output.is_empty()
@@ -243,6 +247,10 @@ impl<W: Wire> Server<W> {
     pub(super) fn deliver(&mut self, mut job: Box<Job>) {
         let id = job.connection;
         let now = self.now;
+        let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
+        if connection.hung_up && job.taken.as_ref().is_some_and(|taking| taking.waited) {
+            self.take_in_vain(&mut job);
+        }
         let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
         if connection.has_output() {
             // A mailbox does not wait for a client that does not read.
@@ -401,6 +409,13 @@ impl<W: Wire> Server<W> {
         if let Some(connection) = self.connections.find(id) {
             connection.enter(Phase::Flushing(job));
         }
+    }
+
+    /// A client that has hung up while it waited may be gone, and its answer would be written to nobody.
+    fn take_in_vain(&mut self, job: &mut Job) {
+        self.untake(job);
+        job.missing = Some(Need::Message);
+        time_out(job, &self.mailboxes);
     }
 
     /// The answer cannot be written: the message goes back to where it was, and the request is as if it had not begun.

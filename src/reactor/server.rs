@@ -169,7 +169,9 @@ impl<W: Wire> Server<W> {
             Phase::Idle => self.turn(id),
             Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
             Phase::Queued { mailbox, ticket, until } if hung_up => {
-                let until = Some(half_closed(until, self.now, connection));
+                let takes = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.takes());
+                let at_once = takes == Some(true) || connection.lease_end().is_some();
+                let until = Some(half_closed(until, self.now, at_once));
                 connection.enter(Phase::Queued { mailbox, ticket, until });
                 self.settle(id);
             }

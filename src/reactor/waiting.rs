@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::Stopping;
-use super::connection::Connection;
 use super::phase::Phase;
 use super::server::Server;
 use super::watchers::NOBODY;
@@ -147,8 +146,7 @@ impl<W: Wire> Server<W> {
     /// Notes how long a request has waited to be admitted that waits no more. One that took a message may have to do so
     /// again, and has not waited anew then.
     pub(super) fn note_wait(&mut self, job: &mut Job) {
-        let may_come_back = job.taken.is_some() && !is_planted(Bug::WaitBeginsAnew);
-        let done = job.answered - usize::from(may_come_back);
+        let done = job.answered - usize::from(job.taken.is_some());
         if let Some(Waiting { mailbox, since, .. }) =
             job.waiting.take_if(|waiting| waiting.request < done && !waiting.aside)
         {
@@ -169,12 +167,9 @@ impl<W: Wire> Server<W> {
     }
 }
 
-/// When a request gives up whose client has closed its writing half: at once when others wait for what that client holds.
-pub(super) fn half_closed<W: Wire>(
-    until: Option<Instant>,
-    now: Instant,
-    connection: &Connection<W>,
-) -> Instant {
-    let soon = if connection.lease_end().is_some() { now } else { now + HALF_CLOSED_WAIT };
+/// When a request gives up whose client has closed its writing half: at once, when others wait for what that client holds,
+/// or when a message could be taken for somebody who is gone.
+pub(super) fn half_closed(until: Option<Instant>, now: Instant, at_once: bool) -> Instant {
+    let soon = if at_once { now } else { now + HALF_CLOSED_WAIT };
     until.map_or(soon, |until| until.min(soon))
 }

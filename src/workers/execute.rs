@@ -69,7 +69,8 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             Done::Answered => job.advance(),
             Done::Took(taken) => {
                 let grant = if is_own { put_back(&mut job, mailbox, grant) } else { Some(grant) };
-                job.taken = Some(Taking { mailbox, taken, grant, answer, until: None });
+                let waited = job.waiting.is_some_and(|waiting| waiting.request == job.answered);
+                job.taken = Some(Taking { mailbox, taken, grant, answer, waited, until: None });
                 job.advance();
                 break;
             }

@@ -68,6 +68,8 @@ pub struct Taking {
     pub grant: Option<Grant>,
     /// Where its answer starts in the output.
     pub answer: usize,
+    /// The request has waited for it.
+    pub waited: bool,
     /// When the message counts as received, if the socket takes its answer only in parts.
     pub until: Option<Instant>,
 }
@@ -100,6 +102,11 @@ impl Job {
     pub fn advance(&mut self) {
         self.answered += 1;
         self.missing = None;
+    }
+
+    /// Whether the current request is to take a message away.
+    pub fn takes(&self) -> bool {
+        matches!(self.current(), Some(Framed { request: Request::Take { .. }, .. }))
     }
 
     /// Whether the connection ends when everything is answered.

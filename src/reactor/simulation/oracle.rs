@@ -291,6 +291,10 @@ impl Oracle {
         }
         for other in self.seats.iter_mut().filter(|seat| seat.left.is_none()) {
             let Some(waits) = other.outstanding.front_mut() else { continue };
+            // A shared lock may be given already, and this in beside it.
+            if matches!(waits.ask, Ask::Lock { shared: true, .. }) && !asked.ask.is_exclusive() {
+                continue;
+            }
             if waits.queued.is_some_and(|since| since < asked.sent.tick) && waits.ask.mailboxes() == [mailbox]
             {
                 waits.passed_by.push(state);

@@ -34,5 +34,4 @@ finds! {
     finds_events_before_their_watch EventsBeforeWatch
     finds_answers_that_wait_with_a_request EarlierAnswersWait
     finds_a_message_for_nobody TakenUnread
-    finds_a_wait_that_begins_anew WaitBeginsAnew
 }
