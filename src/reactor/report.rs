@@ -122,11 +122,15 @@ impl<W: Wire> Server<W> {
     }
 
     fn tell_locks(&self, text: &mut String) -> std::fmt::Result {
-        for (mailbox, holder) in &self.lock_holders {
-            if let Some((lease, session)) = self.lease(*holder, *mailbox) {
-                write!(text, "{mailbox} ")?;
-                self.tell_lease(text, *holder, lease, session)?;
-            }
+        let sessions =
+            self.connections.iter().filter_map(|(id, found)| Some((id, found.session.as_deref()?)));
+        let leases =
+            sessions.flat_map(|(id, session)| session.leases.iter().map(move |lease| (lease, id, session)));
+        let mut locks: Vec<_> = leases.collect();
+        locks.sort_unstable_by_key(|(lease, id, _)| (lease.mailbox, *id));
+        for (lease, id, session) in locks {
+            write!(text, "{} ", lease.mailbox)?;
+            self.tell_lease(text, id, lease, session)?;
         }
         Ok(())
     }
