@@ -154,10 +154,10 @@ impl<W: Wire> Server<W> {
             let since = before.map_or(now, |waiting| waiting.since);
             job.waiting = Some(Waiting { request: job.answered, mailbox, since, aside });
             let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
-            (output, since, job.takes())
+            (output, since, job.needs_its_client())
         };
         // Nobody there: it was admitted meanwhile, and its answers are on the way.
-        let Some((mut output, since, takes)) = queue.with_waiter(ticket, look) else { return };
+        let Some((mut output, since, needs_its_client)) = queue.with_waiter(ticket, look) else { return };
         let until = match wait {
             Wait::Default => since.checked_add(self.settings.wait),
             Wait::For(wait) => since.checked_add(wait),
@@ -165,7 +165,7 @@ impl<W: Wire> Server<W> {
         };
         let until = [until, connection.lease_end()].into_iter().flatten().min();
         let until = match connection.hung_up {
-            true => Some(half_closed(until, now, takes || connection.lease_end().is_some())),
+            true => Some(half_closed(until, now, needs_its_client)),
             false => until,
         };
         let until = until.filter(|_| !is_planted(Bug::WaitWithoutEnd));

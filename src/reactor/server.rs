@@ -169,9 +169,8 @@ impl<W: Wire> Server<W> {
             Phase::Idle => self.turn(id),
             Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
             Phase::Queued { mailbox, ticket, until } if hung_up => {
-                let takes = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.takes());
-                let at_once = takes == Some(true) || connection.lease_end().is_some();
-                let until = Some(half_closed(until, self.now, at_once));
+                let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
+                let until = Some(half_closed(until, self.now, at_once == Some(true)));
                 connection.enter(Phase::Queued { mailbox, ticket, until });
                 self.settle(id);
             }

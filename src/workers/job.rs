@@ -104,9 +104,10 @@ impl Job {
         self.missing = None;
     }
 
-    /// Whether the current request is to take a message away.
-    pub fn takes(&self) -> bool {
-        matches!(self.current(), Some(Framed { request: Request::Take { .. }, .. }))
+    /// Whether it would do harm to wait for a client that may be gone: others wait for what it holds, or it would take a
+    /// message away.
+    pub fn needs_its_client(&self) -> bool {
+        self.has_locks() || matches!(self.current(), Some(Framed { request: Request::Take { .. }, .. }))
     }
 
     /// Whether the connection ends when everything is answered.
