@@ -117,7 +117,8 @@ fn waiting(address: SocketAddr) -> io::Result<()> {
 fn hold(address: SocketAddr) -> io::Result<()> {
     let mut client = Client::connect(address)?;
     client.send(b"lock 0 wait=inf ttl=600\n")?;
-    println!("{}", client.line()?);
+    print!("{}", client.line()?);
+    io::stdout().flush()?;
     client.line().map(drop)
 }
 
