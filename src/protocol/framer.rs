@@ -12,6 +12,8 @@
 //!   └─ blank lines, telnet options: skipped
 //! ```
 
+use std::ops::Range;
+
 use super::header::{self, Body, HEADER_MAX, Header};
 use super::request::{Eol, Framed, Limits, Refusal, Request};
 
@@ -129,12 +131,10 @@ impl Framer {
             match framer.next(&ended[at..], limits) {
                 Cut::Skip(len) => at += len,
                 Cut::Request(mut framed, len) if at + len == ended.len() => {
-                    if let Some(body) = framed.request.body_mut() {
-                        if body.start == body.end && announces_line(&ended[at..], limits) {
-                            return None;
-                        }
-                        *body = body.start + at..body.end + at;
+                    if framed.body.is_empty() && announces_line(&ended[at..], limits) {
+                        return None;
                     }
+                    framed.move_body(at);
                     *self = framer;
                     return Some(framed);
                 }
@@ -217,7 +217,7 @@ impl Framer {
             return Cut::NotYet(end + 1 - bytes.len());
         }
         match line_end(&bytes[end..]) {
-            End::At(length) => self.answer(with_body(request, start, end), eol, end + length),
+            End::At(length) => self.answer_with(request, eol, start..end, end + length),
             End::NotYet => Cut::NotYet(1),
             End::Other => self.refuse_length(eol, bytes.len()),
         }
@@ -231,7 +231,7 @@ impl Framer {
         match front[from..].iter().position(|&b| b == b'\n').map(|at| from + at) {
             Some(at) if strip(&front[start..at]).0.len() as u64 <= limits.body_max() => {
                 let end = start + strip(&front[start..at]).0.len();
-                self.answer(with_body(request, start, end), eol, at + 1)
+                self.answer_with(request, eol, start..end, at + 1)
             }
             None if front.len() < enough => {
                 self.searched = front.len();
@@ -296,8 +296,12 @@ impl Framer {
         if bytes.len() < len { Cut::NotYet(len - bytes.len()) } else { Cut::Skip(len) }
     }
 
-    /// The one place that lets a request out, counts bad lines and closes.
     fn answer(&mut self, request: Request, eol: Eol, len: usize) -> Cut {
+        self.answer_with(request, eol, 0..0, len)
+    }
+
+    /// The one place that lets a request out, counts bad lines and closes.
+    fn answer_with(&mut self, request: Request, eol: Eol, body: Range<usize>, len: usize) -> Cut {
         let bad = matches!(request, Request::Refused(Refusal::Syntax(_) | Refusal::Verb(_)));
         self.bad_lines = if bad { self.bad_lines + 1 } else { 0 };
         let request = if self.bad_lines == BAD_LINES_MAX {
@@ -308,7 +312,7 @@ impl Framer {
         if request.closes() {
             self.state = State::Closed;
         }
-        Cut::Request(Framed { request, eol }, len)
+        Cut::Request(Framed { request, eol, body }, len)
     }
 
     fn refuse_bytes(&mut self) -> Cut {
@@ -362,11 +366,6 @@ fn first_line(bytes: &[u8], limits: &Limits) -> Option<(Header, usize)> {
 
 fn announces_line(bytes: &[u8], limits: &Limits) -> bool {
     matches!(first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
-}
-
-fn with_body(mut request: Request, start: usize, end: usize) -> Request {
-    *request.body_mut().expect("only a request that brings data announces some") = start..end;
-    request
 }
 
 fn swallow_max(limits: &Limits) -> u64 {

@@ -101,7 +101,6 @@ fn write(arguments: &Arguments, limits: &Limits) -> Header {
         arguments.only("w", 2, &["if", "off", "wait"])?;
         Ok(Request::Write {
             mailbox: arguments.mailbox(0, limits)?,
-            body: 0..0,
             expected: arguments.number("if")?,
             offset: arguments.number("off")?,
             wait: arguments.wait()?,
@@ -115,7 +114,6 @@ fn put(arguments: &Arguments, limits: &Limits) -> Header {
         arguments.only("put", 2, &["full", "wait"])?;
         Ok(Request::Put {
             mailbox: arguments.mailbox(0, limits)?,
-            body: 0..0,
             dropping: arguments.dropping()?,
             wait: arguments.wait()?,
         })

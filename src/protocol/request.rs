@@ -71,9 +71,6 @@ pub enum Request {
     Write {
         /// Which mailbox.
         mailbox: u32,
-        /// Where the data lies: from the first byte of the request on while it is framed, in the job's input
-        /// from then on.
-        body: Range<usize>,
         /// `if=V`: only when this is the version.
         expected: Option<u64>,
         /// `off=N`: patch the message from this byte on.
@@ -85,8 +82,6 @@ pub enum Request {
     Put {
         /// Which mailbox.
         mailbox: u32,
-        /// Where the data lies, as for a write.
-        body: Range<usize>,
         /// `full=drop`: make room by dropping the oldest, instead of waiting for it.
         dropping: bool,
         /// Patience.
@@ -174,22 +169,6 @@ impl Request {
             _ => false,
         }
     }
-
-    /// Where its data lies, for the requests that bring some.
-    pub fn body(&self) -> Option<&Range<usize>> {
-        match self {
-            Request::Write { body, .. } | Request::Put { body, .. } => Some(body),
-            _ => None,
-        }
-    }
-
-    /// Its data's place, to be moved.
-    pub fn body_mut(&mut self) -> Option<&mut Range<usize>> {
-        match self {
-            Request::Write { body, .. } | Request::Put { body, .. } => Some(body),
-            _ => None,
-        }
-    }
 }
 
 /// A request as it was cut from the stream.
@@ -199,6 +178,16 @@ pub struct Framed {
     pub request: Request,
     /// How to end the lines of the answer.
     pub eol: Eol,
+    /// Where its data lies: from the first byte of the request on while it is framed, in the job's input from then on.
+    /// Empty where there is none.
+    pub body: Range<usize>,
+}
+
+impl Framed {
+    /// The bytes that it lies in begin so much earlier now.
+    pub fn move_body(&mut self, by: usize) {
+        self.body = self.body.start + by..self.body.end + by;
+    }
 }
 
 /// Why a request is answered `ERR`, and what the answer says.
@@ -302,7 +291,7 @@ mod tests {
     /// A batch is a vector of these: what is rare and large is boxed.
     #[test]
     fn a_request_is_no_larger_than_a_write() {
-        assert_eq!(size_of::<Request>(), 72);
+        assert!(size_of::<Request>() <= 64);
     }
 
     #[test]

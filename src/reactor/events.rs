@@ -37,7 +37,7 @@ impl<W: Wire> Server<W> {
     /// Answers the `watch` that is a job's current request.
     pub(super) fn watch(&mut self, job: &mut Job) {
         let Job { requests, answered, connection: id, .. } = job;
-        let Framed { request: Request::Watch { mailboxes, after }, eol } = &requests[*answered] else {
+        let Framed { request: Request::Watch { mailboxes, after }, eol, .. } = &requests[*answered] else {
             unreachable!("called for a watch")
         };
         let (id, eol) = (*id, *eol);
@@ -64,7 +64,7 @@ impl<W: Wire> Server<W> {
 
     /// Answers the `unwatch` that is a job's current request.
     pub(super) fn unwatch(&mut self, job: &mut Job) {
-        let Framed { request: Request::Unwatch { mailboxes }, eol } = &job.requests[job.answered] else {
+        let Framed { request: Request::Unwatch { mailboxes }, eol, .. } = &job.requests[job.answered] else {
             unreachable!("called for an unwatch")
         };
         match mailboxes {
@@ -119,8 +119,11 @@ impl<W: Wire> Server<W> {
         let mut job = self.supplies.job(id);
         job.standing = Some(cursor);
         let (after, wait) = (Some(version), Wait::Forever);
-        job.requests
-            .push(Framed { request: Request::Read { mailbox, after, offset: 0, len: None, wait }, eol });
+        job.requests.push(Framed {
+            request: Request::Read { mailbox, after, offset: 0, len: None, wait },
+            eol,
+            body: 0..0,
+        });
         match admit(job, &self.mailboxes, mailbox, Mode::Shared, wait) {
             Ok(granted) => self.submit(with_grant(granted)),
             Err(parked) => self.park(parked),

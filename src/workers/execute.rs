@@ -147,7 +147,7 @@ pub fn set_aside(mut job: Box<Job>, mailboxes: &Mailboxes, let_in: impl FnMut(Bo
 
 /// Answers the current request of a job, which needs no mailbox; false when it is for the reactor to answer.
 pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
-    let Framed { request, eol } = &job.requests[job.answered];
+    let Framed { request, eol, .. } = &job.requests[job.answered];
     let geometry = mailboxes.geometry();
     let (reply, outcome) = match request {
         Request::Ping => (Reply::Ok, Outcome::Told),
@@ -178,7 +178,7 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
 
 /// Answers the current request of a job that waited in vain.
 pub fn time_out(job: &mut Job, mailboxes: &Mailboxes) {
-    let Framed { request, eol } = &job.requests[job.answered];
+    let Framed { request, eol, .. } = &job.requests[job.answered];
     let (reply, outcome) = match request {
         Request::Take { .. } if job.missing.is_some() => (Reply::NotDone(Reason::Empty), Outcome::Empty),
         Request::Put { .. } if job.missing.is_some() => (Reply::NotDone(Reason::Full), Outcome::Full),
@@ -312,8 +312,8 @@ fn announce(
 }
 
 fn write(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, eol: Eol) -> Result<Done, Undone> {
-    let Request::Write { mailbox, ref body, expected, offset, .. } = job.requests[job.answered].request
-    else {
+    let Framed { request, body, .. } = &job.requests[job.answered];
+    let &Request::Write { mailbox, expected, offset, .. } = request else {
         unreachable!("called for a write")
     };
     let bytes = &job.input[body.clone()];
@@ -346,9 +346,8 @@ fn put(
     is_own: bool,
     eol: Eol,
 ) -> Result<Done, Undone> {
-    let Request::Put { mailbox, ref body, dropping, .. } = job.requests[job.answered].request else {
-        unreachable!("called for a put")
-    };
+    let Framed { request, body, .. } = &job.requests[job.answered];
+    let &Request::Put { mailbox, dropping, .. } = request else { unreachable!("called for a put") };
     let bytes = &job.input[body.clone()];
     // Whoever waits for room comes first, even if this one needs less; it has come from there itself when it missed
     // something before.

@@ -145,8 +145,7 @@ impl Job {
 
     /// Bytes that the requests which are not answered bring along.
     pub fn body_bytes(&self) -> usize {
-        let body = |framed: &Framed| framed.request.body().map_or(0, |body| body.len());
-        self.requests[self.answered..].iter().map(body).sum()
+        self.requests[self.answered..].iter().map(|framed| framed.body.len()).sum()
     }
 }
 

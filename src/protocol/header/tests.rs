@@ -30,11 +30,11 @@ fn read(after: Option<u64>, offset: u64, len: Option<u64>, wait: Wait) -> Reques
 }
 
 fn write(expected: Option<u64>, offset: Option<u64>, wait: Wait) -> Request {
-    Request::Write { mailbox: 3, body: 0..0, expected, offset, wait }
+    Request::Write { mailbox: 3, expected, offset, wait }
 }
 
 fn put(dropping: bool, wait: Wait) -> Request {
-    Request::Put { mailbox: 3, body: 0..0, dropping, wait }
+    Request::Put { mailbox: 3, dropping, wait }
 }
 
 fn lock(mailboxes: &[u32], shared: bool, wait: Wait, ttl: Option<Duration>) -> Request {

@@ -127,7 +127,7 @@ impl<W: Wire> Connection<W> {
             return self.input.shorten(1);
         };
         let (bytes, start) = self.input.take();
-        move_body(&mut framed, start);
+        framed.move_body(start);
         job.input = bytes;
         job.requests.push(framed);
         self.alone = false;
@@ -176,7 +176,7 @@ impl<W: Wire> Connection<W> {
                 self.input.extend(&input.as_slice()[used..]);
             }
             let (bytes, start) = input.take();
-            job.requests.iter_mut().for_each(|framed| move_body(framed, start));
+            job.requests.iter_mut().for_each(|framed| framed.move_body(start));
             supplies.return_buffer(std::mem::replace(&mut job.input, bytes));
         }
         if self.input.is_empty() {
@@ -194,9 +194,12 @@ impl<W: Wire> Connection<W> {
                 Cut::NotYet(missing) => return (used, missing),
                 Cut::Skip(len) => used += len,
                 Cut::Closed => return (bytes.len(), 0),
-                Cut::Request(mut framed, len) => {
-                    move_body(&mut framed, used);
+                Cut::Request(framed, len) => {
                     found.push(framed);
+                    // In its place: what was just stored in parts is slow to be copied as a whole.
+                    if let Some(framed) = found.last_mut() {
+                        framed.move_body(used);
+                    }
                     used += len;
                     self.alone = false;
                     if found.len() == REQUESTS_PER_TURN {
@@ -206,11 +209,5 @@ impl<W: Wire> Connection<W> {
                 }
             }
         }
-    }
-}
-
-fn move_body(framed: &mut Framed, by: usize) {
-    if let Some(body) = framed.request.body_mut() {
-        *body = body.start + by..body.end + by;
     }
 }
