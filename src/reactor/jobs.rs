@@ -10,7 +10,6 @@ use super::server::Server;
 use super::waiting::half_closed;
 use super::watchers::NOBODY;
 use super::wire::Wire;
-use crate::mailboxes::Need;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
@@ -414,7 +413,6 @@ impl<W: Wire> Server<W> {
     /// A client that has hung up while it waited may be gone, and its answer would be written to nobody.
     fn take_in_vain(&mut self, job: &mut Job) {
         self.untake(job);
-        job.missing = Some(Need::Message);
         time_out(job, &self.mailboxes);
     }
 
