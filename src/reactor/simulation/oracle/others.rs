@@ -1,0 +1,86 @@
+//! Answers that concern no mailbox, and what is told unasked.
+
+use super::super::answer::Answer;
+use super::super::ask::Ask;
+use super::super::seat::Asked;
+use super::Oracle;
+
+impl Oracle {
+    pub(super) fn judge_other(&mut self, client: usize, asked: &Asked, answer: &Answer) {
+        match &asked.ask {
+            Ask::Unlock { mailboxes, grant } => {
+                let seat = &self.seats[client];
+                let has = |mailbox: &u32| {
+                    seat.holds.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.number))
+                };
+                let right = match mailboxes {
+                    Some(list) => list.iter().all(has),
+                    None => grant.is_none() || seat.holds.keys().any(has),
+                };
+                let unsure = seat.has_lost_since(asked.sent.tick);
+                assert!(right || unsure, "OK to {:?} with {:?}", asked.ask, seat.holds);
+                let ended = self.take_holds(client, mailboxes.as_deref(), *grant);
+                self.note_unlocked(client, &ended);
+            }
+            Ask::Watch { mailboxes, after } => {
+                let told =
+                    answer.text("v").expect("versions").split(',').map(|v| v.parse().expect("a version"));
+                let versions: Vec<u64> = told.collect();
+                assert_eq!(versions.len(), mailboxes.len());
+                for (mailbox, version) in mailboxes.iter().zip(versions) {
+                    let floor = asked.floors[*mailbox as usize].version;
+                    assert!(
+                        after.map_or(version >= floor, |after| after == version),
+                        "{answer} after {floor}"
+                    );
+                    self.seats[client].watches.insert(*mailbox, version);
+                }
+            }
+            Ask::Unwatch { mailboxes } => {
+                let watches = &mut self.seats[client].watches;
+                match mailboxes {
+                    Some(list) => list.iter().for_each(|mailbox| _ = watches.remove(mailbox)),
+                    None => watches.clear(),
+                }
+            }
+            other => panic!("{answer} to {other:?}"),
+        }
+    }
+
+    pub(super) fn judge_event(&mut self, client: usize, event: &Answer) {
+        let mailbox = event.number("box").expect("a mailbox") as u32;
+        let version = event.number("v").expect("a version");
+        if event.text("lost") == Some("lock") {
+            return self.judge_lost_lock(client, mailbox, event);
+        }
+        let Some(seen) = self.seats[client].watches.get_mut(&mailbox) else {
+            panic!("{event} to client {client}, which does not watch that")
+        };
+        let lost = event.number("lost").unwrap_or(0);
+        assert_eq!(version, *seen + 1 + lost, "{event} after version {seen}");
+        *seen = version;
+        self.boxes[mailbox as usize].saw(version, None, &event.body);
+        for (other, seat) in self.seats.iter().enumerate().filter(|(other, _)| *other != client) {
+            let hold = seat.surely_holds(mailbox, self.now.time).filter(|hold| !hold.shared);
+            assert!(
+                hold.is_none_or(|hold| version <= hold.state.version),
+                "{event} while {other} has locked it"
+            );
+        }
+    }
+
+    pub(super) fn judge_lost_lock(&mut self, client: usize, mailbox: u32, event: &Answer) {
+        let seat = &mut self.seats[client];
+        assert!(seat.holds.contains_key(&mailbox), "{event}, which client {client} had not locked");
+        let from = seat.lease_of(mailbox);
+        assert!(
+            self.now.time >= from,
+            "{event} too early: not before {from:?}, and it is {:?}",
+            self.now.time
+        );
+        seat.holds.remove(&mailbox);
+        seat.lost.insert(mailbox, self.now);
+        seat.last_lost = Some(self.now);
+        self.touches.unlocked(client, mailbox, self.now.tick);
+    }
+}

@@ -1,0 +1,119 @@
+//! What virtual clients do.
+
+use super::*;
+
+impl World {
+    /// Somebody does something.
+    pub(super) fn meddle(&mut self) {
+        let here = self.here();
+        if here.len() < 2 || here.len() < CLIENTS_MAX && self.dice.chance(4) {
+            return self.enter();
+        }
+        let client = *self.dice.pick(&here);
+        match self.dice.below(100) {
+            0..50 => self.ask(client),
+            50..80 => _ = self.send(client),
+            80..98 => self.read(client),
+            _ => self.leave(client),
+        }
+    }
+
+    pub(super) fn enter(&mut self) {
+        let pipe = Pipe::new(self.dice.chance(40), self.dice.fork());
+        self.enter_through(pipe);
+    }
+
+    /// A client comes whose socket has room for so many bytes; its number.
+    pub fn enter_with_room(&mut self, room: usize) -> usize {
+        self.enter_through(Pipe::with_room(room))
+    }
+
+    pub(super) fn enter_through(&mut self, pipe: Pipe) -> usize {
+        let is_unix = pipe.is_unix();
+        let pipe = Rc::new(RefCell::new(pipe));
+        // A client comes after those who have left were removed.
+        let id = self.server.enter(Socket(Rc::clone(&pipe)), is_unix);
+        let number = self.oracle.enter();
+        self.note(|| format!("{} enters, slot {}", name(number), id.slot));
+        self.clients.push(Client::new(number, id, pipe, &mut self.dice));
+        number
+    }
+
+    pub(super) fn ask(&mut self, client: usize) {
+        if !self.clients[client].asks() {
+            return;
+        }
+        let count = *self.dice.pick(&[1, 1, 1, 2, 3]);
+        for _ in 0..count {
+            let hints = self.oracle.hints(client);
+            let ask = self.clients[client].think(&hints, &mut self.dice);
+            self.clients[client].compose(ask, &mut self.dice);
+        }
+        self.send(client);
+    }
+
+    /// Asks just this, without thinking.
+    pub fn say(&mut self, client: usize, asks: impl IntoIterator<Item = Ask>) {
+        for ask in asks {
+            self.clients[client].compose(ask, &mut self.dice);
+        }
+        while self.clients[client].has_more() && self.send(client) {}
+    }
+
+    /// A client reads until nothing more comes.
+    pub fn read_all(&mut self, client: usize) {
+        while self.clients[client].pipe.borrow_mut().receive() {
+            self.rest();
+        }
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.tick();
+    }
+
+    /// Sends what the pipe takes; whether that was anything.
+    pub(super) fn send(&mut self, client: usize) -> bool {
+        let (any, sent) = self.clients[client].send();
+        for composed in sent {
+            self.note(|| {
+                let bytes = composed.ask.encode("~", false);
+                format!("{} > {}", name(client), &bytes[..bytes.len().min(70)].escape_ascii())
+            });
+            self.tick();
+            self.oracle.sent(client, composed);
+        }
+        self.see_who_is_gone(client);
+        any
+    }
+
+    pub(super) fn read(&mut self, client: usize) {
+        if self.clients[client].reads() && self.dice.chance(self.clients[client].attention) {
+            self.clients[client].pipe.borrow_mut().receive();
+        }
+        if self.dice.chance(1) {
+            self.clients[client].attention = *self.dice.pick(&[100, 50, 0]);
+        }
+    }
+
+    pub(super) fn leave(&mut self, client: usize) {
+        let how = *self.dice.pick(&[End::Half, End::Closed, End::Reset]);
+        let (how, last) = self.clients[client].leave(how);
+        self.tick();
+        if let Some(last) = last {
+            self.oracle.sent(client, last);
+        }
+        self.oracle.left(client, how);
+        self.note(|| format!("{} leaves: {how:?}", name(client)));
+    }
+
+    /// Those who have not left altogether.
+    pub(super) fn here(&self) -> Vec<usize> {
+        let is_here = |client: &usize| {
+            let pipe = self.clients[*client].pipe.borrow();
+            pipe.client() == End::Open && !pipe.is_dropped()
+        };
+        (0..self.clients.len()).filter(is_here).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! The end of a life: everybody leaves, and nothing may be left.
+
+use super::*;
+
+impl World {
+    /// Everybody reads, nobody asks, until all locks have run out; then one client takes what is left, all leave, and
+    /// nothing of them stays.
+    pub fn finish(&mut self) {
+        self.everybody_reads_for(MAX_HOLD + WAIT + Duration::from_secs(5));
+        self.enter();
+        let auditor = self.clients.len() - 1;
+        self.clients[auditor].attention = 100;
+        for mailbox in 0..MAILBOXES {
+            for turn in 0.. {
+                assert!(turn < RESTLESS, "mailbox {mailbox} is never empty");
+                self.say(auditor, [Ask::Take { mailbox, wait: Patience::For(Duration::ZERO) }]);
+                self.everybody_reads_for(Duration::from_secs(1));
+                let is_here =
+                    self.oracle.seats[auditor].is_here() && self.oracle.seats[auditor].outstanding.is_empty();
+                assert!(is_here, "the last client is not answered");
+                if self.oracle.boxes[mailbox as usize].now().count == 0 {
+                    break;
+                }
+            }
+        }
+        for client in self.here() {
+            self.leave(client);
+        }
+        self.everybody_reads_for(Duration::from_secs(90));
+        self.nothing_is_left();
+    }
+
+    pub(super) fn everybody_reads_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        loop {
+            for turn in 0.. {
+                assert!(turn < RESTLESS, "somebody never stops");
+                self.rest();
+                let mut moved = false;
+                for client in 0..self.clients.len() {
+                    self.send(client);
+                    moved |= self.has_event(client);
+                    if self.clients[client].reads() {
+                        moved |= self.clients[client].pipe.borrow_mut().receive();
+                    }
+                }
+                if !moved {
+                    break;
+                }
+            }
+            if self.now >= until {
+                return;
+            }
+            let next = self.server.next_deadline().map(|at| at.saturating_duration_since(self.start));
+            self.now = next.map_or(until, |next| next.clamp(self.now, until));
+        }
+    }
+
+    pub(super) fn nothing_is_left(&mut self) {
+        let server = &self.server;
+        assert_eq!(server.connections.len(), 0, "connections are left");
+        assert!(server.lock_holders.is_empty(), "locks are left: {:?}", server.lock_holders);
+        assert_eq!(server.watchers.len(), 0, "watchers are left");
+        assert!(server.deliveries.is_empty() && server.line.is_empty(), "something is left to do");
+        for mailbox in 0..MAILBOXES {
+            let look = |queue: &crate::mailboxes::Admission<Box<Job>>| {
+                (queue.holders(), queue.waiting(), queue.aside(), queue.overtakes())
+            };
+            assert_eq!(server.mailboxes.queue(mailbox).look(look), (None, 0, 0, 0), "mailbox {mailbox}");
+            let history = &self.oracle.boxes[mailbox as usize];
+            history.replay(history.now());
+        }
+    }
+
+    pub(super) fn note(&self, what: impl FnOnce() -> String) {
+        let mut diary = self.diary.borrow_mut();
+        if diary.len() == DIARY {
+            diary.pop_front();
+        }
+        diary.push_back(format!("{:>6} {:>12.6} {}", self.tick, self.now.as_secs_f64(), what()));
+    }
+}

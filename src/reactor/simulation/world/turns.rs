@@ -1,0 +1,129 @@
+//! The turns of the reactor, and what happens beside it.
+
+use super::*;
+
+impl World {
+    /// One turn of its loop.
+    pub(super) fn turn(&mut self) {
+        self.server.now = self.start + self.now;
+        let mut events: Vec<usize> =
+            (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
+        self.dice.shuffle(&mut events);
+        for client in events {
+            self.notice(client);
+            self.meanwhile();
+        }
+        self.server.take_turns();
+        self.after();
+        self.server.expire_deadlines();
+        self.after();
+        let share = self.share();
+        self.take_home(share);
+        self.server.send_events();
+        self.after();
+        self.register();
+        self.server.remove_closed();
+        self.after();
+    }
+
+    pub(super) fn has_event(&self, client: usize) -> bool {
+        let pipe = self.clients[client].pipe.borrow();
+        pipe.has_event() && !pipe.is_dropped()
+    }
+
+    pub(super) fn notice(&mut self, client: usize) {
+        let id = self.clients[client].id;
+        let happened = self.clients[client].pipe.borrow_mut().event();
+        if let Some(happened) = happened {
+            self.server.notice(id, happened);
+            self.tick();
+            self.overhear();
+        }
+    }
+
+    /// How many completions come with this turn.
+    pub(super) fn share(&mut self) -> usize {
+        if self.dice.chance(60) { self.done.len() } else { self.dice.below(self.done.len() + 1) }
+    }
+
+    pub(super) fn take_home(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(completion) = self.dice.draw(&mut self.done) else { return };
+            // A worker does not tell of jobs that have gone on since.
+            if let Completion::Parked(parked) = &completion {
+                let queue = self.server.mailboxes.queue(parked.mailbox);
+                if queue.with_waiter(parked.ticket, |_| ()).is_none() && self.dice.chance(70) {
+                    continue;
+                }
+            }
+            self.server.take_home(completion);
+            self.after();
+        }
+    }
+
+    pub(super) fn register(&mut self) {
+        while let Some(id) = self.server.unregistered.pop() {
+            let Some(connection) = self.server.connections.find(id) else { continue };
+            let Some(interest) = connection.changed_interest() else { continue };
+            connection.wire().0.borrow_mut().register(interest.is_writable());
+        }
+    }
+
+    /// After anything that the reactor did.
+    pub(super) fn after(&mut self) {
+        self.tick();
+        self.overhear();
+        self.meanwhile();
+    }
+
+    /// Takes over what was submitted, and lets the oracle hear what was said.
+    pub(super) fn overhear(&mut self) {
+        self.jobs.append(&mut self.server.pool.take_pending());
+        for client in 0..self.clients.len() {
+            let said = self.clients[client].pipe.borrow_mut().overhear();
+            for line in self.oracle.hear(client, &said) {
+                self.note(|| format!("{} < {line}", name(client)));
+            }
+            self.see_who_is_gone(client);
+        }
+    }
+
+    pub(super) fn see_who_is_gone(&mut self, client: usize) {
+        if self.oracle.seats[client].forgotten {
+            return;
+        }
+        let id = self.clients[client].id;
+        let connection = self.server.connections.look(id);
+        let is_gone = connection.is_none();
+        let dropped = self.clients[client].pipe.borrow().is_dropped();
+        if let Some(connection) = connection {
+            let behind = connection.has_output();
+            self.oracle.blocked(client, behind);
+            self.oracle.note_slow(client, behind || self.clients[client].is_halfway());
+        }
+        if dropped {
+            self.oracle.dropped(client);
+        }
+        let is_known = self.jobs.iter().any(|job| job.connection == id)
+            || self.done.iter().any(|completion| connection_of(completion) == id);
+        if is_gone && dropped && !is_known {
+            self.oracle.forgotten(client);
+        }
+    }
+
+    /// Counts on, and looks into the mailboxes.
+    pub(super) fn tick(&mut self) {
+        self.jobs.append(&mut self.server.pool.take_pending());
+        self.tick += 1;
+        (self.oracle.now.tick, self.oracle.now.time) = (self.tick, self.now);
+        for mailbox in 0..MAILBOXES {
+            let contents = self.server.mailboxes.contents(mailbox).expect("whole");
+            let state = State { version: contents.version, count: contents.count };
+            let before = self.oracle.boxes[mailbox as usize].now();
+            if before != state {
+                self.note(|| format!("mailbox {mailbox}: v={} n={}", state.version, state.count));
+            }
+            self.oracle.boxes[mailbox as usize].sample(self.tick, state, contents.room);
+        }
+    }
+}
