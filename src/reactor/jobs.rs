@@ -13,8 +13,8 @@ use super::wire::Wire;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
-    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Outcome, Parked, Right, Waiting, answer, refuse,
-    refuse_right, set_aside, time_out,
+    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Parked, Right, Waiting, answer, refuse, refuse_right,
+    set_aside, time_out,
 };
 
 /// At most one line of the log tells of clients with another protocol in this time.
@@ -378,60 +378,6 @@ impl<W: Wire> Server<W> {
         self.end_locks(job.connection, job.held.take());
         self.counters.requests.absorb(&mut job.tally);
         self.supplies.return_job(job);
-    }
-
-    // ---- what was taken ----
-
-    /// The answer has been written: the message is the client's.
-    fn has_taken(&mut self, job: &mut Job) {
-        let Some(taking) = job.taken.take() else { return };
-        if let Some(grant) = taking.grant {
-            self.release(taking.mailbox, grant);
-        }
-        job.tally.count(Outcome::Taken);
-        self.note_wait(job);
-    }
-
-    /// The same for a client that was given its time to take the answer. One that has not even taken the answers before
-    /// it does not read: the message goes back.
-    pub(super) fn settle_taking(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.find(id) else { return };
-        let Phase::Flushing(job) = connection.phase() else { return };
-        let Some(answer) = job.taken.as_ref().map(|taking| taking.answer) else { return };
-        let is_back = connection.recall(if is_planted(Bug::TakenUnread) { 0 } else { answer });
-        let Phase::Flushing(mut job) = connection.enter(Phase::Working) else { return };
-        if is_back {
-            self.untake(&mut job);
-        } else {
-            self.has_taken(&mut job);
-        }
-        if let Some(connection) = self.connections.find(id) {
-            connection.enter(Phase::Flushing(job));
-        }
-    }
-
-    /// A client that has hung up while it waited may be gone, and its answer would be written to nobody.
-    fn take_in_vain(&mut self, job: &mut Job) {
-        self.untake(job);
-        time_out(job, &self.mailboxes);
-    }
-
-    /// The answer cannot be written: the message goes back to where it was, and the request is as if it had not begun.
-    fn untake(&mut self, job: &mut Job) {
-        let Some(taking) = job.taken.take() else { return };
-        let mailbox = taking.mailbox;
-        let is_own = taking.grant.is_none();
-        let own = || job.held.as_mut().expect("taken under a lock").borrow(mailbox);
-        let mut grant = taking.grant.unwrap_or_else(own);
-        // A mailbox that is damaged has lost the message anyhow.
-        let _ = self.mailboxes.write(mailbox, &mut grant).untake(taking.taken);
-        job.output.truncate(taking.answer);
-        job.answered -= 1;
-        self.counters.untaken += 1;
-        match &mut job.held {
-            Some(held) if is_own => held.put_back(mailbox, grant),
-            _ => self.release(mailbox, grant),
-        }
     }
 
     /// Somebody speaks another protocol: perhaps a wrong port, perhaps a scan. A flood of them floods no log.

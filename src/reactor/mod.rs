@@ -31,6 +31,7 @@ mod session;
 mod simulation;
 mod stat;
 mod supplies;
+mod takings;
 mod waiting;
 mod watchers;
 mod wire;

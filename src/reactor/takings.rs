@@ -1,0 +1,64 @@
+//! Messages between their mailbox and the client that takes them.
+//!
+//! The law: a message is the client's when its answer has been written. Until then nobody else is in the mailbox, and the
+//! message can go back to where it was.
+
+use super::phase::Phase;
+use super::server::Server;
+use super::wire::Wire;
+use crate::planted::{Bug, is_planted};
+use crate::workers::{ConnectionId, Job, Outcome, time_out};
+
+impl<W: Wire> Server<W> {
+    /// The answer has been written: the message is the client's.
+    pub(super) fn has_taken(&mut self, job: &mut Job) {
+        let Some(taking) = job.taken.take() else { return };
+        if let Some(grant) = taking.grant {
+            self.release(taking.mailbox, grant);
+        }
+        job.tally.count(Outcome::Taken);
+        self.note_wait(job);
+    }
+
+    /// The same for a client that was given its time to take the answer. One that has not even taken the answers before
+    /// it does not read: the message goes back.
+    pub(super) fn settle_taking(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let Phase::Flushing(job) = connection.phase() else { return };
+        let Some(answer) = job.taken.as_ref().map(|taking| taking.answer) else { return };
+        let is_back = connection.recall(if is_planted(Bug::TakenUnread) { 0 } else { answer });
+        let Phase::Flushing(mut job) = connection.enter(Phase::Working) else { return };
+        if is_back {
+            self.untake(&mut job);
+        } else {
+            self.has_taken(&mut job);
+        }
+        if let Some(connection) = self.connections.find(id) {
+            connection.enter(Phase::Flushing(job));
+        }
+    }
+
+    /// A client that has hung up while it waited may be gone, and its answer would be written to nobody.
+    pub(super) fn take_in_vain(&mut self, job: &mut Job) {
+        self.untake(job);
+        time_out(job, &self.mailboxes);
+    }
+
+    /// The answer cannot be written: the message goes back to where it was, and the request is as if it had not begun.
+    pub(super) fn untake(&mut self, job: &mut Job) {
+        let Some(taking) = job.taken.take() else { return };
+        let mailbox = taking.mailbox;
+        let is_own = taking.grant.is_none();
+        let own = || job.held.as_mut().expect("taken under a lock").borrow(mailbox);
+        let mut grant = taking.grant.unwrap_or_else(own);
+        // A mailbox that is damaged has lost the message anyhow.
+        let _ = self.mailboxes.write(mailbox, &mut grant).untake(taking.taken);
+        job.output.truncate(taking.answer);
+        job.answered -= 1;
+        self.counters.untaken += 1;
+        match &mut job.held {
+            Some(held) if is_own => held.put_back(mailbox, grant),
+            _ => self.release(mailbox, grant),
+        }
+    }
+}
