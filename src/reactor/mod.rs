@@ -7,6 +7,18 @@
 //! The [`Reactor`] is the shell: poll, signals, listeners. The `Server` is what happens to clients; it
 //! knows sockets only as a `Wire` and time only as a value.
 //!
+//! Its files, in the order of a request's life:
+//!
+//! | | |
+//! |---|---|
+//! | `doors`, `arrivals` | who comes |
+//! | `connection`, `phase`, `input`, `output`, `wire` | one client: receiving, being busy, sending |
+//! | `server`, `jobs`, `waiting`, `takings`, `ending` | the way of a batch to its mailbox and back, and to its end |
+//! | `session`, `locks`, `watchers`, `events` | what outlives a request |
+//! | `connections`, `deadlines`, `supplies` | tables: of clients, of times, of memory that is used again |
+//! | `control`, `report`, `stat` | for the owner, and for whoever looks |
+//! | `simulation` | all of it again, without a kernel |
+//!
 //! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the [`ConnectionId`](crate::workers::ConnectionId) it belongs to;
 //! what comes back to another generation is dropped and counted. A connection that closes during a batch of events is
 //! removed after it.
