@@ -146,6 +146,11 @@ impl Client {
         Ok(self.wire.set_timeout(timeout)?)
     }
 
+    /// What was set with [`set_timeout`](Client::set_timeout).
+    pub fn timeout(&self) -> Option<Duration> {
+        self.wire.timeout
+    }
+
     /// Whether an error has closed this connection.
     pub fn is_closed(&self) -> bool {
         self.wire.closed

@@ -22,7 +22,7 @@ const INSTANT: Duration = Duration::from_millis(1);
 pub(super) struct Wire {
     stream: Stream,
     received: Vec<u8>,
-    timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     pub closed: bool,
 }
 
