@@ -48,9 +48,9 @@ pub fn run(
     let mut command = child::command(words);
     let boxes = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
-    // On a terminal the command belongs to it as we do. Elsewhere it gets a group of its own, so that what it has
-    // started can be told to end, too.
-    let has_group = !io::stdin().is_terminal();
+    // Where there is a terminal the command belongs to it as we do, and can ask there for a password. Elsewhere it gets a
+    // group of its own, so that what it has started can be told to end, too.
+    let has_group = !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal());
     if has_group {
         command.process_group(0);
     }
