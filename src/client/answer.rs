@@ -57,6 +57,21 @@ impl Answer {
         }
     }
 
+    /// Whether it is an `OK`, where nothing else is told.
+    pub fn done(self) -> Option<()> {
+        (self.kind == Kind::Ok).then_some(())
+    }
+
+    /// The number of this name in an `OK`.
+    pub fn done_with(&self, name: &str) -> Option<u64> {
+        self.number(name).filter(|_| self.kind == Kind::Ok)
+    }
+
+    /// The text in a `DATA`.
+    pub fn into_text(self) -> Option<String> {
+        (self.kind == Kind::Data).then(|| String::from_utf8_lossy(&self.data).into_owned())
+    }
+
     /// The field of this name.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
