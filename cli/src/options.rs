@@ -34,7 +34,7 @@ pub struct Cli {
 
 /// A line at the prompt.
 #[derive(Debug, Parser)]
-#[command(name = "", no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
+#[command(name = "", no_binary_name = true, disable_help_subcommand = true)]
 pub struct Line {
     /// Print JSON
     #[arg(long, global = true)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use dipc::client::{Client, Event};
 use rustyline::completion::Completer;
@@ -38,6 +39,14 @@ pub fn run(client: &mut Client, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
     let out = &Output { whole_lines: true, ..*out };
     let mut lines = if is_terminal { Lines::edited()? } else { Lines::Piped };
+    let ended = commands_of(client, out, &mut lines);
+    lines.save();
+    let worst = ended?;
+    Ok(if is_terminal { 0 } else { worst })
+}
+
+/// Runs every line; the highest exit code.
+fn commands_of(client: &mut Client, out: &Output, lines: &mut Lines) -> Result<u8, Failure> {
     let mut worst = 0;
     while let Some(line) = lines.next("dipc> ")? {
         let words = words::split(&line);
@@ -45,12 +54,11 @@ pub fn run(client: &mut Client, out: &Output) -> Result<u8, Failure> {
             None if words.is_empty() => continue,
             Some("q" | "quit") => break,
             Some("help") => help(client, out)?,
-            _ => worst = worst.max(command(client, words, out, &mut lines)?),
+            _ => worst = worst.max(command(client, words, out, lines)?),
         }
         losses(client, out)?;
     }
-    lines.save();
-    Ok(if is_terminal { 0 } else { worst })
+    Ok(worst)
 }
 
 /// One command; its exit code. Fails when there is no going on.
@@ -62,6 +70,9 @@ fn command(
 ) -> Result<u8, Failure> {
     let line = match Line::try_parse_from(words) {
         Ok(line) => line,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return out.lines(&error.to_string()).map(|()| 0);
+        }
         Err(error) => {
             let text = error.to_string();
             out.note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());

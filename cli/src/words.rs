@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 const WITH_TEXT: [&[u8]; 3] = [b"write", b"w", b"put"];
 
 /// Options that are followed by no value.
-const FLAGS: [&[u8]; 2] = [b"--drop", b"--json"];
+const FLAGS: [&[u8]; 3] = [b"--drop", b"--json", b"--help"];
 
 /// Cuts a line into words at its blanks. The text of a `write` or `put` is one word, with all its blanks: it begins behind
 /// the mailbox, the options before and after that, and `--` if there is one.

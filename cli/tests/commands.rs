@@ -164,6 +164,8 @@ fn a_pipe_has_the_same_commands_line_by_line() {
     assert!(text.starts_with("version 1\ntwo  blanks \nversion 2\nthe next line\ngrant 1\n[{"), "{text}");
     assert!(text.contains("\"mode\":\"exclusive\"") && text.contains("take BOX"), "{text}");
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let help = server.run_with(&[], "write --help\n");
+    assert!(help.code == Some(0) && help.stdout.windows(4).any(|part| part == b"--if"), "{help:?}");
     // The highest code of all commands; a failed one does not end it.
     server.run_with(&[], "take 0 --wait 0\nping x\nread 3\n").expect(2, "the next line\n");
     server.run_with(&[], "take 0 --wait 0\nread 3").expect(1, "the next line\n");
