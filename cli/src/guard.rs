@@ -1,7 +1,8 @@
 //! A command that runs while a lock is held.
 //!
 //! **The law**: the command does not outlive the lock by more than [`GRACE`]. The lease is renewed every third of it, and
-//! an answer that takes as long counts as none: so the command is told to end before others can be in.
+//! an answer that takes as long counts as none: so the command is told to end before others can be in, unless this program
+//! was stopped itself, or `--max-hold` is over.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};

@@ -107,6 +107,20 @@ fn a_command_ends_with_the_server() {
 }
 
 #[test]
+fn a_server_that_does_not_answer_is_as_good_as_none() {
+    let server = Server::start("4 64 0 8");
+    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let mut held =
+        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    server.signal(Signal::SIGSTOP);
+    let ran = finish(held, b"");
+    server.signal(Signal::SIGCONT);
+    ran.expect(3, "told\n");
+    assert!(ran.stderr.contains("silent for too long"), "{ran:?}");
+}
+
+#[test]
 fn signals_are_passed_on() {
     let server = Server::start("4 64 0 8");
     for (sent, code) in [(Signal::SIGTERM, 5), (Signal::SIGINT, 6), (Signal::SIGUSR1, 7)] {

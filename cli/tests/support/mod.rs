@@ -77,6 +77,10 @@ impl Server {
         stat[name].clone()
     }
 
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        self::signal(self.child.id(), signal);
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         self.child.kill().expect("ours");
