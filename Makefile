@@ -1,14 +1,24 @@
-# `make` builds ./dipc and ./dipcrm here; `make check` does what CI does.
+# `make` builds ./dipc, ./dipcrm and ./dipc-cli here; `make check` does what CI does; `make man` writes the man pages and
+# `make completions` those of the shells, both from the definitions of the command lines, into target/.
 
-.PHONY: all check clean
+.PHONY: all check man completions clean
 
 all:
 	cargo build --release
-	cp target/release/dipc target/release/dipcrm .
+	cp target/release/dipc target/release/dipcrm target/release/dipc-cli .
 
 check:
 	.ci/run
 
+man:
+	cargo run --bin dipc-cli -- manual target/man
+
+completions:
+	mkdir -p target/completions
+	for shell in bash zsh fish; do \
+	    cargo run --bin dipc-cli -- completions $$shell > target/completions/dipc-cli.$$shell || exit 1; \
+	done
+
 clean:
 	cargo clean
-	rm -f dipc dipcrm
+	rm -f dipc dipcrm dipc-cli

@@ -26,8 +26,11 @@
 //! 5. [`instance`]: how a server starts, goes to the background, stops and is removed.
 //! 6. [`options`]: what it is told.
 //!
+//! [`client`] stands beside them: the other end of the wire, for programs in Rust.
+//!
 //! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with clients.
 
+pub mod client;
 pub mod instance;
 pub mod mailboxes;
 pub mod options;

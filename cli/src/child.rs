@@ -1,0 +1,45 @@
+//! A command that is run on somebody's behalf.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+
+use crate::output::Output;
+
+/// The exit codes of shells for a command that cannot be run, and for one that does not exist.
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// What a command became.
+pub enum Started {
+    Running(Child),
+    /// It does not run; the exit code that says why.
+    Not(u8),
+}
+
+/// The command line as a process to be.
+pub fn command(words: &[OsString]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+pub fn start(command: &mut Command, out: &Output) -> Started {
+    command.spawn().map_or_else(
+        |error| {
+            out.note(&format!("cannot run {:?}: {error}", command.get_program()));
+            Started::Not(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
+        },
+        Started::Running,
+    )
+}
+
+/// As a shell has it: of a command that a signal ended, 128 more than its number.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    status
+        .code()
+        .or_else(|| Some(128 + status.signal()?))
+        .and_then(|code| code.try_into().ok())
+        .unwrap_or(255)
+}

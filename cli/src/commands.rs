@@ -1,0 +1,126 @@
+//! One command, and what it prints.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
+
+use dipc::client::{Client, LockOptions, PutOptions, ReadOptions, Topic, WriteOptions};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::options::{Command, Data};
+use crate::output::Output;
+use crate::{follow, guard};
+
+/// Where the data comes from that the command line does not have.
+pub type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
+
+/// Runs a command; the exit code.
+pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
+    match command {
+        Command::Read { mailbox, off, len, after, wait } => {
+            let message =
+                client.read_with(mailbox.number, &ReadOptions { off, len, after, wait: wait.wait })?;
+            out.message(mailbox.number, &message)?;
+        }
+        Command::Write { mailbox, data, if_version, off, wait } => {
+            let options = WriteOptions { if_version, off, wait: wait.wait };
+            let version = client.write_with(mailbox.number, bytes(data, input)?, &options)?;
+            out.figures(&[("version", version)])?;
+        }
+        Command::Put { mailbox, data, drop, wait } => {
+            let options = PutOptions { drop, wait: wait.wait };
+            let put = client.put_with(mailbox.number, bytes(data, input)?, &options)?;
+            out.figures(&[("version", put.version), ("count", put.count)])?;
+        }
+        Command::Take { mailbox, wait } => {
+            let message = client.take(mailbox.number, wait.wait)?;
+            out.message(mailbox.number, &message)?;
+        }
+        Command::Lock { mailboxes, shared, ttl, wait, command } => {
+            let options = LockOptions { shared, ttl, wait: wait.wait };
+            if !command.is_empty() {
+                return guard::run(client, &mailboxes.numbers, options, &command, out);
+            }
+            let grant = client.lock_with(&mailboxes.numbers, &options)?.keep();
+            out.figures(&[("grant", grant)])?;
+        }
+        Command::Unlock { mailboxes, grant } => {
+            client.unlock(&list(&mailboxes)?, grant)?;
+            if out.json {
+                out.value(json!({ "ok": true }))?;
+            }
+        }
+        Command::Watch { mailboxes, after, count, command } => {
+            follow::run(client, &mailboxes.numbers, after, count, &command, out)?;
+        }
+        Command::Stat { topic } => {
+            let topic = self::topic(topic.as_deref())?;
+            out.stat(topic, &client.stat(topic)?)?;
+        }
+        Command::Ping => {
+            let asked = Instant::now();
+            client.ping()?;
+            let milliseconds = asked.elapsed().as_secs_f64() * 1000.0;
+            match out.json {
+                true => out.value(json!({ "ok": true, "milliseconds": milliseconds }))?,
+                false => out.lines(&format!("ok {milliseconds:.3} ms"))?,
+            }
+        }
+        Command::Hello { name } => hello(client, name.as_deref(), out)?,
+        Command::Chat { .. } | Command::Top { .. } | Command::Completions { .. } | Command::Manual { .. } => {
+            return Err(Failure::Usage("this is a command of the shell, not of the prompt".to_owned()));
+        }
+    }
+    Ok(0)
+}
+
+/// The standard input, whole.
+pub fn standard_input() -> Result<Vec<u8>, Failure> {
+    let mut data = Vec::new();
+    io::stdin().read_to_end(&mut data).map_err(|error| Failure::local("standard input", error))?;
+    Ok(data)
+}
+
+fn bytes(data: Data, input: Input) -> Result<Vec<u8>, Failure> {
+    if let Some(path) = data.file {
+        return fs::read(&path).map_err(|error| Failure::local(&path.display().to_string(), error));
+    }
+    if data.text.is_empty() {
+        return input();
+    }
+    Ok(data.text.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&b' '))
+}
+
+fn hello(client: &mut Client, name: Option<&str>, out: &Output) -> Result<(), Failure> {
+    let hello = client.hello(name)?;
+    if out.json {
+        return out.value(json!({
+            "proto": hello.protocol, "server": hello.server, "boxes": hello.mailboxes, "size": hello.size,
+            "packet": hello.packet, "feat": hello.features,
+        }));
+    }
+    let (boxes, feat) = (hello.mailboxes, hello.features.join(","));
+    out.lines(&format!(
+        "proto {}\nserver {}\nboxes {boxes}\nsize {}\npacket {}\nfeat {feat}\n",
+        hello.protocol, hello.server, hello.size, hello.packet
+    ))
+}
+
+/// The mailboxes of a list; none for `*`, which is all.
+fn list(word: &str) -> Result<Vec<u32>, Failure> {
+    let number = |word: &str| word.parse().map_err(|_| Failure::Usage(format!("{word:?} is no mailbox")));
+    if word == "*" { Ok(Vec::new()) } else { word.split(',').map(number).collect() }
+}
+
+fn topic(word: Option<&str>) -> Result<Topic, Failure> {
+    Ok(match word {
+        None => Topic::Server,
+        Some("conns") => Topic::Connections,
+        Some("locks") => Topic::Locks,
+        Some(word) => Topic::Mailbox(
+            word.parse().map_err(|_| Failure::Usage(format!("{word:?}: a mailbox, conns or locks")))?,
+        ),
+    })
+}

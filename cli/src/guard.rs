@@ -1,0 +1,227 @@
+//! A command that runs while a lock is held.
+//!
+//! **The law**: the command does not outlive the lock by more than [`GRACE`]. The lease is renewed every third of it, and
+//! an answer that takes as long counts as none: so the command is told to end before others can be in, unless this program
+//! was stopped itself, or `--max-hold` is over.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dipc::client::{Client, Code, Error, Event, Lock, LockOptions};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use signal_hook::flag;
+
+use crate::child::{self, Started};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// How long a command may take to end that is told so.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The lease when none is given.
+const TTL: Duration = Duration::from_secs(30);
+
+/// The signals that the command gets when they are sent to us.
+const PASSED: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// Locks, runs the command, unlocks; the command's exit code.
+pub fn run(
+    client: &mut Client,
+    mailboxes: &[u32],
+    options: LockOptions,
+    words: &[OsString],
+    out: &Output,
+) -> Result<u8, Failure> {
+    let ttl = options.ttl.unwrap_or(TTL);
+    let mut lock = client.lock_with(mailboxes, &LockOptions { ttl: Some(ttl), ..options })?;
+    let early = Early::new()?;
+    let mut command = child::command(words);
+    let boxes = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
+    // Where there is a terminal the command belongs to it as we do, and can ask there for a password. Elsewhere it gets a
+    // group of its own, so that what it has started can be told to end, too.
+    let has_group = !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal());
+    if has_group {
+        command.process_group(0);
+    }
+    let child = match child::start(&mut command, out) {
+        Started::Running(child) => child,
+        Started::Not(code) => return Ok(code),
+    };
+    let mut guarded = Guarded { child, has_group, signals: signals()? };
+    early.signals().for_each(|signal| guarded.tell(signal));
+    let timeout = lock.timeout();
+    let lost = guarded.keep(&mut lock, ttl / 3)?;
+    if lost.is_some() {
+        out.note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
+        guarded.stop()?;
+    }
+    let status = guarded.child.wait().map_err(|error| Failure::local("wait", error))?;
+    // The lock may have been lost at the very end, too.
+    let unlocked = lost.map_or_else(|| lock.unlock(), Err);
+    client.set_timeout(timeout)?;
+    unlocked?;
+    Ok(child::exit_code(status))
+}
+
+/// A command that runs, and what tells about it.
+struct Guarded {
+    child: Child,
+    has_group: bool,
+    signals: SignalFd,
+}
+
+impl Guarded {
+    /// Renews the lease until the command has ended, or the lock: then why.
+    fn keep(&self, lock: &mut Lock, third: Duration) -> Result<Option<Error>, Failure> {
+        if let Err(error) = lock.set_timeout(Some(third)) {
+            return Ok(Some(error));
+        }
+        let mut renewal = Instant::now() + third;
+        loop {
+            if self.attend()? {
+                return Ok(None);
+            }
+            let heard = self.wait(Some(lock), renewal)?;
+            let alive = match (heard, Instant::now() >= renewal) {
+                (_, true) => lock.ping().and_then(|()| events(lock)),
+                (true, false) => events(lock),
+                (false, false) => Ok(()),
+            };
+            if let Err(error) = alive {
+                return Ok(Some(error));
+            }
+            if Instant::now() >= renewal {
+                renewal = Instant::now() + third;
+            }
+        }
+    }
+
+    /// Tells the command to end, and sees to it.
+    fn stop(&self) -> Result<(), Failure> {
+        self.tell(Signal::SIGTERM);
+        let until = Instant::now() + GRACE;
+        while !self.attend()? && Instant::now() < until {
+            self.wait(None, until)?;
+        }
+        // Also when it has ended: what it has started may still be there.
+        self.tell(Signal::SIGKILL);
+        Ok(())
+    }
+
+    /// Passes on what was sent to us; whether the command has ended. It is not waited for yet, so that its number stays
+    /// its own, and nobody else is told to end.
+    fn attend(&self) -> Result<bool, Failure> {
+        while let Some(info) = self.signals.read_signal().map_err(|error| Failure::local("signals", error))? {
+            // Keys at a terminal are signals for its whole group: the command has had them already.
+            let from_terminal = info.ssi_code > 0;
+            match Signal::try_from(info.ssi_signo as i32) {
+                Ok(signal) if PASSED.contains(&signal) && (self.has_group || !from_terminal) => {
+                    self.tell(signal)
+                }
+                _ => {}
+            }
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let status = waitid(Id::Pid(self.pid()), flags).map_err(|error| Failure::local("wait", error))?;
+        Ok(status != WaitStatus::StillAlive)
+    }
+
+    /// Waits for a signal, for the server, or for the time; whether the server has said something.
+    fn wait(&self, lock: Option<&Lock>, until: Instant) -> Result<bool, Failure> {
+        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
+        let server = lock.map(|lock| PollFd::new(lock.as_fd(), PollFlags::POLLIN));
+        let mut sources: Vec<_> = [Some(signals), server].into_iter().flatten().collect();
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut sources, left) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(Failure::local("poll", error)),
+        }
+        Ok(sources.get(1).is_some_and(|server| server.any().unwrap_or(true)))
+    }
+
+    fn tell(&self, signal: Signal) {
+        let pid = self.pid().as_raw();
+        // One that has ended needs no signal.
+        let _ = kill(Pid::from_raw(if self.has_group { -pid } else { pid }), signal);
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // At the prompt other commands follow.
+        let _ = signal_set().thread_unblock();
+    }
+}
+
+fn signal_set() -> SigSet {
+    PASSED.into_iter().chain([Signal::SIGCHLD]).collect()
+}
+
+/// Has the signals that we pass on, and those of children, in a descriptor from now on. They are blocked for that, which
+/// a command inherits: so this is for when it has been started.
+fn signals() -> Result<SignalFd, Failure> {
+    let set = signal_set();
+    set.thread_block()
+        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+        .map_err(|error| Failure::local("signals", error))
+}
+
+/// The signals that come while the command is started: they must neither end us, nor be lost.
+struct Early {
+    came: Vec<(Signal, Arc<AtomicBool>)>,
+    /// Signals are again what they were before.
+    over: Arc<AtomicBool>,
+}
+
+impl Early {
+    fn new() -> Result<Self, Failure> {
+        let early =
+            Early { came: PASSED.map(|signal| (signal, Arc::default())).into(), over: Arc::default() };
+        for (signal, came) in &early.came {
+            flag::register_conditional_default(*signal as i32, early.over.clone())
+                .and_then(|_| flag::register(*signal as i32, came.clone()))
+                .map_err(|error| Failure::local("signals", error))?;
+        }
+        Ok(early)
+    }
+
+    fn signals(&self) -> impl Iterator<Item = Signal> + '_ {
+        self.came.iter().filter(|(_, came)| came.load(Ordering::Relaxed)).map(|(signal, _)| *signal)
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the server has told; an error when the lock is lost.
+fn events(lock: &mut Lock) -> Result<(), Error> {
+    while let Some(event) = lock.event(Some(Duration::ZERO))? {
+        if matches!(event, Event::LockLost { .. }) {
+            break;
+        }
+    }
+    match lock.is_lost() {
+        true => Err(Error::Refused { code: Code::Lease, text: "the lock has run out".to_owned(), max: None }),
+        false => Ok(()),
+    }
+}

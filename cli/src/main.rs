@@ -1,0 +1,72 @@
+//! `dipc-cli`: what people and scripts say to a dipc.
+//!
+//! [`options`] is the command line, and the source of its help, completions and man pages; [`run`](commands::run) does
+//! one command. A prompt, or a pipe, is the same commands line by line ([`prompt`]). What takes longer than an answer
+//! has a module of its own: [`guard`] holds a lock around a command, [`follow`] watches, then [`chat`] and [`top`].
+//!
+//! The exit code is always the same: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
+
+mod chat;
+mod child;
+mod commands;
+mod failure;
+mod follow;
+mod guard;
+mod manual;
+mod options;
+mod output;
+mod pages;
+mod prompt;
+mod roff;
+mod top;
+mod words;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use dipc::client::Client;
+
+use failure::Failure;
+use options::{Cli, Command};
+use output::Output;
+
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(cli.connection.json);
+    let code = run(cli, &out).unwrap_or_else(|failure| {
+        out.complain(&failure);
+        failure.exit_code()
+    });
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
+    match &cli.command {
+        Some(Command::Completions { shell }) => return pages::completions(*shell),
+        Some(Command::Manual { directory }) => return pages::manual(directory),
+        Some(Command::Lock { command, .. }) if command.is_empty() => {
+            return Err(Failure::Usage("lock needs a command to run under it: lock 3 -- command".to_owned()));
+        }
+        _ => {}
+    }
+    let mut client = connect(&cli)?;
+    match cli.command {
+        None => prompt::run(&mut client, out),
+        Some(Command::Chat { mailbox, name }) => chat::run(&mut client, mailbox, name.as_deref()),
+        Some(Command::Top { once }) => top::run(&mut client, once, out),
+        Some(command) => commands::run(&mut client, command, out, &mut commands::standard_input),
+    }
+}
+
+fn connect(cli: &Cli) -> Result<Client, Failure> {
+    let address = cli.connection.address();
+    let connected = address.connect(Some(CONNECTING)).and_then(|mut client| {
+        client.set_timeout(cli.connection.timeout)?;
+        Ok(client)
+    });
+    connected.map_err(|error| Failure::Connect(address, error))
+}

@@ -1,0 +1,304 @@
+//! The command line: what `--help`, the completions and the man pages say comes from here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+use dipc::client::Address;
+
+const HOST: &str = "127.0.0.1";
+const PORT: u16 = 5000;
+
+/// Talks to a dipc: one command, or a prompt without one
+#[derive(Debug, Parser)]
+#[command(
+    name = "dipc-cli",
+    version,
+    disable_help_flag = true,
+    after_help = "Without a command there is a prompt, or on a pipe the same commands are read line by line.\n\
+                  Messages are printed as they are on a pipe, and made readable on a terminal.\n\n\
+                  Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
+                  dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n\n\
+                  Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection.\n\
+                  `lock BOX -- COMMAND` exits as its command did."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub connection: Connection,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A line at the prompt.
+#[derive(Debug, Parser)]
+#[command(name = "", no_binary_name = true, disable_help_subcommand = true)]
+pub struct Line {
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What goes with every command.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// The server's host [default: that of the URL, or 127.0.0.1]
+    #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
+    pub host: Option<String>,
+
+    /// The server's port [default: that of the URL, or 5000]
+    #[arg(short, long, global = true, value_name = "PORT", conflicts_with = "socket",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// The server's Unix socket
+    #[arg(short, long, global = true, value_name = "UNIX_SOCKET")]
+    pub socket: Option<PathBuf>,
+
+    /// dipc://host:port or dipc+unix:///path
+    #[arg(long, global = true, value_name = "URL", env = "DIPC_URL", hide_env_values = true)]
+    pub url: Option<Address>,
+
+    /// The longest silence of the server, in seconds; longer than any --wait [default: no limit]
+    #[arg(long, global = true, value_name = "S", value_parser = positive)]
+    pub timeout: Option<Duration>,
+
+    /// Print JSON: one object for each answer or message; data that is not UTF-8 as "base64"
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Print help
+    #[arg(long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the newest message, or the next one after a version
+    #[command(visible_alias = "r")]
+    Read {
+        #[command(flatten)]
+        mailbox: Mailbox,
+        /// Leave out the first N bytes
+        #[arg(long, value_name = "N")]
+        off: Option<u64>,
+        /// At most N bytes
+        #[arg(long, value_name = "N")]
+        len: Option<u64>,
+        /// The oldest message newer than version V; wait for one
+        #[arg(long, value_name = "V")]
+        after: Option<u64>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Replace what the mailbox holds
+    #[command(visible_alias = "w")]
+    Write {
+        #[command(flatten)]
+        mailbox: Mailbox,
+        #[command(flatten)]
+        data: Data,
+        /// Only when the mailbox is at version V
+        #[arg(long = "if", value_name = "V")]
+        if_version: Option<u64>,
+        /// Patch the message from byte N on
+        #[arg(long, value_name = "N")]
+        off: Option<u64>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Add a message at the end
+    Put {
+        #[command(flatten)]
+        mailbox: Mailbox,
+        #[command(flatten)]
+        data: Data,
+        /// The oldest messages make room
+        #[arg(long)]
+        drop: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Print the oldest message and remove it; wait for one
+    Take {
+        #[command(flatten)]
+        mailbox: Mailbox,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Run a command while nobody else is in these mailboxes
+    ///
+    /// The lease is renewed while the command runs. When the lock is lost all the same, the command is told to end
+    /// (TERM, after 5 seconds KILL). Signals are passed on to it. It finds the number of the lock in DIPC_GRANT and the
+    /// mailboxes in DIPC_BOX. At the prompt there is no command, and the lock is kept until unlock, or its lease ends.
+    Lock {
+        #[command(flatten)]
+        mailboxes: Mailboxes,
+        /// Readers are let in
+        #[arg(long)]
+        shared: bool,
+        /// Seconds of silence after which the lock ends by itself [default: 30]
+        #[arg(long, value_name = "S", value_parser = positive)]
+        ttl: Option<Duration>,
+        #[command(flatten)]
+        wait: Wait,
+        /// The command and its arguments, behind --
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Give back what was locked at this prompt
+    Unlock {
+        /// Mailboxes, or * for all
+        #[arg(value_name = "BOX[,BOX..]")]
+        mailboxes: String,
+        /// Only when this was the number of the lock
+        #[arg(long, value_name = "G")]
+        grant: Option<u64>,
+    },
+    /// Print every new message, or run a command for each
+    ///
+    /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (how many messages
+    /// before it are gone) in its environment. One runs at a time.
+    Watch {
+        #[command(flatten)]
+        mailboxes: Mailboxes,
+        /// Begin behind version V, with what is still there
+        #[arg(long, value_name = "V")]
+        after: Option<u64>,
+        /// End after so many messages
+        #[arg(short = 'n', long, value_name = "N")]
+        count: Option<u64>,
+        /// The command and its arguments, behind --
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// What the server counts
+    Stat {
+        /// BOX, conns or locks
+        topic: Option<String>,
+    },
+    /// Ask whether the server is there, and how long it takes to answer
+    Ping,
+    /// What the server is
+    Hello {
+        /// What stat shows of this connection
+        name: Option<String>,
+    },
+    /// Talk with others in a mailbox; Ctrl-D leaves
+    Chat {
+        #[arg(value_name = "BOX")]
+        mailbox: u32,
+        /// Your name [default: that of the user]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show mailboxes, holders, queues and rates, again every second
+    Top {
+        /// Once, and without rates
+        #[arg(long)]
+        once: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Manual {
+        /// Where
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Mailbox {
+    /// The number of the mailbox
+    #[arg(value_name = "BOX")]
+    pub number: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Mailboxes {
+    /// The numbers of the mailboxes
+    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',')]
+    pub numbers: Vec<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Seconds to wait, or inf [default: the server's, 30]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Data {
+    /// The message, its words joined by a blank; without it, standard input as it is
+    #[arg(value_name = "TEXT", conflicts_with = "file")]
+    pub text: Vec<OsString>,
+
+    /// The message is this file
+    #[arg(long, value_name = "F")]
+    pub file: Option<PathBuf>,
+}
+
+impl Connection {
+    /// Where to connect: what is said on the command line goes before the URL.
+    pub fn address(&self) -> Address {
+        if let Some(path) = &self.socket {
+            return Address::Unix(path.clone());
+        }
+        let (host, port) = match &self.url {
+            Some(Address::Tcp { host, port }) => (host.clone(), *port),
+            Some(unix) if self.host.is_none() && self.port.is_none() => return unix.clone(),
+            _ => (HOST.to_owned(), PORT),
+        };
+        Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) }
+    }
+}
+
+fn seconds(word: &str) -> Result<Duration, String> {
+    if word == "inf" {
+        return Ok(Duration::MAX);
+    }
+    let seconds: f64 = word.parse().map_err(|_| "neither a number of seconds nor inf".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn positive(word: &str) -> Result<Duration, String> {
+    match seconds(word)? {
+        Duration::ZERO | Duration::MAX => Err("more than 0 seconds, and not inf".to_owned()),
+        time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_url() {
+        let address = |line: &str| {
+            Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' '))).connection.address().to_string()
+        };
+        assert_eq!(address("-p 6000 ping"), "dipc://127.0.0.1:6000");
+        assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");
+        assert_eq!(address("--url dipc+unix:///a ping"), "dipc+unix:///a");
+        assert_eq!(address("--url dipc+unix:///a ping -p 6000"), "dipc://127.0.0.1:6000");
+        assert_eq!(address("--url dipc://where:7000 -s /b ping"), "dipc+unix:///b");
+    }
+}

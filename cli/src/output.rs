@@ -1,0 +1,198 @@
+//! What is printed: bytes as they are on a pipe, text that does no harm on a terminal, or JSON.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use dipc::client::{Message, Stat, Topic};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+
+/// Where answers go.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    pub json: bool,
+    pub is_terminal: bool,
+    /// Messages end their line, also on a pipe: others follow.
+    pub whole_lines: bool,
+}
+
+impl Output {
+    pub fn new(json: bool) -> Self {
+        Output { json, is_terminal: io::stdout().is_terminal(), whole_lines: false }
+    }
+
+    /// The bytes of a message, and nothing else on a pipe.
+    pub fn message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
+        let Message { data, version, count, lost } = message;
+        if self.json {
+            let mut value = json!({ "mailbox": mailbox, "version": version, "count": count, "lost": lost });
+            put_data(&mut value, data);
+            return self.value(value);
+        }
+        if *lost > 0 {
+            self.note(&format!("{lost} messages of mailbox {mailbox} are gone"));
+        }
+        if self.is_terminal && data.is_empty() {
+            self.note(if *count == 0 { "there is no message" } else { "a message without bytes" });
+            return Ok(());
+        }
+        self.data(data, self.whole_lines)
+    }
+
+    /// A message from a watch: a line at least.
+    pub fn news(
+        &self,
+        (mailbox, tell): (u32, bool),
+        version: u64,
+        data: &[u8],
+        lost: u64,
+    ) -> Result<(), Failure> {
+        if self.json {
+            let mut value = json!({ "mailbox": mailbox, "version": version, "lost": lost });
+            put_data(&mut value, data);
+            return self.value(value);
+        }
+        if lost > 0 {
+            self.note(&format!("{lost} messages of mailbox {mailbox} are gone"));
+        }
+        match tell {
+            true => self.data(&[format!("{mailbox}: ").as_bytes(), data].concat(), true),
+            false => self.data(data, true),
+        }
+    }
+
+    /// Lines of a name and a number.
+    pub fn figures(&self, figures: &[(&str, u64)]) -> Result<(), Failure> {
+        if self.json {
+            return self.value(
+                figures.iter().map(|&(name, number)| (name.to_owned(), Value::from(number))).collect(),
+            );
+        }
+        self.lines(&figures.iter().map(|(name, number)| format!("{name} {number}\n")).collect::<String>())
+    }
+
+    pub fn stat(&self, topic: Topic, stat: &Stat) -> Result<(), Failure> {
+        if self.json { self.value(stat_value(topic, stat)) } else { self.lines(stat.text()) }
+    }
+
+    pub fn value(&self, value: Value) -> Result<(), Failure> {
+        self.bytes(format!("{value}\n").as_bytes())
+    }
+
+    pub fn lines(&self, text: &str) -> Result<(), Failure> {
+        self.data(text.as_bytes(), true)
+    }
+
+    fn data(&self, data: &[u8], whole_lines: bool) -> Result<(), Failure> {
+        let shown = if self.is_terminal { Cow::from(harmless(data).into_bytes()) } else { Cow::from(data) };
+        let end: &[u8] =
+            if (self.is_terminal || whole_lines) && !shown.ends_with(b"\n") { b"\n" } else { b"" };
+        self.bytes(&[&shown, end].concat())
+    }
+
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::Output)
+    }
+
+    /// Something for people, beside the output.
+    pub fn note(&self, text: &str) {
+        // There is nobody else to tell.
+        let _ = writeln!(io::stderr(), "dipc-cli: {}", harmless(text.as_bytes()));
+    }
+
+    pub fn complain(&self, failure: &Failure) {
+        match (failure.is_silent(), self.json) {
+            (true, _) => {}
+            (false, true) => {
+                let _ = writeln!(io::stderr(), "{}", failure.json());
+            }
+            (false, false) => self.note(&failure.to_string()),
+        }
+    }
+}
+
+/// Text for a terminal: whatever could move its cursor, change its settings or turn its lines around is spelt out.
+pub fn harmless(data: &[u8]) -> String {
+    let mut shown = String::new();
+    for character in String::from_utf8_lossy(data).chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                shown.extend(character.escape_unicode())
+            }
+            _ if character.is_control() && u32::from(character) < 256 => {
+                shown.push_str(&format!("\\x{:02x}", u32::from(character)))
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+fn put_data(value: &mut Value, data: &[u8]) {
+    match std::str::from_utf8(data) {
+        Ok(text) => value["data"] = text.into(),
+        Err(_) => value["base64"] = BASE64_STANDARD.encode(data).into(),
+    }
+}
+
+/// Figures by name; a list where every line is a thing of its own.
+fn stat_value(topic: Topic, stat: &Stat) -> Value {
+    let row = |first: Option<(&str, &str)>, line: dipc::client::Line| {
+        let pairs = first.into_iter().chain(line.fields());
+        pairs.map(|(key, word)| (key.to_owned(), field(key, word))).collect::<Map<_, _>>()
+    };
+    match topic {
+        Topic::Connections => {
+            stat.lines().map(|line| Value::from(row(Some(("connection", line.name)), line))).collect()
+        }
+        Topic::Locks => {
+            stat.lines().map(|line| Value::from(row(Some(("mailbox", line.name)), line))).collect()
+        }
+        Topic::Server | Topic::Mailbox(_) => {
+            let (locks, figures): (Vec<_>, Vec<_>) = stat.lines().partition(|line| line.name == "lock");
+            let mut value: Map<_, _> =
+                figures.iter().map(|line| (line.name.to_owned(), figure(line.rest))).collect();
+            if matches!(topic, Topic::Mailbox(_)) {
+                let locks = locks.into_iter().map(|line| Value::from(row(None, line)));
+                value.insert("locks".to_owned(), locks.collect());
+            }
+            value.into()
+        }
+    }
+}
+
+/// A pair of a connection or lock: a name is text, also one of digits, and a list is a list, also an empty one.
+fn field(key: &str, word: &str) -> Value {
+    match key {
+        "locks" | "watches" => word.split(',').filter_map(|number| number.parse::<u64>().ok()).collect(),
+        "name" if word != "-" => word.into(),
+        _ => figure(word),
+    }
+}
+
+fn figure(word: &str) -> Value {
+    match (word.parse::<u64>(), word.parse::<f64>()) {
+        (Ok(number), _) => number.into(),
+        (_, Ok(number)) if word.starts_with(|first: char| first.is_ascii_digit()) => number.into(),
+        _ if word == "-" => Value::Null,
+        _ => word.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_spelt_out() {
+        assert_eq!(harmless(b"a\tb\nc"), "a\tb\nc");
+        assert_eq!(harmless(b"\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
+        assert_eq!(harmless("\u{9b}2J \u{202e}gr\u{fc}\u{df}".as_bytes()), "\\x9b2J \\u{202e}gr\u{fc}\u{df}");
+        assert_eq!(harmless(b"\xff"), "\u{fffd}");
+    }
+}

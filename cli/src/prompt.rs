@@ -1,0 +1,293 @@
+//! Commands line by line: with a line editor on a terminal, else as they come.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use dipc::client::{Client, Event};
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, Helper};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
+
+use crate::failure::Failure;
+use crate::options::{Command, Line};
+use crate::output::Output;
+use crate::{commands, follow, words};
+
+/// Verbs that are of the prompt alone.
+const OWN: [&str; 3] = ["help", "quit", "q"];
+
+/// Verbs that are of the shell alone.
+const NOT_HERE: [&str; 4] = ["chat", "top", "completions", "manual"];
+
+/// Runs commands until `quit` or the end of the input; a failed one does not end it. The exit code is 0 on a terminal, and
+/// else the highest of all commands.
+pub fn run(client: &mut Client, out: &Output) -> Result<u8, Failure> {
+    let is_terminal = io::stdin().is_terminal() && out.is_terminal;
+    let out = &Output { whole_lines: true, ..*out };
+    let mut lines = if is_terminal { Lines::edited()? } else { Lines::Piped };
+    let ended = commands_of(client, out, &mut lines);
+    lines.save();
+    let worst = ended?;
+    Ok(if is_terminal { 0 } else { worst })
+}
+
+/// Runs every line; the highest exit code.
+fn commands_of(client: &mut Client, out: &Output, lines: &mut Lines) -> Result<u8, Failure> {
+    let mut worst = 0;
+    while let Some(line) = lines.next("dipc> ")? {
+        let words = words::split(&line);
+        match words.first().and_then(|word| word.to_str()) {
+            None if words.is_empty() => continue,
+            Some("q" | "quit") => break,
+            Some("help") => help(client, out)?,
+            _ => worst = worst.max(command(client, words, out, lines)?),
+        }
+        losses(client, out)?;
+    }
+    Ok(worst)
+}
+
+/// One command; its exit code. Fails when there is no going on.
+fn command(
+    client: &mut Client,
+    words: Vec<OsString>,
+    out: &Output,
+    lines: &mut Lines,
+) -> Result<u8, Failure> {
+    let line = match Line::try_parse_from(words) {
+        Ok(line) => line,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return out.lines(&error.to_string()).map(|()| 0);
+        }
+        Err(error) => {
+            let text = error.to_string();
+            out.note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            return Ok(2);
+        }
+    };
+    let out = &Output { json: out.json || line.json, ..*out };
+    let done = match (line.command, &lines) {
+        (Command::Watch { mailboxes, after, count, command }, Lines::Edited(_, interrupts)) => {
+            let watched = watch(client, &mailboxes.numbers, after, count, &command, (out, interrupts));
+            watched.map(|()| 0)
+        }
+        (command, _) => commands::run(client, command, out, &mut || {
+            lines.next("text> ")?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()))
+        }),
+    };
+    match done {
+        Ok(code) => Ok(code),
+        Err(failure) if client.is_closed() || matches!(failure, Failure::Output(_)) => Err(failure),
+        Err(failure) => {
+            out.complain(&failure);
+            Ok(failure.exit_code())
+        }
+    }
+}
+
+/// Watches until Ctrl-C, which ends nothing else.
+fn watch(
+    client: &mut Client,
+    mailboxes: &[u32],
+    after: Option<u64>,
+    count: Option<u64>,
+    command: &[OsString],
+    (out, interrupts): (&Output, &Interrupts),
+) -> Result<(), Failure> {
+    let interrupts = interrupts.arm();
+    follow::until(client, mailboxes, after, count, command, out, Some(interrupts.read))
+}
+
+/// Ctrl-C as something to read. It ends this program, as ever, except while it is armed.
+struct Interrupts {
+    read: UnixStream,
+    ends: Arc<AtomicBool>,
+}
+
+struct Armed<'a> {
+    read: &'a UnixStream,
+    ends: &'a AtomicBool,
+}
+
+impl Interrupts {
+    fn new() -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        let ends = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_default(SIGINT, ends.clone())?;
+        pipe::register(SIGINT, write)?;
+        Ok(Interrupts { read, ends })
+    }
+
+    fn arm(&self) -> Armed<'_> {
+        self.ends.store(false, Ordering::Relaxed);
+        Armed { read: &self.read, ends: &self.ends }
+    }
+}
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        // What has been heard is over, and is not for the next watch.
+        let _ = self.read.read(&mut [0; 64]);
+        self.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
+    let verbs = verbs().join(" ");
+    let protocol = client.help()?;
+    out.lines(&format!(
+        "Here: {verbs}\nOptions are those of the shell: read 3 --after 7. Help for one: read --help\n\n\
+         The protocol, for telnet and programs:\n{protocol}"
+    ))
+}
+
+/// Says which locks have run out meanwhile.
+fn losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
+    loop {
+        match client.event(Some(Duration::ZERO)) {
+            Ok(Some(Event::LockLost { mailbox, .. })) => out.note(&format!("the lock of {mailbox} is lost")),
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Where lines come from.
+enum Lines {
+    Edited(Box<Editor<Completions, FileHistory>>, Interrupts),
+    Piped,
+}
+
+impl Lines {
+    fn edited() -> Result<Self, Failure> {
+        let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
+        Ok(Lines::Edited(Box::new(editor()?), interrupts))
+    }
+
+    /// The next line without its end; none at the end of all.
+    fn next(&mut self, prompt: &str) -> Result<Option<Vec<u8>>, Failure> {
+        match self {
+            Lines::Edited(editor, _) => loop {
+                match editor.readline(prompt) {
+                    Ok(line) => return Ok(Some(line.into_bytes())),
+                    // Ctrl-C throws the line away.
+                    Err(ReadlineError::Interrupted) => {}
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(error) => return Err(Failure::local("terminal", io::Error::other(error))),
+                }
+            },
+            Lines::Piped => {
+                let mut line = Vec::new();
+                let read = io::stdin().lock().read_until(b'\n', &mut line);
+                if read.map_err(|error| Failure::local("standard input", error))? == 0 {
+                    return Ok(None);
+                }
+                let line = line.strip_suffix(b"\n").unwrap_or(&line);
+                Ok(Some(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+            }
+        }
+    }
+
+    /// Keeps the history, if there is a place for it.
+    fn save(&mut self) {
+        if let (Lines::Edited(editor, _), Some(path)) = (self, history()) {
+            let _ = editor.save_history(&path);
+        }
+    }
+}
+
+fn editor() -> Result<Editor<Completions, FileHistory>, Failure> {
+    let failed = |error| Failure::local("terminal", io::Error::other(error));
+    let config = Config::builder().auto_add_history(true).history_ignore_space(true).build();
+    let mut editor = Editor::with_config(config).map_err(failed)?;
+    editor.set_helper(Some(Completions));
+    if let Some(path) = history() {
+        // The first time there is none.
+        let _ = editor.load_history(&path);
+    }
+    Ok(editor)
+}
+
+/// Where the history is kept: DIPC_HISTORY, or `.dipc_history` at home.
+fn history() -> Option<PathBuf> {
+    let named = std::env::var_os("DIPC_HISTORY").map(PathBuf::from);
+    let path = named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".dipc_history")))?;
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+/// The verbs of the prompt.
+fn verbs() -> Vec<String> {
+    let line = Line::command();
+    let verbs = line.get_subcommands().map(|verb| verb.get_name().to_owned());
+    let here = verbs.filter(|verb| !NOT_HERE.contains(&verb.as_str()));
+    here.chain(OWN.map(str::to_owned)).collect()
+}
+
+/// The options of a verb.
+fn keys(verb: &str) -> Vec<String> {
+    let line = Line::command();
+    let Some(verb) = line.find_subcommand(verb) else { return Vec::new() };
+    verb.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
+}
+
+/// Completes verbs, and the options of a verb.
+struct Completions;
+
+impl Completer for Completions {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = &line[..at];
+        let start = typed.rfind(' ').map_or(0, |blank| blank + 1);
+        let candidates = match typed[..start].split_whitespace().next() {
+            None => verbs(),
+            Some("stat") if !typed[start..].starts_with('-') => vec!["conns".to_owned(), "locks".to_owned()],
+            Some(verb) => keys(verb),
+        };
+        let fitting = candidates.into_iter().filter(|candidate| candidate.starts_with(&typed[start..]));
+        Ok((start, fitting.map(|candidate| candidate + " ").collect()))
+    }
+}
+
+impl Hinter for Completions {
+    type Hint = String;
+}
+
+impl Highlighter for Completions {}
+impl Validator for Completions {}
+impl Helper for Completions {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_and_their_options_are_completed() {
+        let history = FileHistory::new();
+        let complete = |line: &str| {
+            Completions.complete(line, line.len(), &Context::new(&history)).expect("candidates").1.join("")
+        };
+        assert_eq!(complete("re"), "read ");
+        assert_eq!(complete("u"), "unlock ");
+        assert_eq!(complete("write 3 --i"), "--if ");
+        assert_eq!(complete("stat "), "conns locks ");
+        assert_eq!(complete("nonsense --"), "");
+        assert!(!verbs().contains(&"top".to_owned()));
+    }
+}

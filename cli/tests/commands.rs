@@ -1,0 +1,233 @@
+//! Every command with every way it can end: one answer each.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::json;
+use support::{Server, finish};
+
+#[test]
+fn write_and_read_keep_every_byte() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "hello", " world"]).expect(0, "version 1\n");
+    server.run(&["read", "3"]).expect(0, "hello  world");
+    let bytes = b"a\nb\r\x00\xff\x1b";
+    server.run_with(&["w", "3"], bytes).expect(0, "version 2\n");
+    server.run(&["r", "3"]).expect(0, bytes);
+    let file = server.directory.join("file");
+    fs::write(&file, bytes).expect("written");
+    server.run(&["put", "3", "--file", file.to_str().expect("text")]).expect(0, "version 3\ncount 2\n");
+    server.run(&["read", "3", "--after", "2"]).expect(0, bytes);
+    server.run(&["read", "3", "--off", "2", "--len", "1"]).expect(0, "b");
+    server.run(&["write", "3", "--", "--text"]).expect(0, "version 4\n");
+    server.run(&["write", "3", "--off", "2", "T"]).expect(0, "version 5\n");
+    server.run(&["read", "3"]).expect(0, "--Text");
+    server.run(&["read", "0"]).expect(0, "");
+}
+
+#[test]
+fn take_and_put_are_a_queue() {
+    let server = Server::start("4 64 0 64");
+    server.run(&["put", "1", "one"]).expect(0, "version 1\ncount 1\n");
+    server.run(&["put", "1", "two"]).expect(0, "version 2\ncount 2\n");
+    server.run(&["take", "1"]).expect(0, "one");
+    server.run(&["take", "1"]).expect(0, "two");
+    server.run(&["take", "1", "--wait", "0"]).expect_failure(1, "empty");
+    let large = vec![b'x'; 60_000];
+    server.run_with(&["put", "1"], &large).expect(0, "version 3\ncount 1\n");
+    server.run_with(&["put", "1", "--wait", "0"], &large).expect_failure(1, "full");
+    server.run_with(&["put", "1", "--drop"], &large).expect(0, "version 4\ncount 1\n");
+}
+
+#[test]
+fn exit_codes_are_always_the_same() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "hello"]).expect(0, "version 1\n");
+    // Understood, not done.
+    server.run(&["write", "3", "--if", "7", "x"]).expect_failure(1, "conflict (version 1)");
+    server.run(&["read", "3", "--after", "1", "--wait", "0"]).expect_failure(1, "timeout (version 1)");
+    server.run(&["put", "3", "x"]).expect(0, "version 2\ncount 2\n");
+    server.run(&["write", "3", "--off", "1", "x"]).expect_failure(1, "multi");
+    // Refused.
+    server.run(&["read", "4"]).expect_failure(2, "mailboxes are numbered 0 to 3");
+    server.run_with(&["write", "3"], [b'x'; 9000]).expect_failure(2, "at most 8192 bytes");
+    server.run(&["unlock", "3"]).expect_failure(2, "lease");
+    // Usage.
+    for line in [
+        "read",
+        "read x",
+        "nonsense",
+        "lock 3",
+        "read 3 --wait soon",
+        "stat x",
+        "write 3 x --file y",
+        "-p 0 ping",
+    ] {
+        let words: Vec<_> = line.split(' ').collect();
+        assert_eq!(server.run(&words).code, Some(2), "{line}");
+    }
+    server.run(&["write", "3", "--file", "/no/such/file"]).expect_failure(2, "/no/such/file");
+    server.run(&["hello", "two words"]).expect_failure(2, "one word");
+    // No connection.
+    server.run(&["-p", "1", "ping"]).expect_failure(3, "cannot connect to dipc://127.0.0.1:1");
+    server
+        .run(&["-s", "/no/such/socket", "ping"])
+        .expect_failure(3, "cannot connect to dipc+unix:///no/such");
+    server.run(&["take", "0", "--timeout", "0.05"]).expect_failure(3, "silent for too long");
+}
+
+#[test]
+fn a_server_is_found_in_four_ways() {
+    let server = Server::start("4 64 0 8");
+    let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
+    for words in [
+        vec!["-h", "localhost", "-p", &port, "ping"],
+        vec!["ping", "-p", &port],
+        vec!["-s", &socket, "ping"],
+        vec!["--url", &format!("dipc+unix://{socket}"), "ping"],
+    ] {
+        let ran = finish(server.cli(&words).env_remove("DIPC_URL").spawn().expect("it runs"), b"");
+        assert!(ran.stdout.starts_with(b"ok ") && ran.code == Some(0), "{words:?}: {ran:?}");
+    }
+    let ran = finish(server.cli(&["ping"]).env("DIPC_URL", "http://x").spawn().expect("it runs"), b"");
+    ran.expect_failure(2, "neither dipc://host:port nor dipc+unix:///path");
+}
+
+#[test]
+fn programs_are_told_in_json() {
+    let server = Server::start("4 64 0 8");
+    assert_eq!(server.run(&["--json", "write", "3", "hello"]).json(), json!({ "version": 1 }));
+    assert_eq!(server.run(&["put", "3", "x", "--json"]).json(), json!({ "version": 2, "count": 2 }));
+    let read = json!({ "mailbox": 3, "version": 2, "count": 2, "lost": 0, "data": "x" });
+    assert_eq!(server.run(&["read", "3", "--json"]).json(), read);
+    server.run_with(&["write", "3"], b"\xff\x00").expect(0, "version 3\n");
+    assert_eq!(server.run(&["take", "3", "--json"]).json()["base64"], json!("/wA="));
+    assert_eq!(server.run(&["ping", "--json"]).json()["ok"], json!(true));
+    assert_eq!(server.run(&["hello", "--json"]).json()["boxes"], json!(4));
+    assert_eq!(server.run(&["stat", "--json"]).json()["mailboxes"], json!(4));
+    assert_eq!(server.run(&["stat", "3", "--json"]).json()["locks"], json!([]));
+    let conns = server.run(&["stat", "conns", "--json"]).json();
+    assert_eq!((&conns[0]["locks"], &conns[0]["name"]), (&json!([]), &json!(null)));
+    let failed = server.run(&["write", "3", "--if", "9", "x", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&failed.stderr).expect("JSON");
+    assert_eq!((failed.code, &error["error"], &error["version"]), (Some(1), &json!("conflict"), &json!(3)));
+}
+
+#[test]
+fn news_are_lines() {
+    let server = Server::start("4 64 0 8");
+    for text in ["one", "two\n", "three"] {
+        assert_eq!(server.run(&["put", "2", text]).code, Some(0));
+    }
+    server.run(&["take", "2"]).expect(0, "one");
+    let ran = server.run(&["watch", "2", "--after", "0", "-n", "2"]);
+    ran.expect(0, "two\nthree\n");
+    assert!(ran.stderr.contains("1 messages of mailbox 2 are gone"), "{ran:?}");
+    server.run(&["watch", "2,3", "--after", "2", "-n", "1"]).expect(0, "2: three\n");
+    let json = server.run(&["watch", "2", "--after", "2", "-n", "1", "--json"]).json();
+    assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
+}
+
+#[test]
+fn who_has_read_enough_is_no_error() {
+    let server = Server::start("4 64 0 8");
+    let mut watch = server.cli(&["watch", "2", "--after", "0"]).spawn().expect("it runs");
+    server.run(&["put", "2", "one"]).expect(0, "version 1\ncount 1\n");
+    let mut line = String::new();
+    BufReader::new(watch.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "one\n");
+    server.run(&["put", "2", "two"]).expect(0, "version 2\ncount 2\n");
+    watch.stdout = Some(
+        std::process::Command::new("true")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("true")
+            .stdout
+            .take()
+            .expect("piped"),
+    );
+    finish(watch, b"").expect(0, "");
+}
+
+#[test]
+fn a_pipe_has_the_same_commands_line_by_line() {
+    let server = Server::start("4 64 0 8");
+    let ran = server.run_with(
+        &[],
+        "write 3   two  blanks \nread 3\nw 3\nthe next line\r\nr 3\n\nlock 1 --ttl 60\nstat locks --json\nunlock *\nhelp\nquit\nnonsense\n",
+    );
+    let text = String::from_utf8(ran.stdout.clone()).expect("text");
+    assert!(text.starts_with("version 1\ntwo  blanks \nversion 2\nthe next line\ngrant 1\n[{"), "{text}");
+    assert!(text.contains("\"mode\":\"exclusive\"") && text.contains("take BOX"), "{text}");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let help = server.run_with(&[], "write --help\n");
+    assert!(help.code == Some(0) && help.stdout.windows(4).any(|part| part == b"--if"), "{help:?}");
+    // The highest code of all commands; a failed one does not end it.
+    server.run_with(&[], "take 0 --wait 0\nping x\nread 3\n").expect(2, "the next line\n");
+    server.run_with(&[], "take 0 --wait 0\nread 3").expect(1, "the next line\n");
+    server.run_with(&[], "lock 1 --ttl 0.01\ntake 2 --wait 0.2\nunlock 1\n").expect(2, "grant 2\n");
+}
+
+#[test]
+fn people_in_a_chat_see_the_same() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["put", "1", "anna: \x1b[2Jhello\n* bob leaves"]).expect(0, "version 1\ncount 1\n");
+    let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\nno end of line");
+    let shown = "anna: \\x1b[2Jhello * bob leaves\n* bob joins\nbob: hi\nbob: no end of line\n* bob leaves\n";
+    ran.expect(0, shown);
+    server.run(&["watch", "1", "--after", "1", "-n", "1"]).expect(0, "* bob joins\n");
+}
+
+#[test]
+fn top_shows_who_is_where() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "2", "hello"]).expect(0, "version 1\n");
+    let cli = support::CLI;
+    let ran = server.run(&["lock", "3", "--", cli, "top", "--once"]);
+    let text = String::from_utf8(ran.stdout).expect("text");
+    let row = |mailbox: &str| {
+        let row = text.lines().find(|line| line.split_whitespace().next() == Some(mailbox));
+        row.unwrap_or_else(|| panic!("no {mailbox} in {text}")).split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(row("2")[..5], ["2", "1", "1", "5", "free"]);
+    assert_eq!(row("3")[..5], ["3", "0", "0", "0", "exclusive"]);
+    let json = server.run(&["top", "--once", "--json"]).json();
+    assert_eq!(json["mailboxes"][2]["bytes"], json!(5));
+    // On a pipe without --once: again and again.
+    let mut top = server.cli(&["top", "--json"]).spawn().expect("it runs");
+    let mut lines = BufReader::new(top.stdout.take().expect("piped")).lines();
+    let second = lines.nth(1).expect("a second look").expect("text");
+    assert!(second.contains("\"new_per_second\":0.0"), "{second}");
+    top.kill().expect("ours");
+    top.wait().expect("ours");
+}
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    let server = Server::start("1 1 0 1");
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = server.run(&["completions", shell]);
+        let script = String::from_utf8(ran.stdout).expect("text");
+        assert!(script.contains("unlock") && script.contains("grant"), "{shell}");
+    }
+    let directory = server.directory.join("man");
+    server.run(&["manual", directory.to_str().expect("text")]).expect(0, "");
+    for (page, word) in [
+        ("dipc.8", "DIPC_MAX_HOLD"),
+        ("dipcrm.8", "DIPC_DIR"),
+        ("dipc-cli.1", "DIPC_URL"),
+        ("dipc-cli-lock.1", "DIPC_GRANT"),
+        ("dipc-protocol.7", "EVENT 0 box=2 v=0 lost=lock"),
+    ] {
+        let text = fs::read_to_string(directory.join(page)).expect(page);
+        assert!(text.contains(word), "{word} in {page}");
+    }
+    let help = String::from_utf8(server.run(&["--help"]).stdout).expect("text");
+    for word in ["read", "take", "watch", "top", "DIPC_URL", "Exit codes"] {
+        assert!(help.contains(word), "{word}");
+    }
+}

@@ -1,0 +1,153 @@
+//! A command under a lock, and a command for each message.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use support::{CLI, Server, finish, signal, wait_until};
+
+/// Waits for the first line that a program prints; what follows is left to be read.
+#[track_caller]
+fn first_line(child: &mut Child) -> String {
+    let mut reader = BufReader::with_capacity(1, child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a line");
+    child.stdout = Some(reader.into_inner());
+    line
+}
+
+#[test]
+fn a_command_runs_under_the_lock_and_its_code_is_ours() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["lock", "1,3", "--", "sh", "-c", "echo $DIPC_BOX $DIPC_GRANT; exit 7"]).expect(7, "1,3 1\n");
+    server.run(&["lock", "3", "--", "sh", "-c", "kill -9 $$"]).expect(137, "");
+    server.run(&["lock", "3", "--", "/no/such/program"]).expect_failure(127, "cannot run");
+    server.run(&["lock", "3", "--", "/dev/null"]).expect_failure(126, "cannot run");
+    // While it runs, nobody else is in; when it has ended, at once somebody is.
+    server
+        .run(&["lock", "3", "--", CLI, "lock", "3", "--wait", "0", "--", "true"])
+        .expect_failure(1, "locked");
+    server.run(&["lock", "3", "--", CLI, "write", "3", "--wait", "0", "x"]).expect_failure(1, "timeout");
+    server.run(&["lock", "3", "--shared", "--", CLI, "read", "3", "--wait", "0"]).expect(0, "");
+    server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+    server.run(&["lock", "3,9", "--", "true"]).expect_failure(2, "box");
+    server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
+}
+
+#[test]
+fn its_standard_input_and_output_are_ours() {
+    let server = Server::start("4 64 0 8");
+    server.run_with(&["lock", "3", "--", "cat"], b"any\x00bytes").expect(0, b"any\x00bytes");
+}
+
+#[test]
+fn the_lease_is_renewed() {
+    let server = Server::start("4 64 0 8");
+    let mut held = server.cli(&["lock", "3", "--ttl", "2", "--", "sh", "-c", "echo up; read x"]);
+    let mut held = held.stdin(std::process::Stdio::piped()).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    // It is held for longer than its lease.
+    wait_until("the lock is old", || {
+        let lock = server.run(&["stat", "3", "--json"]).json()["locks"][0].clone();
+        assert_eq!(lock["mode"], json!("exclusive"));
+        lock["held_seconds"].as_f64() > Some(2.5)
+    });
+    finish(held, b"go\n").expect(0, "");
+}
+
+#[test]
+fn a_command_whose_lock_is_lost_is_told_to_end() {
+    let server = Server::start("4 64 0 8 --max-hold 1");
+    let ran = server.run(&[
+        "lock",
+        "3",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo told; exit 5' TERM; while :; do sleep 0.01; done",
+    ]);
+    ran.expect(2, "told\n");
+    assert!(ran.stderr.contains("the lock of mailbox 3 is lost"), "{ran:?}");
+}
+
+#[test]
+fn a_command_that_does_not_listen_is_killed_with_all_it_has_started() {
+    let server = Server::start("4 64 0 8 --max-hold 0.5");
+    // The pipe of its output is closed only when the last of them is gone: that is what ends the test.
+    let ran = server.run(&["lock", "3", "--", "sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"]);
+    ran.expect(2, "");
+}
+
+#[test]
+fn a_client_that_was_stopped_for_too_long_stops_its_command() {
+    let server = Server::start("4 64 0 8");
+    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let mut held =
+        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    signal(held.id(), Signal::SIGSTOP);
+    // Others are in as soon as the lease has ended.
+    server.run(&["lock", "3", "--", "true"]).expect(0, "");
+    signal(held.id(), Signal::SIGCONT);
+    finish(held, b"").expect(2, "told\n");
+}
+
+#[test]
+fn a_command_ends_with_the_server() {
+    let mut server = Server::start("4 64 0 8");
+    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    server.kill();
+    finish(held, b"").expect(3, "told\n");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_as_good_as_none() {
+    let server = Server::start("4 64 0 8");
+    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let mut held =
+        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    server.signal(Signal::SIGSTOP);
+    let ran = finish(held, b"");
+    server.signal(Signal::SIGCONT);
+    ran.expect(3, "told\n");
+    assert!(ran.stderr.contains("silent for too long"), "{ran:?}");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let server = Server::start("4 64 0 8");
+    for (sent, code) in [(Signal::SIGTERM, 5), (Signal::SIGINT, 6), (Signal::SIGUSR1, 7)] {
+        let script = "trap 'exit 5' TERM; trap 'exit 6' INT; trap 'exit 7' USR1; echo up; while :; do sleep 0.01; done";
+        let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("it runs");
+        assert_eq!(first_line(&mut held), "up\n");
+        signal(held.id(), sent);
+        finish(held, b"").expect(code, "");
+        // It was unlocked.
+        server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+    }
+}
+
+#[test]
+fn a_command_runs_for_each_message() {
+    let server = Server::start("4 64 0 8");
+    for text in ["one", "two", "three"] {
+        assert_eq!(server.run(&["put", "2", text]).code, Some(0));
+    }
+    server.run(&["take", "2"]).expect(0, "one");
+    let script = "echo \"$DIPC_BOX $DIPC_VERSION $DIPC_LOST $(cat)\"; exit 9";
+    let ran = server.run(&["watch", "2", "--after", "0", "-n", "2", "--", "sh", "-c", script]);
+    ran.expect(0, "2 2 1 two\n2 3 0 three\n");
+    // One that reads nothing, and one that is not there.
+    server.run_with(&["write", "2"], [b'x'; 8192]).expect(0, "version 4\n");
+    server.run(&["watch", "2", "--after", "3", "-n", "1", "--", "true"]).expect(0, "");
+    server
+        .run(&["watch", "2", "--after", "3", "-n", "1", "--", "/no/such/program"])
+        .expect_failure(2, "cannot run");
+}

@@ -1,0 +1,48 @@
+//! What README shows of dipc-cli is true.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use support::{CLI, Server, finish};
+
+const README: &str = include_str!("../../README.md");
+
+/// Commands that go on for ever: so long are they watched. `timeout` has an exit code for them.
+const ENDLESS: [&str; 2] = ["watch", "top"];
+const SO_LONG: &str = "0.3";
+const TIMED_OUT: i32 = 124;
+
+#[test]
+fn its_commands_work_one_after_the_other() {
+    let server = Server::start("4 64 0 8");
+    let directory = server.directory.join("readme");
+    fs::create_dir(&directory).expect("a new directory");
+    fs::write(directory.join("picture.png"), b"\x89PNG").expect("written");
+    for program in ["on-message", "make"] {
+        fs::write(directory.join(program), "#!/bin/sh\n").expect("written");
+        fs::set_permissions(directory.join(program), PermissionsExt::from_mode(0o700)).expect("ours");
+    }
+    let programs = Path::new(CLI).parent().expect("a directory").display();
+    let path = format!("{}:{programs}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
+    let block = README.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let lines: Vec<_> = block.lines().collect();
+    assert!(lines.len() > 8, "{block}");
+    for line in lines {
+        let is_endless = ENDLESS.iter().any(|verb| line.split(' ').nth(1) == Some(verb));
+        let mut command = Command::new("timeout");
+        command.args([if is_endless { SO_LONG } else { "20" }, "sh", "-c", line]);
+        command.current_dir(&directory).env("PATH", &path);
+        command.env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port));
+        command.stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let ran = finish(command.spawn().expect("timeout runs"), b"");
+        assert_eq!(ran.code, Some(if is_endless { TIMED_OUT } else { 0 }), "{line}: {ran:?}");
+        assert_eq!(ran.stderr, "", "{line}");
+    }
+    assert_eq!(fs::read(directory.join("picture.png")).expect("there"), b"\x89PNG");
+}

@@ -1,0 +1,139 @@
+//! On a terminal: the prompt, and data that would do harm there.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+use std::os::fd::AsFd;
+use support::{CLI, PATIENCE, Server};
+
+/// `dipc-cli` on a terminal of its own, and what it shows.
+struct Terminal {
+    keys: File,
+    child: Child,
+    shown: String,
+}
+
+impl Terminal {
+    fn start(server: &Server, words: &[&str]) -> Self {
+        let pty = openpty(None, None).expect("a terminal");
+        let end = |pty: &std::os::fd::OwnedFd| Stdio::from(pty.try_clone().expect("cloned"));
+        // Keys like Ctrl-C are signals only for the session whose terminal it is.
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait", CLI])
+            .args(words)
+            .env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port))
+            .env("DIPC_HISTORY", server.directory.join("history"))
+            .env("TERM", "xterm")
+            .stdin(end(&pty.slave))
+            .stdout(end(&pty.slave))
+            .stderr(end(&pty.slave))
+            .spawn()
+            .expect("setsid runs");
+        Terminal { keys: File::from(pty.master), child, shown: String::new() }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("typed");
+    }
+
+    /// Waits until this is shown, and forgets all up to there.
+    #[track_caller]
+    fn expect(&mut self, text: &str) {
+        let started = Instant::now();
+        loop {
+            if let Some(at) = self.shown.find(text) {
+                self.shown.drain(..at + text.len());
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "no {text:?} in {:?}", self.shown);
+            let mut source = [PollFd::new(self.keys.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut source, PollTimeout::from(100u8)).expect("poll") == 0 {
+                continue;
+            }
+            let mut chunk = [0; 4096];
+            let len = self.keys.read(&mut chunk).unwrap_or(0);
+            assert!(len > 0, "the end, and no {text:?} in {:?}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(&chunk[..len]));
+        }
+    }
+
+    #[track_caller]
+    fn expect_end(&mut self) {
+        let started = Instant::now();
+        while self.child.try_wait().expect("ours").is_none() {
+            assert!(started.elapsed() < PATIENCE, "it does not end: {:?}", self.shown);
+            std::thread::yield_now();
+        }
+        assert_eq!(self.child.wait().expect("ours").code(), Some(0));
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It ends with its terminal, if it has not ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_prompt_completes_remembers_and_goes_on() {
+    let server = Server::start("4 64 0 8");
+    let mut prompt = Terminal::start(&server, &[]);
+    prompt.expect("dipc> ");
+    prompt.press("wri\t3 two  blanks\r");
+    prompt.expect("version 1\r\n");
+    prompt.expect("dipc> ");
+    prompt.press("read 9\r");
+    prompt.expect("mailboxes are numbered 0 to 3");
+    prompt.press("read 3\r");
+    prompt.expect("two  blanks\r\n");
+    // Without text it asks for it.
+    prompt.press("put 2\r");
+    prompt.expect("text> ");
+    prompt.press("asked for\r");
+    prompt.expect("count 1\r\n");
+    // Ctrl-C ends a watch, and nothing else.
+    prompt.press("watch 2 --after 0\r");
+    prompt.expect("asked for\r\n");
+    prompt.press("\x03");
+    prompt.expect("dipc> ");
+    prompt.press("help\r");
+    prompt.expect("take BOX");
+    prompt.expect("dipc> ");
+    prompt.press("\x04");
+    prompt.expect_end();
+    let history = std::fs::read_to_string(server.directory.join("history")).expect("a history");
+    assert!(history.contains("write 3 two  blanks\n"), "{history}");
+}
+
+#[test]
+fn data_does_no_harm_to_a_terminal() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "a\x1b]0;title\x07b\x1b[2J\rc"]).expect(0, "version 1\n");
+    let mut read = Terminal::start(&server, &["read", "3"]);
+    read.expect("a\\x1b]0;title\\x07b\\x1b[2J\\x0dc\r\n");
+    read.expect_end();
+    let mut empty = Terminal::start(&server, &["read", "0"]);
+    empty.expect("there is no message");
+    empty.expect_end();
+}
+
+#[test]
+fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
+    let server = Server::start("4 64 0 8");
+    let script = "trap 'echo once; exit 0' INT; echo up; while :; do sleep 0.01; done";
+    let mut held = Terminal::start(&server, &["lock", "3", "--", "sh", "-c", script]);
+    held.expect("up\r\n");
+    held.press("\x03");
+    held.expect("once\r\n");
+    held.expect_end();
+    server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+}

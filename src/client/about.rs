@@ -1,0 +1,65 @@
+//! What the server tells about itself and its clients.
+
+use super::answer::Answer;
+use super::request::Request;
+use super::{Client, Error, Hello, Stat, Topic};
+
+impl Client {
+    /// What the server counts.
+    ///
+    /// ```
+    /// use dipc::client::Topic;
+    ///
+    /// # let server = dipc::client::example();
+    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// client.hello(Some("anna"))?;
+    /// assert_eq!(client.stat(Topic::Server)?.number("mailboxes"), Some(4));
+    /// assert_eq!(client.stat(Topic::Mailbox(3))?.value("held"), Some("free"));
+    /// let connections = client.stat(Topic::Connections)?;
+    /// assert_eq!(connections.lines().next().and_then(|line| line.field("name")), Some("anna"));
+    /// # Ok::<(), dipc::client::Error>(())
+    /// ```
+    pub fn stat(&mut self, topic: Topic) -> Result<Stat, Error> {
+        self.ask(topic.request(), |answer| answer.into_text().map(Stat::new))
+    }
+
+    /// Introduces this connection: `name`, one word of at most 64 bytes, is shown by `stat`.
+    ///
+    /// ```
+    /// # let server = dipc::client::example();
+    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// let hello = client.hello(Some("anna"))?;
+    /// assert_eq!((hello.mailboxes, hello.size, hello.packet), (4, 65536, 8192));
+    /// # Ok::<(), dipc::client::Error>(())
+    /// ```
+    pub fn hello(&mut self, name: Option<&str>) -> Result<Hello, Error> {
+        if name.is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Error::unsaid("a name is one word of printable ASCII"));
+        }
+        self.ask(Request::new("hello").key("name", name), Hello::of)
+    }
+
+    /// Returns when the server has answered.
+    ///
+    /// ```
+    /// # let server = dipc::client::example();
+    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// client.ping()?;
+    /// # Ok::<(), dipc::client::Error>(())
+    /// ```
+    pub fn ping(&mut self) -> Result<(), Error> {
+        self.ask(Request::new("ping"), Answer::done)
+    }
+
+    /// The server's own page on its protocol.
+    ///
+    /// ```
+    /// # let server = dipc::client::example();
+    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// assert!(client.help()?.contains("take BOX"));
+    /// # Ok::<(), dipc::client::Error>(())
+    /// ```
+    pub fn help(&mut self) -> Result<String, Error> {
+        self.ask(Request::new("help"), Answer::into_text)
+    }
+}

@@ -1,0 +1,101 @@
+//! Mailboxes that are locked for as long as a value lives.
+
+use std::ops::{Deref, DerefMut};
+
+use super::{Client, Error};
+
+/// Mailboxes that this connection has locked; unlocks them when it is dropped, as far as that is possible.
+///
+/// It is the connection meanwhile: requests go through it. Every request renews the lease. When the lease has run out,
+/// requests in these mailboxes are refused with [`Code::Lease`](super::Code::Lease).
+///
+/// ```
+/// use std::time::Duration;
+/// use dipc::client::{Client, Event, LockOptions};
+///
+/// # let server = dipc::client::example();
+/// # let mut client = Client::open(&server.url())?;
+/// let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
+/// let mut lock = client.lock_with(&[3], &brief)?;
+/// let grant = lock.grant();
+/// assert_eq!(lock.event(None)?, Some(Event::LockLost { mailbox: 3, grant }));
+/// assert!(lock.is_lost());
+/// assert!(lock.write(3, "too late").is_err());
+/// assert!(lock.unlock().is_err());
+/// client.write(3, "without a lock")?;
+/// # Ok::<(), dipc::client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Lock<'a> {
+    client: &'a mut Client,
+    mailboxes: Vec<u32>,
+    grant: u64,
+    /// Whether the end of this value is the end of the lock.
+    ends: bool,
+}
+
+impl<'a> Lock<'a> {
+    pub(super) fn new(client: &'a mut Client, mailboxes: &[u32], grant: u64) -> Self {
+        Lock { client, mailboxes: mailboxes.to_vec(), grant, ends: true }
+    }
+
+    /// The number of this lock; that of a later one, of whomever, is higher.
+    pub fn grant(&self) -> u64 {
+        self.grant
+    }
+
+    /// The mailboxes, in the order asked.
+    pub fn mailboxes(&self) -> &[u32] {
+        &self.mailboxes
+    }
+
+    /// Whether the server has said that the lease of one of them ran out. That is heard with answers and events.
+    pub fn is_lost(&self) -> bool {
+        let locked = &self.client.events.locked;
+        self.client.is_closed()
+            || self.mailboxes.iter().any(|mailbox| locked.get(mailbox) != Some(&self.grant))
+    }
+
+    /// Unlocks; [`Code::Lease`](super::Code::Lease) when the lease had run out.
+    pub fn unlock(mut self) -> Result<(), Error> {
+        self.ends = false;
+        self.client.unlock(&self.mailboxes, Some(self.grant))
+    }
+
+    /// Leaves the mailboxes locked, until [`Client::unlock`] or the end of the connection; the number of the lock.
+    ///
+    /// ```
+    /// # let server = dipc::client::example();
+    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// let grant = client.lock(&[3])?.keep();
+    /// client.unlock(&[3], Some(grant))?;
+    /// # Ok::<(), dipc::client::Error>(())
+    /// ```
+    pub fn keep(mut self) -> u64 {
+        self.ends = false;
+        self.grant
+    }
+}
+
+impl Deref for Lock<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client
+    }
+}
+
+impl DerefMut for Lock<'_> {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.client
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        if self.ends && !self.client.is_closed() {
+            // What cannot be unlocked has ended, or ends with the connection.
+            let _ = self.client.unlock(&self.mailboxes, Some(self.grant));
+        }
+    }
+}

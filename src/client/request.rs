@@ -1,0 +1,103 @@
+//! One request, as it is written down.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::Error;
+
+/// Bytes of a header line at most, as the protocol has it.
+const HEADER_MAX: usize = 1024;
+
+/// A request that grows from its verb on.
+pub(super) struct Request<'a> {
+    header: String,
+    data: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(verb: &str) -> Self {
+        Request { header: verb.to_owned(), data: None }
+    }
+
+    pub fn word(mut self, word: impl Display) -> Self {
+        self.header.push_str(&format!(" {word}"));
+        self
+    }
+
+    pub fn flag(self, word: &str, given: bool) -> Self {
+        if given { self.word(word) } else { self }
+    }
+
+    pub fn key(self, name: &str, value: Option<impl Display>) -> Self {
+        match value {
+            Some(value) => self.word(format_args!("{name}={value}")),
+            None => self,
+        }
+    }
+
+    /// Plain decimals; the longest time there is means without end.
+    pub fn seconds(self, name: &str, time: Option<Duration>) -> Self {
+        match time {
+            Some(Duration::MAX) => self.key(name, Some("inf")),
+            Some(time) => {
+                let decimals = format!("{}.{:06}", time.as_secs(), time.subsec_micros());
+                self.key(name, Some(decimals.trim_end_matches('0').trim_end_matches('.')))
+            }
+            None => self,
+        }
+    }
+
+    pub fn list(self, mailboxes: &[u32]) -> Result<Self, Error> {
+        if mailboxes.is_empty() {
+            return Err(Error::unsaid("which mailbox?"));
+        }
+        let numbers = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>();
+        Ok(self.word(numbers.join(",")))
+    }
+
+    pub fn list_or_all(self, mailboxes: &[u32]) -> Result<Self, Error> {
+        if mailboxes.is_empty() { Ok(self.word("*")) } else { self.list(mailboxes) }
+    }
+
+    pub fn data(mut self, data: &'a [u8]) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// All of it, to be sent in one piece.
+    pub fn bytes(self) -> Result<Vec<u8>, Error> {
+        if self.header.len() > HEADER_MAX {
+            return Err(Error::unsaid("too many mailboxes, or too long a name, for one request"));
+        }
+        let mut bytes = self.header.into_bytes();
+        bytes.reserve_exact(self.data.map_or(1, |data| data.len() + 2));
+        bytes.push(b'\n');
+        if let Some(data) = self.data {
+            bytes.extend_from_slice(data);
+            bytes.push(b'\n');
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_written_as_the_protocol_has_it() {
+        let written =
+            Request::new("w").word(3).word(2).key("if", Some(7)).key("off", None::<u64>).data(b"hi");
+        assert_eq!(written.bytes().expect("short"), b"w 3 2 if=7\nhi\n");
+        let seconds = |time| {
+            let request = Request::new("take").seconds("wait", Some(time)).bytes().expect("short");
+            String::from_utf8(request).expect("text")
+        };
+        assert_eq!(seconds(Duration::ZERO), "take wait=0\n");
+        assert_eq!(seconds(Duration::from_secs(100)), "take wait=100\n");
+        assert_eq!(seconds(Duration::from_micros(1_500_010)), "take wait=1.50001\n");
+        assert_eq!(seconds(Duration::MAX), "take wait=inf\n");
+        let long = Request::new("lock").list(&[1_000_000; 200]).expect("a list");
+        assert!(matches!(long.bytes(), Err(Error::Io(_))));
+    }
+}

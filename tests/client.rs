@@ -1,0 +1,152 @@
+//! The Rust client: against servers that are not what they should be, and where two directions meet.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use dipc::client::{Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Topic, WriteOptions};
+use proptest::prelude::*;
+use support::Server;
+
+/// A server that answers whatever comes with these bytes, and hangs up.
+fn answers(bytes: Vec<u8>) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(&bytes);
+    });
+    let mut client = Client::connect(address).expect("connected");
+    client.set_timeout(Some(Duration::from_secs(20))).expect("set");
+    client
+}
+
+/// Pieces of answers, right and wrong, in any order.
+fn strange_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let words = [
+        "OK",
+        "DATA",
+        "EVENT",
+        "NO",
+        "ERR",
+        " ",
+        " ",
+        "\n",
+        "\n",
+        "\r\n",
+        " : ",
+        "v=",
+        "n=",
+        "box=",
+        "lost=lock",
+        "lost=",
+        "grant=",
+        "proto=",
+        "0",
+        "1",
+        "5",
+        "hello",
+        "18446744073709551616",
+        "-1",
+        "=",
+        ",",
+        "\u{fc}",
+        "\0",
+        "DATA 5 v=1 n=1\nhello\n",
+        "EVENT 5 box=1 v=1\nhello\n",
+        "OK v=1\n",
+        "NO timeout v=x\n",
+        "ERR frame : x\n",
+    ];
+    let piece = prop_oneof![
+        9 => prop::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..9),
+    ];
+    prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_answer_makes_it_panic(bytes in strange_bytes(), request in 0..12) {
+        let mut client = answers(bytes);
+        let all = &[1, 2][..];
+        let _ = match request {
+            0 => client.read_with(1, &ReadOptions { after: Some(1), ..ReadOptions::default() }).map(drop),
+            1 => client.write_with(1, "x", &WriteOptions::default()).map(drop),
+            2 => client.put_with(1, "x", &PutOptions::default()).map(drop),
+            3 => client.take(1, None).map(drop),
+            4 => client.lock_with(all, &LockOptions::default()).map(drop),
+            5 => client.unlock(all, None),
+            6 => client.watch(&[1], None).and_then(|_| client.event(None)).map(drop),
+            7 => client.unwatch(&[]),
+            8 => client.stat(Topic::Mailbox(1)).map(drop),
+            9 => client.hello(Some("me")).map(drop),
+            10 => client.help().map(drop),
+            _ => client.ping(),
+        };
+        // Whatever it was: the connection has ended, and says so.
+        prop_assert!(client.ping().is_err() || client.ping().is_err());
+    }
+}
+
+#[test]
+fn the_last_word_of_a_server_that_hangs_up_is_heard() {
+    let mut client = answers(b"ERR busy max=1 : too many clients, try again\n".to_vec());
+    match client.write(1, vec![b'x'; 1 << 20]) {
+        Err(Error::Refused { code: Code::Busy, max: Some(1), .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_client_that_watches_its_own_large_messages_does_not_hang() {
+    let server = Server::start("2 4096 0 4096");
+    let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    client.set_timeout(Some(support::PATIENCE)).expect("set");
+    client.watch(&[0, 1], None).expect("watching");
+    let large = vec![b'x'; 4 << 20];
+    for _ in 0..4 {
+        client.write(0, &large).expect("written");
+        client.write(1, &large).expect("written");
+    }
+    client.unwatch(&[1]).expect("unwatched");
+    let (mut last, mut seen) = (0, 0);
+    while last < 4 {
+        match client.event(Some(support::PATIENCE)).expect("an event") {
+            Some(Event::Message { mailbox: 0, version, data, lost }) => {
+                assert_eq!((version, data.len()), (last + lost + 1, large.len()));
+                (last, seen) = (version, seen + lost + 1);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, 4);
+}
+
+#[test]
+fn a_lost_lock_is_told_in_every_way() {
+    let server = Server::start("4 64 0 8 --max-hold 0.05");
+    let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let lease = |result: Result<(), Error>| matches!(result, Err(Error::Refused { code: Code::Lease, .. }));
+    let mut lock = client.lock(&[1, 2]).expect("locked");
+    assert!(!lock.is_lost());
+    let grant = lock.grant();
+    for mailbox in [1, 2] {
+        assert_eq!(lock.event(None).expect("told"), Some(Event::LockLost { mailbox, grant }));
+    }
+    assert!(lock.is_lost());
+    assert!(lease(lock.write(1, "late").map(drop)));
+    assert!(lease(lock.unlock()));
+    client.write(1, "free again").expect("written");
+    // One that is dropped leaves nothing behind.
+    drop(client.lock(&[3]).expect("locked"));
+    assert!(lease(client.unlock(&[3], None)));
+}
