@@ -560,3 +560,47 @@ fn an_answer_does_not_wait_with_the_next_request_although_the_socket_was_full() 
     writer.ask("w 0\nb\n", "OK v=2\n");
     reader.expect("DATA 1 v=2 n=1\nb\n");
 }
+
+/// Where a client has read on is remembered in a long list. It leads to the right message whatever has happened since.
+#[test]
+fn reading_on_in_a_long_list_finds_each_message_whatever_happens_in_between() {
+    let server = Server::start("2 64 0 64");
+    let (mut reader, mut other) = (server.connect(), server.connect());
+    let put = |client: &mut Client, mailbox: u32, from: u64, to: u64| {
+        (from..to).for_each(|number| client.send(format!("put {mailbox}\n{number}\n")));
+        (from..to).for_each(|number| assert!(client.line().starts_with(&format!("OK v={number} "))));
+    };
+    let read = |client: &mut Client, mailbox: u32, after: u64, version: u64| {
+        client.send(format!("r {mailbox} after={after}\n"));
+        let (header, data) = client.data();
+        let lost = version - after - 1;
+        let told = if lost > 0 { format!(" lost={lost}") } else { String::new() };
+        assert!(header.contains(&format!(" v={version} ")) && header.ends_with(&told), "{header}");
+        assert_eq!(text(&data), version.to_string());
+    };
+    put(&mut other, 0, 1, 301);
+    put(&mut other, 1, 1, 201);
+    (0..100).for_each(|after| read(&mut reader, 0, after, after + 1));
+    // Another mailbox in between, and another place.
+    read(&mut reader, 1, 100, 101);
+    read(&mut reader, 0, 100, 101);
+    read(&mut reader, 0, 7, 8);
+    read(&mut reader, 0, 101, 102);
+    // What was read last is taken, and more.
+    (1..=150).for_each(|version| {
+        other.send("take 0\n");
+        assert_eq!(text(&other.data().1), version.to_string());
+    });
+    read(&mut reader, 0, 102, 151);
+    read(&mut reader, 0, 151, 152);
+    // All is replaced, and the list grows again over the same memory.
+    other.ask("w 0\n301\n", "OK v=301\n");
+    put(&mut other, 0, 302, 502);
+    read(&mut reader, 0, 152, 301);
+    read(&mut reader, 0, 301, 302);
+    other.ask("w 0\n502\n", "OK v=502\n");
+    put(&mut other, 0, 503, 703);
+    read(&mut reader, 0, 302, 502);
+    (502..702).for_each(|after| read(&mut reader, 0, after, after + 1));
+    reader.ask("r 0 after=702 wait=0\n", "NO timeout v=702\n");
+}

@@ -29,6 +29,7 @@ impl<W: Wire> Server<W> {
         connection.requests += job.requests.len() as u64;
         if let Some(session) = &mut connection.session {
             job.held = session.held.take();
+            job.place = session.place;
             let has_ended = session.lease_end().is_some_and(|end| end <= now);
             if has_ended && !is_planted(Bug::LeaseNeverTooLate) {
                 self.lose_locks(id, &mut job.held, &mut job.output);
@@ -346,9 +347,12 @@ impl<W: Wire> Server<W> {
         if job.requests.last().is_some_and(|framed| framed.request == Request::Foreign) {
             self.say_foreign();
         }
-        let held = job.held.take();
+        let (held, place) = (job.held.take(), job.place);
         self.supplies.return_job(job);
         let Some(connection) = self.connections.find(id) else { return self.end_locks(id, held) };
+        if place.is_some() {
+            connection.session(self.now).place = place;
+        }
         if held.is_some() {
             connection.session(self.now).held = held;
         }

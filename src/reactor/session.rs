@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mailboxes::Mode;
+use crate::mailboxes::{Cursor, Mode};
 use crate::protocol::Eol;
 use crate::workers::Held;
 
@@ -19,6 +19,8 @@ pub struct Session {
     pub renewed: Instant,
     /// The mailboxes that it watches.
     pub watches: Vec<Watch>,
+    /// Where its last `r after=` of a long list has ended.
+    pub place: Option<(u32, Cursor)>,
 }
 
 /// How long a lock lasts.
@@ -67,7 +69,7 @@ pub enum WatchState {
 impl Session {
     /// One without anything.
     pub fn new(now: Instant) -> Self {
-        Session { name: None, held: None, leases: Vec::new(), renewed: now, watches: Vec::new() }
+        Session { name: None, held: None, leases: Vec::new(), renewed: now, watches: Vec::new(), place: None }
     }
 
     /// Bytes of memory that it holds, itself counted.

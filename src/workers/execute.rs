@@ -11,6 +11,9 @@ use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 /// Bytes of answers after which a batch goes home, to be written before it goes on. One answer may be larger.
 pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
 
+/// Messages from which on it is worth remembering where a client has read on: looking for it takes a step for each.
+const LONG_LIST: u64 = 64;
+
 const HELP: &str = "\
 r BOX [after=V] [off=N] [len=N]     the newest message; after=V: the next one
 w BOX [LEN] [if=V] [off=N]          replace it by the line, or LEN bytes, below
@@ -282,10 +285,17 @@ fn read(
     let block = mailboxes.read(mailbox, grant);
     let message = match after {
         None => block.read(offset, len)?,
-        Some(version) => match block.after(Cursor::at(version), offset, len)? {
-            Some((message, _)) => message,
-            None => return Ok(Done::Missing(Need::News(version))),
-        },
+        Some(version) => {
+            let place = job.place.filter(|(at, place)| *at == mailbox && place.version == version);
+            let cursor = place.map_or(Cursor::at(version), |(_, place)| place);
+            match block.after(cursor, offset, len)? {
+                Some((message, cursor)) => {
+                    job.place = Some((mailbox, cursor)).filter(|_| message.count > LONG_LIST);
+                    message
+                }
+                None => return Ok(Done::Missing(Need::News(version))),
+            }
+        }
     };
     Reply::from(message).encode(eol, &mut job.output);
     job.tally.count(Outcome::Read);

@@ -36,6 +36,8 @@ pub struct Job {
     pub held: Option<Box<Held>>,
     /// A message that was taken for the last answer, until that has been written.
     pub taken: Option<Taking>,
+    /// Where the last `r after=` of a long list has ended, so that the next one need not look for it.
+    pub place: Option<(u32, Cursor)>,
     /// This is a standing read for watchers: where they stand. Its answer is an event.
     pub standing: Option<Cursor>,
     /// The answers, as they go to the socket.
@@ -87,6 +89,7 @@ impl Job {
             waiting: None,
             held: None,
             taken: None,
+            place: None,
             standing: None,
             output: Vec::new(),
             tally: Tally::default(),
