@@ -61,13 +61,15 @@ fn worker_threads(server: &Server) -> Vec<Pid> {
 /// there for everybody else. A worker that only waits for a processor looks as if it ran, too.
 fn is_in_the_middle(server: &Server) -> bool {
     let soon = Duration::from_millis(300);
+    // Large enough that the reactor does not do it itself.
+    let for_a_worker = format!("w 1 20000 if=1000000\n{:20000}\n", "");
     let (mut held, mut other) = (server.connect(), server.connect());
     held.send("w 0 0 if=1000000 wait=0\n\n");
-    other.send("w 1 0 if=1000000\n\n");
+    other.send(&for_a_worker);
     held.is_answered_within(soon) && held.line() == "NO timeout" && other.is_answered_within(soon) && {
         // And once more, after whoever was awake by chance has gone to sleep.
         wait_until("a worker sleeps", || server.stat("workers_asleep") == 1);
-        other.send("w 1 0 if=1000000\n\n");
+        other.send(&for_a_worker);
         other.line();
         other.is_answered_within(soon)
     }

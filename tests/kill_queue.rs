@@ -109,10 +109,14 @@ fn a_kill_loses_no_message_of_a_queue_and_gives_none_twice() {
 }
 
 fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<History>) {
+    // All before the first answer, for then the server may be gone.
+    let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Doomed::connect(port))).collect();
+    let takers: Vec<_> = (0..TAKERS).map(|_| Doomed::connect(port)).collect();
     thread::scope(|scope| {
-        let put = |putter| scope.spawn(move || put_on(port, round << 32 | putter << 24, fuse));
-        let putters: Vec<_> = (1..=PUTTERS).map(put).collect();
-        let takers: Vec<_> = (0..TAKERS).map(|_| scope.spawn(move || take_on(port, fuse))).collect();
+        let put = |(putter, server)| scope.spawn(move || put_on(server, round << 32 | putter << 24, fuse));
+        let putters: Vec<_> = putters.into_iter().map(put).collect();
+        let takers: Vec<_> =
+            takers.into_iter().map(|server| scope.spawn(move || take_on(server, fuse))).collect();
         let histories = |threads: Vec<thread::ScopedJoinHandle<'_, History>>| {
             threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
         };
@@ -121,8 +125,7 @@ fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<H
 }
 
 /// Puts messages of many sizes with numbers from `first` on.
-fn put_on(port: u16, first: u64, fuse: &Fuse) -> History {
-    let mut server = Doomed::connect(port);
+fn put_on(mut server: Doomed, first: u64, fuse: &Fuse) -> History {
     let mut history = History::default();
     let mut number = first;
     loop {
@@ -144,8 +147,7 @@ fn put(number: u64) -> String {
     format!("put 0 wait=inf\n{padding}{number}\n")
 }
 
-fn take_on(port: u16, fuse: &Fuse) -> History {
-    let mut server = Doomed::connect(port);
+fn take_on(mut server: Doomed, fuse: &Fuse) -> History {
     let mut history = History::default();
     loop {
         while history.unanswered < PIPELINE && server.send("take 0 wait=inf\n") {

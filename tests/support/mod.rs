@@ -25,11 +25,17 @@ pub struct Directory(PathBuf);
 impl Directory {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new("/dev/shm").join(format!("dipc-test-{}-{number}", std::process::id()));
-        // Whatever the umask says: dipc refuses a directory that others can write to.
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("a new directory");
-        Directory(path)
+        loop {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = Path::new("/dev/shm").join(format!("dipc-test-{}-{number}", std::process::id()));
+            // Whatever the umask says: dipc refuses a directory that others can write to.
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Directory(path),
+                // An earlier run that was killed had the same process number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("no new directory: {error}"),
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
