@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use support::{Server, finish};
@@ -230,4 +230,14 @@ fn completions_and_man_pages_know_every_command() {
     for word in ["read", "take", "watch", "top", "DIPC_URL", "Exit codes"] {
         assert!(help.contains(word), "{word}");
     }
+}
+
+#[test]
+fn bash_completes_the_options_of_a_verb() {
+    let script =
+        String::from_utf8(Server::start("1 1 0 1").run(&["completions", "bash"]).stdout).expect("text");
+    let asked =
+        "COMP_WORDS=(dipc-cli take 0 --w); COMP_CWORD=3; _dipc__cli dipc-cli --w 0; echo \"${COMPREPLY[*]}\"";
+    let ran = Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output().expect("bash");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "--wait", "{ran:?}");
 }
