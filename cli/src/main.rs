@@ -63,7 +63,7 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
 }
 
 fn connect(cli: &Cli) -> Result<Client, Failure> {
-    let address = cli.connection.address();
+    let address = cli.connection.address()?;
     let connected = address.connect(Some(CONNECTING)).and_then(|mut client| {
         client.set_timeout(cli.connection.timeout)?;
         Ok(client)

@@ -8,6 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use dipc::client::Address;
 
+use crate::failure::Failure;
+
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 5000;
 
@@ -60,8 +62,8 @@ pub struct Connection {
     #[arg(short, long, global = true, value_name = "UNIX_SOCKET")]
     pub socket: Option<PathBuf>,
 
-    /// dipc://host:port or dipc+unix:///path
-    #[arg(long, global = true, value_name = "URL", env = "DIPC_URL", hide_env_values = true)]
+    /// dipc://host:port or dipc+unix:///path [default: DIPC_URL of the environment]
+    #[arg(long, global = true, value_name = "URL")]
     pub url: Option<Address>,
 
     /// The longest silence of the server, in seconds; longer than any --wait [default: no limit]
@@ -240,7 +242,7 @@ pub struct Wait {
 #[derive(Debug, Args)]
 pub struct Data {
     /// The message, its words joined by a blank; without it, standard input as it is
-    #[arg(value_name = "TEXT", conflicts_with = "file")]
+    #[arg(value_name = "TEXT", conflicts_with = "file", allow_negative_numbers = true)]
     pub text: Vec<OsString>,
 
     /// The message is this file
@@ -250,16 +252,30 @@ pub struct Data {
 
 impl Connection {
     /// Where to connect: what is said on the command line goes before the URL.
-    pub fn address(&self) -> Address {
+    pub fn address(&self) -> Result<Address, Failure> {
         if let Some(path) = &self.socket {
-            return Address::Unix(path.clone());
+            return Ok(Address::Unix(path.clone()));
         }
-        let (host, port) = match &self.url {
-            Some(Address::Tcp { host, port }) => (host.clone(), *port),
-            Some(unix) if self.host.is_none() && self.port.is_none() => return unix.clone(),
+        let (host, port) = match self.url()? {
+            Some(Address::Tcp { host, port }) => (host, port),
+            Some(unix) if self.host.is_none() && self.port.is_none() => return Ok(unix),
             _ => (HOST.to_owned(), PORT),
         };
-        Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) }
+        Ok(Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) })
+    }
+
+    /// The URL, if there is one. That of the environment is looked at only when it is needed, so that a bad one is in
+    /// nobody's way; an empty one is none.
+    fn url(&self) -> Result<Option<Address>, Failure> {
+        let named = std::env::var_os("DIPC_URL").filter(|url| !url.is_empty());
+        match (&self.url, &self.host, &self.port) {
+            (Some(url), ..) => Ok(Some(url.clone())),
+            (None, Some(_), Some(_)) => Ok(None),
+            _ => {
+                let parsed = named.map(|url| url.to_string_lossy().parse()).transpose();
+                parsed.map_err(|why: String| Failure::Usage(format!("DIPC_URL: {why}")))
+            }
+        }
     }
 }
 
@@ -293,9 +309,10 @@ mod tests {
     #[test]
     fn the_command_line_goes_before_the_url() {
         let address = |line: &str| {
-            Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' '))).connection.address().to_string()
+            let cli = Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' ')));
+            cli.connection.address().expect("a place").to_string()
         };
-        assert_eq!(address("-p 6000 ping"), "dipc://127.0.0.1:6000");
+        assert_eq!(address("-h else -p 6000 ping"), "dipc://else:6000");
         assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");
         assert_eq!(address("--url dipc+unix:///a ping"), "dipc+unix:///a");
         assert_eq!(address("--url dipc+unix:///a ping -p 6000"), "dipc://127.0.0.1:6000");

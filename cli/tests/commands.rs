@@ -27,6 +27,8 @@ fn write_and_read_keep_every_byte() {
     server.run(&["write", "3", "--off", "2", "T"]).expect(0, "version 5\n");
     server.run(&["read", "3"]).expect(0, "--Text");
     server.run(&["read", "0"]).expect(0, "");
+    server.run(&["write", "3", "-5"]).expect(0, "version 6\n");
+    server.run(&["read", "3"]).expect(0, "-5");
 }
 
 #[test]
@@ -93,8 +95,13 @@ fn a_server_is_found_in_four_ways() {
         let ran = finish(server.cli(&words).env_remove("DIPC_URL").spawn().expect("it runs"), b"");
         assert!(ran.stdout.starts_with(b"ok ") && ran.code == Some(0), "{words:?}: {ran:?}");
     }
-    let ran = finish(server.cli(&["ping"]).env("DIPC_URL", "http://x").spawn().expect("it runs"), b"");
-    ran.expect_failure(2, "neither dipc://host:port nor dipc+unix:///path");
+    let with = |url: &str, words: &[&str]| {
+        finish(server.cli(words).env("DIPC_URL", url).spawn().expect("it runs"), b"")
+    };
+    with("http://x", &["ping"]).expect_failure(2, "DIPC_URL: neither dipc://host:port nor dipc+unix:///path");
+    // One that is not needed is in nobody's way, and an empty one is none.
+    assert_eq!(with("http://x", &["ping", "-s", &socket]).code, Some(0));
+    assert_eq!(with("", &["ping", "-p", &port]).code, Some(0));
 }
 
 #[test]
