@@ -56,7 +56,7 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     let mut client = connect(&cli)?;
     match cli.command {
         None => prompt::run(&mut client, out),
-        Some(Command::Chat { mailbox, name }) => chat::run(&mut client, mailbox, name.as_deref()),
+        Some(Command::Chat { mailbox, name }) => chat::run(&mut client, mailbox, name.as_deref(), out),
         Some(Command::Top { once }) => top::run(&mut client, once, out),
         Some(command) => commands::run(&mut client, command, out, &mut commands::standard_input),
     }

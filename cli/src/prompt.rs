@@ -18,6 +18,7 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
+use serde_json::json;
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
@@ -71,12 +72,13 @@ fn command(
     let line = match Line::try_parse_from(words) {
         Ok(line) => line,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return out.lines(&error.to_string()).map(|()| 0);
+            return page(&error.to_string(), out).map(|()| 0);
         }
         Err(error) => {
             let text = error.to_string();
-            out.note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
-            return Ok(2);
+            let wrong = Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned());
+            out.complain(&wrong);
+            return Ok(wrong.exit_code());
         }
     };
     let out = &Output { json: out.json || line.json, ..*out };
@@ -150,10 +152,16 @@ impl Drop for Armed<'_> {
 fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
     let verbs = verbs().join(" ");
     let protocol = client.help()?;
-    out.lines(&format!(
+    let text = format!(
         "Here: {verbs}\nOptions are those of the shell: read 3 --after 7. Help for one: read --help\n\n\
          The protocol, for telnet and programs:\n{protocol}"
-    ))
+    );
+    page(&text, out)
+}
+
+/// Something for people to read, in the midst of answers.
+fn page(text: &str, out: &Output) -> Result<(), Failure> {
+    if out.json { out.value(json!({ "help": text })) } else { out.lines(text) }
 }
 
 /// Says which locks have run out meanwhile.

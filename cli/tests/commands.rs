@@ -119,6 +119,17 @@ fn programs_are_told_in_json() {
     assert_eq!(server.run(&["stat", "3", "--json"]).json()["locks"], json!([]));
     let conns = server.run(&["stat", "conns", "--json"]).json();
     assert_eq!((&conns[0]["locks"], &conns[0]["name"]), (&json!([]), &json!(null)));
+    let chat = server.run_with(&["chat", "1", "--name", "bob", "--json"], "hi\n");
+    let lines = String::from_utf8(chat.stdout).expect("text");
+    let said = json!({ "mailbox": 1, "version": 2, "lost": 0, "data": "bob: hi" }).to_string();
+    assert_eq!(lines.lines().nth(1), Some(said.as_str()));
+    let prompt = server.run_with(&["--json"], "help\nread --help\nnonsense\n");
+    for line in [&String::from_utf8(prompt.stdout).expect("text"), &prompt.stderr]
+        .into_iter()
+        .flat_map(|text| text.lines())
+    {
+        serde_json::from_str::<serde_json::Value>(line).expect(line);
+    }
     let failed = server.run(&["write", "3", "--if", "9", "x", "--json"]);
     let error: serde_json::Value = serde_json::from_str(&failed.stderr).expect("JSON");
     assert_eq!((failed.code, &error["error"], &error["version"]), (Some(1), &json!("conflict"), &json!(3)));
@@ -133,7 +144,7 @@ fn news_are_lines() {
     server.run(&["take", "2"]).expect(0, "one");
     let ran = server.run(&["watch", "2", "--after", "0", "-n", "2"]);
     ran.expect(0, "two\nthree\n");
-    assert!(ran.stderr.contains("1 messages of mailbox 2 are gone"), "{ran:?}");
+    assert!(ran.stderr.contains("1 message is gone from mailbox 2"), "{ran:?}");
     server.run(&["watch", "2,3", "--after", "2", "-n", "1"]).expect(0, "2: three\n");
     let json = server.run(&["watch", "2", "--after", "2", "-n", "1", "--json"]).json();
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
