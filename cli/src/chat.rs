@@ -48,12 +48,14 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// Puts a line; its version, unless it was too long.
+    /// Puts a line; its version, unless it was too long, or the mailbox locked for too long. Neither ends the talk.
     fn say(&mut self, line: &str) -> Result<Option<u64>, Failure> {
         match self.client.put_with(self.mailbox, line, &PutOptions { drop: true, ..PutOptions::default() }) {
             Ok(put) => Ok(Some(put.version)),
-            Err(error @ Error::Refused { code: Code::Size, .. }) if !self.client.is_closed() => {
-                self.out.note(&error.to_string());
+            Err(error @ (Error::NotDone { .. } | Error::Refused { code: Code::Size, .. }))
+                if !self.client.is_closed() =>
+            {
+                self.out.note(&format!("not said: {error}"));
                 Ok(None)
             }
             Err(error) => Err(error.into()),

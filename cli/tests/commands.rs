@@ -201,6 +201,18 @@ fn people_in_a_chat_see_the_same() {
 }
 
 #[test]
+fn a_chat_outlasts_a_lock() {
+    let server = Server::start("4 64 0 8 --wait 0.1");
+    let locked = server.cli(&["lock", "1", "--", "cat"]).stdin(Stdio::piped()).spawn();
+    let mut locked = locked.expect("it runs");
+    support::wait_until("it is locked", || server.stat(&[], "locks_held") == 1);
+    let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\n");
+    assert_eq!((ran.code, ran.stderr.matches("not said: timeout").count()), (Some(0), 3), "{ran:?}");
+    drop(locked.stdin.take());
+    locked.wait().expect("ours");
+}
+
+#[test]
 fn top_shows_who_is_where() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "2", "hello"]).expect(0, "version 1\n");
