@@ -97,6 +97,23 @@ fn a_client_that_was_stopped_for_too_long_stops_its_command() {
 }
 
 #[test]
+fn a_command_does_not_begin_when_the_lock_is_lost_already() {
+    let server = Server::start("4 64 0 8");
+    let mut first =
+        server.cli(&["lock", "3", "--", "cat"]).stdin(std::process::Stdio::piped()).spawn().expect("it runs");
+    wait_until("it is locked", || server.stat(&["3"], "holders") == 1);
+    let second = server.cli(&["lock", "3", "--ttl", "1", "--", "echo", "ran"]).spawn().expect("it runs");
+    wait_until("the second waits", || server.stat(&["3"], "waiting") == 1);
+    signal(second.id(), Signal::SIGSTOP);
+    drop(first.stdin.take());
+    finish(first, b"").expect(0, "");
+    // The third is in when the second, which got the lock asleep, has lost it.
+    server.run(&["lock", "3", "--", "true"]).expect(0, "");
+    signal(second.id(), Signal::SIGCONT);
+    finish(second, b"").expect(2, "");
+}
+
+#[test]
 fn a_command_ends_with_the_server() {
     let mut server = Server::start("4 64 0 8");
     let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
