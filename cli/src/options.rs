@@ -24,7 +24,7 @@ const PORT: u16 = 5000;
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
                   dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection.\n\
-                  `lock BOX -- COMMAND` exits as its command did."
+                  `lock BOX -- COMMAND` exits as its command did, or as above when the lock is not to be had, or lost."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<Address>,
 
-    /// The longest silence of the server, in seconds; longer than any --wait [default: no limit]
+    /// The longest silence of the server within a request, in seconds; longer than any --wait [default: no limit]
     #[arg(long, global = true, value_name = "S", value_parser = positive)]
     pub timeout: Option<Duration>,
 
@@ -136,8 +136,13 @@ pub enum Command {
     /// Run a command while nobody else is in these mailboxes
     ///
     /// The lease is renewed while the command runs. When the lock is lost all the same, the command is told to end
-    /// (TERM, after 5 seconds KILL). Signals are passed on to it. It finds the number of the lock in DIPC_GRANT and the
-    /// mailboxes in DIPC_BOX. At the prompt there is no command, and the lock is kept until unlock, or its lease ends.
+    /// (TERM, after 5 seconds KILL). Signals are passed on to it; but a KILL of dipc-cli ends the lock and not the command.
+    /// It finds the number of the lock in DIPC_GRANT and the mailboxes in DIPC_BOX.
+    ///
+    /// The exit code is the command's: 128 more than the number of a signal that ended it, 127 when it does not exist, 126
+    /// when it cannot be run. It is 1 when the lock is not to be had in time, 2 or 3 when it is refused or lost.
+    ///
+    /// At the prompt the command may be left out: then the lock is kept until unlock, or its lease ends.
     Lock {
         #[command(flatten)]
         mailboxes: Mailboxes,
@@ -165,7 +170,7 @@ pub enum Command {
     /// Print every new message, or run a command for each
     ///
     /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (how many messages
-    /// before it are gone) in its environment. One runs at a time.
+    /// before it are gone) in its environment. One runs at a time; how it ends makes no difference.
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,
