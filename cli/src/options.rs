@@ -48,6 +48,7 @@ pub struct Line {
 
 /// What goes with every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Connection {
     /// The server's host [default: that of the URL, or 127.0.0.1]
     #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
