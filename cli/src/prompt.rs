@@ -75,8 +75,7 @@ fn command(
             return page(&error.to_string(), out).map(|()| 0);
         }
         Err(error) => {
-            let text = error.to_string();
-            let wrong = Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned());
+            let wrong = Failure::usage(&error);
             out.complain(&wrong);
             return Ok(wrong.exit_code());
         }

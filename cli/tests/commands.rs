@@ -130,6 +130,9 @@ fn programs_are_told_in_json() {
     {
         serde_json::from_str::<serde_json::Value>(line).expect(line);
     }
+    let wrong = server.run(&["read", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&wrong.stderr).expect("JSON");
+    assert_eq!((wrong.code, &error["error"]), (Some(2), &json!("usage")));
     let failed = server.run(&["write", "3", "--if", "9", "x", "--json"]);
     let error: serde_json::Value = serde_json::from_str(&failed.stderr).expect("JSON");
     assert_eq!((failed.code, &error["error"], &error["version"]), (Some(1), &json!("conflict"), &json!(3)));
