@@ -176,3 +176,18 @@ fn a_guard_of_several_lost_locks_leaves_nothing_refused() {
     client.write(1, "x").expect("not refused");
     client.write(3, "x").expect("not refused");
 }
+
+#[test]
+fn a_guard_unlocks_while_its_thread_panics() {
+    let server = Server::start("4 64 0 8");
+    let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _lock = client.lock(&[1]).expect("free");
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }));
+    assert!(panicked.is_err());
+    let mut other = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let at_once = LockOptions { wait: Some(Duration::ZERO), ..LockOptions::default() };
+    other.lock_with(&[1], &at_once).expect("free again").unlock().expect("held");
+    client.ping().expect("as good as before");
+}

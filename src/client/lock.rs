@@ -7,7 +7,7 @@ use super::{Client, Code, Error};
 /// Mailboxes that this connection has locked; unlocks them when it is dropped, as far as that is possible.
 ///
 /// It is the connection meanwhile: requests go through it. Every request renews the lease. When the lease has run out,
-/// requests in these mailboxes are refused with [`Code::Lease`](super::Code::Lease).
+/// requests in these mailboxes are refused with [`Code::Lease`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,7 +56,7 @@ impl<'a> Lock<'a> {
             || self.mailboxes.iter().any(|mailbox| locked.get(mailbox) != Some(&self.grant))
     }
 
-    /// Unlocks; [`Code::Lease`](super::Code::Lease) when the lease had run out.
+    /// Unlocks; [`Code::Lease`] when the lease had run out.
     pub fn unlock(mut self) -> Result<(), Error> {
         self.ends = false;
         self.end()
