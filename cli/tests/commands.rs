@@ -194,6 +194,15 @@ fn a_pipe_has_the_same_commands_line_by_line() {
 }
 
 #[test]
+fn a_command_on_a_pipe_takes_none_of_its_lines() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "x"]).expect(0, "version 1\n");
+    // The line of the command ends where the first chunk of the standard library's buffer does.
+    let chunk = format!("{:\n>8192}", "lock 1 -- cat\n");
+    server.run_with(&[], chunk + "read 3\nread 3\n").expect(0, "x\nx\n");
+}
+
+#[test]
 fn people_in_a_chat_see_the_same() {
     let server = Server::start("4 64 0 8");
     server.run(&["put", "1", "anna: \x1b[2Jhello\n* bob leaves"]).expect(0, "version 1\ncount 1\n");
