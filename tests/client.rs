@@ -150,3 +150,44 @@ fn a_lost_lock_is_told_in_every_way() {
     drop(client.lock(&[3]).expect("locked"));
     assert!(lease(client.unlock(&[3], None)));
 }
+
+#[test]
+fn what_is_left_of_a_lock_ends_with_its_guard() {
+    let server = Server::start("4 64 0 8");
+    let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let mut lock = client.lock(&[1, 3]).expect("free");
+    Client::unlock(&mut lock, &[1], None).expect("held");
+    drop(lock);
+    let mut other = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let at_once = LockOptions { wait: Some(Duration::ZERO), ..LockOptions::default() };
+    other.lock_with(&[1, 3], &at_once).expect("free again").unlock().expect("held");
+}
+
+#[test]
+fn a_guard_of_several_lost_locks_leaves_nothing_refused() {
+    let server = Server::start("4 64 0 8");
+    let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let brief = LockOptions { ttl: Some(Duration::from_millis(20)), ..LockOptions::default() };
+    let mut lock = client.lock_with(&[1, 3], &brief).expect("free");
+    for _ in 0..2 {
+        assert!(lock.event(None).expect("told").is_some());
+    }
+    drop(lock);
+    client.write(1, "x").expect("not refused");
+    client.write(3, "x").expect("not refused");
+}
+
+#[test]
+fn a_guard_unlocks_while_its_thread_panics() {
+    let server = Server::start("4 64 0 8");
+    let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _lock = client.lock(&[1]).expect("free");
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }));
+    assert!(panicked.is_err());
+    let mut other = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    let at_once = LockOptions { wait: Some(Duration::ZERO), ..LockOptions::default() };
+    other.lock_with(&[1], &at_once).expect("free again").unlock().expect("held");
+    client.ping().expect("as good as before");
+}

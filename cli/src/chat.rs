@@ -16,9 +16,9 @@ use crate::output::{Output, harmless};
 const UNTYPE: &str = "\x1b[A\x1b[2K";
 
 /// Joins, talks until the end of the input, and leaves.
-pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>) -> Result<u8, Failure> {
+pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) -> Result<u8, Failure> {
     let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    let mut chat = Chat { client, mailbox, name: name.unwrap_or(&user), out: Output::new(false) };
+    let mut chat = Chat { client, mailbox, name: name.unwrap_or(&user), out };
     chat.client.watch(&[mailbox], Some(0))?;
     chat.say(&format!("* {} joins", chat.name))?;
     let mut typed = Typed::default();
@@ -29,7 +29,7 @@ pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>) -> Result<u8, 
         }
         typed.receive()?;
         while let Some(line) = typed.line() {
-            if io::stdin().is_terminal() && chat.out.is_terminal {
+            if io::stdin().is_terminal() && chat.out.is_terminal && !chat.out.json {
                 chat.out.bytes(UNTYPE.as_bytes())?;
             }
             chat.say(&format!("{}: {line}", chat.name))?;
@@ -44,16 +44,18 @@ struct Chat<'a> {
     client: &'a mut Client,
     mailbox: u32,
     name: &'a str,
-    out: Output,
+    out: &'a Output,
 }
 
 impl Chat<'_> {
-    /// Puts a line; its version, unless it was too long.
+    /// Puts a line; its version, unless it was too long, or the mailbox locked for too long. Neither ends the talk.
     fn say(&mut self, line: &str) -> Result<Option<u64>, Failure> {
         match self.client.put_with(self.mailbox, line, &PutOptions { drop: true, ..PutOptions::default() }) {
             Ok(put) => Ok(Some(put.version)),
-            Err(error @ Error::Refused { code: Code::Size, .. }) if !self.client.is_closed() => {
-                self.out.note(&error.to_string());
+            Err(error @ (Error::NotDone { .. } | Error::Refused { code: Code::Size, .. }))
+                if !self.client.is_closed() =>
+            {
+                self.out.note(&format!("not said: {error}"));
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -63,15 +65,23 @@ impl Chat<'_> {
     /// Shows what was said: what has come so far, or all up to this version.
     fn listen(&mut self, last: Option<u64>) -> Result<(), Failure> {
         while let Some(event) = self.client.event(if last.is_some() { None } else { Some(Duration::ZERO) })? {
-            let Event::Message { version, data, .. } = event else { continue };
-            // One message is one line, whatever somebody has put there.
-            let line = String::from_utf8_lossy(&data).replace('\n', " ");
-            self.out.bytes(format!("{}\n", harmless(line.as_bytes())).as_bytes())?;
+            let Event::Message { version, data, lost, .. } = event else { continue };
+            if self.out.json {
+                self.out.news((self.mailbox, false), version, &data, lost)?;
+            } else {
+                self.show(&data)?;
+            }
             if last.is_some_and(|last| version >= last) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// One message is one line, whatever somebody has put there.
+    fn show(&self, data: &[u8]) -> Result<(), Failure> {
+        let line = String::from_utf8_lossy(data).replace('\n', " ");
+        self.out.bytes(format!("{}\n", harmless(line.as_bytes())).as_bytes())
     }
 }
 

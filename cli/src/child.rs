@@ -4,6 +4,10 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Once};
+
+use signal_hook::consts::SIGCHLD;
+use signal_hook::flag;
 
 use crate::output::Output;
 
@@ -26,6 +30,7 @@ pub fn command(words: &[OsString]) -> Command {
 }
 
 pub fn start(command: &mut Command, out: &Output) -> Started {
+    heed_children();
     command.spawn().map_or_else(
         |error| {
             out.note(&format!("cannot run {:?}: {error}", command.get_program()));
@@ -33,6 +38,14 @@ pub fn start(command: &mut Command, out: &Output) -> Started {
         },
         Started::Running,
     )
+}
+
+/// Who starts us may have us ignore the end of children: then there is no signal, and their exit codes are lost. A handler,
+/// whatever it does, ends that.
+fn heed_children() {
+    static HEEDED: Once = Once::new();
+    // It fails for signals that cannot be handled, and this can.
+    HEEDED.call_once(|| drop(flag::register(SIGCHLD, Arc::default())));
 }
 
 /// As a shell has it: of a command that a signal ended, 128 more than its number.

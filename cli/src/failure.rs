@@ -25,6 +25,12 @@ impl Failure {
         Failure::Local(what.to_owned(), error.into())
     }
 
+    /// A command line that cannot be understood.
+    pub fn usage(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
+    }
+
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,

@@ -45,6 +45,8 @@ pub fn run(
 ) -> Result<u8, Failure> {
     let ttl = options.ttl.unwrap_or(TTL);
     let mut lock = client.lock_with(mailboxes, &LockOptions { ttl: Some(ttl), ..options })?;
+    // Who was stopped meanwhile may have got the lock and its loss in one piece: what has been received, poll does not see.
+    events(&mut lock)?;
     let early = Early::new()?;
     let mut command = child::command(words);
     let boxes = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");

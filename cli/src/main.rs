@@ -35,13 +35,26 @@ use output::Output;
 const CONNECTING: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json() => {
+            let wrong = Failure::usage(&error);
+            Output::new(true).complain(&wrong);
+            return ExitCode::from(wrong.exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let out = Output::new(cli.connection.json);
     let code = run(cli, &out).unwrap_or_else(|failure| {
         out.complain(&failure);
         failure.exit_code()
     });
     ExitCode::from(code)
+}
+
+/// Whether a command line that was not understood asks for JSON.
+fn wants_json() -> bool {
+    std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json")
 }
 
 fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
@@ -56,14 +69,14 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     let mut client = connect(&cli)?;
     match cli.command {
         None => prompt::run(&mut client, out),
-        Some(Command::Chat { mailbox, name }) => chat::run(&mut client, mailbox, name.as_deref()),
+        Some(Command::Chat { mailbox, name }) => chat::run(&mut client, mailbox, name.as_deref(), out),
         Some(Command::Top { once }) => top::run(&mut client, once, out),
         Some(command) => commands::run(&mut client, command, out, &mut commands::standard_input),
     }
 }
 
 fn connect(cli: &Cli) -> Result<Client, Failure> {
-    let address = cli.connection.address();
+    let address = cli.connection.address()?;
     let connected = address.connect(Some(CONNECTING)).and_then(|mut client| {
         client.set_timeout(cli.connection.timeout)?;
         Ok(client)

@@ -8,6 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use dipc::client::Address;
 
+use crate::failure::Failure;
+
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 5000;
 
@@ -22,7 +24,7 @@ const PORT: u16 = 5000;
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
                   dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection.\n\
-                  `lock BOX -- COMMAND` exits as its command did."
+                  `lock BOX -- COMMAND` exits as its command did, or as above when the lock is not to be had, or lost."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -46,6 +48,7 @@ pub struct Line {
 
 /// What goes with every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Connection {
     /// The server's host [default: that of the URL, or 127.0.0.1]
     #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
@@ -60,11 +63,11 @@ pub struct Connection {
     #[arg(short, long, global = true, value_name = "UNIX_SOCKET")]
     pub socket: Option<PathBuf>,
 
-    /// dipc://host:port or dipc+unix:///path
-    #[arg(long, global = true, value_name = "URL", env = "DIPC_URL", hide_env_values = true)]
+    /// dipc://host:port or dipc+unix:///path [default: DIPC_URL of the environment]
+    #[arg(long, global = true, value_name = "URL")]
     pub url: Option<Address>,
 
-    /// The longest silence of the server, in seconds; longer than any --wait [default: no limit]
+    /// The longest silence of the server within a request, in seconds; longer than any --wait [default: no limit]
     #[arg(long, global = true, value_name = "S", value_parser = positive)]
     pub timeout: Option<Duration>,
 
@@ -134,8 +137,13 @@ pub enum Command {
     /// Run a command while nobody else is in these mailboxes
     ///
     /// The lease is renewed while the command runs. When the lock is lost all the same, the command is told to end
-    /// (TERM, after 5 seconds KILL). Signals are passed on to it. It finds the number of the lock in DIPC_GRANT and the
-    /// mailboxes in DIPC_BOX. At the prompt there is no command, and the lock is kept until unlock, or its lease ends.
+    /// (TERM, after 5 seconds KILL). Signals are passed on to it; but a KILL of dipc-cli ends the lock and not the command.
+    /// It finds the number of the lock in DIPC_GRANT and the mailboxes in DIPC_BOX.
+    ///
+    /// The exit code is the command's: 128 more than the number of a signal that ended it, 127 when it does not exist, 126
+    /// when it cannot be run. It is 1 when the lock is not to be had in time, 2 or 3 when it is refused or lost.
+    ///
+    /// At the prompt the command may be left out: then the lock is kept until unlock, or its lease ends.
     Lock {
         #[command(flatten)]
         mailboxes: Mailboxes,
@@ -163,7 +171,7 @@ pub enum Command {
     /// Print every new message, or run a command for each
     ///
     /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (how many messages
-    /// before it are gone) in its environment. One runs at a time.
+    /// before it are gone) in its environment. One runs at a time; how it ends makes no difference.
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,
@@ -240,7 +248,7 @@ pub struct Wait {
 #[derive(Debug, Args)]
 pub struct Data {
     /// The message, its words joined by a blank; without it, standard input as it is
-    #[arg(value_name = "TEXT", conflicts_with = "file")]
+    #[arg(value_name = "TEXT", conflicts_with = "file", allow_negative_numbers = true)]
     pub text: Vec<OsString>,
 
     /// The message is this file
@@ -250,16 +258,30 @@ pub struct Data {
 
 impl Connection {
     /// Where to connect: what is said on the command line goes before the URL.
-    pub fn address(&self) -> Address {
+    pub fn address(&self) -> Result<Address, Failure> {
         if let Some(path) = &self.socket {
-            return Address::Unix(path.clone());
+            return Ok(Address::Unix(path.clone()));
         }
-        let (host, port) = match &self.url {
-            Some(Address::Tcp { host, port }) => (host.clone(), *port),
-            Some(unix) if self.host.is_none() && self.port.is_none() => return unix.clone(),
+        let (host, port) = match self.url()? {
+            Some(Address::Tcp { host, port }) => (host, port),
+            Some(unix) if self.host.is_none() && self.port.is_none() => return Ok(unix),
             _ => (HOST.to_owned(), PORT),
         };
-        Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) }
+        Ok(Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) })
+    }
+
+    /// The URL, if there is one. That of the environment is looked at only when it is needed, so that a bad one is in
+    /// nobody's way; an empty one is none.
+    fn url(&self) -> Result<Option<Address>, Failure> {
+        let named = std::env::var_os("DIPC_URL").filter(|url| !url.is_empty());
+        match (&self.url, &self.host, &self.port) {
+            (Some(url), ..) => Ok(Some(url.clone())),
+            (None, Some(_), Some(_)) => Ok(None),
+            _ => {
+                let parsed = named.map(|url| url.to_string_lossy().parse()).transpose();
+                parsed.map_err(|why: String| Failure::Usage(format!("DIPC_URL: {why}")))
+            }
+        }
     }
 }
 
@@ -293,9 +315,10 @@ mod tests {
     #[test]
     fn the_command_line_goes_before_the_url() {
         let address = |line: &str| {
-            Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' '))).connection.address().to_string()
+            let cli = Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' ')));
+            cli.connection.address().expect("a place").to_string()
         };
-        assert_eq!(address("-p 6000 ping"), "dipc://127.0.0.1:6000");
+        assert_eq!(address("-h else -p 6000 ping"), "dipc://else:6000");
         assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");
         assert_eq!(address("--url dipc+unix:///a ping"), "dipc+unix:///a");
         assert_eq!(address("--url dipc+unix:///a ping -p 6000"), "dipc://127.0.0.1:6000");

@@ -33,7 +33,7 @@ impl Output {
             return self.value(value);
         }
         if *lost > 0 {
-            self.note(&format!("{lost} messages of mailbox {mailbox} are gone"));
+            self.gone(mailbox, *lost);
         }
         if self.is_terminal && data.is_empty() {
             self.note(if *count == 0 { "there is no message" } else { "a message without bytes" });
@@ -56,7 +56,7 @@ impl Output {
             return self.value(value);
         }
         if lost > 0 {
-            self.note(&format!("{lost} messages of mailbox {mailbox} are gone"));
+            self.gone(mailbox, lost);
         }
         match tell {
             true => self.data(&[format!("{mailbox}: ").as_bytes(), data].concat(), true),
@@ -96,6 +96,11 @@ impl Output {
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::Output)
+    }
+
+    fn gone(&self, mailbox: u32, lost: u64) {
+        let messages = if lost == 1 { "1 message is" } else { &format!("{lost} messages are") };
+        self.note(&format!("{messages} gone from mailbox {mailbox}"));
     }
 
     /// Something for people, beside the output.

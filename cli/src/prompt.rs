@@ -1,7 +1,9 @@
 //! Commands line by line: with a line editor on a terminal, else as they come.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use dipc::client::{Client, Event};
+use nix::unistd::dup2_stdin;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -18,6 +21,7 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
+use serde_json::json;
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
@@ -38,7 +42,7 @@ const NOT_HERE: [&str; 4] = ["chat", "top", "completions", "manual"];
 pub fn run(client: &mut Client, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
     let out = &Output { whole_lines: true, ..*out };
-    let mut lines = if is_terminal { Lines::edited()? } else { Lines::Piped };
+    let mut lines = if is_terminal { Lines::edited()? } else { Lines::piped()? };
     let ended = commands_of(client, out, &mut lines);
     lines.save();
     let worst = ended?;
@@ -71,12 +75,12 @@ fn command(
     let line = match Line::try_parse_from(words) {
         Ok(line) => line,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return out.lines(&error.to_string()).map(|()| 0);
+            return page(&error.to_string(), out).map(|()| 0);
         }
         Err(error) => {
-            let text = error.to_string();
-            out.note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
-            return Ok(2);
+            let wrong = Failure::usage(&error);
+            out.complain(&wrong);
+            return Ok(wrong.exit_code());
         }
     };
     let out = &Output { json: out.json || line.json, ..*out };
@@ -150,10 +154,16 @@ impl Drop for Armed<'_> {
 fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
     let verbs = verbs().join(" ");
     let protocol = client.help()?;
-    out.lines(&format!(
+    let text = format!(
         "Here: {verbs}\nOptions are those of the shell: read 3 --after 7. Help for one: read --help\n\n\
          The protocol, for telnet and programs:\n{protocol}"
-    ))
+    );
+    page(&text, out)
+}
+
+/// Something for people to read, in the midst of answers.
+fn page(text: &str, out: &Output) -> Result<(), Failure> {
+    if out.json { out.value(json!({ "help": text })) } else { out.lines(text) }
 }
 
 /// Says which locks have run out meanwhile.
@@ -171,13 +181,23 @@ fn losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
 /// Where lines come from.
 enum Lines {
     Edited(Box<Editor<Completions, FileHistory>>, Interrupts),
-    Piped,
+    Piped(BufReader<File>),
 }
 
 impl Lines {
     fn edited() -> Result<Self, Failure> {
         let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
         Ok(Lines::Edited(Box::new(editor()?), interrupts))
+    }
+
+    /// The standard input as lines. Commands that are started have none: they would take lines that are ours.
+    fn piped() -> Result<Self, Failure> {
+        let moved = || {
+            let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            dup2_stdin(File::open("/dev/null")?)?;
+            Ok(Lines::Piped(BufReader::new(input)))
+        };
+        moved().map_err(|error: io::Error| Failure::local("standard input", error))
     }
 
     /// The next line without its end; none at the end of all.
@@ -192,9 +212,9 @@ impl Lines {
                     Err(error) => return Err(Failure::local("terminal", io::Error::other(error))),
                 }
             },
-            Lines::Piped => {
+            Lines::Piped(input) => {
                 let mut line = Vec::new();
-                let read = io::stdin().lock().read_until(b'\n', &mut line);
+                let read = input.read_until(b'\n', &mut line);
                 if read.map_err(|error| Failure::local("standard input", error))? == 0 {
                     return Ok(None);
                 }

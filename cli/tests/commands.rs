@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use support::{Server, finish};
@@ -27,6 +27,8 @@ fn write_and_read_keep_every_byte() {
     server.run(&["write", "3", "--off", "2", "T"]).expect(0, "version 5\n");
     server.run(&["read", "3"]).expect(0, "--Text");
     server.run(&["read", "0"]).expect(0, "");
+    server.run(&["write", "3", "-5"]).expect(0, "version 6\n");
+    server.run(&["read", "3"]).expect(0, "-5");
 }
 
 #[test]
@@ -93,8 +95,13 @@ fn a_server_is_found_in_four_ways() {
         let ran = finish(server.cli(&words).env_remove("DIPC_URL").spawn().expect("it runs"), b"");
         assert!(ran.stdout.starts_with(b"ok ") && ran.code == Some(0), "{words:?}: {ran:?}");
     }
-    let ran = finish(server.cli(&["ping"]).env("DIPC_URL", "http://x").spawn().expect("it runs"), b"");
-    ran.expect_failure(2, "neither dipc://host:port nor dipc+unix:///path");
+    let with = |url: &str, words: &[&str]| {
+        finish(server.cli(words).env("DIPC_URL", url).spawn().expect("it runs"), b"")
+    };
+    with("http://x", &["ping"]).expect_failure(2, "DIPC_URL: neither dipc://host:port nor dipc+unix:///path");
+    // One that is not needed is in nobody's way, and an empty one is none.
+    assert_eq!(with("http://x", &["ping", "-s", &socket]).code, Some(0));
+    assert_eq!(with("", &["ping", "-p", &port]).code, Some(0));
 }
 
 #[test]
@@ -112,6 +119,20 @@ fn programs_are_told_in_json() {
     assert_eq!(server.run(&["stat", "3", "--json"]).json()["locks"], json!([]));
     let conns = server.run(&["stat", "conns", "--json"]).json();
     assert_eq!((&conns[0]["locks"], &conns[0]["name"]), (&json!([]), &json!(null)));
+    let chat = server.run_with(&["chat", "1", "--name", "bob", "--json"], "hi\n");
+    let lines = String::from_utf8(chat.stdout).expect("text");
+    let said = json!({ "mailbox": 1, "version": 2, "lost": 0, "data": "bob: hi" }).to_string();
+    assert_eq!(lines.lines().nth(1), Some(said.as_str()));
+    let prompt = server.run_with(&["--json"], "help\nread --help\nnonsense\n");
+    for line in [&String::from_utf8(prompt.stdout).expect("text"), &prompt.stderr]
+        .into_iter()
+        .flat_map(|text| text.lines())
+    {
+        serde_json::from_str::<serde_json::Value>(line).expect(line);
+    }
+    let wrong = server.run(&["read", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&wrong.stderr).expect("JSON");
+    assert_eq!((wrong.code, &error["error"]), (Some(2), &json!("usage")));
     let failed = server.run(&["write", "3", "--if", "9", "x", "--json"]);
     let error: serde_json::Value = serde_json::from_str(&failed.stderr).expect("JSON");
     assert_eq!((failed.code, &error["error"], &error["version"]), (Some(1), &json!("conflict"), &json!(3)));
@@ -126,7 +147,7 @@ fn news_are_lines() {
     server.run(&["take", "2"]).expect(0, "one");
     let ran = server.run(&["watch", "2", "--after", "0", "-n", "2"]);
     ran.expect(0, "two\nthree\n");
-    assert!(ran.stderr.contains("1 messages of mailbox 2 are gone"), "{ran:?}");
+    assert!(ran.stderr.contains("1 message is gone from mailbox 2"), "{ran:?}");
     server.run(&["watch", "2,3", "--after", "2", "-n", "1"]).expect(0, "2: three\n");
     let json = server.run(&["watch", "2", "--after", "2", "-n", "1", "--json"]).json();
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
@@ -173,6 +194,15 @@ fn a_pipe_has_the_same_commands_line_by_line() {
 }
 
 #[test]
+fn a_command_on_a_pipe_takes_none_of_its_lines() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "x"]).expect(0, "version 1\n");
+    // The line of the command ends where the first chunk of the standard library's buffer does.
+    let chunk = format!("{:\n>8192}", "lock 1 -- cat\n");
+    server.run_with(&[], chunk + "read 3\nread 3\n").expect(0, "x\nx\n");
+}
+
+#[test]
 fn people_in_a_chat_see_the_same() {
     let server = Server::start("4 64 0 8");
     server.run(&["put", "1", "anna: \x1b[2Jhello\n* bob leaves"]).expect(0, "version 1\ncount 1\n");
@@ -180,6 +210,18 @@ fn people_in_a_chat_see_the_same() {
     let shown = "anna: \\x1b[2Jhello * bob leaves\n* bob joins\nbob: hi\nbob: no end of line\n* bob leaves\n";
     ran.expect(0, shown);
     server.run(&["watch", "1", "--after", "1", "-n", "1"]).expect(0, "* bob joins\n");
+}
+
+#[test]
+fn a_chat_outlasts_a_lock() {
+    let server = Server::start("4 64 0 8 --wait 0.1");
+    let locked = server.cli(&["lock", "1", "--", "cat"]).stdin(Stdio::piped()).spawn();
+    let mut locked = locked.expect("it runs");
+    support::wait_until("it is locked", || server.stat(&[], "locks_held") == 1);
+    let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\n");
+    assert_eq!((ran.code, ran.stderr.matches("not said: timeout").count()), (Some(0), 3), "{ran:?}");
+    drop(locked.stdin.take());
+    locked.wait().expect("ours");
 }
 
 #[test]
@@ -230,4 +272,14 @@ fn completions_and_man_pages_know_every_command() {
     for word in ["read", "take", "watch", "top", "DIPC_URL", "Exit codes"] {
         assert!(help.contains(word), "{word}");
     }
+}
+
+#[test]
+fn bash_completes_the_options_of_a_verb() {
+    let script =
+        String::from_utf8(Server::start("1 1 0 1").run(&["completions", "bash"]).stdout).expect("text");
+    let asked =
+        "COMP_WORDS=(dipc-cli take 0 --w); COMP_CWORD=3; _dipc__cli dipc-cli --w 0; echo \"${COMPREPLY[*]}\"";
+    let ran = Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output().expect("bash");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "--wait", "{ran:?}");
 }

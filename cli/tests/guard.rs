@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -39,6 +39,20 @@ fn a_command_runs_under_the_lock_and_its_code_is_ours() {
 }
 
 #[test]
+fn an_ignored_end_of_children_is_heeded() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "x"]).expect(0, "version 1\n");
+    let ignoring = |words: &[&str]| {
+        let mut command = std::process::Command::new("env");
+        command.args(["--ignore-signal=CHLD", CLI, "-p", &server.port.to_string()]).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command.spawn().expect("it runs"), b"")
+    };
+    ignoring(&["lock", "3", "--", "sh", "-c", "echo ran; exit 5"]).expect(5, "ran\n");
+    ignoring(&["watch", "3", "-n", "1", "--after", "0", "--", "cat"]).expect(0, "x");
+}
+
+#[test]
 fn its_standard_input_and_output_are_ours() {
     let server = Server::start("4 64 0 8");
     server.run_with(&["lock", "3", "--", "cat"], b"any\x00bytes").expect(0, b"any\x00bytes");
@@ -48,7 +62,7 @@ fn its_standard_input_and_output_are_ours() {
 fn the_lease_is_renewed() {
     let server = Server::start("4 64 0 8");
     let mut held = server.cli(&["lock", "3", "--ttl", "2", "--", "sh", "-c", "echo up; read x"]);
-    let mut held = held.stdin(std::process::Stdio::piped()).spawn().expect("it runs");
+    let mut held = held.stdin(Stdio::piped()).spawn().expect("it runs");
     assert_eq!(first_line(&mut held), "up\n");
     // It is held for longer than its lease.
     wait_until("the lock is old", || {
@@ -94,6 +108,22 @@ fn a_client_that_was_stopped_for_too_long_stops_its_command() {
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
     signal(held.id(), Signal::SIGCONT);
     finish(held, b"").expect(2, "told\n");
+}
+
+#[test]
+fn a_command_does_not_begin_when_the_lock_is_lost_already() {
+    let server = Server::start("4 64 0 8");
+    let mut first = server.cli(&["lock", "3", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("it runs");
+    wait_until("it is locked", || server.stat(&["3"], "holders") == 1);
+    let second = server.cli(&["lock", "3", "--ttl", "1", "--", "echo", "ran"]).spawn().expect("it runs");
+    wait_until("the second waits", || server.stat(&["3"], "waiting") == 1);
+    signal(second.id(), Signal::SIGSTOP);
+    drop(first.stdin.take());
+    finish(first, b"").expect(0, "");
+    // The third is in when the second, which got the lock asleep, has lost it.
+    server.run(&["lock", "3", "--", "true"]).expect(0, "");
+    signal(second.id(), Signal::SIGCONT);
+    finish(second, b"").expect(2, "");
 }
 
 #[test]

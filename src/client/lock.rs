@@ -2,12 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::{Client, Error};
+use super::{Client, Code, Error};
 
 /// Mailboxes that this connection has locked; unlocks them when it is dropped, as far as that is possible.
 ///
 /// It is the connection meanwhile: requests go through it. Every request renews the lease. When the lease has run out,
-/// requests in these mailboxes are refused with [`Code::Lease`](super::Code::Lease).
+/// requests in these mailboxes are refused with [`Code::Lease`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,10 +56,24 @@ impl<'a> Lock<'a> {
             || self.mailboxes.iter().any(|mailbox| locked.get(mailbox) != Some(&self.grant))
     }
 
-    /// Unlocks; [`Code::Lease`](super::Code::Lease) when the lease had run out.
+    /// Unlocks; [`Code::Lease`] when the lease had run out.
     pub fn unlock(mut self) -> Result<(), Error> {
         self.ends = false;
-        self.client.unlock(&self.mailboxes, Some(self.grant))
+        self.end()
+    }
+
+    /// The server unlocks all or none: when one is not locked any more, the others are unlocked one by one.
+    fn end(&mut self) -> Result<(), Error> {
+        let ended = self.client.unlock(&self.mailboxes, Some(self.grant));
+        if matches!(ended, Err(Error::Refused { code: Code::Lease, .. })) {
+            for mailbox in &self.mailboxes {
+                if self.client.events.locked.get(mailbox) == Some(&self.grant) {
+                    // What cannot be unlocked has ended.
+                    let _ = self.client.unlock(&[*mailbox], Some(self.grant));
+                }
+            }
+        }
+        ended
     }
 
     /// Leaves the mailboxes locked, until [`Client::unlock`] or the end of the connection; the number of the lock.
@@ -95,7 +109,7 @@ impl Drop for Lock<'_> {
     fn drop(&mut self) {
         if self.ends && !self.client.is_closed() {
             // What cannot be unlocked has ended, or ends with the connection.
-            let _ = self.client.unlock(&self.mailboxes, Some(self.grant));
+            let _ = self.end();
         }
     }
 }
