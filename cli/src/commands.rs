@@ -69,7 +69,11 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
             }
         }
         Command::Hello { name } => hello(client, name.as_deref(), out)?,
-        Command::Chat { .. } | Command::Top { .. } | Command::Completions { .. } | Command::Manual { .. } => {
+        Command::Chat { .. }
+        | Command::Top { .. }
+        | Command::Bench(_)
+        | Command::Completions { .. }
+        | Command::Manual { .. } => {
             return Err(Failure::Usage("this is a command of the shell, not of the prompt".to_owned()));
         }
     }

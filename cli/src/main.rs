@@ -3,9 +3,11 @@
 //! [`options`] is the command line, and the source of its help, completions and man pages; [`run`](commands::run) does
 //! one command. A prompt, or a pipe, is the same commands line by line ([`prompt`]). What takes longer than an answer
 //! has a module of its own: [`guard`] holds a lock around a command, [`follow`] watches, then [`chat`] and [`top`].
+//! [`mod@bench`] puts a server under load.
 //!
 //! The exit code is always the same: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
 
+mod bench;
 mod chat;
 mod child;
 mod commands;
@@ -61,6 +63,7 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Completions { shell }) => return pages::completions(*shell),
         Some(Command::Manual { directory }) => return pages::manual(directory),
+        Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),
         Some(Command::Lock { command, .. }) if command.is_empty() => {
             return Err(Failure::Usage("lock needs a command to run under it: lock 3 -- command".to_owned()));
         }

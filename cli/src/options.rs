@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use dipc::client::Address;
 
+use crate::bench::BenchOptions;
 use crate::failure::Failure;
 
 const HOST: &str = "127.0.0.1";
@@ -22,7 +23,7 @@ const PORT: u16 = 5000;
     after_help = "Without a command there is a prompt, or on a pipe the same commands are read line by line.\n\
                   Messages are printed as they are on a pipe, and made readable on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
-                  dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n\n\
+                  dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection.\n\
                   `lock BOX -- COMMAND` exits as its command did, or as above when the lock is not to be had, or lost."
 )]
@@ -211,6 +212,14 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Put a server on this machine under load, and measure it; overwrites its mailboxes
+    ///
+    /// Mailboxes 0 to N-1 (--mailboxes) lose what they hold. One thread drives all connections, so that the load costs the
+    /// same for every system. Without --rate each connection sends a batch, awaits its answers, and sends the next one.
+    /// A server that is silent for 35 seconds (--timeout) has failed.
+    ///
+    /// Requests in a second depend on what the load takes of the processors; the CPU time per request does not.
+    Bench(Box<BenchOptions>),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -259,13 +268,18 @@ pub struct Data {
 impl Connection {
     /// Where to connect: what is said on the command line goes before the URL.
     pub fn address(&self) -> Result<Address, Failure> {
+        self.address_of(PORT, true)
+    }
+
+    /// The same of a server that listens on another port unless told otherwise, and that the URL may not be about.
+    pub fn address_of(&self, port: u16, by_url: bool) -> Result<Address, Failure> {
         if let Some(path) = &self.socket {
             return Ok(Address::Unix(path.clone()));
         }
-        let (host, port) = match self.url()? {
+        let (host, port) = match if by_url { self.url()? } else { None } {
             Some(Address::Tcp { host, port }) => (host, port),
             Some(unix) if self.host.is_none() && self.port.is_none() => return Ok(unix),
-            _ => (HOST.to_owned(), PORT),
+            _ => (HOST.to_owned(), port),
         };
         Ok(Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) })
     }
@@ -285,7 +299,8 @@ impl Connection {
     }
 }
 
-fn seconds(word: &str) -> Result<Duration, String> {
+/// A number of seconds, or `inf`.
+pub fn seconds(word: &str) -> Result<Duration, String> {
     if word == "inf" {
         return Ok(Duration::MAX);
     }

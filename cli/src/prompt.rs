@@ -35,7 +35,7 @@ use crate::{commands, follow, words};
 const OWN: [&str; 3] = ["help", "quit", "q"];
 
 /// Verbs that are of the shell alone.
-const NOT_HERE: [&str; 4] = ["chat", "top", "completions", "manual"];
+const NOT_HERE: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
 
 /// Runs commands until `quit` or the end of the input; a failed one does not end it. The exit code is 0 on a terminal, and
 /// else the highest of all commands.

@@ -137,3 +137,14 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
     held.expect_end();
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
 }
+
+#[test]
+fn a_bench_shows_how_far_it_is() {
+    let server = Server::start("4 64 0 8");
+    let mut bench = Terminal::start(&server, &["bench", "--seconds", "0.7", "--warmup", "0.3", "-t", "rw50"]);
+    bench.expect("\rwarm-up   [");
+    bench.expect("\rrw50      [#");
+    bench.expect("/s");
+    bench.expect("\r\x1b[Kdipc rw50: ");
+    bench.expect_end();
+}

@@ -1,0 +1,58 @@
+//! Whether every client of one mailbox was served as often, and how long one waited at worst.
+
+use std::time::Duration;
+
+use super::load::Load;
+use super::mix::Mix;
+
+pub struct Fairness {
+    /// Jain's index of the requests of each client: 1 when all had as many, 1/n when one had them all.
+    pub jain: f64,
+    /// Requests of the client with the fewest, and of that with the most.
+    pub fewest: u64,
+    pub most: u64,
+    /// The longest wait for a batch of any client, of one that only reads, and of one that only writes; None: there is none.
+    pub all: Option<Duration>,
+    pub readers: Option<Duration>,
+    pub writers: Option<Duration>,
+    /// What the mailbox says; None: it is not of a dipc.
+    pub overtakes: Option<u64>,
+}
+
+impl Fairness {
+    pub fn of(load: &Load, mix: Mix, overtakes: Option<u64>) -> Self {
+        let served: Vec<u64> = load.connections().map(|(_, connection)| connection.served).collect();
+        let longest = |is_meant: &dyn Fn(usize) -> bool| {
+            let clients = load.connections().filter(|(number, _)| is_meant(*number));
+            clients.map(|(_, connection)| connection.longest).max()
+        };
+        Fairness {
+            jain: jain(&served),
+            fewest: served.iter().copied().min().unwrap_or(0),
+            most: served.iter().copied().max().unwrap_or(0),
+            all: longest(&|_| true),
+            readers: longest(&|number| mix.role(number) == Some(0)),
+            writers: longest(&|number| mix.role(number) == Some(1)),
+            overtakes,
+        }
+    }
+}
+
+fn jain(shares: &[u64]) -> f64 {
+    let sum: f64 = shares.iter().map(|share| *share as f64).sum();
+    let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
+    if squares == 0.0 { 1.0 } else { sum * sum / (shares.len() as f64 * squares) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_is_that_of_jain() {
+        assert_eq!(jain(&[5, 5, 5, 5]), 1.0);
+        assert_eq!(jain(&[5, 0, 0, 0]), 0.25);
+        assert_eq!(jain(&[1, 2, 3]), 36.0 / 42.0);
+        assert_eq!(jain(&[]), 1.0);
+    }
+}

@@ -1,0 +1,139 @@
+//! What a run shall measure.
+
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::ArgPredicate;
+
+use super::mix::Mix;
+use super::systems::{SIZE_MAX, System};
+use crate::options::seconds;
+
+/// Bytes in a batch.
+const BATCH_MAX: usize = 64 << 20;
+const CONNECTIONS_MAX: usize = 200_000;
+const REQUESTS_MAX: u64 = 1_000_000_000_000;
+const RATE_MAX: f64 = 1e8;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How long to measure, and to warm up, unless told otherwise; a number of requests needs no warm-up.
+const PERIOD: Duration = Duration::from_secs(5);
+const WARMUP: Duration = Duration::from_secs(1);
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchOptions {
+    /// The server's protocol; mailbox N is the key box:N of redis and memcached
+    #[arg(long, value_enum, default_value = "dipc")]
+    pub system: System,
+
+    /// Connections that send requests
+    #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = within::<1, CONNECTIONS_MAX>)]
+    pub connections: usize,
+
+    /// Requests in a batch, which is sent in one write
+    #[arg(short = 'P', long, value_name = "N", default_value_t = 1, value_parser = within::<1, 10_000>)]
+    pub pipeline: usize,
+
+    /// Bytes of data in a message
+    #[arg(short = 'd', long, value_name = "BYTES", default_value_t = 100, value_parser = within::<0, SIZE_MAX>)]
+    pub size: usize,
+
+    /// What is asked, one after the other when there are several; rw50 with --fairness
+    #[arg(
+        short = 't',
+        long,
+        value_name = "MIX[,MIX..]",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "r",
+        default_value_if("fairness", ArgPredicate::IsPresent, "rw50")
+    )]
+    pub mix: Vec<Mix>,
+
+    /// Mailboxes to use, 0 to N-1
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within::<1, 100_000>)]
+    pub mailboxes: usize,
+
+    /// Measure so many requests
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "seconds",
+          value_parser = clap::value_parser!(u64).range(1..=REQUESTS_MAX))]
+    pub requests: Option<u64>,
+
+    /// Measure for S seconds [default: 5]
+    #[arg(long, value_name = "S", value_parser = period)]
+    seconds: Option<Duration>,
+
+    /// Seconds under load before measuring [default: 1, or 0 with -n]
+    #[arg(long, value_name = "S", value_parser = warmup)]
+    warmup: Option<Duration>,
+
+    /// Requests in a second on a fixed schedule, all connections together; latency counts from the time in the schedule
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// Each connection only reads or only writes, all one mailbox: how long each waited, and was each served as often
+    #[arg(long, conflicts_with = "mailboxes")]
+    pub fairness: bool,
+
+    /// Connections besides, each of which sends one ping and then rests
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = within::<0, CONNECTIONS_MAX>)]
+    pub idle: usize,
+
+    /// The server's process, for its CPU time [default: that which a dipc names, if it is on this machine]
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+
+    /// Print comma-separated values, with a line of names
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+impl BenchOptions {
+    /// How long to measure; None: until the requests are done.
+    pub fn period(&self) -> Option<Duration> {
+        self.requests.is_none().then_some(self.seconds.unwrap_or(PERIOD))
+    }
+
+    pub fn warmup(&self) -> Duration {
+        self.warmup.unwrap_or(if self.requests.is_some() { Duration::ZERO } else { WARMUP })
+    }
+
+    /// Batches in a second.
+    pub fn batch_rate(&self) -> Option<f64> {
+        self.rate.map(|rate| rate / self.pipeline as f64)
+    }
+
+    pub fn rate(&self) -> Option<f64> {
+        self.rate
+    }
+
+    /// Why this cannot be measured.
+    pub fn objection(&self) -> Option<String> {
+        if self.pipeline * self.size > BATCH_MAX {
+            return Some(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d"));
+        }
+        let unknown = |mix: &&Mix| mix.kinds().iter().any(|kind| self.system.head(*kind, 0, 0).is_none());
+        let mix = self.mix.iter().find(unknown)?;
+        Some(format!("{} has nothing like -t {}", self.system.name(), mix.name()))
+    }
+}
+
+fn within<const MIN: usize, const MAX: usize>(word: &str) -> Result<usize, String> {
+    let number = word.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+    number.ok_or(format!("not a number from {MIN} to {MAX}"))
+}
+
+fn period(word: &str) -> Result<Duration, String> {
+    let period = warmup(word)?;
+    if period.is_zero() { Err("more than 0 seconds".to_owned()) } else { Ok(period) }
+}
+
+fn warmup(word: &str) -> Result<Duration, String> {
+    let period = seconds(word)?;
+    if period > HOUR { Err(format!("at most {} seconds", HOUR.as_secs())) } else { Ok(period) }
+}
+
+fn rate(word: &str) -> Result<f64, String> {
+    let rate = word.parse().ok().filter(|rate| (0.001..=RATE_MAX).contains(rate));
+    rate.ok_or(format!("not a number from 0.001 to {RATE_MAX}"))
+}

@@ -1,0 +1,51 @@
+//! The requests of one mix as bytes, made before the load begins.
+
+use super::mix::Mix;
+use super::options::BenchOptions;
+use super::systems::{Request, System};
+
+pub struct Plan {
+    pub system: System,
+    pub mix: Mix,
+    pub size: usize,
+    pub pipeline: usize,
+    /// Each connection only reads or only writes.
+    has_roles: bool,
+    /// For each mailbox its two kinds of requests, as far as the data.
+    heads: Vec<[Vec<u8>; 2]>,
+    data: Vec<u8>,
+}
+
+impl Plan {
+    /// The options have no objection.
+    pub fn new(options: &BenchOptions, mix: Mix) -> Self {
+        let &BenchOptions { system, size, pipeline, fairness: has_roles, .. } = options;
+        let head =
+            |kind, mailbox| system.head(kind, mailbox, size).expect("a mix of this system").into_bytes();
+        let heads = (0..options.mailboxes).map(|mailbox| mix.kinds().map(|kind| head(kind, mailbox)));
+        Plan { system, mix, size, pipeline, has_roles, heads: heads.collect(), data: system.data(size) }
+    }
+
+    /// What the nth request of a connection is.
+    pub fn request(&self, connection: usize, n: usize) -> Request {
+        self.mix.kinds()[self.kind(connection, n)]
+    }
+
+    /// Whether the nth request has to follow the one before.
+    pub fn is_second(&self, n: usize) -> bool {
+        self.mix.is_paired() && n % 2 == 1
+    }
+
+    pub fn encode(&self, connection: usize, n: usize, batch: &mut Vec<u8>) {
+        let mailbox = self.mix.mailbox(connection, n, self.heads.len());
+        batch.extend_from_slice(&self.heads[mailbox][self.kind(connection, n)]);
+        if self.request(connection, n).has_data() {
+            batch.extend_from_slice(&self.data);
+        }
+    }
+
+    fn kind(&self, connection: usize, n: usize) -> usize {
+        let role = self.mix.role(connection).filter(|_| self.has_roles);
+        role.unwrap_or_else(|| self.mix.kind(connection, n))
+    }
+}

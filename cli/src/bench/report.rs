@@ -1,0 +1,173 @@
+//! What a run has shown: for people, as comma-separated values, or as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::cpu::Times;
+use super::fairness::Fairness;
+use super::mix::Mix;
+use super::options::BenchOptions;
+use super::tally::Tally;
+
+pub struct Report<'a> {
+    pub options: &'a BenchOptions,
+    pub mix: Mix,
+    pub tally: &'a Tally,
+    /// Requests that were answered while it was measured.
+    pub requests: u64,
+    pub elapsed: Duration,
+    pub cpu: Times,
+    pub fairness: Option<Fairness>,
+}
+
+impl Report<'_> {
+    /// The worst that was answered.
+    pub fn exit_code(&self) -> u8 {
+        let overtakes = self.fairness.as_ref().and_then(|fairness| fairness.overtakes).unwrap_or(0);
+        match self.tally {
+            Tally { lost: 1.., .. } => 3,
+            Tally { errors: 1.., .. } => 2,
+            Tally { refusals: 1.., .. } => 1,
+            _ => (overtakes > 0).into(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        self.fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The names of the columns, and the line of this run.
+    pub fn csv(&self) -> [String; 2] {
+        let (names, values): (Vec<_>, Vec<_>) = self.fields().into_iter().unzip();
+        let word = |value: Value| match value {
+            Value::Null => String::new(),
+            Value::String(word) => word,
+            number => number.to_string(),
+        };
+        [names.join(","), values.into_iter().map(word).collect::<Vec<_>>().join(",")]
+    }
+
+    /// The same names for all runs of one command line. No value needs quoting.
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        let (options, tally) = (self.options, self.tally);
+        let mut fields = vec![
+            ("system", options.system.name().into()),
+            ("mix", self.mix.name().into()),
+            ("connections", options.connections.into()),
+            ("pipeline", options.pipeline.into()),
+            ("size", options.size.into()),
+            ("mailboxes", options.mailboxes.into()),
+            ("idle", options.idle.into()),
+            ("rate", json!(options.rate())),
+            ("seconds", rounded(self.elapsed.as_secs_f64(), 1e6)),
+            ("requests", self.requests.into()),
+            ("requests_per_second", rounded(self.per_second(), 1e1)),
+            ("p50_us", rounded(tally.quantile_us(0.5), 1e3)),
+            ("p90_us", rounded(tally.quantile_us(0.9), 1e3)),
+            ("p99_us", rounded(tally.quantile_us(0.99), 1e3)),
+            ("p999_us", rounded(tally.quantile_us(0.999), 1e3)),
+            ("max_us", rounded(tally.quantile_us(1.0), 1e3)),
+            ("server_cpu_us", self.per_request(self.cpu.server)),
+            ("own_cpu_us", self.per_request(self.cpu.own)),
+            ("unsent", tally.unsent.into()),
+            ("no", tally.refusals.into()),
+            ("err", tally.errors.into()),
+            ("lost", tally.lost.into()),
+        ];
+        if let Some(Fairness { jain, fewest, most, all, readers, writers, overtakes }) = &self.fairness {
+            let seconds =
+                |wait: Option<Duration>| wait.map_or(Value::Null, |wait| rounded(wait.as_secs_f64(), 1e6));
+            fields.extend([
+                ("jain", rounded(*jain, 1e6)),
+                ("fewest", (*fewest).into()),
+                ("most", (*most).into()),
+                ("longest_wait_s", seconds(*all)),
+                ("longest_read_s", seconds(*readers)),
+                ("longest_write_s", seconds(*writers)),
+                ("overtakes", json!(overtakes)),
+            ]);
+        }
+        fields
+    }
+
+    pub fn text(&self) -> String {
+        let &BenchOptions { system, connections, pipeline, size, mailboxes, idle, .. } = self.options;
+        let tally = self.tally;
+        let [p50, p90, p99, p999, max] =
+            [0.5, 0.9, 0.99, 0.999, 1.0].map(|share| microseconds(tally.quantile_us(share)));
+        let since = match self.options.rate() {
+            Some(rate) => format!("since its time at {rate} requests/s, {} unsent,", tally.unsent),
+            None => "round trip".to_owned(),
+        };
+        let mut text = format!(
+            "{} {}: {:.0} requests/s\n  setting   -c {connections} -P {pipeline} -d {size} --mailboxes {mailboxes} --idle {idle}\n  \
+             requests  {} in {:.2} s; NO {}, ERR {}, connections lost {}\n  \
+             latency   p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} µs; {since} of a batch\n  \
+             CPU       server {}\n            bench  {}\n",
+            system.name(),
+            self.mix.name(),
+            self.per_second(),
+            self.requests,
+            self.elapsed.as_secs_f64(),
+            tally.refusals,
+            tally.errors,
+            tally.lost,
+            self.shown(self.cpu.server),
+            self.shown(self.cpu.own),
+        );
+        if let Some(fairness) = &self.fairness {
+            text.push_str(&fairness_text(fairness));
+        }
+        if let Some(failure) = &tally.first_failure {
+            text.push_str(&format!("  failure   {failure}\n"));
+        }
+        text
+    }
+
+    fn per_second(&self) -> f64 {
+        self.requests as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// In µs.
+    fn per_request(&self, cpu: Option<f64>) -> Value {
+        let cpu = cpu.filter(|_| self.requests > 0);
+        cpu.map_or(Value::Null, |ns| rounded(ns / 1000.0 / self.requests as f64, 1e3))
+    }
+
+    fn shown(&self, cpu: Option<f64>) -> String {
+        cpu.map_or("not known: --pid".to_owned(), |ns| {
+            let share = 100.0 * ns / self.elapsed.as_nanos() as f64;
+            format!(
+                "{:.3} µs per request, {share:.0} % of a processor",
+                ns / 1000.0 / self.requests.max(1) as f64
+            )
+        })
+    }
+}
+
+fn fairness_text(fairness: &Fairness) -> String {
+    let wait = |wait: Option<Duration>| {
+        wait.map_or("-".to_owned(), |wait| format!("{:.3} ms", wait.as_secs_f64() * 1000.0))
+    };
+    format!(
+        "  fairness  Jain's index {:.4}; a client had {} to {} requests\n            longest wait {}, of readers {}, of writers {}; \
+         overtakes {}\n",
+        fairness.jain,
+        fairness.fewest,
+        fairness.most,
+        wait(fairness.all),
+        wait(fairness.readers),
+        wait(fairness.writers),
+        fairness.overtakes.map_or("not known".to_owned(), |count| count.to_string()),
+    )
+}
+
+fn microseconds(time: f64) -> String {
+    if time < 100.0 { format!("{time:.1}") } else { format!("{time:.0}") }
+}
+
+/// Keeps what is worth printing: `parts` of one.
+fn rounded(number: f64, parts: f64) -> Value {
+    ((number * parts).round() / parts).into()
+}

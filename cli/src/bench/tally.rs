@@ -1,0 +1,81 @@
+//! What was answered, and in what time.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::systems::{Answer, Request, malformed};
+
+/// The longest latency that is told apart from longer ones, in ns, and the digits that are kept of each.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+const DIGITS: u8 = 3;
+
+pub struct Tally {
+    pub requests: u64,
+    pub refusals: u64,
+    pub errors: u64,
+    /// Batches that were to be sent on a schedule, and had to wait beyond the end of the run.
+    pub unsent: u64,
+    /// Connections.
+    pub lost: u64,
+    pub first_failure: Option<String>,
+    /// Of batches, in ns.
+    pub latencies: Histogram<u64>,
+}
+
+impl Tally {
+    pub fn new() -> Self {
+        let latencies = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("bounds that it knows");
+        Tally { requests: 0, refusals: 0, errors: 0, unsent: 0, lost: 0, first_failure: None, latencies }
+    }
+
+    /// Forgets the warm-up, but not what failed in it.
+    pub fn restart(&mut self) {
+        (self.requests, self.unsent) = (0, 0);
+        self.latencies.reset();
+    }
+
+    /// Counts the answer to a request; fails when it cannot be one to it.
+    pub fn count(&mut self, answer: Answer, request: Request, size: usize) -> std::io::Result<()> {
+        self.requests += 1;
+        match answer {
+            Answer::No => {
+                self.refusals += 1;
+                self.first_failure.get_or_insert(format!("NO to a {request:?}"));
+            }
+            Answer::Error(line) => self.refused(line),
+            answer if request.is_done_by(&answer, size) => {}
+            answer => return Err(malformed(&format!("{answer:?} to a {request:?} of {size} bytes"))),
+        }
+        Ok(())
+    }
+
+    pub fn refused(&mut self, line: String) {
+        self.errors += 1;
+        self.first_failure.get_or_insert(line);
+    }
+
+    pub fn lose(&mut self, what: String) {
+        self.lost += 1;
+        self.first_failure.get_or_insert(what);
+    }
+
+    pub fn record(&mut self, latency: Duration) {
+        self.latencies.saturating_record(nanoseconds(latency));
+    }
+
+    /// So many batches have waited for so long already.
+    pub fn count_unsent(&mut self, wait: Duration, batches: u64) {
+        self.unsent += batches;
+        self.latencies.saturating_record_n(nanoseconds(wait), batches);
+    }
+
+    /// The latency that this share of the batches did not exceed, in µs.
+    pub fn quantile_us(&self, share: f64) -> f64 {
+        self.latencies.value_at_quantile(share) as f64 / 1000.0
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    time.as_nanos().clamp(1, LONGEST_NS.into()) as u64
+}

@@ -1,0 +1,190 @@
+//! The server under load: a connection to it, and what it is asked before and after.
+
+use std::io::{self, Error, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use dipc::client::{Address, Reason};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{SockAddr, Socket, Type};
+
+use super::mix::Mix;
+use super::options::BenchOptions;
+use super::systems::{Answer, System};
+use crate::failure::Failure;
+use crate::options::Connection;
+
+/// Connections from one source address: Linux has 28,000 ephemeral ports for each.
+const PER_SOURCE: usize = 20_000;
+
+/// Descriptors for everything but the connections under load and the idle ones.
+const OTHER_DESCRIPTORS: usize = 32;
+
+/// The longest wait for a connect, and for an answer before the load begins.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// A server on this machine.
+#[derive(Debug)]
+pub struct Target {
+    pub address: Address,
+    system: System,
+    socket: SockAddr,
+}
+
+impl Target {
+    /// The first of the host's addresses where somebody answers. All of them must be loopback: this is no tool to flood
+    /// other machines with.
+    pub fn find(connection: &Connection, system: System) -> Result<Self, Failure> {
+        let address = connection.address_of(system.port(), system == System::Dipc)?;
+        let candidates = match &address {
+            Address::Unix(path) => SockAddr::unix(path).map(|socket| vec![socket]),
+            Address::Tcp { host, port } => loopback(host, *port),
+        };
+        let candidates = candidates.map_err(|error| failed(&address, system, error))?;
+        let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
+        for socket in candidates {
+            let target = Target { address: address.clone(), system, socket };
+            match target.open(0) {
+                Ok(probe) => {
+                    // An ordinary end of an ordinary connection: a reset puzzles some servers.
+                    probe.set_linger(None).map_err(broken)?;
+                    return Ok(target);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(&address, system, last))
+    }
+
+    /// Opens the connection of this number, blocking, with a bound on every wait.
+    pub fn dial(&self, number: usize) -> Result<Socket, Failure> {
+        self.open(number).map_err(|error| failed(&self.address, self.system, error))
+    }
+
+    fn open(&self, number: usize) -> io::Result<Socket> {
+        let socket = Socket::new(self.socket.domain(), Type::STREAM, None)?;
+        if !self.socket.is_unix() {
+            socket.set_tcp_nodelay(true)?;
+            // Close with a reset: thousands of sockets in TIME_WAIT would leave the next run without ports.
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        if let Some(source) = source(number).filter(|_| self.socket.is_ipv4()) {
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+        }
+        socket.set_read_timeout(Some(SETUP_TIMEOUT))?;
+        // This bounds the connect, too, when the server's backlog is full.
+        socket.set_write_timeout(Some(SETUP_TIMEOUT))?;
+        socket.connect(&self.socket)?;
+        Ok(socket)
+    }
+
+    /// Leaves in every mailbox what the mix has to find there. What was in it is gone.
+    pub fn prepare(&self, options: &BenchOptions, mix: Mix) -> Result<(), Failure> {
+        let (mut socket, request) = (self.dial(0)?, mix.preparation(self.system));
+        let data = self.system.data(options.size);
+        for mailbox in 0..options.mailboxes {
+            let mut bytes = self.system.head(request, mailbox, options.size).unwrap_or_default().into_bytes();
+            if request.has_data() {
+                bytes.extend_from_slice(&data);
+            }
+            self.exchange(&mut socket, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Connections that have been served once, and then rest.
+    pub fn open_idle(&self, options: &BenchOptions) -> Result<Vec<Socket>, Failure> {
+        let open = |number| {
+            let mut socket = self.dial(options.connections + number)?;
+            self.exchange(&mut socket, self.system.ping())?;
+            socket.set_nonblocking(true).map_err(broken)?;
+            Ok(socket)
+        };
+        (0..options.idle).map(open).collect()
+    }
+
+    /// Sends a request that a plain OK answers, and waits for that.
+    fn exchange(&self, socket: &mut Socket, request: &[u8]) -> Result<(), Failure> {
+        match answer(socket, self.system, request).map_err(broken)? {
+            Answer::Ok => Ok(()),
+            Answer::No => Err(dipc::client::Error::NotDone { reason: Reason::Timeout, version: None }.into()),
+            Answer::Error(line) => Err(Failure::Usage(format!("refused: {line}"))),
+            Answer::Data(_) => Err(broken(super::systems::malformed("data that nobody asked for"))),
+        }
+    }
+}
+
+/// The address that a connection comes from; None: any will do.
+fn source(number: usize) -> Option<Ipv4Addr> {
+    let source = u32::from(Ipv4Addr::LOCALHOST) + (number / PER_SOURCE) as u32;
+    (number >= PER_SOURCE).then_some(Ipv4Addr::from(source))
+}
+
+fn answer(socket: &mut Socket, system: System, request: &[u8]) -> io::Result<Answer> {
+    socket.write_all(request)?;
+    let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match socket.read(&mut buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            length => input.extend_from_slice(&buffer[..length]),
+        }
+        if let Some((answer, _)) = system.decode(&input)? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// A connection at rest has nothing to read; if it has, the server is closing it.
+pub fn is_open(mut socket: &Socket) -> bool {
+    socket.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+/// As many descriptors as the run needs, if this process may have them.
+pub fn reserve_descriptors(options: &BenchOptions) -> Result<(), Failure> {
+    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| broken(error.into()))?;
+    if (options.connections + options.idle + OTHER_DESCRIPTORS) as u64 > files {
+        let text = format!("so many connections need more than {files} open files (ulimit -Hn)");
+        return Err(Failure::Usage(text));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(|error| broken(error.into()))
+}
+
+/// An error of a connection, or of what came over it, as what ends the program.
+pub fn broken(error: Error) -> Failure {
+    dipc::client::Error::Io(error).into()
+}
+
+fn failed(address: &Address, system: System, error: Error) -> Failure {
+    match (error.kind(), system) {
+        (ErrorKind::InvalidInput, _) => Failure::Usage(error.to_string()),
+        (_, System::Dipc) => Failure::Connect(address.clone(), error.into()),
+        _ => {
+            let place = address.to_string().replacen("dipc", system.name(), 1);
+            broken(Error::new(error.kind(), format!("cannot connect to {place}: {error}")))
+        }
+    }
+}
+
+fn loopback(host: &str, port: u16) -> io::Result<Vec<SockAddr>> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    match addresses.iter().find(|address| !address.ip().is_loopback()) {
+        Some(far) => {
+            let text =
+                format!("the load goes to this machine only, and {} is not a loopback address", far.ip());
+            Err(Error::new(ErrorKind::InvalidInput, text))
+        }
+        None => Ok(addresses.into_iter().map(SockAddr::from).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_connections_come_from_several_addresses() {
+        assert_eq!((source(0), source(PER_SOURCE - 1)), (None, None));
+        assert_eq!(source(PER_SOURCE), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(source(3 * PER_SOURCE - 1), Some(Ipv4Addr::new(127, 0, 0, 3)));
+    }
+}

@@ -1,0 +1,203 @@
+//! `dipc-cli bench` against the real server, briefly.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::{Server, finish, wait_until};
+
+/// Runs it, and splits what it prints by columns: a map for each mix.
+#[track_caller]
+fn rows(server: &Server, words: &[&str]) -> Vec<Vec<(String, String)>> {
+    let ran = server.run(&[&["bench", "--csv"], words].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).expect("text");
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let names = lines.next().expect("a line of names");
+    lines
+        .map(|values| {
+            assert_eq!(values.len(), names.len(), "{text}");
+            names.iter().cloned().zip(values).collect()
+        })
+        .collect()
+}
+
+#[track_caller]
+fn column<'a>(row: &'a [(String, String)], name: &str) -> &'a str {
+    let found = row.iter().find(|(column, _)| column == name);
+    found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {name} in {row:?}"))
+}
+
+#[test]
+fn every_mix_asks_as_often_as_it_is_told() {
+    let server = Server::start("4 64 0 8");
+    let mixes = ["r", "w", "rw90", "rw50", "put-take", "lock"];
+    let list = mixes.join(",");
+    for setting in
+        [vec!["-c", "10"], vec!["-c", "7", "-P", "5", "-d", "0"], vec!["-c", "3", "--warmup", "0.05"]]
+    {
+        let rows =
+            rows(&server, &[&["-n", "1000", "-t", &list, "--mailboxes", "3"], setting.as_slice()].concat());
+        for (row, mix) in rows.iter().zip(mixes) {
+            let seen = ["mix", "requests", "no", "err", "lost"].map(|name| column(row, name));
+            assert_eq!(seen, [mix, "1000", "0", "0", "0"], "{row:?}");
+            let figure = |name| column(row, name).parse::<f64>().expect("a number");
+            assert!(figure("p50_us") > 0.0 && figure("p50_us") <= figure("p999_us"), "{row:?}");
+            assert!(figure("max_us") <= figure("seconds") * 1e6 * 1.01, "{row:?}");
+            // Found by itself, on this machine.
+            assert!(figure("server_cpu_us") > 0.0 && figure("own_cpu_us") > 0.0, "{row:?}");
+        }
+        assert_eq!(rows.len(), mixes.len());
+    }
+    for (name, least) in [("reads", 3000), ("writes", 3000), ("puts", 1500), ("takes", 1500), ("locks", 1500)]
+    {
+        assert!(server.stat(&[], name).as_u64() >= Some(least), "{name}");
+    }
+    assert_eq!(server.stat(&[], "locks_held"), json!(0));
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let server = Server::start("4 64 0 8");
+    for mix in ["rw50", "put-take", "lock"] {
+        let rows = rows(
+            &server,
+            &["-n", "1000", "--rate", "5000", "-P", "2", "-c", "10", "-t", mix, "--mailboxes", "2"],
+        );
+        let seconds: f64 = column(&rows[0], "seconds").parse().expect("a number");
+        assert!(seconds >= 0.199, "faster than told: {rows:?}");
+        assert_eq!(["rate", "requests", "no"].map(|name| column(&rows[0], name)), ["5000.0", "1000", "0"]);
+    }
+}
+
+#[test]
+fn a_period_is_kept() {
+    let server = Server::start("4 64 0 8");
+    let words = ["bench", "--seconds", "0.2", "--warmup", "0.05", "-d", "8192", "--idle", "3", "--json"];
+    let report = server.run(&words).json();
+    assert!(report["seconds"].as_f64().is_some_and(|seconds| (0.2..2.0).contains(&seconds)), "{report}");
+    assert_eq!([&report["mix"], &report["lost"], &report["rate"]], [&json!("r"), &json!(0), &Value::Null]);
+    let rate = report["requests_per_second"].as_f64().expect("a number");
+    let counted =
+        report["requests"].as_f64().expect("a number") / report["seconds"].as_f64().expect("a number");
+    assert!((rate - counted).abs() < 1.0, "{report}");
+}
+
+#[test]
+fn a_mailbox_is_fair() {
+    let server = Server::start("4 64 0 8");
+    for mix in ["rw50", "rw90", "lock"] {
+        let words = ["bench", "--fairness", "-n", "3000", "-c", "30", "-t", mix, "--json"];
+        let report = server.run(&words).json();
+        assert_eq!([&report["overtakes"], &report["mailboxes"]], [&json!(0), &json!(1)], "{report}");
+        assert!(report["jain"].as_f64().is_some_and(|jain| (0.5..=1.0).contains(&jain)), "{report}");
+        assert!(report["longest_wait_s"].as_f64() > Some(0.0), "{report}");
+        assert_eq!(report["longest_write_s"].is_number(), mix != "lock", "{report}");
+    }
+    let ran = server.run(&["bench", "--fairness", "-n", "3000"]);
+    let text = String::from_utf8(ran.stdout).expect("text");
+    assert!(text.starts_with("dipc rw50: ") && text.contains("overtakes 0"), "{text}");
+}
+
+#[test]
+fn other_ways_to_the_server_work_as_well() {
+    let server = Server::start("4 64 0 8");
+    let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
+    for place in [["-s", &socket], ["-p", &port]] {
+        let ran = server.run(&[&["bench", "-n", "100", "--json"], place.as_slice()].concat());
+        assert_eq!(ran.json()["requests"], json!(100), "{place:?}");
+    }
+    let ran = server.run(&["bench", "-n", "100", "-h", "localhost", "-p", &port, "--json"]);
+    assert_eq!(ran.json()["requests"], json!(100));
+}
+
+#[test]
+fn exit_codes_are_as_everywhere() {
+    let server = Server::start("4 64 0 8 --wait 0.05");
+    for (line, says) in [
+        ("-t x", "invalid value"),
+        ("-c 0", "not a number from 1"),
+        ("-n 0", "0"),
+        ("-n 5 --seconds 1", "cannot be used with"),
+        ("--csv --json", "cannot be used with"),
+        ("--fairness --mailboxes 2", "cannot be used with"),
+        ("--seconds 0", "more than 0"),
+        ("--rate 0", "not a number"),
+        ("--pid 4194304", "no process"),
+        ("-P 10000 -d 10000", "lower -P or -d"),
+        ("-h 192.0.2.1", "not a loopback address"),
+        ("--system memcached -t lock", "memcached has nothing like -t lock"),
+        ("--system redis -t lock", "redis has nothing like -t lock"),
+        ("-n 10 -t put-take -d 8000", "raise --mailboxes"),
+        ("-n 10 -d 9000", "at most 8192 bytes"),
+        ("-n 10 --mailboxes 5", "mailboxes are numbered 0 to 3"),
+    ] {
+        let words: Vec<_> = ["bench"].into_iter().chain(line.split(' ')).collect();
+        server.run(&words).expect_failure(2, says);
+    }
+    server.run(&["bench", "-n", "10", "-p", "1"]).expect_failure(3, "cannot connect to dipc://127.0.0.1:1");
+    let memcached = ["bench", "-n", "10", "-p", "1", "--system", "memcached"];
+    server.run(&memcached).expect_failure(3, "cannot connect to memcached://127.0.0.1:1");
+    // Somebody else has locked what is to be loaded.
+    let ran = server.run(&["lock", "0", "--", support::CLI, "bench", "-n", "10"]);
+    ran.expect_failure(1, "timeout");
+    // It is said where a bench is typed at the prompt.
+    server.run_with(&[], "bench\n").expect_failure(2, "of the shell");
+}
+
+#[test]
+fn a_server_that_goes_is_no_result() {
+    let mut server = Server::start("4 64 0 8");
+    for how in ["silent", "killed"] {
+        let requests = server.stat(&[], "requests").as_u64();
+        let words = ["bench", "--seconds", "60", "-c", "5", "--timeout", "0.3"];
+        let bench = server.cli(&words).spawn().expect("it runs");
+        wait_until("it is under load", || {
+            server.stat(&[], "requests").as_u64() > requests.map(|count| count + 500)
+        });
+        match how {
+            "killed" => server.kill(),
+            _ => server.signal(Signal::SIGSTOP),
+        }
+        let ran = finish(bench, b"");
+        assert_eq!(ran.code, Some(3), "{how}: {ran:?}");
+        if how == "silent" {
+            assert!(ran.stderr.contains("silent for too long"), "{ran:?}");
+            server.signal(Signal::SIGCONT);
+        }
+    }
+}
+
+#[test]
+fn connections_that_are_refused_are_lost() {
+    let server = Server::start("4 64 0 8 --max-clients 20");
+    let ran = server.run(&["bench", "-n", "1000", "-c", "50", "--idle", "2"]);
+    let text = String::from_utf8(ran.stdout).expect("text");
+    assert_eq!(ran.code, Some(3), "{text}");
+    assert!(text.contains("failure   "), "{text}");
+    assert!(!text.contains("connections lost 0"), "{text}");
+}
+
+#[test]
+fn who_answers_in_another_language_is_found_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            std::thread::spawn(move || {
+                while stream.read(&mut [0; 8]).is_ok_and(|length| length > 0) {
+                    let _ = stream.write_all(b"MOO\r\n");
+                }
+            });
+        }
+    });
+    let server = Server::start("1 1 0 1");
+    for system in ["redis", "memcached", "dipc"] {
+        let ran = server.run(&["bench", "--system", system, "-p", &port, "-n", "10"]);
+        ran.expect_failure(3, "unexpected answer: MOO");
+    }
+}
