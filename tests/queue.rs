@@ -394,20 +394,6 @@ fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
     assert_eq!(server.stat("takes"), 1);
 }
 
-/// A close looks like a half-close. The message went to the socket of a client that was no more.
-#[test]
-fn a_message_is_not_for_a_taker_that_was_closed_while_it_waited() {
-    let server = Server::start("4 64 0 8");
-    let (mut putter, mut next) = (server.connect(), server.connect());
-    for round in 1..=30 {
-        let mut closed = server.connect();
-        server.let_wait(&mut closed, "take 1 wait=inf\n");
-        drop(closed);
-        putter.ask("put 1\nhello\n", format!("OK v={round} n=1\n"));
-        next.ask("take 1 wait=5\n", format!("DATA 5 v={round} n=0\nhello\n"));
-    }
-}
-
 #[test]
 fn who_half_closes_has_what_is_there_and_waits_for_nothing_to_take() {
     let server = Server::start("4 64 0 8");

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ask::{Ask, Patience};
+use super::pipe::End;
 use super::world::World;
 use crate::workers::ConnectionId;
 
@@ -61,6 +62,12 @@ impl World {
         let own = self.clients[client].id;
         self.settle_all_but(own);
         assert!(self.server.connections.look(own).is_some_and(|connection| connection.has_output()));
+    }
+
+    /// Somebody closes the sending half.
+    fn hang_up(&mut self, client: usize) {
+        let (how, _) = self.clients[client].leave(End::Half);
+        self.oracle.left(client, how);
     }
 
     /// Everything goes on but the jobs of one connection.
@@ -154,4 +161,18 @@ fn a_message_is_not_for_a_client_that_does_not_read() {
     world.say(other, [take(2, ENDLESS)]);
     world.rest();
     assert_eq!(world.waits_for(other), 0);
+}
+
+/// Over TCP a close cannot be told from a half-close: the request of a client that was gone waited a second more, and a
+/// message that came in that second was written to nobody.
+#[test]
+fn a_message_is_not_for_a_client_that_hung_up_while_it_waited() {
+    let mut world = world();
+    let [taker, writer] = [world.enter_with_room(1000), world.enter_with_room(1000)];
+    world.say(taker, [take(2, ENDLESS)]);
+    world.rest();
+    world.hang_up(taker);
+    world.say(writer, [write(2)]);
+    world.rest();
+    assert_eq!((world.count(2), world.waits_for(taker)), (1, 0));
 }
