@@ -227,6 +227,12 @@ impl<W: Wire> Server<W> {
             self.counters.stale_completions += 1;
             return self.abandon(job);
         };
+        let is_expected = matches!(connection.phase(), Phase::Working | Phase::Queued { .. });
+        debug_assert!(
+            is_expected,
+            "one batch of a connection at a time, not one that comes home to {:?}",
+            connection.phase()
+        );
         let lease_ended = connection.lease_end().is_some_and(|end| end <= self.now);
         connection.enter(Phase::Working);
         self.note_wait(&mut job);

@@ -54,8 +54,8 @@ impl Phase {
     pub fn may_become(&self, next: &Phase) -> bool {
         use Phase::{Closed, Flushing, Idle, Lingering, Queued, Working};
         match self {
-            // What needs no mailbox is answered at once.
-            Idle => true,
+            // What needs no mailbox is answered at once; a queued job may come home at any time, and must find it expected.
+            Idle => !matches!(next, Queued { .. }),
             Working => !matches!(next, Lingering { .. }),
             Queued { .. } => matches!(next, Queued { .. } | Working | Closed),
             Flushing(_) => matches!(next, Working | Closed),
