@@ -251,6 +251,25 @@ fn lists_in_any_order_never_wait_for_each_other() {
     assert_eq!((server.stat("err_deadlock"), server.stat("locks_held")), (0, 0));
 }
 
+/// Those that ran out are remembered for the client, so that without a bound they would pile up.
+#[test]
+fn locks_that_ran_out_count_until_the_client_says_that_it_knows() {
+    let server = Server::start("2000 1 0 1");
+    let mut client = server.connect();
+    let list =
+        |from: u32| (from..from + 128).map(|mailbox| mailbox.to_string()).collect::<Vec<_>>().join(",");
+    for part in 0..8 {
+        client.lock(format!("lock {} ttl=0.001\n", list(part * 128)));
+        (0..128).for_each(|_| assert!(client.event().0.ends_with(" lost=lock")));
+    }
+    assert_eq!(client.refused("lock 1500\n"), "size max=1024");
+    // The same ones again are no more than before.
+    client.lock(format!("lock {}\n", list(0)));
+    assert_eq!(client.refused("lock 1500\n"), "size max=1024");
+    assert_eq!(client.refused("unlock *\n"), "lease");
+    client.lock("lock 1500\n");
+}
+
 #[test]
 fn a_client_locks_at_most_1024_mailboxes() {
     let server = Server::start("1100 1 0 1");

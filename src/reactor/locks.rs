@@ -127,7 +127,8 @@ impl<W: Wire> Server<W> {
         if request.mailboxes.iter().any(again) {
             return Some(Refusal::Denied("you have locked this mailbox already"));
         }
-        let count = request.mailboxes.len() + held.map_or(0, |held| held.locks().len());
+        // Those that were lost, too: they are remembered until the client says that it knows.
+        let count = request.mailboxes.len() + held.map_or(0, |held| held.others(&request.mailboxes));
         (count > MAILBOXES_MAX).then_some(Refusal::Count { max: MAILBOXES_MAX })
     }
 

@@ -70,6 +70,12 @@ impl Held {
         &self.locks
     }
 
+    /// How many mailboxes have to be remembered besides `wanted`, which is in ascending order.
+    pub fn others(&self, wanted: &[u32]) -> usize {
+        let lost = self.lost.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
+        self.locks.len() + lost.count()
+    }
+
     /// The right to be in `mailbox`.
     pub fn right(&self, mailbox: u32, mode: Mode) -> Right {
         match self.find(mailbox) {
