@@ -71,7 +71,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
         match under_grant(&mut job, mailboxes, &mut grant, is_own) {
             Done::Answered => job.advance(),
             Done::Took(taken) => {
-                let grant = if is_own { put_back(&mut job, mailbox, grant) } else { Some(grant) };
+                let grant = keep_own(&mut job, mailbox, grant, is_own);
                 let waited = job.waiting.is_some_and(|waiting| waiting.request == job.answered);
                 job.taken = Some(Taking { mailbox, taken, grant, answer, waited, until: None });
                 job.advance();
@@ -91,9 +91,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
                 return Completion::Parked(set_aside(job, mailboxes, let_in));
             }
         }
-        if is_own {
-            put_back(&mut job, mailbox, grant);
-        } else {
+        if let Some(grant) = keep_own(&mut job, mailbox, grant, is_own) {
             mailboxes.release(mailbox, grant, &mut admitted);
             admitted.drain(..).map(with_grant).for_each(&mut let_in);
         }
@@ -101,9 +99,15 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
     Completion::Home(job)
 }
 
-fn put_back(job: &mut Job, mailbox: u32, grant: Grant) -> Option<Grant> {
-    job.held.as_mut().expect("the grant came from there").put_back(mailbox, grant);
-    None
+/// Puts a grant back to the connection's own locks if it is from there; else it comes back.
+fn keep_own(job: &mut Job, mailbox: u32, grant: Grant, is_own: bool) -> Option<Grant> {
+    match &mut job.held {
+        Some(held) if is_own => {
+            held.put_back(mailbox, grant);
+            None
+        }
+        _ => Some(grant),
+    }
 }
 
 /// Answers the current request of a job, which may not even wait.
