@@ -2,18 +2,7 @@
 
 use super::request::Request;
 
-/// What to ask about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    /// The server as a whole.
-    Server,
-    /// One mailbox.
-    Mailbox(u32),
-    /// Every connection, a line each.
-    Connections,
-    /// Every locked mailbox and who holds it, a line each.
-    Locks,
-}
+pub use crate::protocol::Topic;
 
 /// Lines of a name, or of a number, and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
