@@ -53,7 +53,7 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
             }
         }
         Command::Watch { mailboxes, after, count, command } => {
-            follow::run(client, &mailboxes.numbers, after, count, &command, out)?;
+            follow::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
         }
         Command::Stat { topic } => {
             let topic = self::topic(topic.as_deref())?;

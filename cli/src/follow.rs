@@ -15,20 +15,8 @@ use crate::child::{self, Started};
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Watches for ever, or until `count` messages have come.
+/// Watches until `count` messages have come, or there is something to read in `stop`; without both for ever.
 pub fn run(
-    client: &mut Client,
-    mailboxes: &[u32],
-    after: Option<u64>,
-    count: Option<u64>,
-    command: &[OsString],
-    out: &Output,
-) -> Result<(), Failure> {
-    until(client, mailboxes, after, count, command, out, None)
-}
-
-/// Watches until `count` messages have come, or until there is something to read in `stop`.
-pub fn until(
     client: &mut Client,
     mailboxes: &[u32],
     after: Option<u64>,

@@ -113,7 +113,7 @@ fn watch(
     (out, interrupts): (&Output, &Interrupts),
 ) -> Result<(), Failure> {
     let interrupts = interrupts.arm();
-    follow::until(client, mailboxes, after, count, command, out, Some(interrupts.read))
+    follow::run(client, mailboxes, after, count, command, out, Some(interrupts.read))
 }
 
 /// Ctrl-C as something to read. It ends this program, as ever, except while it is armed.
