@@ -1,11 +1,14 @@
 # `make` builds ./dipc, ./dipcrm and ./dipc-cli here; `make check` does what CI does; `make man` writes the man pages and
 # `make completions` those of the shells, both from the definitions of the command lines, into target/.
 
+# Where cargo puts what it builds: some keep that in one place for all projects.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
 .PHONY: all check man completions clean
 
 all:
 	cargo build --release
-	cp target/release/dipc target/release/dipcrm target/release/dipc-cli .
+	cp $(TARGET)/release/dipc $(TARGET)/release/dipcrm $(TARGET)/release/dipc-cli .
 
 check:
 	.ci/run
