@@ -197,6 +197,7 @@ impl<W: Wire> Server<W> {
     /// Starts the workers on what was granted, and takes in what they have finished.
     pub(super) fn bring_home(&mut self) {
         let mut completions = std::mem::take(&mut self.home);
+        self.pool.begin_turn();
         self.pool.dispatch(&mut completions);
         self.take_in(&mut completions);
         self.completions.drain(&mut completions);

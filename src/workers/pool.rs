@@ -1,5 +1,6 @@
 //! The threads, and who runs which job.
 
+use std::collections::VecDeque;
 use std::io;
 use std::iter;
 use std::sync::Arc;
@@ -20,9 +21,16 @@ const TAKEN_AT_ONCE: usize = 16;
 /// Bytes of a job beyond which it is long: others are not kept waiting behind it.
 const LONG_JOB: usize = 64 * 1024;
 
-/// Bytes of a lone job up to which the reactor runs it itself rather than wake a worker: waking costs two context
-/// switches, such a copy about a microsecond. Zero turns this off.
+/// Bytes of a job up to which the reactor runs it itself: handing it over and taking it back costs more than such a copy,
+/// about a microsecond, and waking a worker two context switches. Zero turns this off.
 const UNAIDED_MAX: usize = 16 * 1024;
+
+/// Bytes that the reactor copies so in one turn, all jobs together, with [`REQUEST_COST`] for each request: about a tenth of
+/// a millisecond. What is beyond is the workers': they share it, and nobody waits for the sockets meanwhile.
+const UNAIDED_SHARE: usize = 1024 * 1024;
+
+/// What a request costs besides the bytes that it copies, in bytes that could be copied meanwhile.
+const REQUEST_COST: usize = 256;
 
 /// The pool as the reactor sees it.
 #[derive(Debug)]
@@ -30,8 +38,9 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: usize,
     /// Granted jobs of this turn of the reactor.
-    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
-    pending: Vec<Box<Job>>,
+    pending: VecDeque<Box<Job>>,
+    /// What is left of the reactor's share in this turn.
+    share: usize,
     unaided: u64,
 }
 
@@ -60,30 +69,39 @@ impl Pool {
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
         };
         deques.into_iter().enumerate().map(spawn).collect::<io::Result<Vec<_>>>()?;
-        Ok(Pool { shared, workers, pending: Vec::new(), unaided: 0 })
+        Ok(Pool { shared, workers, pending: VecDeque::new(), share: UNAIDED_SHARE, unaided: 0 })
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
     pub fn submit(&mut self, job: Box<Job>) {
         debug_assert!(job.grant.is_some() || job.has_locks(), "only granted jobs go to the workers");
-        self.pending.push(job);
+        self.pending.push_back(job);
     }
 
-    /// Starts all submitted jobs, waking at most one worker. A lone small one that no worker is awake for is run here and
-    /// now instead; `home` receives it.
+    /// A turn of the reactor begins: it may run its share of jobs.
+    pub fn begin_turn(&mut self) {
+        self.share = UNAIDED_SHARE;
+    }
+
+    /// Starts all submitted jobs. Small ones are run here and now, up to the share of this turn; `home` receives them. The
+    /// others are posted to the workers, of whom at most one is woken.
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
-        if let [job] = &self.pending[..]
-            && weight(job, &self.shared.mailboxes) < UNAIDED_MAX
-            && self.asleep() == self.workers
-            && let Some(job) = self.pending.pop()
-        {
-            self.unaided += 1;
-            let Pool { shared, pending, .. } = self;
-            home.push(run(job, &shared.mailboxes, |let_in| pending.push(let_in)));
+        let Pool { shared, pending, share, unaided, .. } = self;
+        let mut is_posted = false;
+        while let Some(job) = pending.pop_front() {
+            let weight = weight(&job, &shared.mailboxes);
+            let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST;
+            if weight < UNAIDED_MAX && cost <= *share {
+                *share -= cost;
+                *unaided += 1;
+                home.push(run(job, &shared.mailboxes, |let_in| pending.push_back(let_in)));
+            } else {
+                shared.injector.push(job);
+                is_posted = true;
+            }
         }
-        if !self.pending.is_empty() {
-            self.pending.drain(..).for_each(|job| self.shared.injector.push(job));
-            self.shared.sleep.posted();
+        if is_posted {
+            shared.sleep.posted();
         }
     }
 
@@ -94,8 +112,7 @@ impl Pool {
 
     /// Takes out what was submitted: a simulation runs it in its own order.
     #[cfg(test)]
-    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
-    pub fn take_pending(&mut self) -> Vec<Box<Job>> {
+    pub fn take_pending(&mut self) -> VecDeque<Box<Job>> {
         std::mem::take(&mut self.pending)
     }
 

@@ -78,7 +78,7 @@ impl World {
 
     /// Takes over what was submitted, and lets the oracle hear what was said.
     pub(super) fn overhear(&mut self) {
-        self.jobs.append(&mut self.server.pool.take_pending());
+        self.jobs.extend(self.server.pool.take_pending());
         for client in 0..self.clients.len() {
             let said = self.clients[client].pipe.borrow_mut().overhear();
             for line in self.oracle.hear(client, &said) {
@@ -113,7 +113,7 @@ impl World {
 
     /// Counts on, and looks into the mailboxes.
     pub(super) fn tick(&mut self) {
-        self.jobs.append(&mut self.server.pool.take_pending());
+        self.jobs.extend(self.server.pool.take_pending());
         self.tick += 1;
         (self.oracle.now.tick, self.oracle.now.time) = (self.tick, self.now);
         for mailbox in 0..MAILBOXES {
