@@ -189,6 +189,11 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
         // Telnet marks some of its options urgent; they are bytes like the others.
         socket.set_out_of_band_inline(true)?;
+        if address.ip().is_loopback() {
+            // Where BBR is the system's choice, each answer would be paced by a timer, and here is no network to spare. Every
+            // Linux has Reno; without it everything works, too.
+            let _ = socket.set_tcp_congestion(b"reno");
+        }
         socket.bind(&address.into())?;
         let bound = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok((socket, bound))
