@@ -77,8 +77,9 @@ const CONTROL: Token = Token(2);
 /// Doors have the tokens from here up to [`connections::FIRST_TOKEN`].
 const FIRST_DOOR: usize = 3;
 
-/// Events that one poll takes.
-const EVENTS_MAX: usize = 1024;
+/// Events that one poll takes: so few that the sockets which were read are still in the cache when their answers leave, and
+/// so many that nothing is left of what a turn costs.
+const EVENTS_MAX: usize = 64;
 
 /// What a user can set.
 #[derive(Clone, Copy, Debug)]
