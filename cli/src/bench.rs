@@ -12,6 +12,7 @@ mod connection;
 mod cpu;
 mod fairness;
 mod load;
+mod memory;
 mod mix;
 mod options;
 mod pacing;
@@ -114,7 +115,9 @@ fn measure(
         }
         false => None,
     };
-    let report = Report { options, mix, tally: &load.tally, requests, elapsed, cpu, fairness };
+    let server_rss_kb = server.and_then(memory::resident_kb);
+    let tally = &load.tally;
+    let report = Report { options, mix, tally, requests, elapsed, cpu, server_rss_kb, fairness };
     print(&report)?;
     Ok(report.exit_code())
 }
@@ -131,7 +134,7 @@ fn warm_up(load: &mut Load, options: &BenchOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// Whose CPU time is the server's; None: nobody knows.
+/// Whose CPU time and memory are the server's; None: nobody knows.
 fn server_process(options: &BenchOptions, dipc: Option<&mut Client>) -> Result<Option<u32>, Failure> {
     if let Some(pid) = options.pid {
         let is_there = cpu::nanoseconds(&pid.to_string()).is_some();

@@ -49,6 +49,7 @@ fn every_mix_asks_as_often_as_it_is_told() {
             assert!(figure("max_us") <= figure("seconds") * 1e6 * 1.01, "{row:?}");
             // Found by itself, on this machine.
             assert!(figure("server_cpu_us") > 0.0 && figure("own_cpu_us") > 0.0, "{row:?}");
+            assert!(figure("server_rss_kb") > 100.0, "{row:?}");
         }
         assert_eq!(rows.len(), mixes.len());
     }

@@ -79,7 +79,7 @@ pub struct BenchOptions {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = within::<0, CONNECTIONS_MAX>)]
     pub idle: usize,
 
-    /// The server's process, for its CPU time [default: that which a dipc names, if it is on this machine]
+    /// The server's process, for its CPU time and memory [default: that which a dipc names, if it is on this machine]
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
 

@@ -18,6 +18,8 @@ pub struct Report<'a> {
     pub requests: u64,
     pub elapsed: Duration,
     pub cpu: Times,
+    /// Of the server, while all connections are open.
+    pub server_rss_kb: Option<u64>,
     pub fairness: Option<Fairness>,
 }
 
@@ -70,6 +72,7 @@ impl Report<'_> {
             ("max_us", rounded(tally.quantile_us(1.0), 1e3)),
             ("server_cpu_us", self.per_request(self.cpu.server)),
             ("own_cpu_us", self.per_request(self.cpu.own)),
+            ("server_rss_kb", json!(self.server_rss_kb)),
             ("unsent", tally.unsent.into()),
             ("no", tally.refusals.into()),
             ("err", tally.errors.into()),
@@ -104,7 +107,7 @@ impl Report<'_> {
             "{} {}: {:.0} requests/s\n  setting   -c {connections} -P {pipeline} -d {size} --mailboxes {mailboxes} --idle {idle}\n  \
              requests  {} in {:.2} s; NO {}, ERR {}, connections lost {}\n  \
              latency   p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} µs; {since} of a batch\n  \
-             CPU       server {}\n            bench  {}\n",
+             CPU       server {}\n            bench  {}\n  memory    server {}\n",
             system.name(),
             self.mix.name(),
             self.per_second(),
@@ -115,6 +118,7 @@ impl Report<'_> {
             tally.lost,
             self.shown(self.cpu.server),
             self.shown(self.cpu.own),
+            self.server_rss_kb.map_or("not known: --pid".to_owned(), |kb| format!("{kb} kB")),
         );
         if let Some(fairness) = &self.fairness {
             text.push_str(&fairness_text(fairness));
