@@ -16,6 +16,7 @@ mod memory;
 mod mix;
 mod options;
 mod pacing;
+mod percentiles;
 mod plan;
 mod progress;
 mod report;
@@ -119,6 +120,7 @@ fn measure(
     let tally = &load.tally;
     let report = Report { options, mix, tally, requests, elapsed, cpu, server_rss_kb, fairness };
     print(&report)?;
+    report.write_percentiles()?;
     Ok(report.exit_code())
 }
 

@@ -1,5 +1,6 @@
 //! What a run has shown: for people, as comma-separated values, or as JSON.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,7 +9,9 @@ use super::cpu::Times;
 use super::fairness::Fairness;
 use super::mix::Mix;
 use super::options::BenchOptions;
+use super::percentiles::Percentiles;
 use super::tally::Tally;
+use crate::failure::Failure;
 
 pub struct Report<'a> {
     pub options: &'a BenchOptions,
@@ -92,6 +95,13 @@ impl Report<'_> {
             ]);
         }
         fields
+    }
+
+    /// Into the file that was asked for, if any.
+    pub fn write_percentiles(&self) -> Result<(), Failure> {
+        let Some(path) = &self.options.percentiles else { return Ok(()) };
+        let text = Percentiles(&self.tally.latencies).to_string();
+        fs::write(path, text).map_err(|error| Failure::local(&path.display().to_string(), error))
     }
 
     pub fn text(&self) -> String {
