@@ -88,6 +88,15 @@ fn a_period_is_kept() {
 }
 
 #[test]
+fn processor_time_counts_for_what_was_under_way_in_the_end() {
+    let server = Server::start("4 64 0 8");
+    let words = ["bench", "--seconds", "0.000000001", "--warmup", "0", "-c", "20", "--json"];
+    let report = server.run(&words).json();
+    assert_eq!(report["requests"], json!(0), "no answer comes so fast: {report}");
+    assert!(report["server_cpu_us"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
 fn the_distribution_is_that_of_the_report() {
     let server = Server::start("4 64 0 8");
     let file = server.directory.join("latency.hgrm");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cpu::Times;
+use super::cpu::Usage;
 use super::fairness::Fairness;
 use super::mix::Mix;
 use super::options::BenchOptions;
@@ -20,7 +20,7 @@ pub struct Report<'a> {
     /// Requests that were answered while it was measured.
     pub requests: u64,
     pub elapsed: Duration,
-    pub cpu: Times,
+    pub cpu: Usage,
     /// Of the server, while all connections are open.
     pub server_rss_kb: Option<u64>,
     pub fairness: Option<Fairness>,
@@ -73,8 +73,8 @@ impl Report<'_> {
             ("p99_us", rounded(tally.quantile_us(0.99), 1e3)),
             ("p999_us", rounded(tally.quantile_us(0.999), 1e3)),
             ("max_us", rounded(tally.quantile_us(1.0), 1e3)),
-            ("server_cpu_us", self.per_request(self.cpu.server)),
-            ("own_cpu_us", self.per_request(self.cpu.own)),
+            ("server_cpu_us", self.per_request(self.cpu.times.server)),
+            ("own_cpu_us", self.per_request(self.cpu.times.own)),
             ("server_rss_kb", json!(self.server_rss_kb)),
             ("unsent", tally.unsent.into()),
             ("no", tally.refusals.into()),
@@ -126,8 +126,8 @@ impl Report<'_> {
             tally.refusals,
             tally.errors,
             tally.lost,
-            self.shown(self.cpu.server),
-            self.shown(self.cpu.own),
+            self.shown(self.cpu.times.server),
+            self.shown(self.cpu.times.own),
             self.server_rss_kb.map_or("not known: --pid".to_owned(), |kb| format!("{kb} kB")),
         );
         if let Some(fairness) = &self.fairness {
@@ -145,16 +145,16 @@ impl Report<'_> {
 
     /// In µs.
     fn per_request(&self, cpu: Option<f64>) -> Value {
-        let cpu = cpu.filter(|_| self.requests > 0);
-        cpu.map_or(Value::Null, |ns| rounded(ns / 1000.0 / self.requests as f64, 1e3))
+        let cpu = cpu.filter(|_| self.cpu.requests > 0);
+        cpu.map_or(Value::Null, |ns| rounded(ns / 1000.0 / self.cpu.requests as f64, 1e3))
     }
 
     fn shown(&self, cpu: Option<f64>) -> String {
         cpu.map_or("not known: --pid".to_owned(), |ns| {
-            let share = 100.0 * ns / self.elapsed.as_nanos() as f64;
+            let share = 100.0 * ns / self.cpu.elapsed.as_nanos() as f64;
             format!(
                 "{:.3} µs per request, {share:.0} % of a processor",
-                ns / 1000.0 / self.requests.max(1) as f64
+                ns / 1000.0 / self.cpu.requests.max(1) as f64
             )
         })
     }
