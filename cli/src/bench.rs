@@ -12,9 +12,11 @@ mod connection;
 mod cpu;
 mod fairness;
 mod load;
+mod memory;
 mod mix;
 mod options;
 mod pacing;
+mod percentiles;
 mod plan;
 mod progress;
 mod report;
@@ -32,7 +34,7 @@ pub use options::BenchOptions;
 use crate::failure::Failure;
 use crate::options::Connection;
 use crate::output::Output;
-use cpu::Times;
+use cpu::{Times, Usage};
 use fairness::Fairness;
 use load::{Goal, Load};
 use mix::Mix;
@@ -99,11 +101,17 @@ fn measure(
     let (before, start) = (Times::now(server), Instant::now());
     let goal = options.period().map_or(Goal::Requests(options.requests.unwrap_or(0)), Goal::Period);
     let measured = load.run(goal, options.batch_rate());
-    let (elapsed, cpu, requests) = (start.elapsed(), Times::now(server).since(before), load.tally.requests);
+    let (elapsed, requests) = (start.elapsed(), load.tally.requests);
     // Those that were not answered yet count as well, each with the time that it takes in the end.
     let drained = measured.and_then(|()| load.drain());
     load.progress.clear();
     drained.map_err(broken)?;
+    // The server has worked on all of these, however many of them were under way when the time was over.
+    let cpu = Usage {
+        times: Times::now(server).since(before),
+        elapsed: start.elapsed(),
+        requests: load.tally.requests,
+    };
 
     load.tally.lost += idle.iter().filter(|socket| !target::is_open(socket)).count() as u64;
     let fairness = match options.fairness {
@@ -114,8 +122,11 @@ fn measure(
         }
         false => None,
     };
-    let report = Report { options, mix, tally: &load.tally, requests, elapsed, cpu, fairness };
+    let server_rss_kb = server.and_then(memory::resident_kb);
+    let tally = &load.tally;
+    let report = Report { options, mix, tally, requests, elapsed, cpu, server_rss_kb, fairness };
     print(&report)?;
+    report.write_percentiles()?;
     Ok(report.exit_code())
 }
 
@@ -131,7 +142,7 @@ fn warm_up(load: &mut Load, options: &BenchOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// Whose CPU time is the server's; None: nobody knows.
+/// Whose CPU time and memory are the server's; None: nobody knows.
 fn server_process(options: &BenchOptions, dipc: Option<&mut Client>) -> Result<Option<u32>, Failure> {
     if let Some(pid) = options.pid {
         let is_there = cpu::nanoseconds(&pid.to_string()).is_some();

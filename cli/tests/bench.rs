@@ -49,6 +49,7 @@ fn every_mix_asks_as_often_as_it_is_told() {
             assert!(figure("max_us") <= figure("seconds") * 1e6 * 1.01, "{row:?}");
             // Found by itself, on this machine.
             assert!(figure("server_cpu_us") > 0.0 && figure("own_cpu_us") > 0.0, "{row:?}");
+            assert!(figure("server_rss_kb") > 100.0, "{row:?}");
         }
         assert_eq!(rows.len(), mixes.len());
     }
@@ -84,6 +85,38 @@ fn a_period_is_kept() {
     let counted =
         report["requests"].as_f64().expect("a number") / report["seconds"].as_f64().expect("a number");
     assert!((rate - counted).abs() < 1.0, "{report}");
+}
+
+#[test]
+fn processor_time_counts_for_what_was_under_way_in_the_end() {
+    let server = Server::start("4 64 0 8");
+    let words = ["bench", "--seconds", "0.000000001", "--warmup", "0", "-c", "20", "--json"];
+    let report = server.run(&words).json();
+    assert_eq!(report["requests"], json!(0), "no answer comes so fast: {report}");
+    assert!(report["server_cpu_us"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn the_distribution_is_that_of_the_report() {
+    let server = Server::start("4 64 0 8");
+    let file = server.directory.join("latency.hgrm");
+    let path = file.display().to_string();
+    let report = server.run(&["bench", "-n", "2000", "--percentiles", &path, "--json"]).json();
+    let text = std::fs::read_to_string(file).expect("written");
+    let row = |share: &str| -> Vec<f64> {
+        let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some(share)).expect("a line");
+        line.split_whitespace().map(|word| word.parse().expect("a number")).collect()
+    };
+    let (middle, last) = (row("0.500000000000"), row("1.000000000000"));
+    for (row, name) in [(&middle, "p50_us"), (&last, "max_us")] {
+        let reported = report[name].as_f64().expect("a number") / 1000.0;
+        assert!((row[0] - reported).abs() < 0.001, "{name} {report}\n{text}");
+    }
+    assert_eq!(last[2], 2000.0, "{text}");
+    // What was measured is said, even if it cannot be kept.
+    let ran = server.run(&["bench", "-n", "10", "--percentiles", "/nowhere/x"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("/nowhere/x: No such file") && !ran.stdout.is_empty(), "{ran:?}");
 }
 
 #[test]
@@ -127,6 +160,7 @@ fn exit_codes_are_as_everywhere() {
         ("--seconds 0", "more than 0"),
         ("--rate 0", "not a number"),
         ("--pid 4194304", "no process"),
+        ("-t r,w --percentiles x", "one mix"),
         ("-P 10000 -d 10000", "lower -P or -d"),
         ("-h 192.0.2.1", "not a loopback address"),
         ("--system memcached -t lock", "memcached has nothing like -t lock"),

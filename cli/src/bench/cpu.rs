@@ -1,12 +1,20 @@
 //! CPU time of a process of this machine.
 
 use std::fs;
+use std::time::Duration;
 
 /// CPU time in ns; None: not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub server: Option<f64>,
     pub own: Option<f64>,
+}
+
+/// What was used from the first request until the last one was answered.
+pub struct Usage {
+    pub times: Times,
+    pub elapsed: Duration,
+    pub requests: u64,
 }
 
 impl Times {

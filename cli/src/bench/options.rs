@@ -1,5 +1,6 @@
 //! What a run shall measure.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -79,9 +80,13 @@ pub struct BenchOptions {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = within::<0, CONNECTIONS_MAX>)]
     pub idle: usize,
 
-    /// The server's process, for its CPU time [default: that which a dipc names, if it is on this machine]
+    /// The server's process, for its CPU time and memory [default: that which a dipc names, if it is on this machine]
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
+
+    /// Write the latency distribution to FILE: HdrHistogram's percentile text (.hgrm), in ms
+    #[arg(long, value_name = "FILE")]
+    pub percentiles: Option<PathBuf>,
 
     /// Print comma-separated values, with a line of names
     #[arg(long, conflicts_with = "json")]
@@ -111,6 +116,9 @@ impl BenchOptions {
     pub fn objection(&self) -> Option<String> {
         if self.pipeline * self.size > BATCH_MAX {
             return Some(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d"));
+        }
+        if self.percentiles.is_some() && self.mix.len() > 1 {
+            return Some("--percentiles has one file: say one mix".to_owned());
         }
         let unknown = |mix: &&Mix| mix.kinds().iter().any(|kind| self.system.head(*kind, 0, 0).is_none());
         let mix = self.mix.iter().find(unknown)?;

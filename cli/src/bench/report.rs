@@ -1,14 +1,17 @@
 //! What a run has shown: for people, as comma-separated values, or as JSON.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cpu::Times;
+use super::cpu::Usage;
 use super::fairness::Fairness;
 use super::mix::Mix;
 use super::options::BenchOptions;
+use super::percentiles::Percentiles;
 use super::tally::Tally;
+use crate::failure::Failure;
 
 pub struct Report<'a> {
     pub options: &'a BenchOptions,
@@ -17,7 +20,9 @@ pub struct Report<'a> {
     /// Requests that were answered while it was measured.
     pub requests: u64,
     pub elapsed: Duration,
-    pub cpu: Times,
+    pub cpu: Usage,
+    /// Of the server, while all connections are open.
+    pub server_rss_kb: Option<u64>,
     pub fairness: Option<Fairness>,
 }
 
@@ -68,8 +73,9 @@ impl Report<'_> {
             ("p99_us", rounded(tally.quantile_us(0.99), 1e3)),
             ("p999_us", rounded(tally.quantile_us(0.999), 1e3)),
             ("max_us", rounded(tally.quantile_us(1.0), 1e3)),
-            ("server_cpu_us", self.per_request(self.cpu.server)),
-            ("own_cpu_us", self.per_request(self.cpu.own)),
+            ("server_cpu_us", self.per_request(self.cpu.times.server)),
+            ("own_cpu_us", self.per_request(self.cpu.times.own)),
+            ("server_rss_kb", json!(self.server_rss_kb)),
             ("unsent", tally.unsent.into()),
             ("no", tally.refusals.into()),
             ("err", tally.errors.into()),
@@ -91,6 +97,13 @@ impl Report<'_> {
         fields
     }
 
+    /// Into the file that was asked for, if any.
+    pub fn write_percentiles(&self) -> Result<(), Failure> {
+        let Some(path) = &self.options.percentiles else { return Ok(()) };
+        let text = Percentiles(&self.tally.latencies).to_string();
+        fs::write(path, text).map_err(|error| Failure::local(&path.display().to_string(), error))
+    }
+
     pub fn text(&self) -> String {
         let &BenchOptions { system, connections, pipeline, size, mailboxes, idle, .. } = self.options;
         let tally = self.tally;
@@ -104,7 +117,7 @@ impl Report<'_> {
             "{} {}: {:.0} requests/s\n  setting   -c {connections} -P {pipeline} -d {size} --mailboxes {mailboxes} --idle {idle}\n  \
              requests  {} in {:.2} s; NO {}, ERR {}, connections lost {}\n  \
              latency   p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} µs; {since} of a batch\n  \
-             CPU       server {}\n            bench  {}\n",
+             CPU       server {}\n            bench  {}\n  memory    server {}\n",
             system.name(),
             self.mix.name(),
             self.per_second(),
@@ -113,8 +126,9 @@ impl Report<'_> {
             tally.refusals,
             tally.errors,
             tally.lost,
-            self.shown(self.cpu.server),
-            self.shown(self.cpu.own),
+            self.shown(self.cpu.times.server),
+            self.shown(self.cpu.times.own),
+            self.server_rss_kb.map_or("not known: --pid".to_owned(), |kb| format!("{kb} kB")),
         );
         if let Some(fairness) = &self.fairness {
             text.push_str(&fairness_text(fairness));
@@ -131,16 +145,16 @@ impl Report<'_> {
 
     /// In µs.
     fn per_request(&self, cpu: Option<f64>) -> Value {
-        let cpu = cpu.filter(|_| self.requests > 0);
-        cpu.map_or(Value::Null, |ns| rounded(ns / 1000.0 / self.requests as f64, 1e3))
+        let cpu = cpu.filter(|_| self.cpu.requests > 0);
+        cpu.map_or(Value::Null, |ns| rounded(ns / 1000.0 / self.cpu.requests as f64, 1e3))
     }
 
     fn shown(&self, cpu: Option<f64>) -> String {
         cpu.map_or("not known: --pid".to_owned(), |ns| {
-            let share = 100.0 * ns / self.elapsed.as_nanos() as f64;
+            let share = 100.0 * ns / self.cpu.elapsed.as_nanos() as f64;
             format!(
                 "{:.3} µs per request, {share:.0} % of a processor",
-                ns / 1000.0 / self.requests.max(1) as f64
+                ns / 1000.0 / self.cpu.requests.max(1) as f64
             )
         })
     }

@@ -1,0 +1,51 @@
+"""On what machine, of what programs and with what settings it is measured: what the page says besides the values."""
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+
+from servers import PROCESSORS, SERVERS
+
+
+def describe(sections, programs, rounds, seconds):
+    servers = [name for name in SERVERS if any(name in section.servers for section in sections.values())]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "kernel": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
+        "processor": processor(),
+        "processors": PROCESSORS,
+        "rounds": rounds,
+        "seconds": seconds,
+        "versions": {
+            "dipc": version([str(programs / "dipc"), "--version"]) + commit(),
+            "redis": version(["redis-server", "--version"]),
+            "memcached": version(["memcached", "--version"]),
+        },
+        "servers": {name: SERVERS[name]._asdict() for name in servers},
+        "sections": {name: section._asdict() for name, section in sections.items()},
+    }
+
+
+def version(words):
+    return re.search(r"\d+\.\d+\.\d+", subprocess.check_output(words, universal_newlines=True)).group()
+
+
+def commit():
+    """Of the programs, as far as they come from a git repository."""
+    head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "Cargo.lock", "src", "cli/src")
+    return f" ({head}{', changed' if changes else ''})" if head else ""
+
+
+def git(*words):
+    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    ran = subprocess.run(["git", "-C", checkout] + list(words), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                         universal_newlines=True, check=False)
+    return ran.stdout.strip()
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        names = [line.split(": ", 1)[1].strip() for line in info if line.startswith("model name")]
+    return names[0] if names else "unknown"

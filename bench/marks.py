@@ -1,0 +1,84 @@
+"""The marks: what dipc has to reach beside the others, as ratios of medians of one measurement."""
+
+from typing import NamedTuple, Optional
+
+from records import better, ratio
+
+OTHERS = ("redis", "memcached")
+MIXES = {"r": "reads", "w": "writes"}
+
+
+class Mark(NamedTuple):
+    """`bound`: "at most" or "at least"; a value of None was not measured."""
+    what: str
+    value: Optional[float]
+    bound: str
+    goal: float
+
+    def shown(self):
+        return "–" if self.value is None else f"{self.value:.4g}"
+
+    def word(self):
+        """It is judged by what is shown."""
+        if self.value is None:
+            return "not measured"
+        value = float(self.shown())
+        reached = value <= self.goal if self.bound == "at most" else value >= self.goal
+        return "reached" if reached else "not reached"
+
+
+def marks(runs):
+    return per_request(runs) + pipelined(runs) + round_trip(runs) + large(runs) + [idle(runs)] + hot(runs)
+
+
+def per_request(runs):
+    return [Mark(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
+                 beside(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85)
+            for count in (50, 1000, 15000) for mix in MIXES]
+
+
+def pipelined(runs):
+    def beside_redis(mix, field):
+        dipc, redis = (runs.median("pipeline", server, 16, mix, field) for server in ("dipc", "redis"))
+        return ratio(dipc, redis)
+    return [Mark(f"{name}, pipelined by 16, {MIXES[mix]}: dipc / redis", beside_redis(mix, field), bound, goal)
+            for name, field, bound, goal in (("CPU time of a request", "server_cpu_us", "at most", 0.55),
+                                             ("Requests in a second", "requests_per_second", "at least", 1.5))
+            for mix in MIXES]
+
+
+def round_trip(runs):
+    return [Mark(f"Round trip of a single connection, {MIXES[mix]}: dipc / the better of both",
+                 beside(runs, "connections", 1, mix, "p50_us"), "at most", 1.0) for mix in MIXES]
+
+
+def large(runs):
+    def rate(server, mix):
+        return runs.median("size", server, 65536, mix, "requests_per_second")
+    return [Mark(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", ratio(rate("dipc", mix), rate(server, mix)),
+                 "at least", goal) for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
+
+
+def idle(runs):
+    return Mark("Memory of an idle connection, in bytes", idle_bytes(runs, "dipc"), "at most", 256)
+
+
+def hot(runs):
+    one, many = (runs.median("hot", "dipc", n, "rw50", "requests_per_second") for n in (1, 64))
+    return [Mark("Requests in a second, half writes: one mailbox / 64 mailboxes", ratio(one, many), "at least", 0.8),
+            Mark("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
+
+
+def beside(runs, section, n, mix, field, choose=min):
+    """dipc's value as a part of the better one of redis and memcached."""
+    others = [runs.median(section, server, n, mix, field) for server in OTHERS]
+    return ratio(runs.median(section, "dipc", n, mix, field), better(others, choose))
+
+
+def idle_bytes(runs, server):
+    """What the server has more in memory with the most idle connections than with none, for each of them."""
+    counts = sorted(n for section, name, n, _ in runs.points if (section, name) == ("idle", server))
+    if len(counts) < 2 or counts[0] != 0:
+        return None
+    none, most = (runs.median("idle", server, n, "r", "server_rss_kb") for n in (0, counts[-1]))
+    return None if none is None or most is None else (most - none) * 1024 / counts[-1]

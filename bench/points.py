@@ -1,0 +1,50 @@
+"""What is measured: sections of points, each a line of `dipc-cli bench` in which N takes several values."""
+
+from typing import NamedTuple, Tuple
+
+PEERS = ("dipc", "redis", "memcached")
+LOCKS = ("dipc", "rwlock", "rwlock-copy")
+
+
+class Section(NamedTuple):
+    """One kind of measurement; `servers` are keys of servers.SERVERS."""
+    line: str
+    values: Tuple[int, ...]
+    servers: Tuple[str, ...]
+
+
+SECTIONS = {
+    "connections": Section("-t r,w -c N -d 100 --mailboxes 64", (1, 10, 50, 200, 1000, 5000, 15000), PEERS),
+    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64", (1, 2, 4, 8, 16, 32, 64, 128), PEERS),
+    "size": Section("-t r,w -c 50 -d N --mailboxes 64",
+                    (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), PEERS),
+    "latency": Section("-t rw50 -c 50 -d 100 --mailboxes 64 --rate N", (20000,), PEERS),
+    # The memory is what counts, and the requests only warm up.
+    "idle": Section("-t r -c 1 -n 100 --idle N", (0, 1000, 2000, 5000, 10000, 15000), PEERS),
+    "waits": Section("-t rw90 --fairness -c N -d 16384", (10, 50, 200, 500), LOCKS),
+    "waits-batch": Section("-t rw90 --fairness -c N -P 16 -d 100", (10, 50, 200, 500), LOCKS),
+    # The answers to a batch are more than a socket takes at once, so whoever sends has to wait for its client.
+    "waits-large": Section("-t rw90 --fairness -c N -P 16 -d 262144", (10, 50, 200), LOCKS),
+    "hot": Section("-t rw50 -c 50 -d 100 --mailboxes N", (1, 64), PEERS),
+    "hot-fair": Section("-t rw50 --fairness -c N -d 100", (50,), ("dipc",)),
+}
+
+
+def command(section, seconds, system="SYSTEM", port="PORT", pid="PID", value="N"):
+    """The words after `dipc-cli`; without values as the page shows them."""
+    words = f"bench --system {system} -p {port} --pid {pid}".split()
+    words += [str(value) if word == "N" else word for word in section.line.split()]
+    if "-n" not in words:
+        words += ["--seconds", f"{seconds:g}", "--warmup", f"{warmup(seconds):g}"]
+    return words + ["--csv"]
+
+
+def warmup(seconds):
+    """As long as most connections need to have been served."""
+    return round(seconds / 5, 3)
+
+
+def in_turn(section, number):
+    """The servers of a section, another one first each time."""
+    first = number % len(section.servers)
+    return section.servers[first:] + section.servers[:first]

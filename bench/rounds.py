@@ -1,0 +1,68 @@
+"""Runs it all: each round measures every point, each point one system after the other, another one first each time.
+
+Every run has a server that was just started and is stopped after it, so nothing of an earlier run is left, and no other
+one takes processor time meanwhile.
+"""
+
+import csv
+import subprocess
+import sys
+import time
+
+import points
+import records
+from about import describe
+from servers import SERVERS, running
+
+LONGEST = 300  # seconds for one run, with all its connections
+
+
+def measure(sections, programs, rounds, seconds, folder):
+    """Leaves every value in `folder`, after each round."""
+    about, rows = describe(sections, programs, rounds, seconds), []
+    records.clear(folder)
+    progress = Progress(rounds * len(list(runs(sections, 1))))
+    for number in range(1, rounds + 1):
+        for name, value, server in runs(sections, number):
+            progress.tell(f"round {number}: {name} N={value} {server}")
+            keep = folder / "latency" / f"{server}-{number}.hgrm" if name == "latency" else None
+            for row in run(sections[name], value, server, programs, seconds, keep):
+                rows.append({"section": name, "n": value, "round": number, "server": server, **row})
+        records.save(folder, about, rows)
+
+
+def runs(sections, number):
+    """Of one round."""
+    turns = [(name, value) for name, section in sections.items() for value in section.values]
+    for turn, (name, value) in enumerate(turns):
+        for server in points.in_turn(sections[name], number + turn):
+            yield name, value, server
+
+
+def run(section, value, server, programs, seconds, percentiles):
+    """The rows of one bench; none, and why on stderr, when it failed: such a run is no result."""
+    with running(server, programs) as (port, pid):
+        words = points.command(section, seconds, SERVERS[server].speaks, port, pid, value)
+        if percentiles:
+            words += ["--percentiles", str(percentiles)]
+        ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, timeout=LONGEST,
+                             universal_newlines=True, check=False)
+    if ran.returncode != 0:
+        print(f"\nexit code {ran.returncode}: dipc-cli {' '.join(words)}\n{ran.stdout}", file=sys.stderr)
+        return []
+    return list(csv.DictReader(ran.stdout.splitlines()))
+
+
+class Progress:
+    """On stderr: a line that changes, at a terminal, and else one line after the other."""
+
+    def __init__(self, count):
+        self.count, self.done, self.began = count, 0, time.monotonic()
+        self.form, self.end = ("\r{:<79}", "") if sys.stderr.isatty() else ("{}", "\n")
+
+    def tell(self, what):
+        """Before each run."""
+        spent = time.monotonic() - self.began
+        left = f", {spent / self.done * (self.count - self.done) / 60:.0f} min left" if self.done else ""
+        self.done += 1
+        print(self.form.format(f"{self.done} of {self.count}{left}: {what}"), end=self.end, file=sys.stderr, flush=True)

@@ -1,0 +1,159 @@
+//! `bench/peers`: its page is made of what was recorded, and the server with locks is one that a bench can load.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+use support::{CLI, Ran, finish};
+
+/// A new directory, removed in the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dipc-peers-test-{}-{name}", std::process::id()));
+        fs::create_dir_all(path.join("performance")).expect("a new directory");
+        Directory(path)
+    }
+
+    fn record(&self, name: &str, text: &str) {
+        fs::write(self.0.join("performance").join(name), text).expect("written");
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server that is killed in the end.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> Ran {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(command.spawn().expect("it runs"), b"")
+}
+
+/// The page of what is recorded there; None: there is no python3 to make it.
+#[track_caller]
+fn page(directory: &Directory) -> Option<String> {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("there is no python3 here: bench/peers is not tested");
+        return None;
+    }
+    let peers = checkout().join("bench/peers");
+    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(&directory.0));
+    ran.expect(0, "");
+    assert!(["", "there is no gnuplot here: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
+    Some(fs::read_to_string(directory.0.join("performance.md")).expect("written"))
+}
+
+#[test]
+fn the_page_shows_medians_and_their_ratios() {
+    let directory = Directory::new("medians");
+    let section =
+        |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis"] });
+    let about = json!({
+        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "rounds": 3, "seconds": 0.5,
+        "versions": { "dipc": "0.1.0" }, "servers": {},
+        "sections": {
+            "connections": section("-t r -c N", &[50]),
+            "hot": section("-t rw50 --mailboxes N", &[1, 64]),
+        }
+    });
+    directory.record("about.json", &about.to_string());
+    // One run of redis has no result.
+    directory.record(
+        "runs.csv",
+        "section,n,round,server,mix,server_cpu_us,requests_per_second,overtakes\n\
+         connections,50,1,dipc,r,3.0,200000,\nconnections,50,2,dipc,r,9.0,100000,\nconnections,50,3,dipc,r,4.0,150000,\n\
+         connections,50,1,redis,r,4.0,100000,\nconnections,50,2,redis,r,6.0,100000,\n\
+         hot,1,1,dipc,rw50,5.0,70000,\nhot,64,1,dipc,rw50,5.0,100000,0\n",
+    );
+    let Some(page) = page(&directory) else { return };
+    for line in [
+        "| 50 | 0.80 | 1.50 | 4.00 | 5.00 | – | 150,000 | 100,000 | – |",
+        "| CPU time of a request, 50 connections, reads: dipc / the better of both | 0.8 | ≤ 0.85 | reached |",
+        "| CPU time of a request, 50 connections, writes: dipc / the better of both | – | ≤ 0.85 | not measured |",
+        "| Requests in a second, half writes: one mailbox / 64 mailboxes | 0.7 | ≥ 0.8 | not reached |",
+        "| Overtakes in all runs that count them | 0 | ≤ 0 | reached |",
+        "| dipc | 0.70 | 70,000 | 100,000 |",
+        "- runs: 18, without a result: 11",
+        "2 of 17 are reached.",
+        "    dipc-cli bench --system SYSTEM -p PORT --pid PID -t r -c N --seconds 0.5 --warmup 0.1 --csv",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");
+    }
+}
+
+#[test]
+fn nobody_has_changed_a_figure_by_hand() {
+    let (directory, docs) = (Directory::new("docs"), checkout().join("docs"));
+    for name in ["about.json", "runs.csv"] {
+        let recorded = fs::read_to_string(docs.join("performance").join(name)).expect("recorded");
+        directory.record(name, &recorded);
+    }
+    let Some(page) = page(&directory) else { return };
+    let shown = fs::read_to_string(docs.join("performance.md")).expect("a page");
+    assert!(page == shown, "docs/performance.md is not what bench/peers --page makes of docs/performance/");
+}
+
+#[test]
+fn what_was_not_recorded_has_no_page() {
+    let directory = Directory::new("nothing");
+    if Command::new("python3").arg("--version").output().is_err() {
+        return;
+    }
+    let peers = checkout().join("bench/peers");
+    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(&directory.0));
+    ran.expect_failure(1, "nothing was recorded");
+}
+
+#[test]
+fn the_server_with_locks_can_be_loaded() {
+    let directory = Directory::new("locks");
+    let program = directory.0.join("rwlock-server");
+    let strict = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"];
+    let source = checkout().join("bench/rwlock-server.c");
+    run(Command::new("cc").args(strict).arg(&program).arg(source)).expect(0, "");
+    for variant in ["send", "copy"] {
+        let server =
+            Command::new(&program).args(["0", "2", "300000", variant]).stdout(Stdio::piped()).spawn();
+        let mut server = Running(server.expect("it starts"));
+        let (mut port, stdout) = (String::new(), server.0.stdout.take().expect("piped"));
+        BufReader::new(stdout).read_line(&mut port).expect("a line");
+        let bench = |line: &str| {
+            let words = ["bench", "--system", "memcached", "-p", port.trim(), "--json"];
+            run(Command::new(CLI).args(words).args(line.split(' ')))
+        };
+        for size in ["0", "100", "300000"] {
+            let report = bench(&format!("--fairness -t rw90 -n 600 -c 20 -P 3 -d {size}")).json();
+            let seen = ["requests", "no", "err", "lost"].map(|name| report[name].as_u64());
+            assert_eq!(seen, [Some(600), Some(0), Some(0), Some(0)], "{report}");
+            assert!(report["longest_write_s"].as_f64() > Some(0.0), "{report}");
+        }
+        assert_eq!(bench("-t r,w -n 100 --mailboxes 2 --idle 5").code, Some(0));
+        // Beyond a mailbox, and beyond the last one.
+        for line in ["-t w -n 1 -d 300001", "-t w -n 1 --mailboxes 3"] {
+            bench(line).expect_failure(2, "refused: ERROR");
+        }
+    }
+}
