@@ -4,25 +4,30 @@ use std::time::{Duration, Instant};
 
 use crate::workers::{ConnectionId, Job};
 
-/// Jobs that are kept, and buffers.
+/// Jobs that are kept, buffers, and bodies.
 const KEPT_MAX: usize = 256;
 
 /// Bytes of all the buffers that are kept, those of the jobs too.
-const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes from which on a buffer is one for the bodies of large requests.
+const BODY_MIN: usize = 32 * 1024;
 
 /// Bytes, dropped or kept, from which on the allocator is asked to give its free pages back to the system: by itself it
 /// keeps what lies below something that is still used.
 const TRIMMED_FROM: usize = 1024 * 1024;
 
-/// How often at most: a load of large messages shall not pay for it with each of them.
+/// How often at most: a load of large messages shall not pay for it with each of them. What nobody has used for so long
+/// is dropped.
 const TRIMMED_EVERY: Duration = Duration::from_secs(1);
 
 /// What connections take from when they have something to do, and give back to when they rest.
 #[derive(Debug, Default)]
 pub struct Supplies {
-    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
-    jobs: Vec<Box<Job>>,
-    buffers: Vec<Vec<u8>>,
+    jobs: Shelf<Box<Job>>,
+    buffers: Shelf<Vec<u8>>,
+    bodies: Shelf<Vec<u8>>,
+    /// Bytes on all shelves.
     bytes: usize,
     /// Bytes dropped since the last trimming.
     dropped: usize,
@@ -32,7 +37,7 @@ pub struct Supplies {
 impl Supplies {
     /// An empty job for a connection.
     pub fn job(&mut self, connection: ConnectionId) -> Box<Job> {
-        let Some(mut job) = self.jobs.pop() else { return Box::new(Job::new(connection)) };
+        let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(connection)) };
         self.bytes -= job.input.capacity() + job.output.capacity();
         job.connection = connection;
         job
@@ -41,7 +46,10 @@ impl Supplies {
     /// Takes a job back.
     pub fn return_job(&mut self, mut job: Box<Job>) {
         debug_assert!(job.grant.is_none(), "a grant is released before its job is used again");
-        if self.jobs.len() == KEPT_MAX {
+        if job.input.capacity() >= BODY_MIN {
+            self.return_buffer(std::mem::take(&mut job.input));
+        }
+        if self.jobs.items.len() == KEPT_MAX {
             return self.note_dropped(job.memory());
         }
         debug_assert!(job.held.is_none() && job.taken.is_none(), "what it held has ended");
@@ -55,22 +63,25 @@ impl Supplies {
             }
             self.bytes += buffer.capacity();
         }
-        self.jobs.push(job);
+        self.jobs.give(job);
     }
 
-    /// A buffer, its content meaningless.
-    pub fn buffer(&mut self) -> Vec<u8> {
-        let buffer = self.buffers.pop().unwrap_or_default();
+    /// A buffer, its content meaningless, perhaps with room for `len` bytes: what is used again costs neither page faults
+    /// nor zeroing.
+    pub fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let shelf = if len < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
+        let buffer = shelf.take().unwrap_or_default();
         self.bytes -= buffer.capacity();
         buffer
     }
 
     /// Takes a buffer back.
     pub fn return_buffer(&mut self, buffer: Vec<u8>) {
-        let fits = self.bytes + buffer.capacity() <= KEPT_BYTES_MAX && self.buffers.len() < KEPT_MAX;
+        let shelf = if buffer.capacity() < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
+        let fits = self.bytes + buffer.capacity() <= KEPT_BYTES_MAX && shelf.items.len() < KEPT_MAX;
         if buffer.capacity() > 0 && fits {
             self.bytes += buffer.capacity();
-            self.buffers.push(buffer);
+            shelf.give(buffer);
         } else {
             self.note_dropped(buffer.capacity());
         }
@@ -94,12 +105,89 @@ impl Supplies {
         if trimmed + TRIMMED_EVERY > now || self.trims_at().is_none() {
             return;
         }
-        // What is kept lies scattered by now, and keeps the pages around it.
-        *self = Supplies { trimmed: Some(now), ..Supplies::default() };
+        self.trimmed = Some(now);
+        let jobs = self.jobs.unused().map(|job| job.input.capacity() + job.output.capacity()).sum::<usize>();
+        let buffers = self.buffers.unused().chain(self.bodies.unused());
+        let unused = jobs + buffers.map(|buffer| buffer.capacity()).sum::<usize>();
+        self.bytes -= unused;
+        self.dropped += unused;
+        if self.dropped < TRIMMED_FROM {
+            return;
+        }
+        self.dropped = 0;
         #[cfg(target_env = "gnu")]
         // SAFETY: takes no pointers, and may be called at any time from any thread. Source: malloc_trim(3).
         unsafe {
             nix::libc::malloc_trim(0);
         }
+    }
+}
+
+/// Things to be used again, those used last first.
+#[derive(Debug)]
+struct Shelf<T> {
+    items: Vec<T>,
+    /// How many there were at the least since the last look: the oldest ones, which nobody has taken.
+    fewest: usize,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Shelf { items: Vec::new(), fewest: 0 }
+    }
+}
+
+impl<T> Shelf<T> {
+    fn take(&mut self) -> Option<T> {
+        let item = self.items.pop();
+        self.fewest = self.fewest.min(self.items.len());
+        item
+    }
+
+    fn give(&mut self, item: T) {
+        self.items.push(item);
+    }
+
+    /// Takes out what nobody has used since the last look.
+    fn unused(&mut self) -> impl Iterator<Item = T> {
+        let unused = self.fewest;
+        self.fewest = self.items.len() - unused;
+        self.items.drain(..unused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: usize = 1024 * 1024;
+
+    #[test]
+    fn a_large_buffer_is_for_a_large_body() {
+        let mut supplies = Supplies::default();
+        supplies.return_buffer(vec![0; LARGE]);
+        supplies.return_buffer(vec![0; BODY_MIN - 1]);
+        assert_eq!(supplies.buffer(LARGE).len(), LARGE);
+        assert_eq!(supplies.buffer(1).len(), BODY_MIN - 1);
+        assert_eq!((supplies.buffer(LARGE).len(), supplies.bytes), (0, 0), "there is none left");
+    }
+
+    #[test]
+    fn what_nobody_uses_is_dropped() {
+        let (mut supplies, start) = (Supplies::default(), Instant::now());
+        supplies.trim(start);
+        (0..3).for_each(|_| supplies.return_buffer(vec![0; LARGE]));
+        let mut kept = |periods: u32, uses: usize| {
+            let used: Vec<_> = (0..uses).map(|_| supplies.buffer(LARGE)).collect();
+            used.into_iter().for_each(|buffer| supplies.return_buffer(buffer));
+            supplies.trim(start + periods * TRIMMED_EVERY);
+            assert_eq!(supplies.trims_at().is_some(), supplies.bytes > 0, "or they stay for ever");
+            supplies.bytes / LARGE
+        };
+        assert_eq!(kept(1, 0), 3, "used a moment ago");
+        assert_eq!(kept(2, 2), 2);
+        assert_eq!(kept(3, 2), 2);
+        assert_eq!(kept(4, 1), 1);
+        assert_eq!(kept(5, 0), 0);
     }
 }

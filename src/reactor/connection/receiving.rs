@@ -22,6 +22,9 @@ pub const SCRATCH_SIZE: usize = 16 * 1024;
 /// Missing bytes from which on they are read to where they stay, instead of being copied there.
 const DIRECT_MIN: usize = 4 * 1024;
 
+/// Bytes that are asked for behind a body: when they do not come the socket is known to be empty, without another look.
+const BEHIND_BODY: usize = 64;
+
 /// Bytes that a body's buffer grows by at once, at most.
 const GROWTH_MAX: usize = 256 * 1024;
 
@@ -56,7 +59,7 @@ impl<W: Wire> Connection<W> {
             missing = self.cut_kept(&mut job, limits, supplies);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_TURN {
-            let direct = if missing >= DIRECT_MIN { missing.min(self.growth()) } else { 0 };
+            let direct = if missing >= DIRECT_MIN { self.direct(missing, supplies) } else { 0 };
             let room = if direct > 0 { direct } else { scratch.len() };
             let result = match direct {
                 0 => self.wire.read(scratch),
@@ -112,9 +115,17 @@ impl<W: Wire> Connection<W> {
         Some(job)
     }
 
-    /// By how much a body's buffer grows: memory follows what has arrived, not what was announced.
-    fn growth(&self) -> usize {
-        self.input.as_slice().len().clamp(SCRATCH_SIZE, GROWTH_MAX)
+    /// How many bytes to read to where they stay, when a body lacks `missing`. New memory follows what has arrived, not what
+    /// was announced.
+    fn direct(&mut self, missing: usize, supplies: &mut Supplies) -> usize {
+        let (arrived, wanted) = (self.input.as_slice().len(), missing + BEHIND_BODY);
+        if self.input.room() < wanted {
+            let buffer = supplies.buffer(arrived + wanted);
+            let is_larger = buffer.len() > arrived + self.input.room();
+            supplies.return_buffer(if is_larger { self.input.move_to(buffer) } else { buffer });
+        }
+        let growth = arrived.clamp(SCRATCH_SIZE, GROWTH_MAX);
+        wanted.min(growth.max(self.input.room())).min(BYTES_PER_TURN)
     }
 
     /// Makes what is there a request, if it lacks only its end of line.
@@ -151,10 +162,11 @@ impl<W: Wire> Connection<W> {
             job.input.extend_from_slice(&bytes[..used]);
         }
         if used < bytes.len() {
+            let rest = &bytes[used..];
             if !self.input.has_room() {
-                self.input.keep_in(supplies.buffer());
+                self.input.keep_in(supplies.buffer(rest.len() + missing));
             }
-            self.input.extend(&bytes[used..]);
+            self.input.extend(rest);
         }
         missing
     }
@@ -172,7 +184,7 @@ impl<W: Wire> Connection<W> {
             self.input = input;
         } else {
             if rest > 0 {
-                self.input.keep_in(supplies.buffer());
+                self.input.keep_in(supplies.buffer(rest + missing));
                 self.input.extend(&input.as_slice()[used..]);
             }
             let (bytes, start) = input.take();
