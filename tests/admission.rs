@@ -62,7 +62,7 @@ fn worker_threads(server: &Server) -> Vec<Pid> {
 fn is_in_the_middle(server: &Server) -> bool {
     let soon = Duration::from_millis(300);
     // Large enough that the reactor does not do it itself.
-    let for_a_worker = format!("w 1 20000 if=1000000\n{:20000}\n", "");
+    let for_a_worker = format!("w 1 200000 if=1000000\n{}\n", " ".repeat(200_000));
     let (mut held, mut other) = (server.connect(), server.connect());
     held.send("w 0 0 if=1000000 wait=0\n\n");
     other.send(&for_a_worker);
@@ -260,13 +260,13 @@ fn answers_keep_their_order_when_a_wait_ends_before_they_have_left() {
 #[test]
 fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
     const CONNECTIONS: usize = 8;
-    const ROUNDS: usize = 120;
-    let server = Server::start("1 64 0 64 --workers 4");
-    let message = "x".repeat(2000);
-    server.connect().ask(format!("w 0 2000\n{message}\n"), "OK v=1\n");
+    const ROUNDS: usize = 60;
+    let server = Server::start("1 160 0 160 --workers 4");
+    // So large that the workers do it: each patch copies all of it, and the reactor meanwhile looks at places.
+    server.connect().ask(format!("w 0 150000\n{}\n", "x".repeat(150_000)), "OK v=1\n");
     let requests: Vec<String> = (0..200)
         .map(|number| match number % 4 {
-            0 => format!("w 0 2000\n{message}\n"),
+            0 => "w 0 5 off=0\nhello\n".to_owned(),
             _ => format!("r 0 len={number}\n"),
         })
         .collect();

@@ -32,7 +32,7 @@ fn request(random: &mut Random) -> String {
     let mailbox = random.below(4);
     let wait = random.one_of(&[" wait=0", " wait=0.01", " wait=0.05", ""]);
     let list = random.one_of(&["0", "1", "2", "3", "0,1", "3,1", "0,1,2,3", "2,0"]);
-    let message = "x".repeat([0, 5, 500, 20_000, 65_000][random.below(5) as usize]);
+    let message = "x".repeat([0, 5, 500, 20_000, 150_000][random.below(5) as usize]);
     let len = message.len();
     match random.below(20) {
         0..3 => format!("r {mailbox}{wait}\n"),
@@ -109,7 +109,7 @@ fn talk(server: &Server, seed: u64, batches: usize) {
 #[test]
 fn each_request_has_one_answer_whatever_the_others_do() {
     let batches = std::env::var("DIPC_TURMOIL").map_or(100, |number| number.parse().expect("a number"));
-    let server = Server::start("4 64 0 64 --wait 0.2 --max-hold 1 --workers 3");
+    let server = Server::start("4 160 0 160 --wait 0.2 --max-hold 1 --workers 3");
     let server = &server;
     thread::scope(|scope| {
         for seed in 1..=CLIENTS {

@@ -18,12 +18,10 @@ use crate::protocol::{Framed, Request};
 /// Jobs that a worker takes at a time.
 const TAKEN_AT_ONCE: usize = 16;
 
-/// Bytes of a job beyond which it is long: others are not kept waiting behind it.
-const LONG_JOB: usize = 64 * 1024;
-
-/// Bytes of a job up to which the reactor runs it itself: handing it over and taking it back costs more than such a copy,
-/// about a microsecond, and waking a worker two context switches. Zero turns this off.
-const UNAIDED_MAX: usize = 16 * 1024;
+/// Bytes of a job from which on it is long: it is a worker's, and others are not kept waiting behind it. A shorter one the
+/// reactor may run itself: handing it over and taking it back costs more than such a copy, and waking a worker two context
+/// switches. Zero leaves all to the workers.
+const LONG_JOB: usize = 128 * 1024;
 
 /// Bytes that the reactor copies so in one turn, all jobs together, with [`REQUEST_COST`] for each request: about a tenth of
 /// a millisecond. What is beyond is the workers': they share it, and nobody waits for the sockets meanwhile.
@@ -91,7 +89,7 @@ impl Pool {
         while let Some(job) = pending.pop_front() {
             let weight = weight(&job, &shared.mailboxes);
             let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST;
-            if weight < UNAIDED_MAX && cost <= *share {
+            if weight < LONG_JOB && cost <= *share {
                 *share -= cost;
                 *unaided += 1;
                 home.push(run(job, &shared.mailboxes, |let_in| pending.push_back(let_in)));

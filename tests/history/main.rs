@@ -77,7 +77,7 @@ impl Random {
 /// The bytes of a message. A torn one is none. One in four is so long that it is work for a worker, not for the reactor.
 fn message(number: u64) -> Vec<u8> {
     let filling = (b'a' + (number % 26) as u8) as char;
-    format!("{number} {}", filling.to_string().repeat((number * 7919 % 22_000) as usize)).into_bytes()
+    format!("{number} {}", filling.to_string().repeat((number * 7919 % 180_000) as usize)).into_bytes()
 }
 
 fn number_of(bytes: &[u8]) -> u64 {
@@ -345,7 +345,7 @@ fn setting(name: &str, default: u64) -> u64 {
 #[test]
 fn what_sixty_four_clients_see_at_once_can_have_happened() {
     let (seed, turns) = (setting("DIPC_HISTORY_SEED", 1), setting("DIPC_HISTORY_TURNS", 300));
-    let server = Server::start(&format!("{} 128 0 128 --workers 3", MAILBOXES.len()));
+    let server = Server::start(&format!("{} 1024 0 1024 --workers 3", MAILBOXES.len()));
     let start = Instant::now();
     let all_here = Barrier::new(CLIENTS);
     let record = |number| {
