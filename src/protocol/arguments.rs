@@ -85,13 +85,13 @@ impl<'a> Arguments<'a> {
 
     /// The mailbox at position `at`.
     pub fn mailbox(&self, at: usize, limits: &Limits) -> Result<u32, Refusal> {
-        mailbox(self.word(at).unwrap_or_default(), limits)
+        existing(self.word(at).unwrap_or_default(), limits)
     }
 
     /// The list of mailboxes that comes first, in its own order.
     pub fn mailboxes(&self, limits: &Limits) -> Result<Box<[u32]>, Refusal> {
         let words = self.word(0).unwrap_or_default().split(|&b| b == b',');
-        let mailboxes = words.map(|word| mailbox(word, limits)).collect::<Result<Box<[u32]>, _>>()?;
+        let mailboxes = words.map(|word| existing(word, limits)).collect::<Result<Box<[u32]>, _>>()?;
         let mut sorted = mailboxes.clone();
         sorted.sort_unstable();
         match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -159,12 +159,14 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// The number of a mailbox that exists.
-fn mailbox(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
-    decimal(word)
-        .and_then(|number| u32::try_from(number).ok())
-        .filter(|&number| number < limits.mailboxes)
-        .ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
+/// The number of a mailbox, if it exists.
+pub(super) fn mailbox(word: &[u8], limits: &Limits) -> Option<u32> {
+    let number = decimal(word).and_then(|number| u32::try_from(number).ok());
+    number.filter(|&number| number < limits.mailboxes)
+}
+
+fn existing(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
+    mailbox(word, limits).ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
 }
 
 /// A decimal number; one beyond 64 bits is the largest, which every bound refuses.

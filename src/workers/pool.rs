@@ -143,7 +143,7 @@ fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
         Request::Read { mailbox, .. }
         | Request::Take { mailbox, .. }
         | Request::Write { mailbox, offset: Some(_), .. } => {
-            mailboxes.segment().control(mailbox).live_bytes() as usize
+            mailboxes.segment().control(mailbox).bulk() as usize
         }
         _ => 0,
     };
