@@ -23,6 +23,9 @@ pub const SWALLOW_MAX: u64 = 1024 * 1024;
 /// Bad lines in a row that end a connection.
 pub const BAD_LINES_MAX: u8 = 8;
 
+/// Bytes of the longest line that may be a plain one, with its end.
+const PLAIN_MAX: usize = 32;
+
 /// First words of other protocols: HTTP from a browser or a proxy, SSH.
 const FOREIGN: [&[u8]; 13] = [
     b"GET ",
@@ -89,7 +92,38 @@ pub enum Cut {
 
 impl Framer {
     /// Looks at the front of `bytes`, which start where the last cut ended.
+    #[inline]
     pub fn next(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+        match self.plain(bytes, limits) {
+            Some((framed, len)) => Cut::Request(framed, len),
+            None => self.any(bytes, limits),
+        }
+    }
+
+    /// A whole request with a plain header line. It is put straight to where the caller keeps it: on its way through the
+    /// calls below, it would be copied a moment after it was stored in parts, and the processor waits for that.
+    #[inline]
+    fn plain(&mut self, bytes: &[u8], limits: &Limits) -> Option<(Framed, usize)> {
+        if !matches!(self.state, State::Open) {
+            return None;
+        }
+        let at = bytes.iter().take(PLAIN_MAX).position(|&b| b == b'\n')?;
+        let (line, eol) = strip(&bytes[..at]);
+        let (request, len) = header::plain(line, limits)?;
+        let start = at + 1;
+        let (body, end) = match len {
+            None => (0..0, start),
+            Some(len) => {
+                let end = start + usize_of(len);
+                let End::At(length) = line_end(bytes.get(end..)?) else { return None };
+                (start..end, end + length)
+            }
+        };
+        (self.bad_lines, self.searched) = (0, 0);
+        Some((Framed { request, eol, body }, end))
+    }
+
+    fn any(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
         let cut = match &mut self.state {
             State::Closed => Cut::Closed,
             _ if bytes.is_empty() => Cut::NotYet(1),

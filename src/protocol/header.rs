@@ -32,35 +32,6 @@ pub(super) struct Header {
 
 /// Reads a header line, without its end. A line of nothing but blanks is `None`.
 pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
-    plain(line, limits).or_else(|| any(line, limits))
-}
-
-/// `r 3`, `w 3` and `w 3 100`, as nearly all lines of busy clients are, without the detour over words and keys. Whatever
-/// is unusual about a line, [`any`] reads it; so does what this reads, to the same end.
-#[inline]
-fn plain(line: &[u8], limits: &Limits) -> Option<Header> {
-    let wait = Wait::Default;
-    match line {
-        [b'r', b' ', word @ ..] => {
-            let mailbox = mailbox(word, limits)?;
-            Some(alone(Ok(Request::Read { mailbox, after: None, offset: 0, len: None, wait })))
-        }
-        [b'w', b' ', words @ ..] => {
-            let (word, body) = match words.iter().position(|&b| b == b' ') {
-                None => (words, Body::Line),
-                Some(at) => (&words[..at], Body::Length(decimal(&words[at + 1..])?)),
-            };
-            let fits = !matches!(body, Body::Length(len) if len > limits.body_max());
-            let mailbox = mailbox(word, limits).filter(|_| fits)?;
-            let request = Request::Write { mailbox, expected: None, offset: None, wait };
-            Some(Header { request: Ok(request), body })
-        }
-        _ => None,
-    }
-}
-
-/// Any header line.
-fn any(line: &[u8], limits: &Limits) -> Option<Header> {
     let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
     let verb = words.next()?;
     if let Some(&byte) = line.iter().find(|b| !matches!(b, b' '..=b'~')) {
@@ -88,6 +59,26 @@ fn any(line: &[u8], limits: &Limits) -> Option<Header> {
         b"q" | b"quit" => alone(Ok(Request::Quit)),
         unknown => alone(Err(Refusal::Verb(echo(unknown)))),
     })
+}
+
+/// Reads `r 3` and `w 3 100`, as nearly all lines of busy clients are, without the detour over words and keys, to what
+/// [`parse`] would make of them. `None` is any other line.
+#[inline]
+pub(super) fn plain(line: &[u8], limits: &Limits) -> Option<(Request, Option<u64>)> {
+    let wait = Wait::Default;
+    match line {
+        [b'r', b' ', word @ ..] => {
+            let mailbox = mailbox(word, limits)?;
+            Some((Request::Read { mailbox, after: None, offset: 0, len: None, wait }, None))
+        }
+        [b'w', b' ', words @ ..] => {
+            let (word, len) = words.split_at(words.iter().position(|&b| b == b' ')?);
+            let len = decimal(&len[1..]).filter(|&len| len <= limits.body_max())?;
+            let mailbox = mailbox(word, limits)?;
+            Some((Request::Write { mailbox, expected: None, offset: None, wait }, Some(len)))
+        }
+        _ => None,
+    }
 }
 
 fn alone(request: Result<Request, Refusal>) -> Header {
