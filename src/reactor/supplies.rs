@@ -7,7 +7,7 @@ use crate::workers::{ConnectionId, Job};
 /// Jobs that are kept, buffers, and bodies.
 const KEPT_MAX: usize = 256;
 
-/// Bytes of all the buffers that are kept, those of the jobs too.
+/// Bytes of all that is kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes from which on a buffer is one for the bodies of large requests.
@@ -38,7 +38,7 @@ impl Supplies {
     /// An empty job for a connection.
     pub fn job(&mut self, connection: ConnectionId) -> Box<Job> {
         let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(connection)) };
-        self.bytes -= job.input.capacity() + job.output.capacity();
+        self.bytes -= job.memory();
         job.connection = connection;
         job
     }
@@ -61,8 +61,8 @@ impl Supplies {
             if self.bytes + buffer.capacity() > KEPT_BYTES_MAX {
                 self.note_dropped(std::mem::take(buffer).capacity());
             }
-            self.bytes += buffer.capacity();
         }
+        self.bytes += job.memory();
         self.jobs.give(job);
     }
 
@@ -106,7 +106,7 @@ impl Supplies {
             return;
         }
         self.trimmed = Some(now);
-        let jobs = self.jobs.unused().map(|job| job.input.capacity() + job.output.capacity()).sum::<usize>();
+        let jobs = self.jobs.unused().map(|job| job.memory()).sum::<usize>();
         let buffers = self.buffers.unused().chain(self.bodies.unused());
         let unused = jobs + buffers.map(|buffer| buffer.capacity()).sum::<usize>();
         self.bytes -= unused;

@@ -10,8 +10,8 @@ use crate::reactor::supplies::Supplies;
 use crate::reactor::wire::Wire;
 use crate::workers::{ConnectionId, Job};
 
-/// Requests that one turn of a connection takes.
-pub const REQUESTS_PER_TURN: usize = 32;
+/// Requests that one turn of a connection takes: as many take less time than it takes to write their answers.
+pub const REQUESTS_PER_TURN: usize = 128;
 
 /// Bytes that one turn of a connection reads.
 pub const BYTES_PER_TURN: usize = 256 * 1024;
