@@ -9,14 +9,19 @@ MIXES = {"r": "reads", "w": "writes"}
 
 
 class Mark(NamedTuple):
-    """`bound`: "at most" or "at least"; a value of None was not measured."""
+    """`bound`: "at most" or "at least"; a value of None was not measured. `kernel`: what the value would be if dipc's
+    own program took no time; None where that is no question."""
     what: str
     value: Optional[float]
     bound: str
     goal: float
+    kernel: Optional[float] = None
 
     def shown(self):
         return "–" if self.value is None else f"{self.value:.4g}"
+
+    def kernel_shown(self):
+        return "" if self.kernel is None else f"{self.kernel:.3g}"
 
     def word(self):
         """It is judged by what is shown."""
@@ -33,18 +38,25 @@ def marks(runs):
 
 def per_request(runs):
     return [Mark(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
-                 beside(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85)
+                 beside(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85,
+                 beside(runs, "connections", count, mix, "server_cpu_us", ours="server_kernel_cpu_us"))
             for count in (50, 1000, 15000) for mix in MIXES]
 
 
 def pipelined(runs):
-    def beside_redis(mix, field):
-        dipc, redis = (runs.median("pipeline", server, 16, mix, field) for server in ("dipc", "redis"))
-        return ratio(dipc, redis)
-    return [Mark(f"{name}, pipelined by 16, {MIXES[mix]}: dipc / redis", beside_redis(mix, field), bound, goal)
-            for name, field, bound, goal in (("CPU time of a request", "server_cpu_us", "at most", 0.55),
-                                             ("Requests in a second", "requests_per_second", "at least", 1.5))
-            for mix in MIXES]
+    def value(server, mix, field):
+        return runs.median("pipeline", server, 16, mix, field)
+    found = []
+    for mix, name in MIXES.items():
+        cpu = [value("dipc", mix, "server_cpu_us"), value("redis", mix, "server_cpu_us")]
+        kernel = ratio(value("dipc", mix, "server_kernel_cpu_us"), cpu[1])
+        found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", ratio(*cpu), "at most",
+                          0.55, kernel))
+    for mix, name in MIXES.items():
+        rate = [value("dipc", mix, "requests_per_second"), value("redis", mix, "requests_per_second")]
+        found.append(Mark(f"Requests in a second, pipelined by 16, {name}: dipc / redis", ratio(*rate), "at least", 1.5,
+                          kernel_rate(runs, "pipeline", 16, mix, rate[1])))
+    return found
 
 
 def round_trip(runs):
@@ -56,7 +68,14 @@ def large(runs):
     def rate(server, mix):
         return runs.median("size", server, 65536, mix, "requests_per_second")
     return [Mark(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", ratio(rate("dipc", mix), rate(server, mix)),
-                 "at least", goal) for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
+                 "at least", goal, kernel_rate(runs, "size", 65536, mix, rate(server, mix)))
+            for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
+
+
+def kernel_rate(runs, section, n, mix, other):
+    """The rate of one thread that only makes dipc's system calls, as a multiple of another rate."""
+    kernel = runs.median(section, "dipc", n, mix, "server_kernel_cpu_us")
+    return ratio(ratio(1e6, kernel), other)
 
 
 def idle(runs):
@@ -69,10 +88,10 @@ def hot(runs):
             Mark("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
-def beside(runs, section, n, mix, field, choose=min):
-    """dipc's value as a part of the better one of redis and memcached."""
+def beside(runs, section, n, mix, field, choose=min, ours=None):
+    """dipc's value (of the field `ours`, if it is another) as a part of the better one of redis and memcached."""
     others = [runs.median(section, server, n, mix, field) for server in OTHERS]
-    return ratio(runs.median(section, "dipc", n, mix, field), better(others, choose))
+    return ratio(runs.median(section, "dipc", n, mix, ours or field), better(others, choose))
 
 
 def idle_bytes(runs, server):

@@ -83,18 +83,18 @@ fn the_page_shows_medians_and_their_ratios() {
     // One run of redis has no result.
     directory.record(
         "runs.csv",
-        "section,n,round,server,mix,server_cpu_us,requests_per_second,overtakes\n\
-         connections,50,1,dipc,r,3.0,200000,\nconnections,50,2,dipc,r,9.0,100000,\nconnections,50,3,dipc,r,4.0,150000,\n\
-         connections,50,1,redis,r,4.0,100000,\nconnections,50,2,redis,r,6.0,100000,\n\
-         hot,1,1,dipc,rw50,5.0,70000,\nhot,64,1,dipc,rw50,5.0,100000,0\n",
+        "section,n,round,server,mix,server_cpu_us,server_kernel_cpu_us,requests_per_second,overtakes\n\
+         connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,9.0,3.5,100000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
+         connections,50,1,redis,r,4.0,1.0,100000,\nconnections,50,2,redis,r,6.0,1.0,100000,\n\
+         hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
     );
     let Some(page) = page(&directory) else { return };
     for line in [
         "| 50 | 0.80 | 1.50 | 4.00 | 5.00 | – | 150,000 | 100,000 | – |",
-        "| CPU time of a request, 50 connections, reads: dipc / the better of both | 0.8 | ≤ 0.85 | reached |",
-        "| CPU time of a request, 50 connections, writes: dipc / the better of both | – | ≤ 0.85 | not measured |",
-        "| Requests in a second, half writes: one mailbox / 64 mailboxes | 0.7 | ≥ 0.8 | not reached |",
-        "| Overtakes in all runs that count them | 0 | ≤ 0 | reached |",
+        "| CPU time of a request, 50 connections, reads: dipc / the better of both | 0.8 | ≤ 0.85 | reached | 0.6 |",
+        "| CPU time of a request, 50 connections, writes: dipc / the better of both | – | ≤ 0.85 | not measured |  |",
+        "| Requests in a second, half writes: one mailbox / 64 mailboxes | 0.7 | ≥ 0.8 | not reached |  |",
+        "| Overtakes in all runs that count them | 0 | ≤ 0 | reached |  |",
         "| dipc | 0.70 | 70,000 | 100,000 |",
         "- runs: 18, without a result: 11",
         "2 of 17 are reached.",

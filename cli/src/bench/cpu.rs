@@ -7,7 +7,16 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub server: Option<f64>,
+    /// The server's, split by where it was, as exactly as the kernel knows that.
+    pub split: Option<Split>,
     pub own: Option<f64>,
+}
+
+/// CPU time in the program and in the kernel, in the kernel's ticks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Split {
+    pub program: f64,
+    pub kernel: f64,
 }
 
 /// What was used from the first request until the last one was answered.
@@ -20,14 +29,34 @@ pub struct Usage {
 impl Times {
     /// Since these processes began.
     pub fn now(server: Option<u32>) -> Self {
+        let split = server.and_then(split);
         let server = server.and_then(|process| nanoseconds(&process.to_string()));
-        Times { server, own: nanoseconds("self") }
+        Times { server, split, own: nanoseconds("self") }
     }
 
     pub fn since(self, before: Times) -> Self {
         let spent = |before: Option<f64>, now: Option<f64>| Some(now? - before?);
-        Times { server: spent(before.server, self.server), own: spent(before.own, self.own) }
+        let split = self.split.zip(before.split).map(|(now, before)| Split {
+            program: now.program - before.program,
+            kernel: now.kernel - before.kernel,
+        });
+        Times { server: spent(before.server, self.server), split, own: spent(before.own, self.own) }
     }
+
+    /// How much of the server's time the kernel had, 0 to 1.
+    pub fn kernel_share(&self) -> Option<f64> {
+        let Split { program, kernel } = self.split?;
+        (program + kernel > 0.0).then(|| kernel / (program + kernel))
+    }
+}
+
+/// Of all threads of a process; None: it is not there. Source: proc_pid_stat(5), utime and stime.
+fn split(process: u32) -> Option<Split> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in brackets, may hold anything; utime is the 12th field behind it.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse().ok();
+    Some(Split { program: next()?, kernel: next()? })
 }
 
 /// Of all threads of a process (`self`, or its number), in ns; None: it is not there, or not to be seen.
@@ -44,4 +73,23 @@ pub fn nanoseconds(process: &str) -> Option<f64> {
 /// Whether a process of this number is a dipc here: the server may be in a container, or behind a tunnel.
 pub fn is_dipc(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim_end() == "dipc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_has_its_share_of_a_process() {
+        let before = Times::now(Some(std::process::id()));
+        // Until the clock of the kernel has ticked, in there.
+        while Times::now(Some(std::process::id()))
+            .since(before)
+            .kernel_share()
+            .is_none_or(|share| share == 0.0)
+        {}
+        let spent = Times::now(Some(std::process::id())).since(before);
+        assert!(spent.server > Some(0.0) && spent.kernel_share() <= Some(1.0), "{spent:?}");
+        assert_eq!(split(u32::MAX), None);
+    }
 }

@@ -74,6 +74,7 @@ impl Report<'_> {
             ("p999_us", rounded(tally.quantile_us(0.999), 1e3)),
             ("max_us", rounded(tally.quantile_us(1.0), 1e3)),
             ("server_cpu_us", self.per_request(self.cpu.times.server)),
+            ("server_kernel_cpu_us", self.per_request(self.kernel())),
             ("own_cpu_us", self.per_request(self.cpu.times.own)),
             ("server_rss_kb", json!(self.server_rss_kb)),
             ("unsent", tally.unsent.into()),
@@ -126,7 +127,7 @@ impl Report<'_> {
             tally.refusals,
             tally.errors,
             tally.lost,
-            self.shown(self.cpu.times.server),
+            self.shown(self.cpu.times.server) + &self.shown_kernel(),
             self.shown(self.cpu.times.own),
             self.server_rss_kb.map_or("not known: --pid".to_owned(), |kb| format!("{kb} kB")),
         );
@@ -141,6 +142,17 @@ impl Report<'_> {
 
     fn per_second(&self) -> f64 {
         self.requests as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// What of the server's CPU time the kernel had, in ns.
+    fn kernel(&self) -> Option<f64> {
+        let times = &self.cpu.times;
+        Some(times.server? * times.kernel_share()?)
+    }
+
+    fn shown_kernel(&self) -> String {
+        let share = self.cpu.times.kernel_share().filter(|_| self.cpu.times.server.is_some());
+        share.map_or(String::new(), |share| format!(", {:.0} % of it in the kernel", 100.0 * share))
     }
 
     /// In µs.
