@@ -366,6 +366,19 @@ fn a_small_change_of_a_large_message_is_work_for_a_worker() {
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
 
+#[test]
+fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
+    let server = Server::start("1 1024 0 1024");
+    let mut client = server.connect();
+    let before = client.stat("jobs_unaided");
+    // In one packet: what the first one makes large each of the others copies, and the last one hides it.
+    let requests =
+        ["w 0 1 off=1048575\nx\n".to_owned(), "w 0 1 off=0\nx\n".repeat(100), "w 0 0\n\n".to_owned()];
+    client.send(requests.concat());
+    (1..=102).for_each(|version| client.expect(format!("OK v={version}\n")));
+    assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
+}
+
 // ---- what these tests share ----
 
 /// The newcomer gets one line, that the server is full with `max` clients, and then the end.

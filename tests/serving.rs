@@ -141,12 +141,16 @@ fn a_damaged_mailbox_refuses_and_the_others_work() {
     client.ask("w 0\nwhole\nw 1\nto be damaged\n", "OK v=1\nOK v=1\n");
     let segment = server.directory.path().join(format!("{}/segment", server.port));
     let segment = File::options().write(true).open(segment).expect("the segment");
-    // The control area of mailbox 1: behind the header page, 128 bytes each.
+    // The control area of mailbox 1: behind the header page, 128 bytes each. At first only where its messages end.
+    for record in [8, 56] {
+        segment.write_all_at(&[0xff; 8], 4096 + 128 + record + 16).expect("damaged");
+    }
+    server.connect().ask("r 1\nr 1\nr 1\n", "ERR internal : this mailbox is damaged\n");
     segment.write_all_at(&[0xa5; 128], 4096 + 128).expect("damaged");
     client.send("r 1\nr 0\n");
     client.expect("ERR internal : this mailbox is damaged\n");
     client.expect_end();
     server.connect().ask("w 1\nnew\n", "ERR internal : this mailbox is damaged\n");
     server.connect().ask("r 0\n", "DATA 5 v=1 n=1\nwhole\n");
-    assert_eq!(server.stat("err_internal"), 2);
+    assert_eq!(server.stat("err_internal"), 3);
 }

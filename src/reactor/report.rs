@@ -58,6 +58,7 @@ impl<W: Wire> Server<W> {
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),
             unaided: self.pool.unaided(),
+            posted: self.pool.posted(),
             mailboxes: geometry.mailboxes,
             size: geometry.capacity,
             packet: geometry.packet,

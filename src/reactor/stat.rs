@@ -66,6 +66,7 @@ pub struct Gauges {
     pub workers_asleep: usize,
     /// Jobs that the reactor ran itself.
     pub unaided: u64,
+    pub posted: u64,
     /// Mailboxes.
     pub mailboxes: u32,
     /// Bytes of each.
@@ -113,6 +114,7 @@ pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fm
     line("events_sent", counters.events_sent);
     line("stale_completions", counters.stale_completions);
     line("jobs_unaided", gauges.unaided);
+    line("jobs_posted", gauges.posted);
     line("overtakes", counters.requests.overtakes);
     written
 }

@@ -20,16 +20,19 @@ const TAKEN_AT_ONCE: usize = 16;
 
 /// Bytes of a job from which on it is long: it is a worker's, and others are not kept waiting behind it. A shorter one the
 /// reactor may run itself: handing it over and taking it back costs more than such a copy, and waking a worker two context
-/// switches. Zero leaves all to the workers.
+/// switches.
 const LONG_JOB: usize = 128 * 1024;
 
-/// Bytes that the reactor copies so in one turn, all jobs together, with [`REQUEST_COST`] for each request: less than half
-/// a millisecond, and less than the system calls for as much take. What is beyond is the workers': they share it, and
-/// nobody waits for the sockets meanwhile.
-const UNAIDED_SHARE: usize = 4 * 1024 * 1024;
+/// Bytes that the reactor copies so in one turn, all jobs together, where a job counts for [`JOB_COST`] besides and each
+/// request for [`REQUEST_COST`]: about a millisecond. What is beyond is the workers': they share it, and nobody waits for the
+/// sockets meanwhile. Zero leaves all to the workers.
+const UNAIDED_SHARE: usize = 8 * 1024 * 1024;
 
-/// What a request costs besides the bytes that it copies, in bytes that could be copied meanwhile.
-const REQUEST_COST: usize = 256;
+/// What it costs to write a job's answers, in bytes that could be copied meanwhile.
+const JOB_COST: usize = 32 * 1024;
+
+/// What a request costs besides the bytes that it copies, likewise.
+const REQUEST_COST: usize = 512;
 
 /// The pool as the reactor sees it.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub struct Pool {
     /// What is left of the reactor's share in this turn.
     share: usize,
     unaided: u64,
+    posted: u64,
 }
 
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Pool {
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
         };
         deques.into_iter().enumerate().map(spawn).collect::<io::Result<Vec<_>>>()?;
-        Ok(Pool { shared, workers, pending: VecDeque::new(), share: UNAIDED_SHARE, unaided: 0 })
+        Ok(Pool { shared, workers, pending: VecDeque::new(), share: UNAIDED_SHARE, unaided: 0, posted: 0 })
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
@@ -85,21 +89,25 @@ impl Pool {
     /// Starts all submitted jobs. Small ones are run here and now, up to the share of this turn; `home` receives them. The
     /// others are posted to the workers, of whom at most one is woken.
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
-        let Pool { shared, pending, share, unaided, .. } = self;
-        let mut is_posted = false;
+        let Pool { shared, pending, share, unaided, posted, .. } = self;
+        let before = *posted;
         while let Some(job) = pending.pop_front() {
             let weight = weight(&job, &shared.mailboxes);
-            let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST;
+            let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST + JOB_COST;
             if weight < LONG_JOB && cost <= *share {
                 *share -= cost;
                 *unaided += 1;
                 home.push(run(job, &shared.mailboxes, |let_in| pending.push_back(let_in)));
-            } else {
-                shared.injector.push(job);
-                is_posted = true;
+                continue;
+            }
+            shared.injector.push(job);
+            *posted += 1;
+            if *posted == before + 1 {
+                // At once: what is long shall not wait for the short ones behind it.
+                shared.sleep.posted();
             }
         }
-        if is_posted {
+        if *posted > before + 1 {
             shared.sleep.posted();
         }
     }
@@ -120,6 +128,11 @@ impl Pool {
         self.unaided
     }
 
+    /// How many jobs were the workers'.
+    pub fn posted(&self) -> u64 {
+        self.posted
+    }
+
     /// How many workers sleep.
     pub fn asleep(&self) -> usize {
         self.shared.sleep.sleeping()
@@ -137,17 +150,27 @@ impl Pool {
     }
 }
 
-/// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is.
+/// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is. What one request
+/// writes, those behind it may find.
 fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
-    let stored = |framed: &Framed| match framed.request {
-        Request::Read { mailbox, .. }
-        | Request::Take { mailbox, .. }
-        | Request::Write { mailbox, offset: Some(_), .. } => {
-            mailboxes.segment().control(mailbox).bulk() as usize
+    let capacity = mailboxes.geometry().capacity;
+    let bulk = |mailbox| mailboxes.segment().control(mailbox).bulk(capacity);
+    let (mut weight, mut written) = (0, 0);
+    for Framed { request, body, .. } in &job.requests[job.answered..] {
+        let body = body.len() as u64;
+        weight += body;
+        match *request {
+            Request::Read { mailbox, .. } | Request::Take { mailbox, .. } => {
+                weight += written.max(bulk(mailbox))
+            }
+            Request::Write { mailbox, offset: Some(offset), .. } => {
+                written = written.max(bulk(mailbox)).max(offset.saturating_add(body).min(capacity));
+                weight += written;
+            }
+            _ => written = written.max(body),
         }
-        _ => 0,
-    };
-    job.body_bytes() + job.requests[job.answered..].iter().map(stored).sum::<usize>()
+    }
+    weight as usize
 }
 
 /// The life of a worker: find work, run it, send it home; sleep when there is none.

@@ -98,10 +98,12 @@ impl Control {
         self.snapshot().map_or(0, |record| record.live())
     }
 
-    /// The same, but not checked, and perhaps of two states at once: for whoever only wants to know how much work it is.
-    pub fn bulk(&self) -> u64 {
+    /// The same of a mailbox of `capacity` bytes, but of a record that is not checked, and perhaps of two states at once:
+    /// for whoever only wants to know how much work it is.
+    pub fn bulk(&self, capacity: u64) -> u64 {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
-        slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed))
+        let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
+        live.min(capacity)
     }
 
     /// Looks at both records after a start; falls back to the older one when the active one is bad.
