@@ -399,6 +399,34 @@ fn a_length_that_is_only_announced_costs_no_memory() {
 }
 
 #[test]
+fn a_length_that_is_only_announced_keeps_no_buffer_of_others() {
+    const CLIENTS: usize = 200;
+    const BUSY: usize = 4;
+    let mut scene = Scene::new("4 1024 0 1024");
+    let mut busy = scene.strangers(BUSY);
+    let mut liars = scene.strangers(CLIENTS);
+    let message = format!("w 0 1048576\n{}\n", "x".repeat(MIB as usize));
+    for liars in liars.chunks_mut(BUSY) {
+        for stream in &mut busy {
+            send(stream, &message);
+            let mut answer = [0; 5];
+            std::io::Read::read_exact(stream, &mut answer).expect("answered");
+            assert_eq!(&answer, b"OK v=");
+            while answer[0] != b'\n' {
+                std::io::Read::read_exact(stream, &mut answer[..1]).expect("answered");
+            }
+        }
+        liars.iter_mut().for_each(|stream| send(stream, "w 0 1048576\nhello"));
+        scene.catch_up();
+    }
+    let grown = scene.grown();
+    println!("{} kB for {CLIENTS} clients that announce a mebibyte beside {BUSY} that send it", grown / KIB);
+    assert!(grown <= 32 * MIB, "{grown} bytes");
+    drop((liars, busy));
+    scene.ends_as_it_began();
+}
+
+#[test]
 fn a_body_under_way_costs_little_more_than_what_has_arrived() {
     const CLIENTS: usize = 100;
     const ARRIVED: usize = 20_000;

@@ -115,11 +115,11 @@ impl<W: Wire> Connection<W> {
         Some(job)
     }
 
-    /// How many bytes to read to where they stay, when a body lacks `missing`. New memory follows what has arrived, not what
-    /// was announced.
+    /// How many bytes to read to where they stay, when a body lacks `missing`. Memory follows what has arrived, not what was
+    /// announced: a large buffer is for who has sent as much as is read at once.
     fn direct(&mut self, missing: usize, supplies: &mut Supplies) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + BEHIND_BODY);
-        if self.input.room() < wanted {
+        if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
             let buffer = supplies.buffer(arrived + wanted);
             let is_larger = buffer.len() > arrived + self.input.room();
             supplies.return_buffer(if is_larger { self.input.move_to(buffer) } else { buffer });
@@ -164,7 +164,7 @@ impl<W: Wire> Connection<W> {
         if used < bytes.len() {
             let rest = &bytes[used..];
             if !self.input.has_room() {
-                self.input.keep_in(supplies.buffer(rest.len() + missing));
+                self.input.keep_in(supplies.buffer(rest.len()));
             }
             self.input.extend(rest);
         }
@@ -184,7 +184,7 @@ impl<W: Wire> Connection<W> {
             self.input = input;
         } else {
             if rest > 0 {
-                self.input.keep_in(supplies.buffer(rest + missing));
+                self.input.keep_in(supplies.buffer(rest));
                 self.input.extend(&input.as_slice()[used..]);
             }
             let (bytes, start) = input.take();
