@@ -27,14 +27,14 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const LAST_TURNS: usize = 4096 / ACCEPTS_PER_TURN;
 
 impl Reactor {
-    /// Lets in who stands before the doors. Who finds no place waits in the hall for one turn: whoever left before this
-    /// newcomer came has left a place, but the news of that may be in events that were not looked at yet.
+    /// Lets in who stands before the doors. Who finds no place waits in the hall until all events have been looked at:
+    /// whoever left before this newcomer came has left a place, but the news of that may be in one of them.
     pub(super) fn accept(&mut self) {
         for newcomer in std::mem::take(&mut self.hall) {
-            if self.server.is_full() {
-                self.refuse_for_want_of_places(newcomer)
-            } else {
-                self.enter(newcomer)
+            match (self.server.is_full(), self.saw_all) {
+                (false, _) => self.enter(newcomer),
+                (true, false) => self.hall.push(newcomer),
+                (true, true) => self.refuse_for_want_of_places(newcomer),
             }
         }
         if self.accept_again.is_some_and(|at| at <= self.server.now) {
@@ -59,7 +59,7 @@ impl Reactor {
 
     fn knock(&mut self) {
         let places = self.server.settings.max_clients.saturating_sub(self.server.connections.len());
-        let share = ACCEPTS_PER_TURN.min(places + HALL_MAX);
+        let share = ACCEPTS_PER_TURN.min((places + HALL_MAX).saturating_sub(self.hall.len()));
         let mut arrived = Vec::new();
         let mut excess = 0;
         let clients = self.server.connections.len();

@@ -194,7 +194,7 @@ impl<W: Wire> Server<W> {
 
     // ---- answers ----
 
-    /// Starts the workers on what was granted, and takes in what they have finished.
+    /// Runs what was granted, or starts the workers on it, and takes in what they have finished.
     pub(super) fn bring_home(&mut self) {
         let mut completions = std::mem::take(&mut self.home);
         self.pool.begin_turn();

@@ -22,6 +22,9 @@ use super::{Settings, Stopping};
 use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
+/// Turns that those in the line have before the poll has its own again.
+const TURNS_MAX: usize = 64;
+
 /// All clients, and what they are busy with.
 #[derive(Debug)]
 pub struct Server<W> {
@@ -179,9 +182,9 @@ impl<W: Wire> Server<W> {
         }
     }
 
-    /// Gives everybody in the line one turn; who has more stands in the line again.
+    /// Gives the first in the line one turn each; who has more stands in the line again. In between the others are heard.
     pub(super) fn take_turns(&mut self) {
-        for _ in 0..self.line.len() {
+        for _ in 0..self.line.len().min(TURNS_MAX) {
             let Some(id) = self.line.pop_front() else { break };
             if let Some(connection) = self.connections.find(id) {
                 connection.in_line = false;
