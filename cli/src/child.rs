@@ -1,11 +1,14 @@
 //! A command that is run on somebody's behalf.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::os::unix::process::ExitStatusExt;
+use std::io::{self, ErrorKind};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Once};
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::flag;
 
@@ -27,6 +30,19 @@ pub fn command(words: &[OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
+}
+
+/// The kernel kills it when we end without having seen to that, and so are killed ourselves.
+#[allow(unsafe_code, reason = "what is done between fork and exec has no safe interface")]
+pub fn kill_with_us(command: &mut Command) {
+    let us = getpid();
+    let promise = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // If we are gone already there will be no signal.
+        if getppid() == us { Ok(()) } else { Err(io::Error::from(ErrorKind::BrokenPipe)) }
+    };
+    // SAFETY: it makes two system calls, and neither allocates nor takes a lock. Source: prctl(2), signal-safety(7).
+    unsafe { command.pre_exec(promise) };
 }
 
 pub fn start(command: &mut Command, out: &Output) -> Started {

@@ -2,7 +2,8 @@
 //!
 //! **The law**: the command does not outlive the lock by more than [`GRACE`]. The lease is renewed every third of it, and
 //! an answer that takes as long counts as none: so the command is told to end before others can be in, unless this program
-//! was stopped itself, or `--max-hold` is over.
+//! was stopped itself, or `--max-hold` is over. When this program is killed, so is the command; but nobody is left to end
+//! what that has started.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -57,6 +58,7 @@ pub fn run(
     if has_group {
         command.process_group(0);
     }
+    child::kill_with_us(&mut command);
     let child = match child::start(&mut command, out) {
         Started::Running(child) => child,
         Started::Not(code) => return Ok(code),

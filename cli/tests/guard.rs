@@ -127,6 +127,18 @@ fn a_command_does_not_begin_when_the_lock_is_lost_already() {
 }
 
 #[test]
+fn a_command_is_killed_with_its_guard() {
+    let server = Server::start("4 64 0 8");
+    let mut held =
+        server.cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    signal(held.id(), Signal::SIGKILL);
+    // The pipe of its output is closed only when the command is gone, too.
+    assert_eq!(finish(held, b"").stdout, b"");
+    server.run(&["lock", "3", "--", "true"]).expect(0, "");
+}
+
+#[test]
 fn a_command_ends_with_the_server() {
     let mut server = Server::start("4 64 0 8");
     let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
