@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::protocol::{NAME_MAX, Wait};
 
@@ -319,4 +321,31 @@ fn waiting_is_measured_in_seconds_with_decimals() {
 fn what_is_repeated_to_a_client_is_short_and_printable() {
     let Err(refusal) = header(&"x".repeat(500)).request else { panic!("refused") };
     assert_eq!(refusal.to_string(), format!("unknown verb \"{}..\", try help", "x".repeat(32)));
+}
+
+/// What the short way makes of a line, as the long way would have it.
+fn plain_header(line: &str) -> Option<Header> {
+    let (request, len) = plain(line.as_bytes(), &LIMITS)?;
+    Some(Header { request: Ok(request), body: len.map_or(Body::None, Body::Length) })
+}
+
+#[test]
+fn the_usual_lines_are_read_the_short_way() {
+    for line in ["r 3", "r 0", "r 003", "w 3 0", "w 3 100", "w 3 8192", "w 3 007"] {
+        assert_eq!(plain_header(line), Some(header(line)), "{line}");
+    }
+    for line in
+        ["r", "r ", "r 4", "r  3", "r 3 ", "r 3 wait=1", "w 3", "w 3 8193", "w 3  5", "w 4 5", "w 3 +5"]
+    {
+        assert_eq!(plain_header(line), None, "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_short_way_and_the_long_way_agree(line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}") {
+        if let Some(plain) = plain_header(&line) {
+            prop_assert_eq!(plain, header(&line));
+        }
+    }
 }
