@@ -31,7 +31,7 @@ OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
 /// Answers the requests of a job, one after the other. Each takes its place in the queue of its mailbox when the one
 /// before is answered. The job comes home when it is done, when only the reactor can go on, when a message was taken,
 /// or at the high-water mark of its output; it stays in a queue when its mailbox is not free, or has not what it needs.
-/// Whom a release lets in goes to `let_in` at once, not when the batch is done: others run it meanwhile.
+/// Whom a release lets in goes to `let_in` at once, not when the batch is done: beside a long one others run it meanwhile.
 pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<Job>)) -> Completion {
     let mut admitted = Vec::new();
     while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {

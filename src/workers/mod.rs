@@ -1,9 +1,9 @@
 //! The fixed pool of threads that does the work on the mailboxes. It owns no socket, and it never waits for a mailbox.
 //!
-//! A [`Job`] is a batch of requests of one connection with its way home. It is posted granted, [`run`] answers one request
-//! after the other, and it goes home with its answers through the [`Completions`]. Where the next mailbox is not free,
-//! the job stays in that queue, and the worker goes on with another one. What a release lets in goes on the worker's
-//! own deque.
+//! A [`Job`] is a batch of requests of one connection with its way home. It is submitted granted. The [`Pool`] runs a short
+//! one on the reactor's own thread and posts the others to its threads. [`run`] answers one request after the other, and
+//! the job goes home with its answers, from a worker through the [`Completions`]. Where the next mailbox is not free, the
+//! job stays in that queue, and whoever ran it goes on with another one, next with those that its releases have let in.
 
 mod completions;
 mod execute;
