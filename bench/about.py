@@ -16,6 +16,7 @@ def describe(sections, programs, rounds, seconds):
         "kernel": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "processor": processor(),
         "processors": PROCESSORS,
+        "congestion": congestion(),
         "rounds": rounds,
         "seconds": seconds,
         "versions": {
@@ -34,8 +35,14 @@ def version(words):
 
 def commit():
     """Of the programs, as far as they come from a git repository."""
-    head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "Cargo.lock", "src", "cli/src")
+    head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "Cargo.toml", "Cargo.lock", "src", "cli/Cargo.toml", "cli/src")
     return f" ({head}{', changed' if changes else ''})" if head else ""
+
+
+def congestion():
+    """What the system does against congestion where a program does not choose."""
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="utf-8") as control:
+        return control.read().strip()
 
 
 def git(*words):

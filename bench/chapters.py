@@ -66,6 +66,8 @@ def latency(about, runs):
     rows = [[name, number(beside(runs, "latency", rate, "rw50", field), 2)]
             + [number(runs.median("latency", server, rate, "rw50", field)) for server in PEERS]
             for name, field in fields.items()]
+    rows.append(["CPU time per request", number(beside(runs, "latency", rate, "rw50", "server_cpu_us"), 2)]
+                + [number(runs.median("latency", server, rate, "rw50", "server_cpu_us"), 1) for server in PEERS])
     return (LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n"
             + table(["", "ratio"] + [f"{server}, µs" for server in PEERS], rows))
 
@@ -73,7 +75,8 @@ def latency(about, runs):
 LATENCY = """\
 Half of the requests are writes. They are sent on a schedule, and a latency counts from the time in the schedule: a
 server that stops for a moment makes everybody late who should have been served in it (no coordinated omission). The
-ratio is dipc's latency / that of the better of both others. The plot has a line for each round; the distributions are
+ratio is dipc's latency / that of the better of both others. dipc looks out for the next request for up to 50 µs before
+it sleeps, which at this rate costs processor time: the last line. The plot has a line for each round; the distributions are
 in `performance/latency/`, in HdrHistogram's percentile text.
 """
 
@@ -87,7 +90,8 @@ def idle(about, runs):
 
 
 IDLE = """\
-What the server has in memory (VmRSS, shared memory too) while so many connections rest that have sent one ping each.
+What the server has in memory (VmRSS, shared memory too) when so many connections have rested for four seconds after one
+ping each.
 The last line is the difference between the first line and the one before it, for each connection: what the mailboxes
 and the program take is in both. What the kernel keeps for a socket is in none.
 """
@@ -131,7 +135,8 @@ One mailbox, and clients of which nine in ten only read and one in ten only writ
 in as long as a reader is in. As `rwlock` it sends an answer under the read lock, as is usual; as `rwlock-copy` it
 copies the message there, and sends it when it has given the lock back. First the longest wait of a writer for its batch
 as a multiple of dipc's, then that wait, the rate, and Jain's index of fairness: 1 when each client had as many
-requests, 1/n when one had them all. A server may be fast while its writers wait.
+requests, 1/n when one had them all. A server may be fast while its writers wait. Rates of batches say little about
+locks: dipc answers a batch in one system call, the other server one request after the other.
 
 A wait as long as the run or longer is that of a writer that came in only when the readers had stopped.
 """

@@ -14,6 +14,7 @@ made this page; it measures the same on another machine.
 
 - {date}: {versions}
 - {kernel}, {processors} processors ({processor}), everything on loopback
+- TCP: the system's congestion control is {congestion}; dipc asks for Reno on loopback, the others do not choose
 - rounds: {rounds}, each with {seconds:g} s for a point after {warmup:g} s under load; values are medians of the rounds
 - runs: {runs}, without a result: {missing}
 
@@ -47,8 +48,8 @@ What dipc has to reach beside the others, in ratios of the medians of this measu
 {rows}
 
 *Kernel alone* is what the value would be if dipc's own program took no time: of its CPU time only what the kernel has,
-which is that of its system calls (`epoll_wait`, `recv`, `send`), and as a rate that of one thread, since one has all
-sockets. Where this misses the goal, only other system calls, or fewer, could reach it.
+nearly all of it for `recv` and `send`, and as a rate that of one thread, since one has all sockets. Where this misses
+the goal, a faster program does not reach it.
 """
 
 
@@ -64,7 +65,7 @@ def write(about, runs):
 def head(about, runs):
     missing, wanted = runs.missing(about)
     return HEAD.format(
-        **{key: about[key] for key in ("date", "kernel", "processors", "processor", "rounds", "seconds")},
+        **{key: about[key] for key in ("date", "kernel", "processors", "processor", "congestion", "rounds", "seconds")},
         versions=", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         warmup=points.warmup(about["seconds"]),
         runs=f"{wanted:,}", missing=missing)

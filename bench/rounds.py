@@ -45,8 +45,12 @@ def run(section, value, server, programs, seconds, percentiles):
         words = points.command(section, seconds, SERVERS[server].speaks, port, pid, value)
         if percentiles:
             words += ["--percentiles", str(percentiles)]
-        ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, timeout=LONGEST,
-                             universal_newlines=True, check=False)
+        try:
+            ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, timeout=LONGEST,
+                                 universal_newlines=True, check=False)
+        except subprocess.TimeoutExpired:
+            print(f"\nmore than {LONGEST} s: dipc-cli {' '.join(words)}", file=sys.stderr)
+            return []
     if ran.returncode != 0:
         print(f"\nexit code {ran.returncode}: dipc-cli {' '.join(words)}\n{ran.stdout}", file=sys.stderr)
         return []

@@ -72,7 +72,7 @@ fn the_page_shows_medians_and_their_ratios() {
     let section =
         |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis"] });
     let about = json!({
-        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "rounds": 3, "seconds": 0.5,
+        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "rounds": 3, "seconds": 0.5,
         "versions": { "dipc": "0.1.0" }, "servers": {},
         "sections": {
             "connections": section("-t r -c N", &[50]),
