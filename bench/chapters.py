@@ -75,8 +75,7 @@ def latency(about, runs):
 LATENCY = """\
 Half of the requests are writes. They are sent on a schedule, and a latency counts from the time in the schedule: a
 server that stops for a moment makes everybody late who should have been served in it (no coordinated omission). The
-ratio is dipc's latency / that of the better of both others. dipc looks out for the next request for up to 50 µs before
-it sleeps, which at this rate costs processor time: the last line. The plot has a line for each round; the distributions are
+ratio is dipc's latency / that of the better of both others. The plot has a line for each round; the distributions are
 in `performance/latency/`, in HdrHistogram's percentile text.
 """
 

@@ -12,6 +12,7 @@
 //! | | |
 //! |---|---|
 //! | `doors`, `arrivals` | who comes |
+//! | `lookout` | whether to sleep until then |
 //! | `connection`, `phase`, `input`, `output`, `wire` | one client: receiving, being busy, sending |
 //! | `server`, `jobs`, `waiting`, `takings`, `ending` | the way of a batch to its mailbox and back, and to its end |
 //! | `session`, `locks`, `watchers`, `events` | what outlives a request |
@@ -34,6 +35,7 @@ mod events;
 mod input;
 mod jobs;
 mod locks;
+mod lookout;
 mod output;
 mod phase;
 mod report;
@@ -65,6 +67,7 @@ use connection::Happened;
 use connections::{id_of, token_of};
 use control::Control;
 use doors::{Doors, Newcomer};
+use lookout::{LOOKOUT, Lookout};
 use server::Server;
 
 pub use control::STOP;
@@ -80,12 +83,6 @@ const FIRST_DOOR: usize = 3;
 /// Events that one poll takes: so few that the sockets which were read are still in the cache when their answers leave, and
 /// so many that nothing is left of what a turn costs.
 const EVENTS_MAX: usize = 64;
-
-/// When the last events have come within this time, the next ones are expected to, and so long the reactor looks out for
-/// them before it sleeps. To be woken takes a client's request longer than to be answered, and costs nearly as much
-/// processor time as this; a steady stream with gaps just below it costs up to twice as much as with sleeping. A server at
-/// rest, or with a request now and then, does not look out.
-const LOOKOUT: Duration = Duration::from_micros(50);
 
 /// What a user can set.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +109,7 @@ pub struct Reactor {
     /// Newcomers for whom there was no place: somebody may just be leaving.
     hall: Vec<Newcomer>,
     accept_again: Option<Instant>,
-    /// Whether events are expected within [`LOOKOUT`].
-    looks_out: bool,
+    lookout: Lookout,
     /// Whether the last poll had room for more events than there were.
     saw_all: bool,
     reopen_log: fn(),
@@ -146,18 +142,16 @@ impl Reactor {
         let completions = Arc::new(Completions::new(move || waker.wake()));
         let pool = Pool::start(settings.workers, Arc::clone(&mailboxes), Arc::clone(&completions))?;
         let server = Server::new(mailboxes, pool, completions, settings, Instant::now());
-        let (hall, accept_again) = (Vec::new(), None);
-        let (looks_out, saw_all) = (false, true);
         Ok(Reactor {
             poll,
             signals,
             control,
             doors,
             server,
-            hall,
-            accept_again,
-            looks_out,
-            saw_all,
+            hall: Vec::new(),
+            accept_again: None,
+            lookout: Lookout::default(),
+            saw_all: true,
             reopen_log,
         })
     }
@@ -183,29 +177,29 @@ impl Reactor {
     }
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
-        let (start, timeout) = (Instant::now(), self.timeout());
-        if self.looks_out && timeout != Some(Duration::ZERO) {
-            self.look_out(start + LOOKOUT, events)?;
-        } else {
+        let timeout = self.timeout();
+        if timeout == Some(Duration::ZERO) || !self.lookout.is_due() || !self.look_out(events)? {
             self.poll(events, timeout)?;
         }
         self.server.now = Instant::now();
         self.saw_all = events.iter().count() < EVENTS_MAX;
-        self.looks_out = !events.is_empty() && self.server.now - start < LOOKOUT;
         Ok(())
     }
 
-    /// Looks for events again and again for a moment, and sleeps only when there are none by then. Whoever else wants this
-    /// processor has it in between.
-    fn look_out(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
-        while Instant::now() < until {
+    /// Looks for events again and again for a moment; whether there were any. Whoever else wants this processor has it in
+    /// between.
+    fn look_out(&mut self, events: &mut Events) -> io::Result<bool> {
+        let until = Instant::now() + LOOKOUT;
+        let mut found = false;
+        while !found && Instant::now() < until {
             self.poll(events, Some(Duration::ZERO))?;
-            if !events.is_empty() {
-                return Ok(());
+            found = !events.is_empty();
+            if !found {
+                std::thread::yield_now();
             }
-            std::thread::yield_now();
         }
-        self.poll(events, self.timeout())
+        self.lookout.note(found);
+        Ok(found)
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
