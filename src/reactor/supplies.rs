@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::connection::SCRATCH_SIZE;
 use crate::workers::{ConnectionId, Job};
 
 /// Jobs that are kept, buffers, and bodies.
@@ -10,8 +11,10 @@ const KEPT_MAX: usize = 256;
 /// Bytes of all that is kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes from which on a buffer is one for the bodies of large requests.
-const BODY_MIN: usize = 32 * 1024;
+/// Bytes from which on a buffer is one for the bodies of large requests: more than one becomes that keeps a part of what
+/// is read at once, and grows by a few bytes to the double.
+const BODY_MIN: usize = 64 * 1024;
+const _: () = assert!(BODY_MIN > 2 * SCRATCH_SIZE);
 
 /// Bytes, dropped or kept, from which on the allocator is asked to give its free pages back to the system: by itself it
 /// keeps what lies below something that is still used.

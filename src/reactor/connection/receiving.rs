@@ -16,8 +16,8 @@ pub const REQUESTS_PER_TURN: usize = 128;
 /// Bytes that one turn of a connection reads.
 pub const BYTES_PER_TURN: usize = 256 * 1024;
 
-/// Bytes that the reactor reads at once when it does not know what is coming.
-pub const SCRATCH_SIZE: usize = 16 * 1024;
+/// Bytes that the reactor reads at once when it does not know what is coming: a message of 16 KiB and what is around it.
+pub const SCRATCH_SIZE: usize = 17 * 1024;
 
 /// Missing bytes from which on they are read to where they stay, instead of being copied there.
 const DIRECT_MIN: usize = 4 * 1024;
