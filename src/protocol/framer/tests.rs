@@ -274,3 +274,15 @@ proptest! {
         prop_assert_eq!(feed(pieces), feed([&stream[..]]));
     }
 }
+
+proptest! {
+    #[test]
+    fn the_short_way_cuts_as_the_long_one(
+        bytes in "([rw] [0-5]{1,2}( [0-9]{1,2})?( |  wait=1)?\r?\n[a-r0-3 \n\r]{0,14}){1,3}",
+        bad_lines in 0..BAD_LINES_MAX,
+    ) {
+        let (mut short, mut long) = (Framer { bad_lines, ..Framer::default() }, Framer { bad_lines, ..Framer::default() });
+        prop_assert_eq!(short.next(bytes.as_bytes(), &LIMITS), long.any(bytes.as_bytes(), &LIMITS));
+        prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+    }
+}
