@@ -379,6 +379,23 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
 
+#[test]
+fn a_crowd_that_a_lock_has_kept_waiting_is_not_answered_in_one_turn() {
+    const CROWD: usize = 1000;
+    let server = Server::start("1 64 0 64");
+    let mut holder = server.connect();
+    holder.ask("lock 0\n", "OK grant=1\n");
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| server.connect()).collect();
+    crowd.iter_mut().for_each(|client| client.send("r 0\n"));
+    server.wait_for_stat("waiting", |count| count == CROWD as u64);
+    let before = server.stat("jobs_posted");
+    holder.ask("unlock 0\n", "OK\n");
+    crowd.iter_mut().for_each(|client| client.expect("DATA 0 v=0 n=0\n\n"));
+    // The reactor would look at no socket while it answers all of them.
+    let posted = server.stat("jobs_posted") - before;
+    assert!(posted > CROWD as u64 / 2, "only {posted} were left to the workers");
+}
+
 // ---- what these tests share ----
 
 /// The newcomer gets one line, that the server is full with `max` clients, and then the end.

@@ -77,7 +77,7 @@ impl Pool {
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
     pub fn submit(&mut self, job: Box<Job>) {
-        debug_assert!(job.grant.is_some() || job.has_locks(), "only granted jobs go to the workers");
+        debug_assert!(job.grant.is_some() || job.has_locks(), "only granted jobs are run");
         self.pending.push_back(job);
     }
 
