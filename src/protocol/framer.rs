@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use super::header::{self, Body, HEADER_MAX, Header};
+use super::header::{self, Body, HEADER_MAX, Header, Plain};
 use super::request::{Eol, Framed, Limits, Refusal, Request};
 
 /// Bytes of a refused body that are skipped, when the packet size is below it, before the connection is closed.
@@ -79,7 +79,7 @@ enum Left {
 
 /// What the front of the bytes turned out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Cut {
+enum Cut {
     /// No complete request yet: at least so many bytes are missing.
     NotYet(usize),
     /// So many bytes are of no interest.
@@ -91,39 +91,62 @@ pub enum Cut {
 }
 
 impl Framer {
-    /// Looks at the front of `bytes`, which start where the last cut ended.
-    #[inline]
-    pub fn next(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
-        match self.plain(bytes, limits) {
-            Some((framed, len)) => Cut::Request(framed, len),
-            None => self.any(bytes, limits),
+    /// Cuts complete requests from the front of `bytes`, which start where the last cut ended, until `found` holds `max`.
+    /// Returns how many bytes that took, and of how many it knows that the next request lacks them.
+    pub fn cut(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        max: usize,
+        found: &mut Vec<Framed>,
+    ) -> (usize, usize) {
+        let mut used = 0;
+        while found.len() < max {
+            if let Some((plain, eol, body, len)) = self.plain(&bytes[used..], limits) {
+                // Made in its place: what is stored in parts a moment before it is copied as a whole makes the processor wait.
+                let body = used + body.start..used + body.end;
+                found.push(Framed { request: plain.request(), eol, body });
+                used += len;
+                continue;
+            }
+            match self.next(&bytes[used..], limits) {
+                Cut::NotYet(missing) => return (used, missing),
+                Cut::Skip(len) => used += len,
+                Cut::Closed => return (bytes.len(), 0),
+                Cut::Request(mut framed, len) => {
+                    framed.move_body(used);
+                    found.push(framed);
+                    used += len;
+                }
+            }
         }
+        (used, 0)
     }
 
-    /// A whole request with a plain header line. It is put straight to where the caller keeps it: on its way through the
-    /// calls below, it would be copied a moment after it was stored in parts, and the processor waits for that.
+    /// A whole request with a plain header line: what [`Framer::next`] would make of it, in a shorter way.
     #[inline]
-    fn plain(&mut self, bytes: &[u8], limits: &Limits) -> Option<(Framed, usize)> {
+    fn plain(&mut self, bytes: &[u8], limits: &Limits) -> Option<(Plain, Eol, Range<usize>, usize)> {
         if !matches!(self.state, State::Open) {
             return None;
         }
         let at = bytes.iter().take(PLAIN_MAX).position(|&b| b == b'\n')?;
         let (line, eol) = strip(&bytes[..at]);
-        let (request, len) = header::plain(line, limits)?;
+        let plain = Plain::parse(line, limits)?;
         let start = at + 1;
-        let (body, end) = match len {
-            None => (0..0, start),
-            Some(len) => {
+        let (body, end) = match plain {
+            Plain::Read { .. } => (0..0, start),
+            Plain::Write { len, .. } => {
                 let end = start + usize_of(len);
                 let End::At(length) = line_end(bytes.get(end..)?) else { return None };
                 (start..end, end + length)
             }
         };
         (self.bad_lines, self.searched) = (0, 0);
-        Some((Framed { request, eol, body }, end))
+        Some((plain, eol, body, end))
     }
 
-    fn any(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+    /// Looks at the front of `bytes`.
+    fn next(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
         let cut = match &mut self.state {
             State::Closed => Cut::Closed,
             _ if bytes.is_empty() => Cut::NotYet(1),

@@ -61,23 +61,35 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
     })
 }
 
-/// Reads `r 3` and `w 3 100`, as nearly all lines of busy clients are, without the detour over words and keys, to what
-/// [`parse`] would make of them. `None` is any other line.
-#[inline]
-pub(super) fn plain(line: &[u8], limits: &Limits) -> Option<(Request, Option<u64>)> {
-    let wait = Wait::Default;
-    match line {
-        [b'r', b' ', word @ ..] => {
-            let mailbox = mailbox(word, limits)?;
-            Some((Request::Read { mailbox, after: None, offset: 0, len: None, wait }, None))
+/// A header of nearly every request of a busy client: `r 3` or `w 3 100`, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Plain {
+    Read { mailbox: u32 },
+    Write { mailbox: u32, len: u64 },
+}
+
+impl Plain {
+    /// Reads a line without the detour over words and keys, to what [`parse`] would make of it. `None` is any other line.
+    #[inline]
+    pub fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
+        match line {
+            [b'r', b' ', word @ ..] => Some(Plain::Read { mailbox: mailbox(word, limits)? }),
+            [b'w', b' ', words @ ..] => {
+                let (word, len) = words.split_at(words.iter().position(|&b| b == b' ')?);
+                let len = decimal(&len[1..]).filter(|&len| len <= limits.body_max())?;
+                Some(Plain::Write { mailbox: mailbox(word, limits)?, len })
+            }
+            _ => None,
         }
-        [b'w', b' ', words @ ..] => {
-            let (word, len) = words.split_at(words.iter().position(|&b| b == b' ')?);
-            let len = decimal(&len[1..]).filter(|&len| len <= limits.body_max())?;
-            let mailbox = mailbox(word, limits)?;
-            Some((Request::Write { mailbox, expected: None, offset: None, wait }, Some(len)))
+    }
+
+    #[inline]
+    pub fn request(self) -> Request {
+        let wait = Wait::Default;
+        match self {
+            Plain::Read { mailbox } => Request::Read { mailbox, after: None, offset: 0, len: None, wait },
+            Plain::Write { mailbox, .. } => Request::Write { mailbox, expected: None, offset: None, wait },
         }
-        _ => None,
     }
 }
 

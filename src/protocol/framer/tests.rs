@@ -12,17 +12,16 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)
     let mut found = Vec::new();
     for piece in pieces {
         kept.extend_from_slice(piece);
-        loop {
-            match framer.next(&kept, &LIMITS) {
-                Cut::NotYet(_) => break,
-                Cut::Closed => return found,
-                Cut::Skip(len) => drop(kept.drain(..len)),
-                Cut::Request(mut framed, len) => {
-                    let data = kept[std::mem::take(&mut framed.body)].to_vec();
-                    found.push((framed, data));
-                    kept.drain(..len);
-                }
-            }
+        let mut cut = Vec::new();
+        let (used, missing) = framer.cut(&kept, &LIMITS, usize::MAX, &mut cut);
+        found.extend(cut.into_iter().map(|mut framed| {
+            let data = kept[std::mem::take(&mut framed.body)].to_vec();
+            (framed, data)
+        }));
+        kept.drain(..used);
+        if missing == 0 {
+            // The stream has ended.
+            return found;
         }
         assert!(kept.len() <= HEADER_MAX + 2 + 16 + 2, "{} bytes are kept", kept.len());
     }
@@ -275,14 +274,41 @@ proptest! {
     }
 }
 
+/// What the long way makes of it.
+fn cut_the_long_way(
+    framer: &mut Framer,
+    bytes: &[u8],
+    max: usize,
+    found: &mut Vec<Framed>,
+) -> (usize, usize) {
+    let mut used = 0;
+    while found.len() < max {
+        match framer.next(&bytes[used..], &LIMITS) {
+            Cut::NotYet(missing) => return (used, missing),
+            Cut::Skip(len) => used += len,
+            Cut::Closed => return (bytes.len(), 0),
+            Cut::Request(mut framed, len) => {
+                framed.move_body(used);
+                found.push(framed);
+                used += len;
+            }
+        }
+    }
+    (used, 0)
+}
+
 proptest! {
     #[test]
     fn the_short_way_cuts_as_the_long_one(
         bytes in "([rw] [0-5]{1,2}( [0-9]{1,2})?( |  wait=1)?\r?\n[a-r0-3 \n\r]{0,14}){1,3}",
         bad_lines in 0..BAD_LINES_MAX,
+        max in 1..5usize,
     ) {
         let (mut short, mut long) = (Framer { bad_lines, ..Framer::default() }, Framer { bad_lines, ..Framer::default() });
-        prop_assert_eq!(short.next(bytes.as_bytes(), &LIMITS), long.any(bytes.as_bytes(), &LIMITS));
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        let cut = short.cut(bytes.as_bytes(), &LIMITS, max, &mut found);
+        prop_assert_eq!(cut, cut_the_long_way(&mut long, bytes.as_bytes(), max, &mut expected));
+        prop_assert_eq!(found, expected);
         prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
     }
 }

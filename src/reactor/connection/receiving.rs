@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use super::Connection;
-use crate::protocol::{Cut, Framed, Limits};
+use crate::protocol::{Framed, Limits};
 use crate::reactor::phase::Phase;
 use crate::reactor::supplies::Supplies;
 use crate::reactor::wire::Wire;
@@ -199,27 +199,9 @@ impl<W: Wire> Connection<W> {
 
     /// Cuts at most one batch from the front of `bytes`; tells how many it took and how many the next request lacks.
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
-        let mut used = 0;
-        self.more = false;
-        loop {
-            match self.framer.next(&bytes[used..], limits) {
-                Cut::NotYet(missing) => return (used, missing),
-                Cut::Skip(len) => used += len,
-                Cut::Closed => return (bytes.len(), 0),
-                Cut::Request(framed, len) => {
-                    found.push(framed);
-                    // In its place: what was just stored in parts is slow to be copied as a whole.
-                    if let Some(framed) = found.last_mut() {
-                        framed.move_body(used);
-                    }
-                    used += len;
-                    self.alone = false;
-                    if found.len() == REQUESTS_PER_TURN {
-                        self.more = used < bytes.len();
-                        return (used, 0);
-                    }
-                }
-            }
-        }
+        let (used, missing) = self.framer.cut(bytes, limits, REQUESTS_PER_TURN, found);
+        self.alone &= found.is_empty();
+        self.more = found.len() == REQUESTS_PER_TURN && used < bytes.len();
+        (used, missing)
     }
 }
