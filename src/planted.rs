@@ -13,6 +13,8 @@ pub enum Bug {
     SeparateLocks,
     /// A request that misses something leaves the mailbox under the lock, but is set aside under a second one.
     LeavesBeforeItIsAside,
+    /// Who comes and goes in one step lets nobody in.
+    PassLetsNobodyIn,
     /// What frees a mailbox lets in the first of those who may be in together.
     AdmitsOneAtATime,
     /// A reader goes in beside readers although a writer waits.

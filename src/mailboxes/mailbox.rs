@@ -1,4 +1,5 @@
-//! The admission of one mailbox, shared by threads: every operation is one critical section, and no job runs inside.
+//! The admission of one mailbox, shared by threads: every operation is one critical section, and no job runs inside but one
+//! that is over at once, see [`Mailbox::pass`].
 
 use super::admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
 use super::block::Contents;
@@ -32,6 +33,25 @@ impl<J> Mailbox<J> {
     /// See [`Admission::try_admit`].
     pub fn try_admit(&self, mode: Mode) -> Option<Grant> {
         self.admission.lock().try_admit(mode)
+    }
+
+    /// Lets in, does `work` and ends the grant in one critical section; `None` when somebody is in the way. For work that is
+    /// over sooner than a second way into the section. See [`Admission::try_admit`] and [`Admission::release`].
+    pub fn pass<R>(
+        &self,
+        mode: Mode,
+        work: impl FnOnce(&mut Grant) -> R,
+        contents: impl FnOnce() -> Contents,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Option<R> {
+        let mut admission = self.admission.lock();
+        let mut grant = admission.try_admit(mode)?;
+        let result = work(&mut grant);
+        admission.release(grant, contents, admitted);
+        if is_planted(Bug::PassLetsNobodyIn) {
+            admitted.clear();
+        }
+        Some(result)
     }
 
     /// See [`Admission::release`]. The jobs that it lets in are run by the caller, after it.

@@ -69,6 +69,17 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).release(grant, || self.contents_or_anything(mailbox), admitted);
     }
 
+    /// Does `work` under a grant that ends with it; see [`Mailbox::pass`].
+    pub fn pass<R>(
+        &self,
+        mailbox: u32,
+        mode: Mode,
+        work: impl FnOnce(&mut Grant) -> R,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Option<R> {
+        self.queue(mailbox).pass(mode, work, || self.contents_or_anything(mailbox), admitted)
+    }
+
     /// Ends a grant whose job misses something; see [`Admission::set_aside`].
     pub fn set_aside(
         &self,

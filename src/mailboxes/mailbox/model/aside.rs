@@ -13,6 +13,17 @@ fn a_put_reaches_the_taker() {
     });
 }
 
+/// The same when the put comes and goes in one step.
+fn a_brief_put_reaches_the_taker() {
+    explore(|shared| {
+        let thread = beside(shared, |shared| shared.ask(Ask::Take(0)));
+        shared.pass(Ask::Put);
+        joined(thread);
+        assert_eq!(shared.served(Ask::Take(0)), 1, "a taker waits beside a message");
+        shared.nobody_is_left();
+    });
+}
+
 /// A put brings news while one who waits for it gives up, at a deadline and because its client is gone, and another one
 /// stands behind: everybody who stays is served, nobody is twice.
 fn one_of_three_wins(ask: fn(u32) -> Ask) {
@@ -37,6 +48,17 @@ fn one_of_three_wins(ask: fn(u32) -> Ask) {
 #[test]
 fn model_a_put_reaches_the_taker() {
     a_put_reaches_the_taker();
+}
+
+#[test]
+fn model_a_brief_put_reaches_the_taker() {
+    a_brief_put_reaches_the_taker();
+}
+
+#[test]
+#[should_panic(expected = "a taker waits beside a message")]
+fn model_finds_the_brief_put_that_lets_nobody_in() {
+    with(Bug::PassLetsNobodyIn, a_brief_put_reaches_the_taker);
 }
 
 #[test]

@@ -19,6 +19,21 @@ fn everybody_runs() {
     });
 }
 
+/// The same when some of them need so little time that they come and go in one step.
+fn brief_ones_run() {
+    explore(|shared| {
+        let thread = beside(shared, |shared| {
+            shared.pass(READER);
+            shared.pass(WRITER);
+        });
+        shared.ask(WRITER);
+        shared.pass(READER);
+        joined(thread);
+        shared.nobody_is_left();
+        assert_eq!((shared.served(READER), shared.served(WRITER)), (2, 2));
+    });
+}
+
 /// A reader stays in, a writer behind it gives up while another reader arrives: that one gets in.
 fn a_waiter_gives_up() {
     explore(|shared| {
@@ -37,6 +52,11 @@ fn a_waiter_gives_up() {
 #[test]
 fn model_everybody_runs() {
     everybody_runs();
+}
+
+#[test]
+fn model_brief_ones_run() {
+    brief_ones_run();
 }
 
 #[test]
