@@ -55,7 +55,7 @@ impl<W: Wire> Connection<W> {
         let mut job = supplies.job(id);
         let mut received = 0;
         let mut missing = 0;
-        if self.more {
+        if self.more || self.input.as_slice().len() >= SCRATCH_SIZE {
             missing = self.cut_kept(&mut job, limits, supplies);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_TURN {
@@ -164,7 +164,9 @@ impl<W: Wire> Connection<W> {
         if used < bytes.len() {
             let rest = &bytes[used..];
             if !self.input.has_room() {
-                self.input.keep_in(supplies.buffer(rest.len()));
+                // More than fits into one read is a body: what of it is here goes at once to where the rest is read to.
+                let body = if rest.len() == SCRATCH_SIZE { missing + BEHIND_BODY } else { 0 };
+                self.input.keep_in(supplies.buffer(rest.len() + body));
             }
             self.input.extend(rest);
         }
