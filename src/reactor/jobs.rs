@@ -197,7 +197,6 @@ impl<W: Wire> Server<W> {
     /// Runs what was granted, or starts the workers on it, and takes in what they have finished.
     pub(super) fn bring_home(&mut self) {
         let mut completions = std::mem::take(&mut self.home);
-        self.pool.begin_turn();
         self.pool.dispatch(&mut completions);
         self.take_in(&mut completions);
         self.completions.drain(&mut completions);

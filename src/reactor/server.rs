@@ -132,6 +132,7 @@ impl<W: Wire> Server<W> {
         self.take_turns();
         self.expire_deadlines();
         self.bring_home();
+        self.pool.begin_turn();
         self.send_events();
         self.supplies.trim(self.now);
     }
@@ -204,7 +205,13 @@ impl<W: Wire> Server<W> {
             return self.settle(id);
         }
         match connection.turn(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
-            Ok(Turn::Batch(job)) => self.begin(job),
+            Ok(Turn::Batch(job)) => {
+                self.begin(job);
+                if self.pool.has_bulk() {
+                    // While it is in the cache.
+                    self.bring_home();
+                }
+            }
             Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
             Ok(Turn::Rest) => self.settle(id),
             Ok(Turn::Again) => self.stand_in_line(id),

@@ -34,13 +34,19 @@ const JOB_COST: usize = 32 * 1024;
 /// What a request costs besides the bytes that it copies, likewise.
 const REQUEST_COST: usize = 512;
 
+/// Bytes of large messages that are received, copied and answered at a time: so many stay in a processor's cache meanwhile.
+/// Small ones are better done all together, each step of all of them after the one before.
+const CACHED: usize = 128 * 1024;
+
+/// Bytes of a large message, in this sense.
+const BULKY: usize = 4 * 1024;
+
 /// The pool as the reactor sees it.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
     workers: usize,
-    /// Granted jobs of this turn of the reactor.
-    pending: VecDeque<Box<Job>>,
+    pending: Pending,
     /// What is left of the reactor's share in this turn.
     share: usize,
     unaided: u64,
@@ -72,13 +78,18 @@ impl Pool {
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
         };
         deques.into_iter().enumerate().map(spawn).collect::<io::Result<Vec<_>>>()?;
-        Ok(Pool { shared, workers, pending: VecDeque::new(), share: UNAIDED_SHARE, unaided: 0, posted: 0 })
+        Ok(Pool { shared, workers, pending: Pending::default(), share: UNAIDED_SHARE, unaided: 0, posted: 0 })
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
     pub fn submit(&mut self, job: Box<Job>) {
         debug_assert!(job.grant.is_some() || job.has_locks(), "only granted jobs are run");
-        self.pending.push_back(job);
+        self.pending.push(job, &self.shared.mailboxes);
+    }
+
+    /// Whether so much was submitted that it should be dispatched before there is more: see [`CACHED`].
+    pub fn has_bulk(&self) -> bool {
+        self.pending.bulk >= CACHED
     }
 
     /// A turn of the reactor begins: it may run its share of jobs.
@@ -86,18 +97,21 @@ impl Pool {
         self.share = UNAIDED_SHARE;
     }
 
-    /// Starts all submitted jobs. Small ones are run here and now, up to the share of this turn; `home` receives them. The
-    /// others are posted to the workers, of whom at most one is woken.
+    /// Starts submitted jobs: all, or as many as copy what the cache holds. Small ones are run here and now, up to the share
+    /// of this turn; `home` receives them. The others are posted to the workers, of whom at most one is woken.
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
         let Pool { shared, pending, share, unaided, posted, .. } = self;
-        let before = *posted;
-        while let Some(job) = pending.pop_front() {
-            let weight = weight(&job, &shared.mailboxes);
+        let (before, mut copied) = (*posted, 0);
+        while copied < CACHED
+            && let Some(Weighed { job, weight, bulk }) = pending.pop()
+        {
             let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST + JOB_COST;
             if weight < LONG_JOB && cost <= *share {
                 *share -= cost;
                 *unaided += 1;
-                home.push(run(job, &shared.mailboxes, |let_in| pending.push_back(let_in)));
+                copied += bulk;
+                let mailboxes = &shared.mailboxes;
+                home.push(run(job, mailboxes, |let_in| pending.push(let_in, mailboxes)));
                 continue;
             }
             shared.injector.push(job);
@@ -114,13 +128,13 @@ impl Pool {
 
     /// Whether a submitted job waits for [`Pool::dispatch`].
     pub fn has_submitted(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.jobs.is_empty()
     }
 
     /// Takes out what was submitted: a simulation runs it in its own order.
     #[cfg(test)]
     pub fn take_pending(&mut self) -> VecDeque<Box<Job>> {
-        std::mem::take(&mut self.pending)
+        std::mem::take(&mut self.pending).jobs.into_iter().map(|weighed| weighed.job).collect()
     }
 
     /// How many jobs the reactor ran itself.
@@ -147,6 +161,39 @@ impl Pool {
     /// in the middle of it, as it may at any time.
     pub fn stop(self) {
         self.shared.sleep.stop();
+    }
+}
+
+/// Granted jobs that wait for [`Pool::dispatch`].
+#[derive(Debug, Default)]
+struct Pending {
+    jobs: VecDeque<Weighed>,
+    /// Bytes that they copy of large messages.
+    bulk: usize,
+}
+
+#[derive(Debug)]
+struct Weighed {
+    job: Box<Job>,
+    /// About how many bytes it copies.
+    weight: usize,
+    /// The same, if they are of large messages that the reactor may copy itself; else 0.
+    bulk: usize,
+}
+
+impl Pending {
+    fn push(&mut self, job: Box<Job>, mailboxes: &Mailboxes) {
+        let weight = weight(&job, mailboxes);
+        let is_bulky = weight / (job.requests.len() - job.answered) >= BULKY;
+        let bulk = if is_bulky && weight < LONG_JOB { weight } else { 0 };
+        self.bulk += bulk;
+        self.jobs.push_back(Weighed { job, weight, bulk });
+    }
+
+    fn pop(&mut self) -> Option<Weighed> {
+        let weighed = self.jobs.pop_front()?;
+        self.bulk -= weighed.bulk;
+        Some(weighed)
     }
 }
 
