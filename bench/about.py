@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 
+import points
 from servers import PROCESSORS, SERVERS
 
 
@@ -17,7 +18,9 @@ def describe(sections, programs, rounds, seconds):
         "processor": processor(),
         "processors": PROCESSORS,
         "congestion": congestion(),
-        "rounds": rounds,
+        "rounds": rounds[0],
+        "rounds_judged": max(rounds),
+        "judged": {name: section.values for name, section in points.judged(sections).items()},
         "seconds": seconds,
         "versions": {
             "dipc": version([str(programs / "dipc"), "--version"]) + commit(),

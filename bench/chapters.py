@@ -56,7 +56,8 @@ def by_mix(section, first, rates):
 
 RATIOS = """\
 CPU ratio: dipc's CPU time per request / that of the better of both others; less is better. Rate ratio: dipc's requests
-in a second / those of the better of both; more is better. Then the CPU time per request, and the rate.
+in a second / those of the better of both; more is better. Both are medians of the ratios within each round. Then the
+medians of the CPU time per request, and of the rate.
 """
 
 
@@ -144,8 +145,8 @@ A wait as long as the run or longer is that of a writer that came in only when t
 def hot(about, runs):
     rows = []
     for server in PEERS:
-        one, many = (runs.median("hot", server, n, "rw50", "requests_per_second") for n in (1, 64))
-        rows.append([server, number(ratio(one, many), 2), number(one), number(many)])
+        one, many = (("hot", server, n, "rw50", "requests_per_second") for n in (1, 64))
+        rows.append([server, number(runs.ratio(one, many), 2), number(runs.median(*one)), number(runs.median(*many))])
     overtakes = number(runs.total("dipc", "overtakes"))
     return (HOT + "\n" + table(["", "ratio", "one mailbox, /s", "64 mailboxes, /s"], rows)
             + f"\nOvertakes in all runs of dipc that count them (`--fairness`, here and above): {overtakes or '–'}.\n")

@@ -1,8 +1,8 @@
-"""The marks: what dipc has to reach beside the others, as ratios of medians of one measurement."""
+"""The marks: what dipc has to reach beside the others, as medians of ratios within the rounds of one measurement."""
 
 from typing import NamedTuple, Optional
 
-from records import better, ratio
+from records import ratio
 
 OTHERS = ("redis", "memcached")
 MIXES = {"r": "reads", "w": "writes"}
@@ -44,18 +44,16 @@ def per_request(runs):
 
 
 def pipelined(runs):
-    def value(server, mix, field):
-        return runs.median("pipeline", server, 16, mix, field)
     found = []
     for mix, name in MIXES.items():
-        cpu = [value("dipc", mix, "server_cpu_us"), value("redis", mix, "server_cpu_us")]
-        kernel = ratio(value("dipc", mix, "server_kernel_cpu_us"), cpu[1])
-        found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", ratio(*cpu), "at most",
-                          0.55, kernel))
+        redis = ("pipeline", "redis", 16, mix, "server_cpu_us")
+        cpu, kernel = (runs.ratio(("pipeline", "dipc", 16, mix, field), redis)
+                       for field in ("server_cpu_us", "server_kernel_cpu_us"))
+        found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", cpu, "at most", 0.55,
+                          kernel))
     for mix, name in MIXES.items():
-        rate = [value("dipc", mix, "requests_per_second"), value("redis", mix, "requests_per_second")]
-        found.append(Mark(f"Requests in a second, pipelined by 16, {name}: dipc / redis", ratio(*rate), "at least", 1.5,
-                          kernel_rate(runs, "pipeline", 16, mix, rate[1])))
+        found.append(Mark(f"Requests in a second, pipelined by 16, {name}: dipc / redis",
+                          *rates(runs, "pipeline", 16, mix, "redis", 1.5)))
     return found
 
 
@@ -65,17 +63,16 @@ def round_trip(runs):
 
 
 def large(runs):
-    def rate(server, mix):
-        return runs.median("size", server, 65536, mix, "requests_per_second")
-    return [Mark(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", ratio(rate("dipc", mix), rate(server, mix)),
-                 "at least", goal, kernel_rate(runs, "size", 65536, mix, rate(server, mix)))
+    return [Mark(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", *rates(runs, "size", 65536, mix, server, goal))
             for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
 
 
-def kernel_rate(runs, section, n, mix, other):
-    """The rate of one thread that only makes dipc's system calls, as a multiple of another rate."""
+def rates(runs, section, n, mix, server, goal):
+    """dipc's rate beside another one's, and that of one thread that only makes dipc's system calls."""
+    key = (section, server, n, mix, "requests_per_second")
     kernel = runs.median(section, "dipc", n, mix, "server_kernel_cpu_us")
-    return ratio(ratio(1e6, kernel), other)
+    value = runs.ratio((section, "dipc", n, mix, "requests_per_second"), key)
+    return value, "at least", goal, ratio(ratio(1e6, kernel), runs.median(*key))
 
 
 def idle(runs):
@@ -83,15 +80,20 @@ def idle(runs):
 
 
 def hot(runs):
-    one, many = (runs.median("hot", "dipc", n, "rw50", "requests_per_second") for n in (1, 64))
-    return [Mark("Requests in a second, half writes: one mailbox / 64 mailboxes", ratio(one, many), "at least", 0.8),
+    one, many = (("hot", "dipc", n, "rw50", "requests_per_second") for n in (1, 64))
+    return [Mark("Requests in a second, half writes: one mailbox / 64 mailboxes", runs.ratio(one, many), "at least",
+                 0.8),
             Mark("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
 def beside(runs, section, n, mix, field, choose=min, ours=None):
     """dipc's value (of the field `ours`, if it is another) as a part of the better one of redis and memcached."""
-    others = [runs.median(section, server, n, mix, field) for server in OTHERS]
-    return ratio(runs.median(section, "dipc", n, mix, ours or field), better(others, choose))
+    known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
+    known = {server: value for server, value in known.items() if value is not None}
+    if not known:
+        return None
+    best = choose(known, key=known.get)
+    return runs.ratio((section, "dipc", n, mix, ours or field), (section, best, n, mix, field))
 
 
 def idle_bytes(runs, server):

@@ -1,8 +1,9 @@
 """docs/performance.md, from what was recorded and nothing else: the same values make the same bytes."""
 
 import points
-from chapters import CHAPTERS
+from chapters import CHAPTERS, table
 from marks import marks
+from profile import PARTS, RECORD
 
 HEAD = """\
 <!-- Written by bench/peers. Do not edit it: `bench/peers --page` makes it again from docs/performance/. -->
@@ -15,7 +16,8 @@ made this page; it measures the same on another machine.
 - {date}: {versions}
 - {kernel}, {processors} processors ({processor}), everything on loopback
 - TCP: the system's congestion control is {congestion}; dipc asks for Reno on loopback, the others do not choose
-- rounds: {rounds}, each with {seconds:g} s for a point after {warmup:g} s under load; values are medians of the rounds
+- rounds: {rounds}, and {rounds_judged} of the points that the marks are about, each with {seconds:g} s for a point
+  after {warmup:g} s under load; values are medians of the rounds
 - runs: {runs}, without a result: {missing}
 
 Ratios come first: machines differ, and a figure can only be compared with those beside it. Server and load share the
@@ -27,6 +29,7 @@ one is first each time. Every value of every run is in [performance/runs.csv](pe
 bars are the least and the most of all rounds.
 """
 
+ABOUT = ("date", "kernel", "processors", "processor", "congestion", "rounds", "rounds_judged", "seconds")
 SERVERS = """\
 ## How each is started
 
@@ -40,7 +43,8 @@ PORT is a free port, and DIR a new directory in /dev/shm. Each server may have 1
 MARKS = """\
 ## Marks
 
-What dipc has to reach beside the others, in ratios of the medians of this measurement; a value is judged as it is shown.
+What dipc has to reach beside the others: medians of the ratios within each round, in which the systems were measured
+one right after the other. A value is judged as it is shown.
 {reached} of {count} are reached.
 
 | mark | value | goal | | kernel alone |
@@ -49,23 +53,48 @@ What dipc has to reach beside the others, in ratios of the medians of this measu
 
 *Kernel alone* is what the value would be if dipc's own program took no time: of its CPU time only what the kernel has,
 nearly all of it for `recv` and `send`, and as a rate that of one thread, since one has all sockets. Where this misses
-the goal, a faster program does not reach it.
+the goal, a faster program does not reach it; where it hardly reaches it, there is nothing left for the program. The last
+chapter shows what the time is spent on.
 """
 
 
-def write(about, runs):
+SPENT = """\
+## Where the time goes
+
+    {command}
+
+What the server's threads were at whenever `perf` looked, as CPU time of a request in µs: in which system call (sending,
+receiving, waiting for events), elsewhere in the kernel, or in the program and its libraries. On loopback whoever sends
+takes the message all the way to the other side's socket, and wakes who waits there: that is why sending is dear, and
+costs every server about the same.
+"""
+SPENT_HEADER = ["load", "server", "all", "sending", "receiving", "waiting", "rest of the kernel", "program"]
+
+
+def write(about, runs, profiled):
     parts = [head(about, runs), marks_table(runs), servers_table(about)]
     for chapter in CHAPTERS:
         lines = [bench_line(about, name) for name in chapter.sections if name in about["sections"]]
         if lines:
             parts.append(f"## {chapter.title}\n\n" + "".join(lines) + "\n" + chapter.write(about, runs))
+    if profiled:
+        parts.append(spent(about, profiled))
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def spent(about, profiled):
+    rows = []
+    for row in profiled:
+        line = points.of_mix(points.Section(**about["sections"][row["section"]]), row["mix"]).line
+        rows.append([f"`{line.replace('N', row['n'])}`", row["server"]]
+                    + [f"{float(row[part]):.2f}" for part in ("cpu",) + PARTS])
+    return SPENT.format(command=RECORD) + "\n" + table(SPENT_HEADER, rows)
 
 
 def head(about, runs):
     missing, wanted = runs.missing(about)
     return HEAD.format(
-        **{key: about[key] for key in ("date", "kernel", "processors", "processor", "congestion", "rounds", "seconds")},
+        **{key: about[key] for key in ABOUT},
         versions=", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         warmup=points.warmup(about["seconds"]),
         runs=f"{wanted:,}", missing=missing)

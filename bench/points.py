@@ -29,6 +29,9 @@ SECTIONS = {
     "hot-fair": Section("-t rw50 --fairness -c N -d 100", (50,), ("dipc",)),
 }
 
+# The points that the marks are about: measured more often, for they are judged.
+JUDGED = {"connections": (1, 50, 1000, 15000), "pipeline": (16,), "size": (65536,), "hot": (1, 64)}
+
 
 def command(section, seconds, system="SYSTEM", port="PORT", pid="PID", value="N"):
     """The words after `dipc-cli`; without values as the page shows them."""
@@ -42,6 +45,17 @@ def command(section, seconds, system="SYSTEM", port="PORT", pid="PID", value="N"
 def warmup(seconds):
     """As long as most connections need to have been served."""
     return round(seconds / 5, 3)
+
+
+def judged(sections):
+    """Only the points that the marks are about."""
+    return {name: section._replace(values=tuple(value for value in section.values if value in JUDGED[name]))
+            for name, section in sections.items() if name in JUDGED}
+
+
+def of_mix(section, mix):
+    """The section with one of its mixes only."""
+    return section._replace(line=section.line.replace("-t r,w", f"-t {mix}"))
 
 
 def in_turn(section, number):

@@ -1,7 +1,8 @@
-"""Every value of every run, in a folder: runs.csv, about.json, and latency/SERVER-ROUND.hgrm."""
+"""Every value of every run, in a folder: runs.csv, profile.csv, about.json, and latency/SERVER-ROUND.hgrm."""
 
 import collections
 import csv
+import itertools
 import json
 import shutil
 import statistics
@@ -21,20 +22,33 @@ def clear(folder):
 
 
 def save(folder, about, rows):
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(folder / "runs.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write(folder / "runs.csv", rows)
     (folder / "about.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def save_profile(folder, rows):
+    write(folder / "profile.csv", rows)
+
+
+def write(path, rows):
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def load(folder):
-    """What the page says besides the values, and the values."""
+    """What the page says besides the values, the values, and the rows of the profile, if there is one."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        with open(folder / "runs.csv", newline="", encoding="utf-8") as file:
-            return about, Runs(csv.DictReader(file))
+        profile = folder / "profile.csv"
+        return about, Runs(read(folder / "runs.csv")), read(profile) if profile.exists() else []
     except OSError as error:
         raise SystemExit(f"nothing was recorded: {error}") from error
 
@@ -47,15 +61,25 @@ class Runs:
         for row in rows:
             self.points[row["section"], row["server"], int(row["n"]), row["mix"]].append(row)
 
-    def spread(self, section, server, n, mix, field):
-        """None: no run has this value."""
+    def values(self, section, server, n, mix, field):
+        """Of each round that has this value."""
         rows = self.points.get((section, server, n, mix), [])
-        values = [float(row[field]) for row in rows if row.get(field)]
+        return {int(row["round"]): float(row[field]) for row in rows if row.get(field)}
+
+    def spread(self, *key):
+        """None: no round has this value."""
+        values = self.values(*key).values()
         return Spread(statistics.median(values), min(values), max(values)) if values else None
 
-    def median(self, section, server, n, mix, field):
-        spread = self.spread(section, server, n, mix, field)
+    def median(self, *key):
+        spread = self.spread(*key)
         return spread.median if spread else None
+
+    def ratio(self, ours, theirs):
+        """The median of the ratios of two values within each round: what makes a whole round slow is in neither."""
+        ours, theirs = self.values(*ours), self.values(*theirs)
+        ratios = [value / theirs[number] for number, value in ours.items() if theirs.get(number)]
+        return statistics.median(ratios) if ratios else None
 
     def total(self, server, field):
         """Of all runs of a server that have this value; None: none has."""
@@ -68,19 +92,12 @@ class Runs:
         wanted = here = 0
         for name, section in about["sections"].items():
             mixes = section["line"].split("-t ")[1].split(" ")[0].split(",")
-            for key in ((name, server, n, mix) for server in section["servers"] for n in section["values"]
-                        for mix in mixes):
-                wanted += about["rounds"]
-                here += len(self.points.get(key, []))
+            for server, n, mix in itertools.product(section["servers"], section["values"], mixes):
+                wanted += about["rounds_judged" if n in about["judged"].get(name, ()) else "rounds"]
+                here += len(self.points.get((name, server, n, mix), []))
         return wanted - here, wanted
 
 
 def ratio(value, other):
     """None when one of them is not known."""
     return value / other if value is not None and other else None
-
-
-def better(values, choose):
-    """`choose`: min or max, of those that are known."""
-    known = [value for value in values if value is not None]
-    return choose(known) if known else None

@@ -1,4 +1,5 @@
 """Runs it all: each round measures every point, each point one system after the other, another one first each time.
+Then come further rounds of those points that are judged.
 
 Every run has a server that was just started and is stopped after it, so nothing of an earlier run is left, and no other
 one takes processor time meanwhile.
@@ -18,12 +19,14 @@ LONGEST = 300  # seconds for one run, with all its connections
 
 
 def measure(sections, programs, rounds, seconds, folder):
-    """Leaves every value in `folder`, after each round."""
+    """Leaves every value in `folder`, after each round. `rounds`: of all points, and of those that are judged."""
     about, rows = describe(sections, programs, rounds, seconds), []
     records.clear(folder)
-    progress = Progress(rounds * len(list(runs(sections, 1))))
-    for number in range(1, rounds + 1):
-        for name, value, server in runs(sections, number):
+    plan = [list(runs(sections if number <= rounds[0] else points.judged(sections), number))
+            for number in range(1, max(rounds) + 1)]
+    progress = Progress(sum(map(len, plan)))
+    for number, turns in enumerate(plan, 1):
+        for name, value, server in turns:
             progress.tell(f"round {number}: {name} N={value} {server}")
             keep = folder / "latency" / f"{server}-{number}.hgrm" if name == "latency" else None
             for row in run(sections[name], value, server, programs, seconds, keep):

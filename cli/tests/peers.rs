@@ -67,15 +67,16 @@ fn page(directory: &Directory) -> Option<String> {
 }
 
 #[test]
-fn the_page_shows_medians_and_their_ratios() {
+fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
     let directory = Directory::new("medians");
     let section =
         |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis"] });
     let about = json!({
-        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "rounds": 3, "seconds": 0.5,
+        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "seconds": 0.5,
+        "rounds": 2, "rounds_judged": 3, "judged": { "connections": [50] },
         "versions": { "dipc": "0.1.0" }, "servers": {},
         "sections": {
-            "connections": section("-t r -c N", &[50]),
+            "connections": section("-t r,w -c N", &[50]),
             "hot": section("-t rw50 --mailboxes N", &[1, 64]),
         }
     });
@@ -84,21 +85,27 @@ fn the_page_shows_medians_and_their_ratios() {
     directory.record(
         "runs.csv",
         "section,n,round,server,mix,server_cpu_us,server_kernel_cpu_us,requests_per_second,overtakes\n\
-         connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,9.0,3.5,100000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
-         connections,50,1,redis,r,4.0,1.0,100000,\nconnections,50,2,redis,r,6.0,1.0,100000,\n\
+         connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,8.5,3.5,120000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
+         connections,50,1,redis,r,4.0,1.0,100000,\nconnections,50,2,redis,r,10.0,1.0,60000,\n\
          hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
+    );
+    directory.record(
+        "profile.csv",
+        "section,n,mix,server,cpu,send,receive,wait,kernel,program\n\
+         connections,50,r,dipc,5.0,4.0,0.25,0.1,0.15,0.5\n",
     );
     let Some(page) = page(&directory) else { return };
     for line in [
-        "| 50 | 0.80 | 1.50 | 4.00 | 5.00 | – | 150,000 | 100,000 | – |",
-        "| CPU time of a request, 50 connections, reads: dipc / the better of both | 0.8 | ≤ 0.85 | reached | 0.6 |",
+        "| 50 | 0.80 | 2.00 | 4.00 | 7.00 | – | 150,000 | 80,000 | – |",
+        "| CPU time of a request, 50 connections, reads: dipc / the better of both | 0.8 | ≤ 0.85 | reached | 0.425 |",
         "| CPU time of a request, 50 connections, writes: dipc / the better of both | – | ≤ 0.85 | not measured |  |",
         "| Requests in a second, half writes: one mailbox / 64 mailboxes | 0.7 | ≥ 0.8 | not reached |  |",
         "| Overtakes in all runs that count them | 0 | ≤ 0 | reached |  |",
         "| dipc | 0.70 | 70,000 | 100,000 |",
-        "- runs: 18, without a result: 11",
+        "- runs: 20, without a result: 13",
+        "| `-t r -c 50` | dipc | 5.00 | 4.00 | 0.25 | 0.10 | 0.15 | 0.50 |",
         "2 of 17 are reached.",
-        "    dipc-cli bench --system SYSTEM -p PORT --pid PID -t r -c N --seconds 0.5 --warmup 0.1 --csv",
+        "    dipc-cli bench --system SYSTEM -p PORT --pid PID -t r,w -c N --seconds 0.5 --warmup 0.1 --csv",
     ] {
         assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");
     }
@@ -107,7 +114,7 @@ fn the_page_shows_medians_and_their_ratios() {
 #[test]
 fn nobody_has_changed_a_figure_by_hand() {
     let (directory, docs) = (Directory::new("docs"), checkout().join("docs"));
-    for name in ["about.json", "runs.csv"] {
+    for name in ["about.json", "runs.csv", "profile.csv"] {
         let recorded = fs::read_to_string(docs.join("performance").join(name)).expect("recorded");
         directory.record(name, &recorded);
     }
