@@ -36,7 +36,13 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
         }
         Command::Take { mailbox, wait } => {
             let message = client.take(mailbox.number, wait.wait)?;
-            out.message(mailbox.number, &message)?;
+            // Whoever reads our output may have heard enough, but nobody else will hear of this message.
+            out.message(mailbox.number, &message).map_err(|failure| match failure {
+                Failure::Output(error) => {
+                    Failure::local("the message is taken, and could not be printed", error)
+                }
+                other => other,
+            })?;
         }
         Command::Lock { mailboxes, shared, ttl, wait, command } => {
             let options = LockOptions { shared, ttl, wait: wait.wait };

@@ -31,6 +31,21 @@ fn write_and_read_keep_every_byte() {
     server.run(&["read", "3"]).expect(0, "-5");
 }
 
+/// Who hears enough is no failure, but here nobody else will hear of the message.
+#[test]
+fn a_message_that_is_taken_for_nobody_is_a_failure() {
+    let server = Server::start("4 64 0 8");
+    for (verb, code) in [("read", 0), ("take", 2)] {
+        server.run(&["put", "3", "hello"]);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ran = server.cli(&[verb, "3"]).stdout(writer).output().expect("it runs");
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        let says = String::from_utf8_lossy(&ran.stderr).contains("is taken, and could not be printed");
+        assert_eq!(says, code == 2, "{ran:?}");
+    }
+}
+
 #[test]
 fn take_and_put_are_a_queue() {
     let server = Server::start("4 64 0 64");
