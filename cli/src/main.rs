@@ -14,6 +14,7 @@ mod commands;
 mod failure;
 mod follow;
 mod guard;
+mod interrupts;
 mod manual;
 mod options;
 mod output;
@@ -30,7 +31,7 @@ use clap::Parser;
 use dipc::client::Client;
 
 use failure::Failure;
-use options::{Cli, Command};
+use options::{Cli, Command, Connection};
 use output::Output;
 
 /// How long connecting may take.
@@ -69,19 +70,19 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
         }
         _ => {}
     }
-    let mut client = connect(&cli)?;
+    let connect = || connect(&cli.connection);
     match cli.command {
-        None => prompt::run(&mut client, out),
-        Some(Command::Chat { mailbox, name }) => chat::run(&mut client, mailbox, name.as_deref(), out),
-        Some(Command::Top { once }) => top::run(&mut client, once, out),
-        Some(command) => commands::run(&mut client, command, out, &mut commands::standard_input),
+        None => prompt::run(&connect, out),
+        Some(Command::Chat { mailbox, name }) => chat::run(&mut connect()?, mailbox, name.as_deref(), out),
+        Some(Command::Top { once }) => top::run(&mut connect()?, once, out),
+        Some(command) => commands::run(&mut connect()?, command, out, &mut commands::standard_input),
     }
 }
 
-fn connect(cli: &Cli) -> Result<Client, Failure> {
-    let address = cli.connection.address()?;
+fn connect(connection: &Connection) -> Result<Client, Failure> {
+    let address = connection.address()?;
     let connected = address.connect(Some(CONNECTING)).and_then(|mut client| {
-        client.set_timeout(cli.connection.timeout)?;
+        client.set_timeout(connection.timeout)?;
         Ok(client)
     });
     connected.map_err(|error| Failure::Connect(address, error))

@@ -20,7 +20,8 @@ const PORT: u16 = 5000;
     name = "dipc-cli",
     version,
     disable_help_flag = true,
-    after_help = "Without a command there is a prompt, or on a pipe the same commands are read line by line.\n\
+    after_help = "Without a command there is a prompt, where Ctrl-C gives up what waits; on a pipe the same commands are read \
+                  line by line.\n\
                   Messages are printed as they are on a pipe, and made readable on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
                   dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n\n\

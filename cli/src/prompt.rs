@@ -2,12 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -22,11 +19,9 @@ use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 use serde_json::json;
-use signal_hook::consts::SIGINT;
-use signal_hook::flag;
-use signal_hook::low_level::pipe;
 
 use crate::failure::Failure;
+use crate::interrupts::Interrupts;
 use crate::options::{Command, Line};
 use crate::output::Output;
 use crate::{commands, follow, words};
@@ -39,116 +34,123 @@ const NOT_HERE: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
 
 /// Runs commands until `quit` or the end of the input; a failed one does not end it. The exit code is 0 on a terminal, and
 /// else the highest of all commands.
-pub fn run(client: &mut Client, out: &Output) -> Result<u8, Failure> {
+pub fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
-    let out = &Output { whole_lines: true, ..*out };
-    let mut lines = if is_terminal { Lines::edited()? } else { Lines::piped()? };
-    let ended = commands_of(client, out, &mut lines);
-    lines.save();
+    let client = connect()?;
+    let (lines, interrupts) = match is_terminal {
+        true => {
+            let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
+            (Lines::Edited(Box::new(editor()?)), Some(interrupts))
+        }
+        false => (Lines::piped()?, None),
+    };
+    let out = Output { whole_lines: true, ..*out };
+    let mut prompt = Prompt { client, connect, lines, interrupts, out };
+    let ended = prompt.commands();
+    prompt.lines.save();
     let worst = ended?;
     Ok(if is_terminal { 0 } else { worst })
 }
 
-/// Runs every line; the highest exit code.
-fn commands_of(client: &mut Client, out: &Output, lines: &mut Lines) -> Result<u8, Failure> {
-    let mut worst = 0;
-    while let Some(line) = lines.next("dipc> ")? {
-        let words = words::split(&line);
-        match words.first().and_then(|word| word.to_str()) {
-            None if words.is_empty() => continue,
-            Some("q" | "quit") => break,
-            Some("help") => help(client, out)?,
-            _ => worst = worst.max(command(client, words, out, lines)?),
-        }
-        losses(client, out)?;
-    }
-    Ok(worst)
+/// Makes a connection.
+type Connect<'a> = &'a dyn Fn() -> Result<Client, Failure>;
+
+struct Prompt<'a> {
+    client: Client,
+    connect: Connect<'a>,
+    lines: Lines,
+    /// Somebody is at a terminal: Ctrl-C, and a server that has gone, end a command and not the prompt.
+    interrupts: Option<Interrupts>,
+    out: Output,
 }
 
-/// One command; its exit code. Fails when there is no going on.
-fn command(
-    client: &mut Client,
-    words: Vec<OsString>,
-    out: &Output,
-    lines: &mut Lines,
-) -> Result<u8, Failure> {
-    let line = match Line::try_parse_from(words) {
-        Ok(line) => line,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return page(&error.to_string(), out).map(|()| 0);
+impl Prompt<'_> {
+    /// Runs every line; the highest exit code.
+    fn commands(&mut self) -> Result<u8, Failure> {
+        let mut worst = 0;
+        while let Some(line) = self.lines.next("dipc> ")? {
+            let words = words::split(&line);
+            let Some(verb) = words.first() else { continue };
+            if verb == "q" || verb == "quit" {
+                break;
+            }
+            let done = self.connected().and_then(|()| self.command(words));
+            worst = worst.max(self.goes_on(done)?);
+            if !self.client.is_closed() {
+                let told = losses(&mut self.client, &self.out).map(|()| 0);
+                self.goes_on(told)?;
+            }
         }
-        Err(error) => {
-            let wrong = Failure::usage(&error);
-            out.complain(&wrong);
-            return Ok(wrong.exit_code());
-        }
-    };
-    let out = &Output { json: out.json || line.json, ..*out };
-    let done = match (line.command, &lines) {
-        (Command::Watch { mailboxes, after, count, command }, Lines::Edited(_, interrupts)) => {
-            let watched = watch(client, &mailboxes.numbers, after, count, &command, (out, interrupts));
-            watched.map(|()| 0)
-        }
-        (command, _) => commands::run(client, command, out, &mut || {
-            lines.next("text> ")?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()))
-        }),
-    };
-    match done {
-        Ok(code) => Ok(code),
-        Err(failure) if client.is_closed() || matches!(failure, Failure::Output(_)) => Err(failure),
-        Err(failure) => {
-            out.complain(&failure);
-            Ok(failure.exit_code())
-        }
-    }
-}
-
-/// Watches until Ctrl-C, which ends nothing else.
-fn watch(
-    client: &mut Client,
-    mailboxes: &[u32],
-    after: Option<u64>,
-    count: Option<u64>,
-    command: &[OsString],
-    (out, interrupts): (&Output, &Interrupts),
-) -> Result<(), Failure> {
-    let interrupts = interrupts.arm();
-    follow::run(client, mailboxes, after, count, command, out, Some(interrupts.read))
-}
-
-/// Ctrl-C as something to read. It ends this program, as ever, except while it is armed.
-struct Interrupts {
-    read: UnixStream,
-    ends: Arc<AtomicBool>,
-}
-
-struct Armed<'a> {
-    read: &'a UnixStream,
-    ends: &'a AtomicBool,
-}
-
-impl Interrupts {
-    fn new() -> io::Result<Self> {
-        let (read, write) = UnixStream::pair()?;
-        read.set_nonblocking(true)?;
-        let ends = Arc::new(AtomicBool::new(true));
-        flag::register_conditional_default(SIGINT, ends.clone())?;
-        pipe::register(SIGINT, write)?;
-        Ok(Interrupts { read, ends })
+        Ok(worst)
     }
 
-    fn arm(&self) -> Armed<'_> {
-        self.ends.store(false, Ordering::Relaxed);
-        Armed { read: &self.read, ends: &self.ends }
+    /// The exit code of what was done; fails when there is no going on.
+    fn goes_on(&self, done: Result<u8, Failure>) -> Result<u8, Failure> {
+        let failure = match done {
+            Ok(code) => return Ok(code),
+            Err(failure) => failure,
+        };
+        let is_alone = self.interrupts.is_none() && (self.client.is_closed() || failure.exit_code() == 3);
+        if is_alone || matches!(failure, Failure::Output(_)) {
+            return Err(failure);
+        }
+        self.out.complain(&failure);
+        Ok(failure.exit_code())
+    }
+
+    /// Connects anew when the connection has ended.
+    fn connected(&mut self) -> Result<(), Failure> {
+        if self.client.is_closed() {
+            self.client = (self.connect)()?;
+            self.out.note("connected anew: locks of before have ended");
+        }
+        Ok(())
+    }
+
+    /// One command; its exit code.
+    fn command(&mut self, words: Vec<OsString>) -> Result<u8, Failure> {
+        if words[0] == "help" {
+            return help(&mut self.client, &self.out).map(|()| 0);
+        }
+        let line = match Line::try_parse_from(words) {
+            Ok(line) => line,
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                return page(&error.to_string(), &self.out).map(|()| 0);
+            }
+            Err(error) => return Err(Failure::usage(&error)),
+        };
+        let Prompt { client, lines, interrupts, out, .. } = self;
+        let out = &Output { json: out.json || line.json, ..*out };
+        let mut text =
+            || lines.next("text> ")?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
+        match (line.command, interrupts) {
+            (Command::Watch { mailboxes, after, count, command }, Some(interrupts)) => {
+                let stop = Some(interrupts.arm());
+                let stop = stop.as_ref().map(|armed| armed.read);
+                follow::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0)
+            }
+            // A command under a lock is told of Ctrl-C itself.
+            (command @ Command::Lock { .. }, _) if runs_something(&command) => {
+                commands::run(client, command, out, &mut text)
+            }
+            (command, None) => commands::run(client, command, out, &mut text),
+            (command, Some(interrupts)) => {
+                let asked =
+                    interrupts.during(client, |client| commands::run(client, command, out, &mut text));
+                let (answer, interrupted) = asked.map_err(|error| Failure::local("signals", error))?;
+                if !interrupted {
+                    return answer;
+                }
+                self.client = (self.connect)()?;
+                self.out.note("given up, and connected anew: locks of before have ended");
+                Ok(0)
+            }
+        }
     }
 }
 
-impl Drop for Armed<'_> {
-    fn drop(&mut self) {
-        // What has been heard is over, and is not for the next watch.
-        let _ = self.read.read(&mut [0; 64]);
-        self.ends.store(true, Ordering::Relaxed);
-    }
+fn runs_something(lock: &Command) -> bool {
+    matches!(lock, Command::Lock { command, .. } if !command.is_empty())
 }
 
 fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
@@ -180,16 +182,11 @@ fn losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
 
 /// Where lines come from.
 enum Lines {
-    Edited(Box<Editor<Completions, FileHistory>>, Interrupts),
+    Edited(Box<Editor<Completions, FileHistory>>),
     Piped(BufReader<File>),
 }
 
 impl Lines {
-    fn edited() -> Result<Self, Failure> {
-        let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
-        Ok(Lines::Edited(Box::new(editor()?), interrupts))
-    }
-
     /// The standard input as lines. Commands that are started have none: they would take lines that are ours.
     fn piped() -> Result<Self, Failure> {
         let moved = || {
@@ -203,7 +200,7 @@ impl Lines {
     /// The next line without its end; none at the end of all.
     fn next(&mut self, prompt: &str) -> Result<Option<Vec<u8>>, Failure> {
         match self {
-            Lines::Edited(editor, _) => loop {
+            Lines::Edited(editor) => loop {
                 match editor.readline(prompt) {
                     Ok(line) => return Ok(Some(line.into_bytes())),
                     // Ctrl-C throws the line away.
@@ -226,7 +223,7 @@ impl Lines {
 
     /// Keeps the history, if there is a place for it.
     fn save(&mut self) {
-        if let (Lines::Edited(editor, _), Some(path)) = (self, history()) {
+        if let (Lines::Edited(editor), Some(path)) = (self, history()) {
             let _ = editor.save_history(&path);
         }
     }

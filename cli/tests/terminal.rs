@@ -11,7 +11,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use std::os::fd::AsFd;
-use support::{CLI, PATIENCE, Server};
+use support::{CLI, PATIENCE, Server, wait_until};
 
 /// `dipc-cli` on a terminal of its own, and what it shows.
 struct Terminal {
@@ -112,6 +112,51 @@ fn the_prompt_completes_remembers_and_goes_on() {
     prompt.expect_end();
     let history = std::fs::read_to_string(server.directory.join("history")).expect("a history");
     assert!(history.contains("write 3 two  blanks\n"), "{history}");
+}
+
+#[test]
+fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
+    let server = Server::start("4 64 0 8");
+    let mut prompt = Terminal::start(&server, &[]);
+    prompt.expect("dipc> ");
+    prompt.press("take 3 --wait inf\r");
+    wait_until("the taker waits", || server.stat(&["3"], "aside") == 1);
+    prompt.press("\x03");
+    prompt.expect("given up, and connected anew");
+    prompt.expect("dipc> ");
+    prompt.press("put 3 kept\r");
+    prompt.expect("count 1\r\n");
+    prompt.expect("dipc> ");
+    prompt.press("take 3\r");
+    prompt.expect("kept\r\n");
+    prompt.expect("dipc> ");
+    prompt.press("\x04");
+    prompt.expect_end();
+}
+
+#[test]
+fn the_prompt_outlives_its_server() {
+    let mut server = Server::start("4 64 0 8");
+    let mut prompt = Terminal::start(&server, &[]);
+    prompt.expect("dipc> ");
+    prompt.press("ping\r");
+    prompt.expect("ok ");
+    prompt.expect("dipc> ");
+    server.kill();
+    prompt.press("ping\r");
+    prompt.expect("the server closed the connection");
+    prompt.expect("dipc> ");
+    prompt.press("ping\r");
+    prompt.expect("cannot connect");
+    prompt.expect("dipc> ");
+    let again = Server::start(&format!("4 64 {} 8", server.port));
+    prompt.press("ping\r");
+    prompt.expect("connected anew");
+    prompt.expect("ok ");
+    prompt.expect("dipc> ");
+    prompt.press("\x04");
+    prompt.expect_end();
+    drop(again);
 }
 
 #[test]

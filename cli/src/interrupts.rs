@@ -1,0 +1,86 @@
+//! Ctrl-C at the prompt: it ends what is going on, and not the prompt.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use dipc::client::Client;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
+
+/// Ctrl-C as something to read. It ends this program, as ever, except while it is armed.
+pub struct Interrupts {
+    read: UnixStream,
+    ends: Arc<AtomicBool>,
+}
+
+/// While this lives, Ctrl-C is only something to read.
+pub struct Armed<'a> {
+    pub read: &'a UnixStream,
+    ends: &'a AtomicBool,
+}
+
+impl Interrupts {
+    pub fn new() -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        let ends = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_default(SIGINT, ends.clone())?;
+        pipe::register(SIGINT, write)?;
+        Ok(Interrupts { read, ends })
+    }
+
+    pub fn arm(&self) -> Armed<'_> {
+        self.ends.store(false, Ordering::Relaxed);
+        Armed { read: &self.read, ends: &self.ends }
+    }
+
+    /// Runs `ask`, and whether Ctrl-C came meanwhile: then it has ended the connection, for a request that waits cannot be
+    /// taken back otherwise.
+    pub fn during<R>(
+        &self,
+        client: &mut Client,
+        ask: impl FnOnce(&mut Client) -> R,
+    ) -> io::Result<(R, bool)> {
+        let armed = self.arm();
+        let socket = UnixStream::from(client.as_fd().try_clone_to_owned()?);
+        let (asking, asked) = UnixStream::pair()?;
+        thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                let interrupted = is_first(armed.read, &asked);
+                if interrupted {
+                    // Fails only when it has ended already.
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+                interrupted
+            });
+            let answer = ask(client);
+            drop(asking);
+            Ok((answer, listener.join().is_ok_and(|interrupted| interrupted)))
+        })
+    }
+}
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        // What has been heard is over, and is not for the next command.
+        let _ = self.read.read(&mut [0; 64]);
+        self.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until there is something in one of them; whether it is the first.
+fn is_first(first: &UnixStream, second: &UnixStream) -> bool {
+    let mut sources =
+        [PollFd::new(first.as_fd(), PollFlags::POLLIN), PollFd::new(second.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut sources, PollTimeout::NONE).is_err() {
+        // Interrupted, what else.
+    }
+    sources[0].any() == Some(true)
+}
