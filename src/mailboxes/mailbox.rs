@@ -35,23 +35,24 @@ impl<J> Mailbox<J> {
         self.admission.lock().try_admit(mode)
     }
 
-    /// Lets in, does `work` and ends the grant in one critical section; `None` when somebody is in the way. For work that is
-    /// over sooner than a second way into the section. See [`Admission::try_admit`] and [`Admission::release`].
+    /// Lets in, does `work` and ends the grant in one critical section, for work that is over sooner than a second way into
+    /// the section. Work that is not declines with `None`: then the grant is the caller's. `None` when somebody is in the
+    /// way. See [`Admission::try_admit`] and [`Admission::release`].
     pub fn pass<R>(
         &self,
         mode: Mode,
-        work: impl FnOnce(&mut Grant) -> R,
+        work: impl FnOnce(&mut Grant) -> Option<R>,
         contents: impl FnOnce() -> Contents,
         admitted: &mut Vec<(Grant, J)>,
-    ) -> Option<R> {
+    ) -> Option<Result<R, Grant>> {
         let mut admission = self.admission.lock();
         let mut grant = admission.try_admit(mode)?;
-        let result = work(&mut grant);
+        let Some(result) = work(&mut grant) else { return Some(Err(grant)) };
         admission.release(grant, contents, admitted);
         if is_planted(Bug::PassLetsNobodyIn) {
             admitted.clear();
         }
-        Some(result)
+        Some(Ok(result))
     }
 
     /// See [`Admission::release`]. The jobs that it lets in are run by the caller, after it.

@@ -69,14 +69,14 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).release(grant, || self.contents_or_anything(mailbox), admitted);
     }
 
-    /// Does `work` under a grant that ends with it; see [`Mailbox::pass`].
+    /// Does `work` under a grant that ends with it, unless it declines; see [`Mailbox::pass`].
     pub fn pass<R>(
         &self,
         mailbox: u32,
         mode: Mode,
-        work: impl FnOnce(&mut Grant) -> R,
+        work: impl FnOnce(&mut Grant) -> Option<R>,
         admitted: &mut Vec<(Grant, J)>,
-    ) -> Option<R> {
+    ) -> Option<Result<R, Grant>> {
         self.queue(mailbox).pass(mode, work, || self.contents_or_anything(mailbox), admitted)
     }
 

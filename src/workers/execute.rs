@@ -49,15 +49,21 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             refuse_right(&mut job, right);
             continue;
         }
-        if right == Right::None && pass(&mut job, mailboxes, mailbox, mode, &mut admitted) {
-            admitted.drain(..).map(with_grant).for_each(&mut let_in);
-            continue;
-        }
         let tries_once = wait == Wait::For(Duration::ZERO);
         let own = job.held.as_mut().filter(|_| right == Right::Own).map(|held| held.borrow(mailbox));
         let is_own = own.is_some();
-        let admitted_now = || mailboxes.queue(mailbox).try_admit(mode);
-        let mut grant = match own.or_else(|| job.grant.take()).or_else(admitted_now) {
+        let grant = match own.or_else(|| job.grant.take()) {
+            None => match pass(&mut job, mailboxes, mailbox, mode, &mut admitted) {
+                Some(Ok(())) => {
+                    admitted.drain(..).map(with_grant).for_each(&mut let_in);
+                    continue;
+                }
+                Some(Err(grant)) => Some(grant),
+                None => None,
+            },
+            grant => grant,
+        };
+        let mut grant = match grant {
             Some(grant) => grant,
             None if tries_once => {
                 time_out(&mut job, mailboxes);
@@ -106,33 +112,27 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
     Completion::Home(job)
 }
 
-/// Answers the current request in one critical section of its mailbox's queue, if it is brief and nobody is in its way.
+/// Answers the current request in one critical section of its mailbox's queue, if it is brief; a grant for it if it is not;
+/// `None` when somebody is in the way.
 fn pass(
     job: &mut Job,
     mailboxes: &Mailboxes,
     mailbox: u32,
     mode: Mode,
     admitted: &mut Vec<(Grant, Box<Job>)>,
-) -> bool {
-    if job.grant.is_some() || !is_brief(job, mailboxes) {
-        return false;
-    }
+) -> Option<Result<(), Grant>> {
     let work = |grant: &mut Grant| {
-        job.tally.overtakes += u64::from(grant.overtaken());
-        under_grant(job, mailboxes, grant, false)
-    };
-    match mailboxes.pass(mailbox, mode, work, admitted) {
-        Some(Done::Answered) => {
+        is_brief(job, mailboxes).then(|| {
+            job.tally.overtakes += u64::from(grant.overtaken());
+            let done = under_grant(job, mailboxes, grant, false);
+            assert!(matches!(done, Done::Answered), "a brief request neither takes nor misses anything");
             job.advance();
-            true
-        }
-        Some(Done::Took(_) | Done::Missing(_)) => unreachable!("a brief request is answered"),
-        None => false,
-    }
+        })
+    };
+    mailboxes.pass(mailbox, mode, work, admitted)
 }
 
-/// Whether the current request is answered in about the time that the queue of its mailbox takes to let somebody in and
-/// out, whatever is in that mailbox.
+/// Whether the current request, which is in, is answered in about the time that it takes to let somebody in and out.
 fn is_brief(job: &Job, mailboxes: &Mailboxes) -> bool {
     let Some(Framed { request, body, .. }) = job.current() else { return false };
     match *request {

@@ -133,21 +133,24 @@ impl Shared {
         }
     }
 
-    /// The same, for something brief.
-    fn pass(&self, ask: Ask) {
+    /// The same, in one step if that is brief.
+    fn pass(&self, ask: Ask) -> Option<Ticket> {
         let mut admitted = Vec::new();
         let work = |grant: &mut Grant| {
-            self.be_in(grant.mode());
-            self.serve(ask).expect("what it needs is there");
+            matches!(ask, Ask::Enter(_) | Ask::Put).then(|| {
+                self.be_in(grant.mode());
+                self.serve(ask).expect("what it needs is there");
+            })
         };
-        if self.mailbox.pass(ask.mode(), work, || self.contents(), &mut admitted).is_none() {
-            self.ask(ask);
-            return;
+        match self.mailbox.pass(ask.mode(), work, || self.contents(), &mut admitted) {
+            Some(Ok(())) => self.done.lock().expect("whole").push(ask),
+            Some(Err(grant)) => return self.run(grant, ask),
+            None => return self.ask(ask),
         }
-        self.done.lock().expect("whole").push(ask);
         for (grant, ask) in admitted {
             self.run(grant, ask);
         }
+        None
     }
 
     /// Gives up, as at a deadline, or when the client is gone. Whoever that lets in runs.

@@ -13,10 +13,10 @@ fn a_put_reaches_the_taker() {
     });
 }
 
-/// The same when the put comes and goes in one step.
+/// The same when the put comes and goes in one step, and the taker would.
 fn a_brief_put_reaches_the_taker() {
     explore(|shared| {
-        let thread = beside(shared, |shared| shared.ask(Ask::Take(0)));
+        let thread = beside(shared, |shared| shared.pass(Ask::Take(0)));
         shared.pass(Ask::Put);
         joined(thread);
         assert_eq!(shared.served(Ask::Take(0)), 1, "a taker waits beside a message");
