@@ -394,6 +394,27 @@ fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
     assert_eq!(server.stat("takes"), 1);
 }
 
+/// Large messages are answered before all events of a batch are attended to; a message went so to a taker whose end was
+/// among the others.
+#[test]
+fn a_message_is_not_for_a_taker_that_was_gone_before_it_was_complete() {
+    let server = Server::start("3 100 0 100");
+    let mut taker = Breakable::new(server.port);
+    server.let_wait(&mut taker.client, "take 0 wait=inf\n");
+    let (mut putter, mut large) = (server.connect(), [server.connect(), server.connect()]);
+    large.iter_mut().chain([&mut putter]).for_each(|client| client.ask("ping\n", "OK\n"));
+    server.halt();
+    putter.send("put 0 4\n");
+    large.iter_mut().zip(1..).for_each(|(client, mailbox)| client.send(format!("w {mailbox} 100000\n")));
+    drop(taker);
+    putter.send("kept\n");
+    large.iter_mut().for_each(|client| client.send("x".repeat(100_000) + "\n"));
+    server.signal(Signal::SIGCONT);
+    putter.expect("OK v=1 n=1\n");
+    large.iter_mut().for_each(|client| client.expect("OK v=1\n"));
+    putter.ask("take 0 wait=0\n", "DATA 4 v=1 n=0\nkept\n");
+}
+
 #[test]
 fn who_half_closes_has_what_is_there_and_waits_for_nothing_to_take() {
     let server = Server::start("4 64 0 8");

@@ -196,14 +196,22 @@ impl<W: Wire> Server<W> {
 
     /// Runs what was granted, or starts the workers on it, and takes in what they have finished.
     pub(super) fn bring_home(&mut self) {
+        self.run_granted();
         let mut completions = std::mem::take(&mut self.home);
-        self.pool.dispatch(&mut completions);
-        self.take_in(&mut completions);
         self.completions.drain(&mut completions);
         self.take_in(&mut completions);
         self.home = completions;
     }
 
+    /// Runs what was granted, or starts the workers on it.
+    pub(super) fn run_granted(&mut self) {
+        let mut completions = std::mem::take(&mut self.home);
+        self.pool.dispatch(&mut completions);
+        self.take_in(&mut completions);
+        self.home = completions;
+    }
+
+    /// Takes in what has come home, and what comes home of the jobs that this lets in.
     fn take_in(&mut self, completions: &mut Vec<Completion>) {
         while !completions.is_empty() {
             for completion in completions.drain(..) {

@@ -63,7 +63,6 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::Socket;
 
 use crate::workers::{Completions, Mailboxes, Pool};
-use connection::Happened;
 use connections::{id_of, token_of};
 use control::Control;
 use doors::{Doors, Newcomer};
@@ -161,6 +160,10 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
+            // Who has left is known before anybody is answered: a message is not for them any more.
+            for event in &events {
+                self.note(event);
+            }
             for event in &events {
                 self.dispatch(event);
             }
@@ -181,7 +184,7 @@ impl Reactor {
         if timeout == Some(Duration::ZERO) || !self.lookout.is_due() || !self.look_out(events)? {
             self.poll(events, timeout)?;
         }
-        self.server.now = Instant::now();
+        self.server.begin_turn(Instant::now());
         self.saw_all = events.iter().count() < EVENTS_MAX;
         Ok(())
     }
@@ -220,6 +223,12 @@ impl Reactor {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
+    fn note(&mut self, event: &Event) {
+        if event.token() >= Token(connections::FIRST_TOKEN) {
+            self.server.note(id_of(event.token()), event.into());
+        }
+    }
+
     fn dispatch(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
@@ -233,7 +242,7 @@ impl Reactor {
                 }
             }
             Token(token) if token < connections::FIRST_TOKEN => self.doors.pending = true,
-            token => self.server.notice(id_of(token), Happened::from(event)),
+            token => self.server.attend(id_of(token), event.into()),
         }
     }
 

@@ -127,12 +127,17 @@ impl<W: Wire> Server<W> {
         self.connections.len() >= self.settings.max_clients
     }
 
+    /// A new batch of events begins.
+    pub(super) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.pool.begin_turn();
+    }
+
     /// Does what this batch of events has made possible.
     pub(super) fn work(&mut self) {
         self.take_turns();
         self.expire_deadlines();
         self.bring_home();
-        self.pool.begin_turn();
         self.send_events();
         self.supplies.trim(self.now);
     }
@@ -153,13 +158,19 @@ impl<W: Wire> Server<W> {
         [self.deadlines.next(), drained, self.supplies.trims_at()].into_iter().flatten().min()
     }
 
-    /// Something happened at a client's socket.
-    pub(super) fn notice(&mut self, id: ConnectionId, happened: Happened) {
+    /// Something happened at a client's socket: this is all that is known of it until it is attended to.
+    pub(super) fn note(&mut self, id: ConnectionId, happened: Happened) {
         let Some(connection) = self.connections.find(id) else { return };
-        let Happened { readable, hung_up, urgent, writable, gone } = happened;
+        let Happened { readable, hung_up, urgent, .. } = happened;
         connection.readable |= readable || hung_up;
         connection.hung_up |= hung_up;
         connection.reads_end_early |= urgent;
+    }
+
+    /// Does what has become possible by that.
+    pub(super) fn attend(&mut self, id: ConnectionId, happened: Happened) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let Happened { writable, gone, .. } = happened;
         if writable && connection.has_output() {
             self.flush(id);
         } else if writable {
@@ -209,7 +220,7 @@ impl<W: Wire> Server<W> {
                 self.begin(job);
                 if self.pool.has_bulk() {
                     // While it is in the cache.
-                    self.bring_home();
+                    self.run_granted();
                 }
             }
             Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),

@@ -56,6 +56,7 @@ impl<W: Wire> Connection<W> {
         let mut received = 0;
         let mut missing = 0;
         if self.more || self.input.as_slice().len() >= SCRATCH_SIZE {
+            // Or it is a body under way: what it lacks tells where to read to.
             missing = self.cut_kept(&mut job, limits, supplies);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_TURN {

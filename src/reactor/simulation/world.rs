@@ -176,8 +176,9 @@ impl World {
     /// A turn in which nothing else happens.
     pub fn turn_quietly(&mut self) {
         self.server.now = self.start + self.now;
-        for client in 0..self.clients.len() {
-            self.notice(client);
+        let events: Vec<_> = (0..self.clients.len()).filter_map(|client| self.hear(client)).collect();
+        for (id, happened) in events {
+            self.attend(id, happened);
         }
         self.server.take_turns();
         self.tick();

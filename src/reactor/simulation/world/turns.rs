@@ -1,6 +1,8 @@
 //! The turns of the reactor, and what happens beside it.
 
 use super::*;
+use crate::reactor::connection::Happened;
+use crate::workers::ConnectionId;
 
 impl World {
     /// One turn of its loop.
@@ -9,9 +11,15 @@ impl World {
         let mut events: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
         self.dice.shuffle(&mut events);
-        for client in events {
-            self.notice(client);
+        let events: Vec<_> = events.into_iter().filter_map(|client| self.hear(client)).collect();
+        for (id, happened) in events {
+            self.attend(id, happened);
             self.meanwhile();
+            // Large messages are brought home before all events are attended to.
+            if self.dice.chance(10) {
+                let share = self.share();
+                self.take_home(share);
+            }
         }
         self.server.take_turns();
         self.after();
@@ -31,14 +39,18 @@ impl World {
         pipe.has_event() && !pipe.is_dropped()
     }
 
-    pub(super) fn notice(&mut self, client: usize) {
+    /// Notes what happened to a client.
+    pub(super) fn hear(&mut self, client: usize) -> Option<(ConnectionId, Happened)> {
         let id = self.clients[client].id;
-        let happened = self.clients[client].pipe.borrow_mut().event();
-        if let Some(happened) = happened {
-            self.server.notice(id, happened);
-            self.tick();
-            self.overhear();
-        }
+        let happened = self.clients[client].pipe.borrow_mut().event()?;
+        self.server.note(id, happened);
+        Some((id, happened))
+    }
+
+    pub(super) fn attend(&mut self, id: ConnectionId, happened: Happened) {
+        self.server.attend(id, happened);
+        self.tick();
+        self.overhear();
     }
 
     /// How many completions come with this turn.
