@@ -379,6 +379,37 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
 
+/// How much work a job is was known when it was granted, and not when it was begun.
+#[test]
+fn what_others_made_large_in_the_same_turn_is_work_for_a_worker() {
+    const READERS: usize = 40;
+    const SIZE: usize = 100_000;
+    let server = Server::start("64 100 0 100");
+    let mut writer = server.connect();
+    let mut readers: Vec<Client> = (0..READERS).map(|_| server.connect()).collect();
+    readers.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    let before = server.stat("jobs_posted");
+    server.halt();
+    let message = "x".repeat(SIZE);
+    writer.send(format!("w 0 {SIZE}\n{message}\n"));
+    let reads = |mailbox: usize| format!("r {mailbox}\n{}", "r 0\n".repeat(11));
+    readers.iter_mut().zip(1..).for_each(|(client, mailbox)| client.send(reads(mailbox)));
+    server.signal(SIGCONT);
+    let answers = "DATA 0 v=0 n=0\n\n".to_owned() + &format!("DATA {SIZE} v=1 n=1\n{message}\n").repeat(11);
+    readers.iter_mut().for_each(|client| client.expect(&answers));
+    assert_eq!(server.stat("jobs_posted") - before, READERS as u64, "left to the workers");
+}
+
+#[test]
+fn each_turn_has_its_own_share_of_work() {
+    let server = Server::start("1 64 0 64");
+    let mut client = server.connect();
+    let before = client.stat("jobs_unaided");
+    // More than one turn may do.
+    (0..1000).for_each(|_| client.ask("r 0\n", "DATA 0 v=0 n=0\n\n"));
+    assert_eq!(client.stat("jobs_unaided") - before, 1000, "done by the reactor");
+}
+
 #[test]
 fn a_crowd_that_a_lock_has_kept_waiting_is_not_answered_in_one_turn() {
     const CROWD: usize = 1000;

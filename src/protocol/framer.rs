@@ -92,7 +92,7 @@ enum Cut {
 
 impl Framer {
     /// Cuts complete requests from the front of `bytes`, which start where the last cut ended, until `found` holds `max`.
-    /// Returns how many bytes that took, and of how many it knows that the next request lacks them.
+    /// Returns how many bytes that took, and how many the next request lacks at least; 0 where nobody knows.
     pub fn cut(
         &mut self,
         bytes: &[u8],

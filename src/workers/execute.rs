@@ -14,6 +14,9 @@ pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
 /// Bytes that are copied while others may wait for the queue itself.
 const BRIEF: usize = 4 * 1024;
 
+/// Bytes around the data of such an answer, or of a refusal, at most.
+const HEAD_MAX: usize = 256;
+
 /// Messages from which on it is worth remembering where a client has read on: looking for it takes a step for each.
 const LONG_LIST: u64 = 64;
 
@@ -121,11 +124,15 @@ fn pass(
     mode: Mode,
     admitted: &mut Vec<(Grant, Box<Job>)>,
 ) -> Option<Result<(), Grant>> {
+    // Memory is made outside.
+    job.output.reserve(BRIEF + HEAD_MAX);
+    let room = job.output.capacity();
     let work = |grant: &mut Grant| {
         is_brief(job, mailboxes).then(|| {
             job.tally.overtakes += u64::from(grant.overtaken());
             let done = under_grant(job, mailboxes, grant, false);
             assert!(matches!(done, Done::Answered), "a brief request neither takes nor misses anything");
+            debug_assert_eq!(job.output.capacity(), room, "a brief answer");
             job.advance();
         })
     };

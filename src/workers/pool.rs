@@ -38,8 +38,8 @@ const REQUEST_COST: usize = 512;
 /// Small ones are better done all together, each step of all of them after the one before.
 const CACHED: usize = 128 * 1024;
 
-/// Bytes of a large message, in this sense.
-const BULKY: usize = 4 * 1024;
+/// Bytes from which on a message is large, as far as the cache is concerned.
+const LARGE: usize = 4 * 1024;
 
 /// The pool as the reactor sees it.
 #[derive(Debug)]
@@ -97,20 +97,23 @@ impl Pool {
         self.share = UNAIDED_SHARE;
     }
 
-    /// Starts submitted jobs: all, or as many as copy what the cache holds. Small ones are run here and now, up to the share
-    /// of this turn; `home` receives them. The others are posted to the workers, of whom at most one is woken.
+    /// Starts submitted jobs. Short ones are run here and now, up to the share of this turn; `home` receives them. The others
+    /// are posted to the workers, of whom at most one is woken. What stays behind when large messages have filled `home`
+    /// starts with the next call: who calls does so until nothing comes home any more.
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
         let Pool { shared, pending, share, unaided, posted, .. } = self;
+        let mailboxes = &*shared.mailboxes;
         let (before, mut copied) = (*posted, 0);
         while copied < CACHED
-            && let Some(Weighed { job, weight, bulk }) = pending.pop()
+            && let Some((job, bulk)) = pending.pop()
         {
+            // What the jobs before it have written, it may find.
+            let weight = weight(&job, mailboxes);
             let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST + JOB_COST;
             if weight < LONG_JOB && cost <= *share {
                 *share -= cost;
                 *unaided += 1;
                 copied += bulk;
-                let mailboxes = &shared.mailboxes;
                 home.push(run(job, mailboxes, |let_in| pending.push(let_in, mailboxes)));
                 continue;
             }
@@ -134,7 +137,7 @@ impl Pool {
     /// Takes out what was submitted: a simulation runs it in its own order.
     #[cfg(test)]
     pub fn take_pending(&mut self) -> VecDeque<Box<Job>> {
-        std::mem::take(&mut self.pending).jobs.into_iter().map(|weighed| weighed.job).collect()
+        std::mem::take(&mut self.pending).jobs.into_iter().map(|(job, _)| job).collect()
     }
 
     /// How many jobs the reactor ran itself.
@@ -164,37 +167,40 @@ impl Pool {
     }
 }
 
-/// Granted jobs that wait for [`Pool::dispatch`].
+/// Granted jobs that wait for [`Pool::dispatch`], each with the bytes that it copies of large messages.
 #[derive(Debug, Default)]
 struct Pending {
-    jobs: VecDeque<Weighed>,
-    /// Bytes that they copy of large messages.
-    bulk: usize,
-}
-
-#[derive(Debug)]
-struct Weighed {
-    job: Box<Job>,
-    /// About how many bytes it copies.
-    weight: usize,
-    /// The same, if they are of large messages that the reactor may copy itself; else 0.
+    jobs: VecDeque<(Box<Job>, usize)>,
+    /// All these bytes.
     bulk: usize,
 }
 
 impl Pending {
     fn push(&mut self, job: Box<Job>, mailboxes: &Mailboxes) {
-        let weight = weight(&job, mailboxes);
-        let is_bulky = weight / (job.requests.len() - job.answered) >= BULKY;
-        let bulk = if is_bulky && weight < LONG_JOB { weight } else { 0 };
+        let bulk = bulk(&job, mailboxes);
         self.bulk += bulk;
-        self.jobs.push_back(Weighed { job, weight, bulk });
+        self.jobs.push_back((job, bulk));
     }
 
-    fn pop(&mut self) -> Option<Weighed> {
-        let weighed = self.jobs.pop_front()?;
-        self.bulk -= weighed.bulk;
-        Some(weighed)
+    fn pop(&mut self) -> Option<(Box<Job>, usize)> {
+        let (job, bulk) = self.jobs.pop_front()?;
+        self.bulk -= bulk;
+        Some((job, bulk))
     }
+}
+
+/// How many bytes of large messages a job copies, if it is not a long one: of those that it brings along, and of the one that
+/// it reads first. Less exact than [`weight`], for it costs every job.
+fn bulk(job: &Job, mailboxes: &Mailboxes) -> usize {
+    let brought = job.body_bytes();
+    let each = brought / (job.requests.len() - job.answered);
+    let read = match job.current().map(|framed| &framed.request) {
+        Some(&(Request::Read { mailbox, .. } | Request::Take { mailbox, .. })) => {
+            mailboxes.segment().control(mailbox).bulk(mailboxes.geometry().capacity) as usize
+        }
+        _ => 0,
+    };
+    if each.max(read) < LARGE || brought.max(read) >= LONG_JOB { 0 } else { brought.max(read) }
 }
 
 /// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is. What one request
