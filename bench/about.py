@@ -38,7 +38,8 @@ def version(words):
 
 def commit():
     """Of the programs, as far as they come from a git repository."""
-    head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "Cargo.toml", "Cargo.lock", "src", "cli/Cargo.toml", "cli/src")
+    sources = ("Cargo.toml", "Cargo.lock", "src", "cli/Cargo.toml", "cli/src")
+    head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", *sources)
     return f" ({head}{', changed' if changes else ''})" if head else ""
 
 

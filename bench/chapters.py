@@ -3,7 +3,7 @@
 from typing import Callable, NamedTuple, Tuple
 
 from marks import MIXES, OTHERS, beside, idle_bytes
-from records import ratio
+from records import median, ratio
 
 PEERS = ("dipc",) + OTHERS
 LOCKS = ("rwlock", "rwlock-copy")
@@ -45,8 +45,8 @@ def by_mix(section, first, rates):
             for n in about["sections"][section]["values"]:
                 cpu = [runs.median(section, server, n, mix, "server_cpu_us") for server in PEERS]
                 rate = [runs.median(section, server, n, mix, "requests_per_second") for server in PEERS]
-                ratios = [beside(runs, section, n, mix, "server_cpu_us"),
-                          beside(runs, section, n, mix, "requests_per_second", max)]
+                ratios = [median(beside(runs, section, n, mix, "server_cpu_us")),
+                          median(beside(runs, section, n, mix, "requests_per_second", max))]
                 rows.append([number(n)] + [number(value, 2) for value in ratios + cpu]
                             + [of_rate(value, n) for value in rate])
             parts += [f"### {name.capitalize()}\n", image(f"{section}-{mix}", f"{first}: {name}"), table(header, rows)]
@@ -64,10 +64,10 @@ medians of the CPU time per request, and of the rate.
 def latency(about, runs):
     fields = {"p50": "p50_us", "p90": "p90_us", "p99": "p99_us", "p99.9": "p999_us", "longest": "max_us"}
     rate, = about["sections"]["latency"]["values"]
-    rows = [[name, number(beside(runs, "latency", rate, "rw50", field), 2)]
+    rows = [[name, number(median(beside(runs, "latency", rate, "rw50", field)), 2)]
             + [number(runs.median("latency", server, rate, "rw50", field)) for server in PEERS]
             for name, field in fields.items()]
-    rows.append(["CPU time per request", number(beside(runs, "latency", rate, "rw50", "server_cpu_us"), 2)]
+    rows.append(["CPU time per request", number(median(beside(runs, "latency", rate, "rw50", "server_cpu_us")), 2)]
                 + [number(runs.median("latency", server, rate, "rw50", "server_cpu_us"), 1) for server in PEERS])
     return (LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n"
             + table(["", "ratio"] + [f"{server}, µs" for server in PEERS], rows))
@@ -146,7 +146,8 @@ def hot(about, runs):
     rows = []
     for server in PEERS:
         one, many = (("hot", server, n, "rw50", "requests_per_second") for n in (1, 64))
-        rows.append([server, number(runs.ratio(one, many), 2), number(runs.median(*one)), number(runs.median(*many))])
+        rows.append([server, number(median(runs.ratio(one, many)), 2), number(runs.median(*one)),
+                     number(runs.median(*many))])
     overtakes = number(runs.total("dipc", "overtakes"))
     return (HOT + "\n" + table(["", "ratio", "one mailbox, /s", "64 mailboxes, /s"], rows)
             + f"\nOvertakes in all runs of dipc that count them (`--fairness`, here and above): {overtakes or '–'}.\n")

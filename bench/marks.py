@@ -1,31 +1,36 @@
 """The marks: what dipc has to reach beside the others, as medians of ratios within the rounds of one measurement."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
-from records import ratio
+from records import Spread, median, ratio
 
 OTHERS = ("redis", "memcached")
 MIXES = {"r": "reads", "w": "writes"}
 
 
 class Mark(NamedTuple):
-    """`bound`: "at most" or "at least"; a value of None was not measured. `kernel`: what the value would be if dipc's
-    own program took no time; None where that is no question."""
+    """`found`: the value, or the ratios of all rounds, of which the median is judged; None was not measured. `bound`: "at
+    most" or "at least". `kernel`: what the value would be if dipc's own program took no time; None where that is no
+    question."""
     what: str
-    value: Optional[float]
+    found: Union[None, float, Spread]
     bound: str
     goal: float
     kernel: Optional[float] = None
 
     def shown(self):
-        return "–" if self.value is None else f"{self.value:.4g}"
+        value = median(self.found) if isinstance(self.found, Spread) else self.found
+        return "–" if value is None else f"{value:.4g}"
+
+    def rounds_shown(self):
+        return f"{self.found.least:.3g} – {self.found.most:.3g}" if isinstance(self.found, Spread) else ""
 
     def kernel_shown(self):
         return "" if self.kernel is None else f"{self.kernel:.3g}"
 
     def word(self):
         """It is judged by what is shown."""
-        if self.value is None:
+        if self.found is None:
             return "not measured"
         value = float(self.shown())
         reached = value <= self.goal if self.bound == "at most" else value >= self.goal
@@ -39,7 +44,7 @@ def marks(runs):
 def per_request(runs):
     return [Mark(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
                  beside(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85,
-                 beside(runs, "connections", count, mix, "server_cpu_us", ours="server_kernel_cpu_us"))
+                 median(beside(runs, "connections", count, mix, "server_cpu_us", ours="server_kernel_cpu_us")))
             for count in (50, 1000, 15000) for mix in MIXES]
 
 
@@ -50,7 +55,7 @@ def pipelined(runs):
         cpu, kernel = (runs.ratio(("pipeline", "dipc", 16, mix, field), redis)
                        for field in ("server_cpu_us", "server_kernel_cpu_us"))
         found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", cpu, "at most", 0.55,
-                          kernel))
+                          median(kernel)))
     for mix, name in MIXES.items():
         found.append(Mark(f"Requests in a second, pipelined by 16, {name}: dipc / redis",
                           *rates(runs, "pipeline", 16, mix, "redis", 1.5)))

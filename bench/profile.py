@@ -16,7 +16,8 @@ from servers import SERVERS, running
 
 # What is judged, and differs in kind.
 POINTS = (("connections", 50), ("connections", 1000), ("pipeline", 16), ("size", 65536))
-RECORD = "perf record -q -e cpu-clock -F 3989 -g -p PID -- sleep S"
+# So often that it does not keep step with the turns of a server.
+RECORD = "perf record -q -e cpu-clock -F 11003 -g -p PID -- sleep S"
 CALLS = {"send": "sendto sendmsg write writev", "receive": "recvfrom recvmsg read readv",
          "wait": "epoll_wait epoll_pwait"}
 PART_OF = {call: part for part, calls in CALLS.items() for call in calls.split()}

@@ -16,6 +16,17 @@ class Spread(NamedTuple):
     most: float
 
 
+def spread(values):
+    """None: there are none."""
+    values = list(values)
+    return Spread(statistics.median(values), min(values), max(values)) if values else None
+
+
+def median(found):
+    """Of a spread, if there is one."""
+    return found.median if found else None
+
+
 def clear(folder):
     shutil.rmtree(folder / "latency", ignore_errors=True)
     (folder / "latency").mkdir(parents=True)
@@ -45,10 +56,14 @@ def read(path):
 
 def load(folder):
     """What the page says besides the values, the values, and the rows of the profile, if there is one."""
+    about, rows = load_rows(folder)
+    profile = folder / "profile.csv"
+    return about, Runs(rows), read(profile) if profile.exists() else []
+
+
+def load_rows(folder):
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        profile = folder / "profile.csv"
-        return about, Runs(read(folder / "runs.csv")), read(profile) if profile.exists() else []
+        return json.loads((folder / "about.json").read_text(encoding="utf-8")), read(folder / "runs.csv")
     except OSError as error:
         raise SystemExit(f"nothing was recorded: {error}") from error
 
@@ -67,19 +82,15 @@ class Runs:
         return {int(row["round"]): float(row[field]) for row in rows if row.get(field)}
 
     def spread(self, *key):
-        """None: no round has this value."""
-        values = self.values(*key).values()
-        return Spread(statistics.median(values), min(values), max(values)) if values else None
+        return spread(self.values(*key).values())
 
     def median(self, *key):
-        spread = self.spread(*key)
-        return spread.median if spread else None
+        return median(self.spread(*key))
 
     def ratio(self, ours, theirs):
-        """The median of the ratios of two values within each round: what makes a whole round slow is in neither."""
+        """The ratios of two values within each round: what makes a whole round slow is in none."""
         ours, theirs = self.values(*ours), self.values(*theirs)
-        ratios = [value / theirs[number] for number, value in ours.items() if theirs.get(number)]
-        return statistics.median(ratios) if ratios else None
+        return spread(value / theirs[number] for number, value in ours.items() if theirs.get(number))
 
     def total(self, server, field):
         """Of all runs of a server that have this value; None: none has."""

@@ -20,16 +20,31 @@ LONGEST = 300  # seconds for one run, with all its connections
 
 def measure(sections, programs, rounds, seconds, folder):
     """Leaves every value in `folder`, after each round. `rounds`: of all points, and of those that are judged."""
-    about, rows = describe(sections, programs, rounds, seconds), []
     records.clear(folder)
-    plan = [list(runs(sections if number <= rounds[0] else points.judged(sections), number))
+    plan = [(number, list(runs(sections if number <= rounds[0] else points.judged(sections), number)))
             for number in range(1, max(rounds) + 1)]
-    progress = Progress(sum(map(len, plan)))
-    for number, turns in enumerate(plan, 1):
+    carry_out(plan, describe(sections, programs, rounds, seconds), [], sections, programs, folder)
+
+
+def measure_more(programs, count, folder):
+    """So many rounds more of the points that are judged, with the same programs and settings as before."""
+    about, rows = records.load_rows(folder)
+    sections = {name: points.Section(**section) for name, section in about["sections"].items()}
+    last, before = about["rounds_judged"], about["versions"]
+    about = {**about, "rounds_judged": last + count}
+    if describe(sections, programs, (1, 1), 0)["versions"] != before:
+        raise SystemExit(f"these are other programs than before: {before}")
+    plan = [(number, list(runs(points.judged(sections), number))) for number in range(last + 1, last + count + 1)]
+    carry_out(plan, about, rows, sections, programs, folder)
+
+
+def carry_out(plan, about, rows, sections, programs, folder):
+    progress = Progress(sum(len(turns) for _, turns in plan))
+    for number, turns in plan:
         for name, value, server in turns:
             progress.tell(f"round {number}: {name} N={value} {server}")
             keep = folder / "latency" / f"{server}-{number}.hgrm" if name == "latency" else None
-            for row in run(sections[name], value, server, programs, seconds, keep):
+            for row in run(sections[name], value, server, programs, about["seconds"], keep):
                 rows.append({"section": name, "n": value, "round": number, "server": server, **row})
         records.save(folder, about, rows)
 
