@@ -87,7 +87,7 @@ impl Pool {
         self.pending.push(job, &self.shared.mailboxes);
     }
 
-    /// Whether so much was submitted that it should be dispatched before there is more: see [`CACHED`].
+    /// Whether as many bytes of large messages wait as the cache holds: they should be dispatched before there are more.
     pub fn has_bulk(&self) -> bool {
         self.pending.bulk >= CACHED
     }
