@@ -84,7 +84,9 @@ impl<'a> Ring<'a> {
     /// Where `len` bytes at `position` lie: offset and length up to the end of the circle, then from its start.
     fn parts(&self, position: u64, len: usize) -> [(usize, usize); 2] {
         assert!(len <= self.size, "{len} bytes in a ring of {}", self.size);
-        let at = (position % self.size as u64) as usize;
+        let size = self.size as u64;
+        // Mostly the first time around: then there is nothing to divide.
+        let at = if position < size { position } else { position % size } as usize;
         let front = len.min(self.size - at);
         [(at, front), (0, len - front)]
     }

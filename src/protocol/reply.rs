@@ -195,7 +195,7 @@ impl Reply<'_> {
                 out.extend_from_slice(eol.bytes());
             }
         }
-        out.extend_from_slice(eol.bytes());
+        push_eol(out, eol);
     }
 }
 
@@ -216,9 +216,18 @@ fn push_lost(out: &mut Vec<u8>, lost: u64) {
 
 /// Ends the header line and appends the message behind it.
 fn push_message(out: &mut Vec<u8>, [front, back]: &[&[u8]; 2], eol: Eol) {
-    out.extend_from_slice(eol.bytes());
+    push_eol(out, eol);
     out.extend_from_slice(front);
-    out.extend_from_slice(back);
+    if !back.is_empty() {
+        out.extend_from_slice(back);
+    }
+}
+
+fn push_eol(out: &mut Vec<u8>, eol: Eol) {
+    match eol {
+        Eol::Lf => out.push(b'\n'),
+        Eol::CrLf => out.extend_from_slice(b"\r\n"),
+    }
 }
 
 fn push_field(out: &mut Vec<u8>, name: &[u8], value: u64) {
