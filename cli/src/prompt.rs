@@ -125,8 +125,8 @@ impl Prompt<'_> {
             || lines.next("text> ")?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
         match (line.command, interrupts) {
             (Command::Watch { mailboxes, after, count, command }, Some(interrupts)) => {
-                let stop = Some(interrupts.arm());
-                let stop = stop.as_ref().map(|armed| armed.read);
+                let armed = interrupts.arm();
+                let stop = Some(armed.read);
                 follow::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0)
             }
             // A command under a lock is told of Ctrl-C itself.

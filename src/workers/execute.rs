@@ -55,19 +55,16 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
         let tries_once = wait == Wait::For(Duration::ZERO);
         let own = job.held.as_mut().filter(|_| right == Right::Own).map(|held| held.borrow(mailbox));
         let is_own = own.is_some();
-        let grant = match own.or_else(|| job.grant.take()) {
-            None => match pass(&mut job, mailboxes, mailbox, mode, &mut admitted) {
-                Some(Ok(())) => {
-                    admitted.drain(..).map(with_grant).for_each(&mut let_in);
-                    continue;
-                }
-                Some(Err(grant)) => Some(grant),
-                None => None,
-            },
-            grant => grant,
+        let passed = match own.or_else(|| job.grant.take()) {
+            Some(grant) => Some(Err(grant)),
+            None => pass(&mut job, mailboxes, mailbox, mode, &mut admitted),
         };
-        let mut grant = match grant {
-            Some(grant) => grant,
+        let mut grant = match passed {
+            Some(Ok(())) => {
+                admitted.drain(..).map(with_grant).for_each(&mut let_in);
+                continue;
+            }
+            Some(Err(grant)) => grant,
             None if tries_once => {
                 time_out(&mut job, mailboxes);
                 continue;
