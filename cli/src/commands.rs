@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
-use dipc::client::{Client, LockOptions, PutOptions, ReadOptions, Topic, WriteOptions};
+use dipc::client::{Client, PutOptions, ReadOptions, Topic, WriteOptions};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -44,12 +44,11 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
                 other => other,
             })?;
         }
-        Command::Lock { mailboxes, shared, ttl, wait, command } => {
-            let options = LockOptions { shared, ttl, wait: wait.wait };
-            if !command.is_empty() {
-                return guard::run(client, &mailboxes.numbers, options, &command, out);
-            }
-            let grant = client.lock_with(&mailboxes.numbers, &options)?.keep();
+        Command::Lock { locking, command } if !command.is_empty() => {
+            return guard::run(guard::lock(client, &locking)?, &locking, &command, out);
+        }
+        Command::Lock { locking, .. } => {
+            let grant = guard::lock(client, &locking)?.keep();
             out.figures(&[("grant", grant)])?;
         }
         Command::Unlock { mailboxes, grant } => {

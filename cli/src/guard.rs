@@ -24,6 +24,7 @@ use signal_hook::flag;
 
 use crate::child::{self, Started};
 use crate::failure::Failure;
+use crate::options::Locking;
 use crate::output::Output;
 
 /// How long a command may take to end that is told so.
@@ -36,21 +37,21 @@ const TTL: Duration = Duration::from_secs(30);
 const PASSED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
-/// Locks, runs the command, unlocks; the command's exit code.
-pub fn run(
-    client: &mut Client,
-    mailboxes: &[u32],
-    options: LockOptions,
-    words: &[OsString],
-    out: &Output,
-) -> Result<u8, Failure> {
-    let ttl = options.ttl.unwrap_or(TTL);
-    let mut lock = client.lock_with(mailboxes, &LockOptions { ttl: Some(ttl), ..options })?;
+/// Locks, waiting for that if need be.
+pub fn lock<'a>(client: &'a mut Client, locking: &Locking) -> Result<Lock<'a>, Failure> {
+    let Locking { mailboxes, shared, ttl, wait } = locking;
+    let ttl = Some(ttl.unwrap_or(TTL));
+    Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
+}
+
+/// Runs the command and unlocks; the command's exit code. The connection's timeout is a third of the lease then.
+pub fn run(mut lock: Lock, locking: &Locking, words: &[OsString], out: &Output) -> Result<u8, Failure> {
+    let third = locking.ttl.unwrap_or(TTL) / 3;
     // Who was stopped meanwhile may have got the lock and its loss in one piece: what has been received, poll does not see.
     events(&mut lock)?;
     let early = Early::new()?;
     let mut command = child::command(words);
-    let boxes = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let boxes = lock.mailboxes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
     // Where there is a terminal the command belongs to it as we do, and can ask there for a password. Elsewhere it gets a
     // group of its own, so that what it has started can be told to end, too.
@@ -65,17 +66,14 @@ pub fn run(
     };
     let mut guarded = Guarded { child, has_group, signals: signals()? };
     early.signals().for_each(|signal| guarded.tell(signal));
-    let timeout = lock.timeout();
-    let lost = guarded.keep(&mut lock, ttl / 3)?;
+    let lost = guarded.keep(&mut lock, third)?;
     if lost.is_some() {
         out.note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
         guarded.stop()?;
     }
     let status = guarded.child.wait().map_err(|error| Failure::local("wait", error))?;
     // The lock may have been lost at the very end, too.
-    let unlocked = lost.map_or_else(|| lock.unlock(), Err);
-    client.set_timeout(timeout)?;
-    unlocked?;
+    lost.map_or_else(|| lock.unlock(), Err)?;
     Ok(child::exit_code(status))
 }
 

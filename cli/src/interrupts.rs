@@ -43,10 +43,10 @@ impl Interrupts {
 
     /// Runs `ask`, and whether Ctrl-C came meanwhile: then it has ended the connection, for a request that waits cannot be
     /// taken back otherwise.
-    pub fn during<R>(
+    pub fn during<'a, R>(
         &self,
-        client: &mut Client,
-        ask: impl FnOnce(&mut Client) -> R,
+        client: &'a mut Client,
+        ask: impl FnOnce(&'a mut Client) -> R,
     ) -> io::Result<(R, bool)> {
         let armed = self.arm();
         let socket = UnixStream::from(client.as_fd().try_clone_to_owned()?);

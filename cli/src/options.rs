@@ -148,15 +148,7 @@ pub enum Command {
     /// At the prompt the command may be left out: then the lock is kept until unlock, or its lease ends.
     Lock {
         #[command(flatten)]
-        mailboxes: Mailboxes,
-        /// Readers are let in
-        #[arg(long)]
-        shared: bool,
-        /// Seconds of silence after which the lock ends by itself [default: 30]
-        #[arg(long, value_name = "S", value_parser = positive)]
-        ttl: Option<Duration>,
-        #[command(flatten)]
-        wait: Wait,
+        locking: Locking,
         /// The command and its arguments, behind --
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
@@ -246,6 +238,20 @@ pub struct Mailboxes {
     /// The numbers of the mailboxes
     #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',')]
     pub numbers: Vec<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct Locking {
+    #[command(flatten)]
+    pub mailboxes: Mailboxes,
+    /// Readers are let in
+    #[arg(long)]
+    pub shared: bool,
+    /// Seconds of silence after which the lock ends by itself [default: 30]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    pub ttl: Option<Duration>,
+    #[command(flatten)]
+    pub wait: Wait,
 }
 
 #[derive(Debug, Args)]

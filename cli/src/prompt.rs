@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::options::{Command, Line};
 use crate::output::Output;
-use crate::{commands, follow, words};
+use crate::{commands, follow, guard, words};
 
 /// Verbs that are of the prompt alone.
 const OWN: [&str; 3] = ["help", "quit", "q"];
@@ -70,11 +70,12 @@ impl Prompt<'_> {
         let mut worst = 0;
         while let Some(line) = self.lines.next("dipc> ")? {
             let words = words::split(&line);
-            let Some(verb) = words.first() else { continue };
-            if verb == "q" || verb == "quit" {
-                break;
-            }
-            let done = self.connected().and_then(|()| self.command(words));
+            let done = match words.as_deref() {
+                Some([]) => continue,
+                Some([verb, ..]) if verb == "q" || verb == "quit" => break,
+                Some(words) => self.connected().and_then(|()| self.command(words)),
+                None => Err(Failure::Usage("a quote is not closed".to_owned())),
+            };
             worst = worst.max(self.goes_on(done)?);
             if !self.client.is_closed() {
                 let told = losses(&mut self.client, &self.out).map(|()| 0);
@@ -108,7 +109,7 @@ impl Prompt<'_> {
     }
 
     /// One command; its exit code.
-    fn command(&mut self, words: Vec<OsString>) -> Result<u8, Failure> {
+    fn command(&mut self, words: &[OsString]) -> Result<u8, Failure> {
         if words[0] == "help" {
             return help(&mut self.client, &self.out).map(|()| 0);
         }
@@ -123,41 +124,48 @@ impl Prompt<'_> {
         let out = &Output { json: out.json || line.json, ..*out };
         let mut text =
             || lines.next("text> ")?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
-        match (line.command, interrupts) {
-            (Command::Watch { mailboxes, after, count, command }, Some(interrupts)) => {
+        let Some(interrupts) = interrupts else {
+            return commands::run(client, line.command, out, &mut text);
+        };
+        let failed = |error| Failure::local("signals", error);
+        match line.command {
+            Command::Watch { mailboxes, after, count, command } => {
                 let armed = interrupts.arm();
                 let stop = Some(armed.read);
-                follow::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0)
+                return follow::run(client, &mailboxes.numbers, after, count, &command, out, stop)
+                    .map(|()| 0);
             }
-            // A command under a lock is told of Ctrl-C itself.
-            (command @ Command::Lock { .. }, _) if runs_something(&command) => {
-                commands::run(client, command, out, &mut text)
-            }
-            (command, None) => commands::run(client, command, out, &mut text),
-            (command, Some(interrupts)) => {
-                let asked =
-                    interrupts.during(client, |client| commands::run(client, command, out, &mut text));
-                let (answer, interrupted) = asked.map_err(|error| Failure::local("signals", error))?;
+            // The lock is waited for as for any answer; the command is told of Ctrl-C itself.
+            Command::Lock { locking, command } if !command.is_empty() => {
+                let timeout = client.timeout();
+                let (lock, interrupted) =
+                    interrupts.during(client, |client| guard::lock(client, &locking)).map_err(failed)?;
                 if !interrupted {
-                    return answer;
+                    let done = lock.and_then(|lock| guard::run(lock, &locking, &command, out));
+                    client.set_timeout(timeout)?;
+                    return done;
                 }
-                self.client = (self.connect)()?;
-                self.out.note("given up, and connected anew: locks of before have ended");
-                Ok(0)
+            }
+            command => {
+                let ask = |client: &mut Client| commands::run(client, command, out, &mut text);
+                let (done, interrupted) = interrupts.during(client, ask).map_err(failed)?;
+                if !interrupted {
+                    return done;
+                }
             }
         }
+        self.client = (self.connect)()?;
+        self.out.note("given up, and connected anew: locks of before have ended");
+        Ok(0)
     }
-}
-
-fn runs_something(lock: &Command) -> bool {
-    matches!(lock, Command::Lock { command, .. } if !command.is_empty())
 }
 
 fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
     let verbs = verbs().join(" ");
     let protocol = client.help()?;
     let text = format!(
-        "Here: {verbs}\nOptions are those of the shell: read 3 --after 7. Help for one: read --help\n\n\
+        "Here: {verbs}\nOptions and quotes are those of the shell: read 3 --after 7. But a text is taken as it is typed:\n\
+         write 3 it's \"so\". Help for one: read --help\n\n\
          The protocol, for telnet and programs:\n{protocol}"
     );
     page(&text, out)

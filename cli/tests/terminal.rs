@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use dipc::client::Client;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use std::os::fd::AsFd;
@@ -43,14 +44,13 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).expect("typed");
     }
 
-    /// Waits until this is shown, and forgets all up to there.
+    /// Waits until this is shown; gives and forgets all up to there.
     #[track_caller]
-    fn expect(&mut self, text: &str) {
+    fn expect(&mut self, text: &str) -> String {
         let started = Instant::now();
         loop {
             if let Some(at) = self.shown.find(text) {
-                self.shown.drain(..at + text.len());
-                return;
+                return self.shown.drain(..at + text.len()).collect();
             }
             assert!(started.elapsed() < PATIENCE, "no {text:?} in {:?}", self.shown);
             let mut source = [PollFd::new(self.keys.as_fd(), PollFlags::POLLIN)];
@@ -129,6 +129,22 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     prompt.expect("dipc> ");
     prompt.press("take 3\r");
     prompt.expect("kept\r\n");
+    prompt.expect("dipc> ");
+    // So does the wait for a lock; the command that it is for does not run.
+    let mut holder = Client::connect(("127.0.0.1", server.port)).expect("connected");
+    holder.lock(&[3]).expect("nobody else").keep();
+    prompt.press("lock 3 -- echo 'never' 'run'\r");
+    wait_until("the locker waits", || server.stat(&["3"], "waiting") == 1);
+    prompt.press("\x03");
+    let meanwhile = prompt.expect("given up, and connected anew");
+    assert!(!meanwhile.contains("never run"), "{meanwhile}");
+    prompt.expect("dipc> ");
+    drop(holder);
+    prompt.press("lock 3 -- sh -c 'echo \"box  $DIPC_BOX\"'\r");
+    prompt.expect("box  3\r\n");
+    prompt.expect("dipc> ");
+    prompt.press("lock 3 -- echo 'open\r");
+    prompt.expect("a quote is not closed");
     prompt.expect("dipc> ");
     prompt.press("\x04");
     prompt.expect_end();
