@@ -28,7 +28,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use dipc::client::Client;
+use dipc::client::{Address, Client};
+use socket2::{SockRef, TcpKeepalive};
 
 use failure::Failure;
 use options::{Cli, Command, Connection};
@@ -36,6 +37,13 @@ use output::Output;
 
 /// How long connecting may take.
 const CONNECTING: Duration = Duration::from_secs(5);
+
+/// Silence after which the system asks whether the server's machine is still there, how often, and how many times in vain:
+/// who watches or waits without end hears of it. What the server does with its clients.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -82,6 +90,9 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
 fn connect(connection: &Connection) -> Result<Client, Failure> {
     let address = connection.address()?;
     let connected = address.connect(Some(CONNECTING)).and_then(|mut client| {
+        if matches!(address, Address::Tcp { .. }) {
+            SockRef::from(&client).set_tcp_keepalive(&KEEPALIVE)?;
+        }
         client.set_timeout(connection.timeout)?;
         Ok(client)
     });

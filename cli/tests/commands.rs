@@ -5,10 +5,10 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
-use support::{Server, finish};
+use support::{Server, finish, wait_until};
 
 #[test]
 fn write_and_read_keep_every_byte() {
@@ -166,6 +166,30 @@ fn news_are_lines() {
     server.run(&["watch", "2,3", "--after", "2", "-n", "1"]).expect(0, "2: three\n");
     let json = server.run(&["watch", "2", "--after", "2", "-n", "1", "--json"]).json();
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
+}
+
+/// Whose machine has vanished says nothing, not even goodbye: only the system can find that out.
+#[test]
+fn a_server_that_is_silent_is_asked_for_now_and_then() {
+    const KEEPALIVE_TIMER: &str = "02";
+    let server = Server::start("4 64 0 8");
+    let _watch = Killed(server.cli(&["watch", "2"]).spawn().expect("it runs"));
+    let to_server = format!("0100007F:{:04X}", server.port);
+    wait_until("the timer runs", || {
+        let sockets = fs::read_to_string("/proc/net/tcp").expect("sockets");
+        let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.any(|words| words[2] == to_server && words[5].starts_with(KEEPALIVE_TIMER))
+    });
+}
+
+/// Ends with the test that started it.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().expect("ours");
+        self.0.wait().expect("ours");
+    }
 }
 
 #[test]
