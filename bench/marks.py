@@ -36,6 +36,17 @@ class Mark(NamedTuple):
         reached = value <= self.goal if self.bound == "at most" else value >= self.goal
         return "reached" if reached else "not reached"
 
+    def needs_shown(self):
+        """How many times as fast the program would have to be, where that is a question."""
+        if self.kernel is None or self.word() != "not reached":
+            return ""
+        value, kernel, goal = (self.time(ratio) for ratio in (float(self.shown()), self.kernel, self.goal))
+        return f"{(value - kernel) / (goal - kernel):.1f} ×" if goal > kernel else "none"
+
+    def time(self, ratio):
+        """What a request takes at this ratio, in some unit."""
+        return ratio if self.bound == "at most" else 1 / ratio
+
 
 def marks(runs):
     return per_request(runs) + pipelined(runs) + round_trip(runs) + large(runs) + [idle(runs)] + hot(runs)

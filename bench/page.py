@@ -47,14 +47,15 @@ What dipc has to reach beside the others: medians of the ratios within each roun
 one right after the other. A value is judged as it is shown.
 {reached} of {count} are reached.
 
-| mark | value | goal | | rounds | kernel alone |
-|---|--:|--:|---|--:|--:|
+| mark | value | goal | | rounds | kernel alone | faster program |
+|---|--:|--:|---|--:|--:|--:|
 {rows}
 
 *Rounds* are the least and the most of all rounds. *Kernel alone* is what the value would be if dipc's own program took
 no time: of its CPU time only what the kernel has, nearly all of it for `recv` and `send`, and as a rate that of one
-thread, since one has all sockets. Where this misses the goal, a faster program does not reach it; where it hardly
-reaches it, there is nothing left for the program. The last chapter shows what the time is spent on.
+thread, since one has all sockets. *Faster program* is how many times as fast dipc's own program would have to be to
+reach the goal; none is fast enough where the kernel alone takes longer than the goal allows. The last chapter shows
+what the time is spent on.
 """
 
 
@@ -104,7 +105,7 @@ def marks_table(runs):
     found = marks(runs)
     sign = {"at most": "≤", "at least": "≥"}
     rows = [f"| {mark.what} | {mark.shown()} | {sign[mark.bound]} {mark.goal:g} | {mark.word()} | "
-            f"{mark.rounds_shown()} | {mark.kernel_shown()} |" for mark in found]
+            f"{mark.rounds_shown()} | {mark.kernel_shown()} | {mark.needs_shown()} |" for mark in found]
     return MARKS.format(reached=sum(mark.word() == "reached" for mark in found), count=len(found),
                         rows="\n".join(rows))
 
