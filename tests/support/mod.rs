@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part of this")]
 #![allow(missing_docs, reason = "tests")]
 
+pub mod instance;
+
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,0 +1,57 @@
+//! The log of a server: where it goes, and when it is opened anew.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs::{self, File};
+
+use nix::sys::signal::Signal;
+
+use support::instance::{Home, started};
+use support::{Server, wait_until};
+
+#[test]
+fn a_rotated_log_is_opened_anew() {
+    let home = Home::new();
+    let server = started(home.dipc("4 64 0 8 --log-file log").current_dir(home.path()));
+    let (log, rotated) = (home.join("log"), home.join("log.1"));
+    wait_until("the log begins", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("4 mailboxes of 64 kB"))
+    });
+    fs::rename(&log, &rotated).expect("renamed");
+    server.signal(Signal::SIGHUP);
+    wait_until("a new log", || log.exists());
+    server.connect().ask("ping\n", "OK\n");
+    server.end(Signal::SIGTERM);
+    assert!(fs::read_to_string(&log).expect("a log").contains("stopped"));
+    assert!(!fs::read_to_string(&rotated).expect("a log").contains("stopped"));
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_anew_goes_on() {
+    let home = Home::new();
+    fs::create_dir(home.join("logs")).expect("created");
+    let server = started(home.dipc("4 64 0 8 --log-file logs/log").current_dir(home.path()));
+    let old = File::open(home.join("logs/log")).expect("a log");
+    fs::remove_dir_all(home.join("logs")).expect("removed");
+    server.signal(Signal::SIGHUP);
+    let written = || std::io::read_to_string(&old).expect("read");
+    let mut log = String::new();
+    wait_until("a complaint", || {
+        log += &written();
+        log.contains("cannot open")
+    });
+    server.connect().ask("ping\n", "OK\n");
+    server.end(Signal::SIGTERM);
+    log += &written();
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[test]
+fn a_hangup_ends_no_server_without_a_log() {
+    let mut server = Server::start("4 64 0 8");
+    server.signal(Signal::SIGHUP);
+    server.connect().ask("ping\n", "OK\n");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
