@@ -6,6 +6,7 @@ from marks import MIXES, OTHERS, beside, idle_bytes
 from records import median, ratio
 
 PEERS = ("dipc",) + OTHERS
+WITH_BARE = PEERS + ("bare",)
 LOCKS = ("rwlock", "rwlock-copy")
 WAITS = {"waits": "16 KiB, one request at a time", "waits-batch": "100 bytes, 16 requests in a batch",
          "waits-large": "256 KiB, 16 requests in a batch"}
@@ -32,7 +33,7 @@ def image(name, text):
     return f"![{text}](performance/{name}.svg)\n"
 
 
-def by_mix(section, first, rates):
+def by_mix(section, first, rates, remark=""):
     """A table for each mix: ratios, CPU time, and what `rates` makes of the requests in a second."""
     unit, of_rate = rates
 
@@ -40,24 +41,24 @@ def by_mix(section, first, rates):
         parts = []
         for mix, name in MIXES.items():
             header = [first, "CPU ratio", "rate ratio"]
-            header += [f"{server}, µs" for server in PEERS] + [f"{server}, {unit}" for server in PEERS]
+            header += [f"{server}, µs" for server in WITH_BARE] + [f"{server}, {unit}" for server in PEERS]
             rows = []
             for n in about["sections"][section]["values"]:
-                cpu = [runs.median(section, server, n, mix, "server_cpu_us") for server in PEERS]
+                cpu = [runs.median(section, server, n, mix, "server_cpu_us") for server in WITH_BARE]
                 rate = [runs.median(section, server, n, mix, "requests_per_second") for server in PEERS]
                 ratios = [median(beside(runs, section, n, mix, "server_cpu_us")),
                           median(beside(runs, section, n, mix, "requests_per_second", max))]
                 rows.append([number(n)] + [number(value, 2) for value in ratios + cpu]
                             + [of_rate(value, n) for value in rate])
             parts += [f"### {name.capitalize()}\n", image(f"{section}-{mix}", f"{first}: {name}"), table(header, rows)]
-        return RATIOS + "\n" + "\n".join(parts)
+        return RATIOS + remark + "\n" + "\n".join(parts)
     return write
 
 
 RATIOS = """\
 CPU ratio: dipc's CPU time per request / that of the better of both others; less is better. Rate ratio: dipc's requests
 in a second / those of the better of both; more is better. Both are medians of the ratios within each round. Then the
-medians of the CPU time per request, and of the rate.
+medians of the CPU time per request, and of the rate. *bare* is the server that does nothing.
 """
 
 
@@ -157,12 +158,18 @@ HOT = """\
 50 connections, half of the requests writes. What is lost when all of them want the same mailbox.
 """
 
+COPIED = """
+dipc receives a message whole before its writer is let in, so that who sends slowly keeps nobody waiting, and copies it
+then; redis and memcached receive into what they keep. From 128 KiB on the copy is a worker's: it costs more, and the
+next message is received meanwhile.
+"""
+
 RATE = ("/s", lambda rate, n: number(rate))
 MEGABYTES = ("MB/s", lambda rate, n: None if rate is None else number(rate * n / 1e6, 1))
 CHAPTERS = (
     Chapter("Connections", ("connections",), by_mix("connections", "connections", RATE)),
     Chapter("Pipelining", ("pipeline",), by_mix("pipeline", "in a batch", RATE)),
-    Chapter("Message size", ("size",), by_mix("size", "bytes", MEGABYTES)),
+    Chapter("Message size", ("size",), by_mix("size", "bytes", MEGABYTES, COPIED)),
     Chapter("Latency at a fixed rate", ("latency",), latency),
     Chapter("Memory of idle connections", ("idle",), idle),
     Chapter("Writers among readers", tuple(WAITS), waits),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Optional, Union
 
-from records import Spread, median, ratio
+from records import Spread, median
 
 OTHERS = ("redis", "memcached")
 MIXES = {"r": "reads", "w": "writes"}
@@ -10,13 +10,12 @@ MIXES = {"r": "reads", "w": "writes"}
 
 class Mark(NamedTuple):
     """`found`: the value, or the ratios of all rounds, of which the median is judged; None was not measured. `bound`: "at
-    most" or "at least". `kernel`: what the value would be if dipc's own program took no time; None where that is no
-    question."""
+    most" or "at least". `bare`: the value of the bare server; None where that is no question."""
     what: str
     found: Union[None, float, Spread]
     bound: str
     goal: float
-    kernel: Optional[float] = None
+    bare: Optional[float] = None
 
     def shown(self):
         value = median(self.found) if isinstance(self.found, Spread) else self.found
@@ -25,8 +24,8 @@ class Mark(NamedTuple):
     def rounds_shown(self):
         return f"{self.found.least:.3g} – {self.found.most:.3g}" if isinstance(self.found, Spread) else ""
 
-    def kernel_shown(self):
-        return "" if self.kernel is None else f"{self.kernel:.3g}"
+    def bare_shown(self):
+        return "" if self.bare is None else f"{self.bare:.3g}"
 
     def word(self):
         """It is judged by what is shown."""
@@ -37,11 +36,11 @@ class Mark(NamedTuple):
         return "reached" if reached else "not reached"
 
     def needs_shown(self):
-        """How many times as fast the program would have to be, where that is a question."""
-        if self.kernel is None or self.word() != "not reached":
+        """How many times as fast the rest of dipc would have to be, where that is a question."""
+        if self.bare is None or self.word() != "not reached":
             return ""
-        value, kernel, goal = (self.time(ratio) for ratio in (float(self.shown()), self.kernel, self.goal))
-        return f"{(value - kernel) / (goal - kernel):.1f} ×" if goal > kernel else "none"
+        value, bare, goal = (self.time(ratio) for ratio in (float(self.shown()), self.bare, self.goal))
+        return f"{(value - bare) / (goal - bare):.1f} ×" if goal > bare else "none"
 
     def time(self, ratio):
         """What a request takes at this ratio, in some unit."""
@@ -55,18 +54,16 @@ def marks(runs):
 def per_request(runs):
     return [Mark(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
                  beside(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85,
-                 median(beside(runs, "connections", count, mix, "server_cpu_us", ours="server_kernel_cpu_us")))
+                 median(beside(runs, "connections", count, mix, "server_cpu_us", ours="bare")))
             for count in (50, 1000, 15000) for mix in MIXES]
 
 
 def pipelined(runs):
     found = []
     for mix, name in MIXES.items():
-        redis = ("pipeline", "redis", 16, mix, "server_cpu_us")
-        cpu, kernel = (runs.ratio(("pipeline", "dipc", 16, mix, field), redis)
-                       for field in ("server_cpu_us", "server_kernel_cpu_us"))
-        found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", cpu, "at most", 0.55,
-                          median(kernel)))
+        dipc, bare, redis = (("pipeline", server, 16, mix, "server_cpu_us") for server in ("dipc", "bare", "redis"))
+        found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", runs.ratio(dipc, redis),
+                          "at most", 0.55, median(runs.ratio(bare, redis))))
     for mix, name in MIXES.items():
         found.append(Mark(f"Requests in a second, pipelined by 16, {name}: dipc / redis",
                           *rates(runs, "pipeline", 16, mix, "redis", 1.5)))
@@ -84,11 +81,9 @@ def large(runs):
 
 
 def rates(runs, section, n, mix, server, goal):
-    """dipc's rate beside another one's, and that of one thread that only makes dipc's system calls."""
-    key = (section, server, n, mix, "requests_per_second")
-    kernel = runs.median(section, "dipc", n, mix, "server_kernel_cpu_us")
-    value = runs.ratio((section, "dipc", n, mix, "requests_per_second"), key)
-    return value, "at least", goal, ratio(ratio(1e6, kernel), runs.median(*key))
+    """dipc's rate beside another one's, and that of the bare server."""
+    dipc, bare, other = ((section, name, n, mix, "requests_per_second") for name in ("dipc", "bare", server))
+    return runs.ratio(dipc, other), "at least", goal, median(runs.ratio(bare, other))
 
 
 def idle(runs):
@@ -102,14 +97,14 @@ def hot(runs):
             Mark("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
-def beside(runs, section, n, mix, field, choose=min, ours=None):
-    """dipc's value (of the field `ours`, if it is another) as a part of the better one of redis and memcached."""
+def beside(runs, section, n, mix, field, choose=min, ours="dipc"):
+    """dipc's value, or that of another server, as a part of the better one of redis and memcached."""
     known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
     known = {server: value for server, value in known.items() if value is not None}
     if not known:
         return None
     best = choose(known, key=known.get)
-    return runs.ratio((section, "dipc", n, mix, ours or field), (section, best, n, mix, field))
+    return runs.ratio((section, ours, n, mix, field), (section, best, n, mix, field))
 
 
 def idle_bytes(runs, server):

@@ -10,8 +10,8 @@ HEAD = """\
 
 # Where dipc stands
 
-dipc beside redis, memcached and a server with a `pthread_rwlock`, on one machine in one measurement. `bench/peers` has
-made this page; it measures the same on another machine.
+dipc beside redis, memcached, a server with a `pthread_rwlock` and one that does nothing, on one machine in one
+measurement. `bench/peers` has made this page; it measures the same on another machine.
 
 - {date}: {versions}
 - {kernel}, {processors} processors ({processor}), everything on loopback
@@ -47,15 +47,14 @@ What dipc has to reach beside the others: medians of the ratios within each roun
 one right after the other. A value is judged as it is shown.
 {reached} of {count} are reached.
 
-| mark | value | goal | | rounds | kernel alone | faster program |
+| mark | value | goal | | rounds | bare | faster |
 |---|--:|--:|---|--:|--:|--:|
 {rows}
 
-*Rounds* are the least and the most of all rounds. *Kernel alone* is what the value would be if dipc's own program took
-no time: of its CPU time only what the kernel has, nearly all of it for `recv` and `send`, and as a rate that of one
-thread, since one has all sockets. *Faster program* is how many times as fast dipc's own program would have to be to
-reach the goal; none is fast enough where the kernel alone takes longer than the goal allows. The last chapter shows
-what the time is spent on.
+*Rounds* are the least and the most of all rounds. *Bare* is what `bench/bare-server.c` reaches in dipc's place, a server
+that receives, sends answers that lie ready, and does nothing else: who makes the same system calls hardly does better.
+*Faster* is how many times as fast all that dipc does besides would have to be to reach the goal; none is fast enough
+where the bare server does not reach it. The last chapter shows what the time is spent on.
 """
 
 
@@ -105,7 +104,7 @@ def marks_table(runs):
     found = marks(runs)
     sign = {"at most": "≤", "at least": "≥"}
     rows = [f"| {mark.what} | {mark.shown()} | {sign[mark.bound]} {mark.goal:g} | {mark.word()} | "
-            f"{mark.rounds_shown()} | {mark.kernel_shown()} | {mark.needs_shown()} |" for mark in found]
+            f"{mark.rounds_shown()} | {mark.bare_shown()} | {mark.needs_shown()} |" for mark in found]
     return MARKS.format(reached=sum(mark.word() == "reached" for mark in found), count=len(found),
                         rows="\n".join(rows))
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Tuple
 
 PEERS = ("dipc", "redis", "memcached")
+WITH_BARE = PEERS + ("bare",)
 LOCKS = ("dipc", "rwlock", "rwlock-copy")
 
 
@@ -14,10 +15,10 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "connections": Section("-t r,w -c N -d 100 --mailboxes 64", (1, 10, 50, 200, 1000, 5000, 15000), PEERS),
-    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64", (1, 2, 4, 8, 16, 32, 64, 128), PEERS),
+    "connections": Section("-t r,w -c N -d 100 --mailboxes 64", (1, 10, 50, 200, 1000, 5000, 15000), WITH_BARE),
+    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64", (1, 2, 4, 8, 16, 32, 64, 128), WITH_BARE),
     "size": Section("-t r,w -c 50 -d N --mailboxes 64",
-                    (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), PEERS),
+                    (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), WITH_BARE),
     "latency": Section("-t rw50 -c 50 -d 100 --mailboxes 64 --rate N", (20000,), PEERS),
     # The memory is what counts. The requests take four seconds, in which the others rest: some servers tidy up then.
     "idle": Section("-t r -c 1 -n 100 --rate 25 --idle N", (0, 1000, 5000, 10000, 15000), PEERS),

@@ -29,6 +29,8 @@ SERVERS = {
     "memcached": Server("memcached", f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 "
                         "-u nobody", "a thread for each processor, as it advises; items of 1 MiB and their heads; "
                         "memory enough to evict nothing; `-u` matters only to root"),
+    "bare": Server("dipc", "bare-server PORT", "what the system's calls cost: it receives, and sends answers that lie "
+                   "ready, and does nothing else"),
     "rwlock": Server("memcached", LOCKS, "a thread for each connection, a `pthread_rwlock` with default attributes for "
                      "each mailbox; a reader sends under the lock"),
     "rwlock-copy": Server("memcached", LOCKS + " copy", "the same; a reader copies under the lock, and sends after it"),

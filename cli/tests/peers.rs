@@ -1,4 +1,4 @@
-//! `bench/peers`: its page is made of what was recorded, and the server with locks is one that a bench can load.
+//! `bench/peers`: its page is made of what was recorded, and its own servers are such that a bench can load.
 #![allow(missing_docs)]
 
 mod support;
@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{CLI, Ran, finish};
 
 /// A new directory, removed in the end.
@@ -42,6 +42,24 @@ impl Drop for Running {
     }
 }
 
+/// One of bench/*.c as a program.
+#[track_caller]
+fn compiled(name: &str, directory: &Directory) -> PathBuf {
+    let (program, source) = (directory.0.join(name), checkout().join("bench").join(name).with_extension("c"));
+    let strict = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"];
+    run(Command::new("cc").args(strict).arg(&program).arg(source)).expect(0, "");
+    program
+}
+
+/// Starts one of them; its port is the first thing that it says.
+#[track_caller]
+fn running(command: &mut Command) -> (Running, String) {
+    let mut server = Running(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let (mut port, stdout) = (String::new(), server.0.stdout.take().expect("piped"));
+    BufReader::new(stdout).read_line(&mut port).expect("a line");
+    (server, port.trim().to_owned())
+}
+
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
@@ -69,8 +87,7 @@ fn page(directory: &Directory) -> Option<String> {
 #[test]
 fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
     let directory = Directory::new("medians");
-    let section =
-        |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis"] });
+    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "bare"] });
     let about = json!({
         "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "seconds": 0.5,
         "rounds": 2, "rounds_judged": 3, "judged": { "connections": [50] },
@@ -89,8 +106,9 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
         "section,n,round,server,mix,server_cpu_us,server_kernel_cpu_us,requests_per_second,overtakes\n\
          connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,8.5,3.5,120000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
          connections,50,1,redis,r,4.0,1.0,100000,\nconnections,50,2,redis,r,10.0,1.0,60000,\n\
-         pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\n\
-         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\n\
+         connections,50,1,bare,r,1.7,1.7,100000,\n\
+         pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\npipeline,16,1,bare,r,6.0,6.0,160000,\n\
+         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\nsize,65536,1,bare,r,5.0,5.0,200000,\n\
          hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
     );
     directory.record(
@@ -100,16 +118,16 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
     );
     let Some(page) = page(&directory) else { return };
     for line in [
-        "| 50 | 0.80 | 2.00 | 4.00 | 7.00 | – | 150,000 | 80,000 | – |",
+        "| 50 | 0.80 | 2.00 | 4.00 | 7.00 | – | 1.70 | 150,000 | 80,000 | – |",
         "| CPU time of a request, 50 connections, reads: dipc / the better of both | 0.8 | ≤ 0.85 | reached | 0.75 – 0.85 | 0.425 |  |",
         "| CPU time of a request, 50 connections, writes: dipc / the better of both | – | ≤ 0.85 | not measured |  |  |  |",
         "| CPU time of a request, pipelined by 16, reads: dipc / redis | 0.7 | ≤ 0.55 | not reached | 0.7 – 0.7 | 0.6 | none |",
-        "| Requests in a second, pipelined by 16, reads: dipc / redis | 1.5 | ≥ 1.5 | reached | 1.5 – 1.5 | 1.67 |  |",
+        "| Requests in a second, pipelined by 16, reads: dipc / redis | 1.5 | ≥ 1.5 | reached | 1.5 – 1.5 | 1.6 |  |",
         "| 64 KiB reads in a second: dipc / redis | 1 | ≥ 1.3 | not reached | 1 – 1 | 2 | 1.9 × |",
         "| Requests in a second, half writes: one mailbox / 64 mailboxes | 0.7 | ≥ 0.8 | not reached | 0.7 – 0.7 |  |  |",
         "| Overtakes in all runs that count them | 0 | ≤ 0 | reached |  |  |  |",
         "| dipc | 0.70 | 70,000 | 100,000 |",
-        "- runs: 36, without a result: 25",
+        "- runs: 54, without a result: 40",
         "| `-t r -c 50` | dipc | 5.00 | 4.00 | 0.25 | 0.10 | 0.15 | 0.50 |",
         "3 of 17 are reached.",
         "    dipc-cli bench --system SYSTEM -p PORT --pid PID -t r,w -c N --seconds 0.5 --warmup 0.1 --csv",
@@ -142,20 +160,32 @@ fn what_was_not_recorded_has_no_page() {
 }
 
 #[test]
+fn the_bare_server_can_be_loaded() {
+    let directory = Directory::new("bare");
+    let program = compiled("bare-server", &directory);
+    let (server, port) = running(Command::new(&program).arg("0"));
+    let pid = server.0.id().to_string();
+    for line in ["-c 20 -P 3 -d 0", "-c 20 -P 128 -d 100", "-c 5 -P 3 -d 300000"] {
+        let words =
+            ["bench", "-p", &port, "--pid", &pid, "--json", "-t", "r,w", "-n", "600", "--mailboxes", "3"];
+        let ran = run(Command::new(CLI).args(words).args(line.split(' ')));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        for report in String::from_utf8_lossy(&ran.stdout).lines() {
+            let report: Value = serde_json::from_str(report).expect("a report");
+            let seen = ["requests", "no", "err", "lost"].map(|name| report[name].as_u64());
+            assert_eq!(seen, [Some(600), Some(0), Some(0), Some(0)], "{report}");
+        }
+    }
+}
+
+#[test]
 fn the_server_with_locks_can_be_loaded() {
     let directory = Directory::new("locks");
-    let program = directory.0.join("rwlock-server");
-    let strict = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"];
-    let source = checkout().join("bench/rwlock-server.c");
-    run(Command::new("cc").args(strict).arg(&program).arg(source)).expect(0, "");
+    let program = compiled("rwlock-server", &directory);
     for variant in ["send", "copy"] {
-        let server =
-            Command::new(&program).args(["0", "2", "300000", variant]).stdout(Stdio::piped()).spawn();
-        let mut server = Running(server.expect("it starts"));
-        let (mut port, stdout) = (String::new(), server.0.stdout.take().expect("piped"));
-        BufReader::new(stdout).read_line(&mut port).expect("a line");
+        let (_server, port) = running(Command::new(&program).args(["0", "2", "300000", variant]));
         let bench = |line: &str| {
-            let words = ["bench", "--system", "memcached", "-p", port.trim(), "--json"];
+            let words = ["bench", "--system", "memcached", "-p", &port, "--json"];
             run(Command::new(CLI).args(words).args(line.split(' ')))
         };
         for size in ["0", "100", "300000"] {
