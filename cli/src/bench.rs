@@ -116,9 +116,9 @@ fn measure(
     load.tally.lost += idle.iter().filter(|socket| !target::is_open(socket)).count() as u64;
     let fairness = match options.fairness {
         true => {
-            let overtakes = dipc.map(|dipc| dipc.stat(Topic::Mailbox(0))).transpose()?;
-            let overtakes = overtakes.and_then(|stat| stat.number("overtakes"));
-            Some(Fairness::of(&load, mix, overtakes))
+            // A server that has ended meanwhile does not say.
+            let stat = dipc.and_then(|dipc| dipc.stat(Topic::Mailbox(0)).ok());
+            Some(Fairness::of(&load, mix, stat.and_then(|stat| stat.number("overtakes"))))
         }
         false => None,
     };
@@ -145,7 +145,7 @@ fn warm_up(load: &mut Load, options: &BenchOptions) -> io::Result<()> {
 /// Whose CPU time and memory are the server's; None: nobody knows.
 fn server_process(options: &BenchOptions, dipc: Option<&mut Client>) -> Result<Option<u32>, Failure> {
     if let Some(pid) = options.pid {
-        let is_there = cpu::nanoseconds(&pid.to_string()).is_some();
+        let is_there = cpu::nanoseconds(pid).is_some();
         let absent = || Failure::Usage(format!("there is no process {pid}"));
         return is_there.then_some(Some(pid)).ok_or_else(absent);
     }

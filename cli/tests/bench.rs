@@ -50,6 +50,9 @@ fn every_mix_asks_as_often_as_it_is_told() {
             // Found by itself, on this machine.
             assert!(figure("server_cpu_us") > 0.0 && figure("own_cpu_us") > 0.0, "{row:?}");
             assert!(figure("server_rss_kb") > 100.0, "{row:?}");
+            // One thread, however short the run is.
+            let own = figure("own_cpu_us") * figure("requests") / (figure("seconds") * 1e6);
+            assert!(own <= 1.2, "{own} processors: {row:?}");
         }
         assert_eq!(rows.len(), mixes.len());
     }
@@ -187,7 +190,7 @@ fn a_server_that_goes_is_no_result() {
     let mut server = Server::start("4 64 0 8");
     for how in ["silent", "killed"] {
         let requests = server.stat(&[], "requests").as_u64();
-        let words = ["bench", "--seconds", "60", "-c", "5", "--timeout", "0.3"];
+        let words = ["bench", "--fairness", "--seconds", "60", "-c", "5", "--timeout", "0.3"];
         let bench = server.cli(&words).spawn().expect("it runs");
         wait_until("it is under load", || {
             server.stat(&[], "requests").as_u64() > requests.map(|count| count + 500)
@@ -198,6 +201,10 @@ fn a_server_that_goes_is_no_result() {
         }
         let ran = finish(bench, b"");
         assert_eq!(ran.code, Some(3), "{how}: {ran:?}");
+        assert!(
+            how == "silent" || String::from_utf8_lossy(&ran.stdout).contains("connections lost 5"),
+            "{ran:?}"
+        );
         if how == "silent" {
             assert!(ran.stderr.contains("silent for too long"), "{ran:?}");
             server.signal(Signal::SIGCONT);

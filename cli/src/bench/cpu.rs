@@ -3,6 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
+
+/// Ticks of the kernel's clock from which on they tell where the time was spent: of fewer, chance decides.
+const TICKS_MIN: f64 = 20.0;
+
 /// CPU time in ns; None: not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
@@ -30,8 +36,8 @@ impl Times {
     /// Since these processes began.
     pub fn now(server: Option<u32>) -> Self {
         let split = server.and_then(split);
-        let server = server.and_then(|process| nanoseconds(&process.to_string()));
-        Times { server, split, own: nanoseconds("self") }
+        let own = read(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+        Times { server: server.and_then(nanoseconds), split, own }
     }
 
     pub fn since(self, before: Times) -> Self {
@@ -43,10 +49,10 @@ impl Times {
         Times { server: spent(before.server, self.server), split, own: spent(before.own, self.own) }
     }
 
-    /// How much of the server's time the kernel had, 0 to 1.
+    /// How much of the server's time the kernel had, 0 to 1; None: nobody knows.
     pub fn kernel_share(&self) -> Option<f64> {
         let Split { program, kernel } = self.split?;
-        (program + kernel > 0.0).then(|| kernel / (program + kernel))
+        (program + kernel >= TICKS_MIN).then(|| kernel / (program + kernel))
     }
 }
 
@@ -59,15 +65,16 @@ fn split(process: u32) -> Option<Split> {
     Some(Split { program: next()?, kernel: next()? })
 }
 
-/// Of all threads of a process (`self`, or its number), in ns; None: it is not there, or not to be seen.
-pub fn nanoseconds(process: &str) -> Option<f64> {
-    let mut total = 0.0;
-    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        // A thread may end between the listing and this.
-        let schedstat = fs::read_to_string(thread.ok()?.path().join("schedstat")).unwrap_or_default();
-        total += schedstat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
-    }
-    Some(total)
+/// Of all threads of a process, also of those that have ended, in ns; None: it is not there.
+pub fn nanoseconds(process: u32) -> Option<f64> {
+    let process = Pid::from_raw(process.try_into().ok()?);
+    clock_getcpuclockid(process).ok().and_then(read)
+}
+
+/// Up to now, unlike what /proc says of a thread that runs.
+fn read(clock: ClockId) -> Option<f64> {
+    let time = Duration::from(clock.now().ok()?);
+    Some(time.as_nanos() as f64)
 }
 
 /// Whether a process of this number is a dipc here: the server may be in a container, or behind a tunnel.
@@ -82,7 +89,7 @@ mod tests {
     #[test]
     fn the_kernel_has_its_share_of_a_process() {
         let before = Times::now(Some(std::process::id()));
-        // Until the clock of the kernel has ticked, in there.
+        // Until the clock of the kernel has ticked often enough, and in there.
         while Times::now(Some(std::process::id()))
             .since(before)
             .kernel_share()
@@ -91,5 +98,6 @@ mod tests {
         let spent = Times::now(Some(std::process::id())).since(before);
         assert!(spent.server > Some(0.0) && spent.kernel_share() <= Some(1.0), "{spent:?}");
         assert_eq!(split(u32::MAX), None);
+        assert_eq!(nanoseconds(i32::MAX as u32), None);
     }
 }
