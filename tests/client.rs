@@ -3,14 +3,18 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use dipc::client::{Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Topic, WriteOptions};
+use dipc::client::{
+    Address, Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Topic, WriteOptions,
+};
 use proptest::prelude::*;
-use support::Server;
+use socket2::{Domain, SockAddr, Socket, Type};
+use support::{Directory, Server};
 
 /// A server that answers whatever comes with these bytes, and hangs up.
 fn answers(bytes: Vec<u8>) -> Client {
@@ -190,4 +194,38 @@ fn a_guard_unlocks_while_its_thread_panics() {
     let at_once = LockOptions { wait: Some(Duration::ZERO), ..LockOptions::default() };
     other.lock_with(&[1], &at_once).expect("free again").unlock().expect("held");
     client.ping().expect("as good as before");
+}
+
+#[test]
+fn who_waits_for_an_event_waits_no_longer_than_it_said() {
+    const SHORT: Duration = Duration::from_millis(20);
+    const BYTES_MAX: usize = 2_000_000;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut client = Client::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (mut server, _) = listener.accept().expect("a client");
+    let trickle = thread::spawn(move || {
+        let _ = server.read(&mut [0; 1024]);
+        server.write_all(b"OK v=0\nEVENT 1000000000 box=0 v=1\n").expect("answered");
+        // One byte after the other, until nobody wants them any more.
+        (0..BYTES_MAX).take_while(|_| server.write_all(b"x").is_ok()).count()
+    });
+    client.watch(&[0], None).expect("watched");
+    assert_eq!(client.event(Some(SHORT)).expect("no error"), None);
+    assert_eq!(client.event(Some(Duration::ZERO)).expect("no error"), None);
+    drop(client);
+    assert!(trickle.join().expect("it ends") < BYTES_MAX, "it waited until nothing came any more");
+}
+
+/// Its listener is there, and its backlog is full.
+#[test]
+fn a_server_that_lets_nobody_in_does_not_hold_who_comes() {
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    listener.bind(&SockAddr::unix(&path).expect("a path")).expect("bound");
+    listener.listen(0).expect("listening");
+    let earlier = UnixStream::connect(&path).expect("the backlog has room for one");
+    let connected = Address::Unix(path).connect(Some(Duration::from_millis(50)));
+    assert!(matches!(connected, Err(Error::Io(error)) if error.kind() == ErrorKind::TimedOut));
+    drop(earlier);
 }

@@ -1,11 +1,13 @@
 //! Where a server is, and the URL that says so.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use super::stream::Stream;
@@ -41,15 +43,28 @@ impl Address {
     pub fn connect(&self, timeout: Option<Duration>) -> Result<Client, Error> {
         let stream = match self {
             Address::Tcp { host, port } => tcp((host.as_str(), *port), timeout)?,
-            Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            Address::Unix(path) => Stream::Unix(unix(path, timeout)?),
         };
         Ok(Client::over(stream))
     }
 }
 
+/// Connects. A server that accepts nobody lets everybody wait whom its backlog does not hold; the standard library knows
+/// no end of that, so somebody else waits.
+fn unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
+    let Some(timeout) = timeout else { return UnixStream::connect(path) };
+    let (done, connected) = mpsc::channel();
+    let path = path.to_owned();
+    // Nobody listens any more when it comes too late.
+    thread::spawn(move || drop(done.send(UnixStream::connect(path))));
+    connected
+        .recv_timeout(timeout)
+        .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "it lets nobody in")))
+}
+
 /// Connects to the first of the addresses that answers.
 pub(super) fn tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> io::Result<Stream> {
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failed = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in addresses.to_socket_addrs()? {
         let connected = match timeout {
             Some(timeout) => TcpStream::connect_timeout(&address, timeout),
@@ -81,7 +96,9 @@ impl FromStr for Address {
         let (host, port) = place.rsplit_once(':').ok_or("the port is missing: dipc://host:port")?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         match port.parse() {
-            Ok(port) if port > 0 && !host.is_empty() => Ok(Address::Tcp { host: host.to_owned(), port }),
+            Ok(port) if port > 0 && !host.is_empty() && !host.contains(['[', ']', '/']) => {
+                Ok(Address::Tcp { host: host.to_owned(), port })
+            }
             _ => Err("a host and a port of 1 to 65535: dipc://host:port".to_owned()),
         }
     }
@@ -106,7 +123,16 @@ mod tests {
         for url in ["dipc://localhost:5000", "dipc://[::1]:1", "dipc+unix:///a b/c"] {
             assert_eq!(url.parse::<Address>().map(|address| address.to_string()), Ok(url.to_owned()));
         }
-        for bad in ["", "dipc://", "dipc://x", "dipc://x:0", "dipc://:5", "dipc://x:99999", "dipc+unix://x"] {
+        for bad in [
+            "",
+            "dipc://",
+            "dipc://x",
+            "dipc://x:0",
+            "dipc://:5",
+            "dipc://x:99999",
+            "dipc+unix://x",
+            "dipc://[::1:5",
+        ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

@@ -100,6 +100,7 @@ impl Client {
     }
 
     fn next_event(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        let mut is_over = false;
         loop {
             if let Some(event) = self.events.next() {
                 return Ok(Some(event));
@@ -116,9 +117,11 @@ impl Client {
             if let Some(event) = self.events.next() {
                 return Ok(Some(event));
             }
-            if !self.wire.receive_until(deadline)? {
+            // What comes byte by byte is no reason to wait longer; it is kept.
+            if is_over || !self.wire.receive_until(deadline)? {
                 return Ok(None);
             }
+            is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
         }
     }
 }
