@@ -1,16 +1,19 @@
 //! A command that is run on somebody's behalf.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Once};
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
-use signal_hook::consts::SIGCHLD;
+use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid, getppid};
+use signal_hook::consts::{SIGCHLD, SIGINT};
 use signal_hook::flag;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::output::Output;
 
@@ -32,16 +35,18 @@ pub fn command(words: &[OsString]) -> Command {
     command
 }
 
-/// The kernel kills it when we end without having seen to that, and so are killed ourselves.
+/// The kernel kills it when we end without having seen to that, and so are killed ourselves. Of signals it has `blocked`
+/// blocked, whatever we have.
 #[allow(unsafe_code, reason = "what is done between fork and exec has no safe interface")]
-pub fn kill_with_us(command: &mut Command) {
+pub fn bind_to_us(command: &mut Command, blocked: SigSet) {
     let us = getpid();
     let promise = move || {
+        blocked.thread_set_mask()?;
         set_pdeathsig(Signal::SIGKILL)?;
         // If we are gone already there will be no signal.
         if getppid() == us { Ok(()) } else { Err(io::Error::from(ErrorKind::BrokenPipe)) }
     };
-    // SAFETY: it makes two system calls, and neither allocates nor takes a lock. Source: prctl(2), signal-safety(7).
+    // SAFETY: it makes three system calls, and none allocates or takes a lock. Source: prctl(2), signal-safety(7).
     unsafe { command.pre_exec(promise) };
 }
 
@@ -64,11 +69,73 @@ fn heed_children() {
     HEEDED.call_once(|| drop(flag::register(SIGCHLD, Arc::default())));
 }
 
-/// As a shell has it: of a command that a signal ended, 128 more than its number.
-pub fn exit_code(status: ExitStatus) -> u8 {
-    status
-        .code()
-        .or_else(|| Some(128 + status.signal()?))
-        .and_then(|code| code.try_into().ok())
-        .unwrap_or(255)
+/// Those that we have started, those that they have started, and so on: while this lives they are ours, also when those in
+/// between have ended.
+pub struct Family(());
+
+impl Family {
+    pub fn new() -> Self {
+        // No kernel that we know refuses it; without it those are missed whose parents have ended.
+        let _ = set_child_subreaper(true);
+        Family(())
+    }
+
+    /// All who live, the eldest first.
+    pub fn members(&self) -> Vec<Pid> {
+        let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let living: Vec<_> = numbers.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+        let mut members = vec![getpid().as_raw()];
+        let mut seen = 0;
+        while let Some(&member) = members.get(seen) {
+            members.extend(living.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+            seen += 1;
+        }
+        members.into_iter().skip(1).map(Pid::from_raw).collect()
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        // Those that have become our children and have ended are waited for by nobody else.
+        let ended = || waitpid(None, Some(WaitPidFlag::WNOHANG));
+        while ended().is_ok_and(|status| status != WaitStatus::StillAlive) {}
+        let _ = set_child_subreaper(false);
+    }
+}
+
+/// The parent of a process; None: it has ended. Source: proc_pid_stat(5).
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+}
+
+/// How a command has ended.
+pub struct Ended {
+    /// As a shell has it: of a command that a signal ended, 128 more than its number.
+    pub code: u8,
+    /// Which signal.
+    pub signal: Option<i32>,
+}
+
+impl Ended {
+    /// Ends us as Ctrl-C has ended the command, if it has: a script that waits for us stops then, as it would have without
+    /// us, and does not go on with its next line.
+    pub fn share(&self) {
+        if self.signal == Some(SIGINT) {
+            // It fails for signals that nobody may handle.
+            let _ = emulate_default_handler(SIGINT);
+        }
+    }
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        let signal = status.signal();
+        let code = status.code().or_else(|| Some(128 + signal?)).and_then(|code| code.try_into().ok());
+        Ended { code: code.unwrap_or(255), signal }
+    }
 }

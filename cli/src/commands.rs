@@ -45,7 +45,9 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
             })?;
         }
         Command::Lock { locking, command } if !command.is_empty() => {
-            return guard::run(guard::lock(client, &locking)?, &locking, &command, out);
+            let ended = guard::run(guard::lock(client, &locking)?, &locking, &command, out)?;
+            ended.share();
+            return Ok(ended.code);
         }
         Command::Lock { locking, .. } => {
             let grant = guard::lock(client, &locking)?.keep();

@@ -2,27 +2,24 @@
 //!
 //! **The law**: the command does not outlive the lock by more than [`GRACE`]. The lease is renewed every third of it, and
 //! an answer that takes as long counts as none: so the command is told to end before others can be in, unless this program
-//! was stopped itself, or `--max-hold` is over. When this program is killed, so is the command; but nobody is left to end
-//! what that has started.
+//! was stopped itself, or `--max-hold` is over. It ends with all that it has started. When this program is killed, so is the
+//! command; but nobody is left then to end what that has started.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Child;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dipc::client::{Client, Code, Error, Event, Lock, LockOptions};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use signal_hook::flag;
 
-use crate::child::{self, Started};
+use crate::child::{self, Ended, Family, Started};
 use crate::failure::Failure;
 use crate::options::Locking;
 use crate::output::Output;
@@ -44,29 +41,29 @@ pub fn lock<'a>(client: &'a mut Client, locking: &Locking) -> Result<Lock<'a>, F
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }
 
-/// Runs the command and unlocks; the command's exit code. The connection's timeout is a third of the lease then.
-pub fn run(mut lock: Lock, locking: &Locking, words: &[OsString], out: &Output) -> Result<u8, Failure> {
+/// Runs the command and unlocks; how the command has ended. The connection's timeout is a third of the lease then.
+pub fn run(mut lock: Lock, locking: &Locking, words: &[OsString], out: &Output) -> Result<Ended, Failure> {
     let third = locking.ttl.unwrap_or(TTL) / 3;
     // Who was stopped meanwhile may have got the lock and its loss in one piece: what has been received, poll does not see.
-    events(&mut lock)?;
-    let early = Early::new()?;
+    events(&mut lock, out)?;
+    let signals = Signals::new()?;
     let mut command = child::command(words);
     let boxes = lock.mailboxes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
     // Where there is a terminal the command belongs to it as we do, and can ask there for a password. Elsewhere it gets a
-    // group of its own, so that what it has started can be told to end, too.
+    // group of its own, which can be told at once.
     let has_group = !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal());
     if has_group {
         command.process_group(0);
     }
-    child::kill_with_us(&mut command);
+    child::bind_to_us(&mut command, signals.before);
+    let family = Family::new();
     let child = match child::start(&mut command, out) {
         Started::Running(child) => child,
-        Started::Not(code) => return Ok(code),
+        Started::Not(code) => return Ok(Ended { code, signal: None }),
     };
-    let mut guarded = Guarded { child, has_group, signals: signals()? };
-    early.signals().for_each(|signal| guarded.tell(signal));
-    let lost = guarded.keep(&mut lock, third)?;
+    let mut guarded = Guarded { child, has_group, family, signals };
+    let lost = guarded.keep(&mut lock, third, out)?;
     if lost.is_some() {
         out.note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
         guarded.stop()?;
@@ -74,19 +71,20 @@ pub fn run(mut lock: Lock, locking: &Locking, words: &[OsString], out: &Output) 
     let status = guarded.child.wait().map_err(|error| Failure::local("wait", error))?;
     // The lock may have been lost at the very end, too.
     lost.map_or_else(|| lock.unlock(), Err)?;
-    Ok(child::exit_code(status))
+    Ok(Ended::from(status))
 }
 
 /// A command that runs, and what tells about it.
 struct Guarded {
     child: Child,
     has_group: bool,
-    signals: SignalFd,
+    family: Family,
+    signals: Signals,
 }
 
 impl Guarded {
     /// Renews the lease until the command has ended, or the lock: then why.
-    fn keep(&self, lock: &mut Lock, third: Duration) -> Result<Option<Error>, Failure> {
+    fn keep(&self, lock: &mut Lock, third: Duration, out: &Output) -> Result<Option<Error>, Failure> {
         if let Err(error) = lock.set_timeout(Some(third)) {
             return Ok(Some(error));
         }
@@ -97,8 +95,8 @@ impl Guarded {
             }
             let heard = self.wait(Some(lock), renewal)?;
             let alive = match (heard, Instant::now() >= renewal) {
-                (_, true) => lock.ping().and_then(|()| events(lock)),
-                (true, false) => events(lock),
+                (_, true) => lock.ping().and_then(|()| events(lock, out)),
+                (true, false) => events(lock, out),
                 (false, false) => Ok(()),
             };
             if let Err(error) = alive {
@@ -117,15 +115,21 @@ impl Guarded {
         while !self.attend()? && Instant::now() < until {
             self.wait(None, until)?;
         }
-        // Also when it has ended: what it has started may still be there.
+        // Also when it has ended: what it has started may still be there, and start others while it is told.
         self.tell(Signal::SIGKILL);
+        let until = Instant::now() + GRACE;
+        while !self.has_group && !self.family.members().is_empty() && Instant::now() < until {
+            self.tell(Signal::SIGKILL);
+        }
         Ok(())
     }
 
     /// Passes on what was sent to us; whether the command has ended. It is not waited for yet, so that its number stays
     /// its own, and nobody else is told to end.
     fn attend(&self) -> Result<bool, Failure> {
-        while let Some(info) = self.signals.read_signal().map_err(|error| Failure::local("signals", error))? {
+        while let Some(info) =
+            self.signals.fd.read_signal().map_err(|error| Failure::local("signals", error))?
+        {
             // Keys at a terminal are signals for its whole group: the command has had them already.
             let from_terminal = info.ssi_code > 0;
             match Signal::try_from(info.ssi_signo as i32) {
@@ -142,7 +146,7 @@ impl Guarded {
 
     /// Waits for a signal, for the server, or for the time; whether the server has said something.
     fn wait(&self, lock: Option<&Lock>, until: Instant) -> Result<bool, Failure> {
-        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
+        let signals = PollFd::new(self.signals.fd.as_fd(), PollFlags::POLLIN);
         let server = lock.map(|lock| PollFd::new(lock.as_fd(), PollFlags::POLLIN));
         let mut sources: Vec<_> = [Some(signals), server].into_iter().flatten().collect();
         let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -154,10 +158,14 @@ impl Guarded {
         Ok(sources.get(1).is_some_and(|server| server.any().unwrap_or(true)))
     }
 
+    /// Sends a signal to the command and all that it has started.
     fn tell(&self, signal: Signal) {
-        let pid = self.pid().as_raw();
-        // One that has ended needs no signal.
-        let _ = kill(Pid::from_raw(if self.has_group { -pid } else { pid }), signal);
+        let told =
+            if self.has_group { vec![Pid::from_raw(-self.pid().as_raw())] } else { self.family.members() };
+        for pid in told {
+            // One that has ended needs no signal.
+            let _ = kill(pid, signal);
+        }
     }
 
     fn pid(&self) -> Pid {
@@ -165,61 +173,40 @@ impl Guarded {
     }
 }
 
-impl Drop for Guarded {
+/// The signals that we pass on, and those of children, as something to read. They are blocked for that as long as this
+/// lives: none of them ends us, and none is lost.
+struct Signals {
+    fd: SignalFd,
+    /// What was blocked before.
+    before: SigSet,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let set: SigSet = PASSED.into_iter().chain([Signal::SIGCHLD]).collect();
+        let blocked = || {
+            let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+            Ok(Signals { fd, before: set.thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
+        };
+        blocked().map_err(|error: nix::Error| Failure::local("signals", error))
+    }
+}
+
+impl Drop for Signals {
     fn drop(&mut self) {
         // At the prompt other commands follow.
-        let _ = signal_set().thread_unblock();
-    }
-}
-
-fn signal_set() -> SigSet {
-    PASSED.into_iter().chain([Signal::SIGCHLD]).collect()
-}
-
-/// Has the signals that we pass on, and those of children, in a descriptor from now on. They are blocked for that, which
-/// a command inherits: so this is for when it has been started.
-fn signals() -> Result<SignalFd, Failure> {
-    let set = signal_set();
-    set.thread_block()
-        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
-        .map_err(|error| Failure::local("signals", error))
-}
-
-/// The signals that come while the command is started: they must neither end us, nor be lost.
-struct Early {
-    came: Vec<(Signal, Arc<AtomicBool>)>,
-    /// Signals are again what they were before.
-    over: Arc<AtomicBool>,
-}
-
-impl Early {
-    fn new() -> Result<Self, Failure> {
-        let early =
-            Early { came: PASSED.map(|signal| (signal, Arc::default())).into(), over: Arc::default() };
-        for (signal, came) in &early.came {
-            flag::register_conditional_default(*signal as i32, early.over.clone())
-                .and_then(|_| flag::register(*signal as i32, came.clone()))
-                .map_err(|error| Failure::local("signals", error))?;
-        }
-        Ok(early)
-    }
-
-    fn signals(&self) -> impl Iterator<Item = Signal> + '_ {
-        self.came.iter().filter(|(_, came)| came.load(Ordering::Relaxed)).map(|(signal, _)| *signal)
-    }
-}
-
-impl Drop for Early {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        let _ = self.before.thread_set_mask();
     }
 }
 
 /// What the server has told; an error when the lock is lost.
-fn events(lock: &mut Lock) -> Result<(), Error> {
+fn events(lock: &mut Lock, out: &Output) -> Result<(), Error> {
     while let Some(event) = lock.event(Some(Duration::ZERO))? {
-        if matches!(event, Event::LockLost { .. }) {
-            break;
+        match event {
+            Event::LockLost { grant, .. } if grant == lock.grant() => break,
+            // At the prompt there may be others.
+            Event::LockLost { mailbox, .. } => out.note(&format!("the lock of {mailbox} is lost")),
+            Event::Message { .. } => {}
         }
     }
     match lock.is_lost() {

@@ -139,8 +139,11 @@ pub enum Command {
     /// Run a command while nobody else is in these mailboxes
     ///
     /// The lease is renewed while the command runs. When the lock is lost all the same, the command is told to end
-    /// (TERM, after 5 seconds KILL). Signals are passed on to it; but a KILL of dipc-cli ends the lock and not the command.
-    /// It finds the number of the lock in DIPC_GRANT and the mailboxes in DIPC_BOX.
+    /// (TERM, after 5 seconds KILL), and all that it has started. Signals are passed on to it; a KILL of dipc-cli kills the
+    /// command, but not what that has started. It finds the number of the lock in DIPC_GRANT and the mailboxes in DIPC_BOX.
+    ///
+    /// The lock keeps the command out, too: a dipc-cli that it starts is somebody else. So lock a mailbox that stands for what
+    /// is to be protected, and that nobody writes.
     ///
     /// The exit code is the command's: 128 more than the number of a signal that ended it, 127 when it does not exist, 126
     /// when it cannot be run. It is 1 when the lock is not to be had in time, 2 or 3 when it is refused or lost.

@@ -141,9 +141,10 @@ impl Prompt<'_> {
                 let (lock, interrupted) =
                     interrupts.during(client, |client| guard::lock(client, &locking)).map_err(failed)?;
                 if !interrupted {
-                    let done = lock.and_then(|lock| guard::run(lock, &locking, &command, out));
+                    let _armed = interrupts.arm();
+                    let ended = lock.and_then(|lock| guard::run(lock, &locking, &command, out));
                     client.set_timeout(timeout)?;
-                    return done;
+                    return ended.map(|ended| ended.code);
                 }
             }
             command => {

@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
 use nix::sys::signal::Signal;
@@ -36,6 +37,18 @@ fn a_command_runs_under_the_lock_and_its_code_is_ours() {
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
     server.run(&["lock", "3,9", "--", "true"]).expect_failure(2, "box");
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
+}
+
+/// A shell stops its script when what it waits for was ended by Ctrl-C, and not when that has only ended.
+#[test]
+fn ctrl_c_ends_us_as_it_has_ended_the_command() {
+    let server = Server::start("4 64 0 8");
+    let mut held = server.cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]);
+    let mut held = held.spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    signal(held.id(), Signal::SIGINT);
+    assert_eq!(held.wait().expect("ours").signal(), Some(Signal::SIGINT as i32));
+    server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
 }
 
 #[test]

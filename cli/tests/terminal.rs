@@ -146,6 +146,12 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     prompt.press("lock 3 -- echo 'open\r");
     prompt.expect("a quote is not closed");
     prompt.expect("dipc> ");
+    // A command under a lock leaves no trace in how Ctrl-C is taken.
+    prompt.press("take 0 --wait inf\r");
+    wait_until("the taker waits", || server.stat(&["0"], "aside") == 1);
+    prompt.press("\x03");
+    prompt.expect("given up, and connected anew");
+    prompt.expect("dipc> ");
     prompt.press("\x04");
     prompt.expect_end();
 }
@@ -197,6 +203,39 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
     held.expect("once\r\n");
     held.expect_end();
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+}
+
+/// There it belongs to our group and has none of its own, which could be told at once.
+#[test]
+fn what_a_command_has_started_ends_with_the_lock() {
+    let mut server = Server::start("4 64 0 8");
+    let script = "(trap '' TERM; sleep 1000 & echo pid $! is up) & wait; wait";
+    let words = ["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script];
+    let mut held = Terminal::start(&server, &words);
+    held.expect("pid ");
+    let pid = held.expect(" is up\r\n").trim_end_matches(" is up\r\n").to_owned();
+    assert!(is_alive(&pid), "{pid}");
+    server.kill();
+    held.expect("the lock of mailbox 3 is lost");
+    wait_until("the sleeper is gone", || !is_alive(&pid));
+}
+
+fn is_alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn a_lock_that_is_lost_while_another_one_guards_a_command_is_told() {
+    let server = Server::start("4 64 0 8");
+    let mut prompt = Terminal::start(&server, &[]);
+    prompt.expect("dipc> ");
+    prompt.press("lock 1 --ttl 0.05\r");
+    prompt.expect("grant 1\r\n");
+    prompt.expect("dipc> ");
+    prompt.press("lock 2 -- sleep 1000\r");
+    prompt.expect("the lock of 1 is lost");
+    prompt.press("\x03");
+    prompt.expect("dipc> ");
 }
 
 #[test]
