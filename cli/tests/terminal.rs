@@ -209,7 +209,7 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
 #[test]
 fn what_a_command_has_started_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
-    let script = "(trap '' TERM; sleep 1000 & echo pid $! is up) & wait; wait";
+    let script = "(trap '' TERM HUP; sleep 1000 & echo pid $! is up); cat";
     let words = ["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script];
     let mut held = Terminal::start(&server, &words);
     held.expect("pid ");
