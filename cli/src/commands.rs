@@ -95,7 +95,7 @@ pub fn standard_input() -> Result<Vec<u8>, Failure> {
 }
 
 fn bytes(data: Data, input: Input) -> Result<Vec<u8>, Failure> {
-    if let Some(path) = data.file {
+    if let Some(path) = data.file.filter(|path| path.as_os_str() != "-") {
         return fs::read(&path).map_err(|error| Failure::local(&path.display().to_string(), error));
     }
     if data.text.is_empty() {

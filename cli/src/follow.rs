@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use dipc::client::{Client, Event};
+use dipc::client::{Client, Event, Topic};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -26,6 +26,13 @@ pub fn run(
     stop: Option<&UnixStream>,
 ) -> Result<(), Failure> {
     client.watch(mailboxes, after)?;
+    for &mailbox in mailboxes.iter().filter(|_| after.is_some()) {
+        // Of a server that has begun anew, perhaps: nothing would be heard for long, and nobody would know why.
+        let version = client.stat(Topic::Mailbox(mailbox))?.number("version");
+        if let Some(version) = version.filter(|version| Some(*version) < after) {
+            out.note(&format!("mailbox {mailbox} is only at version {version}"));
+        }
+    }
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
         match next(client, stop)? {
@@ -46,19 +53,20 @@ pub fn run(
 /// The next event; none when it is to stop.
 fn next(client: &mut Client, stop: Option<&UnixStream>) -> Result<Option<Event>, Failure> {
     let Some(stop) = stop else { return Ok(client.event(None)?) };
+    // To stop comes first, however many messages wait.
+    let mut patience = PollTimeout::ZERO;
     loop {
-        if let Some(event) = client.event(Some(Duration::ZERO))? {
-            return Ok(Some(event));
-        }
         let mut sources =
             [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(client.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut sources, PollTimeout::NONE) {
-            Ok(_) if sources[0].any() == Some(true) => {
-                return Ok(None);
-            }
+        match poll(&mut sources, patience) {
+            Ok(_) if sources[0].any() == Some(true) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(Failure::local("poll", error)),
         }
+        if let Some(event) = client.event(Some(Duration::ZERO))? {
+            return Ok(Some(event));
+        }
+        patience = PollTimeout::NONE;
     }
 }
 

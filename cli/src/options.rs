@@ -260,7 +260,7 @@ pub struct Locking {
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Seconds to wait, or inf [default: the server's, 30]
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     pub wait: Option<Duration>,
 }
 
@@ -270,7 +270,7 @@ pub struct Data {
     #[arg(value_name = "TEXT", conflicts_with = "file", allow_negative_numbers = true)]
     pub text: Vec<OsString>,
 
-    /// The message is this file
+    /// The message is this file; - is standard input
     #[arg(long, value_name = "F")]
     pub file: Option<PathBuf>,
 }
@@ -291,7 +291,12 @@ impl Connection {
             Some(unix) if self.host.is_none() && self.port.is_none() => return Ok(unix),
             _ => (HOST.to_owned(), port),
         };
-        Ok(Address::Tcp { host: self.host.clone().unwrap_or(host), port: self.port.unwrap_or(port) })
+        let named = self.host.as_ref().map(|host| {
+            // As in a URL.
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            bare.unwrap_or(host).to_owned()
+        });
+        Ok(Address::Tcp { host: named.unwrap_or(host), port: self.port.unwrap_or(port) })
     }
 
     /// The URL, if there is one. That of the environment is looked at only when it is needed, so that a bad one is in
@@ -345,6 +350,7 @@ mod tests {
         };
         assert_eq!(address("-h else -p 6000 ping"), "dipc://else:6000");
         assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");
+        assert_eq!(address("-h [::1] -p 6000 ping"), "dipc://[::1]:6000");
         assert_eq!(address("--url dipc+unix:///a ping"), "dipc+unix:///a");
         assert_eq!(address("--url dipc+unix:///a ping -p 6000"), "dipc://127.0.0.1:6000");
         assert_eq!(address("--url dipc://where:7000 -s /b ping"), "dipc+unix:///b");

@@ -83,7 +83,7 @@ impl Output {
     }
 
     pub fn lines(&self, text: &str) -> Result<(), Failure> {
-        self.data(text.as_bytes(), true)
+        if text.is_empty() { Ok(()) } else { self.data(text.as_bytes(), true) }
     }
 
     fn data(&self, data: &[u8], whole_lines: bool) -> Result<(), Failure> {
@@ -106,7 +106,10 @@ impl Output {
     /// Something for people, beside the output.
     pub fn note(&self, text: &str) {
         // There is nobody else to tell.
-        let _ = writeln!(io::stderr(), "dipc-cli: {}", harmless(text.as_bytes()));
+        let _ = match self.json {
+            true => writeln!(io::stderr(), "{}", json!({ "note": text })),
+            false => writeln!(io::stderr(), "dipc-cli: {}", harmless(text.as_bytes())),
+        };
     }
 
     pub fn complain(&self, failure: &Failure) {

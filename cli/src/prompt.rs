@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use dipc::client::{Client, Event};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::dup2_stdin;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -46,9 +47,7 @@ pub fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     };
     let out = Output { whole_lines: true, ..*out };
     let mut prompt = Prompt { client, connect, lines, interrupts, out };
-    let ended = prompt.commands();
-    prompt.lines.save();
-    let worst = ended?;
+    let worst = prompt.commands()?;
     Ok(if is_terminal { 0 } else { worst })
 }
 
@@ -68,13 +67,13 @@ impl Prompt<'_> {
     /// Runs every line; the highest exit code.
     fn commands(&mut self) -> Result<u8, Failure> {
         let mut worst = 0;
-        while let Some(line) = self.lines.next("dipc> ")? {
+        while let Some(line) = self.lines.command()? {
             let words = words::split(&line);
             let done = match words.as_deref() {
-                Some([]) => continue,
-                Some([verb, ..]) if verb == "q" || verb == "quit" => break,
-                Some(words) => self.connected().and_then(|()| self.command(words)),
-                None => Err(Failure::Usage("a quote is not closed".to_owned())),
+                Ok([]) => continue,
+                Ok([verb, ..]) if verb == "q" || verb == "quit" => break,
+                Ok(words) => self.command(words),
+                Err(why) => Err(Failure::Usage((*why).to_owned())),
             };
             worst = worst.max(self.goes_on(done)?);
             if !self.client.is_closed() {
@@ -99,9 +98,17 @@ impl Prompt<'_> {
         Ok(failure.exit_code())
     }
 
-    /// Connects anew when the connection has ended.
+    /// At a terminal connects anew when the connection has ended, be it that only now somebody looks.
     fn connected(&mut self) -> Result<(), Failure> {
-        if self.client.is_closed() {
+        if self.interrupts.is_none() {
+            return Ok(());
+        }
+        if !self.client.is_closed() {
+            let told = losses(&mut self.client, &self.out).map(|()| 0);
+            self.goes_on(told)?;
+        }
+        // When all events are heard there is nothing to read but the end.
+        if self.client.is_closed() || is_readable(&self.client) {
             self.client = (self.connect)()?;
             self.out.note("connected anew: locks of before have ended");
         }
@@ -111,19 +118,21 @@ impl Prompt<'_> {
     /// One command; its exit code.
     fn command(&mut self, words: &[OsString]) -> Result<u8, Failure> {
         if words[0] == "help" {
+            self.connected()?;
             return help(&mut self.client, &self.out).map(|()| 0);
         }
-        let line = match Line::try_parse_from(words) {
+        let matches = grammar().try_get_matches_from(words);
+        let line = match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
             Ok(line) => line,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
                 return page(&error.to_string(), &self.out).map(|()| 0);
             }
             Err(error) => return Err(Failure::usage(&error)),
         };
+        self.connected()?;
         let Prompt { client, lines, interrupts, out, .. } = self;
         let out = &Output { json: out.json || line.json, ..*out };
-        let mut text =
-            || lines.next("text> ")?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
+        let mut text = || lines.text()?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
         let Some(interrupts) = interrupts else {
             return commands::run(client, line.command, out, &mut text);
         };
@@ -189,6 +198,11 @@ fn losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
     }
 }
 
+fn is_readable(client: &Client) -> bool {
+    let mut source = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+    poll(&mut source, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// Where lines come from.
 enum Lines {
     Edited(Box<Editor<Completions, FileHistory>>),
@@ -206,16 +220,31 @@ impl Lines {
         moved().map_err(|error: io::Error| Failure::local("standard input", error))
     }
 
-    /// The next line without its end; none at the end of all.
-    fn next(&mut self, prompt: &str) -> Result<Option<Vec<u8>>, Failure> {
+    /// The next command, without its end of line; none at the end of all.
+    fn command(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Lines::Edited(editor) = self else { return self.text() };
+        loop {
+            match editor.readline("dipc> ") {
+                Ok(line) => {
+                    remember(editor, &line);
+                    return Ok(Some(line.into_bytes()));
+                }
+                Err(ReadlineError::Eof) => return Ok(None),
+                // Ctrl-C throws the line away.
+                Err(ReadlineError::Interrupted) => {}
+                Err(error) => not_text(error)?,
+            }
+        }
+    }
+
+    /// The next line as the text of a command; none when it is given up.
+    fn text(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         match self {
             Lines::Edited(editor) => loop {
-                match editor.readline(prompt) {
+                match editor.readline("text> ") {
                     Ok(line) => return Ok(Some(line.into_bytes())),
-                    // Ctrl-C throws the line away.
-                    Err(ReadlineError::Interrupted) => {}
-                    Err(ReadlineError::Eof) => return Ok(None),
-                    Err(error) => return Err(Failure::local("terminal", io::Error::other(error))),
+                    Err(ReadlineError::Interrupted | ReadlineError::Eof) => return Ok(None),
+                    Err(error) => not_text(error)?,
                 }
             },
             Lines::Piped(input) => {
@@ -229,18 +258,30 @@ impl Lines {
             }
         }
     }
+}
 
-    /// Keeps the history, if there is a place for it.
-    fn save(&mut self) {
-        if let (Lines::Edited(editor), Some(path)) = (self, history()) {
-            let _ = editor.save_history(&path);
+/// What is typed, or pasted, is thrown away when it is not UTF-8; any other error is the terminal's.
+fn not_text(error: ReadlineError) -> Result<(), Failure> {
+    match error {
+        ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            // The line begins anew.
+            let _ = writeln!(io::stderr(), "dipc-cli: that is not UTF-8: --file, or a pipe, takes any bytes");
+            Ok(())
         }
+        error => Err(Failure::local("terminal", io::Error::other(error))),
+    }
+}
+
+/// Adds a command to the history, and at once to that of other prompts; there may be no place for that.
+fn remember(editor: &mut Editor<Completions, FileHistory>, line: &str) {
+    if let (Ok(true), Some(path)) = (editor.add_history_entry(line), history()) {
+        let _ = editor.append_history(&path);
     }
 }
 
 fn editor() -> Result<Editor<Completions, FileHistory>, Failure> {
     let failed = |error| Failure::local("terminal", io::Error::other(error));
-    let config = Config::builder().auto_add_history(true).history_ignore_space(true).build();
+    let config = Config::builder().history_ignore_space(true).build();
     let mut editor = Editor::with_config(config).map_err(failed)?;
     editor.set_helper(Some(Completions));
     if let Some(path) = history() {
@@ -257,12 +298,16 @@ fn history() -> Option<PathBuf> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
+/// What can be said at the prompt.
+fn grammar() -> clap::Command {
+    NOT_HERE.into_iter().fold(Line::command(), |line, verb| line.mut_subcommand(verb, |verb| verb.hide(true)))
+}
+
 /// The verbs of the prompt.
 fn verbs() -> Vec<String> {
-    let line = Line::command();
-    let verbs = line.get_subcommands().map(|verb| verb.get_name().to_owned());
-    let here = verbs.filter(|verb| !NOT_HERE.contains(&verb.as_str()));
-    here.chain(OWN.map(str::to_owned)).collect()
+    let grammar = grammar();
+    let here = grammar.get_subcommands().filter(|verb| !verb.is_hide_set());
+    here.map(|verb| verb.get_name().to_owned()).chain(OWN.map(str::to_owned)).collect()
 }
 
 /// The options of a verb.

@@ -23,6 +23,8 @@ fn write_and_read_keep_every_byte() {
     server.run(&["put", "3", "--file", file.to_str().expect("text")]).expect(0, "version 3\ncount 2\n");
     server.run(&["read", "3", "--after", "2"]).expect(0, bytes);
     server.run(&["read", "3", "--off", "2", "--len", "1"]).expect(0, "b");
+    server.run_with(&["w", "2", "--file", "-"], bytes).expect(0, "version 1\n");
+    server.run(&["r", "2"]).expect(0, bytes);
     server.run(&["write", "3", "--", "--text"]).expect(0, "version 4\n");
     server.run(&["write", "3", "--off", "2", "T"]).expect(0, "version 5\n");
     server.run(&["read", "3"]).expect(0, "--Text");

@@ -105,13 +105,35 @@ fn the_prompt_completes_remembers_and_goes_on() {
     prompt.expect("asked for\r\n");
     prompt.press("\x03");
     prompt.expect("dipc> ");
+    // Also when more messages wait, and a command is at the first one.
+    (0..3).for_each(|_| drop(server.run(&["put", "2", "more"])));
+    prompt.press("watch 2 --after 0 -- sh -c 'echo got; exec sleep 1000'\r");
+    prompt.expect("got\r\n");
+    prompt.press("\x03");
+    let meanwhile = prompt.expect("dipc> ");
+    assert!(!meanwhile.contains("got"), "{meanwhile}");
+    // A text can be given up, too.
+    prompt.press("put 2\r");
+    prompt.expect("text> ");
+    prompt.press("\x03");
+    prompt.expect("the text is missing");
+    prompt.expect("dipc> ");
+    prompt.press("w 2 if=1 x\r");
+    prompt.expect("options are written --if V here");
+    prompt.expect("dipc> ");
+    prompt.keys.write_all(b"read \xe9\r").expect("typed");
+    prompt.expect("that is not UTF-8");
+    prompt.expect("dipc> ");
     prompt.press("help\r");
     prompt.expect("take BOX");
     prompt.expect("dipc> ");
+    prompt.press("--help\r");
+    let listed = prompt.expect("dipc> ");
+    assert!(listed.contains("watch") && !listed.contains("bench"), "{listed}");
     prompt.press("\x04");
     prompt.expect_end();
     let history = std::fs::read_to_string(server.directory.join("history")).expect("a history");
-    assert!(history.contains("write 3 two  blanks\n"), "{history}");
+    assert!(history.contains("write 3 two  blanks\n") && !history.contains("asked for"), "{history}");
 }
 
 #[test]
@@ -166,10 +188,10 @@ fn the_prompt_outlives_its_server() {
     prompt.expect("dipc> ");
     server.kill();
     prompt.press("ping\r");
-    prompt.expect("the server closed the connection");
-    prompt.expect("dipc> ");
-    prompt.press("ping\r");
     prompt.expect("cannot connect");
+    prompt.expect("dipc> ");
+    prompt.press("read --help\r");
+    prompt.expect("Leave out the first N bytes");
     prompt.expect("dipc> ");
     let again = Server::start(&format!("4 64 {} 8", server.port));
     prompt.press("ping\r");
