@@ -1,27 +1,39 @@
 //! Several people in one mailbox, line by line: what one types, all see, in the same order.
+//!
+//! At a terminal there is a line editor, and what the others say appears above it. What one has said oneself stays where it
+//! was typed.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IsTerminal, Read};
-use std::os::fd::AsFd;
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use std::{fs, thread};
 
 use dipc::client::{Client, Code, Error, Event, PutOptions};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Editor, ExternalPrinter};
 
 use crate::failure::Failure;
 use crate::output::{Output, harmless};
 
-/// Puts the cursor where the typed line began and clears it: it comes back with the others' lines.
-const UNTYPE: &str = "\x1b[A\x1b[2K";
-
 /// Joins, talks until the end of the input, and leaves.
 pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) -> Result<u8, Failure> {
     let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    let mut chat = Chat { client, mailbox, name: name.unwrap_or(&user), out };
+    let name = name.unwrap_or(&user);
+    let failed = |error| Failure::local("terminal", error);
+    let _settings = Settings::keep();
+    let (mut typed, screen) = match io::stdin().is_terminal() && out.can_move() && !out.json {
+        true => edited(&format!("{}: ", harmless(name.as_bytes()))).map_err(failed)?,
+        false => (Typed::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None),
+    };
+    let mut chat = Chat { client, mailbox, out, screen, shown: BTreeSet::new() };
     chat.client.watch(&[mailbox], Some(0))?;
-    chat.say(&format!("* {} joins", chat.name))?;
-    let mut typed = Typed::default();
+    chat.say(&format!("* {name} joins"))?;
     while !typed.ended {
         chat.listen(None)?;
         if !typed.is_ready(chat.client)? {
@@ -29,22 +41,28 @@ pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) 
         }
         typed.receive()?;
         while let Some(line) = typed.line() {
-            if io::stdin().is_terminal() && chat.out.is_terminal && !chat.out.json {
-                chat.out.bytes(UNTYPE.as_bytes())?;
+            let said = chat.say(&format!("{name}: {line}"))?;
+            if chat.screen.is_some() {
+                chat.shown.extend(said);
             }
-            chat.say(&format!("{}: {line}", chat.name))?;
         }
     }
-    let last = chat.say(&format!("* {} leaves", chat.name))?;
+    let last = chat.say(&format!("* {name} leaves"))?;
     chat.listen(last)?;
     Ok(0)
 }
 
+/// Prints above what is typed.
+type Screen = Box<dyn ExternalPrinter>;
+
 struct Chat<'a> {
     client: &'a mut Client,
     mailbox: u32,
-    name: &'a str,
     out: &'a Output,
+    /// Where there is a line editor.
+    screen: Option<Screen>,
+    /// Versions of what stands there already, as it was typed.
+    shown: BTreeSet<u64>,
 }
 
 impl Chat<'_> {
@@ -55,7 +73,10 @@ impl Chat<'_> {
             Err(error @ (Error::NotDone { .. } | Error::Refused { code: Code::Size, .. }))
                 if !self.client.is_closed() =>
             {
-                self.out.note(&format!("not said: {error}"));
+                match self.screen {
+                    Some(_) => self.show(format!("* not said: {error}").as_bytes())?,
+                    None => self.out.note(&format!("not said: {error}")),
+                }
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -68,7 +89,7 @@ impl Chat<'_> {
             let Event::Message { version, data, lost, .. } = event else { continue };
             if self.out.json {
                 self.out.news((self.mailbox, false), version, &data, lost)?;
-            } else {
+            } else if !self.shown.remove(&version) {
                 self.show(&data)?;
             }
             if last.is_some_and(|last| version >= last) {
@@ -79,25 +100,79 @@ impl Chat<'_> {
     }
 
     /// One message is one line, whatever somebody has put there.
-    fn show(&self, data: &[u8]) -> Result<(), Failure> {
+    fn show(&mut self, data: &[u8]) -> Result<(), Failure> {
         let line = String::from_utf8_lossy(data).replace('\n', " ");
-        self.out.bytes(format!("{}\n", harmless(line.as_bytes())).as_bytes())
+        let line = format!("{}\n", harmless(line.as_bytes()));
+        // When the line editor has ended it prints nothing any more.
+        let printed = self.screen.as_mut().is_some_and(|screen| screen.print(line.clone()).is_ok());
+        if printed { Ok(()) } else { self.out.bytes(line.as_bytes()) }
+    }
+}
+
+/// A line editor with this prompt, and what prints above it. It has a thread of its own; what is typed comes as from a pipe.
+fn edited(prompt: &str) -> io::Result<(Typed, Option<Screen>)> {
+    let mut editor = Editor::<(), FileHistory>::new().map_err(io::Error::other)?;
+    let screen = editor.create_external_printer().map_err(io::Error::other)?;
+    let (lines, mut typed) = UnixStream::pair()?;
+    let prompt = prompt.to_owned();
+    thread::spawn(move || {
+        loop {
+            match editor.readline(&prompt) {
+                // Several lines that are pasted are one.
+                Ok(line) if !line.trim().is_empty() => {
+                    let line = line.trim_end().replace(['\n', '\r'], " ");
+                    if typed.write_all(format!("{line}\n").as_bytes()).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {}
+                // Ctrl-D, Ctrl-C, or no terminal any more.
+                Err(_) => return,
+            }
+        }
+    });
+    Ok((Typed::from(OwnedFd::from(lines)), Some(Box::new(screen))))
+}
+
+/// The settings of the terminal, restored in the end: the line editor may be in the middle of a line then.
+struct Settings(Option<Termios>);
+
+impl Settings {
+    fn keep() -> Self {
+        Settings(tcgetattr(io::stdin()).ok())
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.0 {
+            // A terminal that is gone needs none.
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, settings);
+        }
     }
 }
 
 /// What was typed, or came on a pipe.
-#[derive(Default)]
 struct Typed {
+    source: fs::File,
     bytes: VecDeque<u8>,
     ended: bool,
+}
+
+impl From<OwnedFd> for Typed {
+    fn from(source: OwnedFd) -> Self {
+        Typed { source: source.into(), bytes: VecDeque::new(), ended: false }
+    }
 }
 
 impl Typed {
     /// Waits until something is typed or said; whether it is the former.
     fn is_ready(&self, client: &Client) -> Result<bool, Failure> {
-        let stdin = io::stdin();
-        let mut sources =
-            [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+        let mut sources = [
+            PollFd::new(self.source.as_fd(), PollFlags::POLLIN),
+            PollFd::new(client.as_fd(), PollFlags::POLLIN),
+        ];
         match poll(&mut sources, PollTimeout::NONE) {
             Ok(_) => Ok(sources[0].any().unwrap_or(true)),
             Err(Errno::EINTR) => Ok(false),
@@ -107,9 +182,8 @@ impl Typed {
 
     fn receive(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; 4096];
-        // Not through the buffer of the standard library: what waits there, poll would not see.
-        let stdin = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
-        match stdin.and_then(|mut stdin| stdin.read(&mut chunk)) {
+        // Not through a buffer: what waits there, poll would not see.
+        match self.source.read(&mut chunk) {
             Ok(len) => {
                 self.bytes.extend(&chunk[..len]);
                 self.ended = len == 0;

@@ -24,6 +24,11 @@ impl Output {
         Output { json, is_terminal: io::stdout().is_terminal(), whole_lines: false }
     }
 
+    /// Whether it is a terminal whose cursor can be moved.
+    pub fn can_move(&self) -> bool {
+        self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
     /// The bytes of a message, and nothing else on a pipe.
     pub fn message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
         let Message { data, version, count, lost } = message;

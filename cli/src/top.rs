@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dipc::client::{Client, Stat, Topic};
 use serde_json::{Value, json};
+use terminal_size::terminal_size;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -27,16 +28,13 @@ pub fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure>
     let mut before = None;
     loop {
         let look = Look::at(client)?;
-        let height = terminal_size::terminal_size().map(|(_, height)| usize::from(height.0));
-        let rows = height
-            .filter(|_| out.is_terminal && !once)
-            .map_or(usize::MAX, |height| height.saturating_sub(HEAD));
-        match (out.json, once || !out.is_terminal) {
-            (true, _) => out.value(look.json(before.as_ref()))?,
-            (false, true) => out.lines(&look.text(before.as_ref(), rows))?,
-            (false, false) => {
+        match terminal_size().filter(|_| out.can_move() && !once) {
+            _ if out.json => out.value(look.json(before.as_ref()))?,
+            None => out.lines(&look.text(before.as_ref(), usize::MAX))?,
+            Some((width, height)) => {
+                let text = look.text(before.as_ref(), usize::from(height.0).saturating_sub(HEAD));
                 out.bytes(HOME.as_bytes())?;
-                out.lines(&look.text(before.as_ref(), rows))?;
+                out.lines(&cut(&text, width.0.into()))?;
             }
         }
         if once {
@@ -84,8 +82,8 @@ impl Look {
         let rate = |name| shown(self.rate(before, |look| look.server.number(name)));
         let mut text = format!(
             "up {} s  connections {}  waiting {}  watching {}  locks {}  overtakes {}\n\
-             requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n{:>6} {:>10} {:>8} {:>10} {:>9} {:>7} \
-             {:>5} {:>10} {:>8} {:>9}  {}\n",
+             requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n{:>6} {:>9} {:>6} {:>9} {:>9} {:>4} \
+             {:>5} {:>6} {:>5} {:>6} {}\n",
             self.number("uptime_seconds"),
             self.number("connections"),
             self.number("waiting"),
@@ -100,13 +98,13 @@ impl Look {
             rate("locks"),
             "BOX",
             "VERSION",
-            "MESSAGES",
+            "COUNT",
             "BYTES",
             "HELD",
-            "WAITING",
+            "WAIT",
             "ASIDE",
-            "OLDEST_MS",
-            "WATCHERS",
+            "OLDEST",
+            "WATCH",
             "NEW/s",
             "HOLDERS",
         );
@@ -131,14 +129,14 @@ impl Look {
         let Some(stat) = self.mailboxes.get(&mailbox) else { return String::new() };
         let number = |name| stat.number(name).unwrap_or(0);
         format!(
-            "{mailbox:>6} {:>10} {:>8} {:>10} {:>9} {:>7} {:>5} {:>10} {:>8} {:>9}  {}\n",
+            "{mailbox:>6} {:>9} {:>6} {:>9} {:>9} {:>4} {:>5} {:>6} {:>5} {:>6} {}\n",
             number("version"),
             number("messages"),
             number("bytes"),
             stat.value("held").unwrap_or("-"),
             number("waiting"),
             number("aside"),
-            number("oldest_wait_ms"),
+            seconds(number("oldest_wait_ms")),
             number("watchers"),
             shown(self.arrivals(before, mailbox)),
             holders(stat).join(" "),
@@ -180,6 +178,19 @@ fn holders(stat: &Stat) -> Vec<String> {
             name.or(line.field("holder")).unwrap_or("-").to_owned()
         })
         .collect()
+}
+
+/// Every line as far as it fits: one that is broken moves all that is below.
+fn cut(text: &str, width: usize) -> String {
+    text.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>()).collect()
+}
+
+/// A time of waiting, as short as it can be told.
+fn seconds(milliseconds: u64) -> String {
+    match milliseconds {
+        0..10_000 => format!("{milliseconds}ms"),
+        _ => format!("{}s", milliseconds / 1000),
+    }
 }
 
 fn shown(rate: Option<f64>) -> String {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use dipc::client::Client;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
+use nix::sys::termios::tcgetattr;
 use std::os::fd::AsFd;
 use support::{CLI, PATIENCE, Server, wait_until};
 
@@ -44,6 +45,14 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).expect("typed");
     }
 
+    fn resize(&self, columns: u16, rows: u16) {
+        let resized = Command::new("stty")
+            .args(["rows", &rows.to_string(), "cols", &columns.to_string()])
+            .stdin(Stdio::from(self.keys.try_clone().expect("cloned")))
+            .status();
+        assert!(resized.expect("stty runs").success());
+    }
+
     /// Waits until this is shown; gives and forgets all up to there.
     #[track_caller]
     fn expect(&mut self, text: &str) -> String {
@@ -66,12 +75,17 @@ impl Terminal {
 
     #[track_caller]
     fn expect_end(&mut self) {
+        self.expect_code(0);
+    }
+
+    #[track_caller]
+    fn expect_code(&mut self, code: i32) {
         let started = Instant::now();
         while self.child.try_wait().expect("ours").is_none() {
             assert!(started.elapsed() < PATIENCE, "it does not end: {:?}", self.shown);
             std::thread::yield_now();
         }
-        assert_eq!(self.child.wait().expect("ours").code(), Some(0));
+        assert_eq!(self.child.wait().expect("ours").code(), Some(code));
     }
 }
 
@@ -225,6 +239,57 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
     held.expect("once\r\n");
     held.expect_end();
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+}
+
+#[test]
+fn what_others_say_in_a_chat_appears_above_what_is_typed() {
+    let mut server = Server::start("4 64 0 8");
+    let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
+    let settings = tcgetattr(&anna.keys).expect("a terminal");
+    anna.expect("* anna joins");
+    anna.expect("anna: ");
+    anna.press("on");
+    anna.expect("on");
+    server.run(&["put", "1", "bob: in between\x1b[2J"]);
+    anna.expect("bob: in between\\x1b[2J");
+    anna.expect("anna: on");
+    anna.press("e\r");
+    anna.expect("anna: ");
+    wait_until("it is said", || server.stat(&["1"], "version") == 3);
+    server.run(&["read", "1"]).expect(0, "anna: one");
+    // It is not shown once more, nor is anything that others have said wiped away for it.
+    server.run(&["put", "1", "bob: two"]);
+    let meanwhile = anna.expect("bob: two");
+    assert!(!meanwhile.contains("anna: one") && !meanwhile.contains("\x1b[A"), "{meanwhile:?}");
+    server.kill();
+    anna.expect("the server closed the connection");
+    anna.expect_code(3);
+    assert_eq!(tcgetattr(&anna.keys).expect("a terminal").local_flags, settings.local_flags);
+}
+
+#[test]
+fn a_chat_ends_with_its_input() {
+    let server = Server::start("4 64 0 8");
+    for keys in ["\x04", "\x03"] {
+        let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
+        anna.expect("* anna joins");
+        anna.expect("anna: ");
+        anna.press(keys);
+        anna.expect("* anna leaves");
+        anna.expect_end();
+    }
+}
+
+#[test]
+fn top_fits_its_terminal() {
+    let server = Server::start("64 64 0 8");
+    let mut top = Terminal::start(&server, &["top"]);
+    top.resize(60, 12);
+    top.expect("and 58 more\r\n");
+    top.expect("\x1b[H\x1b[J");
+    let shown = top.expect("and 58 more\r\n");
+    assert!(shown.lines().all(|line| line.len() <= 60), "{shown}");
+    assert_eq!(shown.lines().count(), 11, "{shown}");
 }
 
 /// There it belongs to our group and has none of its own, which could be told at once.
