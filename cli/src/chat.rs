@@ -27,9 +27,11 @@ pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) 
     let name = name.unwrap_or(&user);
     let failed = |error| Failure::local("terminal", error);
     let _settings = Settings::keep();
-    let (mut typed, screen) = match io::stdin().is_terminal() && out.can_move() && !out.json {
-        true => edited(&format!("{}: ", harmless(name.as_bytes()))).map_err(failed)?,
-        false => (Typed::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None),
+    let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
+    let (mut typed, screen) = match edits.then(|| edited(&format!("{}: ", harmless(name.as_bytes())))) {
+        Some(Ok((typed, screen))) => (typed, Some(screen)),
+        // No terminal, or none that a line editor knows.
+        _ => (Typed::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None),
     };
     let mut chat = Chat { client, mailbox, out, screen, shown: BTreeSet::new() };
     chat.client.watch(&[mailbox], Some(0))?;
@@ -87,6 +89,8 @@ impl Chat<'_> {
     fn listen(&mut self, last: Option<u64>) -> Result<(), Failure> {
         while let Some(event) = self.client.event(if last.is_some() { None } else { Some(Duration::ZERO) })? {
             let Event::Message { version, data, lost, .. } = event else { continue };
+            // Those before it have made room for others, and will not come.
+            self.shown = self.shown.split_off(&version);
             if self.out.json {
                 self.out.news((self.mailbox, false), version, &data, lost)?;
             } else if !self.shown.remove(&version) {
@@ -110,9 +114,9 @@ impl Chat<'_> {
 }
 
 /// A line editor with this prompt, and what prints above it. It has a thread of its own; what is typed comes as from a pipe.
-fn edited(prompt: &str) -> io::Result<(Typed, Option<Screen>)> {
-    let mut editor = Editor::<(), FileHistory>::new().map_err(io::Error::other)?;
-    let screen = editor.create_external_printer().map_err(io::Error::other)?;
+fn edited(prompt: &str) -> Result<(Typed, Screen), ReadlineError> {
+    let mut editor = Editor::<(), FileHistory>::new()?;
+    let screen = editor.create_external_printer()?;
     let (lines, mut typed) = UnixStream::pair()?;
     let prompt = prompt.to_owned();
     thread::spawn(move || {
@@ -132,7 +136,7 @@ fn edited(prompt: &str) -> io::Result<(Typed, Option<Screen>)> {
             }
         }
     });
-    Ok((Typed::from(OwnedFd::from(lines)), Some(Box::new(screen))))
+    Ok((Typed::from(OwnedFd::from(lines)), Box::new(screen)))
 }
 
 /// The settings of the terminal, restored in the end: the line editor may be in the middle of a line then.
