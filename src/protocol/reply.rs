@@ -3,8 +3,8 @@
 use super::header::FEATURES;
 use super::request::{Eol, Refusal};
 
-/// Bytes of an answer around its message: nearly always enough.
-const HEAD: usize = 64;
+/// Bytes of a line of numbers, at most: four of 20 digits, their names, and an end of line.
+const LINE_MAX: usize = 104;
 
 /// One answer, or an event.
 #[derive(Debug)]
@@ -119,10 +119,16 @@ impl Reply<'_> {
     pub fn encode(&self, eol: Eol, out: &mut Vec<u8>) {
         match self {
             Reply::Ok => out.extend_from_slice(b"OK"),
-            Reply::Written { version } => push_field(out, b"OK v=", *version),
+            Reply::Written { version } => {
+                let mut line = Line::ending(eol);
+                line.field(b"OK v=", *version);
+                return out.extend_from_slice(line.as_bytes());
+            }
             Reply::Put { version, count } => {
-                push_field(out, b"OK v=", *version);
-                push_field(out, b" n=", *count);
+                let mut line = Line::ending(eol);
+                line.field(b" n=", *count);
+                line.field(b"OK v=", *version);
+                return out.extend_from_slice(line.as_bytes());
             }
             Reply::Locked { grant } => push_field(out, b"OK grant=", *grant),
             Reply::Watching { versions } => {
@@ -132,12 +138,12 @@ impl Reply<'_> {
                 }
             }
             Reply::Message { parts, version, count, lost } => {
-                reserve(out, parts);
-                push_field(out, b"DATA ", len(parts));
-                push_field(out, b" v=", *version);
-                push_field(out, b" n=", *count);
-                push_lost(out, *lost);
-                push_message(out, parts, eol);
+                let mut line = Line::ending(eol);
+                line.lost(*lost);
+                line.field(b" n=", *count);
+                line.field(b" v=", *version);
+                line.field(b"DATA ", len(parts));
+                push_message(out, &line, parts);
             }
             Reply::Text(text) => {
                 let lines = text.matches('\n').count();
@@ -181,12 +187,12 @@ impl Reply<'_> {
                 out.extend_from_slice(refusal.to_string().as_bytes());
             }
             Reply::Event { mailbox, parts, version, lost } => {
-                reserve(out, parts);
-                push_field(out, b"EVENT ", len(parts));
-                push_field(out, b" box=", u64::from(*mailbox));
-                push_field(out, b" v=", *version);
-                push_lost(out, *lost);
-                push_message(out, parts, eol);
+                let mut line = Line::ending(eol);
+                line.lost(*lost);
+                line.field(b" v=", *version);
+                line.field(b" box=", u64::from(*mailbox));
+                line.field(b"EVENT ", len(parts));
+                push_message(out, &line, parts);
             }
             Reply::LockLost { mailbox, version } => {
                 push_field(out, b"EVENT 0 box=", u64::from(*mailbox));
@@ -203,20 +209,58 @@ fn len([front, back]: &[&[u8]; 2]) -> u64 {
     (front.len() + back.len()) as u64
 }
 
-/// Makes room for a whole answer, so that it grows at most once.
-fn reserve(out: &mut Vec<u8>, [front, back]: &[&[u8]; 2]) {
-    out.reserve(front.len() + back.len() + HEAD);
+/// A line of numbers in one piece. It is written from its end on: so nobody has to know how long a number is before it is
+/// there.
+struct Line {
+    bytes: [u8; LINE_MAX],
+    start: usize,
 }
 
-fn push_lost(out: &mut Vec<u8>, lost: u64) {
-    if lost > 0 {
-        push_field(out, b" lost=", lost);
+impl Line {
+    fn ending(eol: Eol) -> Self {
+        let mut line = Line { bytes: [0; LINE_MAX], start: LINE_MAX };
+        match eol {
+            Eol::Lf => line.text(b"\n"),
+            Eol::CrLf => line.text(b"\r\n"),
+        }
+        line
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Puts `name` and `value` before all that is there.
+    fn field<const LEN: usize>(&mut self, name: &[u8; LEN], mut value: u64) {
+        loop {
+            self.start -= 1;
+            self.bytes[self.start] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.text(name);
+    }
+
+    fn lost(&mut self, lost: u64) {
+        if lost > 0 {
+            self.field(b" lost=", lost);
+        }
+    }
+
+    fn text<const LEN: usize>(&mut self, text: &[u8; LEN]) {
+        self.start -= LEN;
+        self.bytes[self.start..self.start + LEN].copy_from_slice(text);
     }
 }
 
-/// Ends the header line and appends the message behind it.
-fn push_message(out: &mut Vec<u8>, [front, back]: &[&[u8]; 2], eol: Eol) {
-    push_eol(out, eol);
+/// Appends a header line and the message behind it; grows at most once.
+fn push_message(out: &mut Vec<u8>, line: &Line, [front, back]: &[&[u8]; 2]) {
+    let line = line.as_bytes();
+    // And its end of line.
+    out.reserve(line.len() + front.len() + back.len() + 2);
+    out.extend_from_slice(line);
     out.extend_from_slice(front);
     if !back.is_empty() {
         out.extend_from_slice(back);
@@ -274,6 +318,10 @@ mod tests {
             "DATA 3 v=7 n=2 lost=4~a\nb~",
         ),
         (Reply::Message { parts: [b"", b""], version: 0, count: 0, lost: 0 }, "DATA 0 v=0 n=0~~"),
+        (
+            Reply::Message { parts: [b"", b""], version: u64::MAX, count: u64::MAX, lost: u64::MAX },
+            "DATA 0 v=18446744073709551615 n=18446744073709551615 lost=18446744073709551615~~",
+        ),
         (Reply::Text("a 1"), "DATA 3~a 1~"),
         (
             Reply::Hello { mailboxes: 4, capacity: 65536, packet: 8192 },
