@@ -159,9 +159,9 @@ HOT = """\
 """
 
 COPIED = """
-dipc receives a message whole before its writer is let in, so that who sends slowly keeps nobody waiting, and copies it
-then; redis and memcached receive into what they keep. From 128 KiB on the copy is a worker's: it costs more, and the
-next message is received meanwhile.
+dipc receives a message whole before its writer is let in, and copies one out before its reader is told: who sends or
+reads slowly keeps nobody waiting. redis and memcached receive into what they keep. From 128 KiB on the copy is a
+worker's: it costs more, and the next message is received meanwhile.
 """
 
 RATE = ("/s", lambda rate, n: number(rate))
