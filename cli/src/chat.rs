@@ -21,13 +21,16 @@ use rustyline::{Editor, ExternalPrinter};
 use crate::failure::Failure;
 use crate::output::{Output, harmless};
 
+/// What is typed from now on is as it was before the line editor: not marked where it is pasted, and on a line of its own.
+const UNEDITED: &str = "\x1b[?2004l\r\n";
+
 /// Joins, talks until the end of the input, and leaves.
 pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) -> Result<u8, Failure> {
     let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
     let name = name.unwrap_or(&user);
     let failed = |error| Failure::local("terminal", error);
-    let _settings = Settings::keep();
     let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
+    let _settings = Settings::keep(edits);
     let (mut typed, screen) = match edits.then(|| edited(&format!("{}: ", harmless(name.as_bytes())))) {
         Some(Ok((typed, screen))) => (typed, Some(screen)),
         // No terminal, or none that a line editor knows.
@@ -140,19 +143,25 @@ fn edited(prompt: &str) -> Result<(Typed, Screen), ReadlineError> {
 }
 
 /// The settings of the terminal, restored in the end: the line editor may be in the middle of a line then.
-struct Settings(Option<Termios>);
+struct Settings {
+    before: Option<Termios>,
+    edits: bool,
+}
 
 impl Settings {
-    fn keep() -> Self {
-        Settings(tcgetattr(io::stdin()).ok())
+    fn keep(edits: bool) -> Self {
+        Settings { before: tcgetattr(io::stdin()).ok(), edits }
     }
 }
 
 impl Drop for Settings {
     fn drop(&mut self) {
-        if let Some(settings) = &self.0 {
+        if let Some(settings) = &self.before {
             // A terminal that is gone needs none.
             let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, settings);
+            if self.edits {
+                let _ = io::stdout().write_all(UNEDITED.as_bytes()).and_then(|()| io::stdout().flush());
+            }
         }
     }
 }

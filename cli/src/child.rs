@@ -9,7 +9,7 @@ use std::sync::{Arc, Once};
 
 use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 use signal_hook::consts::{SIGCHLD, SIGINT};
 use signal_hook::flag;
@@ -69,29 +69,33 @@ fn heed_children() {
     HEEDED.call_once(|| drop(flag::register(SIGCHLD, Arc::default())));
 }
 
-/// Those that we have started, those that they have started, and so on: while this lives they are ours, also when those in
-/// between have ended.
-pub struct Family(());
+/// Those that we start, those that they start, and so on: while this lives they are ours, also when those in between have
+/// ended.
+pub struct Family {
+    /// Those that were there before: of an earlier command, or of who has become us.
+    strangers: Vec<Pid>,
+}
 
 impl Family {
     pub fn new() -> Self {
         // No kernel that we know refuses it; without it those are missed whose parents have ended.
         let _ = set_child_subreaper(true);
-        Family(())
+        Family { strangers: descendants(&[]) }
+    }
+
+    /// Waits for those that have become our children and have ended; not for `command`, whose number stays its own.
+    pub fn reap(&self, command: Pid) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while let Ok(status) = waitid(Id::All, flags)
+            && let Some(ended) = status.pid().filter(|pid| *pid != command)
+        {
+            let _ = waitpid(ended, Some(WaitPidFlag::WNOHANG));
+        }
     }
 
     /// All who live, the eldest first.
     pub fn members(&self) -> Vec<Pid> {
-        let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let living: Vec<_> = numbers.filter_map(|pid| Some((pid, parent(pid)?))).collect();
-        let mut members = vec![getpid().as_raw()];
-        let mut seen = 0;
-        while let Some(&member) = members.get(seen) {
-            members.extend(living.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
-            seen += 1;
-        }
-        members.into_iter().skip(1).map(Pid::from_raw).collect()
+        descendants(&self.strangers)
     }
 }
 
@@ -104,10 +108,26 @@ impl Drop for Family {
     }
 }
 
+/// Our children who live, and theirs, and so on, without these and those that are only theirs.
+fn descendants(except: &[Pid]) -> Vec<Pid> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let known = numbers.filter(|pid| !except.contains(&Pid::from_raw(*pid)));
+    let living: Vec<_> = known.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![getpid().as_raw()];
+    let mut seen = 0;
+    while let Some(&member) = found.get(seen) {
+        found.extend(living.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+        seen += 1;
+    }
+    found.into_iter().skip(1).map(Pid::from_raw).collect()
+}
+
 /// The parent of a process; None: it has ended. Source: proc_pid_stat(5).
 fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything, and be cut within a character.
+    let stat = String::from_utf8_lossy(&stat);
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))

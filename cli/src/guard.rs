@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::child::{self, Ended, Family, Started};
 use crate::failure::Failure;
@@ -118,7 +118,7 @@ impl Guarded {
         // Also when it has ended: what it has started may still be there, and start others while it is told.
         self.tell(Signal::SIGKILL);
         let until = Instant::now() + GRACE;
-        while !self.has_group && !self.family.members().is_empty() && Instant::now() < until {
+        while !self.family.members().is_empty() && Instant::now() < until {
             self.tell(Signal::SIGKILL);
         }
         Ok(())
@@ -130,8 +130,9 @@ impl Guarded {
         while let Some(info) =
             self.signals.fd.read_signal().map_err(|error| Failure::local("signals", error))?
         {
-            // Keys at a terminal are signals for its whole group: the command has had them already.
-            let from_terminal = info.ssi_code > 0;
+            // Keys at a terminal are signals for its whole group: the command has had them already. That it has hung up is told
+            // to who leads its session, and perhaps to nobody else.
+            let from_terminal = info.ssi_code > 0 && info.ssi_signo != Signal::SIGHUP as u32;
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(signal) if PASSED.contains(&signal) && (self.has_group || !from_terminal) => {
                     self.tell(signal)
@@ -139,6 +140,7 @@ impl Guarded {
                 _ => {}
             }
         }
+        self.family.reap(self.pid());
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let status = waitid(Id::Pid(self.pid()), flags).map_err(|error| Failure::local("wait", error))?;
         Ok(status != WaitStatus::StillAlive)
@@ -158,13 +160,16 @@ impl Guarded {
         Ok(sources.get(1).is_some_and(|server| server.any().unwrap_or(true)))
     }
 
-    /// Sends a signal to the command and all that it has started.
+    /// Sends a signal to the command and all that it has started; once to each, for two may mean something else.
     fn tell(&self, signal: Signal) {
-        let told =
-            if self.has_group { vec![Pid::from_raw(-self.pid().as_raw())] } else { self.family.members() };
-        for pid in told {
-            // One that has ended needs no signal.
-            let _ = kill(pid, signal);
+        let command = self.pid();
+        // One that has ended needs no signal.
+        let _ = kill(if self.has_group { Pid::from_raw(-command.as_raw()) } else { command }, signal);
+        for pid in self.family.members() {
+            let is_told = pid == command || self.has_group && getpgid(Some(pid)) == Ok(command);
+            if !is_told {
+                let _ = kill(pid, signal);
+            }
         }
     }
 

@@ -15,7 +15,9 @@ const FLAGS: [&[u8]; 3] = [b"--drop", b"--json", b"--help"];
 /// Cuts a line into words as a shell does, quotes and all; says why it cannot. But the text of a `write` or `put` is one
 /// word, as it was typed: whoever writes `it's  raining` means that.
 pub fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
-    let has_text = next(line).is_some_and(|(verb, _)| WITH_TEXT.contains(&verb));
+    let mut words = std::iter::successors(next(line), |(_, behind)| next(behind)).map(|(word, _)| word);
+    let verb = words.find(|word| !word.starts_with(b"--"));
+    let has_text = verb.is_some_and(|verb| WITH_TEXT.contains(&verb));
     let words = match has_text {
         true => with_text(line)?,
         false => shlex::bytes::split(line).ok_or("a quote is not closed")?,
@@ -93,6 +95,7 @@ mod tests {
         assert_eq!(split("put --drop 3 {\"x\": 1}"), "put|--drop|3|--|{\"x\": 1}");
         assert_eq!(split("put 3 -- --drop"), "put|3|--|--drop");
         assert_eq!(split("put 3"), "put|3");
+        assert_eq!(split("--json write 3 it's  so"), "--json|write|3|--|it's  so");
         assert!(split("w 3 if=4 x").starts_with("options are written"));
         assert_eq!(split("w 3 -- if=4 x"), "w|3|--|if=4 x");
     }

@@ -39,6 +39,36 @@ fn a_command_runs_under_the_lock_and_its_code_is_ours() {
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
 }
 
+/// Wherever it has gone, and whatever it is called: a name that the kernel has cut within a character is no UTF-8.
+#[test]
+fn what_a_command_has_started_elsewhere_ends_with_the_lock() {
+    let mut server = Server::start("4 64 0 8");
+    let sleeper = server.directory.join("aaaaaaaaaaaaaa\u{fc}");
+    std::fs::copy("/bin/sleep", &sleeper).expect("copied");
+    let sleeper = sleeper.to_str().expect("text").to_owned();
+    let script = "setsid \"$0\" 1000 & echo $!; wait";
+    let held = server.cli(&["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script, &sleeper]).spawn();
+    let mut held = held.expect("it runs");
+    let pid = first_line(&mut held).trim().to_owned();
+    server.kill();
+    assert_eq!(finish(held, b"").code, Some(3));
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || String::from_utf8_lossy(&stat).contains(") Z "), "{pid} is alive");
+}
+
+#[test]
+fn orphans_are_not_left_as_zombies() {
+    let server = Server::start("4 64 0 8");
+    let script = "i=0; while [ $i -lt 5 ]; do (true &); i=$((i+1)); done; echo up; read x";
+    let mut held = server.cli(&["lock", "3", "--ttl", "0.3", "--", "sh", "-c", script]);
+    let mut held = held.stdin(Stdio::piped()).spawn().expect("it runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    let children = format!("/proc/{0}/task/{0}/children", held.id());
+    let count = || std::fs::read_to_string(&children).expect("children").split_whitespace().count();
+    wait_until("only the command is left", || count() == 1);
+    finish(held, b"go\n").expect(0, "");
+}
+
 /// A shell stops its script when what it waits for was ended by Ctrl-C, and not when that has only ended.
 #[test]
 fn ctrl_c_ends_us_as_it_has_ended_the_command() {

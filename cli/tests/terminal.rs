@@ -25,7 +25,10 @@ struct Terminal {
 impl Terminal {
     fn start(server: &Server, words: &[&str]) -> Self {
         let pty = openpty(None, None).expect("a terminal");
-        let end = |pty: &std::os::fd::OwnedFd| Stdio::from(pty.try_clone().expect("cloned"));
+        // One that no child inherits: else it never hangs up.
+        let master = pty.master.try_clone().expect("cloned");
+        drop(pty.master);
+        let end = |slave: &std::os::fd::OwnedFd| Stdio::from(slave.try_clone().expect("cloned"));
         // Keys like Ctrl-C are signals only for the session whose terminal it is.
         let child = Command::new("setsid")
             .args(["--ctty", "--wait", CLI])
@@ -38,7 +41,7 @@ impl Terminal {
             .stderr(end(&pty.slave))
             .spawn()
             .expect("setsid runs");
-        Terminal { keys: File::from(pty.master), child, shown: String::new() }
+        Terminal { keys: File::from(master), child, shown: String::new() }
     }
 
     fn press(&mut self, keys: &str) {
@@ -305,6 +308,16 @@ fn what_a_command_has_started_ends_with_the_lock() {
     server.kill();
     held.expect("the lock of mailbox 3 is lost");
     wait_until("the sleeper is gone", || !is_alive(&pid));
+}
+
+/// That is told to the leader of the session alone, which may be us.
+#[test]
+fn a_terminal_that_hangs_up_ends_the_command() {
+    let server = Server::start("4 64 0 8");
+    let mut held = Terminal::start(&server, &["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]);
+    held.expect("up\r\n");
+    held.keys = File::open("/dev/null").expect("open");
+    wait_until("the lock is free", || server.stat(&["3"], "held") == "free");
 }
 
 fn is_alive(pid: &str) -> bool {
