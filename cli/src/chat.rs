@@ -17,6 +17,8 @@ use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Editor, ExternalPrinter};
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::low_level::pipe;
 
 use crate::failure::Failure;
 use crate::output::{Output, harmless};
@@ -121,6 +123,10 @@ fn edited(prompt: &str) -> Result<(Typed, Screen), ReadlineError> {
     let mut editor = Editor::<(), FileHistory>::new()?;
     let screen = editor.create_external_printer()?;
     let (lines, mut typed) = UnixStream::pair()?;
+    let (told, tell) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGHUP] {
+        pipe::register(signal, tell.try_clone()?)?;
+    }
     let prompt = prompt.to_owned();
     thread::spawn(move || {
         loop {
@@ -139,7 +145,7 @@ fn edited(prompt: &str) -> Result<(Typed, Screen), ReadlineError> {
             }
         }
     });
-    Ok((Typed::from(OwnedFd::from(lines)), Box::new(screen)))
+    Ok((Typed { told_to_end: Some(told), ..Typed::from(OwnedFd::from(lines)) }, Box::new(screen)))
 }
 
 /// The settings of the terminal, restored in the end: the line editor may be in the middle of a line then.
@@ -171,23 +177,27 @@ struct Typed {
     source: fs::File,
     bytes: VecDeque<u8>,
     ended: bool,
+    /// Where there is a line editor, a signal is the end of what is typed: the terminal is to be restored.
+    told_to_end: Option<UnixStream>,
 }
 
 impl From<OwnedFd> for Typed {
     fn from(source: OwnedFd) -> Self {
-        Typed { source: source.into(), bytes: VecDeque::new(), ended: false }
+        Typed { source: source.into(), bytes: VecDeque::new(), ended: false, told_to_end: None }
     }
 }
 
 impl Typed {
     /// Waits until something is typed or said; whether it is the former.
-    fn is_ready(&self, client: &Client) -> Result<bool, Failure> {
-        let mut sources = [
-            PollFd::new(self.source.as_fd(), PollFlags::POLLIN),
-            PollFd::new(client.as_fd(), PollFlags::POLLIN),
-        ];
+    fn is_ready(&mut self, client: &Client) -> Result<bool, Failure> {
+        let ends = self.told_to_end.as_ref().map(|told| told.as_fd());
+        let fds = [Some(self.source.as_fd()), Some(client.as_fd()), ends].into_iter().flatten();
+        let mut sources: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut sources, PollTimeout::NONE) {
-            Ok(_) => Ok(sources[0].any().unwrap_or(true)),
+            Ok(_) => {
+                self.ended |= sources.get(2).is_some_and(|told| told.any() == Some(true));
+                Ok(!self.ended && sources[0].any().unwrap_or(true))
+            }
             Err(Errno::EINTR) => Ok(false),
             Err(error) => Err(Failure::local("poll", error)),
         }

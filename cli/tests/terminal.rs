@@ -11,9 +11,10 @@ use std::time::Instant;
 use dipc::client::Client;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use nix::sys::termios::tcgetattr;
 use std::os::fd::AsFd;
-use support::{CLI, PATIENCE, Server, wait_until};
+use support::{CLI, PATIENCE, Server, signal, wait_until};
 
 /// `dipc-cli` on a terminal of its own, and what it shows.
 struct Terminal {
@@ -273,13 +274,18 @@ fn what_others_say_in_a_chat_appears_above_what_is_typed() {
 #[test]
 fn a_chat_ends_with_its_input() {
     let server = Server::start("4 64 0 8");
-    for keys in ["\x04", "\x03"] {
+    for keys in ["\x04", "\x03", "a signal"] {
         let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
+        let settings = tcgetattr(&anna.keys).expect("a terminal");
         anna.expect("* anna joins");
         anna.expect("anna: ");
-        anna.press(keys);
+        match keys {
+            "a signal" => signal(anna.child.id(), Signal::SIGTERM),
+            _ => anna.press(keys),
+        }
         anna.expect("* anna leaves");
         anna.expect_end();
+        assert_eq!(tcgetattr(&anna.keys).expect("a terminal").local_flags, settings.local_flags, "{keys:?}");
     }
 }
 
