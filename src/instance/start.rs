@@ -19,7 +19,7 @@ use super::directory::{Directory, DirectoryError, Lock, OpenError};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
-use crate::reactor::{Door, Reactor, Settings};
+use crate::reactor::{Listener, Reactor, Settings};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -279,8 +279,8 @@ fn reactor(
     };
     let control = directory.open_control()?;
     directory.write_pid()?;
-    let tcp = Door::Tcp(TcpListener::from_std(listener.into()));
-    let unix = unix.map(|listener| Door::Unix(UnixListener::from_std(listener)));
+    let tcp = Listener::Tcp(TcpListener::from_std(listener.into()));
+    let unix = unix.map(|listener| Listener::Unix(UnixListener::from_std(listener)));
     let doors = [Some(tcp), unix].into_iter().flatten().collect();
     Reactor::new(Mailboxes::new(segment), doors, control, settings, super::log::reopen)
         .map_err(|error| StartError::Io("start the server", error))

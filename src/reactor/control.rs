@@ -11,42 +11,42 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv};
 use nix::unistd::geteuid;
 
-use super::doors::reserve;
+use super::doors::open_spare_fd;
 
 /// What is sent to stop the server.
 pub const STOP: &[u8] = b"stop";
 
 /// Callers that are listened to at once; more are hung up on.
-const CALLERS_MAX: usize = 8;
+const PEERS_MAX: usize = 8;
 
 /// A listening SEQPACKET socket, and who is calling.
 #[derive(Debug)]
 pub struct Control {
     listener: OwnedFd,
-    callers: Vec<OwnedFd>,
+    peers: Vec<OwnedFd>,
     token: Token,
     /// A descriptor to give away when clients have taken all others: the owner shall always be heard.
-    reserve: Option<File>,
+    spare_fd: Option<File>,
 }
 
 impl Control {
     /// Listens on `listener`; all its events carry `token`.
     pub fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Control { listener, callers: Vec::new(), token, reserve: Some(reserve()?) })
+        Ok(Control { listener, peers: Vec::new(), token, spare_fd: Some(open_spare_fd()?) })
     }
 
     /// Whether somebody who may has asked to stop.
     pub fn stop_requested(&mut self, registry: &Registry) -> bool {
         while let Some(caller) = self.accept() {
-            let welcome = self.callers.len() < CALLERS_MAX && is_owner(&caller);
+            let welcome = self.peers.len() < PEERS_MAX && is_owner(&caller);
             let mut source = SourceFd(&caller.as_raw_fd());
             if welcome && registry.register(&mut source, self.token, Interest::READABLE).is_ok() {
-                self.callers.push(caller);
+                self.peers.push(caller);
             }
         }
         let mut stop = false;
-        self.callers.retain(|caller| {
+        self.peers.retain(|caller| {
             let mut message = [0; 16];
             match recv(caller.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
                 Ok(len) => {
@@ -56,8 +56,8 @@ impl Control {
                 Err(errno) => errno == Errno::EAGAIN,
             }
         });
-        if self.reserve.is_none() {
-            self.reserve = reserve().ok();
+        if self.spare_fd.is_none() {
+            self.spare_fd = open_spare_fd().ok();
         }
         stop
     }
@@ -66,7 +66,7 @@ impl Control {
     fn accept(&mut self) -> Option<OwnedFd> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let caller = match accept4(self.listener.as_raw_fd(), flags) {
-            Err(Errno::EMFILE | Errno::ENFILE) if self.reserve.take().is_some() => {
+            Err(Errno::EMFILE | Errno::ENFILE) if self.spare_fd.take().is_some() => {
                 accept4(self.listener.as_raw_fd(), flags)
             }
             accepted => accepted,
@@ -77,7 +77,7 @@ impl Control {
     }
 }
 
-fn is_owner(caller: &OwnedFd) -> bool {
+fn is_owner(peer: &OwnedFd) -> bool {
     let allowed = [0, geteuid().as_raw()];
-    getsockopt(&caller.as_fd(), PeerCredentials).is_ok_and(|peer| allowed.contains(&peer.uid()))
+    getsockopt(&peer.as_fd(), PeerCredentials).is_ok_and(|peer| allowed.contains(&peer.uid()))
 }

@@ -14,7 +14,7 @@ use socket2::Socket;
 
 /// Who listens.
 #[derive(Debug)]
-pub enum Door {
+pub enum Listener {
     /// On an address.
     Tcp(TcpListener),
     /// On a path.
@@ -23,17 +23,17 @@ pub enum Door {
 
 /// All doors.
 #[derive(Debug)]
-pub struct Doors {
-    doors: Vec<Door>,
+pub struct Listeners {
+    listeners: Vec<Listener>,
     /// There may be clients in the backlog.
     pub pending: bool,
     /// A descriptor to give away when there is none left: without it a newcomer could not even be refused.
-    reserve: Option<File>,
+    spare_fd: Option<File>,
 }
 
 /// A client that was accepted.
 #[derive(Debug)]
-pub struct Newcomer {
+pub struct Accepted {
     /// Its socket.
     pub socket: Socket,
     /// Whether it came on a path.
@@ -42,95 +42,95 @@ pub struct Newcomer {
 
 /// Who came.
 #[derive(Debug)]
-pub enum Arrival {
+pub enum AcceptOutcome {
     /// A client.
-    Client(Newcomer),
+    Ok(Accepted),
     /// A client for whom there is no descriptor; it is to be turned away.
-    Excess(Newcomer),
+    NoDescriptor(Accepted),
 }
 
 /// What [`Doors::knock`] ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backlog {
+pub enum AcceptEnd {
     /// Nobody more.
-    Empty,
+    WouldBlock,
     /// Its share of this turn is over.
-    More,
+    BudgetSpent,
     /// The system lacks something; try again later.
-    Stuck(Errno),
+    Failed(Errno),
 }
 
-impl Doors {
+impl Listeners {
     /// Opens the doors; their events carry tokens from `first` on.
-    pub fn open(mut doors: Vec<Door>, first: usize, registry: &Registry) -> io::Result<Self> {
+    pub fn open(mut doors: Vec<Listener>, first: usize, registry: &Registry) -> io::Result<Self> {
         for (number, door) in doors.iter_mut().enumerate() {
             let token = Token(first + number);
             match door {
-                Door::Tcp(listener) => registry.register(listener, token, Interest::READABLE)?,
-                Door::Unix(listener) => registry.register(listener, token, Interest::READABLE)?,
+                Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE)?,
+                Listener::Unix(listener) => registry.register(listener, token, Interest::READABLE)?,
             }
         }
-        Ok(Doors { doors, pending: true, reserve: Some(reserve()?) })
+        Ok(Listeners { listeners: doors, pending: true, spare_fd: Some(open_spare_fd()?) })
     }
 
     /// Accepts who is there, at most `share`, and calls `enter` with each.
-    pub fn knock(&mut self, mut share: usize, mut enter: impl FnMut(Arrival)) -> Backlog {
-        let Doors { doors, reserve: kept, .. } = self;
+    pub fn accept_batch(&mut self, mut budget: usize, mut on_accept: impl FnMut(AcceptOutcome)) -> AcceptEnd {
+        let Listeners { listeners: doors, spare_fd: kept, .. } = self;
         for door in doors.iter() {
             loop {
-                if share == 0 {
-                    return Backlog::More;
+                if budget == 0 {
+                    return AcceptEnd::BudgetSpent;
                 }
-                share -= 1;
+                budget -= 1;
                 if kept.is_none() {
                     // Before the last free descriptor goes to a client.
-                    *kept = reserve().ok();
+                    *kept = open_spare_fd().ok();
                 }
                 match accept(door) {
-                    Ok(newcomer) => enter(Arrival::Client(newcomer)),
+                    Ok(newcomer) => on_accept(AcceptOutcome::Ok(newcomer)),
                     Err(Errno::EAGAIN) => break,
                     Err(Errno::EMFILE | Errno::ENFILE) => {
                         drop(kept.take());
                         let accepted = accept(door);
                         let stuck = accepted.as_ref().err().copied();
                         if let Ok(newcomer) = accepted {
-                            enter(Arrival::Excess(newcomer));
+                            on_accept(AcceptOutcome::NoDescriptor(newcomer));
                         }
-                        *kept = reserve().ok();
+                        *kept = open_spare_fd().ok();
                         match stuck {
                             None => {}
                             Some(Errno::EAGAIN) => break,
-                            Some(errno) => return Backlog::Stuck(errno),
+                            Some(errno) => return AcceptEnd::Failed(errno),
                         }
                     }
-                    Err(errno) if concerns_only_the_newcomer(errno) => {}
-                    Err(errno) => return Backlog::Stuck(errno),
+                    Err(errno) if is_transient(errno) => {}
+                    Err(errno) => return AcceptEnd::Failed(errno),
                 }
             }
         }
-        Backlog::Empty
+        AcceptEnd::WouldBlock
     }
 
     /// Lets nobody in any more.
     pub fn close(&mut self) {
-        self.doors.clear();
+        self.listeners.clear();
         self.pending = false;
     }
 }
 
-fn accept(door: &Door) -> Result<Newcomer, Errno> {
+fn accept(door: &Listener) -> Result<Accepted, Errno> {
     let accepted = match door {
-        Door::Tcp(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
-        Door::Unix(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
+        Listener::Tcp(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
+        Listener::Unix(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
     };
-    let is_unix = matches!(door, Door::Unix(_));
+    let is_unix = matches!(door, Listener::Unix(_));
     accepted
-        .map(|fd| Newcomer { socket: Socket::from(fd), is_unix })
+        .map(|fd| Accepted { socket: Socket::from(fd), is_unix })
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 /// Errors of accept(2) that the next newcomer will not have: it went away, or the network did.
-fn concerns_only_the_newcomer(errno: Errno) -> bool {
+fn is_transient(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::EINTR
@@ -148,6 +148,6 @@ fn concerns_only_the_newcomer(errno: Errno) -> bool {
 }
 
 /// A descriptor that can be given away when there is none left.
-pub fn reserve() -> io::Result<File> {
+pub fn open_spare_fd() -> io::Result<File> {
     File::open("/dev/null")
 }

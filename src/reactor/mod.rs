@@ -65,19 +65,19 @@ use socket2::Socket;
 use crate::workers::{Completions, Mailboxes, Pool};
 use connections::{id_of, token_of};
 use control::Control;
-use doors::{Doors, Newcomer};
+use doors::{Accepted, Listeners};
 use lookout::{LOOKOUT, Lookout};
 use server::Server;
 
 pub use control::STOP;
-pub use doors::Door;
+pub use doors::Listener;
 pub use ending::DRAIN;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const CONTROL: Token = Token(2);
 /// Doors have the tokens from here up to [`connections::FIRST_TOKEN`].
-const FIRST_DOOR: usize = 3;
+const FIRST_LISTENER: usize = 3;
 
 /// Events that one poll takes: so few that the sockets which were read are still in the cache when their answers leave, and
 /// so many that nothing is left of what a turn costs.
@@ -103,14 +103,14 @@ pub struct Reactor {
     poll: Poll,
     signals: Signals,
     control: Control,
-    doors: Doors,
+    listeners: Listeners,
     server: Server<Socket>,
     /// Newcomers for whom there was no place: somebody may just be leaving.
-    hall: Vec<Newcomer>,
-    accept_again: Option<Instant>,
+    deferred: Vec<Accepted>,
+    accept_retry_at: Option<Instant>,
     lookout: Lookout,
     /// Whether the last poll had room for more events than there were.
-    saw_all: bool,
+    poll_drained: bool,
     reopen_log: fn(),
 }
 
@@ -126,7 +126,7 @@ impl Reactor {
     /// Everything that serving needs: the pool runs, the signals are caught, the doors are watched.
     pub fn new(
         mailboxes: Mailboxes,
-        doors: Vec<Door>,
+        listeners: Vec<Listener>,
         control: OwnedFd,
         settings: Settings,
         reopen_log: fn(),
@@ -135,7 +135,7 @@ impl Reactor {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let control = Control::open(control, CONTROL, poll.registry())?;
-        let doors = Doors::open(doors, FIRST_DOOR, poll.registry())?;
+        let listeners = Listeners::open(listeners, FIRST_LISTENER, poll.registry())?;
         let mailboxes = Arc::new(mailboxes);
         let waker = Waker::new(poll.registry(), WAKER)?;
         let completions = Arc::new(Completions::new(move || waker.wake()));
@@ -145,12 +145,12 @@ impl Reactor {
             poll,
             signals,
             control,
-            doors,
+            listeners,
             server,
-            hall: Vec::new(),
-            accept_again: None,
+            deferred: Vec::new(),
+            accept_retry_at: None,
             lookout: Lookout::default(),
-            saw_all: true,
+            poll_drained: true,
             reopen_log,
         })
     }
@@ -171,7 +171,7 @@ impl Reactor {
             self.register();
             if self.server.remove_closed() {
                 // A descriptor is free: whoever stands before the door is let in now, not at the next timer.
-                self.accept_again = None;
+                self.accept_retry_at = None;
             }
             self.accept();
         }
@@ -185,7 +185,7 @@ impl Reactor {
             self.poll(events, timeout)?;
         }
         self.server.begin_turn(Instant::now());
-        self.saw_all = events.iter().count() < EVENTS_MAX;
+        self.poll_drained = events.iter().count() < EVENTS_MAX;
         Ok(())
     }
 
@@ -215,11 +215,11 @@ impl Reactor {
 
     /// How long nothing is to be done: the one place where time enters.
     fn timeout(&self) -> Option<Duration> {
-        let accept_now = self.doors.pending && self.accept_again.is_none();
-        if accept_now || !self.hall.is_empty() || self.server.is_busy() {
+        let accept_now = self.listeners.pending && self.accept_retry_at.is_none();
+        if accept_now || !self.deferred.is_empty() || self.server.is_busy() {
             return Some(Duration::ZERO);
         }
-        let next = [self.server.next_deadline(), self.accept_again].into_iter().flatten().min()?;
+        let next = [self.server.next_deadline(), self.accept_retry_at].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -232,7 +232,7 @@ impl Reactor {
     fn dispatch(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
-            SIGNALS => self.take_signals(),
+            SIGNALS => self.read_signals(),
             CONTROL => {
                 // Several may ask; only a signal says that it takes too long.
                 let asked = self.control.stop_requested(self.poll.registry());
@@ -241,12 +241,12 @@ impl Reactor {
                     self.stop();
                 }
             }
-            Token(token) if token < connections::FIRST_TOKEN => self.doors.pending = true,
+            Token(token) if token < connections::FIRST_TOKEN => self.listeners.pending = true,
             token => self.server.attend(id_of(token), event.into()),
         }
     }
 
-    fn take_signals(&mut self) {
+    fn read_signals(&mut self) {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             match signal {
@@ -265,8 +265,8 @@ impl Reactor {
             self.server.stopping = Stopping::Now;
             return;
         }
-        self.empty_backlog();
-        self.doors.close();
+        self.accept_remaining();
+        self.listeners.close();
         self.server.drain();
     }
 

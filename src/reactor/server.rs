@@ -107,7 +107,7 @@ impl<W: Wire> Server<W> {
     }
 
     /// Lets a client in.
-    pub(super) fn enter(&mut self, wire: W, is_unix: bool) -> ConnectionId {
+    pub(super) fn add_client(&mut self, wire: W, is_unix: bool) -> ConnectionId {
         self.counters.accepted += 1;
         let entered = self.now.saturating_duration_since(self.started).as_secs();
         self.connections.insert(|generation| {

@@ -16,7 +16,7 @@ pub struct Counters {
     /// Clients turned away for want of a descriptor.
     pub busy_descriptors: u64,
     /// How often accept(2) had to be put off.
-    pub accepts_stuck: u64,
+    pub accept_failures: u64,
     /// Completions for connections that were gone.
     pub stale_completions: u64,
     /// Requests that left their queue because their client did.
@@ -95,7 +95,7 @@ pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fm
     line("connections_accepted", counters.accepted);
     line("connections_busy", counters.busy_clients);
     line("connections_no_descriptor", counters.busy_descriptors);
-    line("accepts_stuck", counters.accepts_stuck);
+    line("accepts_stuck", counters.accept_failures);
     line("closed_slow_bodies", counters.closed_slow_bodies);
     line("closed_slow_readers", counters.closed_slow_readers);
     line("closed_by_error", counters.closed_by_error);

@@ -32,7 +32,7 @@ impl World {
         let is_unix = pipe.is_unix();
         let pipe = Rc::new(RefCell::new(pipe));
         // A client comes after those who have left were removed.
-        let id = self.server.enter(Socket(Rc::clone(&pipe)), is_unix);
+        let id = self.server.add_client(Socket(Rc::clone(&pipe)), is_unix);
         let number = self.oracle.enter();
         self.note(|| format!("{} enters, slot {}", name(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.dice));
