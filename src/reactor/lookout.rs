@@ -9,21 +9,21 @@
 use std::time::Duration;
 
 /// How long a look-out lasts.
-pub const LOOKOUT: Duration = Duration::from_micros(30);
+pub const SPIN: Duration = Duration::from_micros(30);
 
 /// Sleeps between two look-outs at most.
-const SLEEPS_MAX: u8 = 63;
+const BACKOFF_MAX: u8 = 63;
 
 /// What the last look-outs have come to.
 #[derive(Debug, Default)]
-pub struct Lookout {
+pub struct BusyPoll {
     /// Sleeps before the next one after one in vain.
-    sleeps: u8,
+    backoff: u8,
     /// Those that are left.
     left: u8,
 }
 
-impl Lookout {
+impl BusyPoll {
     /// Whether to look out now, or to sleep at once.
     pub fn is_due(&mut self) -> bool {
         let is_due = self.left == 0;
@@ -32,9 +32,9 @@ impl Lookout {
     }
 
     /// It has found something, or nothing.
-    pub fn note(&mut self, found: bool) {
-        self.sleeps = if found { 0 } else { (2 * self.sleeps + 1).min(SLEEPS_MAX) };
-        self.left = self.sleeps;
+    pub fn record(&mut self, found: bool) {
+        self.backoff = if found { 0 } else { (2 * self.backoff + 1).min(BACKOFF_MAX) };
+        self.left = self.backoff;
     }
 }
 
@@ -44,10 +44,10 @@ mod tests {
 
     /// How many of 1,000 pauses begin with a look-out that would find something or not.
     fn looks(finds: impl Fn(usize) -> bool) -> usize {
-        let mut lookout = Lookout::default();
+        let mut lookout = BusyPoll::default();
         let look = |pause: &usize| {
             lookout.is_due() && {
-                lookout.note(finds(*pause));
+                lookout.record(finds(*pause));
                 true
             }
         };

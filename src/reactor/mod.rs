@@ -66,7 +66,7 @@ use crate::workers::{Completions, Mailboxes, Pool};
 use connections::{id_of, token_of};
 use control::Control;
 use doors::{Accepted, Listeners};
-use lookout::{LOOKOUT, Lookout};
+use lookout::{BusyPoll, SPIN};
 use server::Server;
 
 pub use control::STOP;
@@ -108,7 +108,7 @@ pub struct Reactor {
     /// Newcomers for whom there was no place: somebody may just be leaving.
     deferred: Vec<Accepted>,
     accept_retry_at: Option<Instant>,
-    lookout: Lookout,
+    busy_poll: BusyPoll,
     /// Whether the last poll had room for more events than there were.
     poll_drained: bool,
     reopen_log: fn(),
@@ -149,7 +149,7 @@ impl Reactor {
             server,
             deferred: Vec::new(),
             accept_retry_at: None,
-            lookout: Lookout::default(),
+            busy_poll: BusyPoll::default(),
             poll_drained: true,
             reopen_log,
         })
@@ -181,7 +181,7 @@ impl Reactor {
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
-        if timeout == Some(Duration::ZERO) || !self.lookout.is_due() || !self.look_out(events)? {
+        if timeout == Some(Duration::ZERO) || !self.busy_poll.is_due() || !self.busy_poll(events)? {
             self.poll(events, timeout)?;
         }
         self.server.begin_turn(Instant::now());
@@ -191,8 +191,8 @@ impl Reactor {
 
     /// Looks for events again and again for a moment; whether there were any. Whoever else wants this processor has it in
     /// between.
-    fn look_out(&mut self, events: &mut Events) -> io::Result<bool> {
-        let until = Instant::now() + LOOKOUT;
+    fn busy_poll(&mut self, events: &mut Events) -> io::Result<bool> {
+        let until = Instant::now() + SPIN;
         let mut found = false;
         while !found && Instant::now() < until {
             self.poll(events, Some(Duration::ZERO))?;
@@ -201,7 +201,7 @@ impl Reactor {
                 std::thread::yield_now();
             }
         }
-        self.lookout.note(found);
+        self.busy_poll.record(found);
         Ok(found)
     }
 
