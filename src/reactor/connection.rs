@@ -42,7 +42,7 @@ pub const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// What the poll tells of a socket.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Happened {
+pub struct Readiness {
     /// There are bytes, or the end.
     pub readable: bool,
     /// There is room for answers.
@@ -52,17 +52,17 @@ pub struct Happened {
     /// The client has closed its writing half, or all.
     pub hung_up: bool,
     /// The connection is broken: nobody will read an answer.
-    pub gone: bool,
+    pub broken: bool,
 }
 
-impl From<&Event> for Happened {
+impl From<&Event> for Readiness {
     fn from(event: &Event) -> Self {
-        Happened {
+        Readiness {
             readable: event.is_readable(),
             writable: event.is_writable(),
             urgent: event.is_priority(),
             hung_up: event.is_read_closed(),
-            gone: event.is_error() || event.is_write_closed(),
+            broken: event.is_error() || event.is_write_closed(),
         }
     }
 }
@@ -105,7 +105,7 @@ pub struct Connection<W> {
     /// It is registered for writing.
     wants_write: bool,
     /// It stands in the line for another turn.
-    pub in_line: bool,
+    pub is_ready: bool,
 }
 
 const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "a connection at rest is small");
@@ -133,7 +133,7 @@ impl<W: Wire> Connection<W> {
             alone: false,
             quiet_tried: false,
             wants_write: false,
-            in_line: false,
+            is_ready: false,
         }
     }
 

@@ -66,7 +66,7 @@ impl<W: Wire> Server<W> {
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.find(id) {
                 connection.readable = true;
-                self.stand_in_line(id);
+                self.schedule(id);
             }
             if self.waits_aside(id) {
                 self.refuse_to_wait(id);

@@ -197,18 +197,18 @@ impl<W: Wire> Server<W> {
     /// Runs what was granted, or starts the workers on it, and takes in what they have finished.
     pub(super) fn bring_home(&mut self) {
         self.run_granted();
-        let mut completions = std::mem::take(&mut self.home);
+        let mut completions = std::mem::take(&mut self.completions_buf);
         self.completions.drain(&mut completions);
         self.take_in(&mut completions);
-        self.home = completions;
+        self.completions_buf = completions;
     }
 
     /// Runs what was granted, or starts the workers on it.
     pub(super) fn run_granted(&mut self) {
-        let mut completions = std::mem::take(&mut self.home);
+        let mut completions = std::mem::take(&mut self.completions_buf);
         self.pool.dispatch(&mut completions);
         self.take_in(&mut completions);
-        self.home = completions;
+        self.completions_buf = completions;
     }
 
     /// Takes in what has come home, and what comes home of the jobs that this lets in.
@@ -285,7 +285,7 @@ impl<W: Wire> Server<W> {
                 }
                 self.keep_flushing(id, job);
                 if sent == Sent::Share {
-                    self.stand_in_line(id);
+                    self.schedule(id);
                 }
             }
             Err(error) => {
@@ -314,7 +314,7 @@ impl<W: Wire> Server<W> {
                 if matches!(connection.phase(), Phase::Idle)
                     && (connection.has_more() || self.stopping != Stopping::No)
                 {
-                    self.stand_in_line(id);
+                    self.schedule(id);
                 }
                 if !is_planted(Bug::EarlierAnswersWait) {
                     self.send_kept(id);
@@ -329,7 +329,7 @@ impl<W: Wire> Server<W> {
                     self.deliver(job);
                 }
             }
-            Ok(Sent::Share) => self.stand_in_line(id),
+            Ok(Sent::Share) => self.schedule(id),
             Ok(Sent::Part | Sent::Nothing) => self.settle(id),
             Err(error) => self.fail(id, &error),
         }
@@ -374,7 +374,7 @@ impl<W: Wire> Server<W> {
         if closes {
             self.say_goodbye(id);
         } else if connection.has_more() || self.stopping != Stopping::No {
-            self.stand_in_line(id);
+            self.schedule(id);
         } else {
             self.settle(id);
         }
@@ -400,9 +400,9 @@ impl<W: Wire> Server<W> {
 
     /// Somebody speaks another protocol: perhaps a wrong port, perhaps a scan. A flood of them floods no log.
     fn say_foreign(&mut self) {
-        let due = self.foreign_said.is_none_or(|at| at + FOREIGN_SAID <= self.now);
+        let due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_SAID <= self.now);
         if due {
-            self.foreign_said = Some(self.now);
+            self.foreign_warned_at = Some(self.now);
             log::warn!("a client spoke another protocol and was closed; this is said at most once a minute");
         }
     }

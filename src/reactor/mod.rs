@@ -167,7 +167,7 @@ impl Reactor {
             for event in &events {
                 self.dispatch(event);
             }
-            self.server.work();
+            self.server.finish_tick();
             self.register();
             if self.server.remove_closed() {
                 // A descriptor is free: whoever stands before the door is let in now, not at the next timer.
@@ -184,7 +184,7 @@ impl Reactor {
         if timeout == Some(Duration::ZERO) || !self.busy_poll.is_due() || !self.busy_poll(events)? {
             self.poll(events, timeout)?;
         }
-        self.server.begin_turn(Instant::now());
+        self.server.begin_tick(Instant::now());
         self.poll_drained = events.iter().count() < EVENTS_MAX;
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Reactor {
 
     fn note(&mut self, event: &Event) {
         if event.token() >= Token(connections::FIRST_TOKEN) {
-            self.server.note(id_of(event.token()), event.into());
+            self.server.record_readiness(id_of(event.token()), event.into());
         }
     }
 
@@ -242,7 +242,7 @@ impl Reactor {
                 }
             }
             Token(token) if token < connections::FIRST_TOKEN => self.listeners.pending = true,
-            token => self.server.attend(id_of(token), event.into()),
+            token => self.server.on_ready(id_of(token), event.into()),
         }
     }
 
@@ -272,7 +272,7 @@ impl Reactor {
 
     /// Tells the poll what the server waits for now.
     fn register(&mut self) {
-        while let Some(id) = self.server.unregistered.pop() {
+        while let Some(id) = self.server.to_reregister.pop() {
             let Some(connection) = self.server.connections.find(id) else { continue };
             let Some(interest) = connection.changed_interest() else { continue };
             let fd = connection.wire().as_raw_fd();

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Happened, SCRATCH_SIZE, Turn};
+use super::connection::{Connection, Readiness, SCRATCH_SIZE, Turn};
 use super::connections::Connections;
 use super::deadlines::Deadlines;
 use super::events::Delivery;
@@ -23,7 +23,7 @@ use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
 /// Turns that those in the line have before the poll has its own again.
-const TURNS_MAX: usize = 64;
+const READY_PER_TICK: usize = 64;
 
 /// All clients, and what they are busy with.
 #[derive(Debug)]
@@ -39,15 +39,15 @@ pub struct Server<W> {
     pub(super) limits: Limits,
     pub(super) scratch: Box<[u8]>,
     /// Connections that have something left to do in their next turn.
-    pub(super) line: VecDeque<ConnectionId>,
+    pub(super) ready: VecDeque<ConnectionId>,
     /// Connections to be removed after this batch of events.
     pub(super) closed: Vec<ConnectionId>,
     /// Connections that may have to be registered anew after it.
-    pub(super) unregistered: Vec<ConnectionId>,
+    pub(super) to_reregister: Vec<ConnectionId>,
     /// The time of this batch of events.
     pub(super) now: Instant,
     pub(super) started: Instant,
-    pub(super) foreign_said: Option<Instant>,
+    pub(super) foreign_warned_at: Option<Instant>,
     /// Who has locked which mailbox.
     pub(super) lock_holders: BTreeSet<(u32, ConnectionId)>,
     /// The longest wait for each mailbox that anybody had to wait for.
@@ -57,7 +57,7 @@ pub struct Server<W> {
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) stopping: Stopping,
     /// Completions, while they are taken in; kept for its memory.
-    pub(super) home: Vec<Completion>,
+    pub(super) completions_buf: Vec<Completion>,
 }
 
 impl<W: Wire> Server<W> {
@@ -83,18 +83,18 @@ impl<W: Wire> Server<W> {
             settings,
             limits,
             scratch: vec![0; SCRATCH_SIZE].into(),
-            line: VecDeque::new(),
+            ready: VecDeque::new(),
             closed: Vec::new(),
-            unregistered: Vec::new(),
+            to_reregister: Vec::new(),
             now,
             started: now,
-            foreign_said: None,
+            foreign_warned_at: None,
             lock_holders: BTreeSet::new(),
             longest_waits: HashMap::new(),
             watchers: Watchers::default(),
             deliveries: VecDeque::new(),
             stopping: Stopping::No,
-            home: Vec::new(),
+            completions_buf: Vec::new(),
         }
     }
 
@@ -128,14 +128,14 @@ impl<W: Wire> Server<W> {
     }
 
     /// A new batch of events begins.
-    pub(super) fn begin_turn(&mut self, now: Instant) {
+    pub(super) fn begin_tick(&mut self, now: Instant) {
         self.now = now;
-        self.pool.begin_turn();
+        self.pool.begin_tick();
     }
 
     /// Does what this batch of events has made possible.
-    pub(super) fn work(&mut self) {
-        self.take_turns();
+    pub(super) fn finish_tick(&mut self) {
+        self.run_ready();
         self.expire_deadlines();
         self.bring_home();
         self.send_events();
@@ -145,7 +145,7 @@ impl<W: Wire> Server<W> {
     /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
         // What was submitted since the jobs were dispatched, by an event or a broken connection, has its turn at once.
-        let has_work = !self.line.is_empty() || !self.deliveries.is_empty() || self.pool.has_submitted();
+        let has_work = !self.ready.is_empty() || !self.deliveries.is_empty() || self.pool.has_submitted();
         has_work || !self.completions.sleep()
     }
 
@@ -159,18 +159,18 @@ impl<W: Wire> Server<W> {
     }
 
     /// Something happened at a client's socket: this is all that is known of it until it is attended to.
-    pub(super) fn note(&mut self, id: ConnectionId, happened: Happened) {
+    pub(super) fn record_readiness(&mut self, id: ConnectionId, happened: Readiness) {
         let Some(connection) = self.connections.find(id) else { return };
-        let Happened { readable, hung_up, urgent, .. } = happened;
+        let Readiness { readable, hung_up, urgent, .. } = happened;
         connection.readable |= readable || hung_up;
         connection.hung_up |= hung_up;
         connection.reads_end_early |= urgent;
     }
 
     /// Does what has become possible by that.
-    pub(super) fn attend(&mut self, id: ConnectionId, happened: Happened) {
+    pub(super) fn on_ready(&mut self, id: ConnectionId, happened: Readiness) {
         let Some(connection) = self.connections.find(id) else { return };
-        let Happened { writable, gone, .. } = happened;
+        let Readiness { writable, broken: gone, .. } = happened;
         if writable && connection.has_output() {
             self.flush(id);
         } else if writable {
@@ -181,7 +181,7 @@ impl<W: Wire> Server<W> {
         let (has_output, hung_up) = (connection.has_output(), connection.hung_up);
         match *connection.phase() {
             Phase::Idle if has_output && gone => self.close(id),
-            Phase::Idle => self.turn(id),
+            Phase::Idle => self.receive(id),
             Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
             Phase::Queued { mailbox, ticket, until } if hung_up => {
                 let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
@@ -195,21 +195,21 @@ impl<W: Wire> Server<W> {
     }
 
     /// Gives the first in the line one turn each; who has more stands in the line again. In between the others are heard.
-    pub(super) fn take_turns(&mut self) {
-        for _ in 0..self.line.len().min(TURNS_MAX) {
-            let Some(id) = self.line.pop_front() else { break };
+    pub(super) fn run_ready(&mut self) {
+        for _ in 0..self.ready.len().min(READY_PER_TICK) {
+            let Some(id) = self.ready.pop_front() else { break };
             if let Some(connection) = self.connections.find(id) {
-                connection.in_line = false;
+                connection.is_ready = false;
                 if connection.has_output() {
                     self.flush(id);
                 } else if matches!(connection.phase(), Phase::Idle) {
-                    self.turn(id);
+                    self.receive(id);
                 }
             }
         }
     }
 
-    pub(super) fn turn(&mut self, id: ConnectionId) {
+    pub(super) fn receive(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.has_output() {
             // It is read again when that has left.
@@ -225,17 +225,17 @@ impl<W: Wire> Server<W> {
             }
             Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
             Ok(Turn::Rest) => self.settle(id),
-            Ok(Turn::Again) => self.stand_in_line(id),
+            Ok(Turn::Again) => self.schedule(id),
             Ok(Turn::End) => self.close(id),
             Err(error) => self.fail(id, &error),
         }
     }
 
-    pub(super) fn stand_in_line(&mut self, id: ConnectionId) {
+    pub(super) fn schedule(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id)
-            && !std::mem::replace(&mut connection.in_line, true)
+            && !std::mem::replace(&mut connection.is_ready, true)
         {
-            self.line.push_back(id);
+            self.ready.push_back(id);
         }
     }
 }

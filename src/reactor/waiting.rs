@@ -159,7 +159,7 @@ impl<W: Wire> Server<W> {
     pub(super) fn settle(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if !connection.is_registered() {
-            self.unregistered.push(id);
+            self.to_reregister.push(id);
         }
         if let Some(at) = connection.deadline(self.settings.quiet, &self.limits) {
             self.deadlines.arm(id, at);

@@ -93,7 +93,7 @@ impl Pool {
     }
 
     /// A turn of the reactor begins: it may run its share of jobs.
-    pub fn begin_turn(&mut self) {
+    pub fn begin_tick(&mut self) {
         self.share = UNAIDED_SHARE;
     }
 

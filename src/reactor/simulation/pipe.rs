@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
-use super::super::connection::Happened;
+use super::super::connection::Readiness;
 use super::super::wire::Wire;
 use super::dice::Dice;
 
@@ -127,7 +127,7 @@ impl Pipe {
     }
 
     /// What epoll would tell now, if it told anything.
-    pub fn event(&mut self) -> Option<Happened> {
+    pub fn event(&mut self) -> Option<Readiness> {
         if !std::mem::take(&mut self.edge) {
             return None;
         }
@@ -139,12 +139,12 @@ impl Pipe {
             End::Reset => true,
         };
         let has_room = self.to_client.len() < self.room_to_client;
-        Some(Happened {
+        Some(Readiness {
             readable: hung_up || !self.to_server.is_empty(),
             writable: gone || self.wants_write && (has_room || self.client == End::Closed),
             urgent: false,
             hung_up,
-            gone,
+            broken: gone,
         })
     }
 

@@ -143,7 +143,7 @@ impl World {
             assert!(turn < RESTLESS, "it never comes to rest");
             self.work_quietly(|_| true);
             let is_busy =
-                !self.done.is_empty() || !self.server.line.is_empty() || !self.server.deliveries.is_empty();
+                !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.deliveries.is_empty();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
             let is_due = self.server.next_deadline().is_some_and(|at| at <= self.start + self.now);
             if !is_busy && !has_events && !is_due {
@@ -180,7 +180,7 @@ impl World {
         for (id, happened) in events {
             self.attend(id, happened);
         }
-        self.server.take_turns();
+        self.server.run_ready();
         self.tick();
         self.overhear();
         self.server.expire_deadlines();

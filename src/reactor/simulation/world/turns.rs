@@ -1,7 +1,7 @@
 //! The turns of the reactor, and what happens beside it.
 
 use super::*;
-use crate::reactor::connection::Happened;
+use crate::reactor::connection::Readiness;
 use crate::workers::ConnectionId;
 
 impl World {
@@ -21,7 +21,7 @@ impl World {
                 self.take_home(share);
             }
         }
-        self.server.take_turns();
+        self.server.run_ready();
         self.after();
         self.server.expire_deadlines();
         self.after();
@@ -40,15 +40,15 @@ impl World {
     }
 
     /// Notes what happened to a client.
-    pub(super) fn hear(&mut self, client: usize) -> Option<(ConnectionId, Happened)> {
+    pub(super) fn hear(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
         let id = self.clients[client].id;
         let happened = self.clients[client].pipe.borrow_mut().event()?;
-        self.server.note(id, happened);
+        self.server.record_readiness(id, happened);
         Some((id, happened))
     }
 
-    pub(super) fn attend(&mut self, id: ConnectionId, happened: Happened) {
-        self.server.attend(id, happened);
+    pub(super) fn attend(&mut self, id: ConnectionId, happened: Readiness) {
+        self.server.on_ready(id, happened);
         self.tick();
         self.overhear();
     }
@@ -74,7 +74,7 @@ impl World {
     }
 
     pub(super) fn register(&mut self) {
-        while let Some(id) = self.server.unregistered.pop() {
+        while let Some(id) = self.server.to_reregister.pop() {
             let Some(connection) = self.server.connections.find(id) else { continue };
             let Some(interest) = connection.changed_interest() else { continue };
             connection.wire().0.borrow_mut().register(interest.is_writable());
