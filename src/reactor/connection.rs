@@ -15,11 +15,11 @@ use super::input::Input;
 use super::output::Output;
 use super::phase::Phase;
 use super::session::{Session, Watch, WatchState};
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::protocol::{Framer, Limits};
 
-pub use receiving::{SCRATCH_SIZE, Turn};
-pub use sending::Sent;
+pub use receiving::{Received, SCRATCH_SIZE};
+pub use sending::Flushed;
 
 /// How long a body of known length may make no progress.
 pub const BODY_PROGRESS: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub const WRITE_PROGRESS: Duration = Duration::from_secs(30);
 
 /// How long a message that was taken waits for a socket that takes its answer only in parts. Until then it goes back to
 /// its mailbox when the client vanishes, and nobody else is in; from then on it is the client's.
-pub const TAKING: Duration = Duration::from_secs(1);
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection that is to be closed is listened to, so that its last answers are not lost to a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl From<&Event> for Readiness {
 /// One client.
 #[derive(Debug)]
 pub struct Connection<W> {
-    wire: W,
+    transport: W,
     /// Which connection of all that had this slot.
     pub generation: u32,
     phase: Phase,
@@ -80,11 +80,11 @@ pub struct Connection<W> {
     /// Its name, locks and watches, if it has any.
     pub session: Option<Box<Session>>,
     /// The last progress: bytes received, or bytes that left.
-    since: Instant,
+    last_progress: Instant,
     /// Requests that have arrived.
     pub requests: u64,
     /// When it came, in seconds since the server started.
-    pub entered: u32,
+    pub accepted_at_s: u32,
     /// Bytes that had not arrived at the client when its socket was last full.
     unacknowledged: u32,
     /// The socket may have bytes.
@@ -92,16 +92,16 @@ pub struct Connection<W> {
     /// The client has closed its writing half, or all.
     pub hung_up: bool,
     /// The end of input was read.
-    ended: bool,
+    eof: bool,
     /// A short read does not mean that the socket is empty: a read ends at urgent data, and on a Unix-domain socket at
     /// passed descriptors.
     pub reads_end_early: bool,
     /// The kept input may hold complete requests: the turn that cut it had its share.
-    more: bool,
+    buffered: bool,
     /// The kept input was the first thing received since the last answer.
-    alone: bool,
+    first_since_reply: bool,
     /// Silence has not completed the kept input.
-    quiet_tried: bool,
+    silence_tried: bool,
     /// It is registered for writing.
     wants_write: bool,
     /// It stands in the line for another turn.
@@ -110,36 +110,36 @@ pub struct Connection<W> {
 
 const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "a connection at rest is small");
 
-impl<W: Wire> Connection<W> {
+impl<W: Transport> Connection<W> {
     /// A new client, idle.
     pub fn new(wire: W, is_unix: bool, generation: u32, now: Instant) -> Self {
         Connection {
-            wire,
+            transport: wire,
             generation,
             phase: Phase::Idle,
             framer: Framer::default(),
             input: Input::default(),
             output: Output::default(),
             session: None,
-            since: now,
+            last_progress: now,
             requests: 0,
-            entered: 0,
+            accepted_at_s: 0,
             unacknowledged: 0,
             readable: false,
             hung_up: false,
-            ended: false,
+            eof: false,
             reads_end_early: is_unix,
-            more: false,
-            alone: false,
-            quiet_tried: false,
+            buffered: false,
+            first_since_reply: false,
+            silence_tried: false,
             wants_write: false,
             is_ready: false,
         }
     }
 
     /// The socket, to be registered.
-    pub fn wire(&self) -> &W {
-        &self.wire
+    pub fn transport(&self) -> &W {
+        &self.transport
     }
 
     /// Bytes that it holds, itself counted.
@@ -163,15 +163,15 @@ impl<W: Wire> Connection<W> {
     }
 
     /// The one way from a phase to another; what it was busy with comes back.
-    pub fn enter(&mut self, next: Phase) -> Phase {
+    pub fn transition(&mut self, next: Phase) -> Phase {
         debug_assert!(self.phase.may_become(&next), "{:?} becomes {next:?}", self.phase);
         std::mem::replace(&mut self.phase, next)
     }
 
     /// Its batch is done, and it is listened to again: only from now on can it be slow to go on.
-    pub fn listen(&mut self, now: Instant) {
-        self.enter(Phase::Idle);
-        self.since = now;
+    pub fn set_idle(&mut self, now: Instant) {
+        self.transition(Phase::Idle);
+        self.last_progress = now;
     }
 
     /// What it is to have beside its socket.
@@ -190,13 +190,13 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Whether it has said its last word.
-    pub fn is_leaving(&self) -> bool {
+    pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. } | Phase::Closed)
     }
 
     /// Whether it is registered for what it waits for now.
     pub fn is_registered(&self) -> bool {
-        self.wants_write == (self.has_output() || self.is_behind())
+        self.wants_write == (self.has_output() || self.is_lagging())
     }
 
     /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
@@ -214,30 +214,30 @@ impl<W: Wire> Connection<W> {
         let phase = match &self.phase {
             // A job that is with the workers comes home soon; then its leases are looked at.
             Phase::Working | Phase::Closed => return None,
-            Phase::Lingering { until, .. } => return Some((self.since + LINGER_STEP).min(*until)),
+            Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
             Phase::Idle if self.has_output() => None,
             Phase::Idle if self.input.is_empty() && !self.framer.is_swallowing() => None,
-            Phase::Idle if self.awaits_quiet(quiet) => self.since.checked_add(quiet),
+            Phase::Idle if self.awaits_silence(quiet) => self.last_progress.checked_add(quiet),
             Phase::Idle if self.framer.awaits_octets(self.input.as_slice(), limits) => {
-                Some(self.since + BODY_PROGRESS)
+                Some(self.last_progress + BODY_PROGRESS)
             }
             Phase::Idle => None,
-            Phase::Queued { until, .. } => *until,
+            Phase::Waiting { until, .. } => *until,
             Phase::Flushing(job) => job.taken.as_ref().and_then(|taking| taking.until),
         };
-        let slow = (self.has_output() && !self.is_watcher()).then(|| self.since + WRITE_PROGRESS);
+        let slow = (self.has_output() && !self.is_watcher()).then(|| self.last_progress + WRITE_PROGRESS);
         [phase, slow, self.lease_end()].into_iter().flatten().min()
     }
 
     /// Whether an event waits for room in its socket.
-    fn is_behind(&self) -> bool {
+    fn is_lagging(&self) -> bool {
         let is_behind = |watch: &Watch| watch.state == WatchState::Behind;
         self.session.as_ref().is_some_and(|session| session.watches.iter().any(is_behind))
     }
 
     /// Whether silence may complete what is there.
-    pub fn awaits_quiet(&self, quiet: Duration) -> bool {
-        self.alone && !self.quiet_tried && !quiet.is_zero()
+    pub fn awaits_silence(&self, quiet: Duration) -> bool {
+        self.first_since_reply && !self.silence_tried && !quiet.is_zero()
     }
 
     /// Whether answers wait for the socket.
@@ -246,21 +246,21 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Whether they have waited too long: the client has not taken any of them.
-    pub fn is_stuck(&mut self, now: Instant) -> bool {
-        if !self.has_output() || self.is_watcher() || self.since + WRITE_PROGRESS > now {
+    pub fn check_write_stall(&mut self, now: Instant) -> bool {
+        if !self.has_output() || self.is_watcher() || self.last_progress + WRITE_PROGRESS > now {
             return false;
         }
         // The kernel may hold megabytes that a slow client takes bit by bit.
         let before = self.unacknowledged;
-        self.note_unacknowledged();
+        self.record_unacknowledged();
         if self.unacknowledged < before {
-            self.since = now;
+            self.last_progress = now;
         }
         self.unacknowledged >= before
     }
 
     /// Whether there is anything to do now, without waiting for the client.
-    pub fn has_more(&self) -> bool {
-        self.more || self.readable || self.ended
+    pub fn has_pending_input(&self) -> bool {
+        self.buffered || self.readable || self.eof
     }
 }

@@ -5,7 +5,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use super::phase::Phase;
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::workers::ConnectionId;
 
 /// Connections by slot, each with the generation that tells it from earlier ones of its slot.
@@ -15,7 +15,7 @@ pub struct Connections<W> {
     generation: u32,
 }
 
-impl<W: Wire> Connections<W> {
+impl<W: Transport> Connections<W> {
     /// A table with room for `max` clients, reserved now.
     pub fn with_capacity(max: usize) -> Self {
         Connections { slots: Slab::with_capacity(max), generation: 0 }

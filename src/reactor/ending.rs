@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::Stopping;
 use super::phase::Phase;
 use super::server::Server;
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::protocol::Refusal;
 use crate::workers::{ConnectionId, refuse_and_end};
 
 /// How long stopping may take.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// Ends a connection when its client has read the last answer. Nobody waits for what it holds meanwhile.
     pub(super) fn say_goodbye(&mut self, id: ConnectionId) {
         self.forget_watches(id);
@@ -38,7 +38,7 @@ impl<W: Wire> Server<W> {
     /// The end. A place in a queue is given up, so that whoever stands behind it moves on; so are locks and watches.
     pub(super) fn close(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        if let &Phase::Queued { mailbox, ticket, .. } = connection.phase() {
+        if let &Phase::Waiting { mailbox, ticket, .. } = connection.phase() {
             self.give_up(mailbox, ticket);
         }
         self.forget_watches(id);
@@ -47,7 +47,7 @@ impl<W: Wire> Server<W> {
         self.supplies.note_dropped(connection.memory());
         self.closed.push(id);
         let held = connection.session.take().and_then(|session| session.held);
-        if let Phase::Flushing(job) = connection.enter(Phase::Closed) {
+        if let Phase::Flushing(job) = connection.transition(Phase::Closed) {
             self.abandon(job);
         }
         self.end_locks(id, held);
@@ -76,7 +76,7 @@ impl<W: Wire> Server<W> {
 
     /// Whether a connection waits for something that nobody may bring any more.
     pub(super) fn waits_aside(&self, id: ConnectionId) -> bool {
-        let Some(Phase::Queued { mailbox, ticket, .. }) =
+        let Some(Phase::Waiting { mailbox, ticket, .. }) =
             self.connections.look(id).map(|found| found.phase())
         else {
             return false;

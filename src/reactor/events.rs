@@ -3,12 +3,12 @@
 use std::collections::btree_set;
 use std::sync::Arc;
 
-use super::connection::Sent;
+use super::connection::Flushed;
 use super::locks::MAILBOXES_MAX;
 use super::server::Server;
 use super::session::{Watch, WatchState};
 use super::watchers::{Group, Stand, StandingRead};
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::mailboxes::{Cursor, Mode};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
@@ -33,7 +33,7 @@ pub(super) struct Delivery {
     done: Vec<ConnectionId>,
 }
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// Answers the `watch` that is a job's current request.
     pub(super) fn watch(&mut self, job: &mut Job) {
         let Job { requests, answered, connection: id, .. } = job;
@@ -52,7 +52,7 @@ impl<W: Wire> Server<W> {
         if others + mailboxes.len() > MAILBOXES_MAX {
             return refuse(job, &Refusal::Count { max: MAILBOXES_MAX });
         }
-        connection.wire().last_for_ever();
+        connection.transport().disable_user_timeout();
         Reply::Watching { versions: &versions }.encode(eol, &mut job.output);
         for (&mailbox, version) in mailboxes.iter().zip(versions) {
             self.forget_watch(id, mailbox);
@@ -186,13 +186,13 @@ impl<W: Wire> Server<W> {
             return;
         }
         match connection.send_event(bytes, self.now) {
-            Ok(Sent::Nothing) => {
+            Ok(Flushed::WouldBlock) => {
                 self.set_watch(id, from, from.version, WatchState::Behind);
                 self.settle(id);
             }
             Ok(sent) => {
                 self.counters.events_sent += 1;
-                if sent == Sent::All {
+                if sent == Flushed::All {
                     self.set_watch(id, from, to.version, WatchState::Due);
                     done.push(id);
                 } else {
@@ -264,7 +264,7 @@ impl<W: Wire> Server<W> {
     /// Tells a client something that it has not asked for, between two answers.
     pub(super) fn say(&mut self, id: ConnectionId, mut news: Vec<u8>) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.is_leaving() {
+        if connection.is_closing() {
             return;
         }
         if connection.has_output() {

@@ -38,13 +38,13 @@ impl Input {
     }
 
     /// Gives memory to an empty input.
-    pub fn keep_in(&mut self, bytes: Vec<u8>) {
+    pub fn set_buffer(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty());
         *self = Input { bytes, start: 0, end: 0 };
     }
 
     /// Moves what is there to a larger memory; the one before comes back.
-    pub fn move_to(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+    pub fn swap_buffer(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
         let len = self.as_slice().len();
         bytes[..len].copy_from_slice(self.as_slice());
         let before = std::mem::replace(self, Input { bytes, start: 0, end: len as u32 });
@@ -75,7 +75,7 @@ impl Input {
     }
 
     /// Drops the newest `len` bytes.
-    pub fn shorten(&mut self, len: usize) {
+    pub fn truncate_back(&mut self, len: usize) {
         debug_assert!(len <= self.as_slice().len());
         self.end -= len as u32;
     }
@@ -112,7 +112,7 @@ mod tests {
         let mut more: &[u8] = b"world and more";
         assert_eq!(input.read_from(&mut more, 5).expect("read"), 5);
         assert_eq!(input.as_slice(), b"o world");
-        assert_eq!(input.move_to(vec![0; 100]).len(), 7);
+        assert_eq!(input.swap_buffer(vec![0; 100]).len(), 7);
         assert_eq!((input.as_slice(), input.room()), (&b"o world"[..], 93));
         let (bytes, start) = input.take();
         assert_eq!(&bytes[start..start + 7], b"o world");

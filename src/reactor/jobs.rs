@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::Stopping;
-use super::connection::{Sent, TAKING};
+use super::connection::{ACK_TIMEOUT, Flushed};
 use super::locks::{Place, next_wanted};
 use super::phase::Phase;
 use super::server::Server;
 use super::waiting::half_closed;
 use super::watchers::NOBODY;
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
@@ -20,7 +20,7 @@ use crate::workers::{
 /// At most one line of the log tells of clients with another protocol in this time.
 const FOREIGN_SAID: Duration = Duration::from_secs(60);
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// A new batch of requests: a sign of life, which renews the leases that have not ended yet.
     pub(super) fn begin(&mut self, mut job: Box<Job>) {
         let id = job.connection;
@@ -169,7 +169,7 @@ impl<W: Wire> Server<W> {
             false => until,
         };
         let until = until.filter(|_| !is_planted(Bug::WaitWithoutEnd));
-        connection.enter(Phase::Queued { mailbox, ticket, until });
+        connection.transition(Phase::Waiting { mailbox, ticket, until });
         if !output.is_empty()
             && let Err(error) = connection.send(&mut output, now)
         {
@@ -183,7 +183,7 @@ impl<W: Wire> Server<W> {
 
     pub(super) fn set_working(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id) {
-            connection.enter(Phase::Working);
+            connection.transition(Phase::Working);
         }
     }
 
@@ -235,14 +235,14 @@ impl<W: Wire> Server<W> {
             self.counters.stale_completions += 1;
             return self.abandon(job);
         };
-        let is_expected = matches!(connection.phase(), Phase::Working | Phase::Queued { .. });
+        let is_expected = matches!(connection.phase(), Phase::Working | Phase::Waiting { .. });
         debug_assert!(
             is_expected,
             "one batch of a connection at a time, not one that comes home to {:?}",
             connection.phase()
         );
         let lease_ended = connection.lease_end().is_some_and(|end| end <= self.now);
-        connection.enter(Phase::Working);
+        connection.transition(Phase::Working);
         self.note_wait(&mut job);
         if lease_ended {
             // What was taken under a lock goes back under it.
@@ -275,16 +275,16 @@ impl<W: Wire> Server<W> {
             return self.go_on(job);
         }
         match connection.send(&mut job.output, now) {
-            Ok(Sent::All) => {
+            Ok(Flushed::All) => {
                 self.has_taken(&mut job);
                 self.go_on(job);
             }
             Ok(sent) => {
                 if let Some(taking) = &mut job.taken {
-                    taking.until = now.checked_add(TAKING);
+                    taking.until = now.checked_add(ACK_TIMEOUT);
                 }
                 self.keep_flushing(id, job);
-                if sent == Sent::Share {
+                if sent == Flushed::BudgetSpent {
                     self.schedule(id);
                 }
             }
@@ -298,7 +298,7 @@ impl<W: Wire> Server<W> {
     fn keep_flushing(&mut self, id: ConnectionId, mut job: Box<Job>) {
         self.counters.requests.absorb(&mut job.tally);
         if let Some(connection) = self.connections.find(id) {
-            connection.enter(Phase::Flushing(job));
+            connection.transition(Phase::Flushing(job));
         }
         self.settle(id);
     }
@@ -307,12 +307,12 @@ impl<W: Wire> Server<W> {
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         match connection.flush(self.now) {
-            Ok(Sent::All) => {
+            Ok(Flushed::All) => {
                 let emptied = connection.take_emptied();
                 let flushed = matches!(connection.phase(), Phase::Flushing(_))
-                    .then(|| connection.enter(Phase::Working));
+                    .then(|| connection.transition(Phase::Working));
                 if matches!(connection.phase(), Phase::Idle)
-                    && (connection.has_more() || self.stopping != Stopping::No)
+                    && (connection.has_pending_input() || self.stopping != Stopping::No)
                 {
                     self.schedule(id);
                 }
@@ -329,8 +329,8 @@ impl<W: Wire> Server<W> {
                     self.deliver(job);
                 }
             }
-            Ok(Sent::Share) => self.schedule(id),
-            Ok(Sent::Part | Sent::Nothing) => self.settle(id),
+            Ok(Flushed::BudgetSpent) => self.schedule(id),
+            Ok(Flushed::Partial | Flushed::WouldBlock) => self.settle(id),
             Err(error) => self.fail(id, &error),
         }
     }
@@ -338,7 +338,7 @@ impl<W: Wire> Server<W> {
     /// The job of a connection that waits may have kept answers because those before them had not left.
     fn send_kept(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        let &Phase::Queued { mailbox, ticket, .. } = connection.phase() else { return };
+        let &Phase::Waiting { mailbox, ticket, .. } = connection.phase() else { return };
         let queue = self.mailboxes.queue(mailbox);
         // Nobody there: it was admitted meanwhile, and brings them home.
         let kept = queue.with_waiter(ticket, |job| std::mem::take(&mut job.output));
@@ -370,10 +370,10 @@ impl<W: Wire> Server<W> {
         if held.is_some() {
             connection.session(self.now).held = held;
         }
-        connection.listen(self.now);
+        connection.set_idle(self.now);
         if closes {
             self.say_goodbye(id);
-        } else if connection.has_more() || self.stopping != Stopping::No {
+        } else if connection.has_pending_input() || self.stopping != Stopping::No {
             self.schedule(id);
         } else {
             self.settle(id);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::phase::Phase;
 use super::server::Server;
 use super::session::Lease;
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::mailboxes::{Grant, Mode, closes_cycle};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Reply, Request, Wait};
@@ -31,7 +31,7 @@ pub(super) enum Place {
     Deadlock(Box<Job>),
 }
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// Takes a place for the current request of a job.
     pub(super) fn enqueue(&mut self, mut job: Box<Job>, mailbox: u32, mode: Mode, wait: Wait) -> Place {
         let id = job.connection;
@@ -73,7 +73,7 @@ impl<W: Wire> Server<W> {
 
     /// Where a connection waits. It may have been let in without this thread knowing yet: the queue knows.
     fn waits_at(&self, id: ConnectionId) -> Option<u32> {
-        let &Phase::Queued { mailbox, ticket, .. } = self.connections.look(id)?.phase() else { return None };
+        let &Phase::Waiting { mailbox, ticket, .. } = self.connections.look(id)?.phase() else { return None };
         self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
     }
 

@@ -275,7 +275,7 @@ impl Reactor {
         while let Some(id) = self.server.to_reregister.pop() {
             let Some(connection) = self.server.connections.find(id) else { continue };
             let Some(interest) = connection.changed_interest() else { continue };
-            let fd = connection.wire().as_raw_fd();
+            let fd = connection.transport().as_raw_fd();
             let registered = self.poll.registry().reregister(&mut SourceFd(&fd), token_of(id), interest);
             if let Err(error) = registered {
                 self.server.fail(id, &error);

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
-use super::connection::Sent;
+use super::connection::Flushed;
 
 /// One batch of answers, or one event, some of it written. Holds no memory while it is empty.
 #[derive(Debug, Default)]
@@ -49,13 +49,13 @@ impl Output {
     }
 
     /// Takes answers in, when none wait.
-    pub fn keep(&mut self, bytes: Vec<u8>) {
+    pub fn set(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty(), "one batch of answers at a time");
         *self = Output { bytes: Bytes::Own(bytes), written: 0 };
     }
 
     /// Takes in an event of which the first bytes have been written, when nothing waits.
-    pub fn keep_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
+    pub fn set_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
         debug_assert!(self.is_empty(), "an event comes between two answers");
         *self = Output { bytes: Bytes::Shared(Arc::clone(event)), written };
     }
@@ -94,24 +94,24 @@ impl Output {
     }
 
     /// Writes as much as `sink` takes, and about `share` bytes at most.
-    pub fn write_to(&mut self, sink: &mut impl Write, share: usize) -> io::Result<Sent> {
+    pub fn write_to(&mut self, sink: &mut impl Write, budget: usize) -> io::Result<Flushed> {
         let bytes = self.bytes.as_slice();
         let start = self.written;
         while self.written < bytes.len() {
-            if self.written - start >= share {
-                return Ok(Sent::Share);
+            if self.written - start >= budget {
+                return Ok(Flushed::BudgetSpent);
             }
-            let end = bytes.len().min(self.written + share);
+            let end = bytes.len().min(self.written + budget);
             match sink.write(&bytes[self.written..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(len) => self.written += len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(if self.written == start { Sent::Nothing } else { Sent::Part });
+                    return Ok(if self.written == start { Flushed::WouldBlock } else { Flushed::Partial });
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Sent::All)
+        Ok(Flushed::All)
     }
 }

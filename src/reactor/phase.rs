@@ -28,7 +28,7 @@ pub enum Phase {
     /// A job is with the workers.
     Working,
     /// A job waits in the queue of a mailbox, or aside.
-    Queued {
+    Waiting {
         /// Which mailbox.
         mailbox: u32,
         /// Its place.
@@ -41,7 +41,7 @@ pub enum Phase {
     /// Everything is said; what still arrives is thrown away.
     Lingering {
         /// How many bytes of it.
-        patience: u64,
+        discard_budget: u64,
         /// How long.
         until: Instant,
     },
@@ -52,12 +52,12 @@ pub enum Phase {
 impl Phase {
     /// Whether this change is one of those drawn above.
     pub fn may_become(&self, next: &Phase) -> bool {
-        use Phase::{Closed, Flushing, Idle, Lingering, Queued, Working};
+        use Phase::{Closed, Flushing, Idle, Lingering, Waiting, Working};
         match self {
             // What needs no mailbox is answered at once; a queued job may come home at any time, and must find it expected.
-            Idle => !matches!(next, Queued { .. }),
+            Idle => !matches!(next, Waiting { .. }),
             Working => !matches!(next, Lingering { .. }),
-            Queued { .. } => matches!(next, Queued { .. } | Working | Closed),
+            Waiting { .. } => matches!(next, Waiting { .. } | Working | Closed),
             Flushing(_) => matches!(next, Working | Closed),
             Lingering { .. } => matches!(next, Closed),
             Closed => false,

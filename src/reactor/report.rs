@@ -9,12 +9,12 @@ use super::phase::Phase;
 use super::server::Server;
 use super::session::{Lease, Session};
 use super::stat::{self, Gauges};
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::mailboxes::Mode;
 use crate::protocol::{Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome};
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// Answers the `stat` that is a job's current request.
     pub(super) fn tell_stat(&mut self, topic: Topic, job: &mut Job) {
         self.counters.requests.absorb(&mut job.tally);
@@ -38,7 +38,7 @@ impl<W: Wire> Server<W> {
             watching += usize::from(connection.is_watcher());
             match connection.phase() {
                 Phase::Working => working += 1,
-                Phase::Queued { .. } => waiting += 1,
+                Phase::Waiting { .. } => waiting += 1,
                 Phase::Flushing(_) => flushing += 1,
                 Phase::Idle | Phase::Lingering { .. } | Phase::Closed => {}
             }
@@ -103,11 +103,11 @@ impl<W: Wire> Server<W> {
         for (id, connection) in self.connections.iter() {
             let session = connection.session.as_deref();
             write!(text, "{} name={}", id.generation, name_of(session))?;
-            let age =
-                self.now.saturating_duration_since(self.started).as_secs() - u64::from(connection.entered);
+            let age = self.now.saturating_duration_since(self.started).as_secs()
+                - u64::from(connection.accepted_at_s);
             write!(text, " age_seconds={age} requests={}", connection.requests)?;
             match connection.phase() {
-                Phase::Queued { mailbox, .. } => write!(text, " phase=waiting waits={mailbox}")?,
+                Phase::Waiting { mailbox, .. } => write!(text, " phase=waiting waits={mailbox}")?,
                 Phase::Flushing(_) => write!(text, " phase=flushing waits=-")?,
                 Phase::Working => write!(text, " phase=working waits=-")?,
                 _ if id == asking.connection => write!(text, " phase=working waits=-")?,
@@ -164,7 +164,7 @@ impl<W: Wire> Server<W> {
     /// Since when each request waits that wants to be in a mailbox.
     fn waits_for(&self, wanted: u32) -> Vec<Instant> {
         let since = |(_, connection): (ConnectionId, &Connection<W>)| match *connection.phase() {
-            Phase::Queued { mailbox, ticket, .. } if mailbox == wanted => {
+            Phase::Waiting { mailbox, ticket, .. } if mailbox == wanted => {
                 let queue = self.mailboxes.queue(mailbox);
                 queue.with_waiter(ticket, |job| job.waiting.filter(|waiting| !waiting.aside))?
             }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Readiness, SCRATCH_SIZE, Turn};
+use super::connection::{Connection, Readiness, Received, SCRATCH_SIZE};
 use super::connections::Connections;
 use super::deadlines::Deadlines;
 use super::events::Delivery;
@@ -17,7 +17,7 @@ use super::stat::Counters;
 use super::supplies::Supplies;
 use super::waiting::half_closed;
 use super::watchers::Watchers;
-use super::wire::Wire;
+use super::wire::Transport;
 use super::{Settings, Stopping};
 use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
@@ -60,7 +60,7 @@ pub struct Server<W> {
     pub(super) completions_buf: Vec<Completion>,
 }
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// A server without clients.
     pub fn new(
         mailboxes: Arc<Mailboxes>,
@@ -112,7 +112,7 @@ impl<W: Wire> Server<W> {
         let entered = self.now.saturating_duration_since(self.started).as_secs();
         self.connections.insert(|generation| {
             let mut connection = Connection::new(wire, is_unix, generation, self.now);
-            connection.entered = u32::try_from(entered).unwrap_or(u32::MAX);
+            connection.accepted_at_s = u32::try_from(entered).unwrap_or(u32::MAX);
             connection
         })
     }
@@ -182,15 +182,15 @@ impl<W: Wire> Server<W> {
         match *connection.phase() {
             Phase::Idle if has_output && gone => self.close(id),
             Phase::Idle => self.receive(id),
-            Phase::Queued { .. } | Phase::Flushing(_) if gone => self.close(id),
-            Phase::Queued { mailbox, ticket, until } if hung_up => {
+            Phase::Waiting { .. } | Phase::Flushing(_) if gone => self.close(id),
+            Phase::Waiting { mailbox, ticket, until } if hung_up => {
                 let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
                 let until = Some(half_closed(until, self.now, at_once == Some(true)));
-                connection.enter(Phase::Queued { mailbox, ticket, until });
+                connection.transition(Phase::Waiting { mailbox, ticket, until });
                 self.settle(id);
             }
             Phase::Lingering { .. } => self.discard(id),
-            Phase::Queued { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
+            Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
         }
     }
 
@@ -215,18 +215,18 @@ impl<W: Wire> Server<W> {
             // It is read again when that has left.
             return self.settle(id);
         }
-        match connection.turn(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
-            Ok(Turn::Batch(job)) => {
+        match connection.receive(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
+            Ok(Received::Batch(job)) => {
                 self.begin(job);
                 if self.pool.has_bulk() {
                     // While it is in the cache.
                     self.run_granted();
                 }
             }
-            Ok(Turn::Rest) if self.stopping != Stopping::No => self.say_goodbye(id),
-            Ok(Turn::Rest) => self.settle(id),
-            Ok(Turn::Again) => self.schedule(id),
-            Ok(Turn::End) => self.close(id),
+            Ok(Received::WouldBlock) if self.stopping != Stopping::No => self.say_goodbye(id),
+            Ok(Received::WouldBlock) => self.settle(id),
+            Ok(Received::BudgetSpent) => self.schedule(id),
+            Ok(Received::Eof) => self.close(id),
             Err(error) => self.fail(id, &error),
         }
     }

@@ -5,11 +5,11 @@
 
 use super::phase::Phase;
 use super::server::Server;
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::planted::{Bug, is_planted};
 use crate::workers::{ConnectionId, Job, Outcome, time_out};
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     /// The answer has been written: the message is the client's.
     pub(super) fn has_taken(&mut self, job: &mut Job) {
         let Some(taking) = job.taken.take() else { return };
@@ -26,15 +26,15 @@ impl<W: Wire> Server<W> {
         let Some(connection) = self.connections.find(id) else { return };
         let Phase::Flushing(job) = connection.phase() else { return };
         let Some(answer) = job.taken.as_ref().map(|taking| taking.answer) else { return };
-        let is_back = connection.recall(if is_planted(Bug::TakenUnread) { 0 } else { answer });
-        let Phase::Flushing(mut job) = connection.enter(Phase::Working) else { return };
+        let is_back = connection.truncate_unsent(if is_planted(Bug::TakenUnread) { 0 } else { answer });
+        let Phase::Flushing(mut job) = connection.transition(Phase::Working) else { return };
         if is_back {
             self.untake(&mut job);
         } else {
             self.has_taken(&mut job);
         }
         if let Some(connection) = self.connections.find(id) {
-            connection.enter(Phase::Flushing(job));
+            connection.transition(Phase::Flushing(job));
         }
     }
 

@@ -6,7 +6,7 @@ use super::Stopping;
 use super::phase::Phase;
 use super::server::Server;
 use super::watchers::NOBODY;
-use super::wire::Wire;
+use super::wire::Transport;
 use crate::mailboxes::Ticket;
 use crate::planted::{Bug, is_planted};
 use crate::workers::{ConnectionId, Job, Waiting, time_out, with_grant};
@@ -15,7 +15,7 @@ use crate::workers::{ConnectionId, Job, Waiting, time_out, with_grant};
 /// the same, and shall not keep its place for the full wait.
 pub const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
-impl<W: Wire> Server<W> {
+impl<W: Transport> Server<W> {
     pub(super) fn expire_deadlines(&mut self) {
         while let Some(id) = self.deadlines.expire(self.now) {
             let Some(connection) = self.connections.find(id) else { continue };
@@ -34,7 +34,7 @@ impl<W: Wire> Server<W> {
     fn expire(&mut self, id: ConnectionId) {
         let now = self.now;
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.is_stuck(now) {
+        if connection.check_write_stall(now) {
             self.counters.closed_slow_readers += 1;
             return self.close(id);
         }
@@ -47,8 +47,8 @@ impl<W: Wire> Server<W> {
                 self.settle(id);
             }
             Phase::Idle if connection.has_output() => self.settle(id),
-            Phase::Idle if connection.awaits_quiet(self.settings.quiet) => {
-                match connection.quiet(id, &self.limits, &mut self.supplies) {
+            Phase::Idle if connection.awaits_silence(self.settings.quiet) => {
+                match connection.complete_on_silence(id, &self.limits, &mut self.supplies) {
                     Some(job) => {
                         self.counters.completed_by_silence += 1;
                         self.begin(job);
@@ -60,16 +60,16 @@ impl<W: Wire> Server<W> {
                 self.counters.closed_slow_bodies += 1;
                 self.close(id);
             }
-            Phase::Queued { until, .. } if until.is_some_and(|until| until <= now) => {
+            Phase::Waiting { until, .. } if until.is_some_and(|until| until <= now) => {
                 if let Some(job) = self.leave_queue(id) {
                     self.wait_is_over(job);
                 }
             }
-            Phase::Lingering { .. } => match connection.has_lingered(now) {
+            Phase::Lingering { .. } => match connection.linger_done(now) {
                 true => self.close(id),
                 false => self.settle(id),
             },
-            Phase::Queued { .. } => self.settle(id),
+            Phase::Waiting { .. } => self.settle(id),
             Phase::Working | Phase::Closed => {}
         }
     }
@@ -116,8 +116,8 @@ impl<W: Wire> Server<W> {
     /// admitted: its answer is on the way.
     pub(super) fn leave_queue(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let connection = self.connections.find(id)?;
-        let &Phase::Queued { mailbox, ticket, .. } = connection.phase() else { return None };
-        connection.enter(Phase::Working);
+        let &Phase::Waiting { mailbox, ticket, .. } = connection.phase() else { return None };
+        connection.transition(Phase::Working);
         let mut job = self.cancel(mailbox, ticket)?;
         self.give_back(&mut job);
         Some(job)

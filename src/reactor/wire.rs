@@ -8,15 +8,15 @@ use std::os::fd::AsRawFd;
 use socket2::Socket;
 
 /// A stream of bytes that never blocks: a socket, or in the simulation a pipe that cuts and breaks as it likes.
-pub trait Wire: Read + Write + Debug {
+pub trait Transport: Read + Write + Debug {
     /// Tells the other side that nothing more comes.
-    fn end(&self) -> io::Result<()>;
+    fn shutdown_write(&self) -> io::Result<()>;
 
     /// Bytes that were written and have not arrived at the other side.
     fn unacknowledged(&self) -> usize;
 
     /// Whether the other side takes what comes or not: the connection lasts.
-    fn last_for_ever(&self);
+    fn disable_user_timeout(&self);
 }
 
 nix::ioctl_read_bad!(
@@ -26,8 +26,8 @@ nix::ioctl_read_bad!(
     nix::libc::c_int
 );
 
-impl Wire for Socket {
-    fn end(&self) -> io::Result<()> {
+impl Transport for Socket {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 
@@ -39,7 +39,7 @@ impl Wire for Socket {
         asked.map_or(0, |_| usize::try_from(left).unwrap_or(0))
     }
 
-    fn last_for_ever(&self) {
+    fn disable_user_timeout(&self) {
         // Fails on a Unix-domain socket, which has no such timeout.
         let _ = self.set_tcp_user_timeout(None);
     }

@@ -8,42 +8,42 @@ use super::{Connection, LINGER};
 use crate::protocol::SWALLOW_MAX;
 use crate::reactor::input::Input;
 use crate::reactor::phase::Phase;
-use crate::reactor::wire::Wire;
+use crate::reactor::wire::Transport;
 
 /// Bytes that one turn of a connection writes.
-pub const WRITE_PER_TURN: usize = 1024 * 1024;
+pub const BYTES_PER_FLUSH: usize = 1024 * 1024;
 
 /// How much of what waited has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum Flushed {
     /// All of it.
     All,
     /// A part; the socket has no room for more.
-    Part,
+    Partial,
     /// Nothing: the socket has no room.
-    Nothing,
+    WouldBlock,
     /// The share of one turn; the socket may have room for more.
-    Share,
+    BudgetSpent,
 }
 
-impl<W: Wire> Connection<W> {
+impl<W: Transport> Connection<W> {
     /// Writes answers, when none wait. When all have left their memory comes back; else they are kept, and writing goes
     /// on when the socket has room.
-    pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Sent> {
-        self.output.keep(std::mem::take(answers));
-        self.since = now;
+    pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
+        self.output.set(std::mem::take(answers));
+        self.last_progress = now;
         let sent = self.write()?;
-        if sent == Sent::All {
+        if sent == Flushed::All {
             *answers = self.output.take();
         }
         Ok(sent)
     }
 
     /// Writes what waits.
-    pub fn flush(&mut self, now: Instant) -> io::Result<Sent> {
+    pub fn flush(&mut self, now: Instant) -> io::Result<Flushed> {
         let sent = self.write()?;
-        if sent != Sent::Nothing {
-            self.since = now;
+        if sent != Flushed::WouldBlock {
+            self.last_progress = now;
         }
         Ok(sent)
     }
@@ -55,10 +55,10 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Writes an event, when nothing waits. What the socket does not take is kept, unless it takes nothing.
-    pub fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Sent> {
+    pub fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Flushed> {
         debug_assert!(!self.has_output(), "an event comes between two answers");
         let written = loop {
-            match self.wire.write(event) {
+            match self.transport.write(event) {
                 Ok(written) => break written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
@@ -66,16 +66,16 @@ impl<W: Wire> Connection<W> {
             }
         };
         if written == 0 || written == event.len() {
-            return Ok(if written == 0 { Sent::Nothing } else { Sent::All });
+            return Ok(if written == 0 { Flushed::WouldBlock } else { Flushed::All });
         }
-        self.since = now;
-        self.output.keep_event(event, written);
-        self.note_unacknowledged();
-        Ok(Sent::Part)
+        self.last_progress = now;
+        self.output.set_event(event, written);
+        self.record_unacknowledged();
+        Ok(Flushed::Partial)
     }
 
     /// Takes back what waits from `at` on, when something before it waits, too.
-    pub fn recall(&mut self, at: usize) -> bool {
+    pub fn truncate_unsent(&mut self, at: usize) -> bool {
         self.output.truncate(at)
     }
 
@@ -84,47 +84,49 @@ impl<W: Wire> Connection<W> {
         self.output.append(bytes);
     }
 
-    fn write(&mut self) -> io::Result<Sent> {
-        let sent = self.output.write_to(&mut self.wire, WRITE_PER_TURN)?;
-        if matches!(sent, Sent::Part | Sent::Nothing) {
-            self.note_unacknowledged();
+    fn write(&mut self) -> io::Result<Flushed> {
+        let sent = self.output.write_to(&mut self.transport, BYTES_PER_FLUSH)?;
+        if matches!(sent, Flushed::Partial | Flushed::WouldBlock) {
+            self.record_unacknowledged();
         }
         Ok(sent)
     }
 
-    pub(super) fn note_unacknowledged(&mut self) {
-        self.unacknowledged = u32::try_from(self.wire.unacknowledged()).unwrap_or(u32::MAX);
+    pub(super) fn record_unacknowledged(&mut self) {
+        self.unacknowledged = u32::try_from(self.transport.unacknowledged()).unwrap_or(u32::MAX);
     }
 
     /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait for.
     pub fn linger(&mut self, now: Instant) -> bool {
         self.input = Input::default();
-        if self.ended || self.wire.end().is_err() {
+        if self.eof || self.transport.shutdown_write().is_err() {
             return false;
         }
-        self.since = now;
+        self.last_progress = now;
         self.readable = true;
-        self.enter(Phase::Lingering { patience: SWALLOW_MAX, until: now + LINGER });
+        self.transition(Phase::Lingering { discard_budget: SWALLOW_MAX, until: now + LINGER });
         true
     }
 
     /// Whether a goodbye may end: the client's side has everything, or has had the time to take it.
-    pub fn has_lingered(&mut self, now: Instant) -> bool {
+    pub fn linger_done(&mut self, now: Instant) -> bool {
         let Phase::Lingering { until, .. } = self.phase else { return false };
-        self.since = now;
-        until <= now || self.wire.unacknowledged() == 0
+        self.last_progress = now;
+        until <= now || self.transport.unacknowledged() == 0
     }
 
     /// Throws away what still arrives. False when the client has closed too, or does not stop.
     pub fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
-        let Phase::Lingering { patience, .. } = &mut self.phase else { unreachable!("only said goodbye") };
+        let Phase::Lingering { discard_budget: patience, .. } = &mut self.phase else {
+            unreachable!("only said goodbye")
+        };
         loop {
-            match self.wire.read(scratch) {
+            match self.transport.read(scratch) {
                 Ok(0) => return false,
                 Ok(read) if read as u64 > *patience => return false,
                 Ok(read) => {
                     *patience -= read as u64;
-                    self.since = now;
+                    self.last_progress = now;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use super::super::connection::Readiness;
-use super::super::wire::Wire;
+use super::super::wire::Transport;
 use super::dice::Dice;
 
 /// How the client's end is.
@@ -217,8 +217,8 @@ impl Write for Socket {
     }
 }
 
-impl Wire for Socket {
-    fn end(&self) -> io::Result<()> {
+impl Transport for Socket {
+    fn shutdown_write(&self) -> io::Result<()> {
         let mut pipe = self.0.borrow_mut();
         if pipe.client == End::Reset {
             return Err(ErrorKind::NotConnected.into());
@@ -232,7 +232,7 @@ impl Wire for Socket {
         self.0.borrow().to_client.len()
     }
 
-    fn last_for_ever(&self) {}
+    fn disable_user_timeout(&self) {}
 }
 
 impl Drop for Socket {

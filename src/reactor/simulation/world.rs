@@ -208,7 +208,7 @@ impl World {
             Phase::Lingering { .. } | Phase::Closed => Sight::Gone,
             _ if connection.has_output() || behind => Sight::Blocked,
             Phase::Flushing(_) => Sight::Blocked,
-            Phase::Queued { mailbox, ticket, .. } => {
+            Phase::Waiting { mailbox, ticket, .. } => {
                 let aside = |job: &mut Box<Job>| job.missing.is_some();
                 match self.server.mailboxes.queue(mailbox).with_waiter(ticket, aside) {
                     Some(aside) => Sight::Waits { mailbox, aside },

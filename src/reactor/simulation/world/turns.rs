@@ -77,7 +77,7 @@ impl World {
         while let Some(id) = self.server.to_reregister.pop() {
             let Some(connection) = self.server.connections.find(id) else { continue };
             let Some(interest) = connection.changed_interest() else { continue };
-            connection.wire().0.borrow_mut().register(interest.is_writable());
+            connection.transport().0.borrow_mut().register(interest.is_writable());
         }
     }
 
