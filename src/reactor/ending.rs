@@ -15,7 +15,7 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 
 impl<W: Transport> Server<W> {
     /// Ends a connection when its client has read the last answer. Nobody waits for what it holds meanwhile.
-    pub(super) fn say_goodbye(&mut self, id: ConnectionId) {
+    pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         self.forget_watches(id);
         let Some(connection) = self.connections.find(id) else { return };
         let held = connection.session.take().and_then(|session| session.held);
@@ -26,7 +26,7 @@ impl<W: Transport> Server<W> {
 
     pub(super) fn discard(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.discard(&mut self.scratch, self.now) { self.settle(id) } else { self.close(id) }
+        if connection.discard(&mut self.scratch, self.now) { self.rearm(id) } else { self.close(id) }
     }
 
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
@@ -39,7 +39,7 @@ impl<W: Transport> Server<W> {
     pub(super) fn close(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if let &Phase::Waiting { mailbox, ticket, .. } = connection.phase() {
-            self.give_up(mailbox, ticket);
+            self.cancel_wait(mailbox, ticket);
         }
         self.forget_watches(id);
         let Some(connection) = self.connections.find(id) else { return };
@@ -68,14 +68,14 @@ impl<W: Transport> Server<W> {
                 connection.readable = true;
                 self.schedule(id);
             }
-            if self.waits_aside(id) {
-                self.refuse_to_wait(id);
+            if self.waits_for_condition(id) {
+                self.end_wait_for_drain(id);
             }
         }
     }
 
     /// Whether a connection waits for something that nobody may bring any more.
-    pub(super) fn waits_aside(&self, id: ConnectionId) -> bool {
+    pub(super) fn waits_for_condition(&self, id: ConnectionId) -> bool {
         let Some(Phase::Waiting { mailbox, ticket, .. }) =
             self.connections.look(id).map(|found| found.phase())
         else {
@@ -85,9 +85,9 @@ impl<W: Transport> Server<W> {
     }
 
     /// Tells who waits that the server stops, behind the answers that it has not taken yet. Its locks end at once.
-    pub(super) fn refuse_to_wait(&mut self, id: ConnectionId) {
+    pub(super) fn end_wait_for_drain(&mut self, id: ConnectionId) {
         // Whoever has just been let in is answered instead.
-        let Some(mut job) = self.leave_queue(id) else { return };
+        let Some(mut job) = self.cancel_current(id) else { return };
         refuse_and_end(&mut job, Refusal::Drain);
         if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
             session.leases.clear();
@@ -99,7 +99,7 @@ impl<W: Transport> Server<W> {
     /// The time is over: who still waits is told so.
     pub(super) fn end_drain(&mut self) {
         for id in self.connections.ids() {
-            self.refuse_to_wait(id);
+            self.end_wait_for_drain(id);
             self.close(id);
         }
         self.remove_closed();

@@ -102,7 +102,7 @@ impl<W: Transport> Server<W> {
         if watch.state == WatchState::Standing
             && let Some(ticket) = self.watchers.leave(stand_of(&watch), id)
         {
-            self.give_up(watch.mailbox, ticket);
+            self.cancel_wait(watch.mailbox, ticket);
         }
     }
 
@@ -188,7 +188,7 @@ impl<W: Transport> Server<W> {
         match connection.send_event(bytes, self.now) {
             Ok(Flushed::WouldBlock) => {
                 self.set_watch(id, from, from.version, WatchState::Behind);
-                self.settle(id);
+                self.rearm(id);
             }
             Ok(sent) => {
                 self.counters.events_sent += 1;
@@ -197,7 +197,7 @@ impl<W: Transport> Server<W> {
                     done.push(id);
                 } else {
                     self.set_watch(id, from, to.version, WatchState::Behind);
-                    self.settle(id);
+                    self.rearm(id);
                 }
             }
             Err(error) => self.fail(id, &error),
@@ -270,10 +270,10 @@ impl<W: Transport> Server<W> {
         if connection.has_output() {
             connection.append(&news);
             // Its next lease has its own end.
-            return self.settle(id);
+            return self.rearm(id);
         }
         match connection.send(&mut news, self.now) {
-            Ok(_) => self.settle(id),
+            Ok(_) => self.rearm(id),
             Err(error) => self.fail(id, &error),
         }
     }

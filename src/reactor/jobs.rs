@@ -137,7 +137,7 @@ impl<W: Transport> Server<W> {
         let Parked { connection: id, mailbox, ticket, wait } = parked;
         if id.slot == NOBODY {
             if !self.watchers.park(id, ticket) {
-                self.give_up(mailbox, ticket);
+                self.cancel_wait(mailbox, ticket);
             }
             return;
         }
@@ -145,7 +145,7 @@ impl<W: Transport> Server<W> {
         let queue = self.mailboxes.queue(mailbox);
         let Some(connection) = self.connections.find(id) else {
             // Its client has left before anybody knew that it waits.
-            return self.give_up(mailbox, ticket);
+            return self.cancel_wait(mailbox, ticket);
         };
         let has_output = connection.has_output();
         let look = |job: &mut Box<Job>| {
@@ -175,10 +175,10 @@ impl<W: Transport> Server<W> {
         {
             return self.fail(id, &error);
         }
-        if self.stopping != Stopping::No && self.waits_aside(id) {
-            return self.refuse_to_wait(id);
+        if self.stopping != Stopping::No && self.waits_for_condition(id) {
+            return self.end_wait_for_drain(id);
         }
-        self.settle(id);
+        self.rearm(id);
     }
 
     pub(super) fn set_working(&mut self, id: ConnectionId) {
@@ -243,7 +243,7 @@ impl<W: Transport> Server<W> {
         );
         let lease_ended = connection.lease_end().is_some_and(|end| end <= self.now);
         connection.transition(Phase::Working);
-        self.note_wait(&mut job);
+        self.record_wait(&mut job);
         if lease_ended {
             // What was taken under a lock goes back under it.
             self.untake(&mut job);
@@ -300,7 +300,7 @@ impl<W: Transport> Server<W> {
         if let Some(connection) = self.connections.find(id) {
             connection.transition(Phase::Flushing(job));
         }
-        self.settle(id);
+        self.rearm(id);
     }
 
     /// Writes what waits; then goes on with what has waited for that.
@@ -320,7 +320,7 @@ impl<W: Transport> Server<W> {
                     self.send_kept(id);
                 }
                 self.catch_up(id);
-                self.settle(id);
+                self.rearm(id);
                 if let Some(Phase::Flushing(mut job)) = flushed {
                     if job.output.is_empty() {
                         job.output = emptied;
@@ -330,7 +330,7 @@ impl<W: Transport> Server<W> {
                 }
             }
             Ok(Flushed::BudgetSpent) => self.schedule(id),
-            Ok(Flushed::Partial | Flushed::WouldBlock) => self.settle(id),
+            Ok(Flushed::Partial | Flushed::WouldBlock) => self.rearm(id),
             Err(error) => self.fail(id, &error),
         }
     }
@@ -372,11 +372,11 @@ impl<W: Transport> Server<W> {
         }
         connection.set_idle(self.now);
         if closes {
-            self.say_goodbye(id);
+            self.close_gracefully(id);
         } else if connection.has_pending_input() || self.stopping != Stopping::No {
             self.schedule(id);
         } else {
-            self.settle(id);
+            self.rearm(id);
         }
     }
 

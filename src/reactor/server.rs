@@ -175,7 +175,7 @@ impl<W: Transport> Server<W> {
             self.flush(id);
         } else if writable {
             self.catch_up(id);
-            self.settle(id);
+            self.rearm(id);
         }
         let Some(connection) = self.connections.find(id) else { return };
         let (has_output, hung_up) = (connection.has_output(), connection.hung_up);
@@ -187,7 +187,7 @@ impl<W: Transport> Server<W> {
                 let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
                 let until = Some(half_closed(until, self.now, at_once == Some(true)));
                 connection.transition(Phase::Waiting { mailbox, ticket, until });
-                self.settle(id);
+                self.rearm(id);
             }
             Phase::Lingering { .. } => self.discard(id),
             Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
@@ -213,7 +213,7 @@ impl<W: Transport> Server<W> {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.has_output() {
             // It is read again when that has left.
-            return self.settle(id);
+            return self.rearm(id);
         }
         match connection.receive(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
             Ok(Received::Batch(job)) => {
@@ -223,8 +223,8 @@ impl<W: Transport> Server<W> {
                     self.run_granted();
                 }
             }
-            Ok(Received::WouldBlock) if self.stopping != Stopping::No => self.say_goodbye(id),
-            Ok(Received::WouldBlock) => self.settle(id),
+            Ok(Received::WouldBlock) if self.stopping != Stopping::No => self.close_gracefully(id),
+            Ok(Received::WouldBlock) => self.rearm(id),
             Ok(Received::BudgetSpent) => self.schedule(id),
             Ok(Received::Eof) => self.close(id),
             Err(error) => self.fail(id, &error),

@@ -17,7 +17,7 @@ impl<W: Transport> Server<W> {
             self.release(taking.mailbox, grant);
         }
         job.tally.count(Outcome::Taken);
-        self.note_wait(job);
+        self.record_wait(job);
     }
 
     /// The same for a client that was given its time to take the answer. One that has not even taken the answers before

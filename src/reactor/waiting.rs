@@ -21,7 +21,7 @@ impl<W: Transport> Server<W> {
             let Some(connection) = self.connections.find(id) else { continue };
             match connection.deadline(self.settings.quiet, &self.limits) {
                 Some(at) if at <= self.now => self.expire(id),
-                _ => self.settle(id),
+                _ => self.rearm(id),
             }
         }
         if let Stopping::Draining(until) = self.stopping
@@ -44,16 +44,16 @@ impl<W: Transport> Server<W> {
         match connection.phase() {
             Phase::Flushing(_) => {
                 self.settle_taking(id);
-                self.settle(id);
+                self.rearm(id);
             }
-            Phase::Idle if connection.has_output() => self.settle(id),
+            Phase::Idle if connection.has_output() => self.rearm(id),
             Phase::Idle if connection.awaits_silence(self.settings.quiet) => {
                 match connection.complete_on_silence(id, &self.limits, &mut self.supplies) {
                     Some(job) => {
                         self.counters.completed_by_silence += 1;
                         self.begin(job);
                     }
-                    None => self.settle(id),
+                    None => self.rearm(id),
                 }
             }
             Phase::Idle => {
@@ -61,15 +61,15 @@ impl<W: Transport> Server<W> {
                 self.close(id);
             }
             Phase::Waiting { until, .. } if until.is_some_and(|until| until <= now) => {
-                if let Some(job) = self.leave_queue(id) {
-                    self.wait_is_over(job);
+                if let Some(job) = self.cancel_current(id) {
+                    self.on_wait_timeout(job);
                 }
             }
             Phase::Lingering { .. } => match connection.linger_done(now) {
                 true => self.close(id),
-                false => self.settle(id),
+                false => self.rearm(id),
             },
-            Phase::Waiting { .. } => self.settle(id),
+            Phase::Waiting { .. } => self.rearm(id),
             Phase::Working | Phase::Closed => {}
         }
     }
@@ -78,7 +78,7 @@ impl<W: Transport> Server<W> {
     fn expire_leases(&mut self, id: ConnectionId) {
         self.settle_taking(id);
         // A request that waits under the lease waits no longer than it.
-        if let Some(mut job) = self.leave_queue(id) {
+        if let Some(mut job) = self.cancel_current(id) {
             time_out(&mut job, &self.mailboxes);
             self.lose_locks(id, &mut job.held, &mut job.output);
             return self.advance(job);
@@ -97,7 +97,7 @@ impl<W: Transport> Server<W> {
             Phase::Flushing(job) => {
                 job.held = held;
                 job.output.extend_from_slice(&news);
-                self.settle(id);
+                self.rearm(id);
             }
             _ => {
                 connection.session(self.now).held = held;
@@ -106,15 +106,15 @@ impl<W: Transport> Server<W> {
         }
     }
 
-    fn wait_is_over(&mut self, mut job: Box<Job>) {
+    fn on_wait_timeout(&mut self, mut job: Box<Job>) {
         time_out(&mut job, &self.mailboxes);
-        self.note_wait(&mut job);
+        self.record_wait(&mut job);
         self.advance(job);
     }
 
     /// Gives up the place of a connection's request, and what it has taken of several. `None` when it has just been
     /// admitted: its answer is on the way.
-    pub(super) fn leave_queue(&mut self, id: ConnectionId) -> Option<Box<Job>> {
+    pub(super) fn cancel_current(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let connection = self.connections.find(id)?;
         let &Phase::Waiting { mailbox, ticket, .. } = connection.phase() else { return None };
         connection.transition(Phase::Working);
@@ -135,7 +135,7 @@ impl<W: Transport> Server<W> {
     }
 
     /// Gives up a place whose client is no more.
-    pub(super) fn give_up(&mut self, mailbox: u32, ticket: Ticket) {
+    pub(super) fn cancel_wait(&mut self, mailbox: u32, ticket: Ticket) {
         if let Some(job) = self.cancel(mailbox, ticket) {
             // A standing read has no client that could leave.
             self.counters.abandoned += u64::from(job.connection.slot != NOBODY);
@@ -145,7 +145,7 @@ impl<W: Transport> Server<W> {
 
     /// Notes how long a request has waited to be admitted that waits no more. One that took a message may have to do so
     /// again, and has not waited anew then.
-    pub(super) fn note_wait(&mut self, job: &mut Job) {
+    pub(super) fn record_wait(&mut self, job: &mut Job) {
         let done = job.answered - usize::from(job.taken.is_some());
         if let Some(Waiting { mailbox, since, .. }) =
             job.waiting.take_if(|waiting| waiting.request < done && !waiting.aside)
@@ -156,7 +156,7 @@ impl<W: Transport> Server<W> {
     }
 
     /// Registers what the state of a connection asks for: its interest and its deadline.
-    pub(super) fn settle(&mut self, id: ConnectionId) {
+    pub(super) fn rearm(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if !connection.is_registered() {
             self.to_reregister.push(id);
