@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::aside::Aside;
+use super::aside::WaitSet;
 use super::block::Contents;
 use crate::planted::{Bug, is_planted};
 
@@ -29,30 +29,30 @@ pub enum Mode {
 
 /// What a request waits for that was in and did not find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum Condition {
     /// A message with a version above this, to be read.
-    News(u64),
+    NewerThan(u64),
     /// Any message, to be taken.
-    Message,
+    NonEmpty,
     /// Room for a message of so many bytes.
     Room(u64),
 }
 
-impl Need {
+impl Condition {
     /// How to be in when it is there.
     pub fn mode(self) -> Mode {
         match self {
-            Need::News(_) => Mode::Shared,
-            Need::Message | Need::Room(_) => Mode::Exclusive,
+            Condition::NewerThan(_) => Mode::Shared,
+            Condition::NonEmpty | Condition::Room(_) => Mode::Exclusive,
         }
     }
 
     /// Whether a mailbox with these contents has it.
     pub fn is_met(self, contents: &Contents) -> bool {
         match self {
-            Need::News(version) => contents.count > 0 && contents.version > version,
-            Need::Message => contents.count > 0,
-            Need::Room(bytes) => contents.room.is_some_and(|room| room >= bytes),
+            Condition::NewerThan(version) => contents.count > 0 && contents.version > version,
+            Condition::NonEmpty => contents.count > 0,
+            Condition::Room(bytes) => contents.room.is_some_and(|room| room >= bytes),
         }
     }
 }
@@ -102,7 +102,7 @@ pub struct Admission<J> {
     holders: Holders,
     queue: VecDeque<Waiter<J>>,
     /// Boxed: rare, and there may be a million mailboxes.
-    aside: Option<Box<Aside<J>>>,
+    wait_set: Option<Box<WaitSet<J>>>,
     /// The number of the next arrival.
     next: u64,
     /// The newest arrival that was admitted from the queue.
@@ -133,7 +133,7 @@ impl<J> Default for Admission<J> {
         Admission {
             holders: Holders::None,
             queue: VecDeque::new(),
-            aside: None,
+            wait_set: None,
             next: 0,
             newest: None,
             overtakes: 0,
@@ -153,7 +153,7 @@ impl<J> Admission<J> {
     /// A grant if the arrival can be in at once; else it is as if it had never come.
     pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
         let somebody_is_next =
-            !self.queue.is_empty() || self.aside.as_ref().is_some_and(|aside| aside.is_due());
+            !self.queue.is_empty() || self.wait_set.as_ref().is_some_and(|aside| aside.is_ready());
         let somebody_is_next = somebody_is_next && !is_planted(Bug::ReadersPassTheWriter);
         if somebody_is_next || self.conflicts(mode) {
             return None;
@@ -171,27 +171,27 @@ impl<J> Admission<J> {
         admitted: &mut Vec<(Grant, J)>,
     ) {
         self.leave(&grant);
-        if let Some(aside) = &mut self.aside
+        if let Some(aside) = &mut self.wait_set
             && grant.mode == Mode::Exclusive
         {
-            aside.note(contents());
+            aside.set_contents(contents());
         }
         self.admit_next(admitted);
     }
 
     /// Ends a grant whose job did not find what it needs, and keeps the job until that is there, or until it is
     /// cancelled. `contents` is what the mailbox holds; `admitted` as for [`Admission::release`].
-    pub fn set_aside(
+    pub fn wait_for(
         &mut self,
         grant: Grant,
-        need: Need,
+        need: Condition,
         contents: Contents,
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
         let number = grant.number;
         self.leave(&grant);
-        let ticket = self.insert_aside(number, need, contents, job);
+        let ticket = self.insert_in_wait_set(number, need, contents, job);
         self.admit_next(admitted);
         ticket
     }
@@ -199,9 +199,9 @@ impl<J> Admission<J> {
     /// Leaves the queue and takes the job along; `None` when it has been admitted or cancelled before.
     /// `admitted` receives the jobs that this lets in.
     pub fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
-        let job = match self.place(ticket) {
+        let job = match self.position(ticket) {
             Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
-            Err(_) => self.aside.as_mut().and_then(|aside| aside.remove(ticket.0)),
+            Err(_) => self.wait_set.as_mut().and_then(|aside| aside.remove(ticket.0)),
         }?;
         if is_planted(Bug::CancelWithoutNext) {
             return Some(job);
@@ -212,15 +212,15 @@ impl<J> Admission<J> {
 
     /// The job at a place; `None` when it has left.
     pub fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
-        match self.place(ticket) {
+        match self.position(ticket) {
             Ok(at) => self.queue.get_mut(at).map(|waiter| &mut waiter.job),
-            Err(_) => self.aside.as_mut()?.find(ticket.0),
+            Err(_) => self.wait_set.as_mut()?.find(ticket.0),
         }
     }
 
     /// Whether somebody was set aside who waits for room: whoever wants room too has to stand behind.
-    pub fn somebody_needs_room(&self) -> bool {
-        self.aside.as_ref().is_some_and(|aside| aside.somebody_needs_room())
+    pub fn has_room_waiter(&self) -> bool {
+        self.wait_set.as_ref().is_some_and(|aside| aside.has_room_waiter())
     }
 
     /// How many wait to be admitted.
@@ -229,8 +229,8 @@ impl<J> Admission<J> {
     }
 
     /// How many were set aside.
-    pub fn aside(&self) -> usize {
-        self.aside.as_ref().map_or(0, |aside| aside.len())
+    pub fn waiting_for_condition(&self) -> usize {
+        self.wait_set.as_ref().map_or(0, |aside| aside.len())
     }
 
     /// How many are in, and how; `None` when nobody is.
@@ -253,9 +253,15 @@ impl<J> Admission<J> {
         Ticket(number)
     }
 
-    pub(super) fn insert_aside(&mut self, number: u64, need: Need, contents: Contents, job: J) -> Ticket {
-        let aside = self.aside.get_or_insert_default();
-        aside.note(contents);
+    pub(super) fn insert_in_wait_set(
+        &mut self,
+        number: u64,
+        need: Condition,
+        contents: Contents,
+        job: J,
+    ) -> Ticket {
+        let aside = self.wait_set.get_or_insert_default();
+        aside.set_contents(contents);
         aside.insert(number, need, job);
         Ticket(number)
     }
@@ -265,8 +271,8 @@ impl<J> Admission<J> {
         if is_planted(Bug::AsideComesLast) {
             self.admit_queued(admitted);
         }
-        if self.aside.is_some() {
-            self.admit_aside(admitted);
+        if self.wait_set.is_some() {
+            self.admit_from_wait_set(admitted);
         }
         self.admit_queued(admitted);
         if self.queue.is_empty() && self.queue.capacity() > ROOM_KEPT {
@@ -289,25 +295,25 @@ impl<J> Admission<J> {
     }
 
     /// Lets in those who are back from aside: readers together, of the others one.
-    fn admit_aside(&mut self, admitted: &mut Vec<(Grant, J)>) {
-        let Some(mut aside) = self.aside.take() else { return };
-        if aside.due() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
+    fn admit_from_wait_set(&mut self, admitted: &mut Vec<(Grant, J)>) {
+        let Some(mut aside) = self.wait_set.take() else { return };
+        if aside.ready() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
             aside.drain_readers(|number, job| {
                 self.enter(Mode::Shared);
                 admitted.push((Grant { mode: Mode::Shared, number, overtaken: false }, job));
             });
         }
-        if aside.due() == Some(Mode::Exclusive)
+        if aside.ready() == Some(Mode::Exclusive)
             && !self.conflicts(Mode::Exclusive)
             && let Some((number, job)) = aside.pop_writer()
         {
             self.enter(Mode::Exclusive);
             admitted.push((Grant { mode: Mode::Exclusive, number, overtaken: false }, job));
         }
-        self.aside = Some(aside).filter(|aside| aside.len() > 0);
+        self.wait_set = Some(aside).filter(|aside| aside.len() > 0);
     }
 
-    fn place(&self, ticket: Ticket) -> Result<usize, usize> {
+    fn position(&self, ticket: Ticket) -> Result<usize, usize> {
         self.queue.binary_search_by_key(&ticket.0, |waiter| waiter.number)
     }
 
@@ -343,7 +349,7 @@ impl<J> Admission<J> {
     }
 
     pub(super) fn next_is_grantable(&self) -> bool {
-        match self.aside.as_ref().and_then(|aside| aside.due()) {
+        match self.wait_set.as_ref().and_then(|aside| aside.ready()) {
             Some(mode) => !self.conflicts(mode),
             None => self.head_is_grantable(),
         }
@@ -351,7 +357,7 @@ impl<J> Admission<J> {
 
     /// Whether the head of the queue may go in; never before those who are back from aside.
     fn head_is_grantable(&self) -> bool {
-        let nobody_before = !self.aside.as_ref().is_some_and(|aside| aside.is_due());
+        let nobody_before = !self.wait_set.as_ref().is_some_and(|aside| aside.is_ready());
         let nobody_before = nobody_before || is_planted(Bug::AsideComesLast);
         nobody_before && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
     }

@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 
-use super::admission::{Mode, Need};
+use super::admission::{Condition, Mode};
 use super::block::Contents;
 use crate::planted::{Bug, is_planted};
 
 /// Jobs of type `J` that wait for something in a mailbox.
 #[derive(Debug)]
-pub(super) struct Aside<J> {
+pub(super) struct WaitSet<J> {
     readers: VecDeque<Waiter<J>>,
     takers: VecDeque<Waiter<J>>,
     putters: VecDeque<Waiter<J>>,
@@ -25,39 +25,39 @@ pub(super) struct Aside<J> {
 #[derive(Debug)]
 struct Waiter<J> {
     number: u64,
-    need: Need,
+    condition: Condition,
     job: J,
 }
 
-impl<J> Default for Aside<J> {
+impl<J> Default for WaitSet<J> {
     fn default() -> Self {
         let [readers, takers, putters] = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
         let contents = Contents { version: 0, count: 0, room: None };
-        Aside { readers, takers, putters, lowest: None, contents }
+        WaitSet { readers, takers, putters, lowest: None, contents }
     }
 }
 
-impl<J> Aside<J> {
+impl<J> WaitSet<J> {
     /// The mailbox holds this now.
-    pub fn note(&mut self, contents: Contents) {
+    pub fn set_contents(&mut self, contents: Contents) {
         self.contents = contents;
         if is_planted(Bug::SmallerPutPasses) {
-            self.putters.make_contiguous().sort_by_key(|putter| !putter.need.is_met(&contents));
+            self.putters.make_contiguous().sort_by_key(|putter| !putter.condition.is_met(&contents));
         }
     }
 
     /// Adds a job, in the order of arrival.
-    pub fn insert(&mut self, number: u64, need: Need, job: J) {
+    pub fn insert(&mut self, number: u64, need: Condition, job: J) {
         let list = match need {
-            Need::News(_) => &mut self.readers,
-            Need::Message => &mut self.takers,
-            Need::Room(_) => &mut self.putters,
+            Condition::NewerThan(_) => &mut self.readers,
+            Condition::NonEmpty => &mut self.takers,
+            Condition::Room(_) => &mut self.putters,
         };
         // Readers were in together, and may be set aside in any order.
         let at = list.partition_point(|waiter| waiter.number < number);
         let at = if is_planted(Bug::AsideOutOfOrder) { list.len() } else { at };
-        list.insert(at, Waiter { number, need, job });
-        if let Need::News(version) = need {
+        list.insert(at, Waiter { number, condition: need, job });
+        if let Condition::NewerThan(version) = need {
             self.lowest = Some(self.lowest.map_or(version, |lowest| lowest.min(version)));
         }
     }
@@ -69,7 +69,7 @@ impl<J> Aside<J> {
             list.remove(at)
         });
         let removed = removed?;
-        if let Need::News(version) = removed.need
+        if let Condition::NewerThan(version) = removed.condition
             && Some(version) == self.lowest
         {
             self.find_lowest();
@@ -86,27 +86,30 @@ impl<J> Aside<J> {
     }
 
     /// How whoever is due wants to be in; `None` when nobody is.
-    pub fn due(&self) -> Option<Mode> {
-        let Aside { takers, putters, contents, .. } = self;
-        let has_news = self.has_news();
-        let has_news = has_news && !(is_planted(Bug::TakersBeforeReaders) && is_first_due(takers, contents));
+    pub fn ready(&self) -> Option<Mode> {
+        let WaitSet { takers, putters, contents, .. } = self;
+        let has_news = self.has_ready_reader();
+        let has_news =
+            has_news && !(is_planted(Bug::TakersBeforeReaders) && is_first_ready(takers, contents));
         match () {
             () if has_news => Some(Mode::Shared),
-            () if is_first_due(takers, contents) || is_first_due(putters, contents) => Some(Mode::Exclusive),
+            () if is_first_ready(takers, contents) || is_first_ready(putters, contents) => {
+                Some(Mode::Exclusive)
+            }
             () => None,
         }
     }
 
     /// Whether anybody is due.
-    pub fn is_due(&self) -> bool {
-        self.due().is_some()
+    pub fn is_ready(&self) -> bool {
+        self.ready().is_some()
     }
 
     /// Takes out all readers that are due.
     pub fn drain_readers(&mut self, mut due: impl FnMut(u64, J)) {
         for _ in 0..self.readers.len() {
             let Some(reader) = self.readers.pop_front() else { break };
-            if reader.need.is_met(&self.contents) {
+            if reader.condition.is_met(&self.contents) {
                 due(reader.number, reader.job);
             } else {
                 self.readers.push_back(reader);
@@ -120,14 +123,14 @@ impl<J> Aside<J> {
 
     /// Takes out the one who is due to take or to put.
     pub fn pop_writer(&mut self) -> Option<(u64, J)> {
-        let Aside { takers, putters, contents, .. } = self;
-        let list = if is_first_due(takers, contents) { takers } else { putters };
-        let writer = if is_first_due(list, contents) { list.pop_front() } else { None }?;
+        let WaitSet { takers, putters, contents, .. } = self;
+        let list = if is_first_ready(takers, contents) { takers } else { putters };
+        let writer = if is_first_ready(list, contents) { list.pop_front() } else { None }?;
         Some((writer.number, writer.job))
     }
 
     /// Whether somebody waits for room.
-    pub fn somebody_needs_room(&self) -> bool {
+    pub fn has_room_waiter(&self) -> bool {
         !self.putters.is_empty()
     }
 
@@ -136,14 +139,14 @@ impl<J> Aside<J> {
         self.readers.len() + self.takers.len() + self.putters.len()
     }
 
-    fn has_news(&self) -> bool {
-        self.lowest.is_some_and(|version| Need::News(version).is_met(&self.contents))
+    fn has_ready_reader(&self) -> bool {
+        self.lowest.is_some_and(|version| Condition::NewerThan(version).is_met(&self.contents))
     }
 
     fn find_lowest(&mut self) {
-        let version = |reader: &Waiter<J>| match reader.need {
-            Need::News(version) => Some(version),
-            Need::Message | Need::Room(_) => None,
+        let version = |reader: &Waiter<J>| match reader.condition {
+            Condition::NewerThan(version) => Some(version),
+            Condition::NonEmpty | Condition::Room(_) => None,
         };
         self.lowest = self.readers.iter().filter_map(version).min();
     }
@@ -153,6 +156,6 @@ impl<J> Aside<J> {
     }
 }
 
-fn is_first_due<J>(list: &VecDeque<Waiter<J>>, contents: &Contents) -> bool {
-    list.front().is_some_and(|waiter| waiter.need.is_met(contents))
+fn is_first_ready<J>(list: &VecDeque<Waiter<J>>, contents: &Contents) -> bool {
+    list.front().is_some_and(|waiter| waiter.condition.is_met(contents))
 }

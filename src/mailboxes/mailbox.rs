@@ -1,7 +1,7 @@
 //! The admission of one mailbox, shared by threads: every operation is one critical section, and no job runs inside but one
 //! that is over at once, see [`Mailbox::pass`].
 
-use super::admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
+use super::admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 use super::block::Contents;
 use crate::planted::{Bug, is_planted};
 use crate::sync::Mutex;
@@ -61,10 +61,10 @@ impl<J> Mailbox<J> {
     }
 
     /// See [`Admission::set_aside`].
-    pub fn set_aside(
+    pub fn wait_for(
         &self,
         grant: Grant,
-        need: Need,
+        need: Condition,
         contents: Contents,
         job: J,
         admitted: &mut Vec<(Grant, J)>,
@@ -72,9 +72,9 @@ impl<J> Mailbox<J> {
         if is_planted(Bug::LeavesBeforeItIsAside) {
             let number = grant.number();
             self.release(grant, || contents, admitted);
-            return self.admission.lock().insert_aside(number, need, contents, job);
+            return self.admission.lock().insert_in_wait_set(number, need, contents, job);
         }
-        self.admission.lock().set_aside(grant, need, contents, job, admitted)
+        self.admission.lock().wait_for(grant, need, contents, job, admitted)
     }
 
     /// See [`Admission::cancel`].
@@ -88,13 +88,13 @@ impl<J> Mailbox<J> {
     }
 
     /// What `look` makes of the whole queue.
-    pub fn look<R>(&self, look: impl FnOnce(&Admission<J>) -> R) -> R {
+    pub fn inspect<R>(&self, look: impl FnOnce(&Admission<J>) -> R) -> R {
         look(&self.admission.lock())
     }
 
     /// See [`Admission::somebody_needs_room`].
-    pub fn somebody_needs_room(&self) -> bool {
-        self.admission.lock().somebody_needs_room()
+    pub fn has_room_waiter(&self) -> bool {
+        self.admission.lock().has_room_waiter()
     }
 
     /// See [`Admission::waiting`].

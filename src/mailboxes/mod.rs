@@ -11,7 +11,7 @@ mod mailbox;
 mod ring;
 mod segment;
 
-pub use admission::{Admission, Admitted, Grant, Mode, Need, Ticket};
+pub use admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 pub use block::{Block, Contents, Control, Cursor, Damaged, Message, Patched, Recovered, Taken};
 pub use deadlock::closes_cycle;
 pub use mailbox::Mailbox;
@@ -66,7 +66,7 @@ impl<J> Mailboxes<J> {
 
     /// Ends a grant that the queue of a mailbox gave; see [`Admission::release`].
     pub fn release(&self, mailbox: u32, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
-        self.queue(mailbox).release(grant, || self.contents_or_anything(mailbox), admitted);
+        self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), admitted);
     }
 
     /// Does `work` under a grant that ends with it, unless it declines; see [`Mailbox::pass`].
@@ -77,24 +77,24 @@ impl<J> Mailboxes<J> {
         work: impl FnOnce(&mut Grant) -> Option<R>,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Option<Result<R, Grant>> {
-        self.queue(mailbox).pass(mode, work, || self.contents_or_anything(mailbox), admitted)
+        self.queue(mailbox).pass(mode, work, || self.contents_or_unlimited(mailbox), admitted)
     }
 
     /// Ends a grant whose job misses something; see [`Admission::set_aside`].
-    pub fn set_aside(
+    pub fn wait_for(
         &self,
         mailbox: u32,
         grant: Grant,
-        need: Need,
+        need: Condition,
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
-        let contents = self.contents_or_anything(mailbox);
-        self.queue(mailbox).set_aside(grant, need, contents, job, admitted)
+        let contents = self.contents_or_unlimited(mailbox);
+        self.queue(mailbox).wait_for(grant, need, contents, job, admitted)
     }
 
     /// A damaged mailbox has whatever anybody needs: they come in, and hear of the damage.
-    fn contents_or_anything(&self, mailbox: u32) -> Contents {
+    fn contents_or_unlimited(&self, mailbox: u32) -> Contents {
         let anything = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
         self.contents(mailbox).unwrap_or(anything)
     }

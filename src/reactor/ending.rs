@@ -81,7 +81,7 @@ impl<W: Transport> Server<W> {
         else {
             return false;
         };
-        self.mailboxes.queue(*mailbox).with_waiter(*ticket, |job| job.missing.is_some()).unwrap_or(false)
+        self.mailboxes.queue(*mailbox).with_waiter(*ticket, |job| job.blocked_on.is_some()).unwrap_or(false)
     }
 
     /// Tells who waits that the server stops, behind the answers that it has not taken yet. Its locks end at once.

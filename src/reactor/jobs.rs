@@ -14,7 +14,7 @@ use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
     Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Parked, Right, Waiting, answer, refuse, refuse_right,
-    set_aside, time_out,
+    time_out, wait_for,
 };
 
 /// At most one line of the log tells of clients with another protocol in this time.
@@ -43,7 +43,7 @@ impl<W: Transport> Server<W> {
 
     /// Brings a job on its way: answers what needs no mailbox, takes the place of the first request that does.
     pub(super) fn advance(&mut self, mut job: Box<Job>) {
-        if job.missing.is_some() && job.grant.is_some() {
+        if job.blocked_on.is_some() && job.grant.is_some() {
             return self.wait_aside(job);
         }
         while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
@@ -127,7 +127,7 @@ impl<W: Transport> Server<W> {
         }
         self.set_working(job.connection);
         let mut admitted = Vec::new();
-        let parked = set_aside(job, &self.mailboxes, |job| admitted.push(job));
+        let parked = wait_for(job, &self.mailboxes, |job| admitted.push(job));
         admitted.into_iter().for_each(|job| self.submit(job));
         self.park(parked);
     }
@@ -149,7 +149,7 @@ impl<W: Transport> Server<W> {
         };
         let has_output = connection.has_output();
         let look = |job: &mut Box<Job>| {
-            let aside = job.missing.is_some();
+            let aside = job.blocked_on.is_some();
             let before = job.waiting.filter(|waiting| waiting.request == job.answered);
             let since = before.map_or(now, |waiting| waiting.since);
             job.waiting = Some(Waiting { request: job.answered, mailbox, since, aside });

@@ -77,8 +77,9 @@ impl<W: Transport> Server<W> {
             Err(damaged) => writeln!(text, "damaged {damaged}")?,
         }
         let queue = self.mailboxes.queue(mailbox);
-        let (held, waiting, aside, overtakes) =
-            queue.look(|queue| (queue.holders(), queue.waiting(), queue.aside(), queue.overtakes()));
+        let (held, waiting, aside, overtakes) = queue.inspect(|queue| {
+            (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
+        });
         let (how, count) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
         writeln!(text, "held {how}\nholders {count}")?;
         for holder in self.holders(mailbox) {

@@ -57,7 +57,7 @@ impl Supplies {
         }
         debug_assert!(job.held.is_none() && job.taken.is_none(), "what it held has ended");
         job.requests.clear();
-        (job.missing, job.waiting, job.place, job.standing) = (None, None, None, None);
+        (job.blocked_on, job.waiting, job.place, job.standing) = (None, None, None, None);
         job.answered = 0;
         for buffer in [&mut job.input, &mut job.output] {
             buffer.clear();

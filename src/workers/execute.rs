@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Mailboxes;
 use super::held::Right;
 use super::job::{Completion, Job, Outcome, Parked, Taking};
-use crate::mailboxes::{Admitted, Cursor, Damaged, Grant, Mode, Need, Patched, Taken};
+use crate::mailboxes::{Admitted, Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch goes home, to be written before it goes on. One answer may be larger.
@@ -91,17 +91,17 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
                 break;
             }
             // Under its own lock nobody else could bring what is missing.
-            Done::Missing(need) if tries_once || is_own => {
-                job.missing = Some(need);
+            Done::Blocked(need) if tries_once || is_own => {
+                job.blocked_on = Some(need);
                 time_out(&mut job, mailboxes);
             }
-            Done::Missing(need) => {
-                job.missing = Some(need);
+            Done::Blocked(need) => {
+                job.blocked_on = Some(need);
                 job.grant = Some(grant);
                 if job.has_locks() {
                     break;
                 }
-                return Completion::Parked(set_aside(job, mailboxes, let_in));
+                return Completion::Parked(wait_for(job, mailboxes, let_in));
             }
         }
         if let Some(grant) = keep_own(&mut job, mailbox, grant, is_own) {
@@ -192,12 +192,12 @@ pub fn admit(
 }
 
 /// Sets a job aside that was in a mailbox and missed something there.
-pub fn set_aside(mut job: Box<Job>, mailboxes: &Mailboxes, let_in: impl FnMut(Box<Job>)) -> Parked {
+pub fn wait_for(mut job: Box<Job>, mailboxes: &Mailboxes, let_in: impl FnMut(Box<Job>)) -> Parked {
     let connection = job.connection;
     let (mailbox, _, wait) = job.admission().expect("it was in a mailbox");
-    let (grant, need) = job.grant.take().zip(job.missing).expect("it was in, and missed something");
+    let (grant, need) = job.grant.take().zip(job.blocked_on).expect("it was in, and missed something");
     let mut admitted = Vec::new();
-    let ticket = mailboxes.set_aside(mailbox, grant, need, job, &mut admitted);
+    let ticket = mailboxes.wait_for(mailbox, grant, need, job, &mut admitted);
     admitted.into_iter().map(with_grant).for_each(let_in);
     Parked { connection, mailbox, ticket, wait }
 }
@@ -237,8 +237,8 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
 pub fn time_out(job: &mut Job, mailboxes: &Mailboxes) {
     let Framed { request, eol, .. } = &job.requests[job.answered];
     let (reply, outcome) = match request {
-        Request::Take { .. } if job.missing.is_some() => (Reply::NotDone(Reason::Empty), Outcome::Empty),
-        Request::Put { .. } if job.missing.is_some() => (Reply::NotDone(Reason::Full), Outcome::Full),
+        Request::Take { .. } if job.blocked_on.is_some() => (Reply::NotDone(Reason::Empty), Outcome::Empty),
+        Request::Put { .. } if job.blocked_on.is_some() => (Reply::NotDone(Reason::Full), Outcome::Full),
         Request::Lock(lock) if lock.wait == Wait::For(Duration::ZERO) => {
             (Reply::NotDone(Reason::Locked), Outcome::NotLocked)
         }
@@ -272,7 +272,7 @@ enum Done {
     Answered,
     /// Answered by a message that is no longer in the mailbox.
     Took(Taken),
-    Missing(Need),
+    Blocked(Condition),
 }
 
 /// Why a request changed nothing.
@@ -347,7 +347,7 @@ fn read(
                     job.place = Some((mailbox, cursor)).filter(|_| message.count > LONG_LIST);
                     message
                 }
-                None => return Ok(Done::Missing(Need::News(version))),
+                None => return Ok(Done::Blocked(Condition::NewerThan(version))),
             }
         }
     };
@@ -367,7 +367,7 @@ fn announce(
 ) -> Result<Done, Undone> {
     let block = mailboxes.read(mailbox, grant);
     let Some((message, cursor)) = block.after(cursor, 0, u64::MAX)? else {
-        return Ok(Done::Missing(Need::News(cursor.version)));
+        return Ok(Done::Blocked(Condition::NewerThan(cursor.version)));
     };
     let (parts, version, lost) = (message.parts, message.version, message.lost);
     Reply::Event { mailbox, parts, version, lost }.encode(eol, &mut job.output);
@@ -415,14 +415,14 @@ fn put(
     let bytes = &job.input[body.clone()];
     // Whoever waits for room comes first, even if this one needs less; it has come from there itself when it missed
     // something before.
-    let waits_behind = || !is_own && job.missing.is_none() && mailboxes.queue(mailbox).somebody_needs_room();
+    let waits_behind = || !is_own && job.blocked_on.is_none() && mailboxes.queue(mailbox).has_room_waiter();
     let mut block = mailboxes.write(mailbox, grant);
     let put = match dropping {
         true => Some(block.put_dropping(bytes)?),
         false if waits_behind() => None,
         false => block.put(bytes)?,
     };
-    let Some(contents) = put else { return Ok(Done::Missing(Need::Room(bytes.len() as u64))) };
+    let Some(contents) = put else { return Ok(Done::Blocked(Condition::Room(bytes.len() as u64))) };
     Reply::Put { version: contents.version, count: contents.count }.encode(eol, &mut job.output);
     job.tally.count(Outcome::Put);
     Ok(Done::Answered)
@@ -438,7 +438,7 @@ fn take(
 ) -> Result<Done, Undone> {
     let mut block = mailboxes.write(mailbox, grant);
     let taken = block.take(|message| Reply::from(message).encode(eol, &mut job.output))?;
-    Ok(taken.map_or(Done::Missing(Need::Message), Done::Took))
+    Ok(taken.map_or(Done::Blocked(Condition::NonEmpty), Done::Took))
 }
 
 impl<'a> From<crate::mailboxes::Message<'a>> for Reply<'a> {

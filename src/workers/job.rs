@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::held::{Held, Right};
-use crate::mailboxes::{Cursor, Grant, Mode, Need, Taken, Ticket};
+use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
 use crate::protocol::{Framed, Request, Wait};
 
 /// Whose a job is. A slot is used again, a generation is not: what comes home to another generation is dropped.
@@ -29,7 +29,7 @@ pub struct Job {
     /// Admission to the mailbox of the first request that is not answered.
     pub grant: Option<Grant>,
     /// What that request did not find when it was in.
-    pub missing: Option<Need>,
+    pub blocked_on: Option<Condition>,
     /// The last wait that the reactor has noticed.
     pub waiting: Option<Waiting>,
     /// The locks of the connection, if it ever had any.
@@ -85,7 +85,7 @@ impl Job {
             requests: Vec::new(),
             answered: 0,
             grant: None,
-            missing: None,
+            blocked_on: None,
             waiting: None,
             held: None,
             taken: None,
@@ -104,7 +104,7 @@ impl Job {
     /// The current request is answered; the next one is current.
     pub fn advance(&mut self) {
         self.answered += 1;
-        self.missing = None;
+        self.blocked_on = None;
     }
 
     /// Whether it would do harm to wait for a client that may be gone: others wait for what it holds, or it would take a

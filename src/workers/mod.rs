@@ -14,7 +14,7 @@ mod sleep;
 
 pub use completions::Completions;
 pub use execute::{
-    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_and_end, refuse_right, run, set_aside, time_out,
+    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_and_end, refuse_right, run, time_out, wait_for,
     with_grant,
 };
 pub use held::{Held, Lock, Right};

@@ -209,7 +209,7 @@ impl World {
             _ if connection.has_output() || behind => Sight::Blocked,
             Phase::Flushing(_) => Sight::Blocked,
             Phase::Waiting { mailbox, ticket, .. } => {
-                let aside = |job: &mut Box<Job>| job.missing.is_some();
+                let aside = |job: &mut Box<Job>| job.blocked_on.is_some();
                 match self.server.mailboxes.queue(mailbox).with_waiter(ticket, aside) {
                     Some(aside) => Sight::Waits { mailbox, aside },
                     None => Sight::Stranded,

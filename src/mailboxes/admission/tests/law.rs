@@ -24,7 +24,7 @@ struct Somebody {
 enum Is {
     In,
     Queued,
-    Aside(Need),
+    Aside(Condition),
 }
 
 impl Naive {
@@ -42,9 +42,10 @@ impl Naive {
 
     /// Who is next: a reader with news, else a taker, else a putter, else the head of the queue.
     fn next(&self) -> Option<usize> {
-        let news = self.first(|is| matches!(is, Is::Aside(Need::News(_)) if self.is_due(is)));
-        let taker = self.first(|is| is == Is::Aside(Need::Message)).filter(|at| self.is_due_at(*at));
-        let putter = self.first(|is| matches!(is, Is::Aside(Need::Room(_)))).filter(|at| self.is_due_at(*at));
+        let news = self.first(|is| matches!(is, Is::Aside(Condition::NewerThan(_)) if self.is_due(is)));
+        let taker = self.first(|is| is == Is::Aside(Condition::NonEmpty)).filter(|at| self.is_due_at(*at));
+        let putter =
+            self.first(|is| matches!(is, Is::Aside(Condition::Room(_)))).filter(|at| self.is_due_at(*at));
         news.or(taker).or(putter).or(self.first(|is| is == Is::Queued))
     }
 
@@ -61,9 +62,9 @@ impl Naive {
     fn is_due(&self, is: Is) -> bool {
         let Contents { version, count, room } = self.contents;
         match is {
-            Is::Aside(Need::News(after)) => count > 0 && version > after,
-            Is::Aside(Need::Message) => count > 0,
-            Is::Aside(Need::Room(bytes)) => room.is_some_and(|room| room >= bytes),
+            Is::Aside(Condition::NewerThan(after)) => count > 0 && version > after,
+            Is::Aside(Condition::NonEmpty) => count > 0,
+            Is::Aside(Condition::Room(bytes)) => room.is_some_and(|room| room >= bytes),
             Is::In | Is::Queued => false,
         }
     }
@@ -83,8 +84,8 @@ impl Naive {
         self.settle()
     }
 
-    fn set_aside(&mut self, number: u64, need: Need) -> Vec<u64> {
-        let mode = if let Need::News(_) = need { Mode::Shared } else { Mode::Exclusive };
+    fn set_aside(&mut self, number: u64, need: Condition) -> Vec<u64> {
+        let mode = if let Condition::NewerThan(_) = need { Mode::Shared } else { Mode::Exclusive };
         for somebody in self.present.iter_mut().filter(|somebody| somebody.number == number) {
             *somebody = Somebody { number, mode, is: Is::Aside(need) };
         }
@@ -107,7 +108,7 @@ enum Step {
     /// A holder leaves; if it was alone, with other contents.
     Release(Index, Contents),
     /// A holder misses something.
-    SetAside(Index, Need),
+    SetAside(Index, Condition),
     Cancel(Index),
 }
 
@@ -124,11 +125,11 @@ fn contents() -> impl Strategy<Value = Contents> {
     })
 }
 
-fn need() -> impl Strategy<Value = Need> {
+fn need() -> impl Strategy<Value = Condition> {
     prop_oneof![
-        2 => (0..4u64).prop_map(Need::News),
-        1 => Just(Need::Message),
-        2 => (0..4u64).prop_map(Need::Room),
+        2 => (0..4u64).prop_map(Condition::NewerThan),
+        1 => Just(Condition::NonEmpty),
+        2 => (0..4u64).prop_map(Condition::Room),
     ]
 }
 
@@ -187,7 +188,7 @@ impl Both {
             Step::SetAside(which, need) if !holding.is_empty() => {
                 let (number, grant) = holding.remove(which.index(holding.len()));
                 expected = naive.set_aside(number, need);
-                let ticket = admission.set_aside(grant, need, naive.contents, number, &mut admitted);
+                let ticket = admission.wait_for(grant, need, naive.contents, number, &mut admitted);
                 tickets.push((number, ticket));
             }
             Step::Cancel(which) if !tickets.is_empty() => {
@@ -212,9 +213,12 @@ impl Both {
         prop_assert!(!admission.next_is_grantable());
         prop_assert_eq!(admission.overtakes(), 0);
         prop_assert_eq!(admission.waiting(), naive.count(|somebody| somebody.is == Is::Queued));
-        prop_assert_eq!(admission.aside(), naive.count(|somebody| matches!(somebody.is, Is::Aside(_))));
-        let needs_room = |somebody: &Somebody| matches!(somebody.is, Is::Aside(Need::Room(_)));
-        prop_assert_eq!(admission.somebody_needs_room(), naive.count(needs_room) > 0);
+        prop_assert_eq!(
+            admission.waiting_for_condition(),
+            naive.count(|somebody| matches!(somebody.is, Is::Aside(_)))
+        );
+        let needs_room = |somebody: &Somebody| matches!(somebody.is, Is::Aside(Condition::Room(_)));
+        prop_assert_eq!(admission.has_room_waiter(), naive.count(needs_room) > 0);
         let holders = holding.first().map(|(_, grant)| (grant.mode(), holding.len() as u32));
         prop_assert_eq!(admission.holders(), holders);
         for (number, grant) in holding {

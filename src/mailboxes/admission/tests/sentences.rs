@@ -37,9 +37,9 @@ impl Door {
     }
 
     /// Somebody comes and misses something in a mailbox that has nothing.
-    fn aside(&mut self, need: Need, name: &'static str) -> Ticket {
+    fn aside(&mut self, need: Condition, name: &'static str) -> Ticket {
         let grant = self.enter(need.mode());
-        self.admission.set_aside(grant, need, holding(0, 0), name, &mut self.admitted)
+        self.admission.wait_for(grant, need, holding(0, 0), name, &mut self.admitted)
     }
 
     /// A holder leaves the mailbox with these contents; who that lets in.
@@ -143,15 +143,16 @@ fn others_pass_who_is_set_aside() {
     let mut door = Door::default();
     let taker = door.enter(EXCLUSIVE);
     door.queue(EXCLUSIVE, "putter");
-    let _ticket = door.admission.set_aside(taker, Need::Message, holding(0, 1), "taker", &mut door.admitted);
+    let _ticket =
+        door.admission.wait_for(taker, Condition::NonEmpty, holding(0, 1), "taker", &mut door.admitted);
     assert_eq!(door.let_in(), ["putter"]);
-    assert_eq!((door.admission.waiting(), door.admission.aside()), (0, 1));
+    assert_eq!((door.admission.waiting(), door.admission.waiting_for_condition()), (0, 1));
 }
 
 #[test]
 fn who_was_set_aside_is_next_before_the_whole_queue() {
     let mut door = Door::default();
-    door.aside(Need::Message, "taker");
+    door.aside(Condition::NonEmpty, "taker");
     let putter = door.enter(EXCLUSIVE);
     door.queue(EXCLUSIVE, "writer");
     door.queue(SHARED, "reader");
@@ -163,8 +164,8 @@ fn who_was_set_aside_is_next_before_the_whole_queue() {
 #[test]
 fn nobody_from_the_queue_passes_who_is_due_but_cannot_be_in_yet() {
     let mut door = Door::default();
-    door.aside(Need::News(0), "reader");
-    door.aside(Need::Message, "taker");
+    door.aside(Condition::NewerThan(0), "reader");
+    door.aside(Condition::NonEmpty, "taker");
     let putter = door.enter(EXCLUSIVE);
     door.queue(SHARED, "from the queue");
     assert_eq!(door.release(putter, holding(1, 0)), ["reader"]);
@@ -176,11 +177,11 @@ fn nobody_from_the_queue_passes_who_is_due_but_cannot_be_in_yet() {
 #[test]
 fn readers_are_due_together_those_who_have_news() {
     let mut door = Door::default();
-    door.aside(Need::News(0), "first");
-    door.aside(Need::News(5), "later");
-    door.aside(Need::News(0), "second");
+    door.aside(Condition::NewerThan(0), "first");
+    door.aside(Condition::NewerThan(5), "later");
+    door.aside(Condition::NewerThan(0), "second");
     assert_eq!(door.change(holding(1, 0)), ["first", "second"]);
-    assert_eq!(door.admission.aside(), 1);
+    assert_eq!(door.admission.waiting_for_condition(), 1);
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn readers_who_were_in_together_come_back_in_the_order_of_arrival() {
     let mut door = Door::default();
     let [first, second] = [door.enter(SHARED), door.enter(SHARED)];
     for (grant, name) in [(second, "second"), (first, "first")] {
-        door.admission.set_aside(grant, Need::News(0), NOTHING, name, &mut door.admitted);
+        door.admission.wait_for(grant, Condition::NewerThan(0), NOTHING, name, &mut door.admitted);
     }
     assert_eq!(door.change(holding(1, 0)), ["first", "second"]);
 }
@@ -196,8 +197,8 @@ fn readers_who_were_in_together_come_back_in_the_order_of_arrival() {
 #[test]
 fn what_is_taken_has_been_seen() {
     let mut door = Door::default();
-    door.aside(Need::Message, "taker");
-    door.aside(Need::News(0), "reader");
+    door.aside(Condition::NonEmpty, "taker");
+    door.aside(Condition::NewerThan(0), "reader");
     assert_eq!(door.change(holding(1, 0)), ["reader"]);
     assert_eq!(door.next(holding(1, 0)), ["taker"]);
 }
@@ -205,15 +206,15 @@ fn what_is_taken_has_been_seen() {
 #[test]
 fn a_message_that_is_gone_already_is_no_news() {
     let mut door = Door::default();
-    door.aside(Need::News(0), "reader");
+    door.aside(Condition::NewerThan(0), "reader");
     assert!(door.change(Contents { version: 7, count: 0, room: Some(1) }).is_empty());
 }
 
 #[test]
 fn takers_come_in_order_one_for_each_message() {
     let mut door = Door::default();
-    door.aside(Need::Message, "first");
-    door.aside(Need::Message, "second");
+    door.aside(Condition::NonEmpty, "first");
+    door.aside(Condition::NonEmpty, "second");
     assert_eq!(door.change(holding(2, 0)), ["first"]);
     assert_eq!(door.next(holding(1, 0)), ["second"]);
 }
@@ -221,8 +222,8 @@ fn takers_come_in_order_one_for_each_message() {
 #[test]
 fn a_smaller_put_does_not_pass_an_earlier_one() {
     let mut door = Door::default();
-    door.aside(Need::Room(3), "large");
-    door.aside(Need::Room(1), "small");
+    door.aside(Condition::Room(3), "large");
+    door.aside(Condition::Room(1), "small");
     assert!(door.change(holding(1, 2)).is_empty());
     assert_eq!(door.change(holding(0, 4)), ["large"]);
     assert_eq!(door.next(holding(1, 1)), ["small"]);
@@ -231,8 +232,8 @@ fn a_smaller_put_does_not_pass_an_earlier_one() {
 #[test]
 fn a_large_put_that_gives_up_frees_the_smaller_one_behind_it() {
     let mut door = Door::default();
-    let large = door.aside(Need::Room(3), "large");
-    door.aside(Need::Room(1), "small");
+    let large = door.aside(Condition::Room(3), "large");
+    door.aside(Condition::Room(1), "small");
     assert!(door.change(holding(1, 2)).is_empty());
     assert_eq!(door.cancel(large), ["small"]);
 }
@@ -240,8 +241,8 @@ fn a_large_put_that_gives_up_frees_the_smaller_one_behind_it() {
 #[test]
 fn a_taker_makes_room_before_a_putter_takes_it() {
     let mut door = Door::default();
-    door.aside(Need::Room(1), "putter");
-    door.aside(Need::Message, "taker");
+    door.aside(Condition::Room(1), "putter");
+    door.aside(Condition::NonEmpty, "taker");
     assert_eq!(door.change(holding(1, 1)), ["taker"]);
     assert_eq!(door.next(holding(0, 2)), ["putter"]);
 }
@@ -249,8 +250,8 @@ fn a_taker_makes_room_before_a_putter_takes_it() {
 #[test]
 fn who_gives_up_when_it_is_due_frees_the_queue() {
     let mut door = Door::default();
-    let taker = door.aside(Need::Message, "taker");
-    door.aside(Need::News(0), "reader");
+    let taker = door.aside(Condition::NonEmpty, "taker");
+    door.aside(Condition::NewerThan(0), "reader");
     assert_eq!(door.change(holding(1, 0)), ["reader"]);
     door.queue(SHARED, "from the queue");
     let reader = door.admitted.remove(0).0;
@@ -261,8 +262,8 @@ fn who_gives_up_when_it_is_due_frees_the_queue() {
 #[test]
 fn who_waited_for_news_and_left_keeps_nobody_out() {
     let mut door = Door::default();
-    let reader = door.aside(Need::News(0), "reader");
-    door.aside(Need::News(9), "patient");
+    let reader = door.aside(Condition::NewerThan(0), "reader");
+    door.aside(Condition::NewerThan(9), "patient");
     assert!(door.cancel(reader).is_empty());
     assert!(door.change(holding(1, 0)).is_empty());
     let _writer = door.enter(EXCLUSIVE);
@@ -271,7 +272,7 @@ fn who_waited_for_news_and_left_keeps_nobody_out() {
 #[test]
 fn a_lock_that_brings_news_wakes_who_waits_for_it_when_it_ends() {
     let mut door = Door::default();
-    door.aside(Need::News(0), "watchers");
+    door.aside(Condition::NewerThan(0), "watchers");
     let lock = door.enter(EXCLUSIVE);
     assert_eq!(door.admission.try_admit(SHARED), None);
     assert_eq!(door.release(lock, holding(3, 0)), ["watchers"]);
@@ -280,7 +281,7 @@ fn a_lock_that_brings_news_wakes_who_waits_for_it_when_it_ends() {
 #[test]
 fn readers_change_nothing_so_nobody_is_asked_what_there_is() {
     let mut door = Door::default();
-    door.aside(Need::Message, "taker");
+    door.aside(Condition::NonEmpty, "taker");
     let reader = door.enter(SHARED);
     door.admission.release(reader, || unreachable!("asked"), &mut door.admitted);
     assert!(door.let_in().is_empty());
@@ -298,11 +299,11 @@ fn where_nobody_is_aside_nobody_is_asked_what_there_is() {
 #[test]
 fn who_comes_back_and_misses_it_again_keeps_its_place() {
     let mut door = Door::default();
-    door.aside(Need::Message, "first");
-    door.aside(Need::Message, "second");
+    door.aside(Condition::NonEmpty, "first");
+    door.aside(Condition::NonEmpty, "second");
     assert_eq!(door.change(holding(1, 0)), ["first"]);
     let (grant, name) = door.admitted.remove(0);
-    let ticket = door.admission.set_aside(grant, Need::Message, NOTHING, name, &mut door.admitted);
+    let ticket = door.admission.wait_for(grant, Condition::NonEmpty, NOTHING, name, &mut door.admitted);
     assert_eq!(door.admission.waiter(ticket), Some(&mut "first"));
     assert_eq!(door.change(holding(1, 0)), ["first"]);
 }

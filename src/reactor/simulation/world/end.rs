@@ -64,9 +64,9 @@ impl World {
         assert!(server.deliveries.is_empty() && server.ready.is_empty(), "something is left to do");
         for mailbox in 0..MAILBOXES {
             let look = |queue: &crate::mailboxes::Admission<Box<Job>>| {
-                (queue.holders(), queue.waiting(), queue.aside(), queue.overtakes())
+                (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
             };
-            assert_eq!(server.mailboxes.queue(mailbox).look(look), (None, 0, 0, 0), "mailbox {mailbox}");
+            assert_eq!(server.mailboxes.queue(mailbox).inspect(look), (None, 0, 0, 0), "mailbox {mailbox}");
             let history = &self.oracle.boxes[mailbox as usize];
             history.replay(history.now());
         }
