@@ -24,10 +24,10 @@ use super::ring::Ring;
 use crate::planted::{Bug, is_planted};
 use control::Record;
 pub use control::{Contents, Control, Damaged, Recovered};
-use frame::Frame;
+use frame::Entry;
 
 /// Bytes before each payload.
-pub const FRAME_HEADER: usize = 4;
+pub const ENTRY_HEADER: usize = 4;
 
 /// A message, where it lies.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Block<'a> {
 impl<'a> Block<'a> {
     /// The block of `control` and `ring`; the ring has room for two messages of `capacity` bytes and their headers.
     pub fn new(control: &'a Control, ring: Ring<'a>, capacity: usize) -> Self {
-        debug_assert!(ring.size() >= 2 * (capacity + FRAME_HEADER));
+        debug_assert!(ring.size() >= 2 * (capacity + ENTRY_HEADER));
         Block { control, ring, capacity }
     }
 
@@ -104,7 +104,7 @@ impl<'a> Block<'a> {
     /// At most `len` bytes from `offset` on of the newest message; an empty mailbox has an empty one.
     pub fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
         let record = self.record()?;
-        let parts = self.slice(Frame::newest(&self.ring, record)?, offset, len);
+        let parts = self.slice(Entry::newest(&self.ring, record)?, offset, len);
         Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
     }
 
@@ -121,7 +121,7 @@ impl<'a> Block<'a> {
             return Ok(None);
         }
         let version = record.first().max(cursor.version + 1);
-        let frame = Frame::of(&self.ring, record, version, cursor)?;
+        let frame = Entry::of(&self.ring, record, version, cursor)?;
         let parts = self.slice(frame, offset, len);
         let lost = version - cursor.version - 1;
         let message = Message { parts, version, count: record.count, lost };
@@ -131,8 +131,8 @@ impl<'a> Block<'a> {
     /// Makes `bytes`, at most the capacity, the only message; returns its version.
     pub fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
         let record = self.record()?;
-        let frame = self.fill(record, self.beside(record), bytes);
-        Ok(self.replace(record, frame))
+        let frame = self.write_entry(record, self.free_offset(record), bytes);
+        Ok(self.commit_single(record, frame))
     }
 
     /// Puts `bytes` at `offset` of the one message, with zeros in between when it ends before that, and makes the
@@ -143,9 +143,9 @@ impl<'a> Block<'a> {
         if record.count > 1 {
             return Ok(Patched::Multi);
         }
-        let old = Frame::newest(&self.ring, record)?;
+        let old = Entry::newest(&self.ring, record)?;
         let end = offset + bytes.len();
-        let frame = self.open(record, self.beside(record), old.len.max(end));
+        let frame = self.begin_entry(record, self.free_offset(record), old.len.max(end));
         let (from, to) = (old.payload(), frame.payload());
         let kept = old.len.min(offset);
         self.ring.copy(from, to, kept);
@@ -154,7 +154,7 @@ impl<'a> Block<'a> {
         if old.len > end {
             self.ring.copy(from + end as u64, to + end as u64, old.len - end);
         }
-        Ok(Patched::Done { version: self.replace(record, frame) })
+        Ok(Patched::Done { version: self.commit_single(record, frame) })
     }
 
     /// Adds `bytes`, at most the capacity, as the newest message; `None` when there is no room for it.
@@ -168,7 +168,7 @@ impl<'a> Block<'a> {
         let record = self.record()?;
         let mut kept = record;
         while !self.has_room(kept, bytes.len()) {
-            kept = kept.without_oldest(Frame::oldest(&self.ring, kept)?.end());
+            kept = kept.without_oldest(Entry::oldest(&self.ring, kept)?.end());
         }
         Ok(self.append(record, kept, bytes))
     }
@@ -179,7 +179,7 @@ impl<'a> Block<'a> {
         if before.count == 0 {
             return Ok(None);
         }
-        let oldest = Frame::oldest(&self.ring, before)?;
+        let oldest = Entry::oldest(&self.ring, before)?;
         let left = before.without_oldest(oldest.end());
         let parts = self.slice(oldest, 0, u64::MAX);
         give(Message { parts, version: before.first(), count: left.count, lost: 0 });
@@ -189,7 +189,7 @@ impl<'a> Block<'a> {
 
     /// Puts a taken message back where it was: under the grant that it was taken under, before any other change but
     /// further takes, which this undoes too.
-    pub fn untake(&mut self, taken: Taken) -> Result<(), Damaged> {
+    pub fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
         let Taken { before } = taken;
         let record = self.record()?;
         let unchanged = (before.version, before.tail) == (record.version, record.tail);
@@ -199,7 +199,7 @@ impl<'a> Block<'a> {
     }
 
     fn record(&self) -> Result<Record, Damaged> {
-        self.control.active()?.within(self.capacity as u64)
+        self.control.active()?.check_capacity(self.capacity as u64)
     }
 
     fn has_room(&self, record: Record, len: usize) -> bool {
@@ -208,7 +208,7 @@ impl<'a> Block<'a> {
     }
 
     /// A part of the payload of a frame.
-    fn slice(&self, frame: Frame, offset: u64, len: u64) -> [&[u8]; 2] {
+    fn slice(&self, frame: Entry, offset: u64, len: u64) -> [&[u8]; 2] {
         let offset = offset.min(frame.len as u64);
         let len = len.min(frame.len as u64 - offset) as usize;
         self.ring.read(frame.payload() + offset, len)
@@ -216,7 +216,7 @@ impl<'a> Block<'a> {
 
     /// Where a message of any size overwrites no live one: at the start of a half that none touches, or behind all.
     /// What is live takes at most one half, and so does the message: behind all, it ends before the head comes again.
-    fn beside(&self, record: Record) -> u64 {
+    fn free_offset(&self, record: Record) -> u64 {
         let size = self.ring.size() as u64;
         let half = size / 2;
         let head = record.head % size;
@@ -231,29 +231,29 @@ impl<'a> Block<'a> {
     }
 
     /// Starts a frame beside all that is live: writes its header.
-    fn open(&mut self, live: Record, at: u64, len: usize) -> Frame {
+    fn begin_entry(&mut self, live: Record, at: u64, len: usize) -> Entry {
         assert!(len <= self.capacity, "{len} bytes into a mailbox of {}", self.capacity);
         debug_assert!({
             let size = self.ring.size() as u64;
             let from_head = (at % size + size - live.head % size) % size;
-            live.live() <= from_head && from_head + (FRAME_HEADER + len) as u64 <= size || live.live() == 0
+            live.live() <= from_head && from_head + (ENTRY_HEADER + len) as u64 <= size || live.live() == 0
         });
         let header = u32::try_from(len).expect("a capacity fits into 32 bits").to_ne_bytes();
         self.ring.write(at, &header);
-        Frame { at, len }
+        Entry { at, len }
     }
 
-    fn fill(&mut self, live: Record, at: u64, bytes: &[u8]) -> Frame {
-        let frame = self.open(live, at, bytes.len());
+    fn write_entry(&mut self, live: Record, at: u64, bytes: &[u8]) -> Entry {
+        let frame = self.begin_entry(live, at, bytes.len());
         if is_planted(Bug::CommitsBeforeThePayload) {
-            self.replace(live, frame);
+            self.commit_single(live, frame);
         }
         self.ring.write(frame.payload(), bytes);
         frame
     }
 
     /// Commits: `frame` is the only message now.
-    fn replace(&mut self, old: Record, frame: Frame) -> u64 {
+    fn commit_single(&mut self, old: Record, frame: Entry) -> u64 {
         let version = old.version + 1;
         let (head, tail) = (frame.at, frame.end());
         self.control.commit(Record { version, head, tail, last: head, count: 1 });
@@ -263,7 +263,7 @@ impl<'a> Block<'a> {
     /// Commits `kept`, the newest of the live messages, and `bytes` behind them. Nothing of `live` is overwritten.
     fn append(&mut self, live: Record, kept: Record, bytes: &[u8]) -> Contents {
         let alone = kept.count == 0;
-        let frame = self.fill(live, if alone { self.beside(live) } else { live.tail }, bytes);
+        let frame = self.write_entry(live, if alone { self.free_offset(live) } else { live.tail }, bytes);
         let head = if alone { frame.at } else { kept.head };
         let (version, count) = (live.version + 1, kept.count + 1);
         let record = Record { version, head, tail: frame.end(), last: frame.at, count };

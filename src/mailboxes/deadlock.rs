@@ -12,11 +12,11 @@ use std::collections::HashSet;
 /// owner of a lock of a mailbox, `waits_at` tells where an owner waits.
 ///
 /// Each mailbox is visited once: the cost is the number of locks that are reached.
-pub fn closes_cycle<Owner: Copy + Eq>(
+pub fn would_deadlock<Owner: Copy + Eq>(
     owner: Owner,
     mailbox: u32,
     mut holders: impl FnMut(u32, &mut Vec<Owner>),
-    mut waits_at: impl FnMut(Owner) -> Option<u32>,
+    mut waiting_on: impl FnMut(Owner) -> Option<u32>,
 ) -> bool {
     let mut visited = HashSet::from([mailbox]);
     let mut to_visit = vec![mailbox];
@@ -27,7 +27,7 @@ pub fn closes_cycle<Owner: Copy + Eq>(
             if holder == owner {
                 return true;
             }
-            if let Some(next) = waits_at(holder)
+            if let Some(next) = waiting_on(holder)
                 && visited.insert(next)
             {
                 to_visit.push(next);

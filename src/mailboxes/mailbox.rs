@@ -8,17 +8,17 @@ use crate::sync::Mutex;
 
 /// One mailbox's queue. Its memory is a [`Block`](super::Block) of the segment.
 #[derive(Debug)]
-pub struct Mailbox<J> {
+pub struct SharedAdmission<J> {
     admission: Mutex<Admission<J>>,
 }
 
-impl<J> Default for Mailbox<J> {
+impl<J> Default for SharedAdmission<J> {
     fn default() -> Self {
-        Mailbox { admission: Mutex::new(Admission::default()) }
+        SharedAdmission { admission: Mutex::new(Admission::default()) }
     }
 }
 
-impl<J> Mailbox<J> {
+impl<J> SharedAdmission<J> {
     /// See [`Admission::admit`].
     pub fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
         if is_planted(Bug::SeparateLocks) {
@@ -38,7 +38,7 @@ impl<J> Mailbox<J> {
     /// Lets in, does `work` and ends the grant in one critical section, for work that is over sooner than a second way into
     /// the section. Work that is not declines with `None`: then the grant is the caller's. `None` when somebody is in the
     /// way. See [`Admission::try_admit`] and [`Admission::release`].
-    pub fn pass<R>(
+    pub fn try_inline<R>(
         &self,
         mode: Mode,
         work: impl FnOnce(&mut Grant) -> Option<R>,

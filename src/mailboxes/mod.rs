@@ -13,22 +13,22 @@ mod segment;
 
 pub use admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 pub use block::{Block, Contents, Control, Cursor, Damaged, Message, Patched, Recovered, Taken};
-pub use deadlock::closes_cycle;
-pub use mailbox::Mailbox;
+pub use deadlock::would_deadlock;
+pub use mailbox::SharedAdmission;
 pub use ring::Ring;
 pub use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
 
 /// The table of all mailboxes, with waiting jobs of type `J`.
 #[derive(Debug)]
 pub struct Mailboxes<J> {
-    queues: Box<[Mailbox<J>]>,
+    queues: Box<[SharedAdmission<J>]>,
     segment: Segment,
 }
 
 impl<J> Mailboxes<J> {
     /// The mailboxes of a segment; nobody is in, nobody waits.
     pub fn new(segment: Segment) -> Self {
-        let queues = (0..segment.geometry().mailboxes).map(|_| Mailbox::default()).collect();
+        let queues = (0..segment.geometry().mailboxes).map(|_| SharedAdmission::default()).collect();
         Mailboxes { queues, segment }
     }
 
@@ -43,7 +43,7 @@ impl<J> Mailboxes<J> {
     }
 
     /// The queue of a mailbox.
-    pub fn queue(&self, mailbox: u32) -> &Mailbox<J> {
+    pub fn queue(&self, mailbox: u32) -> &SharedAdmission<J> {
         &self.queues[mailbox as usize]
     }
 
@@ -61,7 +61,7 @@ impl<J> Mailboxes<J> {
     pub fn message_bytes(&self, mailbox: u32) -> u64 {
         let control = self.segment.control(mailbox);
         let count = self.contents(mailbox).map_or(0, |contents| contents.count);
-        control.live_bytes().saturating_sub(count * block::FRAME_HEADER as u64)
+        control.live_bytes().saturating_sub(count * block::ENTRY_HEADER as u64)
     }
 
     /// Ends a grant that the queue of a mailbox gave; see [`Admission::release`].
@@ -70,14 +70,14 @@ impl<J> Mailboxes<J> {
     }
 
     /// Does `work` under a grant that ends with it, unless it declines; see [`Mailbox::pass`].
-    pub fn pass<R>(
+    pub fn try_inline<R>(
         &self,
         mailbox: u32,
         mode: Mode,
         work: impl FnOnce(&mut Grant) -> Option<R>,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Option<Result<R, Grant>> {
-        self.queue(mailbox).pass(mode, work, || self.contents_or_unlimited(mailbox), admitted)
+        self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), admitted)
     }
 
     /// Ends a grant whose job misses something; see [`Admission::set_aside`].

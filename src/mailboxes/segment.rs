@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::block::{Block, Control, FRAME_HEADER, Recovered};
+use super::block::{Block, Control, ENTRY_HEADER, Recovered};
 use super::ring::Ring;
 
 const HEADER_SIZE: usize = 4096;
@@ -24,12 +24,12 @@ const MAGIC: [u8; 8] = *b"dipc.seg";
 const FORMAT: u32 = 2;
 const ENDIANNESS: u32 = 0x0102_0304;
 /// Where the numbers lie that change: the counter of locks and the epoch. The checksum covers what is before them.
-const LOCKS_AT: usize = HEADER_SIZE - 24;
+const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
 
 /// The largest capacity of a mailbox: a frame's length has 32 bits.
-pub const CAPACITY_MAX: u64 = (u32::MAX as u64) - FRAME_HEADER as u64;
+pub const CAPACITY_MAX: u64 = (u32::MAX as u64) - ENTRY_HEADER as u64;
 
 /// How many mailboxes of which size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Geometry {
     }
 
     fn ring_size(&self) -> Option<u64> {
-        self.capacity.checked_add(FRAME_HEADER as u64)?.checked_mul(2)?.checked_next_multiple_of(8)
+        self.capacity.checked_add(ENTRY_HEADER as u64)?.checked_mul(2)?.checked_next_multiple_of(8)
     }
 
     fn rings_at(&self) -> u64 {
@@ -135,8 +135,8 @@ impl Segment {
     }
 
     /// The number of the next lock, from 1. It goes on after a restart, so no lock ever has the number of an older one.
-    pub fn next_lock(&self) -> u64 {
-        self.word(LOCKS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    pub fn next_token(&self) -> u64 {
+        self.word(TOKENS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// The control area of a mailbox.
@@ -196,7 +196,7 @@ fn header(geometry: Geometry, uid: u32) -> [u8; HEADER_SIZE] {
     put(&geometry.capacity.to_ne_bytes());
     put(&geometry.packet.to_ne_bytes());
     header[EPOCH_AT..CHECKSUM_AT].copy_from_slice(&1u64.to_ne_bytes());
-    let sum = checksum(&header[..LOCKS_AT]);
+    let sum = checksum(&header[..TOKENS_AT]);
     header[CHECKSUM_AT..].copy_from_slice(&sum.to_ne_bytes());
     header
 }
@@ -221,7 +221,7 @@ fn check(file: &File) -> Result<Geometry, SegmentError> {
     if u32_at(12) != FORMAT {
         return Err(SegmentError::Foreign("has the format of another version of dipc"));
     }
-    if u64_at(CHECKSUM_AT) != checksum(&header[..LOCKS_AT]) {
+    if u64_at(CHECKSUM_AT) != checksum(&header[..TOKENS_AT]) {
         return Err(SegmentError::Foreign("has a damaged header"));
     }
     Ok(Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) })

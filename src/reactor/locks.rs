@@ -10,7 +10,7 @@ use super::phase::Phase;
 use super::server::Server;
 use super::session::Lease;
 use super::wire::Transport;
-use crate::mailboxes::{Grant, Mode, closes_cycle};
+use crate::mailboxes::{Grant, Mode, would_deadlock};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Reply, Request, Wait};
 use crate::workers::{ConnectionId, Held, Job, Lock, Outcome, admit, refuse, time_out, with_grant};
@@ -61,7 +61,7 @@ impl<W: Transport> Server<W> {
             return false;
         }
         let holders = |mailbox, found: &mut Vec<_>| found.extend(self.holders(mailbox));
-        closes_cycle(id, mailbox, holders, |holder| self.waits_at(holder))
+        would_deadlock(id, mailbox, holders, |holder| self.waits_at(holder))
     }
 
     /// Who has locked a mailbox.
@@ -141,7 +141,7 @@ impl<W: Transport> Server<W> {
 
     /// All mailboxes of a `lock` are taken.
     fn locked(&mut self, job: &mut Job) {
-        let number = self.mailboxes.segment().next_lock();
+        let number = self.mailboxes.segment().next_token();
         let Job { requests, answered, held, connection, output, tally, .. } = job;
         let framed = &requests[*answered];
         let Request::Lock(request) = &framed.request else { unreachable!("called for a lock") };

@@ -52,7 +52,7 @@ impl<W: Transport> Server<W> {
         let own = || job.held.as_mut().expect("taken under a lock").borrow(mailbox);
         let mut grant = taking.grant.unwrap_or_else(own);
         // A mailbox that is damaged has lost the message anyhow.
-        let _ = self.mailboxes.write(mailbox, &mut grant).untake(taking.taken);
+        let _ = self.mailboxes.write(mailbox, &mut grant).requeue(taking.taken);
         job.output.truncate(taking.answer);
         job.answered -= 1;
         self.counters.untaken += 1;

@@ -133,7 +133,7 @@ fn pass(
             job.advance();
         })
     };
-    mailboxes.pass(mailbox, mode, work, admitted)
+    mailboxes.try_inline(mailbox, mode, work, admitted)
 }
 
 /// Whether the current request, which is in, is answered in about the time that it takes to let somebody in and out.
@@ -142,7 +142,7 @@ fn is_brief(job: &Job, mailboxes: &Mailboxes) -> bool {
     match *request {
         Request::Read { mailbox, after: None, .. } => {
             let capacity = mailboxes.geometry().capacity;
-            mailboxes.segment().control(mailbox).bulk(capacity) <= BRIEF as u64
+            mailboxes.segment().control(mailbox).approximate_bytes(capacity) <= BRIEF as u64
         }
         Request::Write { offset: None, .. } => body.len() <= BRIEF,
         _ => false,

@@ -196,7 +196,7 @@ fn bulk(job: &Job, mailboxes: &Mailboxes) -> usize {
     let each = brought / (job.requests.len() - job.answered);
     let read = match job.current().map(|framed| &framed.request) {
         Some(&(Request::Read { mailbox, .. } | Request::Take { mailbox, .. })) => {
-            mailboxes.segment().control(mailbox).bulk(mailboxes.geometry().capacity) as usize
+            mailboxes.segment().control(mailbox).approximate_bytes(mailboxes.geometry().capacity) as usize
         }
         _ => 0,
     };
@@ -207,7 +207,7 @@ fn bulk(job: &Job, mailboxes: &Mailboxes) -> usize {
 /// writes, those behind it may find.
 fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
     let capacity = mailboxes.geometry().capacity;
-    let bulk = |mailbox| mailboxes.segment().control(mailbox).bulk(capacity);
+    let bulk = |mailbox| mailboxes.segment().control(mailbox).approximate_bytes(capacity);
     let (mut weight, mut written) = (0, 0);
     for Framed { request, body, .. } in &job.requests[job.answered..] {
         let body = body.len() as u64;

@@ -7,11 +7,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::FRAME_HEADER;
+use super::ENTRY_HEADER;
 use crate::planted::{Bug, is_planted};
 
 /// Positions and versions end here; no server lives to see it.
-const FAR: u64 = 1 << 62;
+const POSITION_MAX: u64 = 1 << 62;
 
 /// The control area of one mailbox, as it lies in the segment, on cache lines of its own.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Control {
 
     /// What the mailbox of `capacity` bytes holds, for somebody who holds no grant.
     pub fn contents(&self, capacity: u64) -> Result<Contents, Damaged> {
-        Ok(self.snapshot()?.within(capacity)?.contents(capacity))
+        Ok(self.snapshot()?.check_capacity(capacity)?.contents(capacity))
     }
 
     /// About how many bytes the mailbox holds, for somebody who holds no grant.
@@ -100,7 +100,7 @@ impl Control {
 
     /// The same of a mailbox of `capacity` bytes, but of a record that is not checked, and perhaps of two states at once:
     /// for whoever only wants to know how much work it is.
-    pub fn bulk(&self, capacity: u64) -> u64 {
+    pub fn approximate_bytes(&self, capacity: u64) -> u64 {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
         let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
         live.min(capacity)
@@ -139,7 +139,7 @@ impl Control {
 
     /// Makes `record` the state.
     pub(super) fn commit(&self, record: Record) {
-        debug_assert!(record.sane(), "{record:?}");
+        debug_assert!(record.is_consistent(), "{record:?}");
         let word = self.word.load(Ordering::Relaxed);
         if is_planted(Bug::CommitsBeforeTheRecord) {
             self.word.store(next(word), Ordering::Release);
@@ -169,7 +169,7 @@ impl Slot {
             last: self.last.load(Ordering::Relaxed),
             count: self.count.load(Ordering::Relaxed),
         };
-        let whole = record.checksum() == self.checksum.load(Ordering::Relaxed) && record.sane();
+        let whole = record.checksum() == self.checksum.load(Ordering::Relaxed) && record.is_consistent();
         if whole { Ok(record) } else { Err(Damaged) }
     }
 
@@ -212,15 +212,15 @@ impl Record {
     }
 
     /// This record, if a mailbox of `capacity` bytes can hold so much.
-    pub fn within(self, capacity: u64) -> Result<Self, Damaged> {
-        if self.live() <= capacity + FRAME_HEADER as u64 { Ok(self) } else { Err(Damaged) }
+    pub fn check_capacity(self, capacity: u64) -> Result<Self, Damaged> {
+        if self.live() <= capacity + ENTRY_HEADER as u64 { Ok(self) } else { Err(Damaged) }
     }
 
     /// Whether the numbers can belong together: every frame has room for its header.
-    fn sane(&self) -> bool {
-        let header = FRAME_HEADER as u64;
-        let ordered = self.head <= self.last && self.last <= self.tail && self.tail <= FAR;
-        let versioned = self.count <= self.version && self.version <= FAR;
+    fn is_consistent(&self) -> bool {
+        let header = ENTRY_HEADER as u64;
+        let ordered = self.head <= self.last && self.last <= self.tail && self.tail <= POSITION_MAX;
+        let versioned = self.count <= self.version && self.version <= POSITION_MAX;
         ordered
             && versioned
             && match (self.count, self.last - self.head, self.tail - self.last) {

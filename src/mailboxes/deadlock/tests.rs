@@ -57,7 +57,7 @@ impl World {
     }
 
     fn closes_cycle(&self, owner: usize, mailbox: usize) -> bool {
-        closes_cycle(
+        would_deadlock(
             owner,
             mailbox as u32,
             |mailbox, found| found.extend(self.holders(mailbox as usize).map(|(owner, _)| owner)),
@@ -130,7 +130,7 @@ fn a_cycle_may_be_long() {
     let holders = |mailbox: u32, found: &mut Vec<u32>| found.push(mailbox);
     for waiting in [0, 1, LENGTH / 2, LENGTH - 1] {
         let waits_at = |owner: u32| (owner < waiting).then_some((owner + 1) % LENGTH);
-        let closes = closes_cycle(LENGTH - 1, 0, holders, waits_at);
+        let closes = would_deadlock(LENGTH - 1, 0, holders, waits_at);
         assert_eq!(closes, waiting == LENGTH - 1, "{waiting} of them wait");
     }
 }

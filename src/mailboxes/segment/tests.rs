@@ -23,9 +23,9 @@ fn a_segment_is_found_again_and_its_epoch_grows() {
 fn locks_are_counted_on_after_a_restart() {
     let file = memory();
     let segment = Segment::create(&file, SMALL, 0).expect("created");
-    assert_eq!([segment.next_lock(), segment.next_lock()], [1, 2]);
+    assert_eq!([segment.next_token(), segment.next_token()], [1, 2]);
     let segment = Segment::open(&file, SMALL).expect("opened");
-    assert_eq!((segment.next_lock(), segment.epoch()), (3, 2));
+    assert_eq!((segment.next_token(), segment.epoch()), (3, 2));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_segment_of_another_format_is_refused() {
 fn every_damaged_header_byte_is_refused() {
     let file = memory();
     Segment::create(&file, SMALL, 0).expect("created");
-    for at in (0..HEADER_SIZE).filter(|at| !(LOCKS_AT..CHECKSUM_AT).contains(at)) {
+    for at in (0..HEADER_SIZE).filter(|at| !(TOKENS_AT..CHECKSUM_AT).contains(at)) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at as u64).expect("read");
         file.write_all_at(&[byte[0] ^ 0x10], at as u64).expect("written");

@@ -46,7 +46,7 @@ fn everything(segment: &Segment) -> Vec<Result<List, Damaged>> {
     let taken = block.take(|message| given = one(message));
     looks.push(taken.map(|_| given));
     if let Ok(Some(taken)) = taken {
-        assert_eq!(block.untake(taken), Ok(()));
+        assert_eq!(block.requeue(taken), Ok(()));
     }
     let empty = block.contents().is_ok_and(|contents| contents.count == 0);
     for change in [
@@ -132,7 +132,7 @@ fn a_cursor_of_another_mailbox_leads_nowhere() {
 fn records() -> impl Strategy<Value = Record> {
     let sizes = (0..5u64, 0..=CAPACITY as u64, 0..=CAPACITY as u64 + 8);
     (0..300u64, sizes, 0..9u64).prop_map(|(head, (count, newest, older), gone)| {
-        let header = FRAME_HEADER as u64;
+        let header = ENTRY_HEADER as u64;
         let (older, newest) = match count {
             0 => (0, 0),
             1 => (0, header + newest),
@@ -153,12 +153,12 @@ proptest! {
         let mut block = block(&segment);
         block.ring.write(0, &ring);
         block.control.commit(record);
-        let within = record.live() <= (CAPACITY + FRAME_HEADER) as u64;
+        let within = record.live() <= (CAPACITY + ENTRY_HEADER) as u64;
         prop_assert_eq!(block.contents().is_ok(), within);
         for look in everything(&segment) {
-            let bytes: u64 = look.unwrap_or_default().iter().map(|(_, bytes)| (FRAME_HEADER + bytes.len()) as u64).sum();
+            let bytes: u64 = look.unwrap_or_default().iter().map(|(_, bytes)| (ENTRY_HEADER + bytes.len()) as u64).sum();
             // An empty list has an empty message, without a header.
-            prop_assert!(bytes <= record.live().max(FRAME_HEADER as u64));
+            prop_assert!(bytes <= record.live().max(ENTRY_HEADER as u64));
         }
         for neighbour in [0, 2] {
             prop_assert_eq!(segment.control(neighbour).version(), Ok(0));

@@ -181,7 +181,7 @@ fn a_kill_between_any_two_stores_of_an_untake_leaves_the_list_with_or_without_it
         take_many(block, 2);
         taken
     };
-    let untake = |block: &mut Block, taken: &Taken| assert!(block.untake(*taken).is_ok());
+    let untake = |block: &mut Block, taken: &Taken| assert!(block.requeue(*taken).is_ok());
     let messages: [(u64, &[u8]); 3] = [(3, &[b'a'; 22]), (4, &[b'b'; 16]), (5, &[b'c'; 10])];
     a_kill_leaves_the_old_or_the_new(taken, untake, &messages);
 }

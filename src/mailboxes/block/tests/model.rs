@@ -61,7 +61,7 @@ struct Model {
 
 impl Model {
     fn contents(&self) -> Contents {
-        let live: usize = self.list.iter().map(|(_, bytes)| FRAME_HEADER + bytes.len()).sum();
+        let live: usize = self.list.iter().map(|(_, bytes)| ENTRY_HEADER + bytes.len()).sum();
         let room = CAPACITY.checked_sub(live).map(|room| room as u64);
         Contents { version: self.version, count: self.list.len() as u64, room }
     }
@@ -145,7 +145,7 @@ fn run(
             prop_assert_eq!(tokens.len(), count.min(model.list.len()));
             prop_assert_eq!(block.contents().expect("whole").version, model.version);
             if let Some(first) = tokens.first() {
-                prop_assert_eq!(block.untake(*first), Ok(()));
+                prop_assert_eq!(block.requeue(*first), Ok(()));
             }
         }
         Step::Read(offset, len) => {
@@ -266,5 +266,5 @@ fn nothing_is_put_back_after_another_change() {
     put_all(&mut block, &[b"a", b"b"]);
     let taken = block.take(|_| {}).expect("whole").expect("there is one");
     put_all(&mut block, &[b"c"]);
-    block.untake(taken).expect("whole");
+    block.requeue(taken).expect("whole");
 }
