@@ -14,17 +14,17 @@
 
 use std::ops::Range;
 
-use super::header::{self, Body, HEADER_MAX, Header, Plain};
+use super::header::{self, Body, FastHeader, HEADER_MAX, Header};
 use super::request::{Eol, Framed, Limits, Refusal, Request};
 
 /// Bytes of a refused body that are skipped, when the packet size is below it, before the connection is closed.
-pub const SWALLOW_MAX: u64 = 1024 * 1024;
+pub const DISCARD_MAX: u64 = 1024 * 1024;
 
 /// Bad lines in a row that end a connection.
 pub const BAD_LINES_MAX: u8 = 8;
 
 /// Bytes of the longest line that may be a plain one, with its end.
-const PLAIN_MAX: usize = 32;
+const FAST_HEADER_MAX: usize = 32;
 
 /// First words of other protocols: HTTP from a browser or a proxy, SSH.
 const FOREIGN: [&[u8]; 13] = [
@@ -57,20 +57,20 @@ enum State {
     #[default]
     Open,
     /// Boxed: rare, and a connection at rest shall be small.
-    Swallowing(Box<Swallow>),
+    Discarding(Box<Discard>),
     Closed,
 }
 
 /// A refused body on its way past.
 #[derive(Clone, Debug)]
-struct Swallow {
-    left: Left,
+struct Discard {
+    remaining: Remaining,
     refusal: Refusal,
     eol: Eol,
 }
 
 #[derive(Clone, Debug)]
-enum Left {
+enum Remaining {
     /// So many bytes, then an end of line.
     Octets(u64),
     /// An end of line; so many bytes came before it.
@@ -102,7 +102,7 @@ impl Framer {
     ) -> (usize, usize) {
         let mut used = 0;
         while found.len() < max {
-            if let Some((plain, eol, body, len)) = self.plain(&bytes[used..], limits) {
+            if let Some((plain, eol, body, len)) = self.fast_path(&bytes[used..], limits) {
                 // Made in its place: what is stored in parts a moment before it is copied as a whole makes the processor wait.
                 let body = used + body.start..used + body.end;
                 found.push(Framed { request: plain.request(), eol, body });
@@ -125,17 +125,17 @@ impl Framer {
 
     /// A whole request with a plain header line: what [`Framer::next`] would make of it, in a shorter way.
     #[inline]
-    fn plain(&mut self, bytes: &[u8], limits: &Limits) -> Option<(Plain, Eol, Range<usize>, usize)> {
+    fn fast_path(&mut self, bytes: &[u8], limits: &Limits) -> Option<(FastHeader, Eol, Range<usize>, usize)> {
         if !matches!(self.state, State::Open) {
             return None;
         }
-        let at = bytes.iter().take(PLAIN_MAX).position(|&b| b == b'\n')?;
+        let at = bytes.iter().take(FAST_HEADER_MAX).position(|&b| b == b'\n')?;
         let (line, eol) = strip(&bytes[..at]);
-        let plain = Plain::parse(line, limits)?;
+        let plain = FastHeader::parse(line, limits)?;
         let start = at + 1;
         let (body, end) = match plain {
-            Plain::Read { .. } => (0..0, start),
-            Plain::Write { len, .. } => {
+            FastHeader::Read { .. } => (0..0, start),
+            FastHeader::Write { len, .. } => {
                 let end = start + usize_of(len);
                 let End::At(length) = line_end(bytes.get(end..)?) else { return None };
                 (start..end, end + length)
@@ -150,7 +150,7 @@ impl Framer {
         let cut = match &mut self.state {
             State::Closed => Cut::Closed,
             _ if bytes.is_empty() => Cut::NotYet(1),
-            State::Swallowing(_) => self.swallow(bytes, limits),
+            State::Discarding(_) => self.discard(bytes, limits),
             State::Open => self.open(bytes, limits),
         };
         match &cut {
@@ -165,7 +165,7 @@ impl Framer {
     }
 
     /// Whether [`Framer::finish`] has any chance: not while a body is shorter than its header says.
-    pub fn may_finish(&self, bytes: &[u8], limits: &Limits) -> bool {
+    pub fn may_complete(&self, bytes: &[u8], limits: &Limits) -> bool {
         match (&self.state, first_line(bytes, limits)) {
             (State::Open, Some((Header { body: Body::Length(len), .. }, start))) => {
                 (bytes.len() - start) as u64 >= len
@@ -176,9 +176,9 @@ impl Framer {
 
     /// The request that the kept bytes are when nothing follows but silence: one that lacked only its end of line.
     /// `ended` is those bytes with a `\n` behind them. Without success nothing has changed.
-    pub fn finish(&mut self, ended: &[u8], limits: &Limits) -> Option<Framed> {
-        if let State::Swallowing(swallow) = &self.state
-            && matches!(swallow.left, Left::Line(0))
+    pub fn complete(&mut self, ended: &[u8], limits: &Limits) -> Option<Framed> {
+        if let State::Discarding(swallow) = &self.state
+            && matches!(swallow.remaining, Remaining::Line(0))
         {
             return None;
         }
@@ -203,7 +203,7 @@ impl Framer {
     /// Whether a body is under way of which the header tells how long it is: those have to keep coming.
     pub fn awaits_octets(&self, bytes: &[u8], limits: &Limits) -> bool {
         match &self.state {
-            State::Swallowing(swallow) => matches!(swallow.left, Left::Octets(_)),
+            State::Discarding(swallow) => matches!(swallow.remaining, Remaining::Octets(_)),
             State::Open => {
                 matches!(first_line(bytes, limits), Some((Header { body: Body::Length(_), .. }, _)))
             }
@@ -212,8 +212,8 @@ impl Framer {
     }
 
     /// Whether there is a part of a request that the caller does not keep in its own bytes.
-    pub fn is_swallowing(&self) -> bool {
-        matches!(self.state, State::Swallowing(_))
+    pub fn is_discarding(&self) -> bool {
+        matches!(self.state, State::Discarding(_))
     }
 
     fn open(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
@@ -252,14 +252,14 @@ impl Framer {
         let request = match (request, body) {
             (Ok(request), Body::None) => return self.answer(request, eol, start),
             (Err(refusal), Body::None) => return self.answer(Request::Refused(refusal), eol, start),
-            (_, Body::Length(len)) if len > swallow_max(limits) => {
+            (_, Body::Length(len)) if len > discard_max(limits) => {
                 let refusal = Refusal::Size { max: limits.body_max(), close: true };
                 return self.answer(Request::Refused(refusal), eol, start);
             }
             (Err(refusal), Body::Length(len)) => {
-                return self.skip_body(Left::Octets(len), refusal, eol, start);
+                return self.skip_body(Remaining::Octets(len), refusal, eol, start);
             }
-            (Err(refusal), Body::Line) => return self.skip_body(Left::Line(0), refusal, eol, start),
+            (Err(refusal), Body::Line) => return self.skip_body(Remaining::Line(0), refusal, eol, start),
             (Ok(request), _) => request,
         };
         match body {
@@ -296,34 +296,34 @@ impl Framer {
             }
             _ => {
                 let refusal = Refusal::Size { max: limits.body_max(), close: false };
-                self.skip_body(Left::Line(0), refusal, eol, start)
+                self.skip_body(Remaining::Line(0), refusal, eol, start)
             }
         }
     }
 
-    fn skip_body(&mut self, left: Left, refusal: Refusal, eol: Eol, len: usize) -> Cut {
-        self.state = State::Swallowing(Box::new(Swallow { left, refusal, eol }));
+    fn skip_body(&mut self, left: Remaining, refusal: Refusal, eol: Eol, len: usize) -> Cut {
+        self.state = State::Discarding(Box::new(Discard { remaining: left, refusal, eol }));
         Cut::Skip(len)
     }
 
-    fn swallow(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
-        let State::Swallowing(swallow) = &mut self.state else { unreachable!("called while swallowing") };
+    fn discard(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+        let State::Discarding(swallow) = &mut self.state else { unreachable!("called while swallowing") };
         let eol = swallow.eol;
-        let end = match &mut swallow.left {
-            Left::Octets(0) => match line_end(bytes) {
+        let end = match &mut swallow.remaining {
+            Remaining::Octets(0) => match line_end(bytes) {
                 End::At(len) => len,
                 End::NotYet => return Cut::NotYet(1),
                 End::Other => return self.refuse_length(eol, bytes.len()),
             },
-            Left::Octets(left) => {
+            Remaining::Octets(left) => {
                 let skipped = usize_of(*left).min(bytes.len());
                 *left -= skipped as u64;
                 return Cut::Skip(skipped);
             }
-            Left::Line(seen) => {
+            Remaining::Line(seen) => {
                 let end = bytes.iter().position(|&b| b == b'\n');
                 *seen += end.unwrap_or(bytes.len()) as u64;
-                if *seen > swallow_max(limits) {
+                if *seen > discard_max(limits) {
                     let refusal = Refusal::Size { max: limits.body_max(), close: true };
                     return self.answer(Request::Refused(refusal), eol, bytes.len());
                 }
@@ -425,8 +425,8 @@ fn announces_line(bytes: &[u8], limits: &Limits) -> bool {
     matches!(first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
 }
 
-fn swallow_max(limits: &Limits) -> u64 {
-    limits.packet.max(SWALLOW_MAX)
+fn discard_max(limits: &Limits) -> u64 {
+    limits.packet.max(DISCARD_MAX)
 }
 
 /// A length that was checked against the packet size or the swallow limit; both fit.

@@ -35,7 +35,7 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
     let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
     let verb = words.next()?;
     if let Some(&byte) = line.iter().find(|b| !matches!(b, b' '..=b'~')) {
-        return Some(alone(Err(match verb {
+        return Some(without_body(Err(match verb {
             b"w" | b"write" | b"put" => {
                 Refusal::Frame("a header line is printable ASCII; where the data ends is unknown")
             }
@@ -44,40 +44,40 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
     }
     let arguments = Arguments::collect(words);
     Some(match verb {
-        b"r" | b"read" => alone(read(&arguments, limits)),
+        b"r" | b"read" => without_body(read(&arguments, limits)),
         b"w" | b"write" => write(&arguments, limits),
         b"put" => put(&arguments, limits),
-        b"take" => alone(take(&arguments, limits)),
-        b"lock" => alone(lock(&arguments, limits)),
-        b"unlock" => alone(unlock(&arguments, limits)),
-        b"watch" => alone(watch(&arguments, limits)),
-        b"unwatch" => alone(unwatch(&arguments, limits)),
-        b"stat" => alone(stat(&arguments, limits)),
-        b"hello" => alone(hello(&arguments)),
-        b"ping" => alone(arguments.only("ping", 0, &[]).map(|()| Request::Ping)),
-        b"help" => alone(arguments.only("help", 0, &[]).map(|()| Request::Help)),
-        b"q" | b"quit" => alone(Ok(Request::Quit)),
-        unknown => alone(Err(Refusal::Verb(echo(unknown)))),
+        b"take" => without_body(take(&arguments, limits)),
+        b"lock" => without_body(lock(&arguments, limits)),
+        b"unlock" => without_body(unlock(&arguments, limits)),
+        b"watch" => without_body(watch(&arguments, limits)),
+        b"unwatch" => without_body(unwatch(&arguments, limits)),
+        b"stat" => without_body(stat(&arguments, limits)),
+        b"hello" => without_body(hello(&arguments)),
+        b"ping" => without_body(arguments.only("ping", 0, &[]).map(|()| Request::Ping)),
+        b"help" => without_body(arguments.only("help", 0, &[]).map(|()| Request::Help)),
+        b"q" | b"quit" => without_body(Ok(Request::Quit)),
+        unknown => without_body(Err(Refusal::Verb(echo(unknown)))),
     })
 }
 
 /// A header of nearly every request of a busy client: `r 3` or `w 3 100`, and nothing else.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Plain {
+pub(super) enum FastHeader {
     Read { mailbox: u32 },
     Write { mailbox: u32, len: u64 },
 }
 
-impl Plain {
+impl FastHeader {
     /// Reads a line without the detour over words and keys, to what [`parse`] would make of it. `None` is any other line.
     #[inline]
     pub fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
         match line {
-            [b'r', b' ', word @ ..] => Some(Plain::Read { mailbox: mailbox(word, limits)? }),
+            [b'r', b' ', word @ ..] => Some(FastHeader::Read { mailbox: mailbox(word, limits)? }),
             [b'w', b' ', words @ ..] => {
                 let (word, len) = words.split_at(words.iter().position(|&b| b == b' ')?);
                 let len = decimal(&len[1..]).filter(|&len| len <= limits.body_max())?;
-                Some(Plain::Write { mailbox: mailbox(word, limits)?, len })
+                Some(FastHeader::Write { mailbox: mailbox(word, limits)?, len })
             }
             _ => None,
         }
@@ -87,26 +87,30 @@ impl Plain {
     pub fn request(self) -> Request {
         let wait = Wait::Default;
         match self {
-            Plain::Read { mailbox } => Request::Read { mailbox, after: None, offset: 0, len: None, wait },
-            Plain::Write { mailbox, .. } => Request::Write { mailbox, expected: None, offset: None, wait },
+            FastHeader::Read { mailbox } => {
+                Request::Read { mailbox, after: None, offset: 0, len: None, wait }
+            }
+            FastHeader::Write { mailbox, .. } => {
+                Request::Write { mailbox, expected: None, offset: None, wait }
+            }
         }
     }
 }
 
-fn alone(request: Result<Request, Refusal>) -> Header {
+fn without_body(request: Result<Request, Refusal>) -> Header {
     Header { request, body: Body::None }
 }
 
 fn with_data(
     arguments: &Arguments,
     limits: &Limits,
-    unmeasured: &'static str,
+    bad_length: &'static str,
     request: Result<Request, Refusal>,
 ) -> Header {
     let body = match arguments.word(1).map(decimal) {
         None => Body::Line,
         Some(Some(len)) => Body::Length(len),
-        Some(None) => return alone(Err(Refusal::Frame(unmeasured))),
+        Some(None) => return without_body(Err(Refusal::Frame(bad_length))),
     };
     let request = match body {
         Body::Length(len) if len > limits.body_max() => {

@@ -216,7 +216,7 @@ impl<W: Transport> Connection<W> {
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
             Phase::Idle if self.has_output() => None,
-            Phase::Idle if self.input.is_empty() && !self.framer.is_swallowing() => None,
+            Phase::Idle if self.input.is_empty() && !self.framer.is_discarding() => None,
             Phase::Idle if self.awaits_silence(quiet) => self.last_progress.checked_add(quiet),
             Phase::Idle if self.framer.awaits_octets(self.input.as_slice(), limits) => {
                 Some(self.last_progress + BODY_PROGRESS)

@@ -178,7 +178,7 @@ fn a_header_has_1024_bytes_and_not_one_more() {
 #[test]
 fn a_line_that_never_ends_is_swallowed_up_to_the_limit() {
     let mut stream = b"w 3\n".to_vec();
-    stream.resize(4 + SWALLOW_MAX as usize, b'x');
+    stream.resize(4 + DISCARD_MAX as usize, b'x');
     let mut good = stream.clone();
     good.extend_from_slice(b"\nr 0\n");
     assert_eq!(codes(&good), ["size", "r"]);
@@ -187,7 +187,7 @@ fn a_line_that_never_ends_is_swallowed_up_to_the_limit() {
 }
 
 fn finished(bytes: &[u8]) -> Option<Framed> {
-    Framer::default().finish(&[bytes, b"\n"].concat(), &LIMITS)
+    Framer::default().complete(&[bytes, b"\n"].concat(), &LIMITS)
 }
 
 #[test]
@@ -241,9 +241,9 @@ fn silence_completes_a_refused_write_too() {
     for header in [&b"w 99\n"[..], b"put 99\n"] {
         let mut framer = Framer::default();
         assert_eq!(framer.next(header, &LIMITS), Cut::Skip(header.len()));
-        assert_eq!(framer.finish(b"\n", &LIMITS), None);
+        assert_eq!(framer.complete(b"\n", &LIMITS), None);
         assert_eq!(framer.next(b"hello", &LIMITS), Cut::Skip(5));
-        let refused = framer.finish(b"\n", &LIMITS).expect("complete");
+        let refused = framer.complete(b"\n", &LIMITS).expect("complete");
         assert_eq!(refused.request, Request::Refused(Refusal::Mailbox { max: 3 }));
     }
 }
@@ -282,7 +282,7 @@ proptest! {
     ) {
         let mut short = Framer { bad_lines, ..Framer::default() };
         let mut long = short.clone();
-        if let Some((plain, eol, body, len)) = short.plain(bytes.as_bytes(), &LIMITS) {
+        if let Some((plain, eol, body, len)) = short.fast_path(bytes.as_bytes(), &LIMITS) {
             let framed = Framed { request: plain.request(), eol, body };
             prop_assert_eq!(long.next(bytes.as_bytes(), &LIMITS), Cut::Request(framed, len));
         }

@@ -325,10 +325,10 @@ fn what_is_repeated_to_a_client_is_short_and_printable() {
 
 /// What the short way makes of a line, as the long way would have it.
 fn plain_header(line: &str) -> Option<Header> {
-    let plain = Plain::parse(line.as_bytes(), &LIMITS)?;
+    let plain = FastHeader::parse(line.as_bytes(), &LIMITS)?;
     let body = match plain {
-        Plain::Read { .. } => Body::None,
-        Plain::Write { len, .. } => Body::Length(len),
+        FastHeader::Read { .. } => Body::None,
+        FastHeader::Write { len, .. } => Body::Length(len),
     };
     Some(Header { request: Ok(plain.request()), body })
 }

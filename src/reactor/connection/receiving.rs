@@ -136,11 +136,11 @@ impl<W: Transport> Connection<W> {
 
     /// Makes what is there a request, if it lacks only its end of line.
     fn complete_last(&mut self, job: &mut Job, limits: &Limits) {
-        if !self.first_since_reply || !self.framer.may_finish(self.input.as_slice(), limits) {
+        if !self.first_since_reply || !self.framer.may_complete(self.input.as_slice(), limits) {
             return;
         }
         self.input.extend(b"\n");
-        let Some(mut framed) = self.framer.finish(self.input.as_slice(), limits) else {
+        let Some(mut framed) = self.framer.complete(self.input.as_slice(), limits) else {
             return self.input.truncate_back(1);
         };
         let (bytes, start) = self.input.take();
@@ -162,7 +162,7 @@ impl<W: Transport> Connection<W> {
             self.input.extend(bytes);
             return self.cut_kept(job, limits, supplies);
         }
-        self.first_since_reply |= !self.framer.is_swallowing();
+        self.first_since_reply |= !self.framer.is_discarding();
         let (used, missing) = self.cut(bytes, &mut job.requests, limits);
         if !job.requests.is_empty() {
             job.input.extend_from_slice(&bytes[..used]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Connection, LINGER};
-use crate::protocol::SWALLOW_MAX;
+use crate::protocol::DISCARD_MAX;
 use crate::reactor::input::Input;
 use crate::reactor::phase::Phase;
 use crate::reactor::wire::Transport;
@@ -104,7 +104,7 @@ impl<W: Transport> Connection<W> {
         }
         self.last_progress = now;
         self.readable = true;
-        self.transition(Phase::Lingering { discard_budget: SWALLOW_MAX, until: now + LINGER });
+        self.transition(Phase::Lingering { discard_budget: DISCARD_MAX, until: now + LINGER });
         true
     }
 
