@@ -14,7 +14,7 @@ use mio::event::Event;
 use super::input::Input;
 use super::output::Output;
 use super::phase::Phase;
-use super::session::{Session, Watch, WatchState};
+use super::session::{Extras, Watch, WatchState};
 use super::wire::Transport;
 use crate::protocol::{Framer, Limits};
 
@@ -78,7 +78,7 @@ pub struct Connection<W> {
     input: Input,
     output: Output,
     /// Its name, locks and watches, if it has any.
-    pub session: Option<Box<Session>>,
+    pub extras: Option<Box<Extras>>,
     /// The last progress: bytes received, or bytes that left.
     last_progress: Instant,
     /// Requests that have arrived.
@@ -120,7 +120,7 @@ impl<W: Transport> Connection<W> {
             framer: Framer::default(),
             input: Input::default(),
             output: Output::default(),
-            session: None,
+            extras: None,
             last_progress: now,
             requests: 0,
             accepted_at_s: 0,
@@ -148,7 +148,7 @@ impl<W: Transport> Connection<W> {
             Phase::Flushing(job) => job.memory(),
             _ => 0,
         };
-        let session = self.session.as_ref().map_or(0, |session| session.memory());
+        let session = self.extras.as_ref().map_or(0, |session| session.memory());
         size_of::<Self>() + self.input.capacity() + self.output.capacity() + job + session
     }
 
@@ -175,18 +175,18 @@ impl<W: Transport> Connection<W> {
     }
 
     /// What it is to have beside its socket.
-    pub fn session(&mut self, now: Instant) -> &mut Session {
-        self.session.get_or_insert_with(|| Box::new(Session::new(now)))
+    pub fn extras(&mut self, now: Instant) -> &mut Extras {
+        self.extras.get_or_insert_with(|| Box::new(Extras::new(now)))
     }
 
     /// When the first of its leases ends.
     pub fn lease_end(&self) -> Option<Instant> {
-        self.session.as_ref()?.lease_end()
+        self.extras.as_ref()?.lease_end()
     }
 
     /// Whether it gets events: such a client may stop reading for as long as it likes.
     pub fn is_watcher(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| !session.watches.is_empty())
+        self.extras.as_ref().is_some_and(|session| !session.watches.is_empty())
     }
 
     /// Whether it has said its last word.
@@ -232,7 +232,7 @@ impl<W: Transport> Connection<W> {
     /// Whether an event waits for room in its socket.
     fn is_lagging(&self) -> bool {
         let is_behind = |watch: &Watch| watch.state == WatchState::Behind;
-        self.session.as_ref().is_some_and(|session| session.watches.iter().any(is_behind))
+        self.extras.as_ref().is_some_and(|session| session.watches.iter().any(is_behind))
     }
 
     /// Whether silence may complete what is there.

@@ -18,7 +18,7 @@ impl<W: Transport> Server<W> {
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         self.forget_watches(id);
         let Some(connection) = self.connections.find(id) else { return };
-        let held = connection.session.take().and_then(|session| session.held);
+        let held = connection.extras.take().and_then(|session| session.locks);
         self.end_locks(id, held);
         let Some(connection) = self.connections.find(id) else { return };
         if connection.linger(self.now) { self.discard(id) } else { self.close(id) }
@@ -46,7 +46,7 @@ impl<W: Transport> Server<W> {
         self.deadlines.disarm(id);
         self.supplies.note_dropped(connection.memory());
         self.closed.push(id);
-        let held = connection.session.take().and_then(|session| session.held);
+        let held = connection.extras.take().and_then(|session| session.locks);
         if let Phase::Flushing(job) = connection.transition(Phase::Closed) {
             self.abandon(job);
         }
@@ -89,10 +89,10 @@ impl<W: Transport> Server<W> {
         // Whoever has just been let in is answered instead.
         let Some(mut job) = self.cancel_current(id) else { return };
         refuse_and_end(&mut job, Refusal::Drain);
-        if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
+        if let Some(session) = self.connections.find(id).and_then(|found| found.extras.as_mut()) {
             session.leases.clear();
         }
-        self.end_locks(id, job.held.take());
+        self.end_locks(id, job.locks.take());
         self.deliver(job);
     }
 

@@ -47,7 +47,7 @@ impl<W: Transport> Server<W> {
         let Ok(versions) = mailboxes.iter().map(watched).collect::<Result<Vec<_>, _>>() else {
             return refuse_and_end(job, Refusal::Internal);
         };
-        let session = connection.session(self.now);
+        let session = connection.extras(self.now);
         let others = session.watches.iter().filter(|watch| !mailboxes.contains(&watch.mailbox)).count();
         if others + mailboxes.len() > MAILBOXES_MAX {
             return refuse(job, &Refusal::Count { max: MAILBOXES_MAX });
@@ -78,7 +78,7 @@ impl<W: Transport> Server<W> {
 
     /// Ends all watches of a connection.
     pub(super) fn forget_watches(&mut self, id: ConnectionId) {
-        let Some(session) = self.connections.find(id).and_then(|connection| connection.session.as_mut())
+        let Some(session) = self.connections.find(id).and_then(|connection| connection.extras.as_mut())
         else {
             return;
         };
@@ -88,7 +88,7 @@ impl<W: Transport> Server<W> {
     }
 
     fn forget_watch(&mut self, id: ConnectionId, mailbox: u32) {
-        let Some(session) = self.connections.find(id).and_then(|connection| connection.session.as_mut())
+        let Some(session) = self.connections.find(id).and_then(|connection| connection.extras.as_mut())
         else {
             return;
         };
@@ -109,7 +109,7 @@ impl<W: Transport> Server<W> {
     /// A new watch, or one whose client reads again: it stands where it has stopped.
     fn stand(&mut self, id: ConnectionId, watch: Watch) {
         let Some(connection) = self.connections.find(id) else { return };
-        connection.session(self.now).watches.push(watch);
+        connection.extras(self.now).watches.push(watch);
         let read = self.watchers.join(stand_of(&watch), Cursor::at(watch.version), [id]);
         self.start_reading(read);
     }
@@ -175,7 +175,7 @@ impl<W: Transport> Server<W> {
         let Delivery { from, to, bytes, done, .. } = delivery;
         let Some(connection) = self.connections.find(id) else { return };
         let has_output = connection.has_output();
-        let Some(session) = &mut connection.session else { return };
+        let Some(session) = &mut connection.extras else { return };
         let Some(watch) = session.watch(from.mailbox) else { return };
         // It may have begun to watch anew in the meantime, from elsewhere.
         if watch.state != WatchState::Due || stand_of(watch) != *from {
@@ -212,7 +212,7 @@ impl<W: Transport> Server<W> {
             let watch = self
                 .connections
                 .find(*id)
-                .and_then(|connection| connection.session.as_mut()?.watch(from.mailbox));
+                .and_then(|connection| connection.extras.as_mut()?.watch(from.mailbox));
             match watch {
                 Some(watch) if watch.state == WatchState::Due && stand_of(watch) == stand => {
                     watch.state = WatchState::Standing;
@@ -243,7 +243,7 @@ impl<W: Transport> Server<W> {
         if connection.has_output() {
             return;
         }
-        let Some(session) = &mut connection.session else { return };
+        let Some(session) = &mut connection.extras else { return };
         let behind: Vec<Watch> =
             session.watches.extract_if(.., |watch| watch.state == WatchState::Behind).collect();
         for watch in behind {
@@ -253,7 +253,7 @@ impl<W: Transport> Server<W> {
 
     fn set_watch(&mut self, id: ConnectionId, from: &Stand, version: u64, state: WatchState) {
         let watch =
-            self.connections.find(id).and_then(|connection| connection.session.as_mut()?.watch(from.mailbox));
+            self.connections.find(id).and_then(|connection| connection.extras.as_mut()?.watch(from.mailbox));
         if let Some(watch) = watch
             && stand_of(watch) == *from
         {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Stopping;
 use super::connection::{ACK_TIMEOUT, Flushed};
-use super::locks::{Place, next_wanted};
+use super::locks::{Acquired, next_wanted};
 use super::phase::Phase;
 use super::server::Server;
 use super::waiting::half_closed;
@@ -13,7 +13,7 @@ use super::wire::Transport;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
-    Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Parked, Right, Waiting, answer, refuse, refuse_right,
+    Access, Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Parked, Waiting, answer, refuse, refuse_access,
     time_out, wait_for,
 };
 
@@ -27,15 +27,15 @@ impl<W: Transport> Server<W> {
         let now = self.now;
         let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
         connection.requests += job.requests.len() as u64;
-        if let Some(session) = &mut connection.session {
-            job.held = session.held.take();
-            job.place = session.place;
+        if let Some(session) = &mut connection.extras {
+            job.locks = session.locks.take();
+            job.read_cursor = session.read_cursor;
             let has_ended = session.lease_end().is_some_and(|end| end <= now);
             if has_ended && !is_planted(Bug::LeaseNeverTooLate) {
-                self.lose_locks(id, &mut job.held, &mut job.output);
+                self.expire_locks(id, &mut job.locks, &mut job.output);
             }
-            if let Some(session) = self.connections.find(id).and_then(|found| found.session.as_mut()) {
-                session.renewed = now;
+            if let Some(session) = self.connections.find(id).and_then(|found| found.extras.as_mut()) {
+                session.last_renewal = now;
             }
         }
         self.advance(job);
@@ -61,11 +61,11 @@ impl<W: Transport> Server<W> {
                 }
                 continue;
             };
-            match job.right(mailbox, mode) {
-                Right::None => {}
-                Right::Own => return self.submit(job),
-                right @ (Right::Denied | Right::Lost) => {
-                    refuse_right(&mut job, right);
+            match job.access(mailbox, mode) {
+                Access::Unlocked => {}
+                Access::Owned => return self.submit(job),
+                right @ (Access::Insufficient | Access::Expired) => {
+                    refuse_access(&mut job, right);
                     continue;
                 }
             }
@@ -78,9 +78,9 @@ impl<W: Transport> Server<W> {
                 continue;
             }
             match self.enqueue(job, mailbox, mode, wait) {
-                Place::Granted(granted) => return self.submit(granted),
-                Place::Queued => return,
-                Place::Deadlock(refused) => {
+                Acquired::Granted(granted) => return self.submit(granted),
+                Acquired::Queued => return,
+                Acquired::Deadlock(refused) => {
                     job = refused;
                     refuse(&mut job, &Refusal::Deadlock);
                 }
@@ -110,7 +110,7 @@ impl<W: Transport> Server<W> {
         };
         let name = name.take();
         if let Some(connection) = self.connections.find(job.connection) {
-            connection.session(self.now).name = name;
+            connection.extras(self.now).name = name;
         }
         answer(job, &self.mailboxes);
     }
@@ -118,7 +118,7 @@ impl<W: Transport> Server<W> {
     /// A request of a connection with locks was in and has missed something.
     fn wait_aside(&mut self, mut job: Box<Job>) {
         let (mailbox, ..) = job.admission().expect("it was in a mailbox");
-        if self.closes_cycle(job.connection, mailbox) {
+        if self.would_deadlock(job.connection, mailbox) {
             if let Some(grant) = job.grant.take() {
                 self.release(mailbox, grant);
             }
@@ -247,7 +247,7 @@ impl<W: Transport> Server<W> {
         if lease_ended {
             // What was taken under a lock goes back under it.
             self.untake(&mut job);
-            self.lose_locks(id, &mut job.held, &mut job.output);
+            self.expire_locks(id, &mut job.locks, &mut job.output);
             if is_planted(Bug::NewsBeforeAnswers) {
                 let news = job.output.windows(6).rposition(|bytes| bytes == b"EVENT ").unwrap_or(0);
                 job.output.rotate_left(news);
@@ -361,14 +361,14 @@ impl<W: Transport> Server<W> {
         if job.requests.last().is_some_and(|framed| framed.request == Request::Foreign) {
             self.say_foreign();
         }
-        let (held, place) = (job.held.take(), job.place);
+        let (held, place) = (job.locks.take(), job.read_cursor);
         self.supplies.return_job(job);
         let Some(connection) = self.connections.find(id) else { return self.end_locks(id, held) };
         if place.is_some() {
-            connection.session(self.now).place = place;
+            connection.extras(self.now).read_cursor = place;
         }
         if held.is_some() {
-            connection.session(self.now).held = held;
+            connection.extras(self.now).locks = held;
         }
         connection.set_idle(self.now);
         if closes {
@@ -386,14 +386,14 @@ impl<W: Transport> Server<W> {
             self.has_taken(&mut job);
         }
         if is_planted(Bug::LockOutlivesClient) {
-            std::mem::forget(job.held.take());
+            std::mem::forget(job.locks.take());
         }
         self.untake(&mut job);
         if let Some(grant) = job.grant.take() {
             let mailbox = job.admission().map(|(mailbox, ..)| mailbox).or_else(|| next_wanted(&job));
             self.release(mailbox.expect("a grant is for the current request"), grant);
         }
-        self.end_locks(job.connection, job.held.take());
+        self.end_locks(job.connection, job.locks.take());
         self.counters.requests.absorb(&mut job.tally);
         self.supplies.return_job(job);
     }

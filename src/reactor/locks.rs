@@ -13,7 +13,7 @@ use super::wire::Transport;
 use crate::mailboxes::{Grant, Mode, would_deadlock};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Reply, Request, Wait};
-use crate::workers::{ConnectionId, Held, Job, Lock, Outcome, admit, refuse, time_out, with_grant};
+use crate::workers::{ConnectionId, Job, Lock, LockSet, Outcome, admit, refuse, time_out, with_grant};
 
 /// How long a client may be silent without losing its locks, if it does not say.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub const MAILBOXES_MAX: usize = 1024;
 
 /// What became of a request that wanted to be in a mailbox.
-pub(super) enum Place {
+pub(super) enum Acquired {
     /// The job has its grant.
     Granted(Box<Job>),
     /// The job lies in the queue.
@@ -33,35 +33,35 @@ pub(super) enum Place {
 
 impl<W: Transport> Server<W> {
     /// Takes a place for the current request of a job.
-    pub(super) fn enqueue(&mut self, mut job: Box<Job>, mailbox: u32, mode: Mode, wait: Wait) -> Place {
+    pub(super) fn enqueue(&mut self, mut job: Box<Job>, mailbox: u32, mode: Mode, wait: Wait) -> Acquired {
         let id = job.connection;
         if job.has_locks() {
             job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
             if job.grant.is_some() {
-                return Place::Granted(job);
+                return Acquired::Granted(job);
             }
-            if self.closes_cycle(id, mailbox) {
-                return Place::Deadlock(job);
+            if self.would_deadlock(id, mailbox) {
+                return Acquired::Deadlock(job);
             }
         }
         // Before it is queued: from then on a worker may admit, answer and send it home at any time.
         self.set_working(id);
         match admit(job, &self.mailboxes, mailbox, mode, wait) {
-            Ok(granted) => Place::Granted(with_grant(granted)),
+            Ok(granted) => Acquired::Granted(with_grant(granted)),
             Err(parked) => {
                 self.park(parked);
-                Place::Queued
+                Acquired::Queued
             }
         }
     }
 
     /// Whether a connection would wait for itself if it waited at a mailbox.
-    pub(super) fn closes_cycle(&self, id: ConnectionId, mailbox: u32) -> bool {
+    pub(super) fn would_deadlock(&self, id: ConnectionId, mailbox: u32) -> bool {
         if is_planted(Bug::DeadlockUnchecked) {
             return false;
         }
         let holders = |mailbox, found: &mut Vec<_>| found.extend(self.holders(mailbox));
-        would_deadlock(id, mailbox, holders, |holder| self.waits_at(holder))
+        would_deadlock(id, mailbox, holders, |holder| self.waiting_on(holder))
     }
 
     /// Who has locked a mailbox.
@@ -72,7 +72,7 @@ impl<W: Transport> Server<W> {
     }
 
     /// Where a connection waits. It may have been let in without this thread knowing yet: the queue knows.
-    fn waits_at(&self, id: ConnectionId) -> Option<u32> {
+    fn waiting_on(&self, id: ConnectionId) -> Option<u32> {
         let &Phase::Waiting { mailbox, ticket, .. } = self.connections.look(id)?.phase() else { return None };
         self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
     }
@@ -84,31 +84,31 @@ impl<W: Transport> Server<W> {
             unreachable!("called for a lock")
         };
         let (wait, mode) = (request.wait, if request.shared { Mode::Shared } else { Mode::Exclusive });
-        let begins = job.grant.is_none() && !under_way(&job);
-        if begins && let Some(refusal) = self.why_not_lock(&job) {
+        let begins = job.grant.is_none() && !has_pending(&job);
+        if begins && let Some(refusal) = self.check_lock(&job) {
             refuse(&mut job, &refusal);
             return Some(job);
         }
         while let Some(mailbox) = next_wanted(&job) {
             if let Some(grant) = job.grant.take() {
-                self.keep(&mut job, mailbox, grant);
+                self.hold(&mut job, mailbox, grant);
                 continue;
             }
             if wait == Wait::For(Duration::ZERO) {
                 job.grant = self.mailboxes.queue(mailbox).try_admit(mode);
                 if job.grant.is_none() {
-                    self.give_back(&mut job);
+                    self.release_partial(&mut job);
                     time_out(&mut job, &self.mailboxes);
                     return Some(job);
                 }
                 continue;
             }
             match self.enqueue(job, mailbox, mode, wait) {
-                Place::Granted(granted) => job = granted,
-                Place::Queued => return None,
-                Place::Deadlock(refused) => {
+                Acquired::Granted(granted) => job = granted,
+                Acquired::Queued => return None,
+                Acquired::Deadlock(refused) => {
                     job = refused;
-                    self.give_back(&mut job);
+                    self.release_partial(&mut job);
                     refuse(&mut job, &Refusal::Deadlock);
                     return Some(job);
                 }
@@ -118,11 +118,11 @@ impl<W: Transport> Server<W> {
         Some(job)
     }
 
-    fn why_not_lock(&mut self, job: &Job) -> Option<Refusal> {
+    fn check_lock(&mut self, job: &Job) -> Option<Refusal> {
         let Request::Lock(request) = &job.requests[job.answered].request else {
             unreachable!("called for a lock")
         };
-        let held = job.held.as_ref();
+        let held = job.locks.as_ref();
         let again = |mailbox: &u32| held.is_some_and(|held| held.holds(*mailbox));
         if request.mailboxes.iter().any(again) {
             return Some(Refusal::Denied("you have locked this mailbox already"));
@@ -133,31 +133,39 @@ impl<W: Transport> Server<W> {
     }
 
     /// A mailbox of a `lock` is taken.
-    fn keep(&mut self, job: &mut Job, mailbox: u32, grant: Grant) {
+    fn hold(&mut self, job: &mut Job, mailbox: u32, grant: Grant) {
         job.tally.overtakes += u64::from(grant.overtaken());
         self.lock_holders.insert((mailbox, job.connection));
-        job.held.get_or_insert_default().add(Lock::new(mailbox, grant));
+        job.locks.get_or_insert_default().add(Lock::new(mailbox, grant));
     }
 
     /// All mailboxes of a `lock` are taken.
     fn locked(&mut self, job: &mut Job) {
         let number = self.mailboxes.segment().next_token();
-        let Job { requests, answered, held, connection, output, tally, .. } = job;
+        let Job { requests, answered, locks: held, connection, output, tally, .. } = job;
         let framed = &requests[*answered];
         let Request::Lock(request) = &framed.request else { unreachable!("called for a lock") };
         let held = held.get_or_insert_default();
-        held.number(number);
+        held.set_fencing_token(number);
         let now = self.now;
         let max_hold = self.settings.max_hold;
         let ttl = request.ttl.unwrap_or(LEASE).min(max_hold);
         let Some(connection) = self.connections.find(*connection) else { return };
-        let session = connection.session(now);
-        session.renewed = now;
+        let session = connection.extras(now);
+        session.last_renewal = now;
         for &mailbox in &request.mailboxes {
-            held.forget_lost(mailbox);
+            held.forget_expired(mailbox);
             let mode = if request.shared { Mode::Shared } else { Mode::Exclusive };
             let last = now + max_hold;
-            session.leases.push(Lease { mailbox, mode, number, since: now, ttl, last, eol: framed.eol });
+            session.leases.push(Lease {
+                mailbox,
+                mode,
+                fencing_token: number,
+                since: now,
+                ttl,
+                hard_deadline: last,
+                eol: framed.eol,
+            });
         }
         Reply::Locked { grant: number }.encode(framed.eol, output);
         tally.count(Outcome::Locked);
@@ -165,34 +173,34 @@ impl<W: Transport> Server<W> {
     }
 
     /// Gives back what a `lock` has taken that cannot have all it wants.
-    pub(super) fn give_back(&mut self, job: &mut Job) {
-        let Some(held) = &mut job.held else { return };
-        for lock in held.take(|lock| lock.number == 0) {
+    pub(super) fn release_partial(&mut self, job: &mut Job) {
+        let Some(held) = &mut job.locks else { return };
+        for lock in held.take(|lock| lock.fencing_token == 0) {
             self.end_lock(job.connection, lock);
         }
-        forget_if_empty(&mut job.held);
+        forget_if_empty(&mut job.locks);
     }
 
     /// Answers the `unlock` that is a job's current request.
     pub(super) fn unlock(&mut self, job: &mut Job) {
-        let Job { requests, answered, held, connection, output, tally, .. } = job;
+        let Job { requests, answered, locks: held, connection, output, tally, .. } = job;
         let framed = &requests[*answered];
         let Request::Unlock { mailboxes, grant } = &framed.request else {
             unreachable!("called for an unlock")
         };
-        let mut none = Held::default();
+        let mut none = LockSet::default();
         let locks = held.as_deref_mut().unwrap_or(&mut none);
-        let is_number = |lock: &Lock| grant.is_none_or(|grant| grant == lock.number);
+        let is_number = |lock: &Lock| grant.is_none_or(|grant| grant == lock.fencing_token);
         let (ended, good) = match mailboxes {
             None => {
-                let lost = locks.forget_all_lost();
+                let lost = locks.forget_all_expired();
                 let ended = locks.take(|lock| is_number(lock));
                 let good = !lost && (grant.is_none() || !ended.is_empty());
                 (ended, good)
             }
             Some(list) => {
                 for mailbox in list {
-                    locks.forget_lost(*mailbox);
+                    locks.forget_expired(*mailbox);
                 }
                 let is_ours = |mailbox: &u32| {
                     locks.locks().iter().any(|lock| lock.mailbox == *mailbox && is_number(lock))
@@ -219,15 +227,20 @@ impl<W: Transport> Server<W> {
 
     /// Ends the locks of a connection whose leases have run out. `held` is where its locks are; `news` gets what the client
     /// is to be told.
-    pub(super) fn lose_locks(&mut self, id: ConnectionId, held: &mut Option<Box<Held>>, news: &mut Vec<u8>) {
+    pub(super) fn expire_locks(
+        &mut self,
+        id: ConnectionId,
+        held: &mut Option<Box<LockSet>>,
+        news: &mut Vec<u8>,
+    ) {
         let Some(connection) = self.connections.find(id) else { return };
-        let ended = connection.session(self.now).take_ended(self.now);
+        let ended = connection.extras(self.now).take_ended(self.now);
         for lease in ended {
             let mailbox = lease.mailbox;
             let version = self.mailboxes.version(mailbox).unwrap_or(0);
             Reply::LockLost { mailbox, version }.encode(lease.eol, news);
             let held = held.as_mut().expect("a lease is of a lock that is held");
-            held.lose(mailbox);
+            held.expire(mailbox);
             for lock in held.take(|lock| lock.mailbox == mailbox) {
                 self.end_lock(id, lock);
             }
@@ -236,7 +249,7 @@ impl<W: Transport> Server<W> {
     }
 
     /// Ends all locks of a connection that is no more.
-    pub(super) fn end_locks(&mut self, id: ConnectionId, held: Option<Box<Held>>) {
+    pub(super) fn end_locks(&mut self, id: ConnectionId, held: Option<Box<LockSet>>) {
         let Some(mut held) = held else { return };
         for lock in held.take(|_| true) {
             self.end_lock(id, lock);
@@ -245,7 +258,7 @@ impl<W: Transport> Server<W> {
 
     fn end_lease(&mut self, id: ConnectionId, mailbox: u32) {
         if let Some(connection) = self.connections.find(id) {
-            connection.session(self.now).leases.retain(|lease| lease.mailbox != mailbox);
+            connection.extras(self.now).leases.retain(|lease| lease.mailbox != mailbox);
         }
     }
 
@@ -264,18 +277,18 @@ impl<W: Transport> Server<W> {
 }
 
 /// Whether the current request of a job has taken some of the mailboxes it wants.
-fn under_way(job: &Job) -> bool {
-    job.held.as_ref().is_some_and(|held| held.under_way() > 0)
+fn has_pending(job: &Job) -> bool {
+    job.locks.as_ref().is_some_and(|held| held.pending() > 0)
 }
 
 /// The next mailbox that a `lock` wants: it has taken those before.
 pub(super) fn next_wanted(job: &Job) -> Option<u32> {
     let Request::Lock(request) = &job.current()?.request else { return None };
-    let taken = job.held.as_ref().map_or(0, |held| held.under_way());
+    let taken = job.locks.as_ref().map_or(0, |held| held.pending());
     request.mailboxes.get(taken).copied()
 }
 
-fn forget_if_empty(held: &mut Option<Box<Held>>) {
+fn forget_if_empty(held: &mut Option<Box<LockSet>>) {
     if held.as_ref().is_some_and(|held| held.is_empty()) {
         *held = None;
     }

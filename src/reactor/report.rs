@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::connection::Connection;
 use super::phase::Phase;
 use super::server::Server;
-use super::session::{Lease, Session};
+use super::session::{Extras, Lease};
 use super::stat::{self, Gauges};
 use super::wire::Transport;
 use crate::mailboxes::Mode;
@@ -94,7 +94,7 @@ impl<W: Transport> Server<W> {
         writeln!(text, "waiting {waiting}\naside {aside}\noldest_wait_ms {oldest}")?;
         writeln!(text, "longest_wait_ms {}\novertakes {overtakes}", longest.max(oldest))?;
         let watches = |(_, connection): (ConnectionId, &Connection<W>)| {
-            let session = connection.session.as_ref()?;
+            let session = connection.extras.as_ref()?;
             session.watches.iter().any(|watch| watch.mailbox == mailbox).then_some(())
         };
         writeln!(text, "watchers {}", self.connections.iter().filter_map(watches).count())
@@ -102,7 +102,7 @@ impl<W: Transport> Server<W> {
 
     fn tell_connections(&self, asking: &Job, text: &mut String) -> std::fmt::Result {
         for (id, connection) in self.connections.iter() {
-            let session = connection.session.as_deref();
+            let session = connection.extras.as_deref();
             write!(text, "{} name={}", id.generation, name_of(session))?;
             let age = self.now.saturating_duration_since(self.started).as_secs()
                 - u64::from(connection.accepted_at_s);
@@ -124,8 +124,7 @@ impl<W: Transport> Server<W> {
     }
 
     fn tell_locks(&self, text: &mut String) -> std::fmt::Result {
-        let sessions =
-            self.connections.iter().filter_map(|(id, found)| Some((id, found.session.as_deref()?)));
+        let sessions = self.connections.iter().filter_map(|(id, found)| Some((id, found.extras.as_deref()?)));
         let leases =
             sessions.flat_map(|(id, session)| session.leases.iter().map(move |lease| (lease, id, session)));
         let mut locks: Vec<_> = leases.collect();
@@ -142,12 +141,12 @@ impl<W: Transport> Server<W> {
         text: &mut String,
         id: ConnectionId,
         lease: &Lease,
-        session: &Session,
+        session: &Extras,
     ) -> std::fmt::Result {
         let held = self.now.saturating_duration_since(lease.since).as_secs_f64();
-        let left = lease.end(session.renewed).saturating_duration_since(self.now).as_secs_f64();
+        let left = lease.end(session.last_renewal).saturating_duration_since(self.now).as_secs_f64();
         let (holder, name, mode) = (id.generation, name_of(Some(session)), mode_name(lease.mode));
-        let number = lease.number;
+        let number = lease.fencing_token;
         let waiting = self.mailboxes.queue(lease.mailbox).waiting();
         writeln!(
             text,
@@ -156,8 +155,8 @@ impl<W: Transport> Server<W> {
         )
     }
 
-    fn lease(&self, id: ConnectionId, mailbox: u32) -> Option<(&Lease, &Session)> {
-        let session = self.connections.look(id)?.session.as_deref()?;
+    fn lease(&self, id: ConnectionId, mailbox: u32) -> Option<(&Lease, &Extras)> {
+        let session = self.connections.look(id)?.extras.as_deref()?;
         let lease = session.leases.iter().find(|lease| lease.mailbox == mailbox)?;
         Some((lease, session))
     }
@@ -179,7 +178,7 @@ impl<W: Transport> Server<W> {
     }
 }
 
-fn name_of(session: Option<&Session>) -> &str {
+fn name_of(session: Option<&Extras>) -> &str {
     session.and_then(|session| session.name.as_deref()).unwrap_or("-")
 }
 

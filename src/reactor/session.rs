@@ -4,23 +4,23 @@ use std::time::{Duration, Instant};
 
 use crate::mailboxes::{Cursor, Mode};
 use crate::protocol::Eol;
-use crate::workers::Held;
+use crate::workers::LockSet;
 
 /// The lasting part of a connection.
 #[derive(Debug)]
-pub struct Session {
+pub struct Extras {
     /// What `hello name=` said.
     pub name: Option<Box<str>>,
     /// Its locks, unless a job has taken them along.
-    pub held: Option<Box<Held>>,
+    pub locks: Option<Box<LockSet>>,
     /// When they end.
     pub leases: Vec<Lease>,
     /// The last request: all leases are counted from there.
-    pub renewed: Instant,
+    pub last_renewal: Instant,
     /// The mailboxes that it watches.
     pub watches: Vec<Watch>,
     /// Where its last `r after=` of a long list has ended.
-    pub place: Option<(u32, Cursor)>,
+    pub read_cursor: Option<(u32, Cursor)>,
 }
 
 /// How long a lock lasts.
@@ -31,13 +31,13 @@ pub struct Lease {
     /// How.
     pub mode: Mode,
     /// The number that the client was told.
-    pub number: u64,
+    pub fencing_token: u64,
     /// Since when.
     pub since: Instant,
     /// How long the client may be silent.
     pub ttl: Duration,
     /// When it ends, silent or not.
-    pub last: Instant,
+    pub hard_deadline: Instant,
     /// How to end the lines that tell of it.
     pub eol: Eol,
 }
@@ -66,27 +66,34 @@ pub enum WatchState {
     Behind,
 }
 
-impl Session {
+impl Extras {
     /// One without anything.
     pub fn new(now: Instant) -> Self {
-        Session { name: None, held: None, leases: Vec::new(), renewed: now, watches: Vec::new(), place: None }
+        Extras {
+            name: None,
+            locks: None,
+            leases: Vec::new(),
+            last_renewal: now,
+            watches: Vec::new(),
+            read_cursor: None,
+        }
     }
 
     /// Bytes of memory that it holds, itself counted.
     pub fn memory(&self) -> usize {
         let leases = self.leases.capacity() * size_of::<Lease>();
-        let held = self.held.as_ref().map_or(0, |held| held.memory());
+        let held = self.locks.as_ref().map_or(0, |held| held.memory());
         size_of::<Self>() + leases + self.watches.capacity() * size_of::<Watch>() + held
     }
 
     /// When the first lease ends, if the client stays silent.
     pub fn lease_end(&self) -> Option<Instant> {
-        self.leases.iter().map(|lease| lease.end(self.renewed)).min()
+        self.leases.iter().map(|lease| lease.end(self.last_renewal)).min()
     }
 
     /// Takes out the leases that have ended.
     pub fn take_ended(&mut self, now: Instant) -> Vec<Lease> {
-        let renewed = self.renewed;
+        let renewed = self.last_renewal;
         self.leases.extract_if(.., |lease| lease.end(renewed) <= now).collect()
     }
 
@@ -99,6 +106,6 @@ impl Session {
 impl Lease {
     /// When it ends, if the client's last request was then.
     pub fn end(&self, renewed: Instant) -> Instant {
-        renewed.checked_add(self.ttl).map_or(self.last, |silent| silent.min(self.last))
+        renewed.checked_add(self.ttl).map_or(self.hard_deadline, |silent| silent.min(self.hard_deadline))
     }
 }

@@ -49,14 +49,14 @@ impl<W: Transport> Server<W> {
         let Some(taking) = job.taken.take() else { return };
         let mailbox = taking.mailbox;
         let is_own = taking.grant.is_none();
-        let own = || job.held.as_mut().expect("taken under a lock").borrow(mailbox);
+        let own = || job.locks.as_mut().expect("taken under a lock").borrow(mailbox);
         let mut grant = taking.grant.unwrap_or_else(own);
         // A mailbox that is damaged has lost the message anyhow.
         let _ = self.mailboxes.write(mailbox, &mut grant).requeue(taking.taken);
         job.output.truncate(taking.answer);
         job.answered -= 1;
         self.counters.untaken += 1;
-        match &mut job.held {
+        match &mut job.locks {
             Some(held) if is_own => held.put_back(mailbox, grant),
             _ => self.release(mailbox, grant),
         }

@@ -80,7 +80,7 @@ impl<W: Transport> Server<W> {
         // A request that waits under the lease waits no longer than it.
         if let Some(mut job) = self.cancel_current(id) {
             time_out(&mut job, &self.mailboxes);
-            self.lose_locks(id, &mut job.held, &mut job.output);
+            self.expire_locks(id, &mut job.locks, &mut job.output);
             return self.advance(job);
         }
         let Some(connection) = self.connections.find(id) else { return };
@@ -88,19 +88,19 @@ impl<W: Transport> Server<W> {
         let mut held = match connection.phase_mut() {
             // It has just been let in: this is looked at when it comes home.
             Phase::Working => return,
-            Phase::Flushing(job) => job.held.take(),
-            _ => connection.session(self.now).held.take(),
+            Phase::Flushing(job) => job.locks.take(),
+            _ => connection.extras(self.now).locks.take(),
         };
-        self.lose_locks(id, &mut held, &mut news);
+        self.expire_locks(id, &mut held, &mut news);
         let Some(connection) = self.connections.find(id) else { return self.end_locks(id, held) };
         match connection.phase_mut() {
             Phase::Flushing(job) => {
-                job.held = held;
+                job.locks = held;
                 job.output.extend_from_slice(&news);
                 self.rearm(id);
             }
             _ => {
-                connection.session(self.now).held = held;
+                connection.extras(self.now).locks = held;
                 self.say(id, news);
             }
         }
@@ -119,7 +119,7 @@ impl<W: Transport> Server<W> {
         let &Phase::Waiting { mailbox, ticket, .. } = connection.phase() else { return None };
         connection.transition(Phase::Working);
         let mut job = self.cancel(mailbox, ticket)?;
-        self.give_back(&mut job);
+        self.release_partial(&mut job);
         Some(job)
     }
 

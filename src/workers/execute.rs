@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Mailboxes;
-use super::held::Right;
+use super::held::Access;
 use super::job::{Completion, Job, Outcome, Parked, Taking};
 use crate::mailboxes::{Admitted, Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
@@ -47,13 +47,13 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             }
             continue;
         };
-        let right = job.right(mailbox, mode);
-        if matches!(right, Right::Denied | Right::Lost) {
-            refuse_right(&mut job, right);
+        let right = job.access(mailbox, mode);
+        if matches!(right, Access::Insufficient | Access::Expired) {
+            refuse_access(&mut job, right);
             continue;
         }
         let tries_once = wait == Wait::For(Duration::ZERO);
-        let own = job.held.as_mut().filter(|_| right == Right::Own).map(|held| held.borrow(mailbox));
+        let own = job.locks.as_mut().filter(|_| right == Access::Owned).map(|held| held.borrow(mailbox));
         let is_own = own.is_some();
         let passed = match own.or_else(|| job.grant.take()) {
             Some(grant) => Some(Err(grant)),
@@ -151,7 +151,7 @@ fn is_brief(job: &Job, mailboxes: &Mailboxes) -> bool {
 
 /// Puts a grant back to the connection's own locks if it is from there; else it comes back.
 fn keep_own(job: &mut Job, mailbox: u32, grant: Grant, is_own: bool) -> Option<Grant> {
-    match &mut job.held {
+    match &mut job.locks {
         Some(held) if is_own => {
             held.put_back(mailbox, grant);
             None
@@ -161,11 +161,11 @@ fn keep_own(job: &mut Job, mailbox: u32, grant: Grant, is_own: bool) -> Option<G
 }
 
 /// Answers the current request of a job, which may not even wait.
-pub fn refuse_right(job: &mut Job, right: Right) {
+pub fn refuse_access(job: &mut Job, right: Access) {
     let refusal = match right {
-        Right::Denied => Refusal::Denied("your own lock of this mailbox is shared"),
-        Right::Lost => Refusal::Lease,
-        Right::None | Right::Own => unreachable!("{right:?} is no reason to refuse"),
+        Access::Insufficient => Refusal::Denied("your own lock of this mailbox is shared"),
+        Access::Expired => Refusal::Lease,
+        Access::Unlocked | Access::Owned => unreachable!("{right:?} is no reason to refuse"),
     };
     refuse(job, &refusal);
 }
@@ -340,11 +340,11 @@ fn read(
     let message = match after {
         None => block.read(offset, len)?,
         Some(version) => {
-            let place = job.place.filter(|(at, place)| *at == mailbox && place.version == version);
+            let place = job.read_cursor.filter(|(at, place)| *at == mailbox && place.version == version);
             let cursor = place.map_or(Cursor::at(version), |(_, place)| place);
             match block.after(cursor, offset, len)? {
                 Some((message, cursor)) => {
-                    job.place = Some((mailbox, cursor)).filter(|_| message.count > LONG_LIST);
+                    job.read_cursor = Some((mailbox, cursor)).filter(|_| message.count > LONG_LIST);
                     message
                 }
                 None => return Ok(Done::Blocked(Condition::NewerThan(version))),

@@ -5,10 +5,10 @@ use crate::mailboxes::{Grant, Mode};
 
 /// What a connection holds, and what it held and has not heard about.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct LockSet {
     locks: Vec<Lock>,
     /// Mailboxes whose lock has run out: no request of this connection that counted on it may be carried out.
-    lost: Vec<u32>,
+    expired: Vec<u32>,
 }
 
 /// A grant that outlives the request it was given to.
@@ -19,28 +19,28 @@ pub struct Lock {
     /// How it is held.
     pub mode: Mode,
     /// The number that the client was told; 0 while its request still waits for other mailboxes.
-    pub number: u64,
+    pub fencing_token: u64,
     /// Absent only while a request runs under it.
     grant: Option<Grant>,
 }
 
 /// What a connection may do in a mailbox without being admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
+pub enum Access {
     /// It holds no lock there: it has to be admitted.
-    None,
+    Unlocked,
     /// It holds a lock that covers this.
-    Own,
+    Owned,
     /// It holds a shared lock, which does not cover this; to wait for more would be to wait for itself.
-    Denied,
+    Insufficient,
     /// It held a lock that has run out.
-    Lost,
+    Expired,
 }
 
 impl Lock {
     /// A lock of a request that may still want others.
     pub fn new(mailbox: u32, grant: Grant) -> Self {
-        Lock { mailbox, mode: grant.mode(), number: 0, grant: Some(grant) }
+        Lock { mailbox, mode: grant.mode(), fencing_token: 0, grant: Some(grant) }
     }
 
     /// Ends it: what it was made of.
@@ -49,15 +49,15 @@ impl Lock {
     }
 }
 
-impl Held {
+impl LockSet {
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.locks.is_empty() && self.lost.is_empty()
+        self.locks.is_empty() && self.expired.is_empty()
     }
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        self.locks.capacity() * size_of::<Lock>() + self.lost.capacity() * size_of::<u32>()
+        self.locks.capacity() * size_of::<Lock>() + self.expired.capacity() * size_of::<u32>()
     }
 
     /// Whether anybody could wait for this connection.
@@ -72,17 +72,17 @@ impl Held {
 
     /// How many mailboxes have to be remembered besides `wanted`, which is in ascending order.
     pub fn others(&self, wanted: &[u32]) -> usize {
-        let lost = self.lost.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
+        let lost = self.expired.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
         self.locks.len() + lost.count()
     }
 
     /// The right to be in `mailbox`.
-    pub fn right(&self, mailbox: u32, mode: Mode) -> Right {
+    pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
         match self.find(mailbox) {
-            None if self.lost.contains(&mailbox) => Right::Lost,
-            None => Right::None,
-            Some(at) if self.locks[at].mode == Mode::Exclusive || mode == Mode::Shared => Right::Own,
-            Some(_) => Right::Denied,
+            None if self.expired.contains(&mailbox) => Access::Expired,
+            None => Access::Unlocked,
+            Some(at) if self.locks[at].mode == Mode::Exclusive || mode == Mode::Shared => Access::Owned,
+            Some(_) => Access::Insufficient,
         }
     }
 
@@ -92,8 +92,8 @@ impl Held {
     }
 
     /// How many the request under way has taken so far. They are the last ones.
-    pub fn under_way(&self) -> usize {
-        self.locks.iter().rev().take_while(|lock| lock.number == 0).count()
+    pub fn pending(&self) -> usize {
+        self.locks.iter().rev().take_while(|lock| lock.fencing_token == 0).count()
     }
 
     /// Takes a lock in.
@@ -103,8 +103,11 @@ impl Held {
     }
 
     /// Tells the locks of the request under way their number.
-    pub fn number(&mut self, number: u64) {
-        self.locks.iter_mut().filter(|lock| lock.number == 0).for_each(|lock| lock.number = number);
+    pub fn set_fencing_token(&mut self, number: u64) {
+        self.locks
+            .iter_mut()
+            .filter(|lock| lock.fencing_token == 0)
+            .for_each(|lock| lock.fencing_token = number);
     }
 
     /// Takes out the locks that `chosen` picks.
@@ -125,18 +128,18 @@ impl Held {
     }
 
     /// Remembers that the lock of `mailbox` has run out.
-    pub fn lose(&mut self, mailbox: u32) {
-        self.lost.push(mailbox);
+    pub fn expire(&mut self, mailbox: u32) {
+        self.expired.push(mailbox);
     }
 
     /// The client knows that the lock of `mailbox` has run out.
-    pub fn forget_lost(&mut self, mailbox: u32) {
-        self.lost.retain(|lost| *lost != mailbox);
+    pub fn forget_expired(&mut self, mailbox: u32) {
+        self.expired.retain(|lost| *lost != mailbox);
     }
 
     /// Whether any lock had run out; from now on the client knows of all.
-    pub fn forget_all_lost(&mut self) -> bool {
-        !std::mem::take(&mut self.lost).is_empty()
+    pub fn forget_all_expired(&mut self) -> bool {
+        !std::mem::take(&mut self.expired).is_empty()
     }
 
     fn find(&self, mailbox: u32) -> Option<usize> {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::held::{Held, Right};
+use super::held::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
 use crate::protocol::{Framed, Request, Wait};
 
@@ -33,11 +33,11 @@ pub struct Job {
     /// The last wait that the reactor has noticed.
     pub waiting: Option<Waiting>,
     /// The locks of the connection, if it ever had any.
-    pub held: Option<Box<Held>>,
+    pub locks: Option<Box<LockSet>>,
     /// A message that was taken for the last answer, until that has been written.
     pub taken: Option<Taking>,
     /// Where the last `r after=` of a long list has ended, so that the next one need not look for it.
-    pub place: Option<(u32, Cursor)>,
+    pub read_cursor: Option<(u32, Cursor)>,
     /// This is a standing read for watchers: where they stand. Its answer is an event.
     pub standing: Option<Cursor>,
     /// The answers, as they go to the socket.
@@ -87,9 +87,9 @@ impl Job {
             grant: None,
             blocked_on: None,
             waiting: None,
-            held: None,
+            locks: None,
             taken: None,
-            place: None,
+            read_cursor: None,
             standing: None,
             output: Vec::new(),
             tally: Tally::default(),
@@ -131,13 +131,13 @@ impl Job {
     }
 
     /// What the connection may do in `mailbox` without being admitted.
-    pub fn right(&self, mailbox: u32, mode: Mode) -> Right {
-        self.held.as_ref().map_or(Right::None, |held| held.right(mailbox, mode))
+    pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
+        self.locks.as_ref().map_or(Access::Unlocked, |held| held.access(mailbox, mode))
     }
 
     /// Whether somebody could wait for this connection while it waits itself.
     pub fn has_locks(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.has_locks())
+        self.locks.as_ref().is_some_and(|held| held.has_locks())
     }
 
     /// Bytes of memory that it holds, itself counted, without what its requests and locks point to.

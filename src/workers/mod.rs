@@ -14,10 +14,10 @@ mod sleep;
 
 pub use completions::Completions;
 pub use execute::{
-    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_and_end, refuse_right, run, time_out, wait_for,
+    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_access, refuse_and_end, run, time_out, wait_for,
     with_grant,
 };
-pub use held::{Held, Lock, Right};
+pub use held::{Access, Lock, LockSet};
 pub use job::{Completion, ConnectionId, Job, Outcome, Parked, Taking, Tally, Waiting};
 pub use pool::Pool;
 

@@ -202,7 +202,7 @@ impl World {
         let Some(connection) = self.server.connections.look(self.clients[client].id) else {
             return Sight::Gone;
         };
-        let mut watches = connection.session.iter().flat_map(|session| &session.watches);
+        let mut watches = connection.extras.iter().flat_map(|session| &session.watches);
         let behind = watches.any(|watch| watch.state == WatchState::Behind);
         match *connection.phase() {
             Phase::Lingering { .. } | Phase::Closed => Sight::Gone,
