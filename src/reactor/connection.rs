@@ -223,7 +223,7 @@ impl<W: Transport> Connection<W> {
             }
             Phase::Idle => None,
             Phase::Waiting { until, .. } => *until,
-            Phase::Flushing(job) => job.taken.as_ref().and_then(|taking| taking.until),
+            Phase::Flushing(job) => job.in_flight.as_ref().and_then(|taking| taking.until),
         };
         let slow = (self.has_output() && !self.is_watcher()).then(|| self.last_progress + WRITE_PROGRESS);
         [phase, slow, self.lease_end()].into_iter().flatten().min()

@@ -246,7 +246,7 @@ impl<W: Transport> Server<W> {
         self.record_wait(&mut job);
         if lease_ended {
             // What was taken under a lock goes back under it.
-            self.untake(&mut job);
+            self.requeue(&mut job);
             self.expire_locks(id, &mut job.locks, &mut job.output);
             if is_planted(Bug::NewsBeforeAnswers) {
                 let news = job.output.windows(6).rposition(|bytes| bytes == b"EVENT ").unwrap_or(0);
@@ -254,7 +254,7 @@ impl<W: Transport> Server<W> {
             }
         }
         // What was taken is held until its answer is written; other answers may wait for the rest of the batch.
-        if job.taken.is_none() { self.advance(job) } else { self.deliver(job) }
+        if job.in_flight.is_none() { self.advance(job) } else { self.deliver(job) }
     }
 
     /// Writes the answers of a job, after those that wait already, then goes on with it.
@@ -262,13 +262,13 @@ impl<W: Transport> Server<W> {
         let id = job.connection;
         let now = self.now;
         let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
-        if connection.hung_up && job.taken.as_ref().is_some_and(|taking| taking.waited) {
-            self.take_in_vain(&mut job);
+        if connection.hung_up && job.in_flight.as_ref().is_some_and(|taking| taking.waited) {
+            self.requeue_and_time_out(&mut job);
         }
         let Some(connection) = self.connections.find(id) else { return self.abandon(job) };
         if connection.has_output() {
             // A mailbox does not wait for a client that does not read.
-            self.untake(&mut job);
+            self.requeue(&mut job);
             return self.keep_flushing(id, job);
         }
         if job.output.is_empty() {
@@ -276,11 +276,11 @@ impl<W: Transport> Server<W> {
         }
         match connection.send(&mut job.output, now) {
             Ok(Flushed::All) => {
-                self.has_taken(&mut job);
+                self.ack(&mut job);
                 self.go_on(job);
             }
             Ok(sent) => {
-                if let Some(taking) = &mut job.taken {
+                if let Some(taking) = &mut job.in_flight {
                     taking.until = now.checked_add(ACK_TIMEOUT);
                 }
                 self.keep_flushing(id, job);
@@ -325,7 +325,7 @@ impl<W: Transport> Server<W> {
                     if job.output.is_empty() {
                         job.output = emptied;
                     }
-                    self.has_taken(&mut job);
+                    self.ack(&mut job);
                     self.deliver(job);
                 }
             }
@@ -383,12 +383,12 @@ impl<W: Transport> Server<W> {
     /// A job whose connection is no more: what it has taken goes back, what it holds ends.
     pub(super) fn abandon(&mut self, mut job: Box<Job>) {
         if is_planted(Bug::TakeNotUndone) {
-            self.has_taken(&mut job);
+            self.ack(&mut job);
         }
         if is_planted(Bug::LockOutlivesClient) {
             std::mem::forget(job.locks.take());
         }
-        self.untake(&mut job);
+        self.requeue(&mut job);
         if let Some(grant) = job.grant.take() {
             let mailbox = job.admission().map(|(mailbox, ..)| mailbox).or_else(|| next_wanted(&job));
             self.release(mailbox.expect("a grant is for the current request"), grant);

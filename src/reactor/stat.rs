@@ -28,7 +28,7 @@ pub struct Counters {
     /// Connections that ended with an error of the socket.
     pub closed_by_error: u64,
     /// Messages that went back to their mailbox because their taker was gone.
-    pub untaken: u64,
+    pub requeued: u64,
     /// Locks that ran out.
     pub leases_ended: u64,
     /// Events that were sent to watchers.
@@ -109,7 +109,7 @@ pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fm
     counters.requests.iter().for_each(|(name, count)| line(name, count));
     line("completed_by_silence", counters.completed_by_silence);
     line("abandoned", counters.abandoned);
-    line("untaken", counters.untaken);
+    line("untaken", counters.requeued);
     line("leases_ended", counters.leases_ended);
     line("events_sent", counters.events_sent);
     line("stale_completions", counters.stale_completions);

@@ -55,7 +55,7 @@ impl Supplies {
         if self.jobs.items.len() == KEPT_MAX {
             return self.note_dropped(job.memory());
         }
-        debug_assert!(job.locks.is_none() && job.taken.is_none(), "what it held has ended");
+        debug_assert!(job.locks.is_none() && job.in_flight.is_none(), "what it held has ended");
         job.requests.clear();
         (job.blocked_on, job.waiting, job.read_cursor, job.standing) = (None, None, None, None);
         job.answered = 0;

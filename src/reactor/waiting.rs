@@ -43,7 +43,7 @@ impl<W: Transport> Server<W> {
         }
         match connection.phase() {
             Phase::Flushing(_) => {
-                self.settle_taking(id);
+                self.ack_or_requeue(id);
                 self.rearm(id);
             }
             Phase::Idle if connection.has_output() => self.rearm(id),
@@ -76,7 +76,7 @@ impl<W: Transport> Server<W> {
 
     /// The client was silent for too long, or has held a lock for too long.
     fn expire_leases(&mut self, id: ConnectionId) {
-        self.settle_taking(id);
+        self.ack_or_requeue(id);
         // A request that waits under the lease waits no longer than it.
         if let Some(mut job) = self.cancel_current(id) {
             time_out(&mut job, &self.mailboxes);
@@ -146,7 +146,7 @@ impl<W: Transport> Server<W> {
     /// Notes how long a request has waited to be admitted that waits no more. One that took a message may have to do so
     /// again, and has not waited anew then.
     pub(super) fn record_wait(&mut self, job: &mut Job) {
-        let done = job.answered - usize::from(job.taken.is_some());
+        let done = job.answered - usize::from(job.in_flight.is_some());
         if let Some(Waiting { mailbox, since, .. }) =
             job.waiting.take_if(|waiting| waiting.request < done && !waiting.aside)
         {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Mailboxes;
 use super::held::Access;
-use super::job::{Completion, Job, Outcome, Parked, Taking};
+use super::job::{Completion, InFlight, Job, Outcome, Parked};
 use crate::mailboxes::{Admitted, Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 
@@ -86,7 +86,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             Done::Took(taken) => {
                 let grant = keep_own(&mut job, mailbox, grant, is_own);
                 let waited = job.waiting.is_some_and(|waiting| waiting.request == job.answered);
-                job.taken = Some(Taking { mailbox, taken, grant, answer, waited, until: None });
+                job.in_flight = Some(InFlight { mailbox, taken, grant, answer, waited, until: None });
                 job.advance();
                 break;
             }

@@ -35,7 +35,7 @@ pub struct Job {
     /// The locks of the connection, if it ever had any.
     pub locks: Option<Box<LockSet>>,
     /// A message that was taken for the last answer, until that has been written.
-    pub taken: Option<Taking>,
+    pub in_flight: Option<InFlight>,
     /// Where the last `r after=` of a long list has ended, so that the next one need not look for it.
     pub read_cursor: Option<(u32, Cursor)>,
     /// This is a standing read for watchers: where they stand. Its answer is an event.
@@ -61,7 +61,7 @@ pub struct Waiting {
 
 /// A message between its mailbox and the client that takes it. The mailbox stays as it is until that client has it.
 #[derive(Debug)]
-pub struct Taking {
+pub struct InFlight {
     /// Which mailbox.
     pub mailbox: u32,
     /// How to put the message back.
@@ -88,7 +88,7 @@ impl Job {
             blocked_on: None,
             waiting: None,
             locks: None,
-            taken: None,
+            in_flight: None,
             read_cursor: None,
             standing: None,
             output: Vec::new(),
