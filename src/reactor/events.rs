@@ -126,7 +126,7 @@ impl<W: Transport> Server<W> {
         });
         match admit(job, &self.mailboxes, mailbox, Mode::Shared, wait) {
             Ok(granted) => self.submit(with_grant(granted)),
-            Err(parked) => self.park(parked),
+            Err(parked) => self.on_wait_started(parked),
         }
     }
 

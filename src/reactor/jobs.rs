@@ -13,12 +13,12 @@ use super::wire::Transport;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{
-    Access, Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, Parked, Waiting, answer, refuse, refuse_access,
-    time_out, wait_for,
+    Access, Completion, ConnectionId, Job, OUTPUT_HIGH_WATER, WaitStarted, Waiting, answer, refuse,
+    refuse_access, time_out, wait_for,
 };
 
 /// At most one line of the log tells of clients with another protocol in this time.
-const FOREIGN_SAID: Duration = Duration::from_secs(60);
+const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<W: Transport> Server<W> {
     /// A new batch of requests: a sign of life, which renews the leases that have not ended yet.
@@ -129,14 +129,14 @@ impl<W: Transport> Server<W> {
         let mut admitted = Vec::new();
         let parked = wait_for(job, &self.mailboxes, |job| admitted.push(job));
         admitted.into_iter().for_each(|job| self.submit(job));
-        self.park(parked);
+        self.on_wait_started(parked);
     }
 
     /// Watches over a job that waits in a queue. Its earlier answers do not wait with it.
-    pub(super) fn park(&mut self, parked: Parked) {
-        let Parked { connection: id, mailbox, ticket, wait } = parked;
+    pub(super) fn on_wait_started(&mut self, parked: WaitStarted) {
+        let WaitStarted { connection: id, mailbox, ticket, wait } = parked;
         if id.slot == NOBODY {
-            if !self.watchers.park(id, ticket) {
+            if !self.watchers.set_ticket(id, ticket) {
                 self.cancel_wait(mailbox, ticket);
             }
             return;
@@ -195,11 +195,11 @@ impl<W: Transport> Server<W> {
     // ---- answers ----
 
     /// Runs what was granted, or starts the workers on it, and takes in what they have finished.
-    pub(super) fn bring_home(&mut self) {
+    pub(super) fn drain_completions(&mut self) {
         self.run_granted();
         let mut completions = std::mem::take(&mut self.completions_buf);
         self.completions.drain(&mut completions);
-        self.take_in(&mut completions);
+        self.on_completions(&mut completions);
         self.completions_buf = completions;
     }
 
@@ -207,29 +207,29 @@ impl<W: Transport> Server<W> {
     pub(super) fn run_granted(&mut self) {
         let mut completions = std::mem::take(&mut self.completions_buf);
         self.pool.dispatch(&mut completions);
-        self.take_in(&mut completions);
+        self.on_completions(&mut completions);
         self.completions_buf = completions;
     }
 
     /// Takes in what has come home, and what comes home of the jobs that this lets in.
-    fn take_in(&mut self, completions: &mut Vec<Completion>) {
+    fn on_completions(&mut self, completions: &mut Vec<Completion>) {
         while !completions.is_empty() {
             for completion in completions.drain(..) {
-                self.take_home(completion);
+                self.on_completion(completion);
             }
             self.pool.dispatch(completions);
         }
     }
 
-    pub(super) fn take_home(&mut self, completion: Completion) {
+    pub(super) fn on_completion(&mut self, completion: Completion) {
         match completion {
-            Completion::Home(job) if job.connection.slot == NOBODY => self.announce(job),
-            Completion::Home(job) => self.come_home(job),
-            Completion::Parked(parked) => self.park(parked),
+            Completion::Done(job) if job.connection.slot == NOBODY => self.announce(job),
+            Completion::Done(job) => self.on_job_done(job),
+            Completion::WaitStarted(parked) => self.on_wait_started(parked),
         }
     }
 
-    fn come_home(&mut self, mut job: Box<Job>) {
+    fn on_job_done(&mut self, mut job: Box<Job>) {
         let id = job.connection;
         let Some(connection) = self.connections.find(id) else {
             self.counters.stale_completions += 1;
@@ -296,7 +296,7 @@ impl<W: Transport> Server<W> {
     }
 
     fn keep_flushing(&mut self, id: ConnectionId, mut job: Box<Job>) {
-        self.counters.requests.absorb(&mut job.tally);
+        self.counters.requests.merge(&mut job.tally);
         if let Some(connection) = self.connections.find(id) {
             connection.transition(Phase::Flushing(job));
         }
@@ -356,10 +356,10 @@ impl<W: Transport> Server<W> {
         if job.current().is_some() {
             return self.advance(job);
         }
-        self.counters.requests.absorb(&mut job.tally);
+        self.counters.requests.merge(&mut job.tally);
         let closes = job.closes();
         if job.requests.last().is_some_and(|framed| framed.request == Request::Foreign) {
-            self.say_foreign();
+            self.warn_foreign();
         }
         let (held, place) = (job.locks.take(), job.read_cursor);
         self.supplies.return_job(job);
@@ -394,13 +394,13 @@ impl<W: Transport> Server<W> {
             self.release(mailbox.expect("a grant is for the current request"), grant);
         }
         self.end_locks(job.connection, job.locks.take());
-        self.counters.requests.absorb(&mut job.tally);
+        self.counters.requests.merge(&mut job.tally);
         self.supplies.return_job(job);
     }
 
     /// Somebody speaks another protocol: perhaps a wrong port, perhaps a scan. A flood of them floods no log.
-    fn say_foreign(&mut self) {
-        let due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_SAID <= self.now);
+    fn warn_foreign(&mut self) {
+        let due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_WARN_INTERVAL <= self.now);
         if due {
             self.foreign_warned_at = Some(self.now);
             log::warn!("a client spoke another protocol and was closed; this is said at most once a minute");

@@ -49,7 +49,7 @@ impl<W: Transport> Server<W> {
         match admit(job, &self.mailboxes, mailbox, mode, wait) {
             Ok(granted) => Acquired::Granted(with_grant(granted)),
             Err(parked) => {
-                self.park(parked);
+                self.on_wait_started(parked);
                 Acquired::Queued
             }
         }

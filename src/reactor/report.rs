@@ -17,7 +17,7 @@ use crate::workers::{ConnectionId, Job, Outcome};
 impl<W: Transport> Server<W> {
     /// Answers the `stat` that is a job's current request.
     pub(super) fn tell_stat(&mut self, topic: Topic, job: &mut Job) {
-        self.counters.requests.absorb(&mut job.tally);
+        self.counters.requests.merge(&mut job.tally);
         let mut text = String::new();
         let written = match topic {
             Topic::Server => self.tell_server(&mut text),
@@ -28,7 +28,7 @@ impl<W: Transport> Server<W> {
         written.expect("a string takes everything");
         let eol = job.requests[job.answered].eol;
         Reply::Text(&text).encode(eol, &mut job.output);
-        job.tally.count(Outcome::Told);
+        job.tally.count(Outcome::Info);
         job.advance();
     }
 

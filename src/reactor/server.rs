@@ -137,7 +137,7 @@ impl<W: Transport> Server<W> {
     pub(super) fn finish_tick(&mut self) {
         self.run_ready();
         self.expire_deadlines();
-        self.bring_home();
+        self.drain_completions();
         self.send_events();
         self.supplies.trim(self.now);
     }

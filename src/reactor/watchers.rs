@@ -101,7 +101,7 @@ impl Watchers {
     }
 
     /// A standing read waits; false when nobody needs it any more.
-    pub fn park(&mut self, id: ConnectionId, ticket: Ticket) -> bool {
+    pub fn set_ticket(&mut self, id: ConnectionId, ticket: Ticket) -> bool {
         let group = self.reads.get(&id.generation).and_then(|stand| self.groups.get_mut(stand));
         let Some(group) = group else { return false };
         group.ticket = Some(ticket);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Mailboxes;
 use super::held::Access;
-use super::job::{Completion, InFlight, Job, Outcome, Parked};
+use super::job::{Completion, InFlight, Job, Outcome, WaitStarted};
 use crate::mailboxes::{Admitted, Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 
@@ -76,7 +76,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
                     job = granted;
                     grant
                 }
-                Err(parked) => return Completion::Parked(parked),
+                Err(parked) => return Completion::WaitStarted(parked),
             },
         };
         job.tally.overtakes += u64::from(grant.overtaken());
@@ -101,7 +101,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
                 if job.has_locks() {
                     break;
                 }
-                return Completion::Parked(wait_for(job, mailboxes, let_in));
+                return Completion::WaitStarted(wait_for(job, mailboxes, let_in));
             }
         }
         if let Some(grant) = keep_own(&mut job, mailbox, grant, is_own) {
@@ -109,7 +109,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
             admitted.drain(..).map(with_grant).for_each(&mut let_in);
         }
     }
-    Completion::Home(job)
+    Completion::Done(job)
 }
 
 /// Answers the current request in one critical section of its mailbox's queue, if it is brief; a grant for it if it is not;
@@ -183,23 +183,23 @@ pub fn admit(
     mailbox: u32,
     mode: Mode,
     wait: Wait,
-) -> Result<(Grant, Box<Job>), Parked> {
+) -> Result<(Grant, Box<Job>), WaitStarted> {
     let connection = job.connection;
     match mailboxes.queue(mailbox).admit(mode, job) {
         Admitted::Granted(grant, job) => Ok((grant, job)),
-        Admitted::Queued(ticket) => Err(Parked { connection, mailbox, ticket, wait }),
+        Admitted::Queued(ticket) => Err(WaitStarted { connection, mailbox, ticket, wait }),
     }
 }
 
 /// Sets a job aside that was in a mailbox and missed something there.
-pub fn wait_for(mut job: Box<Job>, mailboxes: &Mailboxes, let_in: impl FnMut(Box<Job>)) -> Parked {
+pub fn wait_for(mut job: Box<Job>, mailboxes: &Mailboxes, let_in: impl FnMut(Box<Job>)) -> WaitStarted {
     let connection = job.connection;
     let (mailbox, _, wait) = job.admission().expect("it was in a mailbox");
     let (grant, need) = job.grant.take().zip(job.blocked_on).expect("it was in, and missed something");
     let mut admitted = Vec::new();
     let ticket = mailboxes.wait_for(mailbox, grant, need, job, &mut admitted);
     admitted.into_iter().map(with_grant).for_each(let_in);
-    Parked { connection, mailbox, ticket, wait }
+    WaitStarted { connection, mailbox, ticket, wait }
 }
 
 /// Answers the current request of a job, which needs no mailbox; false when it is for the reactor to answer.
@@ -207,11 +207,11 @@ pub fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
     let Framed { request, eol, .. } = &job.requests[job.answered];
     let geometry = mailboxes.geometry();
     let (reply, outcome) = match request {
-        Request::Ping => (Reply::Ok, Outcome::Told),
-        Request::Help => (Reply::Text(HELP), Outcome::Told),
+        Request::Ping => (Reply::Ok, Outcome::Info),
+        Request::Help => (Reply::Text(HELP), Outcome::Info),
         Request::Hello { name: None } => {
             let (mailboxes, capacity, packet) = (geometry.mailboxes, geometry.capacity, geometry.packet);
-            (Reply::Hello { mailboxes, capacity, packet }, Outcome::Told)
+            (Reply::Hello { mailboxes, capacity, packet }, Outcome::Info)
         }
         Request::Refused(refusal) => (Reply::Refused(refusal), outcome_of(refusal)),
         Request::Quit | Request::Foreign => {

@@ -154,7 +154,7 @@ impl Job {
 
 /// A job that waits in the queue of a mailbox: the news of it, for whoever owns the clock.
 #[derive(Clone, Copy, Debug)]
-pub struct Parked {
+pub struct WaitStarted {
     /// Whose job it is.
     pub connection: ConnectionId,
     /// Where it waits.
@@ -169,9 +169,9 @@ pub struct Parked {
 #[derive(Debug)]
 pub enum Completion {
     /// A job with its answers; what is left of its batch cannot go on for now.
-    Home(Box<Job>),
+    Done(Box<Job>),
     /// A job stays in a queue. By the time this is read it may have gone on: the queue knows.
-    Parked(Parked),
+    WaitStarted(WaitStarted),
 }
 
 /// What became of a request, for `stat`.
@@ -192,7 +192,7 @@ pub enum Outcome {
     /// `watch` or `unwatch` was answered.
     Watched,
     /// `ping`, `help`, `hello` or `stat` was answered.
-    Told,
+    Info,
     /// `q`.
     Quit,
     /// `NO timeout`.
@@ -276,7 +276,7 @@ impl Tally {
     }
 
     /// Adds what `other` counted, and empties it.
-    pub fn absorb(&mut self, other: &mut Tally) {
+    pub fn merge(&mut self, other: &mut Tally) {
         for (sum, count) in self.counts.iter_mut().zip(&mut other.counts) {
             *sum += std::mem::take(count);
         }

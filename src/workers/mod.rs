@@ -18,7 +18,7 @@ pub use execute::{
     with_grant,
 };
 pub use held::{Access, Lock, LockSet};
-pub use job::{Completion, ConnectionId, InFlight, Job, Outcome, Parked, Tally, Waiting};
+pub use job::{Completion, ConnectionId, InFlight, Job, Outcome, Tally, WaitStarted, Waiting};
 pub use pool::Pool;
 
 /// The mailboxes, with the jobs that wait in their queues.

@@ -257,8 +257,8 @@ fn work(shared: &Shared, deque: Worker<Box<Job>>) {
 /// Tells the reactor. Of jobs that were queued and have gone on in the meantime there is nothing to tell.
 fn post(shared: &Shared, done: &mut Vec<Completion>) {
     done.retain(|completion| match completion {
-        Completion::Home(_) => true,
-        Completion::Parked(parked) => {
+        Completion::Done(_) => true,
+        Completion::WaitStarted(parked) => {
             shared.mailboxes.queue(parked.mailbox).with_waiter(parked.ticket, |_| ()).is_some()
         }
     });

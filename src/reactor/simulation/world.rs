@@ -187,7 +187,7 @@ impl World {
         self.tick();
         self.overhear();
         for completion in std::mem::take(&mut self.done) {
-            self.server.take_home(completion);
+            self.server.on_completion(completion);
             self.tick();
             self.overhear();
         }
@@ -227,14 +227,14 @@ fn name(client: usize) -> String {
 
 fn connection_of(completion: &Completion) -> crate::workers::ConnectionId {
     match completion {
-        Completion::Home(job) => job.connection,
-        Completion::Parked(parked) => parked.connection,
+        Completion::Done(job) => job.connection,
+        Completion::WaitStarted(parked) => parked.connection,
     }
 }
 
 fn kind(completion: &Completion) -> String {
     match completion {
-        Completion::Home(job) => format!("{} of {} answered", job.answered, job.requests.len()),
-        Completion::Parked(parked) => format!("it waits for {}", parked.mailbox),
+        Completion::Done(job) => format!("{} of {} answered", job.answered, job.requests.len()),
+        Completion::WaitStarted(parked) => format!("it waits for {}", parked.mailbox),
     }
 }

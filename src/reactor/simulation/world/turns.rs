@@ -62,13 +62,13 @@ impl World {
         for _ in 0..count {
             let Some(completion) = self.dice.draw(&mut self.done) else { return };
             // A worker does not tell of jobs that have gone on since.
-            if let Completion::Parked(parked) = &completion {
+            if let Completion::WaitStarted(parked) = &completion {
                 let queue = self.server.mailboxes.queue(parked.mailbox);
                 if queue.with_waiter(parked.ticket, |_| ()).is_none() && self.dice.chance(70) {
                     continue;
                 }
             }
-            self.server.take_home(completion);
+            self.server.on_completion(completion);
             self.after();
         }
     }
