@@ -231,7 +231,7 @@ impl<W: Transport> Connection<W> {
 
     /// Whether an event waits for room in its socket.
     fn is_lagging(&self) -> bool {
-        let is_behind = |watch: &Watch| watch.state == WatchState::Behind;
+        let is_behind = |watch: &Watch| watch.state == WatchState::Lagging;
         self.extras.as_ref().is_some_and(|session| session.watches.iter().any(is_behind))
     }
 

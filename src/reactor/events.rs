@@ -7,7 +7,7 @@ use super::connection::Flushed;
 use super::locks::MAILBOXES_MAX;
 use super::server::Server;
 use super::session::{Watch, WatchState};
-use super::watchers::{Group, Stand, StandingRead};
+use super::watchers::{Group, StandingRead, WatchPosition};
 use super::wire::Transport;
 use crate::mailboxes::{Cursor, Mode};
 use crate::planted::{Bug, is_planted};
@@ -15,16 +15,16 @@ use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
 use crate::workers::{ConnectionId, Job, Outcome, admit, refuse, refuse_and_end, with_grant};
 
 /// Events that one turn of the loop sends, if they are small.
-const EVENTS_PER_TURN: usize = 128;
+const EVENTS_PER_TICK: usize = 128;
 
 /// Bytes for which an event counts as one more: copying them takes as long as sending a small one.
 const EVENT_BYTES: usize = 8 * 1024;
 
 /// An event on its way to those who watch.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(super) struct Fanout {
     /// Where they stood.
-    from: Stand,
+    from: WatchPosition,
     /// Where they stand when they have it.
     to: Cursor,
     bytes: Arc<Vec<u8>>,
@@ -56,7 +56,7 @@ impl<W: Transport> Server<W> {
         Reply::Watching { versions: &versions }.encode(eol, &mut job.output);
         for (&mailbox, version) in mailboxes.iter().zip(versions) {
             self.forget_watch(id, mailbox);
-            self.stand(id, Watch { mailbox, version, eol, state: WatchState::Standing });
+            self.subscribe(id, Watch { mailbox, version, eol, state: WatchState::Armed });
         }
         job.tally.count(Outcome::Watched);
         job.advance();
@@ -99,25 +99,27 @@ impl<W: Transport> Server<W> {
     }
 
     fn leave_group(&mut self, id: ConnectionId, watch: Watch) {
-        if watch.state == WatchState::Standing
-            && let Some(ticket) = self.watchers.leave(stand_of(&watch), id)
+        if watch.state == WatchState::Armed
+            && let Some(ticket) = self.watches.leave(position(&watch), id)
         {
             self.cancel_wait(watch.mailbox, ticket);
         }
     }
 
     /// A new watch, or one whose client reads again: it stands where it has stopped.
-    fn stand(&mut self, id: ConnectionId, watch: Watch) {
+    fn subscribe(&mut self, id: ConnectionId, watch: Watch) {
         let Some(connection) = self.connections.find(id) else { return };
         connection.extras(self.now).watches.push(watch);
-        let read = self.watchers.join(stand_of(&watch), Cursor::at(watch.version), [id]);
+        let read = self.watches.join(position(&watch), Cursor::at(watch.version), [id]);
         self.start_reading(read);
     }
 
     fn start_reading(&mut self, read: Option<StandingRead>) {
-        let Some(StandingRead { id, stand: Stand { mailbox, version, eol }, cursor }) = read else { return };
+        let Some(StandingRead { id, stand: WatchPosition { mailbox, version, eol }, cursor }) = read else {
+            return;
+        };
         let mut job = self.supplies.job(id);
-        job.standing = Some(cursor);
+        job.watch_cursor = Some(cursor);
         let (after, wait) = (Some(version), Wait::Forever);
         job.requests.push(Framed {
             request: Request::Read { mailbox, after, offset: 0, len: None, wait },
@@ -131,15 +133,15 @@ impl<W: Transport> Server<W> {
     }
 
     /// A standing read has come home.
-    pub(super) fn announce(&mut self, mut job: Box<Job>) {
-        let watchers = self.watchers.take(job.connection);
-        let standing = job.standing.take();
+    pub(super) fn on_watch_read(&mut self, mut job: Box<Job>) {
+        let watchers = self.watches.take(job.connection);
+        let standing = job.watch_cursor.take();
         let is_event = job.current().is_none() && !job.closes();
         if let (Some((from, Group { members, .. })), Some(to)) = (watchers, standing) {
             if is_event {
                 let bytes = Arc::new(std::mem::take(&mut job.output));
-                members.iter().for_each(|id| self.set_watch(*id, &from, from.version, WatchState::Due));
-                self.deliveries.push_back(Delivery {
+                members.iter().for_each(|id| self.set_watch(*id, &from, from.version, WatchState::Pending));
+                self.fanouts.push_back(Fanout {
                     from,
                     to,
                     bytes,
@@ -156,8 +158,8 @@ impl<W: Transport> Server<W> {
 
     /// Sends events, as many as one turn may.
     pub(super) fn send_events(&mut self) {
-        let mut budget = EVENTS_PER_TURN;
-        while let Some(mut delivery) = self.deliveries.pop_front() {
+        let mut budget = EVENTS_PER_TICK;
+        while let Some(mut delivery) = self.fanouts.pop_front() {
             while budget > 0
                 && let Some(id) = delivery.left.next()
             {
@@ -165,38 +167,38 @@ impl<W: Transport> Server<W> {
                 self.send_event(id, &mut delivery);
             }
             if budget == 0 {
-                return self.deliveries.push_front(delivery);
+                return self.fanouts.push_front(delivery);
             }
-            self.regroup(delivery);
+            self.rejoin(delivery);
         }
     }
 
-    fn send_event(&mut self, id: ConnectionId, delivery: &mut Delivery) {
-        let Delivery { from, to, bytes, done, .. } = delivery;
+    fn send_event(&mut self, id: ConnectionId, delivery: &mut Fanout) {
+        let Fanout { from, to, bytes, done, .. } = delivery;
         let Some(connection) = self.connections.find(id) else { return };
         let has_output = connection.has_output();
         let Some(session) = &mut connection.extras else { return };
         let Some(watch) = session.watch(from.mailbox) else { return };
         // It may have begun to watch anew in the meantime, from elsewhere.
-        if watch.state != WatchState::Due || stand_of(watch) != *from {
+        if watch.state != WatchState::Pending || position(watch) != *from {
             return;
         }
         if has_output {
-            watch.state = WatchState::Behind;
+            watch.state = WatchState::Lagging;
             return;
         }
         match connection.send_event(bytes, self.now) {
             Ok(Flushed::WouldBlock) => {
-                self.set_watch(id, from, from.version, WatchState::Behind);
+                self.set_watch(id, from, from.version, WatchState::Lagging);
                 self.rearm(id);
             }
             Ok(sent) => {
                 self.counters.events_sent += 1;
                 if sent == Flushed::All {
-                    self.set_watch(id, from, to.version, WatchState::Due);
+                    self.set_watch(id, from, to.version, WatchState::Pending);
                     done.push(id);
                 } else {
-                    self.set_watch(id, from, to.version, WatchState::Behind);
+                    self.set_watch(id, from, to.version, WatchState::Lagging);
                     self.rearm(id);
                 }
             }
@@ -205,17 +207,17 @@ impl<W: Transport> Server<W> {
     }
 
     /// Everybody has an event: those who took it stand behind it now.
-    fn regroup(&mut self, delivery: Delivery) {
-        let Delivery { from, to, bytes, mut done, .. } = delivery;
-        let stand = Stand { version: to.version, ..from };
+    fn rejoin(&mut self, delivery: Fanout) {
+        let Fanout { from, to, bytes, mut done, .. } = delivery;
+        let stand = WatchPosition { version: to.version, ..from };
         done.retain(|id| {
             let watch = self
                 .connections
                 .find(*id)
                 .and_then(|connection| connection.extras.as_mut()?.watch(from.mailbox));
             match watch {
-                Some(watch) if watch.state == WatchState::Due && stand_of(watch) == stand => {
-                    watch.state = WatchState::Standing;
+                Some(watch) if watch.state == WatchState::Pending && position(watch) == stand => {
+                    watch.state = WatchState::Armed;
                     true
                 }
                 _ => false,
@@ -223,46 +225,51 @@ impl<W: Transport> Server<W> {
         });
         self.supplies.note_dropped(bytes.capacity());
         let (stand, to) = self.forget_place(stand, to, &done);
-        let read = self.watchers.join(stand, to, done);
+        let read = self.watches.join(stand, to, done);
         self.start_reading(read);
     }
 
     /// The bug [`RegroupedAtNewest`](Bug::RegroupedAtNewest): where nothing is planted, they stand where they stood.
-    fn forget_place(&mut self, stand: Stand, to: Cursor, members: &[ConnectionId]) -> (Stand, Cursor) {
+    fn forget_place(
+        &mut self,
+        stand: WatchPosition,
+        to: Cursor,
+        members: &[ConnectionId],
+    ) -> (WatchPosition, Cursor) {
         if !is_planted(Bug::RegroupedAtNewest) {
             return (stand, to);
         }
         let version = self.mailboxes.version(stand.mailbox).unwrap_or(stand.version);
-        members.iter().for_each(|id| self.set_watch(*id, &stand, version, WatchState::Standing));
-        (Stand { version, ..stand }, Cursor::at(version))
+        members.iter().for_each(|id| self.set_watch(*id, &stand, version, WatchState::Armed));
+        (WatchPosition { version, ..stand }, Cursor::at(version))
     }
 
     /// The client of a connection reads again: its watches go on where they have stopped.
-    pub(super) fn catch_up(&mut self, id: ConnectionId) {
+    pub(super) fn resume(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.has_output() {
             return;
         }
         let Some(session) = &mut connection.extras else { return };
         let behind: Vec<Watch> =
-            session.watches.extract_if(.., |watch| watch.state == WatchState::Behind).collect();
+            session.watches.extract_if(.., |watch| watch.state == WatchState::Lagging).collect();
         for watch in behind {
-            self.stand(id, Watch { state: WatchState::Standing, ..watch });
+            self.subscribe(id, Watch { state: WatchState::Armed, ..watch });
         }
     }
 
-    fn set_watch(&mut self, id: ConnectionId, from: &Stand, version: u64, state: WatchState) {
+    fn set_watch(&mut self, id: ConnectionId, from: &WatchPosition, version: u64, state: WatchState) {
         let watch =
             self.connections.find(id).and_then(|connection| connection.extras.as_mut()?.watch(from.mailbox));
         if let Some(watch) = watch
-            && stand_of(watch) == *from
+            && position(watch) == *from
         {
             (watch.version, watch.state) = (version, state);
         }
     }
 
     /// Tells a client something that it has not asked for, between two answers.
-    pub(super) fn say(&mut self, id: ConnectionId, mut news: Vec<u8>) {
+    pub(super) fn push_event(&mut self, id: ConnectionId, mut news: Vec<u8>) {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.is_closing() {
             return;
@@ -279,7 +286,7 @@ impl<W: Transport> Server<W> {
     }
 }
 
-fn stand_of(watch: &Watch) -> Stand {
+fn position(watch: &Watch) -> WatchPosition {
     let &Watch { mailbox, version, eol, .. } = watch;
-    Stand { mailbox, version, eol }
+    WatchPosition { mailbox, version, eol }
 }

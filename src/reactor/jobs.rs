@@ -136,7 +136,7 @@ impl<W: Transport> Server<W> {
     pub(super) fn on_wait_started(&mut self, parked: WaitStarted) {
         let WaitStarted { connection: id, mailbox, ticket, wait } = parked;
         if id.slot == NOBODY {
-            if !self.watchers.set_ticket(id, ticket) {
+            if !self.watches.set_ticket(id, ticket) {
                 self.cancel_wait(mailbox, ticket);
             }
             return;
@@ -223,7 +223,7 @@ impl<W: Transport> Server<W> {
 
     pub(super) fn on_completion(&mut self, completion: Completion) {
         match completion {
-            Completion::Done(job) if job.connection.slot == NOBODY => self.announce(job),
+            Completion::Done(job) if job.connection.slot == NOBODY => self.on_watch_read(job),
             Completion::Done(job) => self.on_job_done(job),
             Completion::WaitStarted(parked) => self.on_wait_started(parked),
         }
@@ -319,7 +319,7 @@ impl<W: Transport> Server<W> {
                 if !is_planted(Bug::EarlierAnswersWait) {
                     self.send_kept(id);
                 }
-                self.catch_up(id);
+                self.resume(id);
                 self.rearm(id);
                 if let Some(Phase::Flushing(mut job)) = flushed {
                     if job.output.is_empty() {

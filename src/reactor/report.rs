@@ -53,7 +53,7 @@ impl<W: Transport> Server<W> {
             waiting,
             flushing,
             watching,
-            standing_reads: self.watchers.len(),
+            standing_reads: self.watches.len(),
             locks: self.lock_holders.len(),
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),

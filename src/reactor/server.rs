@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Readiness, Received, SCRATCH_SIZE};
 use super::connections::Connections;
 use super::deadlines::Deadlines;
-use super::events::Delivery;
+use super::events::Fanout;
 use super::phase::Phase;
 use super::stat::Counters;
 use super::supplies::Supplies;
 use super::waiting::half_closed;
-use super::watchers::Watchers;
+use super::watchers::Watches;
 use super::wire::Transport;
 use super::{Settings, Stopping};
 use crate::protocol::Limits;
@@ -52,9 +52,9 @@ pub struct Server<W> {
     pub(super) lock_holders: BTreeSet<(u32, ConnectionId)>,
     /// The longest wait for each mailbox that anybody had to wait for.
     pub(super) longest_waits: HashMap<u32, Duration>,
-    pub(super) watchers: Watchers,
+    pub(super) watches: Watches,
     /// Events that have not reached everybody yet.
-    pub(super) deliveries: VecDeque<Delivery>,
+    pub(super) fanouts: VecDeque<Fanout>,
     pub(super) stopping: Stopping,
     /// Completions, while they are taken in; kept for its memory.
     pub(super) completions_buf: Vec<Completion>,
@@ -91,8 +91,8 @@ impl<W: Transport> Server<W> {
             foreign_warned_at: None,
             lock_holders: BTreeSet::new(),
             longest_waits: HashMap::new(),
-            watchers: Watchers::default(),
-            deliveries: VecDeque::new(),
+            watches: Watches::default(),
+            fanouts: VecDeque::new(),
             stopping: Stopping::No,
             completions_buf: Vec::new(),
         }
@@ -145,7 +145,7 @@ impl<W: Transport> Server<W> {
     /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
         // What was submitted since the jobs were dispatched, by an event or a broken connection, has its turn at once.
-        let has_work = !self.ready.is_empty() || !self.deliveries.is_empty() || self.pool.has_submitted();
+        let has_work = !self.ready.is_empty() || !self.fanouts.is_empty() || self.pool.has_submitted();
         has_work || !self.completions.sleep()
     }
 
@@ -174,7 +174,7 @@ impl<W: Transport> Server<W> {
         if writable && connection.has_output() {
             self.flush(id);
         } else if writable {
-            self.catch_up(id);
+            self.resume(id);
             self.rearm(id);
         }
         let Some(connection) = self.connections.find(id) else { return };

@@ -59,11 +59,11 @@ pub struct Watch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchState {
     /// For news, together with the others that stand at its version.
-    Standing,
+    Armed,
     /// For its turn: there is an event for it, or it has just had one.
-    Due,
+    Pending,
     /// For its client to read on.
-    Behind,
+    Lagging,
 }
 
 impl Extras {

@@ -57,7 +57,7 @@ impl Supplies {
         }
         debug_assert!(job.locks.is_none() && job.in_flight.is_none(), "what it held has ended");
         job.requests.clear();
-        (job.blocked_on, job.waiting, job.read_cursor, job.standing) = (None, None, None, None);
+        (job.blocked_on, job.waiting, job.read_cursor, job.watch_cursor) = (None, None, None, None);
         job.answered = 0;
         for buffer in [&mut job.input, &mut job.output] {
             buffer.clear();

@@ -101,7 +101,7 @@ impl<W: Transport> Server<W> {
             }
             _ => {
                 connection.extras(self.now).locks = held;
-                self.say(id, news);
+                self.push_event(id, news);
             }
         }
     }

@@ -19,7 +19,7 @@ const SPARE: usize = 8;
 
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stand {
+pub struct WatchPosition {
     /// At which mailbox.
     pub mailbox: u32,
     /// The last version that its watchers have seen.
@@ -41,10 +41,10 @@ pub struct Group {
 
 /// All groups.
 #[derive(Debug, Default)]
-pub struct Watchers {
-    groups: HashMap<Stand, Group>,
+pub struct Watches {
+    groups: HashMap<WatchPosition, Group>,
     /// The standing reads, by number: for whom each is.
-    reads: HashMap<u32, Stand>,
+    reads: HashMap<u32, WatchPosition>,
     next: u32,
 }
 
@@ -54,16 +54,16 @@ pub struct StandingRead {
     /// What comes home to nobody.
     pub id: ConnectionId,
     /// For whom it is.
-    pub stand: Stand,
+    pub stand: WatchPosition,
     /// Where it starts.
     pub cursor: Cursor,
 }
 
-impl Watchers {
+impl Watches {
     /// Adds watchers at a place. A new group needs a standing read.
     pub fn join(
         &mut self,
-        stand: Stand,
+        stand: WatchPosition,
         cursor: Cursor,
         members: impl IntoIterator<Item = ConnectionId>,
     ) -> Option<StandingRead> {
@@ -88,7 +88,7 @@ impl Watchers {
     }
 
     /// Removes a watcher from a place. The place in the queue of a standing read that nobody needs any more is returned.
-    pub fn leave(&mut self, stand: Stand, id: ConnectionId) -> Option<Ticket> {
+    pub fn leave(&mut self, stand: WatchPosition, id: ConnectionId) -> Option<Ticket> {
         let group = self.groups.get_mut(&stand)?;
         group.members.remove(&id);
         if !group.members.is_empty() {
@@ -109,7 +109,7 @@ impl Watchers {
     }
 
     /// A standing read has come home: for whom. Nobody stands there any more.
-    pub fn take(&mut self, id: ConnectionId) -> Option<(Stand, Group)> {
+    pub fn take(&mut self, id: ConnectionId) -> Option<(WatchPosition, Group)> {
         let stand = self.reads.remove(&id.generation)?;
         let group = self.groups.remove(&stand)?;
         Some((stand, group))

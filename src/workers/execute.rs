@@ -295,8 +295,8 @@ fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: 
     let done = match job.requests[job.answered].request {
         Request::Read { mailbox, after, offset, len, .. } => {
             let part = (offset, len.unwrap_or(u64::MAX));
-            match job.standing {
-                Some(cursor) => announce(job, mailboxes, mailbox, grant, cursor, eol),
+            match job.watch_cursor {
+                Some(cursor) => encode_event(job, mailboxes, mailbox, grant, cursor, eol),
                 None => read(job, mailboxes, mailbox, grant, after, part, eol),
             }
         }
@@ -357,7 +357,7 @@ fn read(
 }
 
 /// A standing read: the next message for those who watch.
-fn announce(
+fn encode_event(
     job: &mut Job,
     mailboxes: &Mailboxes,
     mailbox: u32,
@@ -371,7 +371,7 @@ fn announce(
     };
     let (parts, version, lost) = (message.parts, message.version, message.lost);
     Reply::Event { mailbox, parts, version, lost }.encode(eol, &mut job.output);
-    job.standing = Some(cursor);
+    job.watch_cursor = Some(cursor);
     Ok(Done::Answered)
 }
 

@@ -39,7 +39,7 @@ pub struct Job {
     /// Where the last `r after=` of a long list has ended, so that the next one need not look for it.
     pub read_cursor: Option<(u32, Cursor)>,
     /// This is a standing read for watchers: where they stand. Its answer is an event.
-    pub standing: Option<Cursor>,
+    pub watch_cursor: Option<Cursor>,
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
     /// What became of the requests.
@@ -90,7 +90,7 @@ impl Job {
             locks: None,
             in_flight: None,
             read_cursor: None,
-            standing: None,
+            watch_cursor: None,
             output: Vec::new(),
             tally: Tally::default(),
         }

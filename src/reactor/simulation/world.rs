@@ -143,7 +143,7 @@ impl World {
             assert!(turn < RESTLESS, "it never comes to rest");
             self.work_quietly(|_| true);
             let is_busy =
-                !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.deliveries.is_empty();
+                !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.fanouts.is_empty();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
             let is_due = self.server.next_deadline().is_some_and(|at| at <= self.start + self.now);
             if !is_busy && !has_events && !is_due {
@@ -203,7 +203,7 @@ impl World {
             return Sight::Gone;
         };
         let mut watches = connection.extras.iter().flat_map(|session| &session.watches);
-        let behind = watches.any(|watch| watch.state == WatchState::Behind);
+        let behind = watches.any(|watch| watch.state == WatchState::Lagging);
         match *connection.phase() {
             Phase::Lingering { .. } | Phase::Closed => Sight::Gone,
             _ if connection.has_output() || behind => Sight::Blocked,

@@ -60,8 +60,8 @@ impl World {
         let server = &self.server;
         assert_eq!(server.connections.len(), 0, "connections are left");
         assert!(server.lock_holders.is_empty(), "locks are left: {:?}", server.lock_holders);
-        assert_eq!(server.watchers.len(), 0, "watchers are left");
-        assert!(server.deliveries.is_empty() && server.ready.is_empty(), "something is left to do");
+        assert_eq!(server.watches.len(), 0, "watchers are left");
+        assert!(server.fanouts.is_empty() && server.ready.is_empty(), "something is left to do");
         for mailbox in 0..MAILBOXES {
             let look = |queue: &crate::mailboxes::Admission<Box<Job>>| {
                 (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
