@@ -44,7 +44,7 @@ impl<W: Transport> Server<W> {
         self.forget_watches(id);
         let Some(connection) = self.connections.find(id) else { return };
         self.deadlines.disarm(id);
-        self.supplies.note_dropped(connection.memory());
+        self.pools.record_dropped(connection.memory());
         self.closed.push(id);
         let held = connection.extras.take().and_then(|session| session.locks);
         if let Phase::Flushing(job) = connection.transition(Phase::Closed) {

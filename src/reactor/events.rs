@@ -118,7 +118,7 @@ impl<W: Transport> Server<W> {
         let Some(StandingRead { id, stand: WatchPosition { mailbox, version, eol }, cursor }) = read else {
             return;
         };
-        let mut job = self.supplies.job(id);
+        let mut job = self.pools.job(id);
         job.watch_cursor = Some(cursor);
         let (after, wait) = (Some(version), Wait::Forever);
         job.requests.push(Framed {
@@ -153,7 +153,7 @@ impl<W: Transport> Server<W> {
                 members.into_iter().for_each(|id| self.close(id));
             }
         }
-        self.supplies.return_job(job);
+        self.pools.return_job(job);
     }
 
     /// Sends events, as many as one turn may.
@@ -223,7 +223,7 @@ impl<W: Transport> Server<W> {
                 _ => false,
             }
         });
-        self.supplies.note_dropped(bytes.capacity());
+        self.pools.record_dropped(bytes.capacity());
         let (stand, to) = self.forget_place(stand, to, &done);
         let read = self.watches.join(stand, to, done);
         self.start_reading(read);

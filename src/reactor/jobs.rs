@@ -97,7 +97,7 @@ impl<W: Transport> Server<W> {
             Request::Watch { .. } => self.watch(&mut job),
             Request::Unwatch { .. } => self.unwatch(&mut job),
             Request::Hello { .. } => self.hello(&mut job),
-            Request::Stat(topic) => self.tell_stat(*topic, &mut job),
+            Request::Stat(topic) => self.render_stat(*topic, &mut job),
             other => unreachable!("{other:?} is for the workers"),
         }
         Some(job)
@@ -362,7 +362,7 @@ impl<W: Transport> Server<W> {
             self.warn_foreign();
         }
         let (held, place) = (job.locks.take(), job.read_cursor);
-        self.supplies.return_job(job);
+        self.pools.return_job(job);
         let Some(connection) = self.connections.find(id) else { return self.end_locks(id, held) };
         if place.is_some() {
             connection.extras(self.now).read_cursor = place;
@@ -395,7 +395,7 @@ impl<W: Transport> Server<W> {
         }
         self.end_locks(job.connection, job.locks.take());
         self.counters.requests.merge(&mut job.tally);
-        self.supplies.return_job(job);
+        self.pools.return_job(job);
     }
 
     /// Somebody speaks another protocol: perhaps a wrong port, perhaps a scan. A flood of them floods no log.

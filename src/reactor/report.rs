@@ -16,14 +16,14 @@ use crate::workers::{ConnectionId, Job, Outcome};
 
 impl<W: Transport> Server<W> {
     /// Answers the `stat` that is a job's current request.
-    pub(super) fn tell_stat(&mut self, topic: Topic, job: &mut Job) {
+    pub(super) fn render_stat(&mut self, topic: Topic, job: &mut Job) {
         self.counters.requests.merge(&mut job.tally);
         let mut text = String::new();
         let written = match topic {
-            Topic::Server => self.tell_server(&mut text),
-            Topic::Mailbox(mailbox) => self.tell_mailbox(mailbox, &mut text),
-            Topic::Connections => self.tell_connections(job, &mut text),
-            Topic::Locks => self.tell_locks(&mut text),
+            Topic::Server => self.render_server(&mut text),
+            Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text),
+            Topic::Connections => self.render_connections(job, &mut text),
+            Topic::Locks => self.render_locks(&mut text),
         };
         written.expect("a string takes everything");
         let eol = job.requests[job.answered].eol;
@@ -32,7 +32,7 @@ impl<W: Transport> Server<W> {
         job.advance();
     }
 
-    fn tell_server(&self, text: &mut String) -> std::fmt::Result {
+    fn render_server(&self, text: &mut String) -> std::fmt::Result {
         let (mut working, mut waiting, mut flushing, mut watching) = (0, 0, 0, 0);
         for (_, connection) in self.connections.iter() {
             watching += usize::from(connection.is_watcher());
@@ -53,11 +53,11 @@ impl<W: Transport> Server<W> {
             waiting,
             flushing,
             watching,
-            standing_reads: self.watches.len(),
+            watch_reads: self.watches.len(),
             locks: self.lock_holders.len(),
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),
-            unaided: self.pool.unaided(),
+            inline_jobs: self.pool.unaided(),
             posted: self.pool.posted(),
             mailboxes: geometry.mailboxes,
             size: geometry.capacity,
@@ -66,7 +66,7 @@ impl<W: Transport> Server<W> {
         stat::write(text, &self.counters, &gauges)
     }
 
-    fn tell_mailbox(&self, mailbox: u32, text: &mut String) -> std::fmt::Result {
+    fn render_mailbox(&self, mailbox: u32, text: &mut String) -> std::fmt::Result {
         writeln!(text, "mailbox {mailbox}")?;
         match self.mailboxes.contents(mailbox) {
             Ok(contents) => {
@@ -85,7 +85,7 @@ impl<W: Transport> Server<W> {
         for holder in self.holders(mailbox) {
             if let Some((lease, session)) = self.lease(holder, mailbox) {
                 write!(text, "lock ")?;
-                self.tell_lease(text, holder, lease, session)?;
+                self.render_lease(text, holder, lease, session)?;
             }
         }
         let waits = self.waits_for(mailbox);
@@ -100,7 +100,7 @@ impl<W: Transport> Server<W> {
         writeln!(text, "watchers {}", self.connections.iter().filter_map(watches).count())
     }
 
-    fn tell_connections(&self, asking: &Job, text: &mut String) -> std::fmt::Result {
+    fn render_connections(&self, asking: &Job, text: &mut String) -> std::fmt::Result {
         for (id, connection) in self.connections.iter() {
             let session = connection.extras.as_deref();
             write!(text, "{} name={}", id.generation, name_of(session))?;
@@ -123,7 +123,7 @@ impl<W: Transport> Server<W> {
         Ok(())
     }
 
-    fn tell_locks(&self, text: &mut String) -> std::fmt::Result {
+    fn render_locks(&self, text: &mut String) -> std::fmt::Result {
         let sessions = self.connections.iter().filter_map(|(id, found)| Some((id, found.extras.as_deref()?)));
         let leases =
             sessions.flat_map(|(id, session)| session.leases.iter().map(move |lease| (lease, id, session)));
@@ -131,12 +131,12 @@ impl<W: Transport> Server<W> {
         locks.sort_unstable_by_key(|(lease, id, _)| (lease.mailbox, *id));
         for (lease, id, session) in locks {
             write!(text, "{} ", lease.mailbox)?;
-            self.tell_lease(text, id, lease, session)?;
+            self.render_lease(text, id, lease, session)?;
         }
         Ok(())
     }
 
-    fn tell_lease(
+    fn render_lease(
         &self,
         text: &mut String,
         id: ConnectionId,

@@ -14,7 +14,7 @@ use super::deadlines::Deadlines;
 use super::events::Fanout;
 use super::phase::Phase;
 use super::stat::Counters;
-use super::supplies::Supplies;
+use super::supplies::Pools;
 use super::waiting::half_closed;
 use super::watchers::Watches;
 use super::wire::Transport;
@@ -33,7 +33,7 @@ pub struct Server<W> {
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) completions: Arc<Completions>,
     pub(super) pool: Pool,
-    pub(super) supplies: Supplies,
+    pub(super) pools: Pools,
     pub(super) counters: Counters,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
@@ -78,7 +78,7 @@ impl<W: Transport> Server<W> {
             mailboxes,
             completions,
             pool,
-            supplies: Supplies::default(),
+            pools: Pools::default(),
             counters: Counters::default(),
             settings,
             limits,
@@ -139,7 +139,7 @@ impl<W: Transport> Server<W> {
         self.expire_deadlines();
         self.drain_completions();
         self.send_events();
-        self.supplies.trim(self.now);
+        self.pools.trim(self.now);
     }
 
     /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
@@ -155,7 +155,7 @@ impl<W: Transport> Server<W> {
             Stopping::Draining(until) => Some(until),
             _ => None,
         };
-        [self.deadlines.next(), drained, self.supplies.trims_at()].into_iter().flatten().min()
+        [self.deadlines.next(), drained, self.pools.trims_at()].into_iter().flatten().min()
     }
 
     /// Something happened at a client's socket: this is all that is known of it until it is attended to.
@@ -215,7 +215,7 @@ impl<W: Transport> Server<W> {
             // It is read again when that has left.
             return self.rearm(id);
         }
-        match connection.receive(id, &mut self.scratch, &self.limits, &mut self.supplies, self.now) {
+        match connection.receive(id, &mut self.scratch, &self.limits, &mut self.pools, self.now) {
             Ok(Received::Batch(job)) => {
                 self.begin(job);
                 if self.pool.has_bulk() {

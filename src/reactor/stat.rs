@@ -57,7 +57,7 @@ pub struct Gauges {
     /// Clients that watch mailboxes.
     pub watching: usize,
     /// Reads that wait for the next message for them.
-    pub standing_reads: usize,
+    pub watch_reads: usize,
     /// Mailboxes that are locked, counted once for each holder.
     pub locks: usize,
     /// Threads of the pool.
@@ -65,7 +65,7 @@ pub struct Gauges {
     /// Those of them that sleep.
     pub workers_asleep: usize,
     /// Jobs that the reactor ran itself.
-    pub unaided: u64,
+    pub inline_jobs: u64,
     pub posted: u64,
     /// Mailboxes.
     pub mailboxes: u32,
@@ -103,7 +103,7 @@ pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fm
     line("waiting", gauges.waiting as u64);
     line("flushing", gauges.flushing as u64);
     line("watching", gauges.watching as u64);
-    line("standing_reads", gauges.standing_reads as u64);
+    line("standing_reads", gauges.watch_reads as u64);
     line("locks_held", gauges.locks as u64);
     line("requests", counters.requests.total());
     counters.requests.iter().for_each(|(name, count)| line(name, count));
@@ -113,7 +113,7 @@ pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fm
     line("leases_ended", counters.leases_ended);
     line("events_sent", counters.events_sent);
     line("stale_completions", counters.stale_completions);
-    line("jobs_unaided", gauges.unaided);
+    line("jobs_unaided", gauges.inline_jobs);
     line("jobs_posted", gauges.posted);
     line("overtakes", counters.requests.overtakes);
     written

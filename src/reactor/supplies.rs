@@ -6,10 +6,10 @@ use super::connection::SCRATCH_SIZE;
 use crate::workers::{ConnectionId, Job};
 
 /// Jobs that are kept, buffers, and bodies.
-const KEPT_MAX: usize = 256;
+const POOLED_MAX: usize = 256;
 
 /// Bytes of all that is kept.
-const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+const POOLED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes from which on a buffer is one for the bodies of large requests: more than one becomes that keeps a part of what
 /// is read at once, and grows by a few bytes to the double.
@@ -18,18 +18,18 @@ const _: () = assert!(BODY_MIN > 2 * SCRATCH_SIZE);
 
 /// Bytes, dropped or kept, from which on the allocator is asked to give its free pages back to the system: by itself it
 /// keeps what lies below something that is still used.
-const TRIMMED_FROM: usize = 1024 * 1024;
+const TRIM_THRESHOLD: usize = 1024 * 1024;
 
 /// How often at most: a load of large messages shall not pay for it with each of them. What nobody has used for so long
 /// is dropped.
-const TRIMMED_EVERY: Duration = Duration::from_secs(1);
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What connections take from when they have something to do, and give back to when they rest.
 #[derive(Debug, Default)]
-pub struct Supplies {
-    jobs: Shelf<Box<Job>>,
-    buffers: Shelf<Vec<u8>>,
-    bodies: Shelf<Vec<u8>>,
+pub struct Pools {
+    jobs: FreeList<Box<Job>>,
+    buffers: FreeList<Vec<u8>>,
+    bodies: FreeList<Vec<u8>>,
     /// Bytes on all shelves.
     bytes: usize,
     /// Bytes dropped since the last trimming.
@@ -37,7 +37,7 @@ pub struct Supplies {
     trimmed: Option<Instant>,
 }
 
-impl Supplies {
+impl Pools {
     /// An empty job for a connection.
     pub fn job(&mut self, connection: ConnectionId) -> Box<Job> {
         let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(connection)) };
@@ -52,8 +52,8 @@ impl Supplies {
         if job.input.capacity() >= BODY_MIN {
             self.return_buffer(std::mem::take(&mut job.input));
         }
-        if self.jobs.items.len() == KEPT_MAX {
-            return self.note_dropped(job.memory());
+        if self.jobs.items.len() == POOLED_MAX {
+            return self.record_dropped(job.memory());
         }
         debug_assert!(job.locks.is_none() && job.in_flight.is_none(), "what it held has ended");
         job.requests.clear();
@@ -61,12 +61,12 @@ impl Supplies {
         job.answered = 0;
         for buffer in [&mut job.input, &mut job.output] {
             buffer.clear();
-            if self.bytes + buffer.capacity() > KEPT_BYTES_MAX {
-                self.note_dropped(std::mem::take(buffer).capacity());
+            if self.bytes + buffer.capacity() > POOLED_BYTES_MAX {
+                self.record_dropped(std::mem::take(buffer).capacity());
             }
         }
         self.bytes += job.memory();
-        self.jobs.give(job);
+        self.jobs.push(job);
     }
 
     /// A buffer, its content meaningless, perhaps with room for `len` bytes: what is used again costs neither page faults
@@ -81,31 +81,31 @@ impl Supplies {
     /// Takes a buffer back.
     pub fn return_buffer(&mut self, buffer: Vec<u8>) {
         let shelf = if buffer.capacity() < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
-        let fits = self.bytes + buffer.capacity() <= KEPT_BYTES_MAX && shelf.items.len() < KEPT_MAX;
+        let fits = self.bytes + buffer.capacity() <= POOLED_BYTES_MAX && shelf.items.len() < POOLED_MAX;
         if buffer.capacity() > 0 && fits {
             self.bytes += buffer.capacity();
-            shelf.give(buffer);
+            shelf.push(buffer);
         } else {
-            self.note_dropped(buffer.capacity());
+            self.record_dropped(buffer.capacity());
         }
     }
 
     /// Counts memory that was dropped, or is about to be.
-    pub fn note_dropped(&mut self, bytes: usize) {
+    pub fn record_dropped(&mut self, bytes: usize) {
         self.dropped += bytes;
     }
 
     /// When memory is to be given back to the system.
     pub fn trims_at(&self) -> Option<Instant> {
-        let worth_it = self.dropped + self.bytes >= TRIMMED_FROM;
-        self.trimmed.filter(|_| worth_it).map(|at| at + TRIMMED_EVERY)
+        let worth_it = self.dropped + self.bytes >= TRIM_THRESHOLD;
+        self.trimmed.filter(|_| worth_it).map(|at| at + TRIM_INTERVAL)
     }
 
     /// Gives memory back to the system, when it is time for that.
     #[allow(unsafe_code, reason = "malloc_trim has no safe interface")]
     pub fn trim(&mut self, now: Instant) {
         let trimmed = *self.trimmed.get_or_insert(now);
-        if trimmed + TRIMMED_EVERY > now || self.trims_at().is_none() {
+        if trimmed + TRIM_INTERVAL > now || self.trims_at().is_none() {
             return;
         }
         self.trimmed = Some(now);
@@ -114,7 +114,7 @@ impl Supplies {
         let unused = jobs + buffers.map(|buffer| buffer.capacity()).sum::<usize>();
         self.bytes -= unused;
         self.dropped += unused;
-        if self.dropped < TRIMMED_FROM {
+        if self.dropped < TRIM_THRESHOLD {
             return;
         }
         self.dropped = 0;
@@ -128,33 +128,33 @@ impl Supplies {
 
 /// Things to be used again, those used last first.
 #[derive(Debug)]
-struct Shelf<T> {
+struct FreeList<T> {
     items: Vec<T>,
     /// How many there were at the least since the last look: the oldest ones, which nobody has taken.
-    fewest: usize,
+    low_water: usize,
 }
 
-impl<T> Default for Shelf<T> {
+impl<T> Default for FreeList<T> {
     fn default() -> Self {
-        Shelf { items: Vec::new(), fewest: 0 }
+        FreeList { items: Vec::new(), low_water: 0 }
     }
 }
 
-impl<T> Shelf<T> {
+impl<T> FreeList<T> {
     fn take(&mut self) -> Option<T> {
         let item = self.items.pop();
-        self.fewest = self.fewest.min(self.items.len());
+        self.low_water = self.low_water.min(self.items.len());
         item
     }
 
-    fn give(&mut self, item: T) {
+    fn push(&mut self, item: T) {
         self.items.push(item);
     }
 
     /// Takes out what nobody has used since the last look.
     fn unused(&mut self) -> impl Iterator<Item = T> {
-        let unused = self.fewest;
-        self.fewest = self.items.len() - unused;
+        let unused = self.low_water;
+        self.low_water = self.items.len() - unused;
         self.items.drain(..unused)
     }
 }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_large_buffer_is_for_a_large_body() {
-        let mut supplies = Supplies::default();
+        let mut supplies = Pools::default();
         supplies.return_buffer(vec![0; LARGE]);
         supplies.return_buffer(vec![0; BODY_MIN - 1]);
         assert_eq!(supplies.buffer(LARGE).len(), LARGE);
@@ -177,13 +177,13 @@ mod tests {
 
     #[test]
     fn what_nobody_uses_is_dropped() {
-        let (mut supplies, start) = (Supplies::default(), Instant::now());
+        let (mut supplies, start) = (Pools::default(), Instant::now());
         supplies.trim(start);
         (0..3).for_each(|_| supplies.return_buffer(vec![0; LARGE]));
         let mut kept = |periods: u32, uses: usize| {
             let used: Vec<_> = (0..uses).map(|_| supplies.buffer(LARGE)).collect();
             used.into_iter().for_each(|buffer| supplies.return_buffer(buffer));
-            supplies.trim(start + periods * TRIMMED_EVERY);
+            supplies.trim(start + periods * TRIM_INTERVAL);
             assert_eq!(supplies.trims_at().is_some(), supplies.bytes > 0, "or they stay for ever");
             supplies.bytes / LARGE
         };

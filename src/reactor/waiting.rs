@@ -48,7 +48,7 @@ impl<W: Transport> Server<W> {
             }
             Phase::Idle if connection.has_output() => self.rearm(id),
             Phase::Idle if connection.awaits_silence(self.settings.quiet) => {
-                match connection.complete_on_silence(id, &self.limits, &mut self.supplies) {
+                match connection.complete_on_silence(id, &self.limits, &mut self.pools) {
                     Some(job) => {
                         self.counters.completed_by_silence += 1;
                         self.begin(job);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Connection;
 use crate::protocol::{Framed, Limits};
 use crate::reactor::phase::Phase;
-use crate::reactor::supplies::Supplies;
+use crate::reactor::supplies::Pools;
 use crate::reactor::wire::Transport;
 use crate::workers::{ConnectionId, Job};
 
@@ -48,7 +48,7 @@ impl<W: Transport> Connection<W> {
         id: ConnectionId,
         scratch: &mut [u8],
         limits: &Limits,
-        supplies: &mut Supplies,
+        supplies: &mut Pools,
         now: Instant,
     ) -> io::Result<Received> {
         debug_assert!(matches!(self.phase, Phase::Idle));
@@ -109,7 +109,7 @@ impl<W: Transport> Connection<W> {
         &mut self,
         id: ConnectionId,
         limits: &Limits,
-        supplies: &mut Supplies,
+        supplies: &mut Pools,
     ) -> Option<Box<Job>> {
         self.silence_tried = true;
         let mut job = supplies.job(id);
@@ -123,7 +123,7 @@ impl<W: Transport> Connection<W> {
 
     /// How many bytes to read to where they stay, when a body lacks `missing`. Memory follows what has arrived, not what was
     /// announced: a large buffer is for who has sent as much as is read at once.
-    fn direct_read_len(&mut self, missing: usize, supplies: &mut Supplies) -> usize {
+    fn direct_read_len(&mut self, missing: usize, supplies: &mut Pools) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + AFTER_BODY);
         if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
             let buffer = supplies.buffer(arrived + wanted);
@@ -151,13 +151,7 @@ impl<W: Transport> Connection<W> {
     }
 
     /// Cuts from bytes just received. What is left is kept.
-    fn cut_scratch(
-        &mut self,
-        bytes: &[u8],
-        job: &mut Job,
-        limits: &Limits,
-        supplies: &mut Supplies,
-    ) -> usize {
+    fn cut_scratch(&mut self, bytes: &[u8], job: &mut Job, limits: &Limits, supplies: &mut Pools) -> usize {
         if !self.input.is_empty() {
             self.input.extend(bytes);
             return self.cut_kept(job, limits, supplies);
@@ -180,7 +174,7 @@ impl<W: Transport> Connection<W> {
     }
 
     /// Cuts from what was kept. Whichever is shorter is copied, the batch or the rest.
-    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, supplies: &mut Supplies) -> usize {
+    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, supplies: &mut Pools) -> usize {
         let mut input = std::mem::take(&mut self.input);
         let (used, missing) = self.cut(input.as_slice(), &mut job.requests, limits);
         let rest = input.as_slice().len() - used;
