@@ -57,7 +57,7 @@ impl<W: Transport> Server<W> {
             locks: self.lock_holders.len(),
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),
-            inline_jobs: self.pool.unaided(),
+            inline_jobs: self.pool.inline_jobs(),
             posted: self.pool.posted(),
             mailboxes: geometry.mailboxes,
             size: geometry.capacity,

@@ -146,7 +146,7 @@ impl<W: Transport> Server<W> {
     pub(super) fn is_busy(&self) -> bool {
         // What was submitted since the jobs were dispatched, by an event or a broken connection, has its turn at once.
         let has_work = !self.ready.is_empty() || !self.fanouts.is_empty() || self.pool.has_submitted();
-        has_work || !self.completions.sleep()
+        has_work || !self.completions.prepare_to_sleep()
     }
 
     /// When there will be something to do.
@@ -218,7 +218,7 @@ impl<W: Transport> Server<W> {
         match connection.receive(id, &mut self.scratch, &self.limits, &mut self.pools, self.now) {
             Ok(Received::Batch(job)) => {
                 self.begin(job);
-                if self.pool.has_bulk() {
+                if self.pool.is_cache_budget_spent() {
                     // While it is in the cache.
                     self.run_granted();
                 }

@@ -53,7 +53,7 @@ impl Completions {
     }
 
     /// The reactor is about to poll. True when it may sleep; false when completions are there already.
-    pub fn sleep(&self) -> bool {
+    pub fn prepare_to_sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();
         if is_planted(Bug::SleepsWithoutLooking) {

@@ -12,7 +12,7 @@ use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
 
 /// Bytes that are copied while others may wait for the queue itself.
-const BRIEF: usize = 4 * 1024;
+const INLINE_MAX: usize = 4 * 1024;
 
 /// Bytes around the data of such an answer, or of a refusal, at most.
 const HEAD_MAX: usize = 256;
@@ -38,7 +38,7 @@ OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
 /// before is answered. The job comes home when it is done, when only the reactor can go on, when a message was taken,
 /// or at the high-water mark of its output; it stays in a queue when its mailbox is not free, or has not what it needs.
 /// Whom a release lets in goes to `let_in` at once, not when the batch is done: beside a long one others run it meanwhile.
-pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<Job>)) -> Completion {
+pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: impl FnMut(Box<Job>)) -> Completion {
     let mut admitted = Vec::new();
     while job.current().is_some() && job.output.len() < OUTPUT_HIGH_WATER {
         let Some((mailbox, mode, wait)) = job.admission() else {
@@ -57,11 +57,11 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
         let is_own = own.is_some();
         let passed = match own.or_else(|| job.grant.take()) {
             Some(grant) => Some(Err(grant)),
-            None => pass(&mut job, mailboxes, mailbox, mode, &mut admitted),
+            None => try_inline(&mut job, mailboxes, mailbox, mode, &mut admitted),
         };
         let mut grant = match passed {
             Some(Ok(())) => {
-                admitted.drain(..).map(with_grant).for_each(&mut let_in);
+                admitted.drain(..).map(with_grant).for_each(&mut on_admitted);
                 continue;
             }
             Some(Err(grant)) => grant,
@@ -81,10 +81,10 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
         };
         job.tally.overtakes += u64::from(grant.overtaken());
         let answer = job.output.len();
-        match under_grant(&mut job, mailboxes, &mut grant, is_own) {
+        match execute_granted(&mut job, mailboxes, &mut grant, is_own) {
             Done::Answered => job.advance(),
             Done::Took(taken) => {
-                let grant = keep_own(&mut job, mailbox, grant, is_own);
+                let grant = return_own(&mut job, mailbox, grant, is_own);
                 let waited = job.waiting.is_some_and(|waiting| waiting.request == job.answered);
                 job.in_flight = Some(InFlight { mailbox, taken, grant, answer, waited, until: None });
                 job.advance();
@@ -101,12 +101,12 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
                 if job.has_locks() {
                     break;
                 }
-                return Completion::WaitStarted(wait_for(job, mailboxes, let_in));
+                return Completion::WaitStarted(wait_for(job, mailboxes, on_admitted));
             }
         }
-        if let Some(grant) = keep_own(&mut job, mailbox, grant, is_own) {
+        if let Some(grant) = return_own(&mut job, mailbox, grant, is_own) {
             mailboxes.release(mailbox, grant, &mut admitted);
-            admitted.drain(..).map(with_grant).for_each(&mut let_in);
+            admitted.drain(..).map(with_grant).for_each(&mut on_admitted);
         }
     }
     Completion::Done(job)
@@ -114,7 +114,7 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut let_in: impl FnMut(Box<
 
 /// Answers the current request in one critical section of its mailbox's queue, if it is brief; a grant for it if it is not;
 /// `None` when somebody is in the way.
-fn pass(
+fn try_inline(
     job: &mut Job,
     mailboxes: &Mailboxes,
     mailbox: u32,
@@ -122,12 +122,12 @@ fn pass(
     admitted: &mut Vec<(Grant, Box<Job>)>,
 ) -> Option<Result<(), Grant>> {
     // Memory is made outside.
-    job.output.reserve(BRIEF + HEAD_MAX);
+    job.output.reserve(INLINE_MAX + HEAD_MAX);
     let room = job.output.capacity();
     let work = |grant: &mut Grant| {
-        is_brief(job, mailboxes).then(|| {
+        is_inline(job, mailboxes).then(|| {
             job.tally.overtakes += u64::from(grant.overtaken());
-            let done = under_grant(job, mailboxes, grant, false);
+            let done = execute_granted(job, mailboxes, grant, false);
             assert!(matches!(done, Done::Answered), "a brief request neither takes nor misses anything");
             debug_assert_eq!(job.output.capacity(), room, "a brief answer");
             job.advance();
@@ -137,20 +137,20 @@ fn pass(
 }
 
 /// Whether the current request, which is in, is answered in about the time that it takes to let somebody in and out.
-fn is_brief(job: &Job, mailboxes: &Mailboxes) -> bool {
+fn is_inline(job: &Job, mailboxes: &Mailboxes) -> bool {
     let Some(Framed { request, body, .. }) = job.current() else { return false };
     match *request {
         Request::Read { mailbox, after: None, .. } => {
             let capacity = mailboxes.geometry().capacity;
-            mailboxes.segment().control(mailbox).approximate_bytes(capacity) <= BRIEF as u64
+            mailboxes.segment().control(mailbox).approximate_bytes(capacity) <= INLINE_MAX as u64
         }
-        Request::Write { offset: None, .. } => body.len() <= BRIEF,
+        Request::Write { offset: None, .. } => body.len() <= INLINE_MAX,
         _ => false,
     }
 }
 
 /// Puts a grant back to the connection's own locks if it is from there; else it comes back.
-fn keep_own(job: &mut Job, mailbox: u32, grant: Grant, is_own: bool) -> Option<Grant> {
+fn return_own(job: &mut Job, mailbox: u32, grant: Grant, is_own: bool) -> Option<Grant> {
     match &mut job.locks {
         Some(held) if is_own => {
             held.put_back(mailbox, grant);
@@ -276,21 +276,21 @@ enum Done {
 }
 
 /// Why a request changed nothing.
-enum Undone {
+enum NotApplied {
     Conflict(u64),
     Multi,
     Refused(Refusal),
 }
 
-impl From<Damaged> for Undone {
+impl From<Damaged> for NotApplied {
     fn from(_: Damaged) -> Self {
-        Undone::Refused(Refusal::Internal)
+        NotApplied::Refused(Refusal::Internal)
     }
 }
 
 /// Does what the current request of a job asks of its mailbox. A damaged mailbox ends the connection: what its client
 /// believes of it is no longer true.
-fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Done {
+fn execute_granted(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Done {
     let eol = job.requests[job.answered].eol;
     let done = match job.requests[job.answered].request {
         Request::Read { mailbox, after, offset, len, .. } => {
@@ -307,15 +307,15 @@ fn under_grant(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: 
     };
     match done {
         Ok(done) => return done,
-        Err(Undone::Conflict(version)) => {
+        Err(NotApplied::Conflict(version)) => {
             Reply::Conflict { version }.encode(eol, &mut job.output);
             job.tally.count(Outcome::Conflict);
         }
-        Err(Undone::Multi) => {
+        Err(NotApplied::Multi) => {
             Reply::NotDone(Reason::Multi).encode(eol, &mut job.output);
             job.tally.count(Outcome::Multi);
         }
-        Err(Undone::Refused(refusal)) => {
+        Err(NotApplied::Refused(refusal)) => {
             Reply::Refused(&refusal).encode(eol, &mut job.output);
             job.tally.count(outcome_of(&refusal));
             if refusal.closes() {
@@ -335,7 +335,7 @@ fn read(
     after: Option<u64>,
     (offset, len): (u64, u64),
     eol: Eol,
-) -> Result<Done, Undone> {
+) -> Result<Done, NotApplied> {
     let block = mailboxes.read(mailbox, grant);
     let message = match after {
         None => block.read(offset, len)?,
@@ -364,7 +364,7 @@ fn encode_event(
     grant: &Grant,
     cursor: Cursor,
     eol: Eol,
-) -> Result<Done, Undone> {
+) -> Result<Done, NotApplied> {
     let block = mailboxes.read(mailbox, grant);
     let Some((message, cursor)) = block.after(cursor, 0, u64::MAX)? else {
         return Ok(Done::Blocked(Condition::NewerThan(cursor.version)));
@@ -375,7 +375,7 @@ fn encode_event(
     Ok(Done::Answered)
 }
 
-fn write(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, eol: Eol) -> Result<Done, Undone> {
+fn write(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, eol: Eol) -> Result<Done, NotApplied> {
     let Framed { request, body, .. } = &job.requests[job.answered];
     let &Request::Write { mailbox, expected, offset, .. } = request else {
         unreachable!("called for a write")
@@ -385,7 +385,7 @@ fn write(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, eol: Eol) -> R
     if let Some(expected) = expected {
         let version = block.version()?;
         if version != expected {
-            return Err(Undone::Conflict(version));
+            return Err(NotApplied::Conflict(version));
         }
     }
     let version = match offset {
@@ -393,9 +393,9 @@ fn write(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, eol: Eol) -> R
         Some(offset) => match mailboxes.geometry().capacity.checked_sub(offset) {
             Some(room) if bytes.len() as u64 <= room => match block.patch(offset as usize, bytes)? {
                 Patched::Done { version } => version,
-                Patched::Multi => return Err(Undone::Multi),
+                Patched::Multi => return Err(NotApplied::Multi),
             },
-            room => return Err(Undone::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
+            room => return Err(NotApplied::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
         },
     };
     Reply::Written { version }.encode(eol, &mut job.output);
@@ -409,7 +409,7 @@ fn put(
     grant: &mut Grant,
     is_own: bool,
     eol: Eol,
-) -> Result<Done, Undone> {
+) -> Result<Done, NotApplied> {
     let Framed { request, body, .. } = &job.requests[job.answered];
     let &Request::Put { mailbox, dropping, .. } = request else { unreachable!("called for a put") };
     let bytes = &job.input[body.clone()];
@@ -435,7 +435,7 @@ fn take(
     mailbox: u32,
     grant: &mut Grant,
     eol: Eol,
-) -> Result<Done, Undone> {
+) -> Result<Done, NotApplied> {
     let mut block = mailboxes.write(mailbox, grant);
     let taken = block.take(|message| Reply::from(message).encode(eol, &mut job.output))?;
     Ok(taken.map_or(Done::Blocked(Condition::NonEmpty), Done::Took))

@@ -16,7 +16,7 @@ use super::sleep::Sleep;
 use crate::protocol::{Framed, Request};
 
 /// Jobs that a worker takes at a time.
-const TAKEN_AT_ONCE: usize = 16;
+const STEAL_BATCH: usize = 16;
 
 /// Bytes of a job from which on it is long: it is a worker's, and others are not kept waiting behind it. A shorter one the
 /// reactor may run itself: handing it over and taking it back costs more than such a copy, and waking a worker two context
@@ -26,7 +26,7 @@ const LONG_JOB: usize = 128 * 1024;
 /// Bytes that the reactor copies so in one turn, all jobs together, where a job counts for [`JOB_COST`] besides and each
 /// request for [`REQUEST_COST`]: about a millisecond. What is beyond is the workers': they share it, and nobody waits for the
 /// sockets meanwhile. Zero leaves all to the workers.
-const UNAIDED_SHARE: usize = 8 * 1024 * 1024;
+const INLINE_BUDGET: usize = 8 * 1024 * 1024;
 
 /// What it costs to write a job's answers, in bytes that could be copied meanwhile.
 const JOB_COST: usize = 32 * 1024;
@@ -36,7 +36,7 @@ const REQUEST_COST: usize = 512;
 
 /// Bytes of large messages that are received, copied and answered at a time: so many stay in a processor's cache meanwhile.
 /// Small ones are better done all together, each step of all of them after the one before.
-const CACHED: usize = 128 * 1024;
+const CACHE_BUDGET: usize = 128 * 1024;
 
 /// Bytes from which on a message is large, as far as the cache is concerned.
 const LARGE: usize = 4 * 1024;
@@ -48,8 +48,8 @@ pub struct Pool {
     workers: usize,
     pending: Pending,
     /// What is left of the reactor's share in this turn.
-    share: usize,
-    unaided: u64,
+    inline_budget: usize,
+    inline_jobs: u64,
     posted: u64,
 }
 
@@ -78,7 +78,14 @@ impl Pool {
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&shared, deque))
         };
         deques.into_iter().enumerate().map(spawn).collect::<io::Result<Vec<_>>>()?;
-        Ok(Pool { shared, workers, pending: Pending::default(), share: UNAIDED_SHARE, unaided: 0, posted: 0 })
+        Ok(Pool {
+            shared,
+            workers,
+            pending: Pending::default(),
+            inline_budget: INLINE_BUDGET,
+            inline_jobs: 0,
+            posted: 0,
+        })
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
@@ -88,27 +95,27 @@ impl Pool {
     }
 
     /// Whether as many bytes of large messages wait as the cache holds: they should be dispatched before there are more.
-    pub fn has_bulk(&self) -> bool {
-        self.pending.bulk >= CACHED
+    pub fn is_cache_budget_spent(&self) -> bool {
+        self.pending.bulk >= CACHE_BUDGET
     }
 
     /// A turn of the reactor begins: it may run its share of jobs.
     pub fn begin_tick(&mut self) {
-        self.share = UNAIDED_SHARE;
+        self.inline_budget = INLINE_BUDGET;
     }
 
     /// Starts submitted jobs. Short ones are run here and now, up to the share of this turn; `home` receives them. The others
     /// are posted to the workers, of whom at most one is woken. What stays behind when large messages have filled `home`
     /// starts with the next call: who calls does so until nothing comes home any more.
     pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
-        let Pool { shared, pending, share, unaided, posted, .. } = self;
+        let Pool { shared, pending, inline_budget: share, inline_jobs: unaided, posted, .. } = self;
         let mailboxes = &*shared.mailboxes;
         let (before, mut copied) = (*posted, 0);
-        while copied < CACHED
+        while copied < CACHE_BUDGET
             && let Some((job, bulk)) = pending.pop()
         {
             // What the jobs before it have written, it may find.
-            let weight = weight(&job, mailboxes);
+            let weight = cost(&job, mailboxes);
             let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST + JOB_COST;
             if weight < LONG_JOB && cost <= *share {
                 *share -= cost;
@@ -121,11 +128,11 @@ impl Pool {
             *posted += 1;
             if *posted == before + 1 {
                 // At once: what is long shall not wait for the short ones behind it.
-                shared.sleep.posted();
+                shared.sleep.notify();
             }
         }
         if *posted > before + 1 {
-            shared.sleep.posted();
+            shared.sleep.notify();
         }
     }
 
@@ -141,8 +148,8 @@ impl Pool {
     }
 
     /// How many jobs the reactor ran itself.
-    pub fn unaided(&self) -> u64 {
-        self.unaided
+    pub fn inline_jobs(&self) -> u64 {
+        self.inline_jobs
     }
 
     /// How many jobs were the workers'.
@@ -177,7 +184,7 @@ struct Pending {
 
 impl Pending {
     fn push(&mut self, job: Box<Job>, mailboxes: &Mailboxes) {
-        let bulk = bulk(&job, mailboxes);
+        let bulk = large_bytes(&job, mailboxes);
         self.bulk += bulk;
         self.jobs.push_back((job, bulk));
     }
@@ -191,7 +198,7 @@ impl Pending {
 
 /// How many bytes of large messages a job copies, if it is not a long one: of those that it brings along, and of the one that
 /// it reads first. Less exact than [`weight`], for it costs every job.
-fn bulk(job: &Job, mailboxes: &Mailboxes) -> usize {
+fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let brought = job.body_bytes();
     let each = brought / (job.requests.len() - job.answered);
     let read = match job.current().map(|framed| &framed.request) {
@@ -205,7 +212,7 @@ fn bulk(job: &Job, mailboxes: &Mailboxes) -> usize {
 
 /// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is. What one request
 /// writes, those behind it may find.
-fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
+fn cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     let capacity = mailboxes.geometry().capacity;
     let bulk = |mailbox| mailboxes.segment().control(mailbox).approximate_bytes(capacity);
     let (mut weight, mut written) = (0, 0);
@@ -228,27 +235,27 @@ fn weight(job: &Job, mailboxes: &Mailboxes) -> usize {
 
 /// The life of a worker: find work, run it, send it home; sleep when there is none.
 fn work(shared: &Shared, deque: Worker<Box<Job>>) {
-    let mut done = Vec::with_capacity(TAKEN_AT_ONCE);
+    let mut done = Vec::with_capacity(STEAL_BATCH);
     loop {
         while let Some(job) = find(shared, &deque) {
-            let long = weight(&job, &shared.mailboxes) >= LONG_JOB;
+            let long = cost(&job, &shared.mailboxes) >= LONG_JOB;
             if long {
                 post(shared, &mut done);
                 // Whoever is let in shall not wait for the rest of this batch.
                 let hand_over = |job| {
                     deque.push(job);
-                    shared.sleep.posted();
+                    shared.sleep.notify();
                 };
-                done.push(shared.sleep.during(|| run(job, &shared.mailboxes, hand_over)));
+                done.push(shared.sleep.block_in_place(|| run(job, &shared.mailboxes, hand_over)));
             } else {
                 done.push(run(job, &shared.mailboxes, |job| deque.push(job)));
             }
-            if long || done.len() == TAKEN_AT_ONCE {
+            if long || done.len() == STEAL_BATCH {
                 post(shared, &mut done);
             }
         }
         post(shared, &mut done);
-        if !shared.sleep.until(|| has_work(shared)) {
+        if !shared.sleep.wait_for_work(|| has_work(shared)) {
             return;
         }
     }
@@ -275,7 +282,7 @@ fn find(shared: &Shared, deque: &Worker<Box<Job>>) -> Option<Box<Job>> {
         return Some(job);
     }
     loop {
-        let posted = shared.injector.steal_batch_with_limit_and_pop(deque, TAKEN_AT_ONCE);
+        let posted = shared.injector.steal_batch_with_limit_and_pop(deque, STEAL_BATCH);
         let found = posted.or_else(|| shared.stealers.iter().map(Stealer::steal).collect());
         match found {
             Steal::Success(job) => return Some(job),

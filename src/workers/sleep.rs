@@ -35,7 +35,7 @@ impl Sleep {
     }
 
     /// Returns true as soon as `has_work`, false when the pool stops. `has_work` looks wherever work is posted.
-    pub fn until(&self, has_work: impl Fn() -> bool) -> bool {
+    pub fn wait_for_work(&self, has_work: impl Fn() -> bool) -> bool {
         let mut old_look = is_planted(Bug::LooksBeforeTheLock).then(&has_work);
         let mut state = self.state.lock();
         while !old_look.take().unwrap_or_else(&has_work) {
@@ -50,16 +50,16 @@ impl Sleep {
     }
 
     /// Work was posted: wakes a sleeper unless somebody is available.
-    pub fn posted(&self) {
-        self.see_to_it(&mut self.state.lock());
+    pub fn notify(&self) {
+        self.wake_one_if_needed(&mut self.state.lock());
     }
 
     /// Runs a long job, with somebody else available meanwhile, as far as there is anybody.
-    pub fn during<R>(&self, long_job: impl FnOnce() -> R) -> R {
+    pub fn block_in_place<R>(&self, long_job: impl FnOnce() -> R) -> R {
         if is_planted(Bug::LongJobStaysAvailable) {
             return long_job();
         }
-        self.leave_to_others();
+        self.yield_availability();
         let result = long_job();
         self.state.lock().available += 1;
         result
@@ -81,16 +81,16 @@ impl Sleep {
         self.state.lock().sleeping
     }
 
-    fn leave_to_others(&self) {
+    fn yield_availability(&self) {
         let mut state = self.state.lock();
         state.available -= 1;
         if is_planted(Bug::LongJobWakesNobody) {
             return;
         }
-        self.see_to_it(&mut state);
+        self.wake_one_if_needed(&mut state);
     }
 
-    fn see_to_it(&self, state: &mut State) {
+    fn wake_one_if_needed(&self, state: &mut State) {
         if state.available == 0 && state.sleeping > 0 {
             state.sleeping -= 1;
             state.available += 1;
