@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork,
 
 /// Whom to tell that the server is ready.
 #[derive(Debug)]
-pub enum Readiness {
+pub enum Notifier {
     /// The parent, at the other end of a pipe; and what is to take the place of the terminal.
     Parent(File, File),
     /// Whoever looks at our stdout and stderr.
@@ -28,7 +28,7 @@ pub enum Readiness {
 #[derive(Debug)]
 pub enum Side {
     /// In the server.
-    Server(Readiness),
+    Server(Notifier),
     /// In the parent, after the server has told how it went.
     Parent(ExitCode),
 }
@@ -37,17 +37,17 @@ pub enum Side {
 pub fn detach() -> io::Result<Side> {
     assert_one_thread();
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let (told, tells) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // SAFETY: there is one thread, so the child finds everything in order.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
-            drop(tells);
+            drop(writer);
             // There may be nobody to wait for: a caller can have its children's children reaped by the kernel.
             let _ = waitpid(child, None);
-            Ok(Side::Parent(hear(told)))
+            Ok(Side::Parent(read_status(reader)))
         }
         ForkResult::Child => {
-            drop(told);
+            drop(reader);
             setsid()?;
             // Once more, so that the server leads no session and never gets a terminal.
             // SAFETY: as above.
@@ -56,25 +56,25 @@ pub fn detach() -> io::Result<Side> {
                 ForkResult::Parent { .. } => unsafe { nix::libc::_exit(0) },
                 ForkResult::Child => {
                     chdir("/")?;
-                    Ok(Side::Server(Readiness::Parent(File::from(tells), null)))
+                    Ok(Side::Server(Notifier::Parent(File::from(writer), null)))
                 }
             }
         }
     }
 }
 
-impl Readiness {
+impl Notifier {
     /// Clients can connect; `line` tells where. Lets go of the terminal.
     pub fn ready(&mut self, line: &str) -> io::Result<()> {
         match self {
-            Readiness::Parent(pipe, null) => {
+            Notifier::Parent(pipe, null) => {
                 dup2_stdin(&null)?;
                 dup2_stdout(&null)?;
                 dup2_stderr(&null)?;
                 pipe.write_all(&[0])?;
                 pipe.write_all(line.as_bytes())
             }
-            Readiness::Terminal => {
+            Notifier::Terminal => {
                 // Nobody may be reading; that is no reason not to serve.
                 let _ = writeln!(io::stdout(), "{line}");
                 if let Err(error) = notify() {
@@ -88,13 +88,13 @@ impl Readiness {
     /// They never will, and why.
     pub fn failed(self, code: u8, reason: &str) -> ExitCode {
         match self {
-            Readiness::Parent(mut pipe, _) => {
+            Notifier::Parent(mut pipe, _) => {
                 let told = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
                 if told.is_err() {
                     eprintln!("dipc: {reason}");
                 }
             }
-            Readiness::Terminal => eprintln!("dipc: {reason}"),
+            Notifier::Terminal => eprintln!("dipc: {reason}"),
         }
         ExitCode::from(code)
     }
@@ -107,9 +107,9 @@ pub fn ignore_file_size_signal() {
 }
 
 /// Waits for what the server says, and says it.
-fn hear(told: OwnedFd) -> ExitCode {
+fn read_status(reader: OwnedFd) -> ExitCode {
     let mut words = Vec::new();
-    match File::from(told).read_to_end(&mut words).map(|_| words.split_first()) {
+    match File::from(reader).read_to_end(&mut words).map(|_| words.split_first()) {
         Ok(Some((0, line))) => {
             let _ = writeln!(io::stdout(), "{}", String::from_utf8_lossy(line));
             ExitCode::SUCCESS

@@ -72,11 +72,11 @@ pub struct Directory {
 /// The lock of an instance. Child processes share it, and it ends with the last of them: nothing unlocks it, not even
 /// the parent that returns after the server has gone to the background.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+pub struct InstanceLock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Directory {
     /// Makes the directory of `port` if need be, and locks it.
-    pub fn claim(base: Option<&Path>, port: u16) -> Result<(Self, Lock), DirectoryError> {
+    pub fn claim(base: Option<&Path>, port: u16) -> Result<(Self, InstanceLock), DirectoryError> {
         let (base, ours) = base_of(base);
         for _ in 0..TRIES {
             make(&base)?;
@@ -107,7 +107,7 @@ impl Directory {
     }
 
     /// Locks the instance. `None` when the directory was removed meanwhile.
-    pub fn lock(&self) -> Result<Option<Lock>, DirectoryError> {
+    pub fn lock(&self) -> Result<Option<InstanceLock>, DirectoryError> {
         let file = match self.open_file(LOCK, OFlag::O_CREAT | OFlag::O_RDWR) {
             Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
@@ -124,7 +124,7 @@ impl Directory {
         // Between opening and locking, its last holder may have removed it: then this is the lock of nothing.
         let held = fstat(&file).map_err(|errno| self.error(LOCK, errno))?;
         match fstatat(&self.fd, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(named) if named.st_ino == held.st_ino => Ok(Some(Lock(file))),
+            Ok(named) if named.st_ino == held.st_ino => Ok(Some(InstanceLock(file))),
             _ => Ok(None),
         }
     }
@@ -201,7 +201,7 @@ impl Directory {
     }
 
     /// Removes what only a living server needs; the segment stays. Whoever calls holds the lock.
-    pub fn leave(&self) {
+    pub fn release(&self) {
         for name in [CONTROL, PID, SOCKET] {
             let _ = self.unlink(name);
         }

@@ -24,10 +24,10 @@ use crate::reactor::{DRAIN, STOP};
 const GRACE: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
 
 /// How long a killed process may take to be gone.
-const DEATH: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often to look again at a server that is just starting or just stopping.
-const AGAIN: Duration = Duration::from_millis(10);
+const RETRY: Duration = Duration::from_millis(10);
 
 enum Found {
     Removed,
@@ -53,7 +53,7 @@ pub fn remove(options: &RemoveOptions) -> ExitCode {
 }
 
 fn end(directory: &Directory) -> Result<Found, DirectoryError> {
-    let patience = Instant::now() + GRACE + DEATH;
+    let patience = Instant::now() + GRACE + KILL_TIMEOUT;
     loop {
         match directory.lock() {
             Ok(Some(_lock)) => return clean_up(directory),
@@ -86,7 +86,7 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
         Ok(control) => control,
         // It does not listen yet, or no more: its lock will tell.
         Err(Errno::ENOENT | Errno::ECONNREFUSED) => {
-            sleep(AGAIN);
+            sleep(RETRY);
             return Ok(());
         }
         Err(errno) => return Err(errno.into()),
@@ -94,7 +94,7 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
     let server = match Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid()) {
         // It has just ended: its lock will tell.
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {
-            sleep(AGAIN);
+            sleep(RETRY);
             return Ok(());
         }
         opened => opened?,
@@ -107,7 +107,7 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
     if !server.ends_within(GRACE)? {
         eprintln!("dipcrm: process {} does not stop; killing it", server.pid);
         server.kill()?;
-        server.ends_within(DEATH)?;
+        server.ends_within(KILL_TIMEOUT)?;
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::daemon::{self, Readiness, Side};
-use super::directory::{Directory, DirectoryError, Lock, OpenError};
+use super::daemon::{self, Notifier, Side};
+use super::directory::{Directory, DirectoryError, InstanceLock, OpenError};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
@@ -78,7 +78,7 @@ impl StartError {
 /// What a server is made of before it goes to the background.
 struct Parts {
     directory: Directory,
-    lock: Lock,
+    lock: InstanceLock,
     listener: Socket,
     address: SocketAddr,
     unix: Option<(UnixSocket, std::os::unix::net::UnixListener)>,
@@ -93,19 +93,19 @@ pub fn start(options: &ServerOptions) -> ExitCode {
     let foreground = options.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
     let options = match with_absolute_paths(options) {
         Ok(options) => options,
-        Err(error) => return Readiness::Terminal.failed(1, &error.to_string()),
+        Err(error) => return Notifier::Terminal.failed(1, &error.to_string()),
     };
     let parts = match prepare(&options, foreground) {
         Ok(parts) => parts,
-        Err(error) => return Readiness::Terminal.failed(error.exit_code(), &error.to_string()),
+        Err(error) => return Notifier::Terminal.failed(error.exit_code(), &error.to_string()),
     };
     let readiness = match foreground {
-        true => Readiness::Terminal,
+        true => Notifier::Terminal,
         false => match daemon::detach() {
             Ok(Side::Parent(code)) => return code,
             Ok(Side::Server(readiness)) => readiness,
             Err(error) => {
-                let code = Readiness::Terminal.failed(1, &format!("cannot go to the background: {error}"));
+                let code = Notifier::Terminal.failed(1, &format!("cannot go to the background: {error}"));
                 parts.discard();
                 return code;
             }
@@ -220,7 +220,7 @@ fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
 }
 
 /// The server's own life, from the last fork to the end.
-fn serve(parts: Parts, options: &ServerOptions, mut readiness: Readiness) -> ExitCode {
+fn serve(parts: Parts, options: &ServerOptions, mut readiness: Notifier) -> ExitCode {
     let line = describe(&parts, options);
     let Parts { directory, lock, listener, unix, segment, .. } = parts;
     let (socket, unix_listener) = unix.unzip();
@@ -256,7 +256,7 @@ fn leave(directory: &Directory, socket: Option<&UnixSocket>, unused: bool) {
     if let Some(socket) = socket {
         socket.remove();
     }
-    directory.leave();
+    directory.release();
     if unused {
         let _ = directory.remove();
     }
