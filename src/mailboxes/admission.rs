@@ -14,8 +14,8 @@
 
 use std::collections::VecDeque;
 
-use super::aside::WaitSet;
 use super::block::Contents;
+use super::wait_set::WaitSet;
 use crate::planted::{Bug, is_planted};
 
 /// How a request wants to be in.
@@ -184,14 +184,14 @@ impl<J> Admission<J> {
     pub fn wait_for(
         &mut self,
         grant: Grant,
-        need: Condition,
+        condition: Condition,
         contents: Contents,
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
         let number = grant.number;
         self.leave(&grant);
-        let ticket = self.insert_in_wait_set(number, need, contents, job);
+        let ticket = self.insert_in_wait_set(number, condition, contents, job);
         self.admit_next(admitted);
         ticket
     }
@@ -256,13 +256,13 @@ impl<J> Admission<J> {
     pub(super) fn insert_in_wait_set(
         &mut self,
         number: u64,
-        need: Condition,
+        condition: Condition,
         contents: Contents,
         job: J,
     ) -> Ticket {
         let aside = self.wait_set.get_or_insert_default();
         aside.set_contents(contents);
-        aside.insert(number, need, job);
+        aside.insert(number, condition, job);
         Ticket(number)
     }
 

@@ -18,13 +18,13 @@
 //! messages then lives in two places that stay in the cache, instead of walking through its ring.
 
 mod control;
-mod frame;
+mod entry;
 
 use super::ring::Ring;
 use crate::planted::{Bug, is_planted};
 use control::Record;
 pub use control::{Contents, Control, Damaged, Recovered};
-use frame::Entry;
+use entry::Entry;
 
 /// Bytes before each payload.
 pub const ENTRY_HEADER: usize = 4;

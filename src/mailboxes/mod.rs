@@ -4,19 +4,19 @@
 //! the table: it asks for a [`Grant`] wherever memory is touched.
 
 mod admission;
-mod aside;
 mod block;
 mod deadlock;
-mod mailbox;
 mod ring;
 mod segment;
+mod shared_admission;
+mod wait_set;
 
 pub use admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 pub use block::{Block, Contents, Control, Cursor, Damaged, Message, Patched, Recovered, Taken};
 pub use deadlock::would_deadlock;
-pub use mailbox::SharedAdmission;
 pub use ring::Ring;
 pub use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
+pub use shared_admission::SharedAdmission;
 
 /// The table of all mailboxes, with waiting jobs of type `J`.
 #[derive(Debug)]
@@ -85,12 +85,12 @@ impl<J> Mailboxes<J> {
         &self,
         mailbox: u32,
         grant: Grant,
-        need: Condition,
+        condition: Condition,
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
         let contents = self.contents_or_unlimited(mailbox);
-        self.queue(mailbox).wait_for(grant, need, contents, job, admitted)
+        self.queue(mailbox).wait_for(grant, condition, contents, job, admitted)
     }
 
     /// A damaged mailbox has whatever anybody needs: they come in, and hear of the damage.

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Event;
 
+use super::extras::{Extras, Watch, WatchState};
 use super::input::Input;
 use super::output::Output;
 use super::phase::Phase;
-use super::session::{Extras, Watch, WatchState};
-use super::wire::Transport;
+use super::transport::Transport;
 use crate::protocol::{Framer, Limits};
 
 pub use receiving::{Received, SCRATCH_SIZE};

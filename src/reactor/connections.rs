@@ -5,7 +5,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use super::phase::Phase;
-use super::wire::Transport;
+use super::transport::Transport;
 use crate::workers::ConnectionId;
 
 /// Connections by slot, each with the generation that tells it from earlier ones of its slot.

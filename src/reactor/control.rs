@@ -11,7 +11,7 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv};
 use nix::unistd::geteuid;
 
-use super::doors::open_spare_fd;
+use super::listeners::open_spare_fd;
 
 /// What is sent to stop the server.
 pub const STOP: &[u8] = b"stop";

@@ -4,11 +4,11 @@ use std::collections::btree_set;
 use std::sync::Arc;
 
 use super::connection::Flushed;
+use super::extras::{Watch, WatchState};
 use super::locks::MAILBOXES_MAX;
 use super::server::Server;
-use super::session::{Watch, WatchState};
-use super::watchers::{Group, StandingRead, WatchPosition};
-use super::wire::Transport;
+use super::transport::Transport;
+use super::watches::{Group, StandingRead, WatchPosition};
 use crate::mailboxes::{Cursor, Mode};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Framed, Refusal, Reply, Request, Wait};

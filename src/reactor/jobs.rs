@@ -7,9 +7,9 @@ use super::connection::{ACK_TIMEOUT, Flushed};
 use super::locks::{Acquired, next_wanted};
 use super::phase::Phase;
 use super::server::Server;
+use super::transport::Transport;
 use super::waiting::half_closed;
-use super::watchers::NOBODY;
-use super::wire::Transport;
+use super::watches::NOBODY;
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Request, Wait};
 use crate::workers::{

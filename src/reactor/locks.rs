@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
+use super::extras::Lease;
 use super::phase::Phase;
 use super::server::Server;
-use super::session::Lease;
-use super::wire::Transport;
+use super::transport::Transport;
 use crate::mailboxes::{Grant, Mode, would_deadlock};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Refusal, Reply, Request, Wait};

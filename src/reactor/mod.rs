@@ -24,31 +24,31 @@
 //! what comes back to another generation is dropped and counted. A connection that closes during a batch of events is
 //! removed after it.
 
-mod arrivals;
+mod accept;
+mod busy_poll;
+mod closing;
 mod connection;
 mod connections;
 mod control;
 mod deadlines;
-mod doors;
-mod ending;
 mod events;
+mod extras;
+mod inflight;
 mod input;
 mod jobs;
+mod listeners;
 mod locks;
-mod lookout;
 mod output;
 mod phase;
+mod pools;
 mod report;
 mod server;
-mod session;
 #[cfg(all(test, not(feature = "loom")))]
 mod simulation;
 mod stat;
-mod supplies;
-mod takings;
+mod transport;
 mod waiting;
-mod watchers;
-mod wire;
+mod watches;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -63,15 +63,15 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::Socket;
 
 use crate::workers::{Completions, Mailboxes, Pool};
+use busy_poll::{BusyPoll, SPIN};
 use connections::{id_of, token_of};
 use control::Control;
-use doors::{Accepted, Listeners};
-use lookout::{BusyPoll, SPIN};
+use listeners::{Accepted, Listeners};
 use server::Server;
 
+pub use closing::DRAIN;
 pub use control::STOP;
-pub use doors::Listener;
-pub use ending::DRAIN;
+pub use listeners::Listener;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use super::connection::Connection;
+use super::extras::{Extras, Lease};
 use super::phase::Phase;
 use super::server::Server;
-use super::session::{Extras, Lease};
 use super::stat::{self, Gauges};
-use super::wire::Transport;
+use super::transport::Transport;
 use crate::mailboxes::Mode;
 use crate::protocol::{Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome};

@@ -8,16 +8,16 @@
 mod answer;
 mod ask;
 mod client;
-mod dice;
+mod client_model;
 mod history;
 mod oracle;
 mod pipe;
 #[cfg(feature = "planted-bugs")]
 mod planted;
-mod rest;
+mod quiescence;
+mod rng;
 mod scripts;
-mod seat;
-mod touches;
+mod wait_graph;
 mod world;
 
 use std::cell::{Cell, RefCell};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Mailboxes;
-use super::held::Access;
 use super::job::{Completion, InFlight, Job, Outcome, WaitStarted};
+use super::lock_set::Access;
 use crate::mailboxes::{Admitted, Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request, Wait};
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::held::{Access, LockSet};
+use super::lock_set::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
 use crate::protocol::{Framed, Request, Wait};
 

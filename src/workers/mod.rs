@@ -7,8 +7,8 @@
 
 mod completions;
 mod execute;
-mod held;
 mod job;
+mod lock_set;
 mod pool;
 mod sleep;
 
@@ -17,8 +17,8 @@ pub use execute::{
     OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_access, refuse_and_end, run, time_out, wait_for,
     with_grant,
 };
-pub use held::{Access, Lock, LockSet};
 pub use job::{Completion, ConnectionId, InFlight, Job, Outcome, Tally, WaitStarted, Waiting};
+pub use lock_set::{Access, Lock, LockSet};
 pub use pool::Pool;
 
 /// The mailboxes, with the jobs that wait in their queues.

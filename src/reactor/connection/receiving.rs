@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::Connection;
 use crate::protocol::{Framed, Limits};
 use crate::reactor::phase::Phase;
-use crate::reactor::supplies::Pools;
-use crate::reactor::wire::Transport;
+use crate::reactor::pools::Pools;
+use crate::reactor::transport::Transport;
 use crate::workers::{ConnectionId, Job};
 
 /// Requests that one turn of a connection takes: as many take less time than it takes to write their answers.

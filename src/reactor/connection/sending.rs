@@ -8,7 +8,7 @@ use super::{Connection, LINGER};
 use crate::protocol::DISCARD_MAX;
 use crate::reactor::input::Input;
 use crate::reactor::phase::Phase;
-use crate::reactor::wire::Transport;
+use crate::reactor::transport::Transport;
 
 /// Bytes that one turn of a connection writes.
 pub const BYTES_PER_FLUSH: usize = 1024 * 1024;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ask::{Ask, Patience};
-use super::dice::Dice;
 use super::pipe::{End, Pipe};
+use super::rng::Dice;
 use crate::workers::ConnectionId;
 
 /// Bytes of a mailbox; a client also asks for more.

@@ -10,10 +10,10 @@ mod requests;
 use super::answer::Answer;
 use super::ask::Ask;
 use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
+use super::client_model::{Asked, Moment, PROGRESS, Seat};
 use super::history::{Change, History};
 use super::pipe::End;
-use super::seat::{Asked, Moment, PROGRESS, Seat};
-use super::touches::Touches;
+use super::wait_graph::Touches;
 
 /// Everything that is known.
 #[derive(Debug, Default)]

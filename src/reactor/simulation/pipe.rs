@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use super::super::connection::Readiness;
-use super::super::wire::Transport;
-use super::dice::Dice;
+use super::super::transport::Transport;
+use super::rng::Dice;
 
 /// How the client's end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,17 +16,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::Settings;
+use super::super::extras::WatchState;
 use super::super::phase::Phase;
 use super::super::server::Server;
-use super::super::session::WatchState;
 use super::ask::{Ask, Patience};
 use super::client::{CAPACITY, Client, MAILBOXES};
-use super::dice::Dice;
+use super::client_model::{MAX_HOLD, WAIT};
 use super::history::State;
 use super::oracle::Oracle;
 use super::pipe::{End, Pipe, Socket};
-use super::rest::{Queue, Sight};
-use super::seat::{MAX_HOLD, WAIT};
+use super::quiescence::{Queue, Sight};
+use super::rng::Dice;
 use crate::mailboxes::{Geometry, Segment};
 use crate::workers::{Completion, Completions, Job, Mailboxes, Pool, run};
 

@@ -36,7 +36,7 @@ impl Poll {
 }
 
 fn completion(slot: u32, generation: u32) -> Completion {
-    Completion::Home(Box::new(Job::new(ConnectionId { slot, generation })))
+    Completion::Done(Box::new(Job::new(ConnectionId { slot, generation })))
 }
 
 /// Each worker posts so often; the reactor goes on until it has everything.
@@ -74,13 +74,13 @@ fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>
     loop {
         completions.drain(&mut drained);
         seen.extend(drained.drain(..).map(|completion| match completion {
-            Completion::Home(job) => job.connection,
-            Completion::Parked(parked) => parked.connection,
+            Completion::Done(job) => job.connection,
+            Completion::WaitStarted(parked) => parked.connection,
         }));
         if seen.len() == all as usize {
             return (seen, sleeps);
         }
-        if completions.sleep() {
+        if completions.prepare_to_sleep() {
             sleeps += 1;
             poll.sleep();
         }

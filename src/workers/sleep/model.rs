@@ -26,7 +26,7 @@ const LONG: usize = 0x100;
 impl Pool {
     fn post(&self, kind: usize) {
         self.push(kind);
-        self.sleep.posted();
+        self.sleep.notify();
     }
 
     fn push(&self, kind: usize) {
@@ -49,14 +49,14 @@ impl Pool {
         loop {
             while let Some(kind) = self.find() {
                 match kind {
-                    LONG => self.sleep.during(|| long_job(self)),
+                    LONG => self.sleep.block_in_place(|| long_job(self)),
                     _ => self.run_short(),
                 }
                 if self.ran.fetch_add(1, Ordering::SeqCst) + 1 == all {
                     self.sleep.stop();
                 }
             }
-            if !self.sleep.until(|| self.has_work()) {
+            if !self.sleep.wait_for_work(|| self.has_work()) {
                 return;
             }
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::answer::Answer;
 use super::super::ask::Ask;
+use super::super::client_model::{Asked, Hold, LEASE, MAX_HOLD};
 use super::super::history::State;
-use super::super::seat::{Asked, Hold, LEASE, MAX_HOLD};
 use super::Oracle;
 
 impl Oracle {

@@ -2,7 +2,7 @@
 
 use super::super::answer::Answer;
 use super::super::ask::Ask;
-use super::super::seat::Asked;
+use super::super::client_model::Asked;
 use super::Oracle;
 
 impl Oracle {

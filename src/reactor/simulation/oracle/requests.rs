@@ -3,8 +3,8 @@
 use super::super::answer::Answer;
 use super::super::ask::Ask;
 use super::super::client::CAPACITY;
+use super::super::client_model::Asked;
 use super::super::history::{Change, State};
-use super::super::seat::Asked;
 use super::Oracle;
 
 impl Oracle {

@@ -5,7 +5,7 @@
 
 use super::phase::Phase;
 use super::server::Server;
-use super::wire::Transport;
+use super::transport::Transport;
 use crate::planted::{Bug, is_planted};
 use crate::workers::{ConnectionId, Job, Outcome, time_out};
 

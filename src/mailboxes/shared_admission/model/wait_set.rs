@@ -16,8 +16,8 @@ fn a_put_reaches_the_taker() {
 /// The same when the put comes and goes in one step, and the taker would.
 fn a_brief_put_reaches_the_taker() {
     explore(|shared| {
-        let thread = beside(shared, |shared| shared.pass(Ask::Take(0)));
-        shared.pass(Ask::Put);
+        let thread = beside(shared, |shared| shared.try_inline(Ask::Take(0)));
+        shared.try_inline(Ask::Put);
         joined(thread);
         assert_eq!(shared.served(Ask::Take(0)), 1, "a taker waits beside a message");
         shared.nobody_is_left();

@@ -13,9 +13,9 @@ use crate::planted::{Bug, is_planted};
 /// Jobs of type `J` that wait for something in a mailbox.
 #[derive(Debug)]
 pub(super) struct WaitSet<J> {
-    readers: VecDeque<Waiter<J>>,
-    takers: VecDeque<Waiter<J>>,
-    putters: VecDeque<Waiter<J>>,
+    readers: VecDeque<Blocked<J>>,
+    takers: VecDeque<Blocked<J>>,
+    putters: VecDeque<Blocked<J>>,
     /// The lowest version that a reader waits to see passed, so that a change costs one look, not one per reader.
     lowest: Option<u64>,
     /// What the mailbox held when it was last changed.
@@ -23,7 +23,7 @@ pub(super) struct WaitSet<J> {
 }
 
 #[derive(Debug)]
-struct Waiter<J> {
+struct Blocked<J> {
     number: u64,
     condition: Condition,
     job: J,
@@ -47,8 +47,8 @@ impl<J> WaitSet<J> {
     }
 
     /// Adds a job, in the order of arrival.
-    pub fn insert(&mut self, number: u64, need: Condition, job: J) {
-        let list = match need {
+    pub fn insert(&mut self, number: u64, condition: Condition, job: J) {
+        let list = match condition {
             Condition::NewerThan(_) => &mut self.readers,
             Condition::NonEmpty => &mut self.takers,
             Condition::Room(_) => &mut self.putters,
@@ -56,8 +56,8 @@ impl<J> WaitSet<J> {
         // Readers were in together, and may be set aside in any order.
         let at = list.partition_point(|waiter| waiter.number < number);
         let at = if is_planted(Bug::AsideOutOfOrder) { list.len() } else { at };
-        list.insert(at, Waiter { number, condition: need, job });
-        if let Condition::NewerThan(version) = need {
+        list.insert(at, Blocked { number, condition, job });
+        if let Condition::NewerThan(version) = condition {
             self.lowest = Some(self.lowest.map_or(version, |lowest| lowest.min(version)));
         }
     }
@@ -144,18 +144,18 @@ impl<J> WaitSet<J> {
     }
 
     fn find_lowest(&mut self) {
-        let version = |reader: &Waiter<J>| match reader.condition {
+        let version = |reader: &Blocked<J>| match reader.condition {
             Condition::NewerThan(version) => Some(version),
             Condition::NonEmpty | Condition::Room(_) => None,
         };
         self.lowest = self.readers.iter().filter_map(version).min();
     }
 
-    fn lists(&mut self) -> [&mut VecDeque<Waiter<J>>; 3] {
+    fn lists(&mut self) -> [&mut VecDeque<Blocked<J>>; 3] {
         [&mut self.readers, &mut self.takers, &mut self.putters]
     }
 }
 
-fn is_first_ready<J>(list: &VecDeque<Waiter<J>>, contents: &Contents) -> bool {
+fn is_first_ready<J>(list: &VecDeque<Blocked<J>>, contents: &Contents) -> bool {
     list.front().is_some_and(|waiter| waiter.condition.is_met(contents))
 }

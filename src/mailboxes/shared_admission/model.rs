@@ -1,8 +1,8 @@
 //! Every interleaving of a few threads at one mailbox: `cargo test --lib --features loom,planted-bugs model`.
 
-mod aside;
 mod leaving;
 mod queue;
+mod wait_set;
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Ask {
 /// A mailbox, and who is inside it as far as those inside can tell. What is behind a lock of std is what happened, told
 /// to the test; the model need not look there.
 struct Shared {
-    mailbox: Mailbox<Ask>,
+    mailbox: SharedAdmission<Ask>,
     readers: AtomicU32,
     writers: AtomicU32,
     contents: std::sync::Mutex<Contents>,
@@ -52,7 +52,7 @@ impl Shared {
     fn new() -> Arc<Self> {
         let contents = Contents { version: 0, count: 0, room: Some(1) };
         Arc::new(Shared {
-            mailbox: Mailbox::default(),
+            mailbox: SharedAdmission::default(),
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             contents: contents.into(),
@@ -83,7 +83,7 @@ impl Shared {
                 }
                 Err(need) => {
                     let contents = self.contents();
-                    set_aside = Some(self.mailbox.set_aside(grant, need, contents, ask, &mut admitted));
+                    set_aside = Some(self.mailbox.wait_for(grant, need, contents, ask, &mut admitted));
                 }
             }
         }
@@ -105,14 +105,14 @@ impl Shared {
         }
     }
 
-    fn serve(&self, ask: Ask) -> Result<(), Need> {
+    fn serve(&self, ask: Ask) -> Result<(), Condition> {
         let mut contents = self.contents.lock().expect("whole");
         let Contents { version, count, .. } = *contents;
         let need = match ask {
             Ask::Enter(_) | Ask::Lock => return Ok(()),
-            Ask::Take(_) => Need::Message,
-            Ask::Put => Need::Room(1),
-            Ask::News(_) => Need::News(0),
+            Ask::Take(_) => Condition::NonEmpty,
+            Ask::Put => Condition::Room(1),
+            Ask::News(_) => Condition::NewerThan(0),
         };
         if !need.is_met(&contents) {
             return Err(need);
@@ -134,7 +134,7 @@ impl Shared {
     }
 
     /// The same, in one step if that is brief.
-    fn pass(&self, ask: Ask) -> Option<Ticket> {
+    fn try_inline(&self, ask: Ask) -> Option<Ticket> {
         let mut admitted = Vec::new();
         let work = |grant: &mut Grant| {
             matches!(ask, Ask::Enter(_) | Ask::Put).then(|| {
@@ -142,7 +142,7 @@ impl Shared {
                 self.serve(ask).expect("what it needs is there");
             })
         };
-        match self.mailbox.pass(ask.mode(), work, || self.contents(), &mut admitted) {
+        match self.mailbox.try_inline(ask.mode(), work, || self.contents(), &mut admitted) {
             Some(Ok(())) => self.done.lock().expect("whole").push(ask),
             Some(Err(grant)) => return self.run(grant, ask),
             None => return self.ask(ask),
@@ -180,7 +180,7 @@ impl Shared {
 
     fn nobody_is_left(&self) {
         assert_eq!(self.mailbox.waiting(), 0, "somebody waits and nobody is in");
-        assert_eq!(self.mailbox.look(|admission| admission.holders()), None, "somebody never left");
+        assert_eq!(self.mailbox.inspect(|admission| admission.holders()), None, "somebody never left");
         assert_eq!(self.mailbox.overtakes(), 0);
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::ask::Ask;
 use super::client::MAILBOXES;
+use super::client_model::Asked;
 use super::oracle::Oracle;
 use super::pipe::End;
-use super::seat::Asked;
 
 /// How long a request still waits whose client sends nothing more.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);

@@ -23,11 +23,11 @@ fn everybody_runs() {
 fn brief_ones_run() {
     explore(|shared| {
         let thread = beside(shared, |shared| {
-            shared.pass(READER);
-            shared.pass(WRITER);
+            shared.try_inline(READER);
+            shared.try_inline(WRITER);
         });
         shared.ask(WRITER);
-        shared.pass(READER);
+        shared.try_inline(READER);
         joined(thread);
         shared.nobody_is_left();
         assert_eq!((shared.served(READER), shared.served(WRITER)), (2, 2));

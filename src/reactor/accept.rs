@@ -11,7 +11,7 @@ use socket2::Socket;
 use super::Reactor;
 use super::connection::READING;
 use super::connections::token_of;
-use super::doors::{AcceptEnd, AcceptOutcome, Accepted};
+use super::listeners::{AcceptEnd, AcceptOutcome, Accepted};
 use crate::protocol::{Eol, Refusal, Reply};
 
 /// Connections that one turn accepts.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Stopping;
 use super::phase::Phase;
 use super::server::Server;
-use super::wire::Transport;
+use super::transport::Transport;
 use crate::protocol::Refusal;
 use crate::workers::{ConnectionId, refuse_and_end};
 

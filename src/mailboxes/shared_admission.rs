@@ -64,7 +64,7 @@ impl<J> SharedAdmission<J> {
     pub fn wait_for(
         &self,
         grant: Grant,
-        need: Condition,
+        condition: Condition,
         contents: Contents,
         job: J,
         admitted: &mut Vec<(Grant, J)>,
@@ -72,9 +72,9 @@ impl<J> SharedAdmission<J> {
         if is_planted(Bug::LeavesBeforeItIsAside) {
             let number = grant.number();
             self.release(grant, || contents, admitted);
-            return self.admission.lock().insert_in_wait_set(number, need, contents, job);
+            return self.admission.lock().insert_in_wait_set(number, condition, contents, job);
         }
-        self.admission.lock().wait_for(grant, need, contents, job, admitted)
+        self.admission.lock().wait_for(grant, condition, contents, job, admitted)
     }
 
     /// See [`Admission::cancel`].
