@@ -3,10 +3,10 @@
 //! **The law**: *a request is granted iff it conflicts with no holder and nobody is queued before it.* So consecutive
 //! readers are in together, a writer is in alone, and nobody ever passes anybody. Its corollary is asserted after
 //! every operation: whoever is next is never grantable. [`Admission::release`], [`Admission::cancel`] and
-//! [`Admission::set_aside`] share the one step that admits who is next, so a writer that gives up frees the readers
+//! [`Admission::wait_for`] share the one step that admits who is next, so a writer that gives up frees the readers
 //! behind it.
 //!
-//! A request that was in and found that the mailbox does not hold what it [`Need`]s is *set aside*, and others pass. As
+//! A request that was in and found that the mailbox does not hold what needs (a [`Condition`]) is *set aside*, and others pass. As
 //! soon as the mailbox holds it, that request is next again, before the whole queue: it came before all of that.
 //!
 //! A waiter is a value in the queue. Nothing waits here: whoever frees the mailbox receives the jobs that this lets
@@ -64,6 +64,8 @@ pub struct Grant {
     mode: Mode,
     number: u64,
     overtaken: bool,
+    resumed: bool,
+    has_waiters: bool,
 }
 
 impl Grant {
@@ -80,6 +82,16 @@ impl Grant {
     /// Whether somebody who had come later was admitted before. Never, says the law; it is counted all the same.
     pub fn overtaken(&self) -> bool {
         self.overtaken
+    }
+
+    /// Whether it was given to a request of the wait set whose condition holds now.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether requests were in the wait set when it was given. While an exclusive grant is held, none can join them.
+    pub fn has_waiters(&self) -> bool {
+        self.has_waiters
     }
 }
 
@@ -218,6 +230,15 @@ impl<J> Admission<J> {
         }
     }
 
+    /// Whether a request of the wait set can go on when the mailbox holds `contents`: it is next, before the queue, so the
+    /// holder of the mailbox leaves.
+    pub fn is_condition_met(&mut self, contents: Contents) -> bool {
+        self.wait_set.as_mut().is_some_and(|wait_set| {
+            wait_set.set_contents(contents);
+            wait_set.is_ready()
+        })
+    }
+
     /// Whether somebody was set aside who waits for room: whoever wants room too has to stand behind.
     pub fn has_room_waiter(&self) -> bool {
         self.wait_set.as_ref().is_some_and(|aside| aside.has_room_waiter())
@@ -298,17 +319,15 @@ impl<J> Admission<J> {
     fn admit_from_wait_set(&mut self, admitted: &mut Vec<(Grant, J)>) {
         let Some(mut aside) = self.wait_set.take() else { return };
         if aside.ready() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
-            aside.drain_readers(|number, job| {
-                self.enter(Mode::Shared);
-                admitted.push((Grant { mode: Mode::Shared, number, overtaken: false }, job));
-            });
+            aside.drain_readers(|number, job| admitted.push((self.resume(Mode::Shared, number), job)));
         }
         if aside.ready() == Some(Mode::Exclusive)
             && !self.conflicts(Mode::Exclusive)
             && let Some((number, job)) = aside.pop_writer()
         {
-            self.enter(Mode::Exclusive);
-            admitted.push((Grant { mode: Mode::Exclusive, number, overtaken: false }, job));
+            let mut grant = self.resume(Mode::Exclusive, number);
+            grant.has_waiters = aside.len() > 0;
+            admitted.push((grant, job));
         }
         self.wait_set = Some(aside).filter(|aside| aside.len() > 0);
     }
@@ -328,7 +347,13 @@ impl<J> Admission<J> {
         let overtaken = self.newest.is_some_and(|newest| newest > number);
         self.overtakes += u64::from(overtaken);
         self.newest = self.newest.max(Some(number));
-        Grant { mode, number, overtaken }
+        Grant { mode, number, overtaken, resumed: false, has_waiters: self.wait_set.is_some() }
+    }
+
+    /// Admits a request of the wait set. It keeps the number of its arrival.
+    fn resume(&mut self, mode: Mode, number: u64) -> Grant {
+        self.enter(mode);
+        Grant { mode, number, overtaken: false, resumed: true, has_waiters: false }
     }
 
     fn enter(&mut self, mode: Mode) {

@@ -69,7 +69,7 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), admitted);
     }
 
-    /// Does `work` under a grant that ends with it, unless it declines; see [`Mailbox::pass`].
+    /// Does `work` under a grant that ends with it, unless it declines; see [`SharedAdmission::try_inline`].
     pub fn try_inline<R>(
         &self,
         mailbox: u32,
@@ -80,7 +80,7 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), admitted)
     }
 
-    /// Ends a grant whose job misses something; see [`Admission::set_aside`].
+    /// Ends a grant whose job misses something; see [`Admission::wait_for`].
     pub fn wait_for(
         &self,
         mailbox: u32,
@@ -91,6 +91,13 @@ impl<J> Mailboxes<J> {
     ) -> Ticket {
         let contents = self.contents_or_unlimited(mailbox);
         self.queue(mailbox).wait_for(grant, condition, contents, job, admitted)
+    }
+
+    /// Whether a request of a mailbox's wait set can go on now, so that the holder of `grant` has to leave.
+    pub fn must_yield(&self, mailbox: u32, grant: &Grant) -> bool {
+        grant.mode() == Mode::Exclusive
+            && grant.has_waiters()
+            && self.queue(mailbox).is_condition_met(self.contents_or_unlimited(mailbox))
     }
 
     /// A damaged mailbox has whatever anybody needs: they come in, and hear of the damage.

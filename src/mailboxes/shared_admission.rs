@@ -1,5 +1,5 @@
 //! The admission of one mailbox, shared by threads: every operation is one critical section, and no job runs inside but one
-//! that is over at once, see [`Mailbox::pass`].
+//! that is over at once, see [`SharedAdmission::try_inline`].
 
 use super::admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 use super::block::Contents;
@@ -60,7 +60,7 @@ impl<J> SharedAdmission<J> {
         self.admission.lock().release(grant, contents, admitted);
     }
 
-    /// See [`Admission::set_aside`].
+    /// See [`Admission::wait_for`].
     pub fn wait_for(
         &self,
         grant: Grant,
@@ -92,7 +92,12 @@ impl<J> SharedAdmission<J> {
         look(&self.admission.lock())
     }
 
-    /// See [`Admission::somebody_needs_room`].
+    /// See [`Admission::is_condition_met`].
+    pub fn is_condition_met(&self, contents: Contents) -> bool {
+        self.admission.lock().is_condition_met(contents)
+    }
+
+    /// See [`Admission::has_room_waiter`].
     pub fn has_room_waiter(&self) -> bool {
         self.admission.lock().has_room_waiter()
     }

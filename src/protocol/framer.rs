@@ -164,7 +164,7 @@ impl Framer {
         cut
     }
 
-    /// Whether [`Framer::finish`] has any chance: not while a body is shorter than its header says.
+    /// Whether [`Framer::complete`] has any chance: not while a body is shorter than its header says.
     pub fn may_complete(&self, bytes: &[u8], limits: &Limits) -> bool {
         match (&self.state, first_line(bytes, limits)) {
             (State::Open, Some((Header { body: Body::Length(len), .. }, start))) => {

@@ -1,7 +1,7 @@
 //! The listening sockets, and what to do when nobody more can be let in.
 //!
 //! mio is edge-triggered: a connection that was not accepted makes no second event. So whoever stops accepting before
-//! the backlog is empty says so in [`Doors::pending`], and comes back.
+//! the backlog is empty says so in [`Listeners::pending`], and comes back.
 
 use std::fs::File;
 use std::io;
@@ -49,7 +49,7 @@ pub enum AcceptOutcome {
     NoDescriptor(Accepted),
 }
 
-/// What [`Doors::knock`] ended with.
+/// What [`Listeners::accept_batch`] ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptEnd {
     /// Nobody more.

@@ -115,13 +115,13 @@ impl LockSet {
         self.locks.extract_if(.., chosen).collect()
     }
 
-    /// The grant of a lock, to run a request under; it comes back through [`Held::put_back`].
+    /// The grant of a lock, to run a request under; it comes back through [`LockSet::put_back`].
     pub fn borrow(&mut self, mailbox: u32) -> Grant {
         let at = self.find(mailbox).expect("only asked for a lock that is held");
         self.locks[at].grant.take().expect("one request at a time")
     }
 
-    /// Takes back what [`Held::borrow`] gave.
+    /// Takes back what [`LockSet::borrow`] gave.
     pub fn put_back(&mut self, mailbox: u32, grant: Grant) {
         let at = self.find(mailbox).expect("a lock does not end while a request runs");
         self.locks[at].grant = Some(grant);

@@ -197,7 +197,7 @@ impl Pending {
 }
 
 /// How many bytes of large messages a job copies, if it is not a long one: of those that it brings along, and of the one that
-/// it reads first. Less exact than [`weight`], for it costs every job.
+/// it reads first. Less exact than [`cost`], for it costs every job.
 fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let brought = job.body_bytes();
     let each = brought / (job.requests.len() - job.answered);
