@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, Patience};
 use super::pipe::{End, Pipe};
-use super::rng::Dice;
+use super::rng::Rng;
 use crate::workers::ConnectionId;
 
 /// Bytes of a mailbox; a client also asks for more.
@@ -52,14 +52,14 @@ pub struct Hints {
 }
 
 impl Client {
-    pub fn new(number: usize, id: ConnectionId, pipe: Rc<RefCell<Pipe>>, dice: &mut Dice) -> Self {
+    pub fn new(number: usize, id: ConnectionId, pipe: Rc<RefCell<Pipe>>, rng: &mut Rng) -> Self {
         Client {
             id,
             pipe,
             outbox: Vec::new(),
             composed: VecDeque::new(),
-            attention: *dice.pick(&[100, 100, 80, 30, 5, 0]),
-            is_telnet: dice.chance(20),
+            attention: *rng.choose(&[100, 100, 80, 30, 5, 0]),
+            is_telnet: rng.chance(20),
             serial: 0,
             number,
             was_wrong: false,
@@ -79,9 +79,9 @@ impl Client {
     }
 
     /// Writes a request down.
-    pub fn compose(&mut self, ask: Ask, dice: &mut Dice) {
+    pub fn compose(&mut self, ask: Ask, rng: &mut Rng) {
         let eol = if self.is_telnet { "\r\n" } else { "\n" };
-        let counted = dice.chance(60);
+        let counted = rng.chance(60);
         self.has_quit |= ask == Ask::Quit;
         self.outbox.extend(ask.encode(eol, counted));
         self.composed.push_back((self.outbox.len(), Composed { ask, eol, counted }));
@@ -131,56 +131,56 @@ impl Client {
     }
 
     /// Makes up something to ask.
-    pub fn think(&mut self, hints: &Hints, dice: &mut Dice) -> Ask {
-        let mailbox = dice.below(MAILBOXES as usize) as u32;
+    pub fn think(&mut self, hints: &Hints, rng: &mut Rng) -> Ask {
+        let mailbox = rng.below(MAILBOXES as usize) as u32;
         let version = hints.versions[mailbox as usize];
-        let near = |dice: &mut Dice| (version + dice.below(4) as u64).saturating_sub(2);
+        let near = |rng: &mut Rng| (version + rng.below(4) as u64).saturating_sub(2);
         let wrong = std::mem::take(&mut self.was_wrong);
-        match dice.below(100) {
+        match rng.below(100) {
             0..20 => {
-                let after = dice.chance(60).then(|| near(dice));
-                let part = dice.chance(20).then(|| (dice.below(20) as u64, dice.below(20) as u64));
-                Ask::Read { mailbox, after, part, wait: patience(dice) }
+                let after = rng.chance(60).then(|| near(rng));
+                let part = rng.chance(20).then(|| (rng.below(20) as u64, rng.below(20) as u64));
+                Ask::Read { mailbox, after, part, wait: patience(rng) }
             }
             20..30 => {
-                let expected = dice.chance(30).then(|| near(dice));
-                let offset = dice.chance(25).then(|| dice.below(CAPACITY + 3) as u64);
-                Ask::Write { mailbox, expected, offset, body: self.body(dice), wait: patience(dice) }
+                let expected = rng.chance(30).then(|| near(rng));
+                let offset = rng.chance(25).then(|| rng.below(CAPACITY + 3) as u64);
+                Ask::Write { mailbox, expected, offset, body: self.body(rng), wait: patience(rng) }
             }
             30..50 => {
-                Ask::Put { mailbox, dropping: dice.chance(25), body: self.body(dice), wait: patience(dice) }
+                Ask::Put { mailbox, dropping: rng.chance(25), body: self.body(rng), wait: patience(rng) }
             }
-            50..67 => Ask::Take { mailbox, wait: patience(dice) },
+            50..67 => Ask::Take { mailbox, wait: patience(rng) },
             67..76 => {
-                let ttl = *dice.pick(&[None, None, Some(500), Some(2000), Some(9000), Some(100_000)]);
+                let ttl = *rng.choose(&[None, None, Some(500), Some(2000), Some(9000), Some(100_000)]);
                 let ttl = ttl.map(Duration::from_millis);
-                Ask::Lock { mailboxes: some(dice), shared: dice.chance(35), wait: patience(dice), ttl }
+                Ask::Lock { mailboxes: some(rng), shared: rng.chance(35), wait: patience(rng), ttl }
             }
             76..84 => {
                 let grant = hints
                     .grants
                     .first()
-                    .filter(|_| dice.chance(30))
-                    .map(|grant| grant - u64::from(dice.chance(20)));
-                let held = hints.held.first().filter(|_| dice.chance(80)).map(|mailbox| vec![*mailbox]);
-                let mailboxes = if dice.chance(30) { None } else { Some(held.unwrap_or_else(|| some(dice))) };
+                    .filter(|_| rng.chance(30))
+                    .map(|grant| grant - u64::from(rng.chance(20)));
+                let held = hints.held.first().filter(|_| rng.chance(80)).map(|mailbox| vec![*mailbox]);
+                let mailboxes = if rng.chance(30) { None } else { Some(held.unwrap_or_else(|| some(rng))) };
                 Ask::Unlock { mailboxes, grant }
             }
-            84..89 => Ask::Watch { mailboxes: some(dice), after: dice.chance(40).then(|| near(dice)) },
-            89..91 => Ask::Unwatch { mailboxes: dice.chance(70).then(|| some(dice)) },
-            91..97 if !wrong => self.other(dice),
-            _ if dice.chance(10) => Ask::Quit,
+            84..89 => Ask::Watch { mailboxes: some(rng), after: rng.chance(40).then(|| near(rng)) },
+            89..91 => Ask::Unwatch { mailboxes: rng.chance(70).then(|| some(rng)) },
+            91..97 if !wrong => self.other(rng),
+            _ if rng.chance(10) => Ask::Quit,
             _ => Ask::Told { line: "ping".into(), word: "OK" },
         }
     }
 
     /// Something beside the mailboxes, or wrong.
-    fn other(&mut self, dice: &mut Dice) -> Ask {
+    fn other(&mut self, rng: &mut Rng) -> Ask {
         // Not `stat` alone: it tells the number of the process, and lives would differ.
         let told = |line: &str, word| Ask::Told { line: line.into(), word };
         let wrong = |line: &str, code| Ask::Wrong { line: line.into(), code };
         self.was_wrong = true;
-        match dice.below(10) {
+        match rng.below(10) {
             0 => told("stat conns", "DATA"),
             1 => told("stat locks", "DATA"),
             2 | 3 => told("stat box 1", "DATA"),
@@ -194,16 +194,16 @@ impl Client {
     }
 
     /// Data like nobody else's.
-    fn body(&mut self, dice: &mut Dice) -> Vec<u8> {
+    fn body(&mut self, rng: &mut Rng) -> Vec<u8> {
         self.serial += 1;
         let mut body = format!("c{}.{}.", self.number, self.serial).into_bytes();
-        let len = match dice.below(20) {
+        let len = match rng.below(20) {
             0 => CAPACITY,
             1 => CAPACITY + 1,
-            2 | 3 => dice.below(CAPACITY),
-            _ => dice.below(24),
+            2 | 3 => rng.below(CAPACITY),
+            _ => rng.below(24),
         };
-        let fill = b'a' + dice.below(26) as u8;
+        let fill = b'a' + rng.below(26) as u8;
         body.resize(len.max(body.len()), fill);
         body
     }
@@ -214,19 +214,19 @@ fn size(composed: &Composed) -> usize {
     composed.ask.encode(composed.eol, composed.counted).len()
 }
 
-fn patience(dice: &mut Dice) -> Patience {
-    match dice.below(20) {
+fn patience(rng: &mut Rng) -> Patience {
+    match rng.below(20) {
         0..5 => Patience::For(Duration::ZERO),
-        5..12 => Patience::For(Duration::from_millis(1 + dice.below(2500) as u64)),
-        12..14 => Patience::For(Duration::from_millis(20_000 + dice.below(40_000) as u64)),
+        5..12 => Patience::For(Duration::from_millis(1 + rng.below(2500) as u64)),
+        12..14 => Patience::For(Duration::from_millis(20_000 + rng.below(40_000) as u64)),
         14..17 => Patience::Unsaid,
         _ => Patience::Endless,
     }
 }
 
-fn some(dice: &mut Dice) -> Vec<u32> {
+fn some(rng: &mut Rng) -> Vec<u32> {
     let mut mailboxes: Vec<u32> = (0..MAILBOXES).collect();
-    dice.shuffle(&mut mailboxes);
-    mailboxes.truncate(*dice.pick(&[1, 1, 1, 2, 2, 3]));
+    rng.shuffle(&mut mailboxes);
+    mailboxes.truncate(*rng.choose(&[1, 1, 1, 2, 2, 3]));
     mailboxes
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::super::connection::Readiness;
 use super::super::transport::Transport;
-use super::rng::Dice;
+use super::rng::Rng;
 
 /// How the client's end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Pipe {
     /// Something has changed since the last event.
     edge: bool,
     wants_write: bool,
-    dice: Dice,
+    rng: Rng,
 }
 
 /// The server's end.
@@ -46,9 +46,9 @@ pub struct Pipe {
 pub struct Socket(pub Rc<RefCell<Pipe>>);
 
 impl Pipe {
-    pub fn new(is_unix: bool, mut dice: Dice) -> Self {
-        let room_to_server = *dice.pick(&[20, 100, 1000]);
-        let room_to_client = *dice.pick(&[10, 60, 300, 5000]);
+    pub fn new(is_unix: bool, mut rng: Rng) -> Self {
+        let room_to_server = *rng.choose(&[20, 100, 1000]);
+        let room_to_client = *rng.choose(&[10, 60, 300, 5000]);
         Pipe {
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -61,13 +61,13 @@ impl Pipe {
             is_unix,
             edge: false,
             wants_write: false,
-            dice,
+            rng,
         }
     }
 
     /// A wide one to the server, and one of `room` bytes to the client.
     pub fn with_room(room: usize) -> Self {
-        Pipe { room_to_server: 1000, room_to_client: room, ..Pipe::new(false, Dice::new(0)) }
+        Pipe { room_to_server: 1000, room_to_client: room, ..Pipe::new(false, Rng::new(0)) }
     }
 
     /// Sends some of `bytes`; how many.
@@ -77,7 +77,7 @@ impl Pipe {
         if most == 0 || self.client != End::Open || self.server_dropped {
             return 0;
         }
-        let len = if self.dice.chance(70) { most } else { 1 + self.dice.below(most) };
+        let len = if self.rng.chance(70) { most } else { 1 + self.rng.below(most) };
         self.to_server.extend(&bytes[..len]);
         self.edge = true;
         len
@@ -88,11 +88,8 @@ impl Pipe {
         if self.to_client.is_empty() {
             return false;
         }
-        let len = if self.dice.chance(60) {
-            self.to_client.len()
-        } else {
-            1 + self.dice.below(self.to_client.len())
-        };
+        let len =
+            if self.rng.chance(60) { self.to_client.len() } else { 1 + self.rng.below(self.to_client.len()) };
         self.to_client.drain(..len);
         self.edge |= self.wants_write;
         true
@@ -163,7 +160,7 @@ impl Pipe {
         if self.client == End::Reset {
             return Err(ErrorKind::ConnectionReset.into());
         }
-        if self.dice.chance(2) {
+        if self.rng.chance(2) {
             return Err(ErrorKind::Interrupted.into());
         }
         let most = buffer.len().min(self.to_server.len());
@@ -171,7 +168,7 @@ impl Pipe {
             return if self.client == End::Open { Err(ErrorKind::WouldBlock.into()) } else { Ok(0) };
         }
         // A TCP socket gives all that it has.
-        let len = if self.is_unix && self.dice.chance(30) { 1 + self.dice.below(most) } else { most };
+        let len = if self.is_unix && self.rng.chance(30) { 1 + self.rng.below(most) } else { most };
         for (to, from) in buffer.iter_mut().zip(self.to_server.drain(..len)) {
             *to = from;
         }
@@ -194,7 +191,7 @@ impl Pipe {
         if most == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let len = if self.dice.chance(80) { most } else { 1 + self.dice.below(most) };
+        let len = if self.rng.chance(80) { most } else { 1 + self.rng.below(most) };
         self.to_client.extend(&bytes[..len]);
         self.said.extend_from_slice(&bytes[..len]);
         Ok(len)

@@ -2,16 +2,16 @@
 
 /// A generator of numbers that look random. Source: SplitMix64, Steele, Lea and Flood 2014.
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6469_7063)
+        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6469_7063)
     }
 
     /// Others, for somebody who throws on their own.
     pub fn fork(&mut self) -> Self {
-        Dice(self.next())
+        Rng(self.next())
     }
 
     /// A number below `bound`, which is not 0.
@@ -24,12 +24,12 @@ impl Dice {
         self.below(100) < percent
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 
     /// Takes one out, whichever.
-    pub fn draw<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
+    pub fn take_random<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
         if from.is_empty() { None } else { Some(from.swap_remove(self.below(from.len()))) }
     }
 

@@ -26,7 +26,7 @@ use super::history::State;
 use super::oracle::Oracle;
 use super::pipe::{End, Pipe, Socket};
 use super::quiescence::{Queue, Sight};
-use super::rng::Dice;
+use super::rng::Rng;
 use crate::mailboxes::{Geometry, Segment};
 use crate::workers::{Completion, Completions, Job, Mailboxes, Pool, run};
 
@@ -41,7 +41,7 @@ const DIARY: usize = 40;
 
 /// The whole.
 pub struct World {
-    pub dice: Dice,
+    pub rng: Rng,
     pub server: Server<Socket>,
     pub oracle: Oracle,
     pub clients: Vec<Client>,
@@ -70,7 +70,7 @@ impl World {
             Settings { workers: 0, wait: WAIT, max_clients: 100, max_hold: MAX_HOLD, quiet: Duration::ZERO };
         let start = Instant::now();
         World {
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             server: Server::new(mailboxes, pool, completions, settings, start),
             oracle: Oracle::new(),
             clients: Vec::new(),
@@ -85,15 +85,15 @@ impl World {
 
     /// One step of a life.
     pub fn step(&mut self) {
-        for _ in 0..self.dice.below(4) {
+        for _ in 0..self.rng.below(4) {
             self.meddle();
             // What is sent before may be read in time or too late; what is sent behind it is sent too late.
-            if self.dice.chance(10) {
+            if self.rng.chance(10) {
                 self.advance_clock();
             }
         }
         self.turn();
-        if self.dice.chance(8) {
+        if self.rng.chance(8) {
             self.rest();
         }
     }
@@ -102,7 +102,7 @@ impl World {
 
     /// Some worker runs some job.
     fn work(&mut self) {
-        let Some(job) = self.dice.draw(&mut self.jobs) else { return };
+        let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
         let slot = job.connection.slot;
         let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
         self.note(|| format!("a worker ran a job of slot {slot}: {}", kind(&completion)));
@@ -112,10 +112,10 @@ impl World {
 
     /// What happens beside the reactor's thread.
     fn meanwhile(&mut self) {
-        while self.dice.chance(35) {
+        while self.rng.chance(35) {
             self.work();
         }
-        if self.dice.chance(5) {
+        if self.rng.chance(5) {
             self.meddle();
         }
     }
@@ -125,12 +125,12 @@ impl World {
     fn advance_clock(&mut self) {
         let next = self.server.next_deadline().map(|at| at.saturating_duration_since(self.start));
         let nano = Duration::from_nanos(1);
-        self.now = match (self.dice.below(10), next) {
+        self.now = match (self.rng.below(10), next) {
             (0 | 1, Some(next)) => self.now.max(next.saturating_sub(nano)),
             (2..5, Some(next)) => self.now.max(next),
             (5, Some(next)) => self.now.max(next) + nano,
-            (6..9, _) => self.now + Duration::from_micros(self.dice.below(400_000) as u64),
-            _ => self.now + Duration::from_millis(self.dice.below(4_000) as u64),
+            (6..9, _) => self.now + Duration::from_micros(self.rng.below(400_000) as u64),
+            _ => self.now + Duration::from_millis(self.rng.below(4_000) as u64),
         };
         self.note(|| "the clock moves".into());
         self.tick();

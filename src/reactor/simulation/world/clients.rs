@@ -6,11 +6,11 @@ impl World {
     /// Somebody does something.
     pub(super) fn meddle(&mut self) {
         let here = self.here();
-        if here.len() < 2 || here.len() < CLIENTS_MAX && self.dice.chance(4) {
+        if here.len() < 2 || here.len() < CLIENTS_MAX && self.rng.chance(4) {
             return self.enter();
         }
-        let client = *self.dice.pick(&here);
-        match self.dice.below(100) {
+        let client = *self.rng.choose(&here);
+        match self.rng.below(100) {
             0..50 => self.ask(client),
             50..80 => _ = self.send(client),
             80..98 => self.read(client),
@@ -19,7 +19,7 @@ impl World {
     }
 
     pub(super) fn enter(&mut self) {
-        let pipe = Pipe::new(self.dice.chance(40), self.dice.fork());
+        let pipe = Pipe::new(self.rng.chance(40), self.rng.fork());
         self.enter_through(pipe);
     }
 
@@ -35,7 +35,7 @@ impl World {
         let id = self.server.add_client(Socket(Rc::clone(&pipe)), is_unix);
         let number = self.oracle.enter();
         self.note(|| format!("{} enters, slot {}", name(number), id.slot));
-        self.clients.push(Client::new(number, id, pipe, &mut self.dice));
+        self.clients.push(Client::new(number, id, pipe, &mut self.rng));
         number
     }
 
@@ -43,11 +43,11 @@ impl World {
         if !self.clients[client].asks() {
             return;
         }
-        let count = *self.dice.pick(&[1, 1, 1, 2, 3]);
+        let count = *self.rng.choose(&[1, 1, 1, 2, 3]);
         for _ in 0..count {
             let hints = self.oracle.hints(client);
-            let ask = self.clients[client].think(&hints, &mut self.dice);
-            self.clients[client].compose(ask, &mut self.dice);
+            let ask = self.clients[client].think(&hints, &mut self.rng);
+            self.clients[client].compose(ask, &mut self.rng);
         }
         self.send(client);
     }
@@ -55,7 +55,7 @@ impl World {
     /// Asks just this, without thinking.
     pub fn say(&mut self, client: usize, asks: impl IntoIterator<Item = Ask>) {
         for ask in asks {
-            self.clients[client].compose(ask, &mut self.dice);
+            self.clients[client].compose(ask, &mut self.rng);
         }
         while self.clients[client].has_more() && self.send(client) {}
     }
@@ -89,16 +89,16 @@ impl World {
     }
 
     pub(super) fn read(&mut self, client: usize) {
-        if self.clients[client].reads() && self.dice.chance(self.clients[client].attention) {
+        if self.clients[client].reads() && self.rng.chance(self.clients[client].attention) {
             self.clients[client].pipe.borrow_mut().receive();
         }
-        if self.dice.chance(1) {
-            self.clients[client].attention = *self.dice.pick(&[100, 50, 0]);
+        if self.rng.chance(1) {
+            self.clients[client].attention = *self.rng.choose(&[100, 50, 0]);
         }
     }
 
     pub(super) fn leave(&mut self, client: usize) {
-        let how = *self.dice.pick(&[End::Half, End::Closed, End::Reset]);
+        let how = *self.rng.choose(&[End::Half, End::Closed, End::Reset]);
         let (how, last) = self.clients[client].leave(how);
         self.tick();
         if let Some(last) = last {

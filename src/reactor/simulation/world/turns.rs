@@ -10,13 +10,13 @@ impl World {
         self.server.now = self.start + self.now;
         let mut events: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
-        self.dice.shuffle(&mut events);
+        self.rng.shuffle(&mut events);
         let events: Vec<_> = events.into_iter().filter_map(|client| self.hear(client)).collect();
         for (id, happened) in events {
             self.attend(id, happened);
             self.meanwhile();
             // Large messages are brought home before all events are attended to.
-            if self.dice.chance(10) {
+            if self.rng.chance(10) {
                 let share = self.share();
                 self.take_home(share);
             }
@@ -55,16 +55,16 @@ impl World {
 
     /// How many completions come with this turn.
     pub(super) fn share(&mut self) -> usize {
-        if self.dice.chance(60) { self.done.len() } else { self.dice.below(self.done.len() + 1) }
+        if self.rng.chance(60) { self.done.len() } else { self.rng.below(self.done.len() + 1) }
     }
 
     pub(super) fn take_home(&mut self, count: usize) {
         for _ in 0..count {
-            let Some(completion) = self.dice.draw(&mut self.done) else { return };
+            let Some(completion) = self.rng.take_random(&mut self.done) else { return };
             // A worker does not tell of jobs that have gone on since.
             if let Completion::WaitStarted(parked) = &completion {
                 let queue = self.server.mailboxes.queue(parked.mailbox);
-                if queue.with_waiter(parked.ticket, |_| ()).is_none() && self.dice.chance(70) {
+                if queue.with_waiter(parked.ticket, |_| ()).is_none() && self.rng.chance(70) {
                     continue;
                 }
             }
