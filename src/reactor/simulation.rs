@@ -36,55 +36,58 @@ const STEPS: usize = 300;
 
 /// What a life was like.
 #[derive(Default)]
-struct Life {
+struct Run {
     answers: u64,
     events: u64,
 }
 
 /// Lives a life; tells of it if it goes wrong.
-fn live(seed: u64, steps: usize) -> Life {
-    let diary = Rc::new(RefCell::new(VecDeque::new()));
-    let at = Cell::new(0);
-    let life = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(seed, Rc::clone(&diary));
+fn run_seed(seed: u64, steps: usize) -> Run {
+    let trace = Rc::new(RefCell::new(VecDeque::new()));
+    let current_step = Cell::new(0);
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed, Rc::clone(&trace));
         for step in 0..steps {
-            at.set(step);
+            current_step.set(step);
             world.step();
         }
-        at.set(steps);
+        current_step.set(steps);
         world.finish();
-        Life { answers: world.oracle.answers, events: world.oracle.events }
+        Run { answers: world.oracle.answers, events: world.oracle.events }
     }));
-    life.unwrap_or_else(|panic| {
-        eprintln!("seed {seed} fails at step {} of {steps}; DIPC_SEED={seed} lives it again", at.get());
-        diary.borrow().iter().for_each(|line| eprintln!("    {line}"));
-        let said =
+    run.unwrap_or_else(|panic| {
+        eprintln!(
+            "seed {seed} fails at step {} of {steps}; DIPC_SEED={seed} runs it again",
+            current_step.get()
+        );
+        trace.borrow().iter().for_each(|line| eprintln!("    {line}"));
+        let message =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        eprintln!("seed {seed}: {}", said.unwrap_or_default());
+        eprintln!("seed {seed}: {}", message.unwrap_or_default());
         resume_unwind(panic)
     })
 }
 
-fn number(name: &str) -> Option<u64> {
+fn env_number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
 #[test]
-fn every_life_goes_by_the_rules() {
-    let seeds = match (number("DIPC_SEED"), number("DIPC_SEEDS")) {
+fn every_run_follows_the_rules() {
+    let seeds = match (env_number("DIPC_SEED"), env_number("DIPC_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, count) => 0..count.unwrap_or(SEEDS),
     };
-    let steps = number("DIPC_STEPS").map_or(STEPS, |steps| steps as usize);
+    let steps = env_number("DIPC_STEPS").map_or(STEPS, |steps| steps as usize);
     let started = Instant::now();
-    let lives = seeds.end - seeds.start;
+    let runs = seeds.end - seeds.start;
     let (mut answers, mut events) = (0, 0);
     for seed in seeds {
-        let life = live(seed, steps);
-        answers += life.answers;
-        events += life.events;
+        let run = run_seed(seed, steps);
+        answers += run.answers;
+        events += run.events;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let rate = (lives * steps as u64) as f64 / seconds;
-    println!("{lives} lives in {seconds:.1} s: {rate:.0} steps/s, {answers} answers, {events} events");
+    let rate = (runs * steps as u64) as f64 / seconds;
+    println!("{runs} runs in {seconds:.1} s: {rate:.0} steps/s, {answers} answers, {events} events");
 }

@@ -2,7 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use super::{SEEDS, STEPS, live};
+use super::{SEEDS, STEPS, run_seed as live};
 use crate::planted::{Bug, with};
 
 /// How many lives it takes until one fails.

@@ -37,7 +37,7 @@ const CLIENTS_MAX: usize = 7;
 const RESTLESS: usize = 1000;
 
 /// What is shown of a life that failed.
-const DIARY: usize = 40;
+const TRACE_MAX: usize = 40;
 
 /// The whole.
 pub struct World {
@@ -53,11 +53,11 @@ pub struct World {
     jobs: Vec<Box<Job>>,
     /// What workers have done and the reactor has not seen.
     done: Vec<Completion>,
-    diary: Rc<RefCell<VecDeque<String>>>,
+    trace: Rc<RefCell<VecDeque<String>>>,
 }
 
 impl World {
-    pub fn new(seed: u64, diary: Rc<RefCell<VecDeque<String>>>) -> Self {
+    pub fn new(seed: u64, trace: Rc<RefCell<VecDeque<String>>>) -> Self {
         let capacity = CAPACITY as u64;
         let geometry = Geometry { mailboxes: MAILBOXES, capacity, packet: 4 * capacity };
         let fd = nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
@@ -79,7 +79,7 @@ impl World {
             tick: 0,
             jobs: Vec::new(),
             done: Vec::new(),
-            diary,
+            trace,
         }
     }
 
@@ -105,7 +105,7 @@ impl World {
         let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
         let slot = job.connection.slot;
         let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
-        self.note(|| format!("a worker ran a job of slot {slot}: {}", kind(&completion)));
+        self.trace(|| format!("a worker ran a job of slot {slot}: {}", kind(&completion)));
         self.tick();
         self.done.push(completion);
     }
@@ -132,7 +132,7 @@ impl World {
             (6..9, _) => self.now + Duration::from_micros(self.rng.below(400_000) as u64),
             _ => self.now + Duration::from_millis(self.rng.below(4_000) as u64),
         };
-        self.note(|| "the clock moves".into());
+        self.trace(|| "the clock moves".into());
         self.tick();
         (0..self.clients.len()).for_each(|client| self.see_who_is_gone(client));
     }
@@ -160,7 +160,7 @@ impl World {
         let overtakes = |mailbox| self.server.mailboxes.queue(mailbox).overtakes();
         assert!((0..MAILBOXES).all(|mailbox| overtakes(mailbox) == 0), "somebody was overtaken");
         self.oracle.rest(&sights, &queues);
-        self.note(|| "at rest".into());
+        self.trace(|| "at rest".into());
     }
 
     /// Workers run all jobs like this, and whom these let in.

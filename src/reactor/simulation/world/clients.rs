@@ -34,7 +34,7 @@ impl World {
         // A client comes after those who have left were removed.
         let id = self.server.add_client(Socket(Rc::clone(&pipe)), is_unix);
         let number = self.oracle.enter();
-        self.note(|| format!("{} enters, slot {}", name(number), id.slot));
+        self.trace(|| format!("{} enters, slot {}", name(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.rng));
         number
     }
@@ -77,7 +77,7 @@ impl World {
     pub(super) fn send(&mut self, client: usize) -> bool {
         let (any, sent) = self.clients[client].send();
         for composed in sent {
-            self.note(|| {
+            self.trace(|| {
                 let bytes = composed.ask.encode("~", false);
                 format!("{} > {}", name(client), &bytes[..bytes.len().min(70)].escape_ascii())
             });
@@ -105,7 +105,7 @@ impl World {
             self.oracle.sent(client, last);
         }
         self.oracle.left(client, how);
-        self.note(|| format!("{} leaves: {how:?}", name(client)));
+        self.trace(|| format!("{} leaves: {how:?}", name(client)));
     }
 
     /// Those who have not left altogether.

@@ -72,11 +72,11 @@ impl World {
         }
     }
 
-    pub(super) fn note(&self, what: impl FnOnce() -> String) {
-        let mut diary = self.diary.borrow_mut();
-        if diary.len() == DIARY {
-            diary.pop_front();
+    pub(super) fn trace(&self, what: impl FnOnce() -> String) {
+        let mut trace = self.trace.borrow_mut();
+        if trace.len() == TRACE_MAX {
+            trace.pop_front();
         }
-        diary.push_back(format!("{:>6} {:>12.6} {}", self.tick, self.now.as_secs_f64(), what()));
+        trace.push_back(format!("{:>6} {:>12.6} {}", self.tick, self.now.as_secs_f64(), what()));
     }
 }

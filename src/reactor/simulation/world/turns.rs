@@ -94,7 +94,7 @@ impl World {
         for client in 0..self.clients.len() {
             let said = self.clients[client].pipe.borrow_mut().overhear();
             for line in self.oracle.hear(client, &said) {
-                self.note(|| format!("{} < {line}", name(client)));
+                self.trace(|| format!("{} < {line}", name(client)));
             }
             self.see_who_is_gone(client);
         }
@@ -133,7 +133,7 @@ impl World {
             let state = State { version: contents.version, count: contents.count };
             let before = self.oracle.boxes[mailbox as usize].now();
             if before != state {
-                self.note(|| format!("mailbox {mailbox}: v={} n={}", state.version, state.count));
+                self.trace(|| format!("mailbox {mailbox}: v={} n={}", state.version, state.count));
             }
             self.oracle.boxes[mailbox as usize].sample(self.tick, state, contents.room);
         }
