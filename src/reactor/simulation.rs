@@ -6,7 +6,6 @@
 //! To learn the rules, read [`oracle`](oracle::Oracle) and `rest`; the [`World`] is how it is played.
 
 mod answer;
-mod ask;
 mod client;
 mod client_model;
 mod history;
@@ -15,6 +14,7 @@ mod pipe;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod quiescence;
+mod request;
 mod rng;
 mod scripts;
 mod wait_graph;

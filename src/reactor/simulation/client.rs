@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::ask::{Ask, Patience};
 use super::pipe::{End, Pipe};
+use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::workers::ConnectionId;
 
@@ -34,10 +34,10 @@ pub struct Client {
 /// A request that is ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Composed {
-    pub ask: Ask,
+    pub request: ClientRequest,
     pub eol: &'static str,
     /// The length of its body is said before it.
-    counted: bool,
+    has_length: bool,
 }
 
 /// What a client knows when it makes up its mind.
@@ -79,12 +79,12 @@ impl Client {
     }
 
     /// Writes a request down.
-    pub fn compose(&mut self, ask: Ask, rng: &mut Rng) {
+    pub fn compose(&mut self, request: ClientRequest, rng: &mut Rng) {
         let eol = if self.is_telnet { "\r\n" } else { "\n" };
-        let counted = rng.chance(60);
-        self.has_quit |= ask == Ask::Quit;
-        self.outbox.extend(ask.encode(eol, counted));
-        self.composed.push_back((self.outbox.len(), Composed { ask, eol, counted }));
+        let has_length = rng.chance(60);
+        self.has_quit |= request == ClientRequest::Quit;
+        self.outbox.extend(request.encode(eol, has_length));
+        self.composed.push_back((self.outbox.len(), Composed { request, eol, has_length }));
     }
 
     /// Whether there is something to be sent.
@@ -106,10 +106,12 @@ impl Client {
         let halfway = self.composed.front().filter(|(end, composed)| *end < size(composed));
         let (how, last) = match halfway {
             // Half a line may look like a whole one: only data of a known length is cut by a clean end.
-            Some((_, composed)) if how != End::Reset && !composed.counted => (End::Reset, None),
-            Some((_, composed)) if how != End::Reset && composed.ask.body().is_none() => (End::Reset, None),
+            Some((_, composed)) if how != End::Reset && !composed.has_length => (End::Reset, None),
+            Some((_, composed)) if how != End::Reset && composed.request.body().is_none() => {
+                (End::Reset, None)
+            }
             Some((end, composed))
-                if *end > composed.ask.body().map_or(0, <[u8]>::len) + composed.eol.len() =>
+                if *end > composed.request.body().map_or(0, <[u8]>::len) + composed.eol.len() =>
             {
                 (End::Reset, None)
             }
@@ -131,7 +133,7 @@ impl Client {
     }
 
     /// Makes up something to ask.
-    pub fn think(&mut self, hints: &Hints, rng: &mut Rng) -> Ask {
+    pub fn think(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
         let mailbox = rng.below(MAILBOXES as usize) as u32;
         let version = hints.versions[mailbox as usize];
         let near = |rng: &mut Rng| (version + rng.below(4) as u64).saturating_sub(2);
@@ -140,21 +142,35 @@ impl Client {
             0..20 => {
                 let after = rng.chance(60).then(|| near(rng));
                 let part = rng.chance(20).then(|| (rng.below(20) as u64, rng.below(20) as u64));
-                Ask::Read { mailbox, after, part, wait: patience(rng) }
+                ClientRequest::Read { mailbox, after, part, wait: random_wait(rng) }
             }
             20..30 => {
                 let expected = rng.chance(30).then(|| near(rng));
                 let offset = rng.chance(25).then(|| rng.below(CAPACITY + 3) as u64);
-                Ask::Write { mailbox, expected, offset, body: self.body(rng), wait: patience(rng) }
+                ClientRequest::Write {
+                    mailbox,
+                    expected,
+                    offset,
+                    body: self.body(rng),
+                    wait: random_wait(rng),
+                }
             }
-            30..50 => {
-                Ask::Put { mailbox, dropping: rng.chance(25), body: self.body(rng), wait: patience(rng) }
-            }
-            50..67 => Ask::Take { mailbox, wait: patience(rng) },
+            30..50 => ClientRequest::Put {
+                mailbox,
+                drop_oldest: rng.chance(25),
+                body: self.body(rng),
+                wait: random_wait(rng),
+            },
+            50..67 => ClientRequest::Take { mailbox, wait: random_wait(rng) },
             67..76 => {
                 let ttl = *rng.choose(&[None, None, Some(500), Some(2000), Some(9000), Some(100_000)]);
                 let ttl = ttl.map(Duration::from_millis);
-                Ask::Lock { mailboxes: some(rng), shared: rng.chance(35), wait: patience(rng), ttl }
+                ClientRequest::Lock {
+                    mailboxes: some(rng),
+                    shared: rng.chance(35),
+                    wait: random_wait(rng),
+                    ttl,
+                }
             }
             76..84 => {
                 let grant = hints
@@ -164,21 +180,21 @@ impl Client {
                     .map(|grant| grant - u64::from(rng.chance(20)));
                 let held = hints.held.first().filter(|_| rng.chance(80)).map(|mailbox| vec![*mailbox]);
                 let mailboxes = if rng.chance(30) { None } else { Some(held.unwrap_or_else(|| some(rng))) };
-                Ask::Unlock { mailboxes, grant }
+                ClientRequest::Unlock { mailboxes, grant }
             }
-            84..89 => Ask::Watch { mailboxes: some(rng), after: rng.chance(40).then(|| near(rng)) },
-            89..91 => Ask::Unwatch { mailboxes: rng.chance(70).then(|| some(rng)) },
+            84..89 => ClientRequest::Watch { mailboxes: some(rng), after: rng.chance(40).then(|| near(rng)) },
+            89..91 => ClientRequest::Unwatch { mailboxes: rng.chance(70).then(|| some(rng)) },
             91..97 if !wrong => self.other(rng),
-            _ if rng.chance(10) => Ask::Quit,
-            _ => Ask::Told { line: "ping".into(), word: "OK" },
+            _ if rng.chance(10) => ClientRequest::Quit,
+            _ => ClientRequest::Info { line: "ping".into(), word: "OK" },
         }
     }
 
     /// Something beside the mailboxes, or wrong.
-    fn other(&mut self, rng: &mut Rng) -> Ask {
+    fn other(&mut self, rng: &mut Rng) -> ClientRequest {
         // Not `stat` alone: it tells the number of the process, and lives would differ.
-        let told = |line: &str, word| Ask::Told { line: line.into(), word };
-        let wrong = |line: &str, code| Ask::Wrong { line: line.into(), code };
+        let told = |line: &str, word| ClientRequest::Info { line: line.into(), word };
+        let wrong = |line: &str, code| ClientRequest::Invalid { line: line.into(), code };
         self.was_wrong = true;
         match rng.below(10) {
             0 => told("stat conns", "DATA"),
@@ -211,16 +227,16 @@ impl Client {
 
 /// Bytes of a request.
 fn size(composed: &Composed) -> usize {
-    composed.ask.encode(composed.eol, composed.counted).len()
+    composed.request.encode(composed.eol, composed.has_length).len()
 }
 
-fn patience(rng: &mut Rng) -> Patience {
+fn random_wait(rng: &mut Rng) -> Wait {
     match rng.below(20) {
-        0..5 => Patience::For(Duration::ZERO),
-        5..12 => Patience::For(Duration::from_millis(1 + rng.below(2500) as u64)),
-        12..14 => Patience::For(Duration::from_millis(20_000 + rng.below(40_000) as u64)),
-        14..17 => Patience::Unsaid,
-        _ => Patience::Endless,
+        0..5 => Wait::For(Duration::ZERO),
+        5..12 => Wait::For(Duration::from_millis(1 + rng.below(2500) as u64)),
+        12..14 => Wait::For(Duration::from_millis(20_000 + rng.below(40_000) as u64)),
+        14..17 => Wait::Default,
+        _ => Wait::Forever,
     }
 }
 

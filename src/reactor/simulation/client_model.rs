@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::ask::{Ask, Patience};
 use super::history::State;
 use super::pipe::End;
+use super::request::{ClientRequest, Wait};
 
 /// How long a client may be silent that holds a lock and has not said.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub struct Moment {
 pub struct Asked {
     /// Which of all.
     pub number: u64,
-    pub ask: Ask,
+    pub request: ClientRequest,
     pub eol: &'static str,
     pub sent: Moment,
     /// What had been told of each mailbox by then.
@@ -56,7 +56,7 @@ pub struct Hold {
     pub shared: bool,
     pub number: u64,
     pub ttl: Duration,
-    pub asked: Moment,
+    pub requested: Moment,
     pub told: Moment,
     /// What the mailbox was like.
     pub state: State,
@@ -95,15 +95,15 @@ pub struct Seat {
 impl Asked {
     /// When it gives up, if it began to wait at `since`.
     pub fn gives_up(&self, since: Duration) -> Option<Duration> {
-        match self.ask.patience()? {
-            Patience::Unsaid => Some(since + WAIT),
-            Patience::For(wait) => Some(since + wait),
-            Patience::Endless => None,
+        match self.request.wait()? {
+            Wait::Default => Some(since + WAIT),
+            Wait::For(wait) => Some(since + wait),
+            Wait::Forever => None,
         }
     }
 
     pub fn tries_once(&self) -> bool {
-        self.ask.patience() == Some(Patience::For(Duration::ZERO))
+        self.request.wait() == Some(Wait::For(Duration::ZERO))
     }
 }
 
@@ -120,7 +120,7 @@ impl Seat {
     /// Before this the lease of a mailbox has not ended.
     pub fn lease_of(&self, mailbox: u32) -> Duration {
         let hold = &self.holds[&mailbox];
-        (self.last_sent.time.max(hold.asked.time) + hold.ttl).min(hold.asked.time + MAX_HOLD)
+        (self.last_sent.time.max(hold.requested.time) + hold.ttl).min(hold.requested.time + MAX_HOLD)
     }
 
     /// By then the first of its leases has ended, if nothing more was asked.
@@ -143,9 +143,11 @@ impl Seat {
 
     /// Whether it certainly holds a mailbox at this time: it was told so, and has done nothing to end it.
     pub fn surely_holds(&self, mailbox: u32, now: Duration) -> Option<&Hold> {
-        let unlocks = |asked: &Asked| match &asked.ask {
-            Ask::Unlock { mailboxes, .. } => mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox)),
-            Ask::Quit => true,
+        let unlocks = |asked: &Asked| match &asked.request {
+            ClientRequest::Unlock { mailboxes, .. } => {
+                mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox))
+            }
+            ClientRequest::Quit => true,
             _ => false,
         };
         let hold = self.holds.get(&mailbox)?;

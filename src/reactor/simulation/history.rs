@@ -33,7 +33,7 @@ impl PartialOrd for State {
 pub enum Change {
     Replace(Vec<u8>),
     Patch(usize, Vec<u8>),
-    Add { body: Vec<u8>, dropping: bool },
+    Add { body: Vec<u8>, drop_oldest: bool },
     Take,
 }
 
@@ -213,8 +213,8 @@ fn follows(now: State, next: State, change: &Change) -> bool {
     let (version, count) = (next.version, next.count);
     match change {
         Change::Replace(_) | Change::Patch(..) => version == now.version + 1 && count == 1,
-        Change::Add { dropping: false, .. } => version == now.version + 1 && count == now.count + 1,
-        Change::Add { dropping: true, .. } => {
+        Change::Add { drop_oldest: false, .. } => version == now.version + 1 && count == now.count + 1,
+        Change::Add { drop_oldest: true, .. } => {
             version == now.version + 1 && (1..=now.count + 1).contains(&count)
         }
         Change::Take => version == now.version && count + 1 == now.count,
@@ -239,9 +239,9 @@ fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, 
             });
             list.push((version, patched));
         }
-        Change::Add { body, dropping } => {
+        Change::Add { body, drop_oldest } => {
             list.push((version, Some(body.clone())));
-            while *dropping && used(list) > CAPACITY && list.len() > 1 {
+            while *drop_oldest && used(list) > CAPACITY && list.len() > 1 {
                 list.remove(0);
             }
             // With messages that nobody knows, one has to believe.

@@ -8,11 +8,11 @@ mod others;
 mod requests;
 
 use super::answer::Answer;
-use super::ask::Ask;
 use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
 use super::client_model::{Asked, Moment, PROGRESS, Seat};
 use super::history::{Change, History};
 use super::pipe::End;
+use super::request::ClientRequest;
 use super::wait_graph::Touches;
 
 /// Everything that is known.
@@ -52,17 +52,17 @@ impl Oracle {
     /// The last byte of a request has left its client.
     pub fn sent(&mut self, client: usize, composed: Composed) {
         self.requests += 1;
-        let Composed { ask, eol, .. } = composed;
-        let locks = matches!(ask, Ask::Lock { .. });
+        let Composed { request, eol, .. } = composed;
+        let locks = matches!(request, ClientRequest::Lock { .. });
         // What waits for its answer to be taken keeps its mailbox, too.
-        let holds = locks || matches!(ask, Ask::Take { .. });
-        self.touches.begin(client, self.requests, &ask.mailboxes(), holds);
+        let holds = locks || matches!(request, ClientRequest::Take { .. });
+        self.touches.begin(client, self.requests, &request.mailboxes(), holds);
         let seat = &mut self.seats[client];
         let too_late = seat.ended_leases(self.now.time);
-        seat.has_watched |= matches!(ask, Ask::Watch { .. });
+        seat.has_watched |= matches!(request, ClientRequest::Watch { .. });
         seat.outstanding.push_back(Asked {
             number: self.requests,
-            ask,
+            request,
             eol,
             sent: self.now,
             floors: self.boxes.iter().map(|history| history.floor).collect(),
@@ -107,7 +107,7 @@ impl Oracle {
         if !matches!(seat.left, None | Some(End::Half)) {
             return;
         }
-        let quits = matches!(seat.outstanding.front(), Some(Asked { ask: Ask::Quit, .. }));
+        let quits = matches!(seat.outstanding.front(), Some(Asked { request: ClientRequest::Quit, .. }));
         let ended = seat.left == Some(End::Half) && seat.outstanding.is_empty();
         assert!(
             quits || ended || seat.was_slow,
@@ -127,13 +127,15 @@ impl Oracle {
         // Nobody can tell whether a client that did not read was about to.
         let half_told = seat.is_late || !seat.heard.is_empty();
         for (at, asked) in std::mem::take(&mut seat.outstanding).into_iter().enumerate() {
-            let mailbox = asked.ask.mailboxes().first().copied();
-            let change = match asked.ask {
-                Ask::Write { body, offset: None, .. } => Change::Replace(body),
-                Ask::Write { body, offset: Some(offset), .. } => Change::Patch(offset as usize, body),
-                Ask::Put { body, dropping, .. } => Change::Add { body, dropping },
+            let mailbox = asked.request.mailboxes().first().copied();
+            let change = match asked.request {
+                ClientRequest::Write { body, offset: None, .. } => Change::Replace(body),
+                ClientRequest::Write { body, offset: Some(offset), .. } => {
+                    Change::Patch(offset as usize, body)
+                }
+                ClientRequest::Put { body, drop_oldest, .. } => Change::Add { body, drop_oldest },
                 // A message is lost only with a client that was being told of it.
-                Ask::Take { .. } if at == 0 && half_told => Change::Take,
+                ClientRequest::Take { .. } if at == 0 && half_told => Change::Take,
                 _ => continue,
             };
             self.boxes[mailbox.expect("that changes one") as usize].may_have(change);
@@ -164,26 +166,26 @@ impl Oracle {
         let asked = self.seats[client].outstanding.pop_front();
         let asked =
             asked.unwrap_or_else(|| panic!("client {client} was told {answer} and had asked nothing"));
-        assert_eq!(answer.eol, asked.eol, "{answer} to {:?}", asked.ask);
+        assert_eq!(answer.eol, asked.eol, "{answer} to {:?}", asked.request);
         let seat = &mut self.seats[client];
-        assert!(!seat.ends || matches!(asked.ask, Ask::Quit), "{answer} after the last word");
+        assert!(!seat.ends || matches!(asked.request, ClientRequest::Quit), "{answer} after the last word");
         let kept = asked.too_late.iter().find(|mailbox| seat.holds.contains_key(mailbox));
         assert!(kept.is_none(), "{answer}, asked too late to keep {kept:?}: {:?}", seat.holds);
-        let locked = matches!(asked.ask, Ask::Lock { .. }) && answer.word == "OK";
+        let locked = matches!(asked.request, ClientRequest::Lock { .. }) && answer.word == "OK";
         self.touches.answered(asked.number, locked, self.now.tick);
-        match (answer.kind(), &asked.ask) {
-            (("ERR", code), Ask::Wrong { code: right, .. }) if code == *right => {}
-            ((word, _), Ask::Told { word: right, .. }) if word == *right => {}
+        match (answer.kind(), &asked.request) {
+            (("ERR", code), ClientRequest::Invalid { code: right, .. }) if code == *right => {}
+            ((word, _), ClientRequest::Info { word: right, .. }) if word == *right => {}
             (("ERR", "lease"), _) => self.judge_lease(client, &asked),
             (("ERR", "denied"), _) => self.judge_denied(client, &asked),
             (("ERR", "deadlock"), _) => self.judge_deadlock(client, &asked),
             (("ERR", "size"), _) => judge_size(&asked, answer),
             (("NO", _), _) => self.judge_no(client, &asked, answer),
-            (("OK" | "DATA", _), ask) if !ask.mailboxes().is_empty() => {
+            (("OK" | "DATA", _), request) if !request.mailboxes().is_empty() => {
                 self.judge_done(client, &asked, answer)
             }
             (("OK", _), _) => self.judge_other(client, &asked, answer),
-            _ => panic!("{answer} to {:?}", asked.ask),
+            _ => panic!("{answer} to {:?}", asked.request),
         }
         let seat = &mut self.seats[client];
         seat.last_sent = asked.sent;
@@ -193,12 +195,12 @@ impl Oracle {
 
 fn judge_size(asked: &Asked, answer: &Answer) {
     let max = answer.number("max").expect("a limit") as usize;
-    let right = match &asked.ask {
-        Ask::Write { body, offset: Some(offset), .. } if body.len() <= CAPACITY => {
+    let right = match &asked.request {
+        ClientRequest::Write { body, offset: Some(offset), .. } if body.len() <= CAPACITY => {
             max == CAPACITY.saturating_sub(*offset as usize) && body.len() > max
                 || *offset as usize > CAPACITY
         }
-        ask => max == CAPACITY && ask.body().is_some_and(|body| body.len() > CAPACITY),
+        request => max == CAPACITY && request.body().is_some_and(|body| body.len() > CAPACITY),
     };
-    assert!(right, "{answer} to {:?}", asked.ask);
+    assert!(right, "{answer} to {:?}", asked.request);
 }

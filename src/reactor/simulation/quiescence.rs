@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::ask::Ask;
 use super::client::MAILBOXES;
 use super::client_model::Asked;
 use super::oracle::Oracle;
 use super::pipe::End;
+use super::request::ClientRequest;
 
 /// How long a request still waits whose client sends nothing more.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
@@ -58,14 +58,16 @@ impl Oracle {
         if !matches!(seat.left, None | Some(End::Half)) {
             return;
         }
-        let ask = seat.outstanding.front().map(|asked| asked.ask.clone());
+        let request = seat.outstanding.front().map(|asked| asked.request.clone());
         match (sight, seat.outstanding.front_mut()) {
             (Sight::Gone, _) => {}
             (Sight::Blocked, Some(asked)) => asked.queued = None,
             (Sight::Blocked, None) => {}
             (Sight::Idle, None) => assert_eq!(seat.left, None, "client {client} has ended, and stays"),
-            (Sight::Idle, Some(Asked { ask, .. })) => panic!("client {client} is not answered: {ask:?}"),
-            (Sight::Stranded, _) => panic!("nobody works for client {client}: {ask:?}"),
+            (Sight::Idle, Some(Asked { request, .. })) => {
+                panic!("client {client} is not answered: {request:?}")
+            }
+            (Sight::Stranded, _) => panic!("nobody works for client {client}: {request:?}"),
             (Sight::Waits { .. }, None) => panic!("client {client} waits, and has asked nothing"),
             (Sight::Waits { mailbox, aside }, Some(asked)) => {
                 let since = asked.rests.get_or_insert(now).time;
@@ -77,7 +79,7 @@ impl Oracle {
                     let (since, _) = *asked.half_rests.insert(known.unwrap_or((now.time, (mailbox, aside))));
                     assert!(since + HALF_CLOSED_WAIT > now.time, "client {client} has ended, and waits on");
                 }
-                if !aside && !asked.ask.may_be_aside() {
+                if !aside && !asked.request.may_wait_for_condition() {
                     asked.queued.get_or_insert(now.tick);
                 }
             }
@@ -95,17 +97,18 @@ impl Oracle {
             if let Some(hold) = seat.holds.get(&mailbox) {
                 holders.push((client, hold.shared));
             }
-            let head = seat.outstanding.front().map(|asked| &asked.ask);
+            let head = seat.outstanding.front().map(|asked| &asked.request);
             match (sights[client], head) {
                 // What it was not told yet may be anything.
                 (Sight::Blocked, _) => {
-                    let about = |asked: &&Asked| asked.ask.mailboxes().contains(&mailbox);
+                    let about = |asked: &&Asked| asked.request.mailboxes().contains(&mailbox);
                     holders.extend(seat.outstanding.iter().filter(about).map(|_| (client, false)));
                 }
                 // Those before the one that it waits for it has.
-                (Sight::Waits { mailbox: waits, .. }, Some(Ask::Lock { mailboxes, shared, .. }))
-                    if mailbox < waits && mailboxes.contains(&mailbox) =>
-                {
+                (
+                    Sight::Waits { mailbox: waits, .. },
+                    Some(ClientRequest::Lock { mailboxes, shared, .. }),
+                ) if mailbox < waits && mailboxes.contains(&mailbox) => {
                     holders.push((client, *shared));
                 }
                 _ => {}
@@ -133,22 +136,22 @@ impl Oracle {
                 continue;
             }
             // One who is back from aside is next, too.
-            waits_exclusive |= asked.ask.is_exclusive();
-            match &asked.ask {
-                Ask::Take { .. } if *aside && is_free => {
+            waits_exclusive |= asked.request.is_exclusive();
+            match &asked.request {
+                ClientRequest::Take { .. } if *aside && is_free => {
                     assert_eq!(
                         state.count, 0,
                         "client {client} waits for a message, and there is one in {mailbox}"
                     );
                 }
-                Ask::Read { after: Some(after), .. } if *aside && readers_may => {
+                ClientRequest::Read { after: Some(after), .. } if *aside && readers_may => {
                     let news = state.count > 0 && state.version > *after;
                     assert!(
                         !news,
                         "client {client} waits for news after {after}, and {mailbox} is in {state:?}"
                     );
                 }
-                Ask::Put { body, .. } if *aside => putters.push((client, body.len() as u64)),
+                ClientRequest::Put { body, .. } if *aside => putters.push((client, body.len() as u64)),
                 _ => {}
             }
         }
@@ -199,8 +202,8 @@ impl Oracle {
     fn sure_holders(&self, mailbox: u32, sights: &[Sight]) -> Vec<usize> {
         let holds = |client: &usize| {
             let seat = &self.seats[*client];
-            let partly = match (sights[*client], seat.outstanding.front().map(|asked| &asked.ask)) {
-                (Sight::Waits { mailbox: waits, .. }, Some(Ask::Lock { mailboxes, .. })) => {
+            let partly = match (sights[*client], seat.outstanding.front().map(|asked| &asked.request)) {
+                (Sight::Waits { mailbox: waits, .. }, Some(ClientRequest::Lock { mailboxes, .. })) => {
                     mailbox < waits && mailboxes.contains(&mailbox)
                 }
                 _ => false,

@@ -5,46 +5,46 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::ask::{Ask, Patience};
 use super::pipe::End;
+use super::request::{ClientRequest, Wait};
 use super::world::World;
 use crate::workers::ConnectionId;
 
-const ENDLESS: Patience = Patience::Endless;
+const FOREVER: Wait = Wait::Forever;
 
 fn world() -> World {
     World::new(0, Rc::new(RefCell::new(VecDeque::new())))
 }
 
-fn write(mailbox: u32) -> Ask {
-    Ask::Write {
+fn write(mailbox: u32) -> ClientRequest {
+    ClientRequest::Write {
         mailbox,
         expected: None,
         offset: None,
         body: b"a message of some length".to_vec(),
-        wait: ENDLESS,
+        wait: FOREVER,
     }
 }
 
-fn read(mailbox: u32) -> Ask {
-    Ask::Read { mailbox, after: None, part: None, wait: ENDLESS }
+fn read(mailbox: u32) -> ClientRequest {
+    ClientRequest::Read { mailbox, after: None, part: None, wait: FOREVER }
 }
 
-fn take(mailbox: u32, wait: Patience) -> Ask {
-    Ask::Take { mailbox, wait }
+fn take(mailbox: u32, wait: Wait) -> ClientRequest {
+    ClientRequest::Take { mailbox, wait }
 }
 
-fn lock(mailbox: u32, seconds: u64) -> Ask {
-    Ask::Lock {
+fn lock(mailbox: u32, seconds: u64) -> ClientRequest {
+    ClientRequest::Lock {
         mailboxes: vec![mailbox],
         shared: false,
-        wait: ENDLESS,
+        wait: FOREVER,
         ttl: Some(Duration::from_secs(seconds)),
     }
 }
 
-fn watch(mailbox: u32) -> Ask {
-    Ask::Watch { mailboxes: vec![mailbox], after: None }
+fn watch(mailbox: u32) -> ClientRequest {
+    ClientRequest::Watch { mailboxes: vec![mailbox], after: None }
 }
 
 impl World {
@@ -113,7 +113,7 @@ fn earlier_answers_do_not_wait_with_a_request() {
     world.say(other, [lock(2, 100)]);
     world.say(client, [watch(0)]);
     world.rest();
-    world.say(client, [read(1), take(2, ENDLESS)]);
+    world.say(client, [read(1), take(2, FOREVER)]);
     world.turn_quietly();
     world.stuff(client, other, 0);
     world.rest();
@@ -130,10 +130,10 @@ fn a_wait_does_not_begin_anew() {
     world.say(holder, [lock(2, 100), write(2)]);
     world.say(client, [watch(0)]);
     world.rest();
-    world.say(client, [take(2, Patience::For(Duration::from_secs(1)))]);
+    world.say(client, [take(2, Wait::For(Duration::from_secs(1)))]);
     world.rest();
     world.pass(Duration::from_millis(500));
-    world.say(holder, [Ask::Unlock { mailboxes: None, grant: None }, lock(2, 100)]);
+    world.say(holder, [ClientRequest::Unlock { mailboxes: None, grant: None }, lock(2, 100)]);
     world.turn_quietly();
     world.stuff(client, other, 0);
     world.rest();
@@ -152,13 +152,13 @@ fn a_message_is_not_for_a_client_that_does_not_read() {
     let [client, other] = [world.enter_with_room(10), world.enter_with_room(1000)];
     world.say(other, [write(1), write(2)]);
     world.rest();
-    world.say(client, [read(1), take(2, ENDLESS)]);
+    world.say(client, [read(1), take(2, FOREVER)]);
     world.rest();
     assert_eq!(world.count(2), 0, "on its way");
     world.pass(Duration::from_secs(1));
     world.rest();
     assert_eq!(world.count(2), 1, "back");
-    world.say(other, [take(2, ENDLESS)]);
+    world.say(other, [take(2, FOREVER)]);
     world.rest();
     assert_eq!(world.waits_for(other), 0);
 }
@@ -169,7 +169,7 @@ fn a_message_is_not_for_a_client_that_does_not_read() {
 fn a_message_is_not_for_a_client_that_hung_up_while_it_waited() {
     let mut world = world();
     let [taker, writer] = [world.enter_with_room(1000), world.enter_with_room(1000)];
-    world.say(taker, [take(2, ENDLESS)]);
+    world.say(taker, [take(2, FOREVER)]);
     world.rest();
     world.hang_up(taker);
     world.say(writer, [write(2)]);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::super::answer::Answer;
-use super::super::ask::Ask;
 use super::super::client_model::{Asked, Hold, LEASE, MAX_HOLD};
 use super::super::history::State;
+use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
@@ -22,7 +22,7 @@ impl Oracle {
         assert!(number > asked.grants, "{answer} after a lock of number {}", asked.grants);
         self.grants = self.grants.max(number);
         // With more behind it, the lock may be over by the time that its client is told.
-        assert!(asked.passed_by.is_empty() || asked.is_pipelined, "{:?} was passed", asked.ask);
+        assert!(asked.passed_by.is_empty() || asked.is_pipelined, "{:?} was passed", asked.request);
         for &mailbox in mailboxes {
             self.nobody_holds(client, asked, mailbox, None);
             let state = self.boxes[mailbox as usize].now();
@@ -30,7 +30,7 @@ impl Oracle {
                 shared,
                 number,
                 ttl: ttl.unwrap_or(LEASE).min(MAX_HOLD),
-                asked: asked.sent,
+                requested: asked.sent,
                 told: self.now,
                 state,
             };
@@ -59,8 +59,8 @@ impl Oracle {
         for (other, seat) in self.seats.iter_mut().enumerate().filter(|(_, seat)| seat.left.is_none()) {
             let Some(waits) = seat.outstanding.front_mut() else { continue };
             let before = waits.queued.is_some_and(|since| since < asked.sent.tick)
-                && (asked.ask.is_exclusive() || waits.ask.is_exclusive());
-            if other != client && before && waits.ask.mailboxes() == [mailbox] {
+                && (asked.request.is_exclusive() || waits.request.is_exclusive());
+            if other != client && before && waits.request.mailboxes() == [mailbox] {
                 waits.passed_by.push(state);
             }
         }
@@ -68,8 +68,8 @@ impl Oracle {
 
     pub(super) fn judge_lease(&mut self, client: usize, asked: &Asked) {
         let seat = &mut self.seats[client];
-        match &asked.ask {
-            Ask::Unlock { mailboxes, grant } => {
+        match &asked.request {
+            ClientRequest::Unlock { mailboxes, grant } => {
                 let has = |mailbox: &u32| {
                     seat.holds.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.number))
                 };
@@ -78,7 +78,7 @@ impl Oracle {
                     Some(list) => !list.iter().all(has) || list.iter().any(lost),
                     None => !seat.lost.is_empty() || grant.is_some() && !seat.holds.keys().any(has),
                 };
-                assert!(right, "ERR lease to {:?} with {:?}", asked.ask, seat.holds);
+                assert!(right, "ERR lease to {:?} with {:?}", asked.request, seat.holds);
                 match mailboxes {
                     Some(list) => list.iter().for_each(|mailbox| _ = seat.lost.remove(mailbox)),
                     None => {
@@ -88,10 +88,10 @@ impl Oracle {
                     }
                 }
             }
-            Ask::Read { mailbox, .. } | Ask::Write { mailbox, .. } => {
+            ClientRequest::Read { mailbox, .. } | ClientRequest::Write { mailbox, .. } => {
                 assert!(seat.lost.contains_key(mailbox), "no lock of {mailbox} was lost");
             }
-            Ask::Put { mailbox, .. } | Ask::Take { mailbox, .. } => {
+            ClientRequest::Put { mailbox, .. } | ClientRequest::Take { mailbox, .. } => {
                 assert!(seat.lost.contains_key(mailbox), "no lock of {mailbox} was lost");
             }
             other => panic!("ERR lease to {other:?}"),
@@ -114,18 +114,18 @@ impl Oracle {
 
     pub(super) fn judge_denied(&self, client: usize, asked: &Asked) {
         let seat = &self.seats[client];
-        let own = |mailbox: &u32| match (&asked.ask, seat.holds.get(mailbox)) {
-            (Ask::Lock { .. }, hold) => hold.is_some(),
-            (ask, Some(hold)) => hold.shared && ask.is_exclusive(),
+        let own = |mailbox: &u32| match (&asked.request, seat.holds.get(mailbox)) {
+            (ClientRequest::Lock { .. }, hold) => hold.is_some(),
+            (request, Some(hold)) => hold.shared && request.is_exclusive(),
             (_, None) => false,
         };
-        let right = asked.ask.mailboxes().iter().any(own) || seat.has_lost_since(asked.sent.tick);
-        assert!(right, "ERR denied to {:?} with {:?}", asked.ask, seat.holds);
+        let right = asked.request.mailboxes().iter().any(own) || seat.has_lost_since(asked.sent.tick);
+        assert!(right, "ERR denied to {:?} with {:?}", asked.request, seat.holds);
     }
 
     pub(super) fn judge_deadlock(&self, client: usize, asked: &Asked) {
-        let (mailboxes, since) = (asked.ask.mailboxes(), asked.sent.tick);
+        let (mailboxes, since) = (asked.request.mailboxes(), asked.sent.tick);
         let right = self.touches.may_close_cycle(client, asked.number, &mailboxes, since);
-        assert!(right, "ERR deadlock to {:?}, and nobody waits in a circle", asked.ask);
+        assert!(right, "ERR deadlock to {:?}, and nobody waits in a circle", asked.request);
     }
 }

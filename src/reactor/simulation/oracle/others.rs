@@ -1,14 +1,14 @@
 //! Answers that concern no mailbox, and what is told unasked.
 
 use super::super::answer::Answer;
-use super::super::ask::Ask;
 use super::super::client_model::Asked;
+use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
     pub(super) fn judge_other(&mut self, client: usize, asked: &Asked, answer: &Answer) {
-        match &asked.ask {
-            Ask::Unlock { mailboxes, grant } => {
+        match &asked.request {
+            ClientRequest::Unlock { mailboxes, grant } => {
                 let seat = &self.seats[client];
                 let has = |mailbox: &u32| {
                     seat.holds.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.number))
@@ -18,11 +18,11 @@ impl Oracle {
                     None => grant.is_none() || seat.holds.keys().any(has),
                 };
                 let unsure = seat.has_lost_since(asked.sent.tick);
-                assert!(right || unsure, "OK to {:?} with {:?}", asked.ask, seat.holds);
+                assert!(right || unsure, "OK to {:?} with {:?}", asked.request, seat.holds);
                 let ended = self.take_holds(client, mailboxes.as_deref(), *grant);
                 self.note_unlocked(client, &ended);
             }
-            Ask::Watch { mailboxes, after } => {
+            ClientRequest::Watch { mailboxes, after } => {
                 let told =
                     answer.text("v").expect("versions").split(',').map(|v| v.parse().expect("a version"));
                 let versions: Vec<u64> = told.collect();
@@ -36,7 +36,7 @@ impl Oracle {
                     self.seats[client].watches.insert(*mailbox, version);
                 }
             }
-            Ask::Unwatch { mailboxes } => {
+            ClientRequest::Unwatch { mailboxes } => {
                 let watches = &mut self.seats[client].watches;
                 match mailboxes {
                     Some(list) => list.iter().for_each(|mailbox| _ = watches.remove(mailbox)),

@@ -1,31 +1,31 @@
 //! What a request may find in its mailbox, and when it may give up.
 
 use super::super::answer::Answer;
-use super::super::ask::Ask;
 use super::super::client::CAPACITY;
 use super::super::client_model::Asked;
 use super::super::history::{Change, State};
+use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
     pub(super) fn judge_done(&mut self, client: usize, asked: &Asked, answer: &Answer) {
-        if let Ask::Lock { mailboxes, shared, ttl, .. } = &asked.ask {
+        if let ClientRequest::Lock { mailboxes, shared, ttl, .. } = &asked.request {
             assert_eq!(answer.word, "OK");
             return self.judge_locked(client, asked, answer, mailboxes, *shared, *ttl);
         }
-        let mailbox = asked.ask.mailboxes()[0];
+        let mailbox = asked.request.mailboxes()[0];
         let (version, count) = (answer.number("v").expect("a version"), answer.number("n"));
         let history = &mut self.boxes[mailbox as usize];
         let told = |count: Option<u64>| State { version, count: count.expect("a count") };
-        let (word, state) = match &asked.ask {
-            Ask::Read { after: None, part, .. } => {
+        let (word, state) = match &asked.request {
+            ClientRequest::Read { after: None, part, .. } => {
                 match count {
                     Some(0) => assert!(answer.body.is_empty(), "{answer} of an empty mailbox"),
                     _ => history.saw(version, *part, &answer.body),
                 }
                 ("DATA", Some(told(count)))
             }
-            Ask::Read { after: Some(after), part, .. } => {
+            ClientRequest::Read { after: Some(after), part, .. } => {
                 let lost = answer.number("lost").unwrap_or(0);
                 assert_eq!(version, after + 1 + lost, "{answer} after {after}");
                 history.saw(version, *part, &answer.body);
@@ -33,7 +33,7 @@ impl Oracle {
                 // When some are gone, this is the oldest.
                 ("DATA", (lost > 0).then(|| State { version: version + count - 1, count }))
             }
-            Ask::Write { offset, body, expected, .. } => {
+            ClientRequest::Write { offset, body, expected, .. } => {
                 assert!(
                     expected.is_none_or(|expected| expected + 1 == version),
                     "{answer}, not if={expected:?}"
@@ -46,11 +46,11 @@ impl Oracle {
                 history.changed(state, change);
                 ("OK", Some(state))
             }
-            Ask::Put { body, dropping, .. } => {
-                history.changed(told(count), Change::Add { body: body.clone(), dropping: *dropping });
+            ClientRequest::Put { body, drop_oldest, .. } => {
+                history.changed(told(count), Change::Add { body: body.clone(), drop_oldest: *drop_oldest });
                 ("OK", Some(told(count)))
             }
-            Ask::Take { .. } => {
+            ClientRequest::Take { .. } => {
                 let count = count.expect("a count");
                 let state = State { version: version + count, count };
                 history.saw(version, None, &answer.body);
@@ -60,7 +60,7 @@ impl Oracle {
             other => unreachable!("{other:?}"),
         };
         assert_eq!(answer.word, word);
-        assert!(asked.ask.body().is_none_or(|body| body.len() <= CAPACITY), "{answer} of too much");
+        assert!(asked.request.body().is_none_or(|body| body.len() <= CAPACITY), "{answer} of too much");
         self.took_effect(client, asked, mailbox, state);
     }
 
@@ -81,7 +81,7 @@ impl Oracle {
         }
         let seat = &self.seats[client];
         assert!(!seat.lost.contains_key(&mailbox), "done after a lost lock");
-        let denied = seat.holds.get(&mailbox).is_some_and(|hold| hold.shared) && asked.ask.is_exclusive();
+        let denied = seat.holds.get(&mailbox).is_some_and(|hold| hold.shared) && asked.request.is_exclusive();
         assert!(!denied || seat.has_lost_since(asked.sent.tick), "done under the own shared lock");
         self.nobody_holds(client, asked, mailbox, state);
         self.note_passing(client, asked, mailbox, state.unwrap_or(self.boxes[mailbox as usize].now()));
@@ -91,11 +91,15 @@ impl Oracle {
     pub(super) fn nobody_holds(&self, client: usize, asked: &Asked, mailbox: u32, state: Option<State>) {
         for (other, seat) in self.seats.iter().enumerate().filter(|(other, _)| *other != client) {
             let Some(hold) = seat.surely_holds(mailbox, self.now.time) else { continue };
-            if hold.shared && !asked.ask.is_exclusive() {
+            if hold.shared && !asked.request.is_exclusive() {
                 continue;
             }
             let inside = hold.told.tick < asked.sent.tick;
-            assert!(!inside, "client {other} has locked {mailbox}, and {:?} of {client} was done", asked.ask);
+            assert!(
+                !inside,
+                "client {other} has locked {mailbox}, and {:?} of {client} was done",
+                asked.request
+            );
             let after = state.is_some_and(|state| state > hold.state);
             assert!(!after, "{state:?} was made while client {other} held {mailbox} since {:?}", hold.state);
         }
@@ -110,10 +114,13 @@ impl Oracle {
         for other in self.seats.iter_mut().filter(|seat| seat.left.is_none()) {
             let Some(waits) = other.outstanding.front_mut() else { continue };
             // A shared lock may be given already, and this in beside it.
-            if matches!(waits.ask, Ask::Lock { shared: true, .. }) && !asked.ask.is_exclusive() {
+            if matches!(waits.request, ClientRequest::Lock { shared: true, .. })
+                && !asked.request.is_exclusive()
+            {
                 continue;
             }
-            if waits.queued.is_some_and(|since| since < asked.sent.tick) && waits.ask.mailboxes() == [mailbox]
+            if waits.queued.is_some_and(|since| since < asked.sent.tick)
+                && waits.request.mailboxes() == [mailbox]
             {
                 waits.passed_by.push(state);
             }
@@ -121,45 +128,45 @@ impl Oracle {
     }
 
     pub(super) fn judge_no(&mut self, client: usize, asked: &Asked, answer: &Answer) {
-        let mailboxes = asked.ask.mailboxes();
-        let &[mailbox, ..] = &mailboxes[..] else { panic!("{answer} to {:?}", asked.ask) };
+        let mailboxes = asked.request.mailboxes();
+        let &[mailbox, ..] = &mailboxes[..] else { panic!("{answer} to {:?}", asked.request) };
         let history = &self.boxes[mailbox as usize];
         let since = asked.sent.tick;
         let alone = !asked.is_pipelined;
         let version = answer.number("v");
-        match (answer.why.as_str(), &asked.ask) {
-            ("conflict", Ask::Write { expected: Some(expected), .. }) => {
+        match (answer.why.as_str(), &asked.request) {
+            ("conflict", ClientRequest::Write { expected: Some(expected), .. }) => {
                 let version = version.expect("the version");
                 assert!(version != *expected && version >= asked.floors[mailbox as usize].version);
                 assert!(!alone || history.was(since, |state, _| state.version == version), "never {answer}");
                 return self.took_effect(client, asked, mailbox, None);
             }
-            ("multi", Ask::Write { offset: Some(_), .. }) => {
+            ("multi", ClientRequest::Write { offset: Some(_), .. }) => {
                 assert!(!alone || history.was(since, |state, _| state.count > 1), "never several messages");
                 return self.took_effect(client, asked, mailbox, None);
             }
-            ("empty", Ask::Take { .. }) => {
+            ("empty", ClientRequest::Take { .. }) => {
                 assert!(!alone || history.was(since, |state, _| state.count == 0), "never empty");
             }
-            ("full", Ask::Put { dropping: false, body, .. }) => {
+            ("full", ClientRequest::Put { drop_oldest: false, body, .. }) => {
                 let full = |_, room: Option<u64>| room.is_none_or(|room| room < body.len() as u64);
                 let others = self.touches.was_anybody_else(client, mailbox, since);
                 assert!(!alone || others || history.was(since, full), "never full");
             }
-            ("locked", Ask::Lock { .. }) => {
+            ("locked", ClientRequest::Lock { .. }) => {
                 assert!(asked.tries_once(), "a lock that waits is not told {answer}");
             }
-            ("timeout", Ask::Lock { .. }) => {
+            ("timeout", ClientRequest::Lock { .. }) => {
                 assert!(!asked.tries_once(), "a lock that tries once is not told {answer}");
             }
-            ("timeout", Ask::Read { .. }) => {
+            ("timeout", ClientRequest::Read { .. }) => {
                 let version = version.expect("a reader is told the version");
                 assert!(version >= asked.floors[mailbox as usize].version, "{answer} is old");
             }
             ("timeout", _) => {}
-            _ => panic!("{answer} to {:?}", asked.ask),
+            _ => panic!("{answer} to {:?}", asked.request),
         }
-        let for_news = matches!(asked.ask, Ask::Read { after: Some(_), .. });
+        let for_news = matches!(asked.request, ClientRequest::Read { after: Some(_), .. });
         if matches!(answer.why.as_str(), "locked" | "timeout") && !for_news {
             self.somebody_was_there(client, asked, answer);
         }
@@ -168,7 +175,7 @@ impl Oracle {
 
     /// A request was kept out: by another client, or by the reading for those who watch.
     pub(super) fn somebody_was_there(&self, client: usize, asked: &Asked, answer: &Answer) {
-        let there = asked.ask.mailboxes().into_iter().any(|mailbox| {
+        let there = asked.request.mailboxes().into_iter().any(|mailbox| {
             self.touches.was_anybody_else(client, mailbox, asked.sent.tick)
                 || self.seats.iter().any(|seat| seat.has_watched)
         });
@@ -178,7 +185,7 @@ impl Oracle {
     /// Nobody is sent away before their time.
     pub(super) fn judge_patience(&self, client: usize, asked: &Asked, answer: &Answer) {
         let seat = &self.seats[client];
-        let own = asked.ask.mailboxes().iter().any(|mailbox| seat.holds.contains_key(mailbox));
+        let own = asked.request.mailboxes().iter().any(|mailbox| seat.holds.contains_key(mailbox));
         let leases = seat.lease_from().is_some_and(|from| self.now.time >= from);
         let sooner = own || leases || seat.has_lost_since(asked.sent.tick) || seat.left.is_some();
         let in_time = asked.gives_up(asked.sent.time).is_some_and(|at| self.now.time >= at);

@@ -46,16 +46,16 @@ impl World {
         let count = *self.rng.choose(&[1, 1, 1, 2, 3]);
         for _ in 0..count {
             let hints = self.oracle.hints(client);
-            let ask = self.clients[client].think(&hints, &mut self.rng);
-            self.clients[client].compose(ask, &mut self.rng);
+            let request = self.clients[client].think(&hints, &mut self.rng);
+            self.clients[client].compose(request, &mut self.rng);
         }
         self.send(client);
     }
 
     /// Asks just this, without thinking.
-    pub fn say(&mut self, client: usize, asks: impl IntoIterator<Item = Ask>) {
-        for ask in asks {
-            self.clients[client].compose(ask, &mut self.rng);
+    pub fn say(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
+        for request in requests {
+            self.clients[client].compose(request, &mut self.rng);
         }
         while self.clients[client].has_more() && self.send(client) {}
     }
@@ -78,7 +78,7 @@ impl World {
         let (any, sent) = self.clients[client].send();
         for composed in sent {
             self.trace(|| {
-                let bytes = composed.ask.encode("~", false);
+                let bytes = composed.request.encode("~", false);
                 format!("{} > {}", name(client), &bytes[..bytes.len().min(70)].escape_ascii())
             });
             self.tick();

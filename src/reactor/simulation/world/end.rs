@@ -13,7 +13,7 @@ impl World {
         for mailbox in 0..MAILBOXES {
             for turn in 0.. {
                 assert!(turn < RESTLESS, "mailbox {mailbox} is never empty");
-                self.say(auditor, [Ask::Take { mailbox, wait: Patience::For(Duration::ZERO) }]);
+                self.say(auditor, [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }]);
                 self.everybody_reads_for(Duration::from_secs(1));
                 let is_here =
                     self.oracle.seats[auditor].is_here() && self.oracle.seats[auditor].outstanding.is_empty();

@@ -4,43 +4,43 @@ use std::time::Duration;
 
 /// How long a client is willing to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum Wait {
     /// The server's own.
-    Unsaid,
+    Default,
     For(Duration),
-    Endless,
+    Forever,
 }
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum ClientRequest {
     Read {
         mailbox: u32,
         after: Option<u64>,
         part: Option<(u64, u64)>,
-        wait: Patience,
+        wait: Wait,
     },
     Write {
         mailbox: u32,
         expected: Option<u64>,
         offset: Option<u64>,
         body: Vec<u8>,
-        wait: Patience,
+        wait: Wait,
     },
     Put {
         mailbox: u32,
-        dropping: bool,
+        drop_oldest: bool,
         body: Vec<u8>,
-        wait: Patience,
+        wait: Wait,
     },
     Take {
         mailbox: u32,
-        wait: Patience,
+        wait: Wait,
     },
     Lock {
         mailboxes: Vec<u32>,
         shared: bool,
-        wait: Patience,
+        wait: Wait,
         ttl: Option<Duration>,
     },
     /// `None` is `*`.
@@ -56,25 +56,25 @@ pub enum Ask {
         mailboxes: Option<Vec<u32>>,
     },
     /// Something about which only the kind of the answer is known.
-    Told {
+    Info {
         line: String,
         word: &'static str,
     },
     /// Something wrong, and the code of the error.
-    Wrong {
+    Invalid {
         line: String,
         code: &'static str,
     },
     Quit,
 }
 
-impl Ask {
+impl ClientRequest {
     /// The mailboxes that it concerns, ascending.
     pub fn mailboxes(&self) -> Vec<u32> {
         match self {
-            Ask::Read { mailbox, .. } | Ask::Write { mailbox, .. } => vec![*mailbox],
-            Ask::Put { mailbox, .. } | Ask::Take { mailbox, .. } => vec![*mailbox],
-            Ask::Lock { mailboxes, .. } => {
+            ClientRequest::Read { mailbox, .. } | ClientRequest::Write { mailbox, .. } => vec![*mailbox],
+            ClientRequest::Put { mailbox, .. } | ClientRequest::Take { mailbox, .. } => vec![*mailbox],
+            ClientRequest::Lock { mailboxes, .. } => {
                 let mut sorted = mailboxes.clone();
                 sorted.sort_unstable();
                 sorted
@@ -86,27 +86,29 @@ impl Ask {
     /// Whether it has to be alone in its mailboxes.
     pub fn is_exclusive(&self) -> bool {
         match self {
-            Ask::Write { .. } | Ask::Put { .. } | Ask::Take { .. } => true,
-            Ask::Lock { shared, .. } => !shared,
+            ClientRequest::Write { .. } | ClientRequest::Put { .. } | ClientRequest::Take { .. } => true,
+            ClientRequest::Lock { shared, .. } => !shared,
             _ => false,
         }
     }
 
     /// How long it may wait, when it may wait at all.
-    pub fn patience(&self) -> Option<Patience> {
+    pub fn wait(&self) -> Option<Wait> {
         match self {
-            Ask::Read { wait, .. } | Ask::Write { wait, .. } | Ask::Put { wait, .. } => Some(*wait),
-            Ask::Take { wait, .. } | Ask::Lock { wait, .. } => Some(*wait),
+            ClientRequest::Read { wait, .. }
+            | ClientRequest::Write { wait, .. }
+            | ClientRequest::Put { wait, .. } => Some(*wait),
+            ClientRequest::Take { wait, .. } | ClientRequest::Lock { wait, .. } => Some(*wait),
             _ => None,
         }
     }
 
     /// Whether it can have been in without success, and wait aside.
-    pub fn may_be_aside(&self) -> bool {
+    pub fn may_wait_for_condition(&self) -> bool {
         match self {
-            Ask::Read { after, .. } => after.is_some(),
-            Ask::Put { dropping, .. } => !dropping,
-            Ask::Take { .. } => true,
+            ClientRequest::Read { after, .. } => after.is_some(),
+            ClientRequest::Put { drop_oldest, .. } => !drop_oldest,
+            ClientRequest::Take { .. } => true,
             _ => false,
         }
     }
@@ -114,16 +116,16 @@ impl Ask {
     /// What it brings along.
     pub fn body(&self) -> Option<&[u8]> {
         match self {
-            Ask::Write { body, .. } | Ask::Put { body, .. } => Some(body),
+            ClientRequest::Write { body, .. } | ClientRequest::Put { body, .. } => Some(body),
             _ => None,
         }
     }
 
     /// The bytes; a body's length is said if `counted`.
-    pub fn encode(&self, eol: &str, counted: bool) -> Vec<u8> {
-        let mut line = self.words();
+    pub fn encode(&self, eol: &str, has_length: bool) -> Vec<u8> {
+        let mut line = self.header();
         let Some(body) = self.body() else { return [line.as_bytes(), eol.as_bytes()].concat() };
-        if counted {
+        if has_length {
             // Behind the verb and the mailbox; keys may stand anywhere.
             let at = line.match_indices(' ').nth(1).map_or(line.len(), |(at, _)| at);
             line.insert_str(at, &format!(" {}", body.len()));
@@ -131,43 +133,45 @@ impl Ask {
         [line.as_bytes(), eol.as_bytes(), body, eol.as_bytes()].concat()
     }
 
-    fn words(&self) -> String {
+    fn header(&self) -> String {
         let key =
             |name: &str, value: Option<u64>| value.map_or(String::new(), |value| format!(" {name}={value}"));
         match self {
-            Ask::Read { mailbox, after, part, wait } => {
+            ClientRequest::Read { mailbox, after, part, wait } => {
                 let (offset, len) = part.unzip();
                 let (offset, len) = (key("off", offset), key("len", len));
-                format!("r {mailbox}{}{offset}{len}{}", key("after", *after), waiting(*wait))
+                format!("r {mailbox}{}{offset}{len}{}", key("after", *after), wait_key(*wait))
             }
-            Ask::Write { mailbox, expected, offset, wait, .. } => {
-                format!("w {mailbox}{}{}{}", key("if", *expected), key("off", *offset), waiting(*wait))
+            ClientRequest::Write { mailbox, expected, offset, wait, .. } => {
+                format!("w {mailbox}{}{}{}", key("if", *expected), key("off", *offset), wait_key(*wait))
             }
-            Ask::Put { mailbox, dropping, wait, .. } => {
-                format!("put {mailbox}{}{}", if *dropping { " full=drop" } else { "" }, waiting(*wait))
+            ClientRequest::Put { mailbox, drop_oldest, wait, .. } => {
+                format!("put {mailbox}{}{}", if *drop_oldest { " full=drop" } else { "" }, wait_key(*wait))
             }
-            Ask::Take { mailbox, wait } => format!("take {mailbox}{}", waiting(*wait)),
-            Ask::Lock { mailboxes, shared, wait, ttl } => {
+            ClientRequest::Take { mailbox, wait } => format!("take {mailbox}{}", wait_key(*wait)),
+            ClientRequest::Lock { mailboxes, shared, wait, ttl } => {
                 let shared = if *shared { " r" } else { "" };
                 let ttl = ttl.map_or(String::new(), |ttl| format!(" ttl={}", seconds(ttl)));
-                format!("lock {}{shared}{}{ttl}", list(mailboxes), waiting(*wait))
+                format!("lock {}{shared}{}{ttl}", list(mailboxes), wait_key(*wait))
             }
-            Ask::Unlock { mailboxes, grant } => {
+            ClientRequest::Unlock { mailboxes, grant } => {
                 format!("unlock {}{}", list_or_all(mailboxes), key("grant", *grant))
             }
-            Ask::Watch { mailboxes, after } => format!("watch {}{}", list(mailboxes), key("after", *after)),
-            Ask::Unwatch { mailboxes } => format!("unwatch {}", list_or_all(mailboxes)),
-            Ask::Told { line, .. } | Ask::Wrong { line, .. } => line.clone(),
-            Ask::Quit => "q".into(),
+            ClientRequest::Watch { mailboxes, after } => {
+                format!("watch {}{}", list(mailboxes), key("after", *after))
+            }
+            ClientRequest::Unwatch { mailboxes } => format!("unwatch {}", list_or_all(mailboxes)),
+            ClientRequest::Info { line, .. } | ClientRequest::Invalid { line, .. } => line.clone(),
+            ClientRequest::Quit => "q".into(),
         }
     }
 }
 
-fn waiting(patience: Patience) -> String {
-    match patience {
-        Patience::Unsaid => String::new(),
-        Patience::For(wait) => format!(" wait={}", seconds(wait)),
-        Patience::Endless => " wait=inf".into(),
+fn wait_key(wait: Wait) -> String {
+    match wait {
+        Wait::Default => String::new(),
+        Wait::For(wait) => format!(" wait={}", seconds(wait)),
+        Wait::Forever => " wait=inf".into(),
     }
 }
 
