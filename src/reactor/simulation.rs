@@ -5,7 +5,6 @@
 //!
 //! To learn the rules, read [`oracle`](oracle::Oracle) and `rest`; the [`World`] is how it is played.
 
-mod answer;
 mod client;
 mod client_model;
 mod history;
@@ -14,6 +13,7 @@ mod pipe;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod quiescence;
+mod reply;
 mod request;
 mod rng;
 mod scripts;
@@ -37,7 +37,7 @@ const STEPS: usize = 300;
 /// What a life was like.
 #[derive(Default)]
 struct Run {
-    answers: u64,
+    replies: u64,
     events: u64,
 }
 
@@ -53,7 +53,7 @@ fn run_seed(seed: u64, steps: usize) -> Run {
         }
         current_step.set(steps);
         world.finish();
-        Run { answers: world.oracle.answers, events: world.oracle.events }
+        Run { replies: world.oracle.replies, events: world.oracle.events }
     }));
     run.unwrap_or_else(|panic| {
         eprintln!(
@@ -81,13 +81,13 @@ fn every_run_follows_the_rules() {
     let steps = env_number("DIPC_STEPS").map_or(STEPS, |steps| steps as usize);
     let started = Instant::now();
     let runs = seeds.end - seeds.start;
-    let (mut answers, mut events) = (0, 0);
+    let (mut replies, mut events) = (0, 0);
     for seed in seeds {
         let run = run_seed(seed, steps);
-        answers += run.answers;
+        replies += run.replies;
         events += run.events;
     }
     let seconds = started.elapsed().as_secs_f64();
     let rate = (runs * steps as u64) as f64 / seconds;
-    println!("{runs} runs in {seconds:.1} s: {rate:.0} steps/s, {answers} answers, {events} events");
+    println!("{runs} runs in {seconds:.1} s: {rate:.0} steps/s, {replies} replies, {events} events");
 }

@@ -7,11 +7,11 @@ mod locks;
 mod others;
 mod requests;
 
-use super::answer::Answer;
 use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
 use super::client_model::{Asked, Moment, PROGRESS, Seat};
 use super::history::{Change, History};
 use super::pipe::End;
+use super::reply::ParsedReply;
 use super::request::ClientRequest;
 use super::wait_graph::Touches;
 
@@ -25,7 +25,7 @@ pub struct Oracle {
     /// The highest number of a lock that was told.
     grants: u64,
     requests: u64,
-    pub answers: u64,
+    pub replies: u64,
     pub events: u64,
 }
 
@@ -148,44 +148,43 @@ impl Oracle {
         let seat = &mut self.seats[client];
         seat.heard.extend_from_slice(bytes);
         let mut heard = Vec::new();
-        while let Some(answer) = Answer::cut(&mut self.seats[client].heard) {
-            heard.push(answer.to_string());
-            assert!(!self.seats[client].forgotten, "{answer} to one that is gone");
-            if answer.word == "EVENT" {
+        while let Some(reply) = ParsedReply::parse_front(&mut self.seats[client].heard) {
+            heard.push(reply.to_string());
+            assert!(!self.seats[client].forgotten, "{reply} to one that is gone");
+            if reply.word == "EVENT" {
                 self.events += 1;
-                self.judge_event(client, &answer);
+                self.judge_event(client, &reply);
             } else {
-                self.answers += 1;
-                self.judge(client, &answer);
+                self.replies += 1;
+                self.judge(client, &reply);
             }
         }
         heard
     }
 
-    fn judge(&mut self, client: usize, answer: &Answer) {
+    fn judge(&mut self, client: usize, reply: &ParsedReply) {
         let asked = self.seats[client].outstanding.pop_front();
-        let asked =
-            asked.unwrap_or_else(|| panic!("client {client} was told {answer} and had asked nothing"));
-        assert_eq!(answer.eol, asked.eol, "{answer} to {:?}", asked.request);
+        let asked = asked.unwrap_or_else(|| panic!("client {client} was told {reply} and had asked nothing"));
+        assert_eq!(reply.eol, asked.eol, "{reply} to {:?}", asked.request);
         let seat = &mut self.seats[client];
-        assert!(!seat.ends || matches!(asked.request, ClientRequest::Quit), "{answer} after the last word");
+        assert!(!seat.ends || matches!(asked.request, ClientRequest::Quit), "{reply} after the last word");
         let kept = asked.too_late.iter().find(|mailbox| seat.holds.contains_key(mailbox));
-        assert!(kept.is_none(), "{answer}, asked too late to keep {kept:?}: {:?}", seat.holds);
-        let locked = matches!(asked.request, ClientRequest::Lock { .. }) && answer.word == "OK";
+        assert!(kept.is_none(), "{reply}, asked too late to keep {kept:?}: {:?}", seat.holds);
+        let locked = matches!(asked.request, ClientRequest::Lock { .. }) && reply.word == "OK";
         self.touches.answered(asked.number, locked, self.now.tick);
-        match (answer.kind(), &asked.request) {
+        match (reply.kind(), &asked.request) {
             (("ERR", code), ClientRequest::Invalid { code: right, .. }) if code == *right => {}
             ((word, _), ClientRequest::Info { word: right, .. }) if word == *right => {}
             (("ERR", "lease"), _) => self.judge_lease(client, &asked),
             (("ERR", "denied"), _) => self.judge_denied(client, &asked),
             (("ERR", "deadlock"), _) => self.judge_deadlock(client, &asked),
-            (("ERR", "size"), _) => judge_size(&asked, answer),
-            (("NO", _), _) => self.judge_no(client, &asked, answer),
+            (("ERR", "size"), _) => judge_size(&asked, reply),
+            (("NO", _), _) => self.judge_no(client, &asked, reply),
             (("OK" | "DATA", _), request) if !request.mailboxes().is_empty() => {
-                self.judge_done(client, &asked, answer)
+                self.judge_done(client, &asked, reply)
             }
-            (("OK", _), _) => self.judge_other(client, &asked, answer),
-            _ => panic!("{answer} to {:?}", asked.request),
+            (("OK", _), _) => self.judge_other(client, &asked, reply),
+            _ => panic!("{reply} to {:?}", asked.request),
         }
         let seat = &mut self.seats[client];
         seat.last_sent = asked.sent;
@@ -193,8 +192,8 @@ impl Oracle {
     }
 }
 
-fn judge_size(asked: &Asked, answer: &Answer) {
-    let max = answer.number("max").expect("a limit") as usize;
+fn judge_size(asked: &Asked, reply: &ParsedReply) {
+    let max = reply.number("max").expect("a limit") as usize;
     let right = match &asked.request {
         ClientRequest::Write { body, offset: Some(offset), .. } if body.len() <= CAPACITY => {
             max == CAPACITY.saturating_sub(*offset as usize) && body.len() > max
@@ -202,5 +201,5 @@ fn judge_size(asked: &Asked, answer: &Answer) {
         }
         request => max == CAPACITY && request.body().is_some_and(|body| body.len() > CAPACITY),
     };
-    assert!(right, "{answer} to {:?}", asked.request);
+    assert!(right, "{reply} to {:?}", asked.request);
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::answer::Answer;
 use super::super::client_model::{Asked, Hold, LEASE, MAX_HOLD};
 use super::super::history::State;
+use super::super::reply::ParsedReply;
 use super::super::request::ClientRequest;
 use super::Oracle;
 
@@ -13,13 +13,13 @@ impl Oracle {
         &mut self,
         client: usize,
         asked: &Asked,
-        answer: &Answer,
+        reply: &ParsedReply,
         mailboxes: &[u32],
         shared: bool,
         ttl: Option<Duration>,
     ) {
-        let number = answer.number("grant").expect("a number");
-        assert!(number > asked.grants, "{answer} after a lock of number {}", asked.grants);
+        let number = reply.number("grant").expect("a number");
+        assert!(number > asked.grants, "{reply} after a lock of number {}", asked.grants);
         self.grants = self.grants.max(number);
         // With more behind it, the lock may be over by the time that its client is told.
         assert!(asked.passed_by.is_empty() || asked.is_pipelined, "{:?} was passed", asked.request);

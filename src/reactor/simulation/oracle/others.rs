@@ -1,12 +1,12 @@
 //! Answers that concern no mailbox, and what is told unasked.
 
-use super::super::answer::Answer;
 use super::super::client_model::Asked;
+use super::super::reply::ParsedReply;
 use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_other(&mut self, client: usize, asked: &Asked, answer: &Answer) {
+    pub(super) fn judge_other(&mut self, client: usize, asked: &Asked, reply: &ParsedReply) {
         match &asked.request {
             ClientRequest::Unlock { mailboxes, grant } => {
                 let seat = &self.seats[client];
@@ -24,14 +24,14 @@ impl Oracle {
             }
             ClientRequest::Watch { mailboxes, after } => {
                 let told =
-                    answer.text("v").expect("versions").split(',').map(|v| v.parse().expect("a version"));
+                    reply.field("v").expect("versions").split(',').map(|v| v.parse().expect("a version"));
                 let versions: Vec<u64> = told.collect();
                 assert_eq!(versions.len(), mailboxes.len());
                 for (mailbox, version) in mailboxes.iter().zip(versions) {
                     let floor = asked.floors[*mailbox as usize].version;
                     assert!(
                         after.map_or(version >= floor, |after| after == version),
-                        "{answer} after {floor}"
+                        "{reply} after {floor}"
                     );
                     self.seats[client].watches.insert(*mailbox, version);
                 }
@@ -43,14 +43,14 @@ impl Oracle {
                     None => watches.clear(),
                 }
             }
-            other => panic!("{answer} to {other:?}"),
+            other => panic!("{reply} to {other:?}"),
         }
     }
 
-    pub(super) fn judge_event(&mut self, client: usize, event: &Answer) {
+    pub(super) fn judge_event(&mut self, client: usize, event: &ParsedReply) {
         let mailbox = event.number("box").expect("a mailbox") as u32;
         let version = event.number("v").expect("a version");
-        if event.text("lost") == Some("lock") {
+        if event.field("lost") == Some("lock") {
             return self.judge_lost_lock(client, mailbox, event);
         }
         let Some(seen) = self.seats[client].watches.get_mut(&mailbox) else {
@@ -69,7 +69,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_lost_lock(&mut self, client: usize, mailbox: u32, event: &Answer) {
+    pub(super) fn judge_lost_lock(&mut self, client: usize, mailbox: u32, event: &ParsedReply) {
         let seat = &mut self.seats[client];
         assert!(seat.holds.contains_key(&mailbox), "{event}, which client {client} had not locked");
         let from = seat.lease_of(mailbox);

@@ -1,34 +1,34 @@
 //! What a request may find in its mailbox, and when it may give up.
 
-use super::super::answer::Answer;
 use super::super::client::CAPACITY;
 use super::super::client_model::Asked;
 use super::super::history::{Change, State};
+use super::super::reply::ParsedReply;
 use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_done(&mut self, client: usize, asked: &Asked, answer: &Answer) {
+    pub(super) fn judge_done(&mut self, client: usize, asked: &Asked, reply: &ParsedReply) {
         if let ClientRequest::Lock { mailboxes, shared, ttl, .. } = &asked.request {
-            assert_eq!(answer.word, "OK");
-            return self.judge_locked(client, asked, answer, mailboxes, *shared, *ttl);
+            assert_eq!(reply.word, "OK");
+            return self.judge_locked(client, asked, reply, mailboxes, *shared, *ttl);
         }
         let mailbox = asked.request.mailboxes()[0];
-        let (version, count) = (answer.number("v").expect("a version"), answer.number("n"));
+        let (version, count) = (reply.number("v").expect("a version"), reply.number("n"));
         let history = &mut self.boxes[mailbox as usize];
         let told = |count: Option<u64>| State { version, count: count.expect("a count") };
         let (word, state) = match &asked.request {
             ClientRequest::Read { after: None, part, .. } => {
                 match count {
-                    Some(0) => assert!(answer.body.is_empty(), "{answer} of an empty mailbox"),
-                    _ => history.saw(version, *part, &answer.body),
+                    Some(0) => assert!(reply.body.is_empty(), "{reply} of an empty mailbox"),
+                    _ => history.saw(version, *part, &reply.body),
                 }
                 ("DATA", Some(told(count)))
             }
             ClientRequest::Read { after: Some(after), part, .. } => {
-                let lost = answer.number("lost").unwrap_or(0);
-                assert_eq!(version, after + 1 + lost, "{answer} after {after}");
-                history.saw(version, *part, &answer.body);
+                let lost = reply.number("lost").unwrap_or(0);
+                assert_eq!(version, after + 1 + lost, "{reply} after {after}");
+                history.saw(version, *part, &reply.body);
                 let count = count.expect("a count");
                 // When some are gone, this is the oldest.
                 ("DATA", (lost > 0).then(|| State { version: version + count - 1, count }))
@@ -36,7 +36,7 @@ impl Oracle {
             ClientRequest::Write { offset, body, expected, .. } => {
                 assert!(
                     expected.is_none_or(|expected| expected + 1 == version),
-                    "{answer}, not if={expected:?}"
+                    "{reply}, not if={expected:?}"
                 );
                 let state = State { version, count: 1 };
                 let change = match offset {
@@ -53,14 +53,14 @@ impl Oracle {
             ClientRequest::Take { .. } => {
                 let count = count.expect("a count");
                 let state = State { version: version + count, count };
-                history.saw(version, None, &answer.body);
+                history.saw(version, None, &reply.body);
                 history.changed(state, Change::Take);
                 ("DATA", Some(state))
             }
             other => unreachable!("{other:?}"),
         };
-        assert_eq!(answer.word, word);
-        assert!(asked.request.body().is_none_or(|body| body.len() <= CAPACITY), "{answer} of too much");
+        assert_eq!(reply.word, word);
+        assert!(asked.request.body().is_none_or(|body| body.len() <= CAPACITY), "{reply} of too much");
         self.took_effect(client, asked, mailbox, state);
     }
 
@@ -127,18 +127,18 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_no(&mut self, client: usize, asked: &Asked, answer: &Answer) {
+    pub(super) fn judge_no(&mut self, client: usize, asked: &Asked, reply: &ParsedReply) {
         let mailboxes = asked.request.mailboxes();
-        let &[mailbox, ..] = &mailboxes[..] else { panic!("{answer} to {:?}", asked.request) };
+        let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", asked.request) };
         let history = &self.boxes[mailbox as usize];
         let since = asked.sent.tick;
         let alone = !asked.is_pipelined;
-        let version = answer.number("v");
-        match (answer.why.as_str(), &asked.request) {
+        let version = reply.number("v");
+        match (reply.reason.as_str(), &asked.request) {
             ("conflict", ClientRequest::Write { expected: Some(expected), .. }) => {
                 let version = version.expect("the version");
                 assert!(version != *expected && version >= asked.floors[mailbox as usize].version);
-                assert!(!alone || history.was(since, |state, _| state.version == version), "never {answer}");
+                assert!(!alone || history.was(since, |state, _| state.version == version), "never {reply}");
                 return self.took_effect(client, asked, mailbox, None);
             }
             ("multi", ClientRequest::Write { offset: Some(_), .. }) => {
@@ -154,41 +154,41 @@ impl Oracle {
                 assert!(!alone || others || history.was(since, full), "never full");
             }
             ("locked", ClientRequest::Lock { .. }) => {
-                assert!(asked.tries_once(), "a lock that waits is not told {answer}");
+                assert!(asked.tries_once(), "a lock that waits is not told {reply}");
             }
             ("timeout", ClientRequest::Lock { .. }) => {
-                assert!(!asked.tries_once(), "a lock that tries once is not told {answer}");
+                assert!(!asked.tries_once(), "a lock that tries once is not told {reply}");
             }
             ("timeout", ClientRequest::Read { .. }) => {
                 let version = version.expect("a reader is told the version");
-                assert!(version >= asked.floors[mailbox as usize].version, "{answer} is old");
+                assert!(version >= asked.floors[mailbox as usize].version, "{reply} is old");
             }
             ("timeout", _) => {}
-            _ => panic!("{answer} to {:?}", asked.request),
+            _ => panic!("{reply} to {:?}", asked.request),
         }
         let for_news = matches!(asked.request, ClientRequest::Read { after: Some(_), .. });
-        if matches!(answer.why.as_str(), "locked" | "timeout") && !for_news {
-            self.somebody_was_there(client, asked, answer);
+        if matches!(reply.reason.as_str(), "locked" | "timeout") && !for_news {
+            self.somebody_was_there(client, asked, reply);
         }
-        self.judge_patience(client, asked, answer);
+        self.judge_patience(client, asked, reply);
     }
 
     /// A request was kept out: by another client, or by the reading for those who watch.
-    pub(super) fn somebody_was_there(&self, client: usize, asked: &Asked, answer: &Answer) {
+    pub(super) fn somebody_was_there(&self, client: usize, asked: &Asked, reply: &ParsedReply) {
         let there = asked.request.mailboxes().into_iter().any(|mailbox| {
             self.touches.was_anybody_else(client, mailbox, asked.sent.tick)
                 || self.seats.iter().any(|seat| seat.has_watched)
         });
-        assert!(there, "{answer}, but nobody else was there");
+        assert!(there, "{reply}, but nobody else was there");
     }
 
     /// Nobody is sent away before their time.
-    pub(super) fn judge_patience(&self, client: usize, asked: &Asked, answer: &Answer) {
+    pub(super) fn judge_patience(&self, client: usize, asked: &Asked, reply: &ParsedReply) {
         let seat = &self.seats[client];
         let own = asked.request.mailboxes().iter().any(|mailbox| seat.holds.contains_key(mailbox));
         let leases = seat.lease_from().is_some_and(|from| self.now.time >= from);
         let sooner = own || leases || seat.has_lost_since(asked.sent.tick) || seat.left.is_some();
         let in_time = asked.gives_up(asked.sent.time).is_some_and(|at| self.now.time >= at);
-        assert!(sooner || in_time, "{answer} too early: asked at {:?}, now {:?}", asked.sent, self.now);
+        assert!(sooner || in_time, "{reply} too early: asked at {:?}, now {:?}", asked.sent, self.now);
     }
 }

@@ -2,71 +2,72 @@
 
 /// One answer, or an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ParsedReply {
     /// `OK`, `DATA`, `NO`, `ERR` or `EVENT`.
     pub word: String,
     /// Why not: the word behind `NO` and `ERR`.
-    pub why: String,
+    pub reason: String,
     fields: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub eol: &'static str,
 }
 
-impl Answer {
+impl ParsedReply {
     /// Cuts an answer from the front; `None` when it is not all there.
-    pub fn cut(bytes: &mut Vec<u8>) -> Option<Answer> {
+    pub fn parse_front(bytes: &mut Vec<u8>) -> Option<ParsedReply> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let line = std::str::from_utf8(&bytes[..end]).expect("an answer's line is text");
+        let line = std::str::from_utf8(&bytes[..end]).expect("an reply's line is text");
         let (line, eol) = line.strip_suffix('\r').map_or((line, "\n"), |line| (line, "\r\n"));
         let mut words = line.split(" : ").next().unwrap_or_default().split(' ');
         let word = words.next().unwrap_or_default().to_string();
-        let mut answer = Answer { word, why: String::new(), fields: Vec::new(), body: Vec::new(), eol };
+        let mut reply =
+            ParsedReply { word, reason: String::new(), fields: Vec::new(), body: Vec::new(), eol };
         let mut used = end + 1;
-        match answer.word.as_str() {
+        match reply.word.as_str() {
             "DATA" | "EVENT" => {
                 let len: usize = words.next().and_then(|len| len.parse().ok()).expect("a length");
                 if bytes.len() < used + len + eol.len() {
                     return None;
                 }
-                answer.body = bytes[used..used + len].to_vec();
+                reply.body = bytes[used..used + len].to_vec();
                 used += len;
                 assert_eq!(&bytes[used..used + eol.len()], eol.as_bytes(), "behind the data of {line:?}");
                 used += eol.len();
             }
-            "NO" | "ERR" => answer.why = words.next().expect("a reason").to_string(),
+            "NO" | "ERR" => reply.reason = words.next().expect("a reason").to_string(),
             "OK" => {}
-            other => panic!("an answer begins with {other:?}"),
+            other => panic!("an reply begins with {other:?}"),
         }
         let field = |word: &str| {
             let (key, value) = word.split_once('=').unwrap_or_else(|| panic!("{word:?} in {line:?}"));
             (key.to_string(), value.to_string())
         };
-        answer.fields = words.map(field).collect();
+        reply.fields = words.map(field).collect();
         bytes.drain(..used);
-        Some(answer)
+        Some(reply)
     }
 
     /// The value of a key.
-    pub fn text(&self, key: &str) -> Option<&str> {
+    pub fn field(&self, key: &str) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// The value of a key that is a number.
     pub fn number(&self, key: &str) -> Option<u64> {
-        self.text(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key}={value}")))
+        self.field(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key}={value}")))
     }
 
     /// The word, and why not.
     pub fn kind(&self) -> (&str, &str) {
-        (&self.word, &self.why)
+        (&self.word, &self.reason)
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for ParsedReply {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}", self.word)?;
-        if !self.why.is_empty() {
-            write!(formatter, " {}", self.why)?;
+        if !self.reason.is_empty() {
+            write!(formatter, " {}", self.reason)?;
         }
         self.fields.iter().try_for_each(|(key, value)| write!(formatter, " {key}={value}"))?;
         let shown = &self.body[..self.body.len().min(40)];
