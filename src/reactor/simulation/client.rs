@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::pipe::{End, Pipe};
+use super::pipe::{ClientEnd, Pipe};
 use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::workers::ConnectionId;
@@ -19,15 +19,15 @@ pub const MAILBOXES: u32 = 3;
 pub struct Client {
     pub id: ConnectionId,
     pub pipe: Rc<RefCell<Pipe>>,
-    outbox: Vec<u8>,
+    unsent: Vec<u8>,
     /// With how many bytes of the outbox each is sent.
     composed: VecDeque<(usize, Composed)>,
     /// How often it reads, in percent.
-    pub attention: usize,
-    is_telnet: bool,
+    pub read_percent: usize,
+    uses_crlf: bool,
     serial: usize,
     number: usize,
-    was_wrong: bool,
+    sent_invalid: bool,
     has_quit: bool,
 }
 
@@ -56,88 +56,93 @@ impl Client {
         Client {
             id,
             pipe,
-            outbox: Vec::new(),
+            unsent: Vec::new(),
             composed: VecDeque::new(),
-            attention: *rng.choose(&[100, 100, 80, 30, 5, 0]),
-            is_telnet: rng.chance(20),
+            read_percent: *rng.choose(&[100, 100, 80, 30, 5, 0]),
+            uses_crlf: rng.chance(20),
             serial: 0,
             number,
-            was_wrong: false,
+            sent_invalid: false,
             has_quit: false,
         }
     }
 
     /// Whether it may still ask.
-    pub fn asks(&self) -> bool {
+    pub fn may_send(&self) -> bool {
         let pipe = self.pipe.borrow();
-        pipe.client() == End::Open && !self.has_quit && !pipe.is_dropped() && self.outbox.len() < 500
+        pipe.client_end() == ClientEnd::Open
+            && !self.has_quit
+            && !pipe.is_dropped()
+            && self.unsent.len() < 500
     }
 
     /// Whether it still reads.
-    pub fn reads(&self) -> bool {
-        matches!(self.pipe.borrow().client(), End::Open | End::Half)
+    pub fn can_read(&self) -> bool {
+        matches!(self.pipe.borrow().client_end(), ClientEnd::Open | ClientEnd::HalfClosed)
     }
 
     /// Writes a request down.
-    pub fn compose(&mut self, request: ClientRequest, rng: &mut Rng) {
-        let eol = if self.is_telnet { "\r\n" } else { "\n" };
+    pub fn queue_request(&mut self, request: ClientRequest, rng: &mut Rng) {
+        let eol = if self.uses_crlf { "\r\n" } else { "\n" };
         let has_length = rng.chance(60);
         self.has_quit |= request == ClientRequest::Quit;
-        self.outbox.extend(request.encode(eol, has_length));
-        self.composed.push_back((self.outbox.len(), Composed { request, eol, has_length }));
+        self.unsent.extend(request.encode(eol, has_length));
+        self.composed.push_back((self.unsent.len(), Composed { request, eol, has_length }));
     }
 
     /// Whether there is something to be sent.
-    pub fn has_more(&self) -> bool {
-        !self.outbox.is_empty()
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
     /// Sends what the pipe takes: whether that is anything, and those requests that are all sent now.
     pub fn send(&mut self) -> (bool, Vec<Composed>) {
-        let sent = self.pipe.borrow_mut().send(&self.outbox);
-        self.outbox.drain(..sent);
-        self.composed.iter_mut().for_each(|(end, _)| *end = end.saturating_sub(sent));
-        let count = self.composed.iter().take_while(|(end, _)| *end == 0).count();
+        let sent = self.pipe.borrow_mut().send(&self.unsent);
+        self.unsent.drain(..sent);
+        self.composed.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(sent));
+        let count = self.composed.iter().take_while(|(left, _)| *left == 0).count();
         (sent > 0, self.composed.drain(..count).map(|(_, composed)| composed).collect())
     }
 
     /// Leaves. A request that lacks only its end of line is complete when nothing follows: it counts as sent.
-    pub fn leave(&mut self, how: End) -> (End, Option<Composed>) {
-        let halfway = self.composed.front().filter(|(end, composed)| *end < size(composed));
-        let (how, last) = match halfway {
+    pub fn close(&mut self, end: ClientEnd) -> (ClientEnd, Option<Composed>) {
+        let partially_sent = self.composed.front().filter(|(left, composed)| *left < encoded_len(composed));
+        let (end, last) = match partially_sent {
             // Half a line may look like a whole one: only data of a known length is cut by a clean end.
-            Some((_, composed)) if how != End::Reset && !composed.has_length => (End::Reset, None),
-            Some((_, composed)) if how != End::Reset && composed.request.body().is_none() => {
-                (End::Reset, None)
+            Some((_, composed)) if end != ClientEnd::Reset && !composed.has_length => {
+                (ClientEnd::Reset, None)
             }
-            Some((end, composed))
-                if *end > composed.request.body().map_or(0, <[u8]>::len) + composed.eol.len() =>
+            Some((_, composed)) if end != ClientEnd::Reset && composed.request.body().is_none() => {
+                (ClientEnd::Reset, None)
+            }
+            Some((left, composed))
+                if *left > composed.request.body().map_or(0, <[u8]>::len) + composed.eol.len() =>
             {
-                (End::Reset, None)
+                (ClientEnd::Reset, None)
             }
-            Some(_) if how == End::Half => (End::Reset, None),
-            Some((end, composed)) if how != End::Reset && *end <= composed.eol.len() => {
-                (how, Some(composed.clone()))
+            Some(_) if end == ClientEnd::HalfClosed => (ClientEnd::Reset, None),
+            Some((left, composed)) if end != ClientEnd::Reset && *left <= composed.eol.len() => {
+                (end, Some(composed.clone()))
             }
-            _ => (how, None),
+            _ => (end, None),
         };
-        self.pipe.borrow_mut().leave(how);
-        self.outbox.clear();
+        self.pipe.borrow_mut().close_client(end);
+        self.unsent.clear();
         self.composed.clear();
-        (self.pipe.borrow().client(), last)
+        (self.pipe.borrow().client_end(), last)
     }
 
     /// Whether a part of a request is sent and the rest is not.
-    pub fn is_halfway(&self) -> bool {
-        self.composed.front().is_some_and(|(end, composed)| *end < size(composed))
+    pub fn is_partially_sent(&self) -> bool {
+        self.composed.front().is_some_and(|(left, composed)| *left < encoded_len(composed))
     }
 
     /// Makes up something to ask.
-    pub fn think(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
+    pub fn random_request(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
         let mailbox = rng.below(MAILBOXES as usize) as u32;
         let version = hints.versions[mailbox as usize];
         let near = |rng: &mut Rng| (version + rng.below(4) as u64).saturating_sub(2);
-        let wrong = std::mem::take(&mut self.was_wrong);
+        let sent_invalid = std::mem::take(&mut self.sent_invalid);
         match rng.below(100) {
             0..20 => {
                 let after = rng.chance(60).then(|| near(rng));
@@ -151,14 +156,14 @@ impl Client {
                     mailbox,
                     expected,
                     offset,
-                    body: self.body(rng),
+                    body: self.random_body(rng),
                     wait: random_wait(rng),
                 }
             }
             30..50 => ClientRequest::Put {
                 mailbox,
                 drop_oldest: rng.chance(25),
-                body: self.body(rng),
+                body: self.random_body(rng),
                 wait: random_wait(rng),
             },
             50..67 => ClientRequest::Take { mailbox, wait: random_wait(rng) },
@@ -166,7 +171,7 @@ impl Client {
                 let ttl = *rng.choose(&[None, None, Some(500), Some(2000), Some(9000), Some(100_000)]);
                 let ttl = ttl.map(Duration::from_millis);
                 ClientRequest::Lock {
-                    mailboxes: some(rng),
+                    mailboxes: random_mailboxes(rng),
                     shared: rng.chance(35),
                     wait: random_wait(rng),
                     ttl,
@@ -179,38 +184,42 @@ impl Client {
                     .filter(|_| rng.chance(30))
                     .map(|grant| grant - u64::from(rng.chance(20)));
                 let held = hints.held.first().filter(|_| rng.chance(80)).map(|mailbox| vec![*mailbox]);
-                let mailboxes = if rng.chance(30) { None } else { Some(held.unwrap_or_else(|| some(rng))) };
+                let mailboxes =
+                    if rng.chance(30) { None } else { Some(held.unwrap_or_else(|| random_mailboxes(rng))) };
                 ClientRequest::Unlock { mailboxes, grant }
             }
-            84..89 => ClientRequest::Watch { mailboxes: some(rng), after: rng.chance(40).then(|| near(rng)) },
-            89..91 => ClientRequest::Unwatch { mailboxes: rng.chance(70).then(|| some(rng)) },
-            91..97 if !wrong => self.other(rng),
+            84..89 => ClientRequest::Watch {
+                mailboxes: random_mailboxes(rng),
+                after: rng.chance(40).then(|| near(rng)),
+            },
+            89..91 => ClientRequest::Unwatch { mailboxes: rng.chance(70).then(|| random_mailboxes(rng)) },
+            91..97 if !sent_invalid => self.other_request(rng),
             _ if rng.chance(10) => ClientRequest::Quit,
             _ => ClientRequest::Info { line: "ping".into(), word: "OK" },
         }
     }
 
     /// Something beside the mailboxes, or wrong.
-    fn other(&mut self, rng: &mut Rng) -> ClientRequest {
+    fn other_request(&mut self, rng: &mut Rng) -> ClientRequest {
         // Not `stat` alone: it tells the number of the process, and lives would differ.
-        let told = |line: &str, word| ClientRequest::Info { line: line.into(), word };
-        let wrong = |line: &str, code| ClientRequest::Invalid { line: line.into(), code };
-        self.was_wrong = true;
+        let info = |line: &str, word| ClientRequest::Info { line: line.into(), word };
+        let invalid = |line: &str, code| ClientRequest::Invalid { line: line.into(), code };
+        self.sent_invalid = true;
         match rng.below(10) {
-            0 => told("stat conns", "DATA"),
-            1 => told("stat locks", "DATA"),
-            2 | 3 => told("stat box 1", "DATA"),
-            4 => told(&format!("hello name=c{}", self.number), "OK"),
-            5 => wrong("r 99", "box"),
-            6 => wrong("blah", "verb"),
-            7 => wrong("take 1 after=3", "syntax"),
-            8 => wrong("lock 1,1", "syntax"),
-            _ => wrong("r 1 wait=-1", "syntax"),
+            0 => info("stat conns", "DATA"),
+            1 => info("stat locks", "DATA"),
+            2 | 3 => info("stat box 1", "DATA"),
+            4 => info(&format!("hello name=c{}", self.number), "OK"),
+            5 => invalid("r 99", "box"),
+            6 => invalid("blah", "verb"),
+            7 => invalid("take 1 after=3", "syntax"),
+            8 => invalid("lock 1,1", "syntax"),
+            _ => invalid("r 1 wait=-1", "syntax"),
         }
     }
 
     /// Data like nobody else's.
-    fn body(&mut self, rng: &mut Rng) -> Vec<u8> {
+    fn random_body(&mut self, rng: &mut Rng) -> Vec<u8> {
         self.serial += 1;
         let mut body = format!("c{}.{}.", self.number, self.serial).into_bytes();
         let len = match rng.below(20) {
@@ -226,7 +235,7 @@ impl Client {
 }
 
 /// Bytes of a request.
-fn size(composed: &Composed) -> usize {
+fn encoded_len(composed: &Composed) -> usize {
     composed.request.encode(composed.eol, composed.has_length).len()
 }
 
@@ -240,7 +249,7 @@ fn random_wait(rng: &mut Rng) -> Wait {
     }
 }
 
-fn some(rng: &mut Rng) -> Vec<u32> {
+fn random_mailboxes(rng: &mut Rng) -> Vec<u32> {
     let mut mailboxes: Vec<u32> = (0..MAILBOXES).collect();
     rng.shuffle(&mut mailboxes);
     mailboxes.truncate(*rng.choose(&[1, 1, 1, 2, 2, 3]));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::history::State;
-use super::pipe::End;
+use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 
 /// How long a client may be silent that holds a lock and has not said.
@@ -76,7 +76,7 @@ pub struct Seat {
     pub watches: BTreeMap<u32, u64>,
     /// It has watched something at some time: reading for it goes on for a while.
     pub has_watched: bool,
-    pub left: Option<End>,
+    pub left: Option<ClientEnd>,
     /// When the last request that was answered was sent, and when that was answered.
     pub last_sent: Moment,
     pub last_told: Moment,

@@ -10,7 +10,7 @@ mod requests;
 use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
 use super::client_model::{Asked, Moment, PROGRESS, Seat};
 use super::history::{Change, History};
-use super::pipe::End;
+use super::pipe::ClientEnd;
 use super::reply::ParsedReply;
 use super::request::ClientRequest;
 use super::wait_graph::Touches;
@@ -79,7 +79,7 @@ impl Oracle {
         }
     }
 
-    pub fn left(&mut self, client: usize, how: End) {
+    pub fn left(&mut self, client: usize, how: ClientEnd) {
         self.seats[client].left = Some(how);
     }
 
@@ -104,18 +104,18 @@ impl Oracle {
     /// The server has closed its end: not without a reason.
     pub fn dropped(&mut self, client: usize) {
         let seat = &mut self.seats[client];
-        if !matches!(seat.left, None | Some(End::Half)) {
+        if !matches!(seat.left, None | Some(ClientEnd::HalfClosed)) {
             return;
         }
         let quits = matches!(seat.outstanding.front(), Some(Asked { request: ClientRequest::Quit, .. }));
-        let ended = seat.left == Some(End::Half) && seat.outstanding.is_empty();
+        let ended = seat.left == Some(ClientEnd::HalfClosed) && seat.outstanding.is_empty();
         assert!(
             quits || ended || seat.was_slow,
             "client {client} is closed, slow since {:?}, and waits for {:?}",
             seat.slow_since,
             seat.outstanding.front()
         );
-        seat.left = Some(End::Closed);
+        seat.left = Some(ClientEnd::Closed);
     }
 
     /// The server knows nothing of this client any more: what it was not told, nobody will be told.

@@ -12,10 +12,10 @@ use super::rng::Rng;
 
 /// How the client's end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ClientEnd {
     Open,
     /// It sends nothing more, and reads on.
-    Half,
+    HalfClosed,
     /// It is gone; what it had sent may still be read.
     Closed,
     /// It is gone, and so is what it had sent.
@@ -27,12 +27,12 @@ pub enum End {
 pub struct Pipe {
     to_server: VecDeque<u8>,
     to_client: VecDeque<u8>,
-    room_to_server: usize,
-    room_to_client: usize,
+    capacity_to_server: usize,
+    capacity_to_client: usize,
     /// All that the server has handed over, until the oracle hears it.
-    said: Vec<u8>,
-    client: End,
-    server_ended: bool,
+    unchecked: Vec<u8>,
+    client_end: ClientEnd,
+    server_shutdown: bool,
     server_dropped: bool,
     is_unix: bool,
     /// Something has changed since the last event.
@@ -43,20 +43,20 @@ pub struct Pipe {
 
 /// The server's end.
 #[derive(Debug)]
-pub struct Socket(pub Rc<RefCell<Pipe>>);
+pub struct PipeSocket(pub Rc<RefCell<Pipe>>);
 
 impl Pipe {
     pub fn new(is_unix: bool, mut rng: Rng) -> Self {
-        let room_to_server = *rng.choose(&[20, 100, 1000]);
-        let room_to_client = *rng.choose(&[10, 60, 300, 5000]);
+        let capacity_to_server = *rng.choose(&[20, 100, 1000]);
+        let capacity_to_client = *rng.choose(&[10, 60, 300, 5000]);
         Pipe {
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
-            room_to_server,
-            room_to_client,
-            said: Vec::new(),
-            client: End::Open,
-            server_ended: false,
+            capacity_to_server,
+            capacity_to_client,
+            unchecked: Vec::new(),
+            client_end: ClientEnd::Open,
+            server_shutdown: false,
             server_dropped: false,
             is_unix,
             edge: false,
@@ -66,18 +66,18 @@ impl Pipe {
     }
 
     /// A wide one to the server, and one of `room` bytes to the client.
-    pub fn with_room(room: usize) -> Self {
-        Pipe { room_to_server: 1000, room_to_client: room, ..Pipe::new(false, Rng::new(0)) }
+    pub fn with_client_capacity(capacity: usize) -> Self {
+        Pipe { capacity_to_server: 1000, capacity_to_client: capacity, ..Pipe::new(false, Rng::new(0)) }
     }
 
     /// Sends some of `bytes`; how many.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
-        let room = self.room_to_server - self.to_server.len();
-        let most = room.min(bytes.len());
-        if most == 0 || self.client != End::Open || self.server_dropped {
+        let room = self.capacity_to_server - self.to_server.len();
+        let len_max = room.min(bytes.len());
+        if len_max == 0 || self.client_end != ClientEnd::Open || self.server_dropped {
             return 0;
         }
-        let len = if self.rng.chance(70) { most } else { 1 + self.rng.below(most) };
+        let len = if self.rng.chance(70) { len_max } else { 1 + self.rng.below(len_max) };
         self.to_server.extend(&bytes[..len]);
         self.edge = true;
         len
@@ -96,17 +96,17 @@ impl Pipe {
     }
 
     /// The client leaves, or stops sending.
-    pub fn leave(&mut self, how: End) {
-        let unread = how == End::Closed && !self.to_client.is_empty();
-        self.client = if unread { End::Reset } else { how };
-        if self.client == End::Reset {
+    pub fn close_client(&mut self, end: ClientEnd) {
+        let unread = end == ClientEnd::Closed && !self.to_client.is_empty();
+        self.client_end = if unread { ClientEnd::Reset } else { end };
+        if self.client_end == ClientEnd::Reset {
             self.to_server.clear();
         }
         self.edge = true;
     }
 
-    pub fn client(&self) -> End {
-        self.client
+    pub fn client_end(&self) -> ClientEnd {
+        self.client_end
     }
 
     pub fn is_unix(&self) -> bool {
@@ -119,29 +119,29 @@ impl Pipe {
     }
 
     /// What the server has handed over since it was last asked.
-    pub fn overhear(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.said)
+    pub fn take_unchecked(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unchecked)
     }
 
     /// What epoll would tell now, if it told anything.
-    pub fn event(&mut self) -> Option<Readiness> {
+    pub fn take_event(&mut self) -> Option<Readiness> {
         if !std::mem::take(&mut self.edge) {
             return None;
         }
-        let hung_up = self.client != End::Open;
-        let gone = match self.client {
-            End::Open => false,
-            End::Half => self.server_ended,
-            End::Closed => self.is_unix || self.server_ended,
-            End::Reset => true,
+        let hung_up = self.client_end != ClientEnd::Open;
+        let broken = match self.client_end {
+            ClientEnd::Open => false,
+            ClientEnd::HalfClosed => self.server_shutdown,
+            ClientEnd::Closed => self.is_unix || self.server_shutdown,
+            ClientEnd::Reset => true,
         };
-        let has_room = self.to_client.len() < self.room_to_client;
+        let has_room = self.to_client.len() < self.capacity_to_client;
         Some(Readiness {
             readable: hung_up || !self.to_server.is_empty(),
-            writable: gone || self.wants_write && (has_room || self.client == End::Closed),
+            writable: broken || self.wants_write && (has_room || self.client_end == ClientEnd::Closed),
             urgent: false,
             hung_up,
-            broken: gone,
+            broken,
         })
     }
 
@@ -157,18 +157,22 @@ impl Pipe {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.client == End::Reset {
+        if self.client_end == ClientEnd::Reset {
             return Err(ErrorKind::ConnectionReset.into());
         }
         if self.rng.chance(2) {
             return Err(ErrorKind::Interrupted.into());
         }
-        let most = buffer.len().min(self.to_server.len());
-        if most == 0 {
-            return if self.client == End::Open { Err(ErrorKind::WouldBlock.into()) } else { Ok(0) };
+        let len_max = buffer.len().min(self.to_server.len());
+        if len_max == 0 {
+            return if self.client_end == ClientEnd::Open {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                Ok(0)
+            };
         }
         // A TCP socket gives all that it has.
-        let len = if self.is_unix && self.rng.chance(30) { 1 + self.rng.below(most) } else { most };
+        let len = if self.is_unix && self.rng.chance(30) { 1 + self.rng.below(len_max) } else { len_max };
         for (to, from) in buffer.iter_mut().zip(self.to_server.drain(..len)) {
             *to = from;
         }
@@ -176,35 +180,35 @@ impl Pipe {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.client {
-            End::Reset => return Err(ErrorKind::BrokenPipe.into()),
-            End::Closed if self.is_unix => return Err(ErrorKind::BrokenPipe.into()),
-            End::Closed => {
+        match self.client_end {
+            ClientEnd::Reset => return Err(ErrorKind::BrokenPipe.into()),
+            ClientEnd::Closed if self.is_unix => return Err(ErrorKind::BrokenPipe.into()),
+            ClientEnd::Closed => {
                 // The kernel takes it; the other side answers that nobody is there.
-                self.said.extend_from_slice(bytes);
-                self.leave(End::Reset);
+                self.unchecked.extend_from_slice(bytes);
+                self.close_client(ClientEnd::Reset);
                 return Ok(bytes.len());
             }
-            End::Open | End::Half => {}
+            ClientEnd::Open | ClientEnd::HalfClosed => {}
         }
-        let most = bytes.len().min(self.room_to_client - self.to_client.len());
-        if most == 0 {
+        let len_max = bytes.len().min(self.capacity_to_client - self.to_client.len());
+        if len_max == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let len = if self.rng.chance(80) { most } else { 1 + self.rng.below(most) };
+        let len = if self.rng.chance(80) { len_max } else { 1 + self.rng.below(len_max) };
         self.to_client.extend(&bytes[..len]);
-        self.said.extend_from_slice(&bytes[..len]);
+        self.unchecked.extend_from_slice(&bytes[..len]);
         Ok(len)
     }
 }
 
-impl Read for Socket {
+impl Read for PipeSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.borrow_mut().read(buffer)
     }
 }
 
-impl Write for Socket {
+impl Write for PipeSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().write(bytes)
     }
@@ -214,14 +218,14 @@ impl Write for Socket {
     }
 }
 
-impl Transport for Socket {
+impl Transport for PipeSocket {
     fn shutdown_write(&self) -> io::Result<()> {
         let mut pipe = self.0.borrow_mut();
-        if pipe.client == End::Reset {
+        if pipe.client_end == ClientEnd::Reset {
             return Err(ErrorKind::NotConnected.into());
         }
-        pipe.server_ended = true;
-        pipe.edge |= pipe.client != End::Open;
+        pipe.server_shutdown = true;
+        pipe.edge |= pipe.client_end != ClientEnd::Open;
         Ok(())
     }
 
@@ -232,7 +236,7 @@ impl Transport for Socket {
     fn disable_user_timeout(&self) {}
 }
 
-impl Drop for Socket {
+impl Drop for PipeSocket {
     fn drop(&mut self) {
         self.0.borrow_mut().server_dropped = true;
     }

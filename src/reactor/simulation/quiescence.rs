@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::MAILBOXES;
 use super::client_model::Asked;
 use super::oracle::Oracle;
-use super::pipe::End;
+use super::pipe::ClientEnd;
 use super::request::ClientRequest;
 
 /// How long a request still waits whose client sends nothing more.
@@ -55,7 +55,7 @@ impl Oracle {
     fn rest_client(&mut self, client: usize, sight: Sight) {
         let now = self.now;
         let seat = &mut self.seats[client];
-        if !matches!(seat.left, None | Some(End::Half)) {
+        if !matches!(seat.left, None | Some(ClientEnd::HalfClosed)) {
             return;
         }
         let request = seat.outstanding.front().map(|asked| asked.request.clone());
@@ -73,7 +73,7 @@ impl Oracle {
                 let since = asked.rests.get_or_insert(now).time;
                 let until = asked.gives_up(since).unwrap_or(Duration::MAX);
                 assert!(until > now.time, "client {client} waits too long: {asked:?} at {now:?}");
-                if seat.left == Some(End::Half) {
+                if seat.left == Some(ClientEnd::HalfClosed) {
                     // It begins anew when the request was in and is set aside, and at every mailbox of a lock.
                     let known = asked.half_rests.filter(|(_, at)| *at == (mailbox, aside));
                     let (since, _) = *asked.half_rests.insert(known.unwrap_or((now.time, (mailbox, aside))));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::pipe::End;
+use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 use super::world::World;
 use crate::workers::ConnectionId;
@@ -66,8 +66,8 @@ impl World {
 
     /// Somebody closes the sending half.
     fn hang_up(&mut self, client: usize) {
-        let (how, _) = self.clients[client].leave(End::Half);
-        self.oracle.left(client, how);
+        let (end, _) = self.clients[client].close(ClientEnd::HalfClosed);
+        self.oracle.left(client, end);
     }
 
     /// Everything goes on but the jobs of one connection.

@@ -23,7 +23,7 @@ use super::client::{CAPACITY, Client, MAILBOXES};
 use super::client_model::{MAX_HOLD, WAIT};
 use super::history::State;
 use super::oracle::Oracle;
-use super::pipe::{End, Pipe, Socket};
+use super::pipe::{ClientEnd, Pipe, PipeSocket};
 use super::quiescence::{Queue, Sight};
 use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
@@ -42,7 +42,7 @@ const TRACE_MAX: usize = 40;
 /// The whole.
 pub struct World {
     pub rng: Rng,
-    pub server: Server<Socket>,
+    pub server: Server<PipeSocket>,
     pub oracle: Oracle,
     pub clients: Vec<Client>,
     start: Instant,

@@ -25,14 +25,14 @@ impl World {
 
     /// A client comes whose socket has room for so many bytes; its number.
     pub fn enter_with_room(&mut self, room: usize) -> usize {
-        self.enter_through(Pipe::with_room(room))
+        self.enter_through(Pipe::with_client_capacity(room))
     }
 
     pub(super) fn enter_through(&mut self, pipe: Pipe) -> usize {
         let is_unix = pipe.is_unix();
         let pipe = Rc::new(RefCell::new(pipe));
         // A client comes after those who have left were removed.
-        let id = self.server.add_client(Socket(Rc::clone(&pipe)), is_unix);
+        let id = self.server.add_client(PipeSocket(Rc::clone(&pipe)), is_unix);
         let number = self.oracle.enter();
         self.trace(|| format!("{} enters, slot {}", name(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.rng));
@@ -40,14 +40,14 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, client: usize) {
-        if !self.clients[client].asks() {
+        if !self.clients[client].may_send() {
             return;
         }
         let count = *self.rng.choose(&[1, 1, 1, 2, 3]);
         for _ in 0..count {
             let hints = self.oracle.hints(client);
-            let request = self.clients[client].think(&hints, &mut self.rng);
-            self.clients[client].compose(request, &mut self.rng);
+            let request = self.clients[client].random_request(&hints, &mut self.rng);
+            self.clients[client].queue_request(request, &mut self.rng);
         }
         self.send(client);
     }
@@ -55,9 +55,9 @@ impl World {
     /// Asks just this, without thinking.
     pub fn say(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
         for request in requests {
-            self.clients[client].compose(request, &mut self.rng);
+            self.clients[client].queue_request(request, &mut self.rng);
         }
-        while self.clients[client].has_more() && self.send(client) {}
+        while self.clients[client].has_unsent() && self.send(client) {}
     }
 
     /// A client reads until nothing more comes.
@@ -89,30 +89,30 @@ impl World {
     }
 
     pub(super) fn read(&mut self, client: usize) {
-        if self.clients[client].reads() && self.rng.chance(self.clients[client].attention) {
+        if self.clients[client].can_read() && self.rng.chance(self.clients[client].read_percent) {
             self.clients[client].pipe.borrow_mut().receive();
         }
         if self.rng.chance(1) {
-            self.clients[client].attention = *self.rng.choose(&[100, 50, 0]);
+            self.clients[client].read_percent = *self.rng.choose(&[100, 50, 0]);
         }
     }
 
     pub(super) fn leave(&mut self, client: usize) {
-        let how = *self.rng.choose(&[End::Half, End::Closed, End::Reset]);
-        let (how, last) = self.clients[client].leave(how);
+        let end = *self.rng.choose(&[ClientEnd::HalfClosed, ClientEnd::Closed, ClientEnd::Reset]);
+        let (end, last) = self.clients[client].close(end);
         self.tick();
         if let Some(last) = last {
             self.oracle.sent(client, last);
         }
-        self.oracle.left(client, how);
-        self.trace(|| format!("{} leaves: {how:?}", name(client)));
+        self.oracle.left(client, end);
+        self.trace(|| format!("{} leaves: {end:?}", name(client)));
     }
 
     /// Those who have not left altogether.
     pub(super) fn here(&self) -> Vec<usize> {
         let is_here = |client: &usize| {
             let pipe = self.clients[*client].pipe.borrow();
-            pipe.client() == End::Open && !pipe.is_dropped()
+            pipe.client_end() == ClientEnd::Open && !pipe.is_dropped()
         };
         (0..self.clients.len()).filter(is_here).collect()
     }

@@ -9,7 +9,7 @@ impl World {
         self.everybody_reads_for(MAX_HOLD + WAIT + Duration::from_secs(5));
         self.enter();
         let auditor = self.clients.len() - 1;
-        self.clients[auditor].attention = 100;
+        self.clients[auditor].read_percent = 100;
         for mailbox in 0..MAILBOXES {
             for turn in 0.. {
                 assert!(turn < RESTLESS, "mailbox {mailbox} is never empty");
@@ -40,7 +40,7 @@ impl World {
                 for client in 0..self.clients.len() {
                     self.send(client);
                     moved |= self.has_event(client);
-                    if self.clients[client].reads() {
+                    if self.clients[client].can_read() {
                         moved |= self.clients[client].pipe.borrow_mut().receive();
                     }
                 }

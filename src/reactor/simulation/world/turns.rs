@@ -42,7 +42,7 @@ impl World {
     /// Notes what happened to a client.
     pub(super) fn hear(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
         let id = self.clients[client].id;
-        let happened = self.clients[client].pipe.borrow_mut().event()?;
+        let happened = self.clients[client].pipe.borrow_mut().take_event()?;
         self.server.record_readiness(id, happened);
         Some((id, happened))
     }
@@ -92,7 +92,7 @@ impl World {
     pub(super) fn overhear(&mut self) {
         self.jobs.extend(self.server.pool.take_pending());
         for client in 0..self.clients.len() {
-            let said = self.clients[client].pipe.borrow_mut().overhear();
+            let said = self.clients[client].pipe.borrow_mut().take_unchecked();
             for line in self.oracle.hear(client, &said) {
                 self.trace(|| format!("{} < {line}", name(client)));
             }
@@ -111,7 +111,7 @@ impl World {
         if let Some(connection) = connection {
             let behind = connection.has_output();
             self.oracle.blocked(client, behind);
-            self.oracle.note_slow(client, behind || self.clients[client].is_halfway());
+            self.oracle.note_slow(client, behind || self.clients[client].is_partially_sent());
         }
         if dropped {
             self.oracle.dropped(client);
