@@ -8,7 +8,7 @@ mod others;
 mod requests;
 
 use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
-use super::client_model::{Asked, Moment, PROGRESS, Seat};
+use super::client_model::{ClientModel, Moment, PROGRESS_TIMEOUT, PendingRequest};
 use super::history::{Change, History};
 use super::pipe::ClientEnd;
 use super::reply::ParsedReply;
@@ -19,11 +19,11 @@ use super::wait_graph::Touches;
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub now: Moment,
-    pub seats: Vec<Seat>,
+    pub models: Vec<ClientModel>,
     pub boxes: Vec<History>,
     pub touches: Touches,
     /// The highest number of a lock that was told.
-    grants: u64,
+    last_grant: u64,
     requests: u64,
     pub replies: u64,
     pub events: u64,
@@ -36,15 +36,15 @@ impl Oracle {
 
     /// A client comes; its number.
     pub fn enter(&mut self) -> usize {
-        self.seats.push(Seat::default());
-        self.seats.len() - 1
+        self.models.push(ClientModel::default());
+        self.models.len() - 1
     }
 
     pub fn hints(&self, client: usize) -> Hints {
-        let holds = &self.seats[client].holds;
+        let holds = &self.models[client].locks;
         Hints {
             versions: self.boxes.iter().map(|history| history.floor.version).collect(),
-            grants: holds.values().map(|hold| hold.number).collect(),
+            grants: holds.values().map(|lock| lock.grant).collect(),
             held: holds.keys().copied().collect(),
         }
     }
@@ -57,76 +57,77 @@ impl Oracle {
         // What waits for its answer to be taken keeps its mailbox, too.
         let holds = locks || matches!(request, ClientRequest::Take { .. });
         self.touches.begin(client, self.requests, &request.mailboxes(), holds);
-        let seat = &mut self.seats[client];
-        let too_late = seat.ended_leases(self.now.time);
-        seat.has_watched |= matches!(request, ClientRequest::Watch { .. });
-        seat.outstanding.push_back(Asked {
+        let model = &mut self.models[client];
+        let expired_locks = model.expired_leases(self.now.time);
+        model.has_watched |= matches!(request, ClientRequest::Watch { .. });
+        model.outstanding.push_back(PendingRequest {
             number: self.requests,
             request,
             eol,
             sent: self.now,
             floors: self.boxes.iter().map(|history| history.floor).collect(),
-            grants: self.grants,
-            is_pipelined: !seat.outstanding.is_empty(),
-            rests: None,
-            half_rests: None,
-            queued: None,
-            passed_by: Vec::new(),
-            too_late,
+            last_grant: self.last_grant,
+            is_pipelined: !model.outstanding.is_empty(),
+            quiescent_since: None,
+            half_closed_since: None,
+            queued_since: None,
+            overtaken_by: Vec::new(),
+            expired_locks,
         });
-        if let [.., before, _] = seat.outstanding.make_contiguous() {
+        if let [.., before, _] = model.outstanding.make_contiguous() {
             before.is_pipelined = true;
         }
     }
 
     pub fn left(&mut self, client: usize, how: ClientEnd) {
-        self.seats[client].left = Some(how);
+        self.models[client].end = Some(how);
     }
 
     /// Whether answers wait for a client: what it is told then was so before.
     pub fn blocked(&mut self, client: usize, is_blocked: bool) {
-        self.seats[client].is_late = is_blocked;
-        if is_blocked && let Some(asked) = self.seats[client].outstanding.front_mut() {
-            asked.queued = None;
+        self.models[client].has_unread_output = is_blocked;
+        if is_blocked && let Some(asked) = self.models[client].outstanding.front_mut() {
+            asked.queued_since = None;
             // What was taken in vain is asked for again.
-            asked.half_rests = None;
-            asked.passed_by.clear();
+            asked.half_closed_since = None;
+            asked.overtaken_by.clear();
         }
     }
 
     /// Whether a client lets the server wait.
     pub fn note_slow(&mut self, client: usize, is_slow: bool) {
-        let seat = &mut self.seats[client];
-        seat.was_slow |= seat.slow_since.is_some_and(|since| since + PROGRESS <= self.now.time);
-        seat.slow_since = if is_slow { seat.slow_since.or(Some(self.now.time)) } else { None };
+        let model = &mut self.models[client];
+        model.was_slow |= model.slow_since.is_some_and(|since| since + PROGRESS_TIMEOUT <= self.now.time);
+        model.slow_since = if is_slow { model.slow_since.or(Some(self.now.time)) } else { None };
     }
 
     /// The server has closed its end: not without a reason.
     pub fn dropped(&mut self, client: usize) {
-        let seat = &mut self.seats[client];
-        if !matches!(seat.left, None | Some(ClientEnd::HalfClosed)) {
+        let model = &mut self.models[client];
+        if !matches!(model.end, None | Some(ClientEnd::HalfClosed)) {
             return;
         }
-        let quits = matches!(seat.outstanding.front(), Some(Asked { request: ClientRequest::Quit, .. }));
-        let ended = seat.left == Some(ClientEnd::HalfClosed) && seat.outstanding.is_empty();
+        let quits =
+            matches!(model.outstanding.front(), Some(PendingRequest { request: ClientRequest::Quit, .. }));
+        let ended = model.end == Some(ClientEnd::HalfClosed) && model.outstanding.is_empty();
         assert!(
-            quits || ended || seat.was_slow,
+            quits || ended || model.was_slow,
             "client {client} is closed, slow since {:?}, and waits for {:?}",
-            seat.slow_since,
-            seat.outstanding.front()
+            model.slow_since,
+            model.outstanding.front()
         );
-        seat.left = Some(ClientEnd::Closed);
+        model.end = Some(ClientEnd::Closed);
     }
 
     /// The server knows nothing of this client any more: what it was not told, nobody will be told.
     pub fn forgotten(&mut self, client: usize) {
-        let seat = &mut self.seats[client];
-        if std::mem::replace(&mut seat.forgotten, true) {
+        let model = &mut self.models[client];
+        if std::mem::replace(&mut model.is_removed, true) {
             return;
         }
         // Nobody can tell whether a client that did not read was about to.
-        let half_told = seat.is_late || !seat.heard.is_empty();
-        for (at, asked) in std::mem::take(&mut seat.outstanding).into_iter().enumerate() {
+        let half_told = model.has_unread_output || !model.received.is_empty();
+        for (at, asked) in std::mem::take(&mut model.outstanding).into_iter().enumerate() {
             let mailbox = asked.request.mailboxes().first().copied();
             let change = match asked.request {
                 ClientRequest::Write { body, offset: None, .. } => Change::Replace(body),
@@ -145,12 +146,12 @@ impl Oracle {
 
     /// Bytes have been handed to a client's socket; what they say.
     pub fn hear(&mut self, client: usize, bytes: &[u8]) -> Vec<String> {
-        let seat = &mut self.seats[client];
-        seat.heard.extend_from_slice(bytes);
-        let mut heard = Vec::new();
-        while let Some(reply) = ParsedReply::parse_front(&mut self.seats[client].heard) {
-            heard.push(reply.to_string());
-            assert!(!self.seats[client].forgotten, "{reply} to one that is gone");
+        let model = &mut self.models[client];
+        model.received.extend_from_slice(bytes);
+        let mut received = Vec::new();
+        while let Some(reply) = ParsedReply::parse_front(&mut self.models[client].received) {
+            received.push(reply.to_string());
+            assert!(!self.models[client].is_removed, "{reply} to one that is gone");
             if reply.word == "EVENT" {
                 self.events += 1;
                 self.judge_event(client, &reply);
@@ -159,17 +160,20 @@ impl Oracle {
                 self.judge(client, &reply);
             }
         }
-        heard
+        received
     }
 
     fn judge(&mut self, client: usize, reply: &ParsedReply) {
-        let asked = self.seats[client].outstanding.pop_front();
+        let asked = self.models[client].outstanding.pop_front();
         let asked = asked.unwrap_or_else(|| panic!("client {client} was told {reply} and had asked nothing"));
         assert_eq!(reply.eol, asked.eol, "{reply} to {:?}", asked.request);
-        let seat = &mut self.seats[client];
-        assert!(!seat.ends || matches!(asked.request, ClientRequest::Quit), "{reply} after the last word");
-        let kept = asked.too_late.iter().find(|mailbox| seat.holds.contains_key(mailbox));
-        assert!(kept.is_none(), "{reply}, asked too late to keep {kept:?}: {:?}", seat.holds);
+        let model = &mut self.models[client];
+        assert!(
+            !model.may_be_closed || matches!(asked.request, ClientRequest::Quit),
+            "{reply} after the last word"
+        );
+        let kept = asked.expired_locks.iter().find(|mailbox| model.locks.contains_key(mailbox));
+        assert!(kept.is_none(), "{reply}, asked too late to keep {kept:?}: {:?}", model.locks);
         let locked = matches!(asked.request, ClientRequest::Lock { .. }) && reply.word == "OK";
         self.touches.answered(asked.number, locked, self.now.tick);
         match (reply.kind(), &asked.request) {
@@ -186,13 +190,13 @@ impl Oracle {
             (("OK", _), _) => self.judge_other(client, &asked, reply),
             _ => panic!("{reply} to {:?}", asked.request),
         }
-        let seat = &mut self.seats[client];
-        seat.last_sent = asked.sent;
-        seat.last_told = self.now;
+        let model = &mut self.models[client];
+        model.last_sent = asked.sent;
+        model.last_replied = self.now;
     }
 }
 
-fn judge_size(asked: &Asked, reply: &ParsedReply) {
+fn judge_size(asked: &PendingRequest, reply: &ParsedReply) {
     let max = reply.number("max").expect("a limit") as usize;
     let right = match &asked.request {
         ClientRequest::Write { body, offset: Some(offset), .. } if body.len() <= CAPACITY => {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::client::MAILBOXES;
-use super::client_model::Asked;
+use super::client_model::PendingRequest;
 use super::oracle::Oracle;
 use super::pipe::ClientEnd;
 use super::request::ClientRequest;
@@ -47,62 +47,63 @@ impl Oracle {
         }
         self.nobody_waits_in_a_circle(sights);
         let oldest =
-            self.seats.iter().filter_map(|seat| seat.outstanding.front()).map(|asked| asked.sent.tick);
+            self.models.iter().filter_map(|model| model.outstanding.front()).map(|asked| asked.sent.tick);
         let oldest = oldest.min().unwrap_or(self.now.tick);
         self.touches.forget_before(oldest);
     }
 
     fn rest_client(&mut self, client: usize, sight: Sight) {
         let now = self.now;
-        let seat = &mut self.seats[client];
-        if !matches!(seat.left, None | Some(ClientEnd::HalfClosed)) {
+        let model = &mut self.models[client];
+        if !matches!(model.end, None | Some(ClientEnd::HalfClosed)) {
             return;
         }
-        let request = seat.outstanding.front().map(|asked| asked.request.clone());
-        match (sight, seat.outstanding.front_mut()) {
+        let request = model.outstanding.front().map(|asked| asked.request.clone());
+        match (sight, model.outstanding.front_mut()) {
             (Sight::Gone, _) => {}
-            (Sight::Blocked, Some(asked)) => asked.queued = None,
+            (Sight::Blocked, Some(asked)) => asked.queued_since = None,
             (Sight::Blocked, None) => {}
-            (Sight::Idle, None) => assert_eq!(seat.left, None, "client {client} has ended, and stays"),
-            (Sight::Idle, Some(Asked { request, .. })) => {
+            (Sight::Idle, None) => assert_eq!(model.end, None, "client {client} has ended, and stays"),
+            (Sight::Idle, Some(PendingRequest { request, .. })) => {
                 panic!("client {client} is not answered: {request:?}")
             }
             (Sight::Stranded, _) => panic!("nobody works for client {client}: {request:?}"),
             (Sight::Waits { .. }, None) => panic!("client {client} waits, and has asked nothing"),
             (Sight::Waits { mailbox, aside }, Some(asked)) => {
-                let since = asked.rests.get_or_insert(now).time;
-                let until = asked.gives_up(since).unwrap_or(Duration::MAX);
+                let since = asked.quiescent_since.get_or_insert(now).time;
+                let until = asked.wait_ends_at(since).unwrap_or(Duration::MAX);
                 assert!(until > now.time, "client {client} waits too long: {asked:?} at {now:?}");
-                if seat.left == Some(ClientEnd::HalfClosed) {
+                if model.end == Some(ClientEnd::HalfClosed) {
                     // It begins anew when the request was in and is set aside, and at every mailbox of a lock.
-                    let known = asked.half_rests.filter(|(_, at)| *at == (mailbox, aside));
-                    let (since, _) = *asked.half_rests.insert(known.unwrap_or((now.time, (mailbox, aside))));
+                    let known = asked.half_closed_since.filter(|(_, at)| *at == (mailbox, aside));
+                    let (since, _) =
+                        *asked.half_closed_since.insert(known.unwrap_or((now.time, (mailbox, aside))));
                     assert!(since + HALF_CLOSED_WAIT > now.time, "client {client} has ended, and waits on");
                 }
                 if !aside && !asked.request.may_wait_for_condition() {
-                    asked.queued.get_or_insert(now.tick);
+                    asked.queued_since.get_or_insert(now.tick);
                 }
             }
         }
         if sight != Sight::Blocked && sight != Sight::Gone {
-            let over = self.seats[client].lease_until().is_some_and(|until| until <= now.time);
-            assert!(!over, "client {client} still has its locks at {now:?}: {:?}", self.seats[client].holds);
+            let over = self.models[client].latest_lease_end().is_some_and(|until| until <= now.time);
+            assert!(!over, "client {client} still has its locks at {now:?}: {:?}", self.models[client].locks);
         }
     }
 
     /// Who keeps others out of a mailbox, and whether readers too.
     fn holders(&self, mailbox: u32, sights: &[Sight]) -> Vec<(usize, bool)> {
         let mut holders = Vec::new();
-        for (client, seat) in self.seats.iter().enumerate().filter(|(_, seat)| !seat.forgotten) {
-            if let Some(hold) = seat.holds.get(&mailbox) {
+        for (client, model) in self.models.iter().enumerate().filter(|(_, model)| !model.is_removed) {
+            if let Some(hold) = model.locks.get(&mailbox) {
                 holders.push((client, hold.shared));
             }
-            let head = seat.outstanding.front().map(|asked| &asked.request);
+            let head = model.outstanding.front().map(|asked| &asked.request);
             match (sights[client], head) {
                 // What it was not told yet may be anything.
                 (Sight::Blocked, _) => {
-                    let about = |asked: &&Asked| asked.request.mailboxes().contains(&mailbox);
-                    holders.extend(seat.outstanding.iter().filter(about).map(|_| (client, false)));
+                    let about = |asked: &&PendingRequest| asked.request.mailboxes().contains(&mailbox);
+                    holders.extend(model.outstanding.iter().filter(about).map(|_| (client, false)));
                 }
                 // Those before the one that it waits for it has.
                 (
@@ -131,7 +132,7 @@ impl Oracle {
         let mut putters = Vec::new();
         for (client, sight) in sights.iter().enumerate() {
             let Sight::Waits { mailbox: at, aside } = sight else { continue };
-            let Some(asked) = self.seats[client].outstanding.front() else { continue };
+            let Some(asked) = self.models[client].outstanding.front() else { continue };
             if *at != mailbox {
                 continue;
             }
@@ -170,9 +171,9 @@ impl Oracle {
 
     fn rest_watchers(&self, mailbox: u32, sights: &[Sight], is_open: bool) {
         let state = self.boxes[mailbox as usize].now();
-        for (client, seat) in self.seats.iter().enumerate() {
-            let reads = matches!(sights[client], Sight::Idle | Sight::Waits { .. }) && seat.is_here();
-            let Some(seen) = seat.watches.get(&mailbox).filter(|_| reads && is_open) else { continue };
+        for (client, model) in self.models.iter().enumerate() {
+            let reads = matches!(sights[client], Sight::Idle | Sight::Waits { .. }) && model.is_open();
+            let Some(seen) = model.watches.get(&mailbox).filter(|_| reads && is_open) else { continue };
             let has_all = *seen >= state.version || state.count == 0;
             assert!(has_all, "client {client} watches {mailbox}, has seen {seen}, and it is in {state:?}");
         }
@@ -201,14 +202,14 @@ impl Oracle {
 
     fn sure_holders(&self, mailbox: u32, sights: &[Sight]) -> Vec<usize> {
         let holds = |client: &usize| {
-            let seat = &self.seats[*client];
-            let partly = match (sights[*client], seat.outstanding.front().map(|asked| &asked.request)) {
+            let model = &self.models[*client];
+            let partly = match (sights[*client], model.outstanding.front().map(|asked| &asked.request)) {
                 (Sight::Waits { mailbox: waits, .. }, Some(ClientRequest::Lock { mailboxes, .. })) => {
                     mailbox < waits && mailboxes.contains(&mailbox)
                 }
                 _ => false,
             };
-            seat.surely_holds(mailbox, self.now.time).is_some() || seat.is_here() && partly
+            model.certainly_holds(mailbox, self.now.time).is_some() || model.is_open() && partly
         };
         (0..sights.len()).filter(holds).collect()
     }

@@ -49,7 +49,7 @@ fn watch(mailbox: u32) -> ClientRequest {
 
 impl World {
     fn waits_for(&self, client: usize) -> usize {
-        self.oracle.seats[client].outstanding.len()
+        self.oracle.models[client].outstanding.len()
     }
 
     fn count(&self, mailbox: u32) -> u64 {
@@ -101,8 +101,8 @@ fn a_lock_is_not_lost_before_it_is_given() {
     world.turn_quietly();
     world.pass(Duration::from_secs(2));
     world.rest();
-    let seat = &world.oracle.seats[client];
-    assert!(seat.outstanding.is_empty() && seat.holds.is_empty() && seat.lost.contains_key(&0));
+    let model = &world.oracle.models[client];
+    assert!(model.outstanding.is_empty() && model.locks.is_empty() && model.lost_locks.contains_key(&0));
 }
 
 /// A job that came to wait while its client's socket was full kept the answers before until its wait was over.

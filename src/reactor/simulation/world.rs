@@ -20,7 +20,7 @@ use super::super::extras::WatchState;
 use super::super::phase::Phase;
 use super::super::server::Server;
 use super::client::{CAPACITY, Client, MAILBOXES};
-use super::client_model::{MAX_HOLD, WAIT};
+use super::client_model::{DEFAULT_WAIT, MAX_HOLD};
 use super::history::State;
 use super::oracle::Oracle;
 use super::pipe::{ClientEnd, Pipe, PipeSocket};
@@ -66,8 +66,13 @@ impl World {
         let mailboxes: Arc<Mailboxes> = Arc::new(crate::mailboxes::Mailboxes::new(segment));
         let completions = Arc::new(Completions::new(|| Ok(())));
         let pool = Pool::start(0, Arc::clone(&mailboxes), Arc::clone(&completions)).expect("no threads");
-        let settings =
-            Settings { workers: 0, wait: WAIT, max_clients: 100, max_hold: MAX_HOLD, quiet: Duration::ZERO };
+        let settings = Settings {
+            workers: 0,
+            wait: DEFAULT_WAIT,
+            max_clients: 100,
+            max_hold: MAX_HOLD,
+            quiet: Duration::ZERO,
+        };
         let start = Instant::now();
         World {
             rng: Rng::new(seed),

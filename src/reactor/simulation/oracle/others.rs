@@ -1,24 +1,24 @@
 //! Answers that concern no mailbox, and what is told unasked.
 
-use super::super::client_model::Asked;
+use super::super::client_model::PendingRequest;
 use super::super::reply::ParsedReply;
 use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_other(&mut self, client: usize, asked: &Asked, reply: &ParsedReply) {
+    pub(super) fn judge_other(&mut self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
         match &asked.request {
             ClientRequest::Unlock { mailboxes, grant } => {
-                let seat = &self.seats[client];
+                let model = &self.models[client];
                 let has = |mailbox: &u32| {
-                    seat.holds.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.number))
+                    model.locks.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.grant))
                 };
                 let right = match mailboxes {
                     Some(list) => list.iter().all(has),
-                    None => grant.is_none() || seat.holds.keys().any(has),
+                    None => grant.is_none() || model.locks.keys().any(has),
                 };
-                let unsure = seat.has_lost_since(asked.sent.tick);
-                assert!(right || unsure, "OK to {:?} with {:?}", asked.request, seat.holds);
+                let unsure = model.has_lost_lock_since(asked.sent.tick);
+                assert!(right || unsure, "OK to {:?} with {:?}", asked.request, model.locks);
                 let ended = self.take_holds(client, mailboxes.as_deref(), *grant);
                 self.note_unlocked(client, &ended);
             }
@@ -33,11 +33,11 @@ impl Oracle {
                         after.map_or(version >= floor, |after| after == version),
                         "{reply} after {floor}"
                     );
-                    self.seats[client].watches.insert(*mailbox, version);
+                    self.models[client].watches.insert(*mailbox, version);
                 }
             }
             ClientRequest::Unwatch { mailboxes } => {
-                let watches = &mut self.seats[client].watches;
+                let watches = &mut self.models[client].watches;
                 match mailboxes {
                     Some(list) => list.iter().for_each(|mailbox| _ = watches.remove(mailbox)),
                     None => watches.clear(),
@@ -53,15 +53,15 @@ impl Oracle {
         if event.field("lost") == Some("lock") {
             return self.judge_lost_lock(client, mailbox, event);
         }
-        let Some(seen) = self.seats[client].watches.get_mut(&mailbox) else {
+        let Some(seen) = self.models[client].watches.get_mut(&mailbox) else {
             panic!("{event} to client {client}, which does not watch that")
         };
         let lost = event.number("lost").unwrap_or(0);
         assert_eq!(version, *seen + 1 + lost, "{event} after version {seen}");
         *seen = version;
         self.boxes[mailbox as usize].saw(version, None, &event.body);
-        for (other, seat) in self.seats.iter().enumerate().filter(|(other, _)| *other != client) {
-            let hold = seat.surely_holds(mailbox, self.now.time).filter(|hold| !hold.shared);
+        for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
+            let hold = model.certainly_holds(mailbox, self.now.time).filter(|hold| !hold.shared);
             assert!(
                 hold.is_none_or(|hold| version <= hold.state.version),
                 "{event} while {other} has locked it"
@@ -70,17 +70,17 @@ impl Oracle {
     }
 
     pub(super) fn judge_lost_lock(&mut self, client: usize, mailbox: u32, event: &ParsedReply) {
-        let seat = &mut self.seats[client];
-        assert!(seat.holds.contains_key(&mailbox), "{event}, which client {client} had not locked");
-        let from = seat.lease_of(mailbox);
+        let model = &mut self.models[client];
+        assert!(model.locks.contains_key(&mailbox), "{event}, which client {client} had not locked");
+        let from = model.earliest_lease_end_of(mailbox);
         assert!(
             self.now.time >= from,
             "{event} too early: not before {from:?}, and it is {:?}",
             self.now.time
         );
-        seat.holds.remove(&mailbox);
-        seat.lost.insert(mailbox, self.now);
-        seat.last_lost = Some(self.now);
+        model.locks.remove(&mailbox);
+        model.lost_locks.insert(mailbox, self.now);
+        model.last_lock_loss = Some(self.now);
         self.touches.unlocked(client, mailbox, self.now.tick);
     }
 }

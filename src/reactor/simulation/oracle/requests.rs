@@ -1,14 +1,14 @@
 //! What a request may find in its mailbox, and when it may give up.
 
 use super::super::client::CAPACITY;
-use super::super::client_model::Asked;
+use super::super::client_model::PendingRequest;
 use super::super::history::{Change, State};
 use super::super::reply::ParsedReply;
 use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_done(&mut self, client: usize, asked: &Asked, reply: &ParsedReply) {
+    pub(super) fn judge_done(&mut self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
         if let ClientRequest::Lock { mailboxes, shared, ttl, .. } = &asked.request {
             assert_eq!(reply.word, "OK");
             return self.judge_locked(client, asked, reply, mailboxes, *shared, *ttl);
@@ -66,35 +66,48 @@ impl Oracle {
 
     /// A request was in its mailbox, which was in this state then: it fits between what was told before and now, nobody
     /// else had locked the mailbox, and nobody was passed.
-    pub(super) fn took_effect(&mut self, client: usize, asked: &Asked, mailbox: u32, state: Option<State>) {
+    pub(super) fn took_effect(
+        &mut self,
+        client: usize,
+        asked: &PendingRequest,
+        mailbox: u32,
+        state: Option<State>,
+    ) {
         let history = &mut self.boxes[mailbox as usize];
         if let Some(state) = state {
             assert!(state >= asked.floors[mailbox as usize], "{state:?} is older than what was told before");
             history.told(state);
             let seen = history.was(asked.sent.tick, |sample, _| sample == state);
             assert!(seen || asked.is_pipelined, "mailbox {mailbox} never was in {state:?} meanwhile");
-            let late = asked.passed_by.iter().find(|passed| **passed < state);
+            let late = asked.overtaken_by.iter().find(|passed| **passed < state);
             assert!(
                 late.is_none(),
                 "{late:?} came later than {asked:?}, and was through before its {state:?}"
             );
         }
-        let seat = &self.seats[client];
-        assert!(!seat.lost.contains_key(&mailbox), "done after a lost lock");
-        let denied = seat.holds.get(&mailbox).is_some_and(|hold| hold.shared) && asked.request.is_exclusive();
-        assert!(!denied || seat.has_lost_since(asked.sent.tick), "done under the own shared lock");
+        let model = &self.models[client];
+        assert!(!model.lost_locks.contains_key(&mailbox), "done after a lost lock");
+        let denied =
+            model.locks.get(&mailbox).is_some_and(|hold| hold.shared) && asked.request.is_exclusive();
+        assert!(!denied || model.has_lost_lock_since(asked.sent.tick), "done under the own shared lock");
         self.nobody_holds(client, asked, mailbox, state);
         self.note_passing(client, asked, mailbox, state.unwrap_or(self.boxes[mailbox as usize].now()));
     }
 
     /// No other client has a lock that shuts this request out, from before it was asked until now.
-    pub(super) fn nobody_holds(&self, client: usize, asked: &Asked, mailbox: u32, state: Option<State>) {
-        for (other, seat) in self.seats.iter().enumerate().filter(|(other, _)| *other != client) {
-            let Some(hold) = seat.surely_holds(mailbox, self.now.time) else { continue };
+    pub(super) fn nobody_holds(
+        &self,
+        client: usize,
+        asked: &PendingRequest,
+        mailbox: u32,
+        state: Option<State>,
+    ) {
+        for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
+            let Some(hold) = model.certainly_holds(mailbox, self.now.time) else { continue };
             if hold.shared && !asked.request.is_exclusive() {
                 continue;
             }
-            let inside = hold.told.tick < asked.sent.tick;
+            let inside = hold.granted.tick < asked.sent.tick;
             assert!(
                 !inside,
                 "client {other} has locked {mailbox}, and {:?} of {client} was done",
@@ -106,12 +119,12 @@ impl Oracle {
     }
 
     /// Those who are known to have waited before this came are passed by it, unless they were through and know not yet.
-    pub(super) fn note_passing(&mut self, client: usize, asked: &Asked, mailbox: u32, state: State) {
-        let seat = &self.seats[client];
-        if seat.holds.contains_key(&mailbox) || seat.has_lost_since(asked.sent.tick) {
+    pub(super) fn note_passing(&mut self, client: usize, asked: &PendingRequest, mailbox: u32, state: State) {
+        let model = &self.models[client];
+        if model.locks.contains_key(&mailbox) || model.has_lost_lock_since(asked.sent.tick) {
             return;
         }
-        for other in self.seats.iter_mut().filter(|seat| seat.left.is_none()) {
+        for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
             let Some(waits) = other.outstanding.front_mut() else { continue };
             // A shared lock may be given already, and this in beside it.
             if matches!(waits.request, ClientRequest::Lock { shared: true, .. })
@@ -119,15 +132,15 @@ impl Oracle {
             {
                 continue;
             }
-            if waits.queued.is_some_and(|since| since < asked.sent.tick)
+            if waits.queued_since.is_some_and(|since| since < asked.sent.tick)
                 && waits.request.mailboxes() == [mailbox]
             {
-                waits.passed_by.push(state);
+                waits.overtaken_by.push(state);
             }
         }
     }
 
-    pub(super) fn judge_no(&mut self, client: usize, asked: &Asked, reply: &ParsedReply) {
+    pub(super) fn judge_no(&mut self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
         let mailboxes = asked.request.mailboxes();
         let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", asked.request) };
         let history = &self.boxes[mailbox as usize];
@@ -174,21 +187,21 @@ impl Oracle {
     }
 
     /// A request was kept out: by another client, or by the reading for those who watch.
-    pub(super) fn somebody_was_there(&self, client: usize, asked: &Asked, reply: &ParsedReply) {
+    pub(super) fn somebody_was_there(&self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
         let there = asked.request.mailboxes().into_iter().any(|mailbox| {
             self.touches.was_anybody_else(client, mailbox, asked.sent.tick)
-                || self.seats.iter().any(|seat| seat.has_watched)
+                || self.models.iter().any(|model| model.has_watched)
         });
         assert!(there, "{reply}, but nobody else was there");
     }
 
     /// Nobody is sent away before their time.
-    pub(super) fn judge_patience(&self, client: usize, asked: &Asked, reply: &ParsedReply) {
-        let seat = &self.seats[client];
-        let own = asked.request.mailboxes().iter().any(|mailbox| seat.holds.contains_key(mailbox));
-        let leases = seat.lease_from().is_some_and(|from| self.now.time >= from);
-        let sooner = own || leases || seat.has_lost_since(asked.sent.tick) || seat.left.is_some();
-        let in_time = asked.gives_up(asked.sent.time).is_some_and(|at| self.now.time >= at);
+    pub(super) fn judge_patience(&self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
+        let model = &self.models[client];
+        let own = asked.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
+        let leases = model.earliest_lease_end().is_some_and(|from| self.now.time >= from);
+        let sooner = own || leases || model.has_lost_lock_since(asked.sent.tick) || model.end.is_some();
+        let in_time = asked.wait_ends_at(asked.sent.time).is_some_and(|at| self.now.time >= at);
         assert!(sooner || in_time, "{reply} too early: asked at {:?}, now {:?}", asked.sent, self.now);
     }
 }

@@ -6,7 +6,7 @@ impl World {
     /// Everybody reads, nobody asks, until all locks have run out; then one client takes what is left, all leave, and
     /// nothing of them stays.
     pub fn finish(&mut self) {
-        self.everybody_reads_for(MAX_HOLD + WAIT + Duration::from_secs(5));
+        self.everybody_reads_for(MAX_HOLD + DEFAULT_WAIT + Duration::from_secs(5));
         self.enter();
         let auditor = self.clients.len() - 1;
         self.clients[auditor].read_percent = 100;
@@ -15,8 +15,8 @@ impl World {
                 assert!(turn < RESTLESS, "mailbox {mailbox} is never empty");
                 self.say(auditor, [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }]);
                 self.everybody_reads_for(Duration::from_secs(1));
-                let is_here =
-                    self.oracle.seats[auditor].is_here() && self.oracle.seats[auditor].outstanding.is_empty();
+                let is_here = self.oracle.models[auditor].is_open()
+                    && self.oracle.models[auditor].outstanding.is_empty();
                 assert!(is_here, "the last client is not answered");
                 if self.oracle.boxes[mailbox as usize].now().count == 0 {
                     break;

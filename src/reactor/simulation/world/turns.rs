@@ -101,7 +101,7 @@ impl World {
     }
 
     pub(super) fn see_who_is_gone(&mut self, client: usize) {
-        if self.oracle.seats[client].forgotten {
+        if self.oracle.models[client].is_removed {
             return;
         }
         let id = self.clients[client].id;
