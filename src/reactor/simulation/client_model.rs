@@ -119,44 +119,44 @@ impl ClientModel {
 
     /// Before this the lease of a mailbox has not ended.
     pub fn earliest_lease_end_of(&self, mailbox: u32) -> Duration {
-        let hold = &self.locks[&mailbox];
-        (self.last_sent.time.max(hold.requested.time) + hold.ttl).min(hold.requested.time + MAX_HOLD)
+        let lock = &self.locks[&mailbox];
+        (self.last_sent.time.max(lock.requested.time) + lock.ttl).min(lock.requested.time + MAX_HOLD)
     }
 
     /// By then the first of its leases has ended, if nothing more was asked.
     pub fn latest_lease_end(&self) -> Option<Duration> {
-        self.locks.values().map(|hold| self.latest_lease_end_of(hold)).min()
+        self.locks.values().map(|lock| self.latest_lease_end_of(lock)).min()
     }
 
     /// The locks that have certainly run out by now, by silence: nothing is under way that could have renewed them.
     pub fn expired_leases(&self, now: Duration) -> Vec<u32> {
         let is_silent = self.outstanding.is_empty();
-        let ended = self.locks.iter().filter(|(_, hold)| is_silent && self.latest_lease_end_of(hold) <= now);
+        let ended = self.locks.iter().filter(|(_, lock)| is_silent && self.latest_lease_end_of(lock) <= now);
         ended.map(|(mailbox, _)| *mailbox).collect()
     }
 
-    fn latest_lease_end_of(&self, hold: &HeldLock) -> Duration {
-        let quiescent_since = self.outstanding.front().and_then(|asked| asked.quiescent_since);
+    fn latest_lease_end_of(&self, lock: &HeldLock) -> Duration {
+        let quiescent_since = self.outstanding.front().and_then(|pending| pending.quiescent_since);
         let renewed = self.last_replied.time.max(quiescent_since.map_or(Duration::ZERO, |since| since.time));
-        (renewed.max(hold.granted.time) + hold.ttl).min(hold.granted.time + MAX_HOLD)
+        (renewed.max(lock.granted.time) + lock.ttl).min(lock.granted.time + MAX_HOLD)
     }
 
     /// Whether it certainly holds a mailbox at this time: it was told so, and has done nothing to end it.
     pub fn certainly_holds(&self, mailbox: u32, now: Duration) -> Option<&HeldLock> {
-        let unlocks = |asked: &PendingRequest| match &asked.request {
+        let unlocks = |pending: &PendingRequest| match &pending.request {
             ClientRequest::Unlock { mailboxes, .. } => {
                 mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox))
             }
             ClientRequest::Quit => true,
             _ => false,
         };
-        let hold = self.locks.get(&mailbox)?;
+        let lock = self.locks.get(&mailbox)?;
         let is_slow = self.was_slow || self.slow_since.is_some_and(|since| since + PROGRESS_TIMEOUT <= now);
         let sure = self.is_open()
             && !is_slow
             && now < self.earliest_lease_end_of(mailbox)
             && !self.outstanding.iter().any(unlocks);
-        sure.then_some(hold)
+        sure.then_some(lock)
     }
 
     /// Whether a lock ran out since, so that it is not sure which requests were made under it.

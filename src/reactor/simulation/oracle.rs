@@ -13,7 +13,7 @@ use super::history::{Change, History};
 use super::pipe::ClientEnd;
 use super::reply::ParsedReply;
 use super::request::ClientRequest;
-use super::wait_graph::Touches;
+use super::wait_graph::WaitGraph;
 
 /// Everything that is known.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Oracle {
     pub now: Moment,
     pub models: Vec<ClientModel>,
     pub boxes: Vec<History>,
-    pub touches: Touches,
+    pub wait_graph: WaitGraph,
     /// The highest number of a lock that was told.
     last_grant: u64,
     requests: u64,
@@ -56,7 +56,7 @@ impl Oracle {
         let locks = matches!(request, ClientRequest::Lock { .. });
         // What waits for its answer to be taken keeps its mailbox, too.
         let holds = locks || matches!(request, ClientRequest::Take { .. });
-        self.touches.begin(client, self.requests, &request.mailboxes(), holds);
+        self.wait_graph.add_request(client, self.requests, &request.mailboxes(), holds);
         let model = &mut self.models[client];
         let expired_locks = model.expired_leases(self.now.time);
         model.has_watched |= matches!(request, ClientRequest::Watch { .. });
@@ -86,11 +86,11 @@ impl Oracle {
     /// Whether answers wait for a client: what it is told then was so before.
     pub fn blocked(&mut self, client: usize, is_blocked: bool) {
         self.models[client].has_unread_output = is_blocked;
-        if is_blocked && let Some(asked) = self.models[client].outstanding.front_mut() {
-            asked.queued_since = None;
+        if is_blocked && let Some(pending) = self.models[client].outstanding.front_mut() {
+            pending.queued_since = None;
             // What was taken in vain is asked for again.
-            asked.half_closed_since = None;
-            asked.overtaken_by.clear();
+            pending.half_closed_since = None;
+            pending.overtaken_by.clear();
         }
     }
 
@@ -127,9 +127,9 @@ impl Oracle {
         }
         // Nobody can tell whether a client that did not read was about to.
         let half_told = model.has_unread_output || !model.received.is_empty();
-        for (at, asked) in std::mem::take(&mut model.outstanding).into_iter().enumerate() {
-            let mailbox = asked.request.mailboxes().first().copied();
-            let change = match asked.request {
+        for (at, pending) in std::mem::take(&mut model.outstanding).into_iter().enumerate() {
+            let mailbox = pending.request.mailboxes().first().copied();
+            let change = match pending.request {
                 ClientRequest::Write { body, offset: None, .. } => Change::Replace(body),
                 ClientRequest::Write { body, offset: Some(offset), .. } => {
                     Change::Patch(offset as usize, body)
@@ -141,7 +141,7 @@ impl Oracle {
             };
             self.boxes[mailbox.expect("that changes one") as usize].may_have(change);
         }
-        self.touches.forgotten(client, self.now.tick);
+        self.wait_graph.remove_client(client, self.now.tick);
     }
 
     /// Bytes have been handed to a client's socket; what they say.
@@ -164,46 +164,47 @@ impl Oracle {
     }
 
     fn judge(&mut self, client: usize, reply: &ParsedReply) {
-        let asked = self.models[client].outstanding.pop_front();
-        let asked = asked.unwrap_or_else(|| panic!("client {client} was told {reply} and had asked nothing"));
-        assert_eq!(reply.eol, asked.eol, "{reply} to {:?}", asked.request);
+        let pending = self.models[client].outstanding.pop_front();
+        let pending =
+            pending.unwrap_or_else(|| panic!("client {client} was told {reply} and had pending nothing"));
+        assert_eq!(reply.eol, pending.eol, "{reply} to {:?}", pending.request);
         let model = &mut self.models[client];
         assert!(
-            !model.may_be_closed || matches!(asked.request, ClientRequest::Quit),
+            !model.may_be_closed || matches!(pending.request, ClientRequest::Quit),
             "{reply} after the last word"
         );
-        let kept = asked.expired_locks.iter().find(|mailbox| model.locks.contains_key(mailbox));
-        assert!(kept.is_none(), "{reply}, asked too late to keep {kept:?}: {:?}", model.locks);
-        let locked = matches!(asked.request, ClientRequest::Lock { .. }) && reply.word == "OK";
-        self.touches.answered(asked.number, locked, self.now.tick);
-        match (reply.kind(), &asked.request) {
+        let kept = pending.expired_locks.iter().find(|mailbox| model.locks.contains_key(mailbox));
+        assert!(kept.is_none(), "{reply}, pending too late to keep {kept:?}: {:?}", model.locks);
+        let locked = matches!(pending.request, ClientRequest::Lock { .. }) && reply.word == "OK";
+        self.wait_graph.finish_request(pending.number, locked, self.now.tick);
+        match (reply.kind(), &pending.request) {
             (("ERR", code), ClientRequest::Invalid { code: right, .. }) if code == *right => {}
             ((word, _), ClientRequest::Info { word: right, .. }) if word == *right => {}
-            (("ERR", "lease"), _) => self.judge_lease(client, &asked),
-            (("ERR", "denied"), _) => self.judge_denied(client, &asked),
-            (("ERR", "deadlock"), _) => self.judge_deadlock(client, &asked),
-            (("ERR", "size"), _) => judge_size(&asked, reply),
-            (("NO", _), _) => self.judge_no(client, &asked, reply),
+            (("ERR", "lease"), _) => self.judge_lease(client, &pending),
+            (("ERR", "denied"), _) => self.judge_denied(client, &pending),
+            (("ERR", "deadlock"), _) => self.judge_deadlock(client, &pending),
+            (("ERR", "size"), _) => judge_size(&pending, reply),
+            (("NO", _), _) => self.judge_no(client, &pending, reply),
             (("OK" | "DATA", _), request) if !request.mailboxes().is_empty() => {
-                self.judge_done(client, &asked, reply)
+                self.judge_done(client, &pending, reply)
             }
-            (("OK", _), _) => self.judge_other(client, &asked, reply),
-            _ => panic!("{reply} to {:?}", asked.request),
+            (("OK", _), _) => self.judge_other(client, &pending, reply),
+            _ => panic!("{reply} to {:?}", pending.request),
         }
         let model = &mut self.models[client];
-        model.last_sent = asked.sent;
+        model.last_sent = pending.sent;
         model.last_replied = self.now;
     }
 }
 
-fn judge_size(asked: &PendingRequest, reply: &ParsedReply) {
+fn judge_size(pending: &PendingRequest, reply: &ParsedReply) {
     let max = reply.number("max").expect("a limit") as usize;
-    let right = match &asked.request {
+    let right = match &pending.request {
         ClientRequest::Write { body, offset: Some(offset), .. } if body.len() <= CAPACITY => {
             max == CAPACITY.saturating_sub(*offset as usize) && body.len() > max
                 || *offset as usize > CAPACITY
         }
         request => max == CAPACITY && request.body().is_some_and(|body| body.len() > CAPACITY),
     };
-    assert!(right, "{reply} to {:?}", asked.request);
+    assert!(right, "{reply} to {:?}", pending.request);
 }

@@ -47,9 +47,9 @@ impl Oracle {
         }
         self.nobody_waits_in_a_circle(sights);
         let oldest =
-            self.models.iter().filter_map(|model| model.outstanding.front()).map(|asked| asked.sent.tick);
+            self.models.iter().filter_map(|model| model.outstanding.front()).map(|pending| pending.sent.tick);
         let oldest = oldest.min().unwrap_or(self.now.tick);
-        self.touches.forget_before(oldest);
+        self.wait_graph.prune_before(oldest);
     }
 
     fn rest_client(&mut self, client: usize, sight: Sight) {
@@ -58,30 +58,30 @@ impl Oracle {
         if !matches!(model.end, None | Some(ClientEnd::HalfClosed)) {
             return;
         }
-        let request = model.outstanding.front().map(|asked| asked.request.clone());
+        let request = model.outstanding.front().map(|pending| pending.request.clone());
         match (sight, model.outstanding.front_mut()) {
             (Sight::Gone, _) => {}
-            (Sight::Blocked, Some(asked)) => asked.queued_since = None,
+            (Sight::Blocked, Some(pending)) => pending.queued_since = None,
             (Sight::Blocked, None) => {}
             (Sight::Idle, None) => assert_eq!(model.end, None, "client {client} has ended, and stays"),
             (Sight::Idle, Some(PendingRequest { request, .. })) => {
                 panic!("client {client} is not answered: {request:?}")
             }
             (Sight::Stranded, _) => panic!("nobody works for client {client}: {request:?}"),
-            (Sight::Waits { .. }, None) => panic!("client {client} waits, and has asked nothing"),
-            (Sight::Waits { mailbox, aside }, Some(asked)) => {
-                let since = asked.quiescent_since.get_or_insert(now).time;
-                let until = asked.wait_ends_at(since).unwrap_or(Duration::MAX);
-                assert!(until > now.time, "client {client} waits too long: {asked:?} at {now:?}");
+            (Sight::Waits { .. }, None) => panic!("client {client} waits, and has pending nothing"),
+            (Sight::Waits { mailbox, aside }, Some(pending)) => {
+                let since = pending.quiescent_since.get_or_insert(now).time;
+                let until = pending.wait_ends_at(since).unwrap_or(Duration::MAX);
+                assert!(until > now.time, "client {client} waits too long: {pending:?} at {now:?}");
                 if model.end == Some(ClientEnd::HalfClosed) {
                     // It begins anew when the request was in and is set aside, and at every mailbox of a lock.
-                    let known = asked.half_closed_since.filter(|(_, at)| *at == (mailbox, aside));
+                    let known = pending.half_closed_since.filter(|(_, at)| *at == (mailbox, aside));
                     let (since, _) =
-                        *asked.half_closed_since.insert(known.unwrap_or((now.time, (mailbox, aside))));
+                        *pending.half_closed_since.insert(known.unwrap_or((now.time, (mailbox, aside))));
                     assert!(since + HALF_CLOSED_WAIT > now.time, "client {client} has ended, and waits on");
                 }
-                if !aside && !asked.request.may_wait_for_condition() {
-                    asked.queued_since.get_or_insert(now.tick);
+                if !aside && !pending.request.may_wait_for_condition() {
+                    pending.queued_since.get_or_insert(now.tick);
                 }
             }
         }
@@ -95,14 +95,14 @@ impl Oracle {
     fn holders(&self, mailbox: u32, sights: &[Sight]) -> Vec<(usize, bool)> {
         let mut holders = Vec::new();
         for (client, model) in self.models.iter().enumerate().filter(|(_, model)| !model.is_removed) {
-            if let Some(hold) = model.locks.get(&mailbox) {
-                holders.push((client, hold.shared));
+            if let Some(lock) = model.locks.get(&mailbox) {
+                holders.push((client, lock.shared));
             }
-            let head = model.outstanding.front().map(|asked| &asked.request);
+            let head = model.outstanding.front().map(|pending| &pending.request);
             match (sights[client], head) {
                 // What it was not told yet may be anything.
                 (Sight::Blocked, _) => {
-                    let about = |asked: &&PendingRequest| asked.request.mailboxes().contains(&mailbox);
+                    let about = |pending: &&PendingRequest| pending.request.mailboxes().contains(&mailbox);
                     holders.extend(model.outstanding.iter().filter(about).map(|_| (client, false)));
                 }
                 // Those before the one that it waits for it has.
@@ -132,13 +132,13 @@ impl Oracle {
         let mut putters = Vec::new();
         for (client, sight) in sights.iter().enumerate() {
             let Sight::Waits { mailbox: at, aside } = sight else { continue };
-            let Some(asked) = self.models[client].outstanding.front() else { continue };
+            let Some(pending) = self.models[client].outstanding.front() else { continue };
             if *at != mailbox {
                 continue;
             }
             // One who is back from aside is next, too.
-            waits_exclusive |= asked.request.is_exclusive();
-            match &asked.request {
+            waits_exclusive |= pending.request.is_exclusive();
+            match &pending.request {
                 ClientRequest::Take { .. } if *aside && is_free => {
                     assert_eq!(
                         state.count, 0,
@@ -203,7 +203,7 @@ impl Oracle {
     fn sure_holders(&self, mailbox: u32, sights: &[Sight]) -> Vec<usize> {
         let holds = |client: &usize| {
             let model = &self.models[*client];
-            let partly = match (sights[*client], model.outstanding.front().map(|asked| &asked.request)) {
+            let partly = match (sights[*client], model.outstanding.front().map(|pending| &pending.request)) {
                 (Sight::Waits { mailbox: waits, .. }, Some(ClientRequest::Lock { mailboxes, .. })) => {
                     mailbox < waits && mailboxes.contains(&mailbox)
                 }

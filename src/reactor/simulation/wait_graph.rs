@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// A client and a mailbox, as long as it has to do with it.
 #[derive(Clone, Copy, Debug)]
-struct Touch {
+struct Edge {
     client: usize,
     mailbox: u32,
     /// `None` while it lasts.
@@ -19,25 +19,25 @@ struct Touch {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Touches(Vec<Touch>);
+pub struct WaitGraph(Vec<Edge>);
 
-impl Touches {
+impl WaitGraph {
     /// A client asks.
-    pub fn begin(&mut self, client: usize, request: u64, mailboxes: &[u32], locks: bool) {
+    pub fn add_request(&mut self, client: usize, request: u64, mailboxes: &[u32], holds: bool) {
         for &mailbox in mailboxes {
-            let touch = Touch { client, mailbox, until: None, request, holds: locks, waits: true };
-            self.0.push(touch);
+            let edge = Edge { client, mailbox, until: None, request, holds, waits: true };
+            self.0.push(edge);
         }
     }
 
     /// A request waits no more; a lock that was given is held on.
-    pub fn answered(&mut self, request: u64, locked: bool, tick: u64) {
+    pub fn finish_request(&mut self, request: u64, locked: bool, tick: u64) {
         for at in 0..self.0.len() {
-            let touch = &mut self.0[at];
-            if touch.request == request && touch.until.is_none() && touch.waits {
-                touch.until = Some(tick);
+            let edge = &mut self.0[at];
+            if edge.request == request && edge.until.is_none() && edge.waits {
+                edge.until = Some(tick);
                 if locked {
-                    let held = Touch { until: None, waits: false, ..*touch };
+                    let held = Edge { until: None, waits: false, ..*edge };
                     self.0.push(held);
                 }
             }
@@ -45,39 +45,39 @@ impl Touches {
     }
 
     /// A lock has ended.
-    pub fn unlocked(&mut self, client: usize, mailbox: u32, tick: u64) {
-        let is_it = |touch: &&mut Touch| (touch.client, touch.mailbox) == (client, mailbox) && !touch.waits;
-        self.0.iter_mut().filter(is_it).for_each(|touch| touch.until = touch.until.or(Some(tick)));
+    pub fn end_lock(&mut self, client: usize, mailbox: u32, tick: u64) {
+        let matches = |edge: &&mut Edge| (edge.client, edge.mailbox) == (client, mailbox) && !edge.waits;
+        self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(tick)));
     }
 
     /// The server knows nothing of a client any more.
-    pub fn forgotten(&mut self, client: usize, tick: u64) {
-        let of = |touch: &&mut Touch| touch.client == client;
-        self.0.iter_mut().filter(of).for_each(|touch| touch.until = touch.until.or(Some(tick)));
+    pub fn remove_client(&mut self, client: usize, tick: u64) {
+        let matches = |edge: &&mut Edge| edge.client == client;
+        self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(tick)));
     }
 
     /// Nobody asks about what ended before `tick`.
-    pub fn forget_before(&mut self, tick: u64) {
-        self.0.retain(|touch| touch.until.is_none_or(|until| until >= tick));
+    pub fn prune_before(&mut self, tick: u64) {
+        self.0.retain(|edge| edge.until.is_none_or(|until| until >= tick));
     }
 
     /// Whether anybody else had to do with a mailbox since.
-    pub fn was_anybody_else(&self, client: usize, mailbox: u32, since: u64) -> bool {
-        let also = |touch: &Touch| touch.client != client && touch.mailbox == mailbox;
-        self.0.iter().any(|touch| also(touch) && touch.until.is_none_or(|until| until >= since))
+    pub fn had_other_client(&self, client: usize, mailbox: u32, since: u64) -> bool {
+        let matches = |edge: &Edge| edge.client != client && edge.mailbox == mailbox;
+        self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))
     }
 
     /// Whether a client may have waited for itself through others, by a request for these mailboxes.
-    pub fn may_close_cycle(&self, client: usize, request: u64, mailboxes: &[u32], since: u64) -> bool {
-        let live = || self.0.iter().filter(|touch| touch.until.is_none_or(|until| until >= since));
+    pub fn may_have_closed_cycle(&self, client: usize, request: u64, mailboxes: &[u32], since: u64) -> bool {
+        let active = || self.0.iter().filter(|edge| edge.until.is_none_or(|until| until >= since));
         let mut visited: BTreeSet<u32> = mailboxes.iter().copied().collect();
         let mut to_visit: Vec<(u32, bool)> = visited.iter().map(|mailbox| (*mailbox, true)).collect();
         while let Some((mailbox, is_first)) = to_visit.pop() {
-            for holder in live().filter(|touch| touch.mailbox == mailbox && touch.holds) {
+            for holder in active().filter(|edge| edge.mailbox == mailbox && edge.holds) {
                 if holder.client == client && !(is_first && holder.request == request) {
                     return true;
                 }
-                for waits in live().filter(|touch| touch.client == holder.client && touch.waits) {
+                for waits in active().filter(|edge| edge.client == holder.client && edge.waits) {
                     if waits.client != client && visited.insert(waits.mailbox) {
                         to_visit.push((waits.mailbox, false));
                     }
@@ -85,10 +85,10 @@ impl Touches {
             }
         }
         // A mailbox that was there from the start may be reached again from others.
-        let own_part = |touch: &&Touch| touch.client == client && touch.request == request && touch.holds;
+        let own_part = |edge: &&Edge| edge.client == client && edge.request == request && edge.holds;
         mailboxes.len() > 1
-            && live().filter(own_part).any(|own| {
-                live().any(|touch| touch.client != client && touch.mailbox == own.mailbox && touch.waits)
+            && active().filter(own_part).any(|own| {
+                active().any(|edge| edge.client != client && edge.mailbox == own.mailbox && edge.waits)
             })
     }
 }

@@ -12,34 +12,34 @@ impl Oracle {
     pub(super) fn judge_locked(
         &mut self,
         client: usize,
-        asked: &PendingRequest,
+        pending: &PendingRequest,
         reply: &ParsedReply,
         mailboxes: &[u32],
         shared: bool,
         ttl: Option<Duration>,
     ) {
         let grant = reply.number("grant").expect("a number");
-        assert!(grant > asked.last_grant, "{reply} after a lock of number {}", asked.last_grant);
+        assert!(grant > pending.last_grant, "{reply} after a lock of number {}", pending.last_grant);
         self.last_grant = self.last_grant.max(grant);
         // With more behind it, the lock may be over by the time that its client is told.
-        assert!(asked.overtaken_by.is_empty() || asked.is_pipelined, "{:?} was passed", asked.request);
+        assert!(pending.overtaken_by.is_empty() || pending.is_pipelined, "{:?} was passed", pending.request);
         for &mailbox in mailboxes {
-            self.nobody_holds(client, asked, mailbox, None);
+            self.nobody_holds(client, pending, mailbox, None);
             let state = self.boxes[mailbox as usize].now();
-            let hold = HeldLock {
+            let lock = HeldLock {
                 shared,
                 grant,
                 ttl: ttl.unwrap_or(DEFAULT_LEASE).min(MAX_HOLD),
-                requested: asked.sent,
+                requested: pending.sent,
                 granted: self.now,
                 state,
             };
             let model = &mut self.models[client];
             model.lost_locks.remove(&mailbox);
-            let before = model.locks.insert(mailbox, hold);
+            let before = model.locks.insert(mailbox, lock);
             assert!(before.is_none(), "locked {mailbox} twice");
             self.nobody_beside(client, mailbox, shared, grant);
-            self.note_passing_lock(client, asked, mailbox, state);
+            self.note_passing_lock(client, pending, mailbox, state);
         }
     }
 
@@ -47,10 +47,10 @@ impl Oracle {
     pub(super) fn nobody_beside(&self, client: usize, mailbox: u32, shared: bool, grant: u64) {
         let is_sure = self.models[client].certainly_holds(mailbox, self.now.time).is_some();
         for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
-            let hold = model.certainly_holds(mailbox, self.now.time);
-            let both = is_sure && hold.is_some_and(|hold| !(hold.shared && shared));
+            let lock = model.certainly_holds(mailbox, self.now.time);
+            let both = is_sure && lock.is_some_and(|lock| !(lock.shared && shared));
             assert!(!both, "{client} and {other} have both locked {mailbox}");
-            let same = model.locks.values().any(|hold| hold.grant == grant);
+            let same = model.locks.values().any(|lock| lock.grant == grant);
             assert!(!same, "the number {grant} is given twice");
         }
     }
@@ -58,33 +58,33 @@ impl Oracle {
     pub(super) fn note_passing_lock(
         &mut self,
         client: usize,
-        asked: &PendingRequest,
+        pending: &PendingRequest,
         mailbox: u32,
         state: State,
     ) {
         for (other, model) in self.models.iter_mut().enumerate().filter(|(_, model)| model.end.is_none()) {
             let Some(waits) = model.outstanding.front_mut() else { continue };
-            let before = waits.queued_since.is_some_and(|since| since < asked.sent.tick)
-                && (asked.request.is_exclusive() || waits.request.is_exclusive());
+            let before = waits.queued_since.is_some_and(|since| since < pending.sent.tick)
+                && (pending.request.is_exclusive() || waits.request.is_exclusive());
             if other != client && before && waits.request.mailboxes() == [mailbox] {
                 waits.overtaken_by.push(state);
             }
         }
     }
 
-    pub(super) fn judge_lease(&mut self, client: usize, asked: &PendingRequest) {
+    pub(super) fn judge_lease(&mut self, client: usize, pending: &PendingRequest) {
         let model = &mut self.models[client];
-        match &asked.request {
+        match &pending.request {
             ClientRequest::Unlock { mailboxes, grant } => {
                 let has = |mailbox: &u32| {
-                    model.locks.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.grant))
+                    model.locks.get(mailbox).is_some_and(|lock| grant.is_none_or(|grant| grant == lock.grant))
                 };
                 let lost = |mailbox: &u32| model.lost_locks.contains_key(mailbox);
                 let right = match mailboxes {
                     Some(list) => !list.iter().all(has) || list.iter().any(lost),
                     None => !model.lost_locks.is_empty() || grant.is_some() && !model.locks.keys().any(has),
                 };
-                assert!(right, "ERR lease to {:?} with {:?}", asked.request, model.locks);
+                assert!(right, "ERR lease to {:?} with {:?}", pending.request, model.locks);
                 match mailboxes {
                     Some(list) => list.iter().for_each(|mailbox| _ = model.lost_locks.remove(mailbox)),
                     None => {
@@ -106,33 +106,34 @@ impl Oracle {
 
     pub(super) fn take_holds(&mut self, client: usize, list: Option<&[u32]>, grant: Option<u64>) -> Vec<u32> {
         let model = &mut self.models[client];
-        let is_it = |mailbox: &u32, hold: &HeldLock| {
-            list.is_none_or(|list| list.contains(mailbox)) && grant.is_none_or(|grant| grant == hold.grant)
+        let is_it = |mailbox: &u32, lock: &HeldLock| {
+            list.is_none_or(|list| list.contains(mailbox)) && grant.is_none_or(|grant| grant == lock.grant)
         };
         let ended: Vec<u32> =
-            model.locks.iter().filter(|(m, hold)| is_it(m, hold)).map(|(m, _)| *m).collect();
+            model.locks.iter().filter(|(m, lock)| is_it(m, lock)).map(|(m, _)| *m).collect();
         ended.iter().for_each(|mailbox| _ = model.locks.remove(mailbox));
         ended
     }
 
     pub(super) fn note_unlocked(&mut self, client: usize, ended: &[u32]) {
-        ended.iter().for_each(|mailbox| self.touches.unlocked(client, *mailbox, self.now.tick));
+        ended.iter().for_each(|mailbox| self.wait_graph.end_lock(client, *mailbox, self.now.tick));
     }
 
-    pub(super) fn judge_denied(&self, client: usize, asked: &PendingRequest) {
+    pub(super) fn judge_denied(&self, client: usize, pending: &PendingRequest) {
         let model = &self.models[client];
-        let own = |mailbox: &u32| match (&asked.request, model.locks.get(mailbox)) {
-            (ClientRequest::Lock { .. }, hold) => hold.is_some(),
-            (request, Some(hold)) => hold.shared && request.is_exclusive(),
+        let own = |mailbox: &u32| match (&pending.request, model.locks.get(mailbox)) {
+            (ClientRequest::Lock { .. }, lock) => lock.is_some(),
+            (request, Some(lock)) => lock.shared && request.is_exclusive(),
             (_, None) => false,
         };
-        let right = asked.request.mailboxes().iter().any(own) || model.has_lost_lock_since(asked.sent.tick);
-        assert!(right, "ERR denied to {:?} with {:?}", asked.request, model.locks);
+        let right =
+            pending.request.mailboxes().iter().any(own) || model.has_lost_lock_since(pending.sent.tick);
+        assert!(right, "ERR denied to {:?} with {:?}", pending.request, model.locks);
     }
 
-    pub(super) fn judge_deadlock(&self, client: usize, asked: &PendingRequest) {
-        let (mailboxes, since) = (asked.request.mailboxes(), asked.sent.tick);
-        let right = self.touches.may_close_cycle(client, asked.number, &mailboxes, since);
-        assert!(right, "ERR deadlock to {:?}, and nobody waits in a circle", asked.request);
+    pub(super) fn judge_deadlock(&self, client: usize, pending: &PendingRequest) {
+        let (mailboxes, since) = (pending.request.mailboxes(), pending.sent.tick);
+        let right = self.wait_graph.may_have_closed_cycle(client, pending.number, &mailboxes, since);
+        assert!(right, "ERR deadlock to {:?}, and nobody waits in a circle", pending.request);
     }
 }

@@ -6,19 +6,19 @@ use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_other(&mut self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
-        match &asked.request {
+    pub(super) fn judge_other(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        match &pending.request {
             ClientRequest::Unlock { mailboxes, grant } => {
                 let model = &self.models[client];
                 let has = |mailbox: &u32| {
-                    model.locks.get(mailbox).is_some_and(|hold| grant.is_none_or(|grant| grant == hold.grant))
+                    model.locks.get(mailbox).is_some_and(|lock| grant.is_none_or(|grant| grant == lock.grant))
                 };
                 let right = match mailboxes {
                     Some(list) => list.iter().all(has),
                     None => grant.is_none() || model.locks.keys().any(has),
                 };
-                let unsure = model.has_lost_lock_since(asked.sent.tick);
-                assert!(right || unsure, "OK to {:?} with {:?}", asked.request, model.locks);
+                let unsure = model.has_lost_lock_since(pending.sent.tick);
+                assert!(right || unsure, "OK to {:?} with {:?}", pending.request, model.locks);
                 let ended = self.take_holds(client, mailboxes.as_deref(), *grant);
                 self.note_unlocked(client, &ended);
             }
@@ -28,7 +28,7 @@ impl Oracle {
                 let versions: Vec<u64> = told.collect();
                 assert_eq!(versions.len(), mailboxes.len());
                 for (mailbox, version) in mailboxes.iter().zip(versions) {
-                    let floor = asked.floors[*mailbox as usize].version;
+                    let floor = pending.floors[*mailbox as usize].version;
                     assert!(
                         after.map_or(version >= floor, |after| after == version),
                         "{reply} after {floor}"
@@ -61,9 +61,9 @@ impl Oracle {
         *seen = version;
         self.boxes[mailbox as usize].saw(version, None, &event.body);
         for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
-            let hold = model.certainly_holds(mailbox, self.now.time).filter(|hold| !hold.shared);
+            let lock = model.certainly_holds(mailbox, self.now.time).filter(|lock| !lock.shared);
             assert!(
-                hold.is_none_or(|hold| version <= hold.state.version),
+                lock.is_none_or(|lock| version <= lock.state.version),
                 "{event} while {other} has locked it"
             );
         }
@@ -81,6 +81,6 @@ impl Oracle {
         model.locks.remove(&mailbox);
         model.lost_locks.insert(mailbox, self.now);
         model.last_lock_loss = Some(self.now);
-        self.touches.unlocked(client, mailbox, self.now.tick);
+        self.wait_graph.end_lock(client, mailbox, self.now.tick);
     }
 }

@@ -8,16 +8,16 @@ use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_done(&mut self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
-        if let ClientRequest::Lock { mailboxes, shared, ttl, .. } = &asked.request {
+    pub(super) fn judge_done(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        if let ClientRequest::Lock { mailboxes, shared, ttl, .. } = &pending.request {
             assert_eq!(reply.word, "OK");
-            return self.judge_locked(client, asked, reply, mailboxes, *shared, *ttl);
+            return self.judge_locked(client, pending, reply, mailboxes, *shared, *ttl);
         }
-        let mailbox = asked.request.mailboxes()[0];
+        let mailbox = pending.request.mailboxes()[0];
         let (version, count) = (reply.number("v").expect("a version"), reply.number("n"));
         let history = &mut self.boxes[mailbox as usize];
         let told = |count: Option<u64>| State { version, count: count.expect("a count") };
-        let (word, state) = match &asked.request {
+        let (word, state) = match &pending.request {
             ClientRequest::Read { after: None, part, .. } => {
                 match count {
                     Some(0) => assert!(reply.body.is_empty(), "{reply} of an empty mailbox"),
@@ -60,8 +60,8 @@ impl Oracle {
             other => unreachable!("{other:?}"),
         };
         assert_eq!(reply.word, word);
-        assert!(asked.request.body().is_none_or(|body| body.len() <= CAPACITY), "{reply} of too much");
-        self.took_effect(client, asked, mailbox, state);
+        assert!(pending.request.body().is_none_or(|body| body.len() <= CAPACITY), "{reply} of too much");
+        self.took_effect(client, pending, mailbox, state);
     }
 
     /// A request was in its mailbox, which was in this state then: it fits between what was told before and now, nobody
@@ -69,70 +69,79 @@ impl Oracle {
     pub(super) fn took_effect(
         &mut self,
         client: usize,
-        asked: &PendingRequest,
+        pending: &PendingRequest,
         mailbox: u32,
         state: Option<State>,
     ) {
         let history = &mut self.boxes[mailbox as usize];
         if let Some(state) = state {
-            assert!(state >= asked.floors[mailbox as usize], "{state:?} is older than what was told before");
+            assert!(
+                state >= pending.floors[mailbox as usize],
+                "{state:?} is older than what was told before"
+            );
             history.told(state);
-            let seen = history.was(asked.sent.tick, |sample, _| sample == state);
-            assert!(seen || asked.is_pipelined, "mailbox {mailbox} never was in {state:?} meanwhile");
-            let late = asked.overtaken_by.iter().find(|passed| **passed < state);
+            let seen = history.was(pending.sent.tick, |sample, _| sample == state);
+            assert!(seen || pending.is_pipelined, "mailbox {mailbox} never was in {state:?} meanwhile");
+            let late = pending.overtaken_by.iter().find(|passed| **passed < state);
             assert!(
                 late.is_none(),
-                "{late:?} came later than {asked:?}, and was through before its {state:?}"
+                "{late:?} came later than {pending:?}, and was through before its {state:?}"
             );
         }
         let model = &self.models[client];
         assert!(!model.lost_locks.contains_key(&mailbox), "done after a lost lock");
         let denied =
-            model.locks.get(&mailbox).is_some_and(|hold| hold.shared) && asked.request.is_exclusive();
-        assert!(!denied || model.has_lost_lock_since(asked.sent.tick), "done under the own shared lock");
-        self.nobody_holds(client, asked, mailbox, state);
-        self.note_passing(client, asked, mailbox, state.unwrap_or(self.boxes[mailbox as usize].now()));
+            model.locks.get(&mailbox).is_some_and(|lock| lock.shared) && pending.request.is_exclusive();
+        assert!(!denied || model.has_lost_lock_since(pending.sent.tick), "done under the own shared lock");
+        self.nobody_holds(client, pending, mailbox, state);
+        self.note_passing(client, pending, mailbox, state.unwrap_or(self.boxes[mailbox as usize].now()));
     }
 
     /// No other client has a lock that shuts this request out, from before it was asked until now.
     pub(super) fn nobody_holds(
         &self,
         client: usize,
-        asked: &PendingRequest,
+        pending: &PendingRequest,
         mailbox: u32,
         state: Option<State>,
     ) {
         for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
-            let Some(hold) = model.certainly_holds(mailbox, self.now.time) else { continue };
-            if hold.shared && !asked.request.is_exclusive() {
+            let Some(lock) = model.certainly_holds(mailbox, self.now.time) else { continue };
+            if lock.shared && !pending.request.is_exclusive() {
                 continue;
             }
-            let inside = hold.granted.tick < asked.sent.tick;
+            let inside = lock.granted.tick < pending.sent.tick;
             assert!(
                 !inside,
                 "client {other} has locked {mailbox}, and {:?} of {client} was done",
-                asked.request
+                pending.request
             );
-            let after = state.is_some_and(|state| state > hold.state);
-            assert!(!after, "{state:?} was made while client {other} held {mailbox} since {:?}", hold.state);
+            let after = state.is_some_and(|state| state > lock.state);
+            assert!(!after, "{state:?} was made while client {other} held {mailbox} since {:?}", lock.state);
         }
     }
 
     /// Those who are known to have waited before this came are passed by it, unless they were through and know not yet.
-    pub(super) fn note_passing(&mut self, client: usize, asked: &PendingRequest, mailbox: u32, state: State) {
+    pub(super) fn note_passing(
+        &mut self,
+        client: usize,
+        pending: &PendingRequest,
+        mailbox: u32,
+        state: State,
+    ) {
         let model = &self.models[client];
-        if model.locks.contains_key(&mailbox) || model.has_lost_lock_since(asked.sent.tick) {
+        if model.locks.contains_key(&mailbox) || model.has_lost_lock_since(pending.sent.tick) {
             return;
         }
         for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
             let Some(waits) = other.outstanding.front_mut() else { continue };
             // A shared lock may be given already, and this in beside it.
             if matches!(waits.request, ClientRequest::Lock { shared: true, .. })
-                && !asked.request.is_exclusive()
+                && !pending.request.is_exclusive()
             {
                 continue;
             }
-            if waits.queued_since.is_some_and(|since| since < asked.sent.tick)
+            if waits.queued_since.is_some_and(|since| since < pending.sent.tick)
                 && waits.request.mailboxes() == [mailbox]
             {
                 waits.overtaken_by.push(state);
@@ -140,68 +149,68 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_no(&mut self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
-        let mailboxes = asked.request.mailboxes();
-        let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", asked.request) };
+    pub(super) fn judge_no(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        let mailboxes = pending.request.mailboxes();
+        let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", pending.request) };
         let history = &self.boxes[mailbox as usize];
-        let since = asked.sent.tick;
-        let alone = !asked.is_pipelined;
+        let since = pending.sent.tick;
+        let alone = !pending.is_pipelined;
         let version = reply.number("v");
-        match (reply.reason.as_str(), &asked.request) {
+        match (reply.reason.as_str(), &pending.request) {
             ("conflict", ClientRequest::Write { expected: Some(expected), .. }) => {
                 let version = version.expect("the version");
-                assert!(version != *expected && version >= asked.floors[mailbox as usize].version);
+                assert!(version != *expected && version >= pending.floors[mailbox as usize].version);
                 assert!(!alone || history.was(since, |state, _| state.version == version), "never {reply}");
-                return self.took_effect(client, asked, mailbox, None);
+                return self.took_effect(client, pending, mailbox, None);
             }
             ("multi", ClientRequest::Write { offset: Some(_), .. }) => {
                 assert!(!alone || history.was(since, |state, _| state.count > 1), "never several messages");
-                return self.took_effect(client, asked, mailbox, None);
+                return self.took_effect(client, pending, mailbox, None);
             }
             ("empty", ClientRequest::Take { .. }) => {
                 assert!(!alone || history.was(since, |state, _| state.count == 0), "never empty");
             }
             ("full", ClientRequest::Put { drop_oldest: false, body, .. }) => {
                 let full = |_, room: Option<u64>| room.is_none_or(|room| room < body.len() as u64);
-                let others = self.touches.was_anybody_else(client, mailbox, since);
+                let others = self.wait_graph.had_other_client(client, mailbox, since);
                 assert!(!alone || others || history.was(since, full), "never full");
             }
             ("locked", ClientRequest::Lock { .. }) => {
-                assert!(asked.tries_once(), "a lock that waits is not told {reply}");
+                assert!(pending.tries_once(), "a lock that waits is not told {reply}");
             }
             ("timeout", ClientRequest::Lock { .. }) => {
-                assert!(!asked.tries_once(), "a lock that tries once is not told {reply}");
+                assert!(!pending.tries_once(), "a lock that tries once is not told {reply}");
             }
             ("timeout", ClientRequest::Read { .. }) => {
                 let version = version.expect("a reader is told the version");
-                assert!(version >= asked.floors[mailbox as usize].version, "{reply} is old");
+                assert!(version >= pending.floors[mailbox as usize].version, "{reply} is old");
             }
             ("timeout", _) => {}
-            _ => panic!("{reply} to {:?}", asked.request),
+            _ => panic!("{reply} to {:?}", pending.request),
         }
-        let for_news = matches!(asked.request, ClientRequest::Read { after: Some(_), .. });
+        let for_news = matches!(pending.request, ClientRequest::Read { after: Some(_), .. });
         if matches!(reply.reason.as_str(), "locked" | "timeout") && !for_news {
-            self.somebody_was_there(client, asked, reply);
+            self.somebody_was_there(client, pending, reply);
         }
-        self.judge_patience(client, asked, reply);
+        self.judge_patience(client, pending, reply);
     }
 
     /// A request was kept out: by another client, or by the reading for those who watch.
-    pub(super) fn somebody_was_there(&self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
-        let there = asked.request.mailboxes().into_iter().any(|mailbox| {
-            self.touches.was_anybody_else(client, mailbox, asked.sent.tick)
+    pub(super) fn somebody_was_there(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        let there = pending.request.mailboxes().into_iter().any(|mailbox| {
+            self.wait_graph.had_other_client(client, mailbox, pending.sent.tick)
                 || self.models.iter().any(|model| model.has_watched)
         });
         assert!(there, "{reply}, but nobody else was there");
     }
 
     /// Nobody is sent away before their time.
-    pub(super) fn judge_patience(&self, client: usize, asked: &PendingRequest, reply: &ParsedReply) {
+    pub(super) fn judge_patience(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let model = &self.models[client];
-        let own = asked.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
+        let own = pending.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
         let leases = model.earliest_lease_end().is_some_and(|from| self.now.time >= from);
-        let sooner = own || leases || model.has_lost_lock_since(asked.sent.tick) || model.end.is_some();
-        let in_time = asked.wait_ends_at(asked.sent.time).is_some_and(|at| self.now.time >= at);
-        assert!(sooner || in_time, "{reply} too early: asked at {:?}, now {:?}", asked.sent, self.now);
+        let sooner = own || leases || model.has_lost_lock_since(pending.sent.tick) || model.end.is_some();
+        let in_time = pending.wait_ends_at(pending.sent.time).is_some_and(|at| self.now.time >= at);
+        assert!(sooner || in_time, "{reply} too early: pending at {:?}, now {:?}", pending.sent, self.now);
     }
 }
