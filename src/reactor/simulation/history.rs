@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::client::CAPACITY;
 
 /// Bytes that each message costs beside its own.
-const FRAME: usize = 4;
+const ENTRY_OVERHEAD: usize = 4;
 
 /// A mailbox after some request: its newest version, and how many messages. Versions grow; at one version messages are
 /// only taken.
@@ -33,7 +33,7 @@ impl PartialOrd for State {
 pub enum Change {
     Replace(Vec<u8>),
     Patch(usize, Vec<u8>),
-    Add { body: Vec<u8>, drop_oldest: bool },
+    Put { body: Vec<u8>, drop_oldest: bool },
     Take,
 }
 
@@ -41,7 +41,7 @@ impl Change {
     /// The message that it makes, whatever was there before.
     fn body(&self) -> Option<&Vec<u8>> {
         match self {
-            Change::Replace(body) | Change::Add { body, .. } => Some(body),
+            Change::Replace(body) | Change::Put { body, .. } => Some(body),
             Change::Patch(..) | Change::Take => None,
         }
     }
@@ -58,22 +58,22 @@ pub struct History {
     changes: BTreeMap<State, Change>,
     views: BTreeMap<u64, Vec<(Part, Vec<u8>)>>,
     /// What may have happened without anybody being told.
-    untold: Vec<Change>,
+    unconfirmed: Vec<Change>,
     /// Every state that the mailbox was in between two steps, since when, with its room.
     samples: Vec<(u64, State, Option<u64>)>,
 }
 
 impl History {
     /// Somebody was told that the mailbox was in this state.
-    pub fn told(&mut self, state: State) {
+    pub fn record_state(&mut self, state: State) {
         self.floor = self.floor.max(state);
     }
 
     /// Somebody was told that their request has made this state.
-    pub fn changed(&mut self, state: State, change: Change) {
+    pub fn record_change(&mut self, state: State, change: Change) {
         let same = self.changes.insert(state, change);
         assert!(same.is_none(), "two requests made {state:?}: {same:?} and {:?}", self.changes[&state]);
-        self.told(state);
+        self.record_state(state);
         let views = self.views.get(&state.version).cloned().unwrap_or_default();
         if self.changes[&state] != Change::Take {
             views.iter().for_each(|(part, bytes)| self.check_view(state.version, *part, bytes));
@@ -81,14 +81,14 @@ impl History {
     }
 
     /// Somebody saw a message.
-    pub fn saw(&mut self, version: u64, part: Part, bytes: &[u8]) {
+    pub fn record_view(&mut self, version: u64, part: Part, bytes: &[u8]) {
         self.check_view(version, part, bytes);
         self.views.entry(version).or_default().push((part, bytes.to_vec()));
     }
 
     /// Somebody left before they could be told what became of this.
-    pub fn may_have(&mut self, change: Change) {
-        self.untold.push(change);
+    pub fn record_unconfirmed(&mut self, change: Change) {
+        self.unconfirmed.push(change);
     }
 
     /// The mailbox is in this state now.
@@ -99,18 +99,18 @@ impl History {
     }
 
     /// Whether the mailbox was in a state like this at any time since.
-    pub fn was(&self, since: u64, mut like: impl FnMut(State, Option<u64>) -> bool) -> bool {
-        let mut before = false;
+    pub fn was_in(&self, since: u64, mut matches: impl FnMut(State, Option<u64>) -> bool) -> bool {
+        let mut reached_start = false;
         let until_then = self.samples.iter().rev().take_while(|(tick, ..)| {
-            let reached = before;
-            before = *tick <= since;
-            !reached
+            let is_before = reached_start;
+            reached_start = *tick <= since;
+            !is_before
         });
-        until_then.into_iter().any(|(_, state, room)| like(*state, *room))
+        until_then.into_iter().any(|(_, state, room)| matches(*state, *room))
     }
 
     /// The state now.
-    pub fn now(&self) -> State {
+    pub fn current(&self) -> State {
         self.samples.last().map_or(State::default(), |(_, state, _)| *state)
     }
 
@@ -119,12 +119,12 @@ impl History {
         let first = State { version, count: u64::MAX };
         let at_version = self.changes.range(first..).take_while(|(state, _)| state.version == version);
         let body = at_version.map(|(_, change)| change).find_map(|change| match change {
-            Change::Replace(body) | Change::Add { body, .. } => Some(body),
+            Change::Replace(body) | Change::Put { body, .. } => Some(body),
             Change::Patch(..) | Change::Take => None,
         });
         let Some(body) = body else { return };
         assert_eq!(
-            cut(body, part).escape_ascii().to_string(),
+            select_part(body, part).escape_ascii().to_string(),
             seen.escape_ascii().to_string(),
             "version {version}"
         );
@@ -132,15 +132,15 @@ impl History {
 
     /// Goes through all changes in their order, and says what is left. The mailbox itself is in the state `last`.
     pub fn replay(&self, last: State) {
-        let mut untold = self.untold.clone();
+        let mut unconfirmed = self.unconfirmed.clone();
         let mut list: Vec<(u64, Option<Vec<u8>>)> = Vec::new();
         let mut now = State::default();
         for (state, change) in &self.changes {
-            if !follows(now, *state, change) {
-                self.fill_gap(now, *state, change, &mut untold, &mut list);
+            if !is_successor(now, *state, change) {
+                self.fill_gap(now, *state, change, &mut unconfirmed, &mut list);
             }
-            let lossy = untold.contains(&Change::Take);
-            apply(&mut list, state.version, change, state.count, lossy);
+            let may_have_lost = unconfirmed.contains(&Change::Take);
+            apply(&mut list, state.version, change, state.count, may_have_lost);
             if !matches!(change, Change::Take) {
                 self.check_all_views(state.version, list.last().and_then(|(_, body)| body.as_deref()));
             }
@@ -148,9 +148,9 @@ impl History {
             now = *state;
         }
         let missing = last.version.saturating_sub(now.version) as usize;
-        assert!(last >= now && missing <= untold.len(), "ends as {last:?}, but was told {now:?}");
+        assert!(last >= now && missing <= unconfirmed.len(), "ends as {last:?}, but was told {now:?}");
         let emptied = now.count > last.count && last.version == now.version;
-        assert!(!emptied || untold.contains(&Change::Take), "lost messages: {last:?} after {now:?}");
+        assert!(!emptied || unconfirmed.contains(&Change::Take), "lost messages: {last:?} after {now:?}");
     }
 
     /// What nobody was told has led to the state before `state`.
@@ -159,21 +159,24 @@ impl History {
         now: State,
         state: State,
         change: &Change,
-        untold: &mut Vec<Change>,
+        unconfirmed: &mut Vec<Change>,
         list: &mut Vec<(u64, Option<Vec<u8>>)>,
     ) {
         let before = state.version - u64::from(*change != Change::Take);
-        assert!(!untold.is_empty(), "{change:?} made {state:?} of {now:?}, and nobody else can have helped");
+        assert!(
+            !unconfirmed.is_empty(),
+            "{change:?} made {state:?} of {now:?}, and nobody else can have helped"
+        );
         for version in now.version + 1..=before {
             let whole = self.views.get(&version).into_iter().flatten().find(|(part, _)| part.is_none());
             let at = match whole {
-                Some((_, seen)) => untold.iter().position(|change| change.body() == Some(seen)),
-                None => {
-                    untold.iter().position(|change| change.body().is_some_and(|body| !self.was_seen(body)))
-                }
+                Some((_, seen)) => unconfirmed.iter().position(|change| change.body() == Some(seen)),
+                None => unconfirmed
+                    .iter()
+                    .position(|change| change.body().is_some_and(|body| !self.was_viewed(body))),
             };
-            let at = at.or_else(|| untold.iter().position(|change| matches!(change, Change::Patch(..))));
-            untold.remove(at.unwrap_or_else(|| panic!("nobody has made version {version}")));
+            let at = at.or_else(|| unconfirmed.iter().position(|change| matches!(change, Change::Patch(..))));
+            unconfirmed.remove(at.unwrap_or_else(|| panic!("nobody has made version {version}")));
             list.push((version, whole.map(|(_, seen)| seen.clone())));
         }
         if matches!(change, Change::Patch(..)) {
@@ -184,7 +187,7 @@ impl History {
         // How many messages there were is not known exactly.
         let count = match change {
             Change::Take => state.count + 1,
-            Change::Add { .. } => state.count - 1,
+            Change::Put { .. } => state.count - 1,
             _ => 0,
         };
         while list.len() as u64 > count {
@@ -196,25 +199,25 @@ impl History {
         }
     }
 
-    fn was_seen(&self, body: &[u8]) -> bool {
+    fn was_viewed(&self, body: &[u8]) -> bool {
         self.views.values().flatten().any(|(part, seen)| part.is_none() && seen == body)
     }
 
     fn check_all_views(&self, version: u64, body: Option<&[u8]>) {
         let Some(body) = body else { return };
         for (part, seen) in self.views.get(&version).into_iter().flatten() {
-            let (right, seen) = (cut(body, *part).escape_ascii(), seen.escape_ascii());
+            let (right, seen) = (select_part(body, *part).escape_ascii(), seen.escape_ascii());
             assert_eq!(right.to_string(), seen.to_string(), "version {version} is {}", body.escape_ascii());
         }
     }
 }
 
-fn follows(now: State, next: State, change: &Change) -> bool {
+fn is_successor(now: State, next: State, change: &Change) -> bool {
     let (version, count) = (next.version, next.count);
     match change {
         Change::Replace(_) | Change::Patch(..) => version == now.version + 1 && count == 1,
-        Change::Add { drop_oldest: false, .. } => version == now.version + 1 && count == now.count + 1,
-        Change::Add { drop_oldest: true, .. } => {
+        Change::Put { drop_oldest: false, .. } => version == now.version + 1 && count == now.count + 1,
+        Change::Put { drop_oldest: true, .. } => {
             version == now.version + 1 && (1..=now.count + 1).contains(&count)
         }
         Change::Take => version == now.version && count + 1 == now.count,
@@ -222,16 +225,22 @@ fn follows(now: State, next: State, change: &Change) -> bool {
 }
 
 /// Does to a list of messages what the protocol says.
-fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, count: u64, lossy: bool) {
+fn apply(
+    list: &mut Vec<(u64, Option<Vec<u8>>)>,
+    version: u64,
+    change: &Change,
+    count: u64,
+    may_have_lost: bool,
+) {
     let now: Vec<_> = list.iter().map(|(version, body)| (*version, body.as_ref().map(Vec::len))).collect();
     match change {
         Change::Replace(body) => *list = vec![(version, Some(body.clone()))],
         Change::Patch(offset, body) => {
-            while lossy && list.len() > 1 {
+            while may_have_lost && list.len() > 1 {
                 list.remove(0);
             }
             assert!(list.len() <= 1, "patched one of {list:?}");
-            let old = list.pop().map_or(Some(Vec::new()), |(_, body)| body.filter(|_| !lossy));
+            let old = list.pop().map_or(Some(Vec::new()), |(_, body)| body.filter(|_| !may_have_lost));
             let patched = old.map(|mut old| {
                 old.resize(old.len().max(offset + body.len()), 0);
                 old[*offset..offset + body.len()].copy_from_slice(body);
@@ -239,13 +248,14 @@ fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, 
             });
             list.push((version, patched));
         }
-        Change::Add { body, drop_oldest } => {
+        Change::Put { body, drop_oldest } => {
             list.push((version, Some(body.clone())));
             while *drop_oldest && used(list) > CAPACITY && list.len() > 1 {
                 list.remove(0);
             }
             // With messages that nobody knows, one has to believe.
-            while list.len() as u64 > count && (lossy || list.iter().any(|(_, body)| body.is_none())) {
+            while list.len() as u64 > count && (may_have_lost || list.iter().any(|(_, body)| body.is_none()))
+            {
                 list.remove(0);
             }
             assert_eq!(
@@ -262,11 +272,11 @@ fn apply(list: &mut Vec<(u64, Option<Vec<u8>>)>, version: u64, change: &Change, 
 
 /// Bytes of a list as the mailbox counts them: a lone message costs nothing beside itself.
 fn used(list: &[(u64, Option<Vec<u8>>)]) -> usize {
-    let bytes: usize = list.iter().map(|(_, body)| body.as_ref().map_or(0, Vec::len) + FRAME).sum();
-    bytes.saturating_sub(FRAME)
+    let bytes: usize = list.iter().map(|(_, body)| body.as_ref().map_or(0, Vec::len) + ENTRY_OVERHEAD).sum();
+    bytes.saturating_sub(ENTRY_OVERHEAD)
 }
 
-fn cut(body: &[u8], part: Part) -> &[u8] {
+fn select_part(body: &[u8], part: Part) -> &[u8] {
     let (offset, len) = part.map_or((0, body.len()), |(offset, len)| (offset as usize, len as usize));
     let from = offset.min(body.len());
     &body[from..(from + len).min(body.len())]

@@ -20,7 +20,7 @@ use super::wait_graph::WaitGraph;
 pub struct Oracle {
     pub now: Moment,
     pub models: Vec<ClientModel>,
-    pub boxes: Vec<History>,
+    pub mailboxes: Vec<History>,
     pub wait_graph: WaitGraph,
     /// The highest number of a lock that was told.
     last_grant: u64,
@@ -31,7 +31,7 @@ pub struct Oracle {
 
 impl Oracle {
     pub fn new() -> Self {
-        Oracle { boxes: (0..MAILBOXES).map(|_| History::default()).collect(), ..Oracle::default() }
+        Oracle { mailboxes: (0..MAILBOXES).map(|_| History::default()).collect(), ..Oracle::default() }
     }
 
     /// A client comes; its number.
@@ -43,7 +43,7 @@ impl Oracle {
     pub fn hints(&self, client: usize) -> Hints {
         let holds = &self.models[client].locks;
         Hints {
-            versions: self.boxes.iter().map(|history| history.floor.version).collect(),
+            versions: self.mailboxes.iter().map(|history| history.floor.version).collect(),
             grants: holds.values().map(|lock| lock.grant).collect(),
             held: holds.keys().copied().collect(),
         }
@@ -65,7 +65,7 @@ impl Oracle {
             request,
             eol,
             sent: self.now,
-            floors: self.boxes.iter().map(|history| history.floor).collect(),
+            floors: self.mailboxes.iter().map(|history| history.floor).collect(),
             last_grant: self.last_grant,
             is_pipelined: !model.outstanding.is_empty(),
             quiescent_since: None,
@@ -134,12 +134,12 @@ impl Oracle {
                 ClientRequest::Write { body, offset: Some(offset), .. } => {
                     Change::Patch(offset as usize, body)
                 }
-                ClientRequest::Put { body, drop_oldest, .. } => Change::Add { body, drop_oldest },
+                ClientRequest::Put { body, drop_oldest, .. } => Change::Put { body, drop_oldest },
                 // A message is lost only with a client that was being told of it.
                 ClientRequest::Take { .. } if at == 0 && half_told => Change::Take,
                 _ => continue,
             };
-            self.boxes[mailbox.expect("that changes one") as usize].may_have(change);
+            self.mailboxes[mailbox.expect("that changes one") as usize].record_unconfirmed(change);
         }
         self.wait_graph.remove_client(client, self.now.tick);
     }

@@ -122,7 +122,7 @@ impl Oracle {
         let holders = self.holders(mailbox, sights);
         let is_free = holders.is_empty();
         let readers_may = holders.iter().all(|(_, shared)| *shared);
-        let state = self.boxes[mailbox as usize].now();
+        let state = self.mailboxes[mailbox as usize].current();
         assert!(
             !is_free || queue.waiting == 0,
             "{} wait for mailbox {mailbox}, which is free",
@@ -170,7 +170,7 @@ impl Oracle {
     }
 
     fn rest_watchers(&self, mailbox: u32, sights: &[Sight], is_open: bool) {
-        let state = self.boxes[mailbox as usize].now();
+        let state = self.mailboxes[mailbox as usize].current();
         for (client, model) in self.models.iter().enumerate() {
             let reads = matches!(sights[client], Sight::Idle | Sight::Waits { .. }) && model.is_open();
             let Some(seen) = model.watches.get(&mailbox).filter(|_| reads && is_open) else { continue };

@@ -53,7 +53,7 @@ impl World {
     }
 
     fn count(&self, mailbox: u32) -> u64 {
-        self.oracle.boxes[mailbox as usize].now().count
+        self.oracle.mailboxes[mailbox as usize].current().count
     }
 
     /// Lets somebody read nothing more: an event of `mailbox`, which they watch, stops in their socket half-way.

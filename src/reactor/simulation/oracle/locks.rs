@@ -25,7 +25,7 @@ impl Oracle {
         assert!(pending.overtaken_by.is_empty() || pending.is_pipelined, "{:?} was passed", pending.request);
         for &mailbox in mailboxes {
             self.nobody_holds(client, pending, mailbox, None);
-            let state = self.boxes[mailbox as usize].now();
+            let state = self.mailboxes[mailbox as usize].current();
             let lock = HeldLock {
                 shared,
                 grant,

@@ -23,9 +23,9 @@ impl Oracle {
                 self.note_unlocked(client, &ended);
             }
             ClientRequest::Watch { mailboxes, after } => {
-                let told =
+                let versions =
                     reply.field("v").expect("versions").split(',').map(|v| v.parse().expect("a version"));
-                let versions: Vec<u64> = told.collect();
+                let versions: Vec<u64> = versions.collect();
                 assert_eq!(versions.len(), mailboxes.len());
                 for (mailbox, version) in mailboxes.iter().zip(versions) {
                     let floor = pending.floors[*mailbox as usize].version;
@@ -59,7 +59,7 @@ impl Oracle {
         let lost = event.number("lost").unwrap_or(0);
         assert_eq!(version, *seen + 1 + lost, "{event} after version {seen}");
         *seen = version;
-        self.boxes[mailbox as usize].saw(version, None, &event.body);
+        self.mailboxes[mailbox as usize].record_view(version, None, &event.body);
         for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
             let lock = model.certainly_holds(mailbox, self.now.time).filter(|lock| !lock.shared);
             assert!(

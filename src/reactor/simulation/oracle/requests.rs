@@ -15,20 +15,20 @@ impl Oracle {
         }
         let mailbox = pending.request.mailboxes()[0];
         let (version, count) = (reply.number("v").expect("a version"), reply.number("n"));
-        let history = &mut self.boxes[mailbox as usize];
-        let told = |count: Option<u64>| State { version, count: count.expect("a count") };
+        let history = &mut self.mailboxes[mailbox as usize];
+        let state_of = |count: Option<u64>| State { version, count: count.expect("a count") };
         let (word, state) = match &pending.request {
             ClientRequest::Read { after: None, part, .. } => {
                 match count {
                     Some(0) => assert!(reply.body.is_empty(), "{reply} of an empty mailbox"),
-                    _ => history.saw(version, *part, &reply.body),
+                    _ => history.record_view(version, *part, &reply.body),
                 }
-                ("DATA", Some(told(count)))
+                ("DATA", Some(state_of(count)))
             }
             ClientRequest::Read { after: Some(after), part, .. } => {
                 let lost = reply.number("lost").unwrap_or(0);
                 assert_eq!(version, after + 1 + lost, "{reply} after {after}");
-                history.saw(version, *part, &reply.body);
+                history.record_view(version, *part, &reply.body);
                 let count = count.expect("a count");
                 // When some are gone, this is the oldest.
                 ("DATA", (lost > 0).then(|| State { version: version + count - 1, count }))
@@ -43,18 +43,21 @@ impl Oracle {
                     None => Change::Replace(body.clone()),
                     Some(offset) => Change::Patch(*offset as usize, body.clone()),
                 };
-                history.changed(state, change);
+                history.record_change(state, change);
                 ("OK", Some(state))
             }
             ClientRequest::Put { body, drop_oldest, .. } => {
-                history.changed(told(count), Change::Add { body: body.clone(), drop_oldest: *drop_oldest });
-                ("OK", Some(told(count)))
+                history.record_change(
+                    state_of(count),
+                    Change::Put { body: body.clone(), drop_oldest: *drop_oldest },
+                );
+                ("OK", Some(state_of(count)))
             }
             ClientRequest::Take { .. } => {
                 let count = count.expect("a count");
                 let state = State { version: version + count, count };
-                history.saw(version, None, &reply.body);
-                history.changed(state, Change::Take);
+                history.record_view(version, None, &reply.body);
+                history.record_change(state, Change::Take);
                 ("DATA", Some(state))
             }
             other => unreachable!("{other:?}"),
@@ -73,14 +76,14 @@ impl Oracle {
         mailbox: u32,
         state: Option<State>,
     ) {
-        let history = &mut self.boxes[mailbox as usize];
+        let history = &mut self.mailboxes[mailbox as usize];
         if let Some(state) = state {
             assert!(
                 state >= pending.floors[mailbox as usize],
                 "{state:?} is older than what was told before"
             );
-            history.told(state);
-            let seen = history.was(pending.sent.tick, |sample, _| sample == state);
+            history.record_state(state);
+            let seen = history.was_in(pending.sent.tick, |sample, _| sample == state);
             assert!(seen || pending.is_pipelined, "mailbox {mailbox} never was in {state:?} meanwhile");
             let late = pending.overtaken_by.iter().find(|passed| **passed < state);
             assert!(
@@ -94,7 +97,12 @@ impl Oracle {
             model.locks.get(&mailbox).is_some_and(|lock| lock.shared) && pending.request.is_exclusive();
         assert!(!denied || model.has_lost_lock_since(pending.sent.tick), "done under the own shared lock");
         self.nobody_holds(client, pending, mailbox, state);
-        self.note_passing(client, pending, mailbox, state.unwrap_or(self.boxes[mailbox as usize].now()));
+        self.note_passing(
+            client,
+            pending,
+            mailbox,
+            state.unwrap_or(self.mailboxes[mailbox as usize].current()),
+        );
     }
 
     /// No other client has a lock that shuts this request out, from before it was asked until now.
@@ -152,7 +160,7 @@ impl Oracle {
     pub(super) fn judge_no(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let mailboxes = pending.request.mailboxes();
         let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", pending.request) };
-        let history = &self.boxes[mailbox as usize];
+        let history = &self.mailboxes[mailbox as usize];
         let since = pending.sent.tick;
         let alone = !pending.is_pipelined;
         let version = reply.number("v");
@@ -160,20 +168,26 @@ impl Oracle {
             ("conflict", ClientRequest::Write { expected: Some(expected), .. }) => {
                 let version = version.expect("the version");
                 assert!(version != *expected && version >= pending.floors[mailbox as usize].version);
-                assert!(!alone || history.was(since, |state, _| state.version == version), "never {reply}");
+                assert!(
+                    !alone || history.was_in(since, |state, _| state.version == version),
+                    "never {reply}"
+                );
                 return self.took_effect(client, pending, mailbox, None);
             }
             ("multi", ClientRequest::Write { offset: Some(_), .. }) => {
-                assert!(!alone || history.was(since, |state, _| state.count > 1), "never several messages");
+                assert!(
+                    !alone || history.was_in(since, |state, _| state.count > 1),
+                    "never several messages"
+                );
                 return self.took_effect(client, pending, mailbox, None);
             }
             ("empty", ClientRequest::Take { .. }) => {
-                assert!(!alone || history.was(since, |state, _| state.count == 0), "never empty");
+                assert!(!alone || history.was_in(since, |state, _| state.count == 0), "never empty");
             }
             ("full", ClientRequest::Put { drop_oldest: false, body, .. }) => {
                 let full = |_, room: Option<u64>| room.is_none_or(|room| room < body.len() as u64);
                 let others = self.wait_graph.had_other_client(client, mailbox, since);
-                assert!(!alone || others || history.was(since, full), "never full");
+                assert!(!alone || others || history.was_in(since, full), "never full");
             }
             ("locked", ClientRequest::Lock { .. }) => {
                 assert!(pending.tries_once(), "a lock that waits is not told {reply}");

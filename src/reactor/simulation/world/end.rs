@@ -18,7 +18,7 @@ impl World {
                 let is_here = self.oracle.models[auditor].is_open()
                     && self.oracle.models[auditor].outstanding.is_empty();
                 assert!(is_here, "the last client is not answered");
-                if self.oracle.boxes[mailbox as usize].now().count == 0 {
+                if self.oracle.mailboxes[mailbox as usize].current().count == 0 {
                     break;
                 }
             }
@@ -67,8 +67,8 @@ impl World {
                 (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
             };
             assert_eq!(server.mailboxes.queue(mailbox).inspect(look), (None, 0, 0, 0), "mailbox {mailbox}");
-            let history = &self.oracle.boxes[mailbox as usize];
-            history.replay(history.now());
+            let history = &self.oracle.mailboxes[mailbox as usize];
+            history.replay(history.current());
         }
     }
 

@@ -131,11 +131,11 @@ impl World {
         for mailbox in 0..MAILBOXES {
             let contents = self.server.mailboxes.contents(mailbox).expect("whole");
             let state = State { version: contents.version, count: contents.count };
-            let before = self.oracle.boxes[mailbox as usize].now();
+            let before = self.oracle.mailboxes[mailbox as usize].current();
             if before != state {
                 self.trace(|| format!("mailbox {mailbox}: v={} n={}", state.version, state.count));
             }
-            self.oracle.boxes[mailbox as usize].sample(self.tick, state, contents.room);
+            self.oracle.mailboxes[mailbox as usize].sample(self.tick, state, contents.room);
         }
     }
 }
