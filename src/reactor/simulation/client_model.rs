@@ -20,7 +20,7 @@ pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
 /// A point in the simulation: the steps order what happens at one time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
-    pub tick: u64,
+    pub sequence: u64,
     pub time: Duration,
 }
 
@@ -160,7 +160,7 @@ impl ClientModel {
     }
 
     /// Whether a lock ran out since, so that it is not sure which requests were made under it.
-    pub fn has_lost_lock_since(&self, tick: u64) -> bool {
-        self.last_lock_loss.is_some_and(|at| at.tick >= tick)
+    pub fn has_lost_lock_since(&self, sequence: u64) -> bool {
+        self.last_lock_loss.is_some_and(|at| at.sequence >= sequence)
     }
 }

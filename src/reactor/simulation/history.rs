@@ -92,18 +92,18 @@ impl History {
     }
 
     /// The mailbox is in this state now.
-    pub fn sample(&mut self, tick: u64, state: State, room: Option<u64>) {
+    pub fn sample(&mut self, sequence: u64, state: State, room: Option<u64>) {
         if self.samples.last().is_none_or(|(_, last, last_room)| (*last, *last_room) != (state, room)) {
-            self.samples.push((tick, state, room));
+            self.samples.push((sequence, state, room));
         }
     }
 
     /// Whether the mailbox was in a state like this at any time since.
     pub fn was_in(&self, since: u64, mut matches: impl FnMut(State, Option<u64>) -> bool) -> bool {
         let mut reached_start = false;
-        let until_then = self.samples.iter().rev().take_while(|(tick, ..)| {
+        let until_then = self.samples.iter().rev().take_while(|(sequence, ..)| {
             let is_before = reached_start;
-            reached_start = *tick <= since;
+            reached_start = *sequence <= since;
             !is_before
         });
         until_then.into_iter().any(|(_, state, room)| matches(*state, *room))
@@ -206,8 +206,13 @@ impl History {
     fn check_all_views(&self, version: u64, body: Option<&[u8]>) {
         let Some(body) = body else { return };
         for (part, seen) in self.views.get(&version).into_iter().flatten() {
-            let (right, seen) = (select_part(body, *part).escape_ascii(), seen.escape_ascii());
-            assert_eq!(right.to_string(), seen.to_string(), "version {version} is {}", body.escape_ascii());
+            let (is_valid, seen) = (select_part(body, *part).escape_ascii(), seen.escape_ascii());
+            assert_eq!(
+                is_valid.to_string(),
+                seen.to_string(),
+                "version {version} is {}",
+                body.escape_ascii()
+            );
         }
     }
 }

@@ -67,7 +67,7 @@ impl World {
     /// Somebody closes the sending half.
     fn hang_up(&mut self, client: usize) {
         let (end, _) = self.clients[client].close(ClientEnd::HalfClosed);
-        self.oracle.left(client, end);
+        self.oracle.client_closed(client, end);
     }
 
     /// Everything goes on but the jobs of one connection.
@@ -88,7 +88,7 @@ fn no_event_comes_before_its_watch() {
     world.turn_quietly();
     world.say(writer, [write(0)]);
     world.settle_all_but(world.clients[watcher].id);
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!(world.oracle.events, 1);
 }
 
@@ -100,7 +100,7 @@ fn a_lock_is_not_lost_before_it_is_given() {
     world.say(client, [lock(0, 1), write(1)]);
     world.turn_quietly();
     world.pass(Duration::from_secs(2));
-    world.rest();
+    world.run_until_quiescent();
     let model = &world.oracle.models[client];
     assert!(model.outstanding.is_empty() && model.locks.is_empty() && model.lost_locks.contains_key(&0));
 }
@@ -112,11 +112,11 @@ fn earlier_answers_do_not_wait_with_a_request() {
     let [client, other] = [world.enter_with_room(30), world.enter_with_room(1000)];
     world.say(other, [lock(2, 100)]);
     world.say(client, [watch(0)]);
-    world.rest();
+    world.run_until_quiescent();
     world.say(client, [read(1), take(2, FOREVER)]);
     world.turn_quietly();
     world.stuff(client, other, 0);
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!(world.waits_for(client), 2);
     world.read_all(client);
     assert_eq!(world.waits_for(client), 1, "the read is answered, the take waits");
@@ -129,19 +129,19 @@ fn a_wait_does_not_begin_anew() {
     let [client, holder, other] = [30, 1000, 1000].map(|room| world.enter_with_room(room));
     world.say(holder, [lock(2, 100), write(2)]);
     world.say(client, [watch(0)]);
-    world.rest();
+    world.run_until_quiescent();
     world.say(client, [take(2, Wait::For(Duration::from_secs(1)))]);
-    world.rest();
+    world.run_until_quiescent();
     world.pass(Duration::from_millis(500));
     world.say(holder, [ClientRequest::Unlock { mailboxes: None, grant: None }, lock(2, 100)]);
     world.turn_quietly();
     world.stuff(client, other, 0);
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!((world.count(2), world.waits_for(client)), (1, 1), "taken in vain");
     world.read_all(client);
     assert_eq!(world.waits_for(client), 1, "locked again");
     world.pass(Duration::from_millis(500));
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!(world.waits_for(client), 0, "a second is over");
 }
 
@@ -151,15 +151,15 @@ fn a_message_is_not_for_a_client_that_does_not_read() {
     let mut world = world();
     let [client, other] = [world.enter_with_room(10), world.enter_with_room(1000)];
     world.say(other, [write(1), write(2)]);
-    world.rest();
+    world.run_until_quiescent();
     world.say(client, [read(1), take(2, FOREVER)]);
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!(world.count(2), 0, "on its way");
     world.pass(Duration::from_secs(1));
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!(world.count(2), 1, "back");
     world.say(other, [take(2, FOREVER)]);
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!(world.waits_for(other), 0);
 }
 
@@ -170,9 +170,9 @@ fn a_message_is_not_for_a_client_that_hung_up_while_it_waited() {
     let mut world = world();
     let [taker, writer] = [world.enter_with_room(1000), world.enter_with_room(1000)];
     world.say(taker, [take(2, FOREVER)]);
-    world.rest();
+    world.run_until_quiescent();
     world.hang_up(taker);
     world.say(writer, [write(2)]);
-    world.rest();
+    world.run_until_quiescent();
     assert_eq!((world.count(2), world.waits_for(taker)), (1, 0));
 }

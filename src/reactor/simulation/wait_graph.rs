@@ -31,11 +31,11 @@ impl WaitGraph {
     }
 
     /// A request waits no more; a lock that was given is held on.
-    pub fn finish_request(&mut self, request: u64, locked: bool, tick: u64) {
+    pub fn finish_request(&mut self, request: u64, locked: bool, sequence: u64) {
         for at in 0..self.0.len() {
             let edge = &mut self.0[at];
             if edge.request == request && edge.until.is_none() && edge.waits {
-                edge.until = Some(tick);
+                edge.until = Some(sequence);
                 if locked {
                     let held = Edge { until: None, waits: false, ..*edge };
                     self.0.push(held);
@@ -45,20 +45,20 @@ impl WaitGraph {
     }
 
     /// A lock has ended.
-    pub fn end_lock(&mut self, client: usize, mailbox: u32, tick: u64) {
+    pub fn end_lock(&mut self, client: usize, mailbox: u32, sequence: u64) {
         let matches = |edge: &&mut Edge| (edge.client, edge.mailbox) == (client, mailbox) && !edge.waits;
-        self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(tick)));
+        self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(sequence)));
     }
 
     /// The server knows nothing of a client any more.
-    pub fn remove_client(&mut self, client: usize, tick: u64) {
+    pub fn remove_client(&mut self, client: usize, sequence: u64) {
         let matches = |edge: &&mut Edge| edge.client == client;
-        self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(tick)));
+        self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(sequence)));
     }
 
     /// Nobody asks about what ended before `tick`.
-    pub fn prune_before(&mut self, tick: u64) {
-        self.0.retain(|edge| edge.until.is_none_or(|until| until >= tick));
+    pub fn prune_before(&mut self, sequence: u64) {
+        self.0.retain(|edge| edge.until.is_none_or(|until| until >= sequence));
     }
 
     /// Whether anybody else had to do with a mailbox since.

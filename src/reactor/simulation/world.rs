@@ -24,7 +24,7 @@ use super::client_model::{DEFAULT_WAIT, MAX_HOLD};
 use super::history::State;
 use super::oracle::Oracle;
 use super::pipe::{ClientEnd, Pipe, PipeSocket};
-use super::quiescence::{Queue, Sight};
+use super::quiescence::{MailboxView, View};
 use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::mailboxes::{Geometry, Segment};
@@ -47,7 +47,7 @@ pub struct World {
     pub clients: Vec<Client>,
     start: Instant,
     now: Duration,
-    tick: u64,
+    sequence: u64,
     /// Granted jobs that no worker has taken up yet.
     #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: Vec<Box<Job>>,
@@ -81,7 +81,7 @@ impl World {
             clients: Vec::new(),
             start,
             now: Duration::ZERO,
-            tick: 0,
+            sequence: 0,
             jobs: Vec::new(),
             done: Vec::new(),
             trace,
@@ -99,7 +99,7 @@ impl World {
         }
         self.turn();
         if self.rng.chance(8) {
-            self.rest();
+            self.run_until_quiescent();
         }
     }
 
@@ -111,7 +111,7 @@ impl World {
         let slot = job.connection.slot;
         let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
         self.trace(|| format!("a worker ran a job of slot {slot}: {}", kind(&completion)));
-        self.tick();
+        self.advance_sequence();
         self.done.push(completion);
     }
 
@@ -138,12 +138,12 @@ impl World {
             _ => self.now + Duration::from_millis(self.rng.below(4_000) as u64),
         };
         self.trace(|| "the clock moves".into());
-        self.tick();
+        self.advance_sequence();
         (0..self.clients.len()).for_each(|client| self.see_who_is_gone(client));
     }
 
     /// Does all that can be done now, then looks whether it is right that nothing more happens.
-    pub fn rest(&mut self) {
+    pub fn run_until_quiescent(&mut self) {
         for turn in 0.. {
             assert!(turn < RESTLESS, "it never comes to rest");
             self.work_quietly(|_| true);
@@ -156,15 +156,15 @@ impl World {
             }
             self.turn_quietly();
         }
-        let sights: Vec<Sight> = (0..self.clients.len()).map(|client| self.sight(client)).collect();
-        let queue = |mailbox| Queue {
+        let views: Vec<View> = (0..self.clients.len()).map(|client| self.view(client)).collect();
+        let queue = |mailbox| MailboxView {
             waiting: self.server.mailboxes.queue(mailbox).waiting(),
             room: self.server.mailboxes.contents(mailbox).expect("whole").room,
         };
-        let queues: Vec<Queue> = (0..MAILBOXES).map(queue).collect();
+        let mailboxes: Vec<MailboxView> = (0..MAILBOXES).map(queue).collect();
         let overtakes = |mailbox| self.server.mailboxes.queue(mailbox).overtakes();
         assert!((0..MAILBOXES).all(|mailbox| overtakes(mailbox) == 0), "somebody was overtaken");
-        self.oracle.rest(&sights, &queues);
+        self.oracle.check_quiescence(&views, &mailboxes);
         self.trace(|| "at rest".into());
     }
 
@@ -173,7 +173,7 @@ impl World {
         while let Some(at) = self.jobs.iter().position(|job| like(job)) {
             let job = self.jobs.swap_remove(at);
             let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
-            self.tick();
+            self.advance_sequence();
             self.done.push(completion);
         }
     }
@@ -186,42 +186,42 @@ impl World {
             self.attend(id, happened);
         }
         self.server.run_ready();
-        self.tick();
+        self.advance_sequence();
         self.overhear();
         self.server.expire_deadlines();
-        self.tick();
+        self.advance_sequence();
         self.overhear();
         for completion in std::mem::take(&mut self.done) {
             self.server.on_completion(completion);
-            self.tick();
+            self.advance_sequence();
             self.overhear();
         }
         self.server.send_events();
         self.register();
         self.server.remove_closed();
-        self.tick();
+        self.advance_sequence();
         self.overhear();
     }
 
-    fn sight(&self, client: usize) -> Sight {
+    fn view(&self, client: usize) -> View {
         let Some(connection) = self.server.connections.look(self.clients[client].id) else {
-            return Sight::Gone;
+            return View::Closed;
         };
         let mut watches = connection.extras.iter().flat_map(|session| &session.watches);
         let behind = watches.any(|watch| watch.state == WatchState::Lagging);
         match *connection.phase() {
-            Phase::Lingering { .. } | Phase::Closed => Sight::Gone,
-            _ if connection.has_output() || behind => Sight::Blocked,
-            Phase::Flushing(_) => Sight::Blocked,
+            Phase::Lingering { .. } | Phase::Closed => View::Closed,
+            _ if connection.has_output() || behind => View::Blocked,
+            Phase::Flushing(_) => View::Blocked,
             Phase::Waiting { mailbox, ticket, .. } => {
-                let aside = |job: &mut Box<Job>| job.blocked_on.is_some();
-                match self.server.mailboxes.queue(mailbox).with_waiter(ticket, aside) {
-                    Some(aside) => Sight::Waits { mailbox, aside },
-                    None => Sight::Stranded,
+                let for_condition = |job: &mut Box<Job>| job.blocked_on.is_some();
+                match self.server.mailboxes.queue(mailbox).with_waiter(ticket, for_condition) {
+                    Some(for_condition) => View::Waiting { mailbox, for_condition },
+                    None => View::Stuck,
                 }
             }
-            Phase::Idle => Sight::Idle,
-            Phase::Working => Sight::Stranded,
+            Phase::Idle => View::Idle,
+            Phase::Working => View::Stuck,
         }
     }
 }

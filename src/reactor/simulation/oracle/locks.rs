@@ -9,7 +9,7 @@ use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_locked(
+    pub(super) fn check_lock_granted(
         &mut self,
         client: usize,
         pending: &PendingRequest,
@@ -24,7 +24,7 @@ impl Oracle {
         // With more behind it, the lock may be over by the time that its client is told.
         assert!(pending.overtaken_by.is_empty() || pending.is_pipelined, "{:?} was passed", pending.request);
         for &mailbox in mailboxes {
-            self.nobody_holds(client, pending, mailbox, None);
+            self.check_not_locked_out(client, pending, mailbox, None);
             let state = self.mailboxes[mailbox as usize].current();
             let lock = HeldLock {
                 shared,
@@ -38,13 +38,13 @@ impl Oracle {
             model.lost_locks.remove(&mailbox);
             let before = model.locks.insert(mailbox, lock);
             assert!(before.is_none(), "locked {mailbox} twice");
-            self.nobody_beside(client, mailbox, shared, grant);
-            self.note_passing_lock(client, pending, mailbox, state);
+            self.check_no_conflicting_lock(client, mailbox, shared, grant);
+            self.record_overtaking_lock(client, pending, mailbox, state);
         }
     }
 
     /// A client that surely holds a mailbox, and not only was told so late, does not share it with one that shuts it out.
-    pub(super) fn nobody_beside(&self, client: usize, mailbox: u32, shared: bool, grant: u64) {
+    pub(super) fn check_no_conflicting_lock(&self, client: usize, mailbox: u32, shared: bool, grant: u64) {
         let is_sure = self.models[client].certainly_holds(mailbox, self.now.time).is_some();
         for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
             let lock = model.certainly_holds(mailbox, self.now.time);
@@ -55,7 +55,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn note_passing_lock(
+    pub(super) fn record_overtaking_lock(
         &mut self,
         client: usize,
         pending: &PendingRequest,
@@ -64,7 +64,7 @@ impl Oracle {
     ) {
         for (other, model) in self.models.iter_mut().enumerate().filter(|(_, model)| model.end.is_none()) {
             let Some(waits) = model.outstanding.front_mut() else { continue };
-            let before = waits.queued_since.is_some_and(|since| since < pending.sent.tick)
+            let before = waits.queued_since.is_some_and(|since| since < pending.sent.sequence)
                 && (pending.request.is_exclusive() || waits.request.is_exclusive());
             if other != client && before && waits.request.mailboxes() == [mailbox] {
                 waits.overtaken_by.push(state);
@@ -72,7 +72,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_lease(&mut self, client: usize, pending: &PendingRequest) {
+    pub(super) fn check_lease_error(&mut self, client: usize, pending: &PendingRequest) {
         let model = &mut self.models[client];
         match &pending.request {
             ClientRequest::Unlock { mailboxes, grant } => {
@@ -80,17 +80,17 @@ impl Oracle {
                     model.locks.get(mailbox).is_some_and(|lock| grant.is_none_or(|grant| grant == lock.grant))
                 };
                 let lost = |mailbox: &u32| model.lost_locks.contains_key(mailbox);
-                let right = match mailboxes {
+                let is_valid = match mailboxes {
                     Some(list) => !list.iter().all(has) || list.iter().any(lost),
                     None => !model.lost_locks.is_empty() || grant.is_some() && !model.locks.keys().any(has),
                 };
-                assert!(right, "ERR lease to {:?} with {:?}", pending.request, model.locks);
+                assert!(is_valid, "ERR lease to {:?} with {:?}", pending.request, model.locks);
                 match mailboxes {
                     Some(list) => list.iter().for_each(|mailbox| _ = model.lost_locks.remove(mailbox)),
                     None => {
                         model.lost_locks.clear();
-                        let ended = self.take_holds(client, None, *grant);
-                        self.note_unlocked(client, &ended);
+                        let ended = self.remove_locks(client, None, *grant);
+                        self.record_unlocked(client, &ended);
                     }
                 }
             }
@@ -104,36 +104,41 @@ impl Oracle {
         }
     }
 
-    pub(super) fn take_holds(&mut self, client: usize, list: Option<&[u32]>, grant: Option<u64>) -> Vec<u32> {
+    pub(super) fn remove_locks(
+        &mut self,
+        client: usize,
+        list: Option<&[u32]>,
+        grant: Option<u64>,
+    ) -> Vec<u32> {
         let model = &mut self.models[client];
-        let is_it = |mailbox: &u32, lock: &HeldLock| {
+        let matches = |mailbox: &u32, lock: &HeldLock| {
             list.is_none_or(|list| list.contains(mailbox)) && grant.is_none_or(|grant| grant == lock.grant)
         };
         let ended: Vec<u32> =
-            model.locks.iter().filter(|(m, lock)| is_it(m, lock)).map(|(m, _)| *m).collect();
+            model.locks.iter().filter(|(m, lock)| matches(m, lock)).map(|(m, _)| *m).collect();
         ended.iter().for_each(|mailbox| _ = model.locks.remove(mailbox));
         ended
     }
 
-    pub(super) fn note_unlocked(&mut self, client: usize, ended: &[u32]) {
-        ended.iter().for_each(|mailbox| self.wait_graph.end_lock(client, *mailbox, self.now.tick));
+    pub(super) fn record_unlocked(&mut self, client: usize, ended: &[u32]) {
+        ended.iter().for_each(|mailbox| self.wait_graph.end_lock(client, *mailbox, self.now.sequence));
     }
 
-    pub(super) fn judge_denied(&self, client: usize, pending: &PendingRequest) {
+    pub(super) fn check_denied(&self, client: usize, pending: &PendingRequest) {
         let model = &self.models[client];
         let own = |mailbox: &u32| match (&pending.request, model.locks.get(mailbox)) {
             (ClientRequest::Lock { .. }, lock) => lock.is_some(),
             (request, Some(lock)) => lock.shared && request.is_exclusive(),
             (_, None) => false,
         };
-        let right =
-            pending.request.mailboxes().iter().any(own) || model.has_lost_lock_since(pending.sent.tick);
-        assert!(right, "ERR denied to {:?} with {:?}", pending.request, model.locks);
+        let is_valid =
+            pending.request.mailboxes().iter().any(own) || model.has_lost_lock_since(pending.sent.sequence);
+        assert!(is_valid, "ERR denied to {:?} with {:?}", pending.request, model.locks);
     }
 
-    pub(super) fn judge_deadlock(&self, client: usize, pending: &PendingRequest) {
-        let (mailboxes, since) = (pending.request.mailboxes(), pending.sent.tick);
-        let right = self.wait_graph.may_have_closed_cycle(client, pending.number, &mailboxes, since);
-        assert!(right, "ERR deadlock to {:?}, and nobody waits in a circle", pending.request);
+    pub(super) fn check_deadlock(&self, client: usize, pending: &PendingRequest) {
+        let (mailboxes, since) = (pending.request.mailboxes(), pending.sent.sequence);
+        let is_valid = self.wait_graph.may_have_closed_cycle(client, pending.number, &mailboxes, since);
+        assert!(is_valid, "ERR deadlock to {:?}, and nobody waits in a circle", pending.request);
     }
 }

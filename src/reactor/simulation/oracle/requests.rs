@@ -8,10 +8,10 @@ use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_done(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+    pub(super) fn check_done(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         if let ClientRequest::Lock { mailboxes, shared, ttl, .. } = &pending.request {
             assert_eq!(reply.word, "OK");
-            return self.judge_locked(client, pending, reply, mailboxes, *shared, *ttl);
+            return self.check_lock_granted(client, pending, reply, mailboxes, *shared, *ttl);
         }
         let mailbox = pending.request.mailboxes()[0];
         let (version, count) = (reply.number("v").expect("a version"), reply.number("n"));
@@ -64,12 +64,12 @@ impl Oracle {
         };
         assert_eq!(reply.word, word);
         assert!(pending.request.body().is_none_or(|body| body.len() <= CAPACITY), "{reply} of too much");
-        self.took_effect(client, pending, mailbox, state);
+        self.check_effect(client, pending, mailbox, state);
     }
 
     /// A request was in its mailbox, which was in this state then: it fits between what was told before and now, nobody
     /// else had locked the mailbox, and nobody was passed.
-    pub(super) fn took_effect(
+    pub(super) fn check_effect(
         &mut self,
         client: usize,
         pending: &PendingRequest,
@@ -83,21 +83,27 @@ impl Oracle {
                 "{state:?} is older than what was told before"
             );
             history.record_state(state);
-            let seen = history.was_in(pending.sent.tick, |sample, _| sample == state);
-            assert!(seen || pending.is_pipelined, "mailbox {mailbox} never was in {state:?} meanwhile");
-            let late = pending.overtaken_by.iter().find(|passed| **passed < state);
+            let was_current = history.was_in(pending.sent.sequence, |sample, _| sample == state);
             assert!(
-                late.is_none(),
-                "{late:?} came later than {pending:?}, and was through before its {state:?}"
+                was_current || pending.is_pipelined,
+                "mailbox {mailbox} never was in {state:?} meanwhile"
+            );
+            let overtaking = pending.overtaken_by.iter().find(|passed| **passed < state);
+            assert!(
+                overtaking.is_none(),
+                "{overtaking:?} came later than {pending:?}, and was through before its {state:?}"
             );
         }
         let model = &self.models[client];
         assert!(!model.lost_locks.contains_key(&mailbox), "done after a lost lock");
         let denied =
             model.locks.get(&mailbox).is_some_and(|lock| lock.shared) && pending.request.is_exclusive();
-        assert!(!denied || model.has_lost_lock_since(pending.sent.tick), "done under the own shared lock");
-        self.nobody_holds(client, pending, mailbox, state);
-        self.note_passing(
+        assert!(
+            !denied || model.has_lost_lock_since(pending.sent.sequence),
+            "done under the own shared lock"
+        );
+        self.check_not_locked_out(client, pending, mailbox, state);
+        self.record_overtaking(
             client,
             pending,
             mailbox,
@@ -106,7 +112,7 @@ impl Oracle {
     }
 
     /// No other client has a lock that shuts this request out, from before it was asked until now.
-    pub(super) fn nobody_holds(
+    pub(super) fn check_not_locked_out(
         &self,
         client: usize,
         pending: &PendingRequest,
@@ -118,19 +124,23 @@ impl Oracle {
             if lock.shared && !pending.request.is_exclusive() {
                 continue;
             }
-            let inside = lock.granted.tick < pending.sent.tick;
+            let is_locked_before = lock.granted.sequence < pending.sent.sequence;
             assert!(
-                !inside,
+                !is_locked_before,
                 "client {other} has locked {mailbox}, and {:?} of {client} was done",
                 pending.request
             );
-            let after = state.is_some_and(|state| state > lock.state);
-            assert!(!after, "{state:?} was made while client {other} held {mailbox} since {:?}", lock.state);
+            let is_changed_since = state.is_some_and(|state| state > lock.state);
+            assert!(
+                !is_changed_since,
+                "{state:?} was made while client {other} held {mailbox} since {:?}",
+                lock.state
+            );
         }
     }
 
     /// Those who are known to have waited before this came are passed by it, unless they were through and know not yet.
-    pub(super) fn note_passing(
+    pub(super) fn record_overtaking(
         &mut self,
         client: usize,
         pending: &PendingRequest,
@@ -138,7 +148,7 @@ impl Oracle {
         state: State,
     ) {
         let model = &self.models[client];
-        if model.locks.contains_key(&mailbox) || model.has_lost_lock_since(pending.sent.tick) {
+        if model.locks.contains_key(&mailbox) || model.has_lost_lock_since(pending.sent.sequence) {
             return;
         }
         for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
@@ -149,7 +159,7 @@ impl Oracle {
             {
                 continue;
             }
-            if waits.queued_since.is_some_and(|since| since < pending.sent.tick)
+            if waits.queued_since.is_some_and(|since| since < pending.sent.sequence)
                 && waits.request.mailboxes() == [mailbox]
             {
                 waits.overtaken_by.push(state);
@@ -157,37 +167,37 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_no(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+    pub(super) fn check_no(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let mailboxes = pending.request.mailboxes();
         let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", pending.request) };
         let history = &self.mailboxes[mailbox as usize];
-        let since = pending.sent.tick;
-        let alone = !pending.is_pipelined;
+        let since = pending.sent.sequence;
+        let in_isolation = !pending.is_pipelined;
         let version = reply.number("v");
         match (reply.reason.as_str(), &pending.request) {
             ("conflict", ClientRequest::Write { expected: Some(expected), .. }) => {
                 let version = version.expect("the version");
                 assert!(version != *expected && version >= pending.floors[mailbox as usize].version);
                 assert!(
-                    !alone || history.was_in(since, |state, _| state.version == version),
+                    !in_isolation || history.was_in(since, |state, _| state.version == version),
                     "never {reply}"
                 );
-                return self.took_effect(client, pending, mailbox, None);
+                return self.check_effect(client, pending, mailbox, None);
             }
             ("multi", ClientRequest::Write { offset: Some(_), .. }) => {
                 assert!(
-                    !alone || history.was_in(since, |state, _| state.count > 1),
+                    !in_isolation || history.was_in(since, |state, _| state.count > 1),
                     "never several messages"
                 );
-                return self.took_effect(client, pending, mailbox, None);
+                return self.check_effect(client, pending, mailbox, None);
             }
             ("empty", ClientRequest::Take { .. }) => {
-                assert!(!alone || history.was_in(since, |state, _| state.count == 0), "never empty");
+                assert!(!in_isolation || history.was_in(since, |state, _| state.count == 0), "never empty");
             }
             ("full", ClientRequest::Put { drop_oldest: false, body, .. }) => {
                 let full = |_, room: Option<u64>| room.is_none_or(|room| room < body.len() as u64);
-                let others = self.wait_graph.had_other_client(client, mailbox, since);
-                assert!(!alone || others || history.was_in(since, full), "never full");
+                let contended = self.wait_graph.had_other_client(client, mailbox, since);
+                assert!(!in_isolation || contended || history.was_in(since, full), "never full");
             }
             ("locked", ClientRequest::Lock { .. }) => {
                 assert!(pending.tries_once(), "a lock that waits is not told {reply}");
@@ -202,29 +212,37 @@ impl Oracle {
             ("timeout", _) => {}
             _ => panic!("{reply} to {:?}", pending.request),
         }
-        let for_news = matches!(pending.request, ClientRequest::Read { after: Some(_), .. });
-        if matches!(reply.reason.as_str(), "locked" | "timeout") && !for_news {
-            self.somebody_was_there(client, pending, reply);
+        let waits_for_newer = matches!(pending.request, ClientRequest::Read { after: Some(_), .. });
+        if matches!(reply.reason.as_str(), "locked" | "timeout") && !waits_for_newer {
+            self.check_contended(client, pending, reply);
         }
-        self.judge_patience(client, pending, reply);
+        self.check_not_too_early(client, pending, reply);
     }
 
     /// A request was kept out: by another client, or by the reading for those who watch.
-    pub(super) fn somebody_was_there(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
-        let there = pending.request.mailboxes().into_iter().any(|mailbox| {
-            self.wait_graph.had_other_client(client, mailbox, pending.sent.tick)
+    pub(super) fn check_contended(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        let is_contended = pending.request.mailboxes().into_iter().any(|mailbox| {
+            self.wait_graph.had_other_client(client, mailbox, pending.sent.sequence)
                 || self.models.iter().any(|model| model.has_watched)
         });
-        assert!(there, "{reply}, but nobody else was there");
+        assert!(is_contended, "{reply}, but nobody else was there");
     }
 
     /// Nobody is sent away before their time.
-    pub(super) fn judge_patience(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+    pub(super) fn check_not_too_early(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let model = &self.models[client];
-        let own = pending.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
-        let leases = model.earliest_lease_end().is_some_and(|from| self.now.time >= from);
-        let sooner = own || leases || model.has_lost_lock_since(pending.sent.tick) || model.end.is_some();
-        let in_time = pending.wait_ends_at(pending.sent.time).is_some_and(|at| self.now.time >= at);
-        assert!(sooner || in_time, "{reply} too early: pending at {:?}, now {:?}", pending.sent, self.now);
+        let holds_lock = pending.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
+        let may_have_expired = model.earliest_lease_end().is_some_and(|from| self.now.time >= from);
+        let may_end_early = holds_lock
+            || may_have_expired
+            || model.has_lost_lock_since(pending.sent.sequence)
+            || model.end.is_some();
+        let has_waited = pending.wait_ends_at(pending.sent.time).is_some_and(|at| self.now.time >= at);
+        assert!(
+            may_end_early || has_waited,
+            "{reply} too early: pending at {:?}, now {:?}",
+            pending.sent,
+            self.now
+        );
     }
 }

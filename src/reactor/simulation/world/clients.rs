@@ -33,7 +33,7 @@ impl World {
         let pipe = Rc::new(RefCell::new(pipe));
         // A client comes after those who have left were removed.
         let id = self.server.add_client(PipeSocket(Rc::clone(&pipe)), is_unix);
-        let number = self.oracle.enter();
+        let number = self.oracle.add_client();
         self.trace(|| format!("{} enters, slot {}", name(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.rng));
         number
@@ -63,14 +63,14 @@ impl World {
     /// A client reads until nothing more comes.
     pub fn read_all(&mut self, client: usize) {
         while self.clients[client].pipe.borrow_mut().receive() {
-            self.rest();
+            self.run_until_quiescent();
         }
     }
 
     /// Time passes.
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.tick();
+        self.advance_sequence();
     }
 
     /// Sends what the pipe takes; whether that was anything.
@@ -81,8 +81,8 @@ impl World {
                 let bytes = composed.request.encode("~", false);
                 format!("{} > {}", name(client), &bytes[..bytes.len().min(70)].escape_ascii())
             });
-            self.tick();
-            self.oracle.sent(client, composed);
+            self.advance_sequence();
+            self.oracle.request_sent(client, composed);
         }
         self.see_who_is_gone(client);
         any
@@ -100,11 +100,11 @@ impl World {
     pub(super) fn leave(&mut self, client: usize) {
         let end = *self.rng.choose(&[ClientEnd::HalfClosed, ClientEnd::Closed, ClientEnd::Reset]);
         let (end, last) = self.clients[client].close(end);
-        self.tick();
+        self.advance_sequence();
         if let Some(last) = last {
-            self.oracle.sent(client, last);
+            self.oracle.request_sent(client, last);
         }
-        self.oracle.left(client, end);
+        self.oracle.client_closed(client, end);
         self.trace(|| format!("{} leaves: {end:?}", name(client)));
     }
 

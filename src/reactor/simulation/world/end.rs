@@ -35,7 +35,7 @@ impl World {
         loop {
             for turn in 0.. {
                 assert!(turn < RESTLESS, "somebody never stops");
-                self.rest();
+                self.run_until_quiescent();
                 let mut moved = false;
                 for client in 0..self.clients.len() {
                     self.send(client);
@@ -77,6 +77,6 @@ impl World {
         if trace.len() == TRACE_MAX {
             trace.pop_front();
         }
-        trace.push_back(format!("{:>6} {:>12.6} {}", self.tick, self.now.as_secs_f64(), what()));
+        trace.push_back(format!("{:>6} {:>12.6} {}", self.sequence, self.now.as_secs_f64(), what()));
     }
 }

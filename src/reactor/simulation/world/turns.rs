@@ -49,7 +49,7 @@ impl World {
 
     pub(super) fn attend(&mut self, id: ConnectionId, happened: Readiness) {
         self.server.on_ready(id, happened);
-        self.tick();
+        self.advance_sequence();
         self.overhear();
     }
 
@@ -83,7 +83,7 @@ impl World {
 
     /// After anything that the reactor did.
     pub(super) fn after(&mut self) {
-        self.tick();
+        self.advance_sequence();
         self.overhear();
         self.meanwhile();
     }
@@ -93,7 +93,7 @@ impl World {
         self.jobs.extend(self.server.pool.take_pending());
         for client in 0..self.clients.len() {
             let said = self.clients[client].pipe.borrow_mut().take_unchecked();
-            for line in self.oracle.hear(client, &said) {
+            for line in self.oracle.receive(client, &said) {
                 self.trace(|| format!("{} < {line}", name(client)));
             }
             self.see_who_is_gone(client);
@@ -110,24 +110,24 @@ impl World {
         let dropped = self.clients[client].pipe.borrow().is_dropped();
         if let Some(connection) = connection {
             let behind = connection.has_output();
-            self.oracle.blocked(client, behind);
-            self.oracle.note_slow(client, behind || self.clients[client].is_partially_sent());
+            self.oracle.set_blocked(client, behind);
+            self.oracle.record_slow(client, behind || self.clients[client].is_partially_sent());
         }
         if dropped {
-            self.oracle.dropped(client);
+            self.oracle.server_closed(client);
         }
         let is_known = self.jobs.iter().any(|job| job.connection == id)
             || self.done.iter().any(|completion| connection_of(completion) == id);
         if is_gone && dropped && !is_known {
-            self.oracle.forgotten(client);
+            self.oracle.client_removed(client);
         }
     }
 
     /// Counts on, and looks into the mailboxes.
-    pub(super) fn tick(&mut self) {
+    pub(super) fn advance_sequence(&mut self) {
         self.jobs.extend(self.server.pool.take_pending());
-        self.tick += 1;
-        (self.oracle.now.tick, self.oracle.now.time) = (self.tick, self.now);
+        self.sequence += 1;
+        (self.oracle.now.sequence, self.oracle.now.time) = (self.sequence, self.now);
         for mailbox in 0..MAILBOXES {
             let contents = self.server.mailboxes.contents(mailbox).expect("whole");
             let state = State { version: contents.version, count: contents.count };
@@ -135,7 +135,7 @@ impl World {
             if before != state {
                 self.trace(|| format!("mailbox {mailbox}: v={} n={}", state.version, state.count));
             }
-            self.oracle.mailboxes[mailbox as usize].sample(self.tick, state, contents.room);
+            self.oracle.mailboxes[mailbox as usize].sample(self.sequence, state, contents.room);
         }
     }
 }

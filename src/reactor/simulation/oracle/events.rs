@@ -6,21 +6,21 @@ use super::super::request::ClientRequest;
 use super::Oracle;
 
 impl Oracle {
-    pub(super) fn judge_other(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+    pub(super) fn check_other_reply(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         match &pending.request {
             ClientRequest::Unlock { mailboxes, grant } => {
                 let model = &self.models[client];
                 let has = |mailbox: &u32| {
                     model.locks.get(mailbox).is_some_and(|lock| grant.is_none_or(|grant| grant == lock.grant))
                 };
-                let right = match mailboxes {
+                let is_valid = match mailboxes {
                     Some(list) => list.iter().all(has),
                     None => grant.is_none() || model.locks.keys().any(has),
                 };
-                let unsure = model.has_lost_lock_since(pending.sent.tick);
-                assert!(right || unsure, "OK to {:?} with {:?}", pending.request, model.locks);
-                let ended = self.take_holds(client, mailboxes.as_deref(), *grant);
-                self.note_unlocked(client, &ended);
+                let unsure = model.has_lost_lock_since(pending.sent.sequence);
+                assert!(is_valid || unsure, "OK to {:?} with {:?}", pending.request, model.locks);
+                let ended = self.remove_locks(client, mailboxes.as_deref(), *grant);
+                self.record_unlocked(client, &ended);
             }
             ClientRequest::Watch { mailboxes, after } => {
                 let versions =
@@ -47,11 +47,11 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_event(&mut self, client: usize, event: &ParsedReply) {
+    pub(super) fn check_event(&mut self, client: usize, event: &ParsedReply) {
         let mailbox = event.number("box").expect("a mailbox") as u32;
         let version = event.number("v").expect("a version");
         if event.field("lost") == Some("lock") {
-            return self.judge_lost_lock(client, mailbox, event);
+            return self.check_lost_lock(client, mailbox, event);
         }
         let Some(seen) = self.models[client].watches.get_mut(&mailbox) else {
             panic!("{event} to client {client}, which does not watch that")
@@ -69,7 +69,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn judge_lost_lock(&mut self, client: usize, mailbox: u32, event: &ParsedReply) {
+    pub(super) fn check_lost_lock(&mut self, client: usize, mailbox: u32, event: &ParsedReply) {
         let model = &mut self.models[client];
         assert!(model.locks.contains_key(&mailbox), "{event}, which client {client} had not locked");
         let from = model.earliest_lease_end_of(mailbox);
@@ -81,6 +81,6 @@ impl Oracle {
         model.locks.remove(&mailbox);
         model.lost_locks.insert(mailbox, self.now);
         model.last_lock_loss = Some(self.now);
-        self.wait_graph.end_lock(client, mailbox, self.now.tick);
+        self.wait_graph.end_lock(client, mailbox, self.now.sequence);
     }
 }
