@@ -13,10 +13,10 @@ mod pipe;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod quiescence;
+mod regressions;
 mod reply;
 mod request;
 mod rng;
-mod scripts;
 mod wait_graph;
 mod world;
 

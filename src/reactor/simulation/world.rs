@@ -5,8 +5,8 @@
 //! reactor looks at it once for each.
 
 mod clients;
-mod end;
-mod turns;
+mod finish;
+mod ticks;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ use crate::workers::{Completion, Completions, Job, Mailboxes, Pool, run};
 const CLIENTS_MAX: usize = 7;
 
 /// Turns without anything new after which something never comes to rest.
-const RESTLESS: usize = 1000;
+const TICKS_MAX: usize = 1000;
 
 /// What is shown of a life that failed.
 const TRACE_MAX: usize = 40;
@@ -91,13 +91,13 @@ impl World {
     /// One step of a life.
     pub fn step(&mut self) {
         for _ in 0..self.rng.below(4) {
-            self.meddle();
+            self.client_action();
             // What is sent before may be read in time or too late; what is sent behind it is sent too late.
             if self.rng.chance(10) {
                 self.advance_clock();
             }
         }
-        self.turn();
+        self.run_tick();
         if self.rng.chance(8) {
             self.run_until_quiescent();
         }
@@ -106,22 +106,22 @@ impl World {
     // ---- workers ----
 
     /// Some worker runs some job.
-    fn work(&mut self) {
+    fn run_one_job(&mut self) {
         let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
         let slot = job.connection.slot;
-        let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
-        self.trace(|| format!("a worker ran a job of slot {slot}: {}", kind(&completion)));
+        let completion = run(job, &self.server.mailboxes, |admitted| self.jobs.push(admitted));
+        self.trace(|| format!("a worker ran a job of slot {slot}: {}", describe(&completion)));
         self.advance_sequence();
         self.done.push(completion);
     }
 
     /// What happens beside the reactor's thread.
-    fn meanwhile(&mut self) {
+    fn interleave(&mut self) {
         while self.rng.chance(35) {
-            self.work();
+            self.run_one_job();
         }
         if self.rng.chance(5) {
-            self.meddle();
+            self.client_action();
         }
     }
 
@@ -139,29 +139,29 @@ impl World {
         };
         self.trace(|| "the clock moves".into());
         self.advance_sequence();
-        (0..self.clients.len()).for_each(|client| self.see_who_is_gone(client));
+        (0..self.clients.len()).for_each(|client| self.update_connection_state(client));
     }
 
     /// Does all that can be done now, then looks whether it is right that nothing more happens.
     pub fn run_until_quiescent(&mut self) {
-        for turn in 0.. {
-            assert!(turn < RESTLESS, "it never comes to rest");
-            self.work_quietly(|_| true);
-            let is_busy =
+        for tick in 0.. {
+            assert!(tick < TICKS_MAX, "it never comes to rest");
+            self.run_jobs(|_| true);
+            let has_work =
                 !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.fanouts.is_empty();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
             let is_due = self.server.next_deadline().is_some_and(|at| at <= self.start + self.now);
-            if !is_busy && !has_events && !is_due {
+            if !has_work && !has_events && !is_due {
                 break;
             }
-            self.turn_quietly();
+            self.run_quiet_tick();
         }
         let views: Vec<View> = (0..self.clients.len()).map(|client| self.view(client)).collect();
-        let queue = |mailbox| MailboxView {
+        let mailbox_view = |mailbox| MailboxView {
             waiting: self.server.mailboxes.queue(mailbox).waiting(),
             room: self.server.mailboxes.contents(mailbox).expect("whole").room,
         };
-        let mailboxes: Vec<MailboxView> = (0..MAILBOXES).map(queue).collect();
+        let mailboxes: Vec<MailboxView> = (0..MAILBOXES).map(mailbox_view).collect();
         let overtakes = |mailbox| self.server.mailboxes.queue(mailbox).overtakes();
         assert!((0..MAILBOXES).all(|mailbox| overtakes(mailbox) == 0), "somebody was overtaken");
         self.oracle.check_quiescence(&views, &mailboxes);
@@ -169,38 +169,39 @@ impl World {
     }
 
     /// Workers run all jobs like this, and whom these let in.
-    pub fn work_quietly(&mut self, like: impl Fn(&Job) -> bool) {
-        while let Some(at) = self.jobs.iter().position(|job| like(job)) {
+    pub fn run_jobs(&mut self, matches: impl Fn(&Job) -> bool) {
+        while let Some(at) = self.jobs.iter().position(|job| matches(job)) {
             let job = self.jobs.swap_remove(at);
-            let completion = run(job, &self.server.mailboxes, |let_in| self.jobs.push(let_in));
+            let completion = run(job, &self.server.mailboxes, |admitted| self.jobs.push(admitted));
             self.advance_sequence();
             self.done.push(completion);
         }
     }
 
     /// A turn in which nothing else happens.
-    pub fn turn_quietly(&mut self) {
+    pub fn run_quiet_tick(&mut self) {
         self.server.now = self.start + self.now;
-        let events: Vec<_> = (0..self.clients.len()).filter_map(|client| self.hear(client)).collect();
-        for (id, happened) in events {
-            self.attend(id, happened);
+        let events: Vec<_> =
+            (0..self.clients.len()).filter_map(|client| self.take_readiness(client)).collect();
+        for (id, readiness) in events {
+            self.on_ready(id, readiness);
         }
         self.server.run_ready();
         self.advance_sequence();
-        self.overhear();
+        self.check_output();
         self.server.expire_deadlines();
         self.advance_sequence();
-        self.overhear();
+        self.check_output();
         for completion in std::mem::take(&mut self.done) {
             self.server.on_completion(completion);
             self.advance_sequence();
-            self.overhear();
+            self.check_output();
         }
         self.server.send_events();
-        self.register();
+        self.reregister();
         self.server.remove_closed();
         self.advance_sequence();
-        self.overhear();
+        self.check_output();
     }
 
     fn view(&self, client: usize) -> View {
@@ -208,10 +209,10 @@ impl World {
             return View::Closed;
         };
         let mut watches = connection.extras.iter().flat_map(|session| &session.watches);
-        let behind = watches.any(|watch| watch.state == WatchState::Lagging);
+        let is_lagging = watches.any(|watch| watch.state == WatchState::Lagging);
         match *connection.phase() {
             Phase::Lingering { .. } | Phase::Closed => View::Closed,
-            _ if connection.has_output() || behind => View::Blocked,
+            _ if connection.has_output() || is_lagging => View::Blocked,
             Phase::Flushing(_) => View::Blocked,
             Phase::Waiting { mailbox, ticket, .. } => {
                 let for_condition = |job: &mut Box<Job>| job.blocked_on.is_some();
@@ -226,20 +227,20 @@ impl World {
     }
 }
 
-fn name(client: usize) -> String {
+fn label(client: usize) -> String {
     format!("c{client}")
 }
 
 fn connection_of(completion: &Completion) -> crate::workers::ConnectionId {
     match completion {
         Completion::Done(job) => job.connection,
-        Completion::WaitStarted(parked) => parked.connection,
+        Completion::WaitStarted(started) => started.connection,
     }
 }
 
-fn kind(completion: &Completion) -> String {
+fn describe(completion: &Completion) -> String {
     match completion {
         Completion::Done(job) => format!("{} of {} answered", job.answered, job.requests.len()),
-        Completion::WaitStarted(parked) => format!("it waits for {}", parked.mailbox),
+        Completion::WaitStarted(started) => format!("it waits for {}", started.mailbox),
     }
 }

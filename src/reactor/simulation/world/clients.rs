@@ -4,42 +4,42 @@ use super::*;
 
 impl World {
     /// Somebody does something.
-    pub(super) fn meddle(&mut self) {
-        let here = self.here();
-        if here.len() < 2 || here.len() < CLIENTS_MAX && self.rng.chance(4) {
-            return self.enter();
+    pub(super) fn client_action(&mut self) {
+        let open = self.open_clients();
+        if open.len() < 2 || open.len() < CLIENTS_MAX && self.rng.chance(4) {
+            return self.connect();
         }
-        let client = *self.rng.choose(&here);
+        let client = *self.rng.choose(&open);
         match self.rng.below(100) {
-            0..50 => self.ask(client),
+            0..50 => self.send_random_requests(client),
             50..80 => _ = self.send(client),
-            80..98 => self.read(client),
-            _ => self.leave(client),
+            80..98 => self.maybe_read(client),
+            _ => self.close_client(client),
         }
     }
 
-    pub(super) fn enter(&mut self) {
+    pub(super) fn connect(&mut self) {
         let pipe = Pipe::new(self.rng.chance(40), self.rng.fork());
-        self.enter_through(pipe);
+        self.connect_through(pipe);
     }
 
     /// A client comes whose socket has room for so many bytes; its number.
-    pub fn enter_with_room(&mut self, room: usize) -> usize {
-        self.enter_through(Pipe::with_client_capacity(room))
+    pub fn connect_with_capacity(&mut self, capacity: usize) -> usize {
+        self.connect_through(Pipe::with_client_capacity(capacity))
     }
 
-    pub(super) fn enter_through(&mut self, pipe: Pipe) -> usize {
+    pub(super) fn connect_through(&mut self, pipe: Pipe) -> usize {
         let is_unix = pipe.is_unix();
         let pipe = Rc::new(RefCell::new(pipe));
         // A client comes after those who have left were removed.
         let id = self.server.add_client(PipeSocket(Rc::clone(&pipe)), is_unix);
         let number = self.oracle.add_client();
-        self.trace(|| format!("{} enters, slot {}", name(number), id.slot));
+        self.trace(|| format!("{} enters, slot {}", label(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.rng));
         number
     }
 
-    pub(super) fn ask(&mut self, client: usize) {
+    pub(super) fn send_random_requests(&mut self, client: usize) {
         if !self.clients[client].may_send() {
             return;
         }
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Asks just this, without thinking.
-    pub fn say(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
+    pub fn send_requests(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
         for request in requests {
             self.clients[client].queue_request(request, &mut self.rng);
         }
@@ -68,27 +68,27 @@ impl World {
     }
 
     /// Time passes.
-    pub fn pass(&mut self, time: Duration) {
+    pub fn advance_time(&mut self, time: Duration) {
         self.now += time;
         self.advance_sequence();
     }
 
     /// Sends what the pipe takes; whether that was anything.
     pub(super) fn send(&mut self, client: usize) -> bool {
-        let (any, sent) = self.clients[client].send();
+        let (is_any, sent) = self.clients[client].send();
         for composed in sent {
             self.trace(|| {
                 let bytes = composed.request.encode("~", false);
-                format!("{} > {}", name(client), &bytes[..bytes.len().min(70)].escape_ascii())
+                format!("{} > {}", label(client), &bytes[..bytes.len().min(70)].escape_ascii())
             });
             self.advance_sequence();
             self.oracle.request_sent(client, composed);
         }
-        self.see_who_is_gone(client);
-        any
+        self.update_connection_state(client);
+        is_any
     }
 
-    pub(super) fn read(&mut self, client: usize) {
+    pub(super) fn maybe_read(&mut self, client: usize) {
         if self.clients[client].can_read() && self.rng.chance(self.clients[client].read_percent) {
             self.clients[client].pipe.borrow_mut().receive();
         }
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    pub(super) fn leave(&mut self, client: usize) {
+    pub(super) fn close_client(&mut self, client: usize) {
         let end = *self.rng.choose(&[ClientEnd::HalfClosed, ClientEnd::Closed, ClientEnd::Reset]);
         let (end, last) = self.clients[client].close(end);
         self.advance_sequence();
@@ -105,15 +105,15 @@ impl World {
             self.oracle.request_sent(client, last);
         }
         self.oracle.client_closed(client, end);
-        self.trace(|| format!("{} leaves: {end:?}", name(client)));
+        self.trace(|| format!("{} leaves: {end:?}", label(client)));
     }
 
     /// Those who have not left altogether.
-    pub(super) fn here(&self) -> Vec<usize> {
-        let is_here = |client: &usize| {
+    pub(super) fn open_clients(&self) -> Vec<usize> {
+        let is_open = |client: &usize| {
             let pipe = self.clients[*client].pipe.borrow();
             pipe.client_end() == ClientEnd::Open && !pipe.is_dropped()
         };
-        (0..self.clients.len()).filter(is_here).collect()
+        (0..self.clients.len()).filter(is_open).collect()
     }
 }

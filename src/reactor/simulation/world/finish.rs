@@ -6,45 +6,48 @@ impl World {
     /// Everybody reads, nobody asks, until all locks have run out; then one client takes what is left, all leave, and
     /// nothing of them stays.
     pub fn finish(&mut self) {
-        self.everybody_reads_for(MAX_HOLD + DEFAULT_WAIT + Duration::from_secs(5));
-        self.enter();
+        self.drain_for(MAX_HOLD + DEFAULT_WAIT + Duration::from_secs(5));
+        self.connect();
         let auditor = self.clients.len() - 1;
         self.clients[auditor].read_percent = 100;
         for mailbox in 0..MAILBOXES {
-            for turn in 0.. {
-                assert!(turn < RESTLESS, "mailbox {mailbox} is never empty");
-                self.say(auditor, [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }]);
-                self.everybody_reads_for(Duration::from_secs(1));
-                let is_here = self.oracle.models[auditor].is_open()
+            for tick in 0.. {
+                assert!(tick < TICKS_MAX, "mailbox {mailbox} is never empty");
+                self.send_requests(
+                    auditor,
+                    [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }],
+                );
+                self.drain_for(Duration::from_secs(1));
+                let is_replied = self.oracle.models[auditor].is_open()
                     && self.oracle.models[auditor].outstanding.is_empty();
-                assert!(is_here, "the last client is not answered");
+                assert!(is_replied, "the last client is not answered");
                 if self.oracle.mailboxes[mailbox as usize].current().count == 0 {
                     break;
                 }
             }
         }
-        for client in self.here() {
-            self.leave(client);
+        for client in self.open_clients() {
+            self.close_client(client);
         }
-        self.everybody_reads_for(Duration::from_secs(90));
-        self.nothing_is_left();
+        self.drain_for(Duration::from_secs(90));
+        self.check_nothing_left();
     }
 
-    pub(super) fn everybody_reads_for(&mut self, time: Duration) {
+    pub(super) fn drain_for(&mut self, time: Duration) {
         let until = self.now + time;
         loop {
-            for turn in 0.. {
-                assert!(turn < RESTLESS, "somebody never stops");
+            for tick in 0.. {
+                assert!(tick < TICKS_MAX, "somebody never stops");
                 self.run_until_quiescent();
-                let mut moved = false;
+                let mut progressed = false;
                 for client in 0..self.clients.len() {
                     self.send(client);
-                    moved |= self.has_event(client);
+                    progressed |= self.has_event(client);
                     if self.clients[client].can_read() {
-                        moved |= self.clients[client].pipe.borrow_mut().receive();
+                        progressed |= self.clients[client].pipe.borrow_mut().receive();
                     }
                 }
-                if !moved {
+                if !progressed {
                     break;
                 }
             }
@@ -56,17 +59,21 @@ impl World {
         }
     }
 
-    pub(super) fn nothing_is_left(&mut self) {
+    pub(super) fn check_nothing_left(&mut self) {
         let server = &self.server;
         assert_eq!(server.connections.len(), 0, "connections are left");
         assert!(server.lock_holders.is_empty(), "locks are left: {:?}", server.lock_holders);
         assert_eq!(server.watches.len(), 0, "watchers are left");
         assert!(server.fanouts.is_empty() && server.ready.is_empty(), "something is left to do");
         for mailbox in 0..MAILBOXES {
-            let look = |queue: &crate::mailboxes::Admission<Box<Job>>| {
+            let inspect = |queue: &crate::mailboxes::Admission<Box<Job>>| {
                 (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
             };
-            assert_eq!(server.mailboxes.queue(mailbox).inspect(look), (None, 0, 0, 0), "mailbox {mailbox}");
+            assert_eq!(
+                server.mailboxes.queue(mailbox).inspect(inspect),
+                (None, 0, 0, 0),
+                "mailbox {mailbox}"
+            );
             let history = &self.oracle.mailboxes[mailbox as usize];
             history.replay(history.current());
         }

@@ -6,32 +6,32 @@ use crate::workers::ConnectionId;
 
 impl World {
     /// One turn of its loop.
-    pub(super) fn turn(&mut self) {
+    pub(super) fn run_tick(&mut self) {
         self.server.now = self.start + self.now;
         let mut events: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
         self.rng.shuffle(&mut events);
-        let events: Vec<_> = events.into_iter().filter_map(|client| self.hear(client)).collect();
-        for (id, happened) in events {
-            self.attend(id, happened);
-            self.meanwhile();
+        let events: Vec<_> = events.into_iter().filter_map(|client| self.take_readiness(client)).collect();
+        for (id, readiness) in events {
+            self.on_ready(id, readiness);
+            self.interleave();
             // Large messages are brought home before all events are attended to.
             if self.rng.chance(10) {
-                let share = self.share();
-                self.take_home(share);
+                let budget = self.completion_budget();
+                self.deliver_completions(budget);
             }
         }
         self.server.run_ready();
-        self.after();
+        self.check_and_interleave();
         self.server.expire_deadlines();
-        self.after();
-        let share = self.share();
-        self.take_home(share);
+        self.check_and_interleave();
+        let budget = self.completion_budget();
+        self.deliver_completions(budget);
         self.server.send_events();
-        self.after();
-        self.register();
+        self.check_and_interleave();
+        self.reregister();
         self.server.remove_closed();
-        self.after();
+        self.check_and_interleave();
     }
 
     pub(super) fn has_event(&self, client: usize) -> bool {
@@ -40,40 +40,40 @@ impl World {
     }
 
     /// Notes what happened to a client.
-    pub(super) fn hear(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
+    pub(super) fn take_readiness(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
         let id = self.clients[client].id;
-        let happened = self.clients[client].pipe.borrow_mut().take_event()?;
-        self.server.record_readiness(id, happened);
-        Some((id, happened))
+        let readiness = self.clients[client].pipe.borrow_mut().take_event()?;
+        self.server.record_readiness(id, readiness);
+        Some((id, readiness))
     }
 
-    pub(super) fn attend(&mut self, id: ConnectionId, happened: Readiness) {
-        self.server.on_ready(id, happened);
+    pub(super) fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
+        self.server.on_ready(id, readiness);
         self.advance_sequence();
-        self.overhear();
+        self.check_output();
     }
 
     /// How many completions come with this turn.
-    pub(super) fn share(&mut self) -> usize {
+    pub(super) fn completion_budget(&mut self) -> usize {
         if self.rng.chance(60) { self.done.len() } else { self.rng.below(self.done.len() + 1) }
     }
 
-    pub(super) fn take_home(&mut self, count: usize) {
+    pub(super) fn deliver_completions(&mut self, count: usize) {
         for _ in 0..count {
             let Some(completion) = self.rng.take_random(&mut self.done) else { return };
             // A worker does not tell of jobs that have gone on since.
-            if let Completion::WaitStarted(parked) = &completion {
-                let queue = self.server.mailboxes.queue(parked.mailbox);
-                if queue.with_waiter(parked.ticket, |_| ()).is_none() && self.rng.chance(70) {
+            if let Completion::WaitStarted(started) = &completion {
+                let queue = self.server.mailboxes.queue(started.mailbox);
+                if queue.with_waiter(started.ticket, |_| ()).is_none() && self.rng.chance(70) {
                     continue;
                 }
             }
             self.server.on_completion(completion);
-            self.after();
+            self.check_and_interleave();
         }
     }
 
-    pub(super) fn register(&mut self) {
+    pub(super) fn reregister(&mut self) {
         while let Some(id) = self.server.to_reregister.pop() {
             let Some(connection) = self.server.connections.find(id) else { continue };
             let Some(interest) = connection.changed_interest() else { continue };
@@ -82,25 +82,25 @@ impl World {
     }
 
     /// After anything that the reactor did.
-    pub(super) fn after(&mut self) {
+    pub(super) fn check_and_interleave(&mut self) {
         self.advance_sequence();
-        self.overhear();
-        self.meanwhile();
+        self.check_output();
+        self.interleave();
     }
 
     /// Takes over what was submitted, and lets the oracle hear what was said.
-    pub(super) fn overhear(&mut self) {
+    pub(super) fn check_output(&mut self) {
         self.jobs.extend(self.server.pool.take_pending());
         for client in 0..self.clients.len() {
-            let said = self.clients[client].pipe.borrow_mut().take_unchecked();
-            for line in self.oracle.receive(client, &said) {
-                self.trace(|| format!("{} < {line}", name(client)));
+            let output = self.clients[client].pipe.borrow_mut().take_unchecked();
+            for line in self.oracle.receive(client, &output) {
+                self.trace(|| format!("{} < {line}", label(client)));
             }
-            self.see_who_is_gone(client);
+            self.update_connection_state(client);
         }
     }
 
-    pub(super) fn see_who_is_gone(&mut self, client: usize) {
+    pub(super) fn update_connection_state(&mut self, client: usize) {
         if self.oracle.models[client].is_removed {
             return;
         }
