@@ -1,9 +1,12 @@
-//! The whole server in a simulation: clients, workers, sockets and the clock are virtual, and all chance comes from one seed.
+//! A seeded simulation of the whole server. Clients, workers, sockets and the clock are virtual, and one seed
+//! determines every random choice.
 //!
-//! `cargo test --lib simulation` lives 256 lives. `DIPC_SEEDS=N` lives more, `DIPC_SEED=S` one again, exactly. A life that
-//! goes wrong prints its seed, its step and what happened last.
+//! `cargo test --lib simulation` runs 256 seeds. `DIPC_SEEDS=N` sets another number of seeds, and
+//! `DIPC_SEED=S` repeats the run of one seed exactly. A run that fails prints its seed, the failing step and
+//! the last entries of its trace.
 //!
-//! To learn the rules, read [`oracle`](oracle::Oracle) and `rest`; the [`World`] is how it is played.
+//! The rules are in [`Oracle`](oracle::Oracle) and in `quiescence`. [`World`] drives the server and its
+//! clients.
 
 mod client;
 mod client_model;
@@ -28,20 +31,20 @@ use std::time::Instant;
 
 use world::World;
 
-/// Lives of an ordinary test run.
+/// Seeds of an ordinary test run.
 const SEEDS: u64 = 256;
 
-/// Steps of a life.
+/// Steps of one run.
 const STEPS: usize = 300;
 
-/// What a life was like.
+/// Counts of one run, for the summary.
 #[derive(Default)]
 struct Run {
     replies: u64,
     events: u64,
 }
 
-/// Lives a life; tells of it if it goes wrong.
+/// Runs one seed. Prints the trace if the run fails.
 fn run_seed(seed: u64, steps: usize) -> Run {
     let trace = Rc::new(RefCell::new(VecDeque::new()));
     let current_step = Cell::new(0);
@@ -57,7 +60,7 @@ fn run_seed(seed: u64, steps: usize) -> Run {
     }));
     run.unwrap_or_else(|panic| {
         eprintln!(
-            "seed {seed} fails at step {} of {steps}; DIPC_SEED={seed} runs it again",
+            "seed {seed} fails at step {} of {steps}; DIPC_SEED={seed} repeats this run",
             current_step.get()
         );
         trace.borrow().iter().for_each(|line| eprintln!("    {line}"));

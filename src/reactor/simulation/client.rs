@@ -1,4 +1,5 @@
-//! A client: asks whatever comes to its mind, reads when it likes, and leaves in every way there is.
+//! A client that sends random requests, reads at random times and closes its connection in every possible
+//! way.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,19 +11,19 @@ use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::workers::ConnectionId;
 
-/// Bytes of a mailbox; a client also asks for more.
+/// Bytes of a mailbox. Clients also send longer bodies.
 pub const CAPACITY: usize = 64;
 pub const MAILBOXES: u32 = 3;
 
-/// A client, and what it has not sent yet.
+/// A client and the requests that it has not sent yet.
 #[derive(Debug)]
 pub struct Client {
     pub id: ConnectionId,
     pub pipe: Rc<RefCell<Pipe>>,
     unsent: Vec<u8>,
-    /// With how many bytes of the outbox each is sent.
+    /// The queued requests, each with the number of unsent bytes up to its end.
     composed: VecDeque<(usize, Composed)>,
-    /// How often it reads, in percent.
+    /// Chance that a read is carried out, in percent.
     pub read_percent: usize,
     uses_crlf: bool,
     serial: usize,
@@ -31,23 +32,23 @@ pub struct Client {
     has_quit: bool,
 }
 
-/// A request that is ready to be sent.
+/// A request that is encoded and not completely sent.
 #[derive(Clone, Debug)]
 pub struct Composed {
     pub request: ClientRequest,
     pub eol: &'static str,
-    /// The length of its body is said before it.
+    /// Whether the header states the length of the body.
     has_length: bool,
 }
 
-/// What a client knows when it makes up its mind.
+/// The part of the oracle's knowledge that makes random requests meaningful.
 #[derive(Debug)]
 pub struct Hints {
-    /// About the newest version of each mailbox.
+    /// The newest known version of each mailbox.
     pub versions: Vec<u64>,
-    /// The numbers of its locks.
+    /// The fencing tokens of the client's locks.
     pub grants: Vec<u64>,
-    /// What it has locked.
+    /// The mailboxes that the client has locked.
     pub held: Vec<u32>,
 }
 
@@ -67,7 +68,7 @@ impl Client {
         }
     }
 
-    /// Whether it may still ask.
+    /// Whether the client may queue another request.
     pub fn may_send(&self) -> bool {
         let pipe = self.pipe.borrow();
         pipe.client_end() == ClientEnd::Open
@@ -76,12 +77,12 @@ impl Client {
             && self.unsent.len() < 500
     }
 
-    /// Whether it still reads.
+    /// Whether the client still reads.
     pub fn can_read(&self) -> bool {
         matches!(self.pipe.borrow().client_end(), ClientEnd::Open | ClientEnd::HalfClosed)
     }
 
-    /// Writes a request down.
+    /// Encodes a request and queues it.
     pub fn queue_request(&mut self, request: ClientRequest, rng: &mut Rng) {
         let eol = if self.uses_crlf { "\r\n" } else { "\n" };
         let has_length = rng.chance(60);
@@ -90,12 +91,13 @@ impl Client {
         self.composed.push_back((self.unsent.len(), Composed { request, eol, has_length }));
     }
 
-    /// Whether there is something to be sent.
+    /// Whether there are unsent bytes.
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// Sends what the pipe takes: whether that is anything, and those requests that are all sent now.
+    /// Sends as many bytes as the pipe accepts. Returns whether there were any, and the requests that are now
+    /// sent completely.
     pub fn send(&mut self) -> (bool, Vec<Composed>) {
         let sent = self.pipe.borrow_mut().send(&self.unsent);
         self.unsent.drain(..sent);
@@ -104,11 +106,13 @@ impl Client {
         (sent > 0, self.composed.drain(..count).map(|(_, composed)| composed).collect())
     }
 
-    /// Leaves. A request that lacks only its end of line is complete when nothing follows: it counts as sent.
+    /// Closes the connection. A request that lacks only its final end of line is complete when the input
+    /// ends, so it counts as sent.
     pub fn close(&mut self, end: ClientEnd) -> (ClientEnd, Option<Composed>) {
         let partially_sent = self.composed.front().filter(|(left, composed)| *left < encoded_len(composed));
         let (end, last) = match partially_sent {
-            // Half a line may look like a whole one: only data of a known length is cut by a clean end.
+            // A truncated line can be a valid line of another meaning: an orderly end may only cut off a part of a
+            // body of stated length.
             Some((_, composed)) if end != ClientEnd::Reset && !composed.has_length => {
                 (ClientEnd::Reset, None)
             }
@@ -132,12 +136,12 @@ impl Client {
         (self.pipe.borrow().client_end(), last)
     }
 
-    /// Whether a part of a request is sent and the rest is not.
+    /// Whether the first queued request is sent in part.
     pub fn is_partially_sent(&self) -> bool {
         self.composed.front().is_some_and(|(left, composed)| *left < encoded_len(composed))
     }
 
-    /// Makes up something to ask.
+    /// Composes a random request.
     pub fn random_request(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
         let mailbox = rng.below(MAILBOXES as usize) as u32;
         let version = hints.versions[mailbox as usize];
@@ -199,9 +203,9 @@ impl Client {
         }
     }
 
-    /// Something beside the mailboxes, or wrong.
+    /// A request that concerns no mailbox, or is invalid.
     fn other_request(&mut self, rng: &mut Rng) -> ClientRequest {
-        // Not `stat` alone: it tells the number of the process, and lives would differ.
+        // Plain `stat` is left out: it reports the process id, so runs of one seed would differ.
         let info = |line: &str, word| ClientRequest::Info { line: line.into(), word };
         let invalid = |line: &str, code| ClientRequest::Invalid { line: line.into(), code };
         self.sent_invalid = true;
@@ -218,7 +222,7 @@ impl Client {
         }
     }
 
-    /// Data like nobody else's.
+    /// A body that differs from every other body of the run.
     fn random_body(&mut self, rng: &mut Rng) -> Vec<u8> {
         self.serial += 1;
         let mut body = format!("c{}.{}.", self.number, self.serial).into_bytes();
@@ -234,7 +238,7 @@ impl Client {
     }
 }
 
-/// Bytes of a request.
+/// Length of the encoded request.
 fn encoded_len(composed: &Composed) -> usize {
     composed.request.encode(composed.eol, composed.has_length).len()
 }

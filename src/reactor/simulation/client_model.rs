@@ -1,4 +1,5 @@
-//! One client, as the oracle sees it: what it waits to be told, and what it has been told.
+//! The oracle's model of one client: its pending requests, and the locks and watches that follow from its
+//! replies.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,50 +8,52 @@ use super::history::State;
 use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 
-/// How long a client may be silent that holds a lock and has not said.
+/// Lease of a lock without `ttl=`.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-/// How long anybody may hold a lock.
+/// Longest time that a lock may be held.
 pub const MAX_HOLD: Duration = Duration::from_secs(40);
-/// How long a request waits that does not say.
+/// Default wait of requests without `wait=`.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
-/// How long a client may read nothing, or leave a request half sent.
+/// Longest time without progress that the server tolerates: a client reads nothing, or a request stays
+/// incomplete.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A point in the simulation: the steps order what happens at one time.
+/// A point of a run. The sequence number orders the events that happen at the same virtual time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
     pub sequence: u64,
     pub time: Duration,
 }
 
-/// A request that was sent in whole and is not answered yet.
+/// A request that was sent completely and has no reply yet.
 #[derive(Clone, Debug)]
 pub struct PendingRequest {
-    /// Which of all.
+    /// The sequence number of the request, counted over all clients.
     pub number: u64,
     pub request: ClientRequest,
     pub eol: &'static str,
     pub sent: Moment,
-    /// What had been told of each mailbox by then.
+    /// The newest known state of each mailbox when the request was sent.
     pub floors: Vec<State>,
-    /// The highest number of a lock by then.
+    /// The highest fencing token known when the request was sent.
     pub last_grant: u64,
-    /// Others of the same client were under way.
+    /// Whether other requests of the same client were pending at the same time.
     pub is_pipelined: bool,
-    /// Since when it is known to wait, with nothing else to do for the server.
+    /// The first time that the request was found waiting in a quiescent server.
     pub quiescent_since: Option<Moment>,
-    /// The same, since its client sends nothing more: at which mailbox, and whether aside.
+    /// The first time that the request was found waiting in a quiescent server after its client had stopped
+    /// sending, and where: the mailbox, and whether the request waits for a condition.
     pub half_closed_since: Option<(Duration, (u32, bool))>,
-    /// Since when it is known to stand in its mailbox's queue.
+    /// The sequence number at which the request was first found in the queue of its mailbox.
     pub queued_since: Option<u64>,
-    /// What those were told who came later and were through earlier.
+    /// The states told to requests that arrived later and were admitted earlier.
     pub overtaken_by: Vec<State>,
-    /// Locks that had run out by then, whether their client knew it or not.
+    /// Mailboxes whose locks had expired when the request was sent, whether or not the client had been told.
     pub expired_locks: Vec<u32>,
 }
 
-/// A lock that a client was told it has.
+/// A lock that a reply has granted.
 #[derive(Clone, Debug)]
 pub struct HeldLock {
     pub shared: bool,
@@ -58,7 +61,7 @@ pub struct HeldLock {
     pub ttl: Duration,
     pub requested: Moment,
     pub granted: Moment,
-    /// What the mailbox was like.
+    /// The state of the mailbox when the lock was granted.
     pub state: State,
 }
 
@@ -68,32 +71,33 @@ pub struct ClientModel {
     pub outstanding: VecDeque<PendingRequest>,
     pub received: Vec<u8>,
     pub locks: BTreeMap<u32, HeldLock>,
-    /// Locks that have run out, with when the client was told, until it says that it knows.
+    /// Expired locks that the client was told of and has not acknowledged, with the time of the event.
     pub lost_locks: BTreeMap<u32, Moment>,
-    /// When it was last told that a lock has run out.
+    /// When the client was last told of an expired lock.
     pub last_lock_loss: Option<Moment>,
-    /// The last version seen of each mailbox it watches.
+    /// The last seen version of each watched mailbox.
     pub watches: BTreeMap<u32, u64>,
-    /// It has watched something at some time: reading for it goes on for a while.
+    /// Whether the client has ever watched a mailbox. The server may read for a watcher a little longer than
+    /// the watch lasts.
     pub has_watched: bool,
     pub end: Option<ClientEnd>,
-    /// When the last request that was answered was sent, and when that was answered.
+    /// When the last replied request was sent, and when its reply was received.
     pub last_sent: Moment,
     pub last_replied: Moment,
-    /// The server may close: it was asked to, or has said why.
+    /// Whether the server may close the connection.
     pub may_be_closed: bool,
-    /// The server has no memory of it any more.
+    /// Whether the server has removed the connection and all its jobs.
     pub is_removed: bool,
-    /// Since when it has not read what is there for it, or has left a request half sent.
+    /// Since when the client has left output unread or a request incomplete.
     pub slow_since: Option<Duration>,
-    /// It was so for long enough to be closed.
+    /// Whether the client was slow for a whole progress timeout at any time.
     pub was_slow: bool,
-    /// Answers waited for it to read.
+    /// Whether the server holds output that the client has not read.
     pub has_unread_output: bool,
 }
 
 impl PendingRequest {
-    /// When it gives up, if it began to wait at `since`.
+    /// When the wait ends if it began at `since`.
     pub fn wait_ends_at(&self, since: Duration) -> Option<Duration> {
         match self.request.wait()? {
             Wait::Default => Some(since + DEFAULT_WAIT),
@@ -112,23 +116,23 @@ impl ClientModel {
         self.end.is_none() && !self.may_be_closed
     }
 
-    /// Before this none of its leases has ended.
+    /// A lower bound for the end of the first lease.
     pub fn earliest_lease_end(&self) -> Option<Duration> {
         self.locks.keys().map(|mailbox| self.earliest_lease_end_of(*mailbox)).min()
     }
 
-    /// Before this the lease of a mailbox has not ended.
+    /// A lower bound for the end of the lease of one mailbox.
     pub fn earliest_lease_end_of(&self, mailbox: u32) -> Duration {
         let lock = &self.locks[&mailbox];
         (self.last_sent.time.max(lock.requested.time) + lock.ttl).min(lock.requested.time + MAX_HOLD)
     }
 
-    /// By then the first of its leases has ended, if nothing more was asked.
+    /// An upper bound for the end of the first lease, if the client sends nothing more.
     pub fn latest_lease_end(&self) -> Option<Duration> {
         self.locks.values().map(|lock| self.latest_lease_end_of(lock)).min()
     }
 
-    /// The locks that have certainly run out by now, by silence: nothing is under way that could have renewed them.
+    /// The locks that have certainly expired: no pending request could have renewed their leases.
     pub fn expired_leases(&self, now: Duration) -> Vec<u32> {
         let is_silent = self.outstanding.is_empty();
         let ended = self.locks.iter().filter(|(_, lock)| is_silent && self.latest_lease_end_of(lock) <= now);
@@ -141,7 +145,8 @@ impl ClientModel {
         (renewed.max(lock.granted.time) + lock.ttl).min(lock.granted.time + MAX_HOLD)
     }
 
-    /// Whether it certainly holds a mailbox at this time: it was told so, and has done nothing to end it.
+    /// The lock of a mailbox if the client certainly holds it at `now`: the lock was granted, and nothing can
+    /// have ended it.
     pub fn certainly_holds(&self, mailbox: u32, now: Duration) -> Option<&HeldLock> {
         let unlocks = |pending: &PendingRequest| match &pending.request {
             ClientRequest::Unlock { mailboxes, .. } => {
@@ -159,7 +164,8 @@ impl ClientModel {
         sure.then_some(lock)
     }
 
-    /// Whether a lock ran out since, so that it is not sure which requests were made under it.
+    /// Whether the client was told of an expired lock since `sequence`. Then it is uncertain which requests
+    /// ran under the lock.
     pub fn has_lost_lock_since(&self, sequence: u64) -> bool {
         self.last_lock_loss.is_some_and(|at| at.sequence >= sequence)
     }

@@ -1,15 +1,15 @@
-//! What is known of one mailbox from the answers alone. Every answer names a state; all states lie in one order, and that
-//! order has to be one that a list of messages can go through.
+//! The history of one mailbox, derived from replies alone. Every reply names a state. The states are totally
+//! ordered, and a list of messages must be able to pass through them in that order.
 
 use std::collections::BTreeMap;
 
 use super::client::CAPACITY;
 
-/// Bytes that each message costs beside its own.
+/// Bytes that each message costs in addition to its body.
 const ENTRY_OVERHEAD: usize = 4;
 
-/// A mailbox after some request: its newest version, and how many messages. Versions grow; at one version messages are
-/// only taken.
+/// The state of a mailbox after a request: its newest version and its number of messages. Versions only grow;
+/// while the version stays the same, messages are only taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     pub version: u64,
@@ -28,7 +28,7 @@ impl PartialOrd for State {
     }
 }
 
-/// How a request has changed a mailbox.
+/// How a request changed a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Replace(Vec<u8>),
@@ -38,7 +38,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The message that it makes, whatever was there before.
+    /// The body of the message that the change creates. `None` if it depends on the message before.
     fn body(&self) -> Option<&Vec<u8>> {
         match self {
             Change::Replace(body) | Change::Put { body, .. } => Some(body),
@@ -47,29 +47,30 @@ impl Change {
     }
 }
 
-/// A part of a message that somebody saw.
+/// The part of a message that a client saw, as offset and length. `None` is the whole message.
 type Part = Option<(u64, u64)>;
 
 /// One mailbox, as its clients see it.
 #[derive(Debug, Default)]
 pub struct History {
-    /// The newest state that anybody was told.
+    /// The newest state that a reply has named.
     pub floor: State,
     changes: BTreeMap<State, Change>,
     views: BTreeMap<u64, Vec<(Part, Vec<u8>)>>,
-    /// What may have happened without anybody being told.
+    /// Changes that may have happened and were never confirmed by a reply.
     unconfirmed: Vec<Change>,
-    /// Every state that the mailbox was in between two steps, since when, with its room.
+    /// Every state that the mailbox was in between two steps, with the sequence number of its begin and the
+    /// free space.
     samples: Vec<(u64, State, Option<u64>)>,
 }
 
 impl History {
-    /// Somebody was told that the mailbox was in this state.
+    /// A reply named this state.
     pub fn record_state(&mut self, state: State) {
         self.floor = self.floor.max(state);
     }
 
-    /// Somebody was told that their request has made this state.
+    /// A reply stated that its request made this state.
     pub fn record_change(&mut self, state: State, change: Change) {
         let same = self.changes.insert(state, change);
         assert!(same.is_none(), "two requests made {state:?}: {same:?} and {:?}", self.changes[&state]);
@@ -80,13 +81,13 @@ impl History {
         }
     }
 
-    /// Somebody saw a message.
+    /// A client received a message, or a part of one.
     pub fn record_view(&mut self, version: u64, part: Part, bytes: &[u8]) {
         self.check_view(version, part, bytes);
         self.views.entry(version).or_default().push((part, bytes.to_vec()));
     }
 
-    /// Somebody left before they could be told what became of this.
+    /// A client disconnected before the reply to this change.
     pub fn record_unconfirmed(&mut self, change: Change) {
         self.unconfirmed.push(change);
     }
@@ -98,7 +99,7 @@ impl History {
         }
     }
 
-    /// Whether the mailbox was in a state like this at any time since.
+    /// Whether the mailbox was in a matching state at any time since the sequence number `since`.
     pub fn was_in(&self, since: u64, mut matches: impl FnMut(State, Option<u64>) -> bool) -> bool {
         let mut reached_start = false;
         let until_then = self.samples.iter().rev().take_while(|(sequence, ..)| {
@@ -109,12 +110,12 @@ impl History {
         until_then.into_iter().any(|(_, state, room)| matches(*state, *room))
     }
 
-    /// The state now.
+    /// The state at the last sample.
     pub fn current(&self) -> State {
         self.samples.last().map_or(State::default(), |(_, state, _)| *state)
     }
 
-    /// Whether the change that made a version is known, and not a patch: then so is the message.
+    /// Checks a received message, if the change that made its version is known and is not a patch.
     fn check_view(&self, version: u64, part: Part, seen: &[u8]) {
         let first = State { version, count: u64::MAX };
         let at_version = self.changes.range(first..).take_while(|(state, _)| state.version == version);
@@ -126,11 +127,12 @@ impl History {
         assert_eq!(
             select_part(body, part).escape_ascii().to_string(),
             seen.escape_ascii().to_string(),
-            "version {version}"
+            "content of version {version}"
         );
     }
 
-    /// Goes through all changes in their order, and says what is left. The mailbox itself is in the state `last`.
+    /// Applies all changes in order and checks the resulting messages. `last` is the actual state of the
+    /// mailbox.
     pub fn replay(&self, last: State) {
         let mut unconfirmed = self.unconfirmed.clone();
         let mut list: Vec<(u64, Option<Vec<u8>>)> = Vec::new();
@@ -144,16 +146,19 @@ impl History {
             if !matches!(change, Change::Take) {
                 self.check_all_views(state.version, list.last().and_then(|(_, body)| body.as_deref()));
             }
-            assert!(used(&list) <= CAPACITY, "more than fits: {list:?} at {state:?}");
+            assert!(used(&list) <= CAPACITY, "the messages exceed the capacity: {list:?} at {state:?}");
             now = *state;
         }
         let missing = last.version.saturating_sub(now.version) as usize;
-        assert!(last >= now && missing <= unconfirmed.len(), "ends as {last:?}, but was told {now:?}");
+        assert!(
+            last >= now && missing <= unconfirmed.len(),
+            "the mailbox ends in {last:?}, the last reply named {now:?}"
+        );
         let emptied = now.count > last.count && last.version == now.version;
-        assert!(!emptied || unconfirmed.contains(&Change::Take), "lost messages: {last:?} after {now:?}");
+        assert!(!emptied || unconfirmed.contains(&Change::Take), "messages are lost: {last:?} after {now:?}");
     }
 
-    /// What nobody was told has led to the state before `state`.
+    /// Applies the unconfirmed changes that must have led to the state before `state`.
     fn fill_gap(
         &self,
         now: State,
@@ -165,7 +170,7 @@ impl History {
         let before = state.version - u64::from(*change != Change::Take);
         assert!(
             !unconfirmed.is_empty(),
-            "{change:?} made {state:?} of {now:?}, and nobody else can have helped"
+            "{change:?} made {state:?} of {now:?}, and no unconfirmed change explains the gap"
         );
         for version in now.version + 1..=before {
             let whole = self.views.get(&version).into_iter().flatten().find(|(part, _)| part.is_none());
@@ -176,15 +181,15 @@ impl History {
                     .position(|change| change.body().is_some_and(|body| !self.was_viewed(body))),
             };
             let at = at.or_else(|| unconfirmed.iter().position(|change| matches!(change, Change::Patch(..))));
-            unconfirmed.remove(at.unwrap_or_else(|| panic!("nobody has made version {version}")));
+            unconfirmed.remove(at.unwrap_or_else(|| panic!("no unconfirmed change made version {version}")));
             list.push((version, whole.map(|(_, seen)| seen.clone())));
         }
         if matches!(change, Change::Patch(..)) {
-            // Of what, nobody knows.
+            // The patched message is unknown.
             *list = vec![(before, None)];
             return;
         }
-        // How many messages there were is not known exactly.
+        // The number of messages before the change is not known exactly.
         let count = match change {
             Change::Take => state.count + 1,
             Change::Put { .. } => state.count - 1,
@@ -210,7 +215,7 @@ impl History {
             assert_eq!(
                 is_valid.to_string(),
                 seen.to_string(),
-                "version {version} is {}",
+                "version {version} was made as {}",
                 body.escape_ascii()
             );
         }
@@ -229,7 +234,7 @@ fn is_successor(now: State, next: State, change: &Change) -> bool {
     }
 }
 
-/// Does to a list of messages what the protocol says.
+/// Applies a change to a list of messages, as the protocol defines it.
 fn apply(
     list: &mut Vec<(u64, Option<Vec<u8>>)>,
     version: u64,
@@ -244,7 +249,7 @@ fn apply(
             while may_have_lost && list.len() > 1 {
                 list.remove(0);
             }
-            assert!(list.len() <= 1, "patched one of {list:?}");
+            assert!(list.len() <= 1, "a patch of several messages: {list:?}");
             let old = list.pop().map_or(Some(Vec::new()), |(_, body)| body.filter(|_| !may_have_lost));
             let patched = old.map(|mut old| {
                 old.resize(old.len().max(offset + body.len()), 0);
@@ -258,7 +263,7 @@ fn apply(
             while *drop_oldest && used(list) > CAPACITY && list.len() > 1 {
                 list.remove(0);
             }
-            // With messages that nobody knows, one has to believe.
+            // If the list contains unknown messages, the reply's count is trusted.
             while list.len() as u64 > count && (may_have_lost || list.iter().any(|(_, body)| body.is_none()))
             {
                 list.remove(0);
@@ -266,7 +271,7 @@ fn apply(
             assert_eq!(
                 list.len() as u64,
                 count,
-                "{list:?} after a put of version {version} in {now:?}, not {count}"
+                "{list:?} after a put of version {version} to {now:?}; the reply says {count} messages"
             );
         }
         Change::Take => {
@@ -275,7 +280,7 @@ fn apply(
     }
 }
 
-/// Bytes of a list as the mailbox counts them: a lone message costs nothing beside itself.
+/// Bytes of a list as the mailbox counts them. A single message costs nothing in addition to its body.
 fn used(list: &[(u64, Option<Vec<u8>>)]) -> usize {
     let bytes: usize = list.iter().map(|(_, body)| body.as_ref().map_or(0, Vec::len) + ENTRY_OVERHEAD).sum();
     bytes.saturating_sub(ENTRY_OVERHEAD)

@@ -1,7 +1,8 @@
-//! The oracle: hears everything that is asked and answered, and knows from the protocol alone what may not be.
+//! The oracle: it records every request and every reply, and checks them against the protocol alone.
 //!
-//! It does not foresee an answer; where requests race, several are right. It keeps what follows from those that were
-//! given, and everything that is told must fit: to its request, to its mailbox's [`History`], to the locks and the clock.
+//! It does not predict replies, because several are valid when requests race. It derives facts from the
+//! replies received so far. Every further reply must be consistent with its request, with the [`History`] of
+//! its mailbox, with the locks and with the clock.
 
 mod events;
 mod locks;
@@ -15,14 +16,14 @@ use super::reply::ParsedReply;
 use super::request::ClientRequest;
 use super::wait_graph::WaitGraph;
 
-/// Everything that is known.
+/// Everything that is known from requests, replies and events.
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub now: Moment,
     pub models: Vec<ClientModel>,
     pub mailboxes: Vec<History>,
     pub wait_graph: WaitGraph,
-    /// The highest number of a lock that was told.
+    /// The highest fencing token of any reply.
     last_grant: u64,
     request_count: u64,
     pub replies: u64,
@@ -34,7 +35,7 @@ impl Oracle {
         Oracle { mailboxes: (0..MAILBOXES).map(|_| History::default()).collect(), ..Oracle::default() }
     }
 
-    /// A client comes; its number.
+    /// Adds a client. Returns its number.
     pub fn add_client(&mut self) -> usize {
         self.models.push(ClientModel::default());
         self.models.len() - 1
@@ -49,12 +50,12 @@ impl Oracle {
         }
     }
 
-    /// The last byte of a request has left its client.
+    /// The last byte of a request has been sent.
     pub fn request_sent(&mut self, client: usize, composed: Composed) {
         self.request_count += 1;
         let Composed { request, eol, .. } = composed;
         let is_lock = matches!(request, ClientRequest::Lock { .. });
-        // What waits for its answer to be taken keeps its mailbox, too.
+        // A `take` holds its mailbox until its reply is acknowledged.
         let holds = is_lock || matches!(request, ClientRequest::Take { .. });
         self.wait_graph.add_request(client, self.request_count, &request.mailboxes(), holds);
         let model = &mut self.models[client];
@@ -83,25 +84,26 @@ impl Oracle {
         self.models[client].end = Some(end);
     }
 
-    /// Whether answers wait for a client: what it is told then was so before.
+    /// Records whether the server holds output for a client. Then later replies may describe an earlier
+    /// state.
     pub fn set_blocked(&mut self, client: usize, is_blocked: bool) {
         self.models[client].has_unread_output = is_blocked;
         if is_blocked && let Some(pending) = self.models[client].outstanding.front_mut() {
             pending.queued_since = None;
-            // What was taken in vain is asked for again.
+            // The message of an unread `take` is requeued and the request is queued again.
             pending.half_closed_since = None;
             pending.overtaken_by.clear();
         }
     }
 
-    /// Whether a client lets the server wait.
+    /// Records whether a client delays the server.
     pub fn record_slow(&mut self, client: usize, is_slow: bool) {
         let model = &mut self.models[client];
         model.was_slow |= model.slow_since.is_some_and(|since| since + PROGRESS_TIMEOUT <= self.now.time);
         model.slow_since = if is_slow { model.slow_since.or(Some(self.now.time)) } else { None };
     }
 
-    /// The server has closed its end: not without a reason.
+    /// The server has closed the connection. Checks that there was a reason.
     pub fn server_closed(&mut self, client: usize) {
         let model = &mut self.models[client];
         if !matches!(model.end, None | Some(ClientEnd::HalfClosed)) {
@@ -112,20 +114,21 @@ impl Oracle {
         let has_ended = model.end == Some(ClientEnd::HalfClosed) && model.outstanding.is_empty();
         assert!(
             has_quit || has_ended || model.was_slow,
-            "client {client} is closed, slow since {:?}, and waits for {:?}",
+            "the server closed client {client}, slow since {:?}, with the pending request {:?}",
             model.slow_since,
             model.outstanding.front()
         );
         model.end = Some(ClientEnd::Closed);
     }
 
-    /// The server knows nothing of this client any more: what it was not told, nobody will be told.
+    /// The server has removed the connection and all its jobs. The outcome of its pending requests stays
+    /// unknown.
     pub fn client_removed(&mut self, client: usize) {
         let model = &mut self.models[client];
         if std::mem::replace(&mut model.is_removed, true) {
             return;
         }
-        // Nobody can tell whether a client that did not read was about to.
+        // The reply to a `take` may follow output that the client did not read.
         let partly_received = model.has_unread_output || !model.received.is_empty();
         for (at, pending) in std::mem::take(&mut model.outstanding).into_iter().enumerate() {
             let mailbox = pending.request.mailboxes().first().copied();
@@ -135,23 +138,23 @@ impl Oracle {
                     Change::Patch(offset as usize, body)
                 }
                 ClientRequest::Put { body, drop_oldest, .. } => Change::Put { body, drop_oldest },
-                // A message is lost only with a client that was being told of it.
+                // A message can be lost only if its reply was partly received.
                 ClientRequest::Take { .. } if at == 0 && partly_received => Change::Take,
                 _ => continue,
             };
-            self.mailboxes[mailbox.expect("that changes one") as usize].record_unconfirmed(change);
+            self.mailboxes[mailbox.expect("a change concerns a mailbox") as usize].record_unconfirmed(change);
         }
         self.wait_graph.remove_client(client, self.now.sequence);
     }
 
-    /// Bytes have been handed to a client's socket; what they say.
+    /// Checks the bytes written to a client's socket. Returns the complete replies and events as text.
     pub fn receive(&mut self, client: usize, bytes: &[u8]) -> Vec<String> {
         let model = &mut self.models[client];
         model.received.extend_from_slice(bytes);
         let mut received = Vec::new();
         while let Some(reply) = ParsedReply::parse_front(&mut self.models[client].received) {
             received.push(reply.to_string());
-            assert!(!self.models[client].is_removed, "{reply} to one that is gone");
+            assert!(!self.models[client].is_removed, "{reply} to a removed client");
             if reply.word == "EVENT" {
                 self.events += 1;
                 self.check_event(client, &reply);
@@ -166,15 +169,19 @@ impl Oracle {
     fn check_reply(&mut self, client: usize, reply: &ParsedReply) {
         let pending = self.models[client].outstanding.pop_front();
         let pending =
-            pending.unwrap_or_else(|| panic!("client {client} was told {reply} and had pending nothing"));
+            pending.unwrap_or_else(|| panic!("client {client} received {reply} without a pending request"));
         assert_eq!(reply.eol, pending.eol, "{reply} to {:?}", pending.request);
         let model = &mut self.models[client];
         assert!(
             !model.may_be_closed || matches!(pending.request, ClientRequest::Quit),
-            "{reply} after the last word"
+            "{reply} after the last reply"
         );
         let still_held = pending.expired_locks.iter().find(|mailbox| model.locks.contains_key(mailbox));
-        assert!(still_held.is_none(), "{reply}, pending too late to keep {still_held:?}: {:?}", model.locks);
+        assert!(
+            still_held.is_none(),
+            "{reply}: the lock of {still_held:?} had expired before the request: {:?}",
+            model.locks
+        );
         let locked = matches!(pending.request, ClientRequest::Lock { .. }) && reply.word == "OK";
         self.wait_graph.finish_request(pending.number, locked, self.now.sequence);
         match (reply.kind(), &pending.request) {

@@ -1,5 +1,5 @@
-//! A socket that is two queues of bytes: it cuts, blocks and breaks as it likes, and tells of it as epoll does, only when
-//! something has changed.
+//! A simulated socket: two byte queues. Reads and writes are partial, block and fail at random, and readiness
+//! is edge-triggered as with epoll.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,32 +10,32 @@ use super::super::connection::Readiness;
 use super::super::transport::Transport;
 use super::rng::Rng;
 
-/// How the client's end is.
+/// The state of the client's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientEnd {
     Open,
-    /// It sends nothing more, and reads on.
+    /// The client sends nothing more and still reads.
     HalfClosed,
-    /// It is gone; what it had sent may still be read.
+    /// The client has closed its end. The bytes that it had sent can still be read.
     Closed,
-    /// It is gone, and so is what it had sent.
+    /// The client has closed its end, and the bytes that it had sent are lost.
     Reset,
 }
 
-/// The client's end, and all that lies between both.
+/// The state of a connection: both queues, the client's end and the server's end.
 #[derive(Debug)]
 pub struct Pipe {
     to_server: VecDeque<u8>,
     to_client: VecDeque<u8>,
     capacity_to_server: usize,
     capacity_to_client: usize,
-    /// All that the server has handed over, until the oracle hears it.
+    /// Bytes written by the server that the oracle has not checked yet.
     unchecked: Vec<u8>,
     client_end: ClientEnd,
     server_shutdown: bool,
     server_dropped: bool,
     is_unix: bool,
-    /// Something has changed since the last event.
+    /// Whether readiness may have changed since the last event.
     edge: bool,
     wants_write: bool,
     rng: Rng,
@@ -65,12 +65,12 @@ impl Pipe {
         }
     }
 
-    /// A wide one to the server, and one of `room` bytes to the client.
+    /// A pipe whose queue to the client holds `capacity` bytes.
     pub fn with_client_capacity(capacity: usize) -> Self {
         Pipe { capacity_to_server: 1000, capacity_to_client: capacity, ..Pipe::new(false, Rng::new(0)) }
     }
 
-    /// Sends some of `bytes`; how many.
+    /// Sends some of `bytes`. Returns how many.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let room = self.capacity_to_server - self.to_server.len();
         let len_max = room.min(bytes.len());
@@ -83,7 +83,7 @@ impl Pipe {
         len
     }
 
-    /// Reads some of what has come; whether there was anything.
+    /// Reads some of the bytes that the server has written. Returns whether there were any.
     pub fn receive(&mut self) -> bool {
         if self.to_client.is_empty() {
             return false;
@@ -95,7 +95,7 @@ impl Pipe {
         true
     }
 
-    /// The client leaves, or stops sending.
+    /// Closes the client's end, or only its sending half.
     pub fn close_client(&mut self, end: ClientEnd) {
         let unread = end == ClientEnd::Closed && !self.to_client.is_empty();
         self.client_end = if unread { ClientEnd::Reset } else { end };
@@ -118,12 +118,12 @@ impl Pipe {
         self.server_dropped
     }
 
-    /// What the server has handed over since it was last asked.
+    /// The bytes that the server has written since the last call.
     pub fn take_unchecked(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unchecked)
     }
 
-    /// What epoll would tell now, if it told anything.
+    /// The event that epoll would report now, if any.
     pub fn take_event(&mut self) -> Option<Readiness> {
         if !std::mem::take(&mut self.edge) {
             return None;
@@ -145,12 +145,12 @@ impl Pipe {
         })
     }
 
-    /// Whether there is something to tell.
+    /// Whether epoll would report an event.
     pub fn has_event(&self) -> bool {
         self.edge
     }
 
-    /// The server is interested in something else: whatever is there already is told.
+    /// Registers a new interest. Present readiness is reported again.
     pub fn register(&mut self, wants_write: bool) {
         self.wants_write = wants_write;
         self.edge = true;
@@ -171,7 +171,7 @@ impl Pipe {
                 Ok(0)
             };
         }
-        // A TCP socket gives all that it has.
+        // A TCP socket returns all received bytes.
         let len = if self.is_unix && self.rng.chance(30) { 1 + self.rng.below(len_max) } else { len_max };
         for (to, from) in buffer.iter_mut().zip(self.to_server.drain(..len)) {
             *to = from;
@@ -184,7 +184,7 @@ impl Pipe {
             ClientEnd::Reset => return Err(ErrorKind::BrokenPipe.into()),
             ClientEnd::Closed if self.is_unix => return Err(ErrorKind::BrokenPipe.into()),
             ClientEnd::Closed => {
-                // The kernel takes it; the other side answers that nobody is there.
+                // The kernel accepts the bytes; the peer answers with a reset.
                 self.unchecked.extend_from_slice(bytes);
                 self.close_client(ClientEnd::Reset);
                 return Ok(bytes.len());

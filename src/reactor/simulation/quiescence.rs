@@ -1,5 +1,5 @@
-//! What must be true when the server has done all that it can do without the clock and the clients: whoever waits then
-//! waits for a reason, and not for longer than it may.
+//! Conditions of a quiescent server, that is, one that can do nothing more until the clock advances or a
+//! client acts. Every request that still waits must have a reason, and must not wait longer than it may.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use super::oracle::Oracle;
 use super::pipe::ClientEnd;
 use super::request::ClientRequest;
 
-/// How long a request still waits whose client sends nothing more.
+/// How long a request may still wait after its client has stopped sending.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
-/// What a client's connection is at, seen from inside the server.
+/// The state of a client's connection, read from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// There is none, or it says goodbye.
+    /// The connection does not exist, or is being closed.
     Closed,
-    /// It waits for its client to read.
+    /// Output waits for the client to read.
     Blocked,
-    /// Its request waits for a mailbox, in the queue or aside.
+    /// The request waits for a mailbox: for admission, or for a condition.
     Waiting { mailbox: u32, for_condition: bool },
-    /// It has nothing to do.
+    /// The connection has no work.
     Idle,
-    /// It is at something that nobody works on.
+    /// The connection has work, but no job, queue or buffer accounts for it.
     Stuck,
 }
 
-/// A mailbox, seen from inside.
+/// The state of a mailbox, read from the server.
 #[derive(Clone, Copy, Debug)]
 pub struct MailboxView {
-    /// How many wait to be admitted, standing reads too.
+    /// Requests and watch reads that wait for admission.
     pub waiting: usize,
-    /// How many messages it could still take in, in bytes.
+    /// Bytes of the largest message that still fits.
     pub room: Option<u64>,
 }
 
 impl Oracle {
-    /// Checks everything that holds at rest.
+    /// Checks all conditions of a quiescent server.
     pub fn check_quiescence(&mut self, views: &[View], mailboxes: &[MailboxView]) {
         for (client, view) in views.iter().enumerate() {
             self.check_client(client, *view);
@@ -66,23 +66,30 @@ impl Oracle {
             (View::Closed, _) => {}
             (View::Blocked, Some(pending)) => pending.queued_since = None,
             (View::Blocked, None) => {}
-            (View::Idle, None) => assert_eq!(model.end, None, "client {client} has ended, and stays"),
+            (View::Idle, None) => assert_eq!(
+                model.end, None,
+                "client {client} has stopped sending, and its idle connection stays open"
+            ),
             (View::Idle, Some(PendingRequest { request, .. })) => {
-                panic!("client {client} is not answered: {request:?}")
+                panic!("client {client} has no reply: {request:?}")
             }
-            (View::Stuck, _) => panic!("nobody works for client {client}: {request:?}"),
-            (View::Waiting { .. }, None) => panic!("client {client} waits, and has pending nothing"),
+            (View::Stuck, _) => panic!("no job of client {client} is in progress: {request:?}"),
+            (View::Waiting { .. }, None) => panic!("client {client} waits without a pending request"),
             (View::Waiting { mailbox, for_condition }, Some(pending)) => {
                 let since = pending.quiescent_since.get_or_insert(now).time;
                 let until = pending.wait_ends_at(since).unwrap_or(Duration::MAX);
                 assert!(until > now.time, "client {client} waits too long: {pending:?} at {now:?}");
                 if model.end == Some(ClientEnd::HalfClosed) {
-                    // It begins anew when the request was in and is set aside, and at every mailbox of a lock.
+                    // The time restarts when the request is admitted and then waits for a condition, and at
+                    // each mailbox of a lock.
                     let known = pending.half_closed_since.filter(|(_, at)| *at == (mailbox, for_condition));
                     let (since, _) = *pending
                         .half_closed_since
                         .insert(known.unwrap_or((now.time, (mailbox, for_condition))));
-                    assert!(since + HALF_CLOSED_WAIT > now.time, "client {client} has ended, and waits on");
+                    assert!(
+                        since + HALF_CLOSED_WAIT > now.time,
+                        "client {client} has stopped sending, and its request waits too long"
+                    );
                 }
                 if !for_condition && !pending.request.may_wait_for_condition() {
                     pending.queued_since.get_or_insert(now.sequence);
@@ -99,7 +106,7 @@ impl Oracle {
         }
     }
 
-    /// Who keeps others out of a mailbox, and whether readers too.
+    /// The clients that may exclude others from a mailbox, each with whether its lock is shared.
     fn possible_holders(&self, mailbox: u32, views: &[View]) -> Vec<(usize, bool)> {
         let mut holders = Vec::new();
         for (client, model) in self.models.iter().enumerate().filter(|(_, model)| !model.is_removed) {
@@ -108,12 +115,12 @@ impl Oracle {
             }
             let head = model.outstanding.front().map(|pending| &pending.request);
             match (views[client], head) {
-                // What it was not told yet may be anything.
+                // A reply that the client has not received may have granted it the mailbox.
                 (View::Blocked, _) => {
                     let concerns = |pending: &&PendingRequest| pending.request.mailboxes().contains(&mailbox);
                     holders.extend(model.outstanding.iter().filter(concerns).map(|_| (client, false)));
                 }
-                // Those before the one that it waits for it has.
+                // The mailboxes before the one that the `lock` waits for are already held.
                 (
                     View::Waiting { mailbox: waits, .. },
                     Some(ClientRequest::Lock { mailboxes, shared, .. }),
@@ -133,7 +140,7 @@ impl Oracle {
         let state = self.mailboxes[mailbox as usize].current();
         assert!(
             !is_free || mailbox_view.waiting == 0,
-            "{} wait for mailbox {mailbox}, which is free",
+            "{} requests wait for mailbox {mailbox}, which is free",
             mailbox_view.waiting
         );
         let mut waits_exclusive = false;
@@ -144,20 +151,20 @@ impl Oracle {
             if *at != mailbox {
                 continue;
             }
-            // One who is back from aside is next, too.
+            // A request that waits for a condition may be next in the queue again.
             waits_exclusive |= pending.request.is_exclusive();
             match &pending.request {
                 ClientRequest::Take { .. } if *for_condition && is_free => {
                     assert_eq!(
                         state.count, 0,
-                        "client {client} waits for a message, and there is one in {mailbox}"
+                        "client {client} waits for a message, and mailbox {mailbox} has one"
                     );
                 }
                 ClientRequest::Read { after: Some(after), .. } if *for_condition && readers_may => {
                     let has_newer = state.count > 0 && state.version > *after;
                     assert!(
                         !has_newer,
-                        "client {client} waits for news after {after}, and {mailbox} is in {state:?}"
+                        "client {client} awaits a version after {after}, mailbox {mailbox} is in {state:?}"
                     );
                 }
                 ClientRequest::Put { body, .. } if *for_condition => {
@@ -168,7 +175,7 @@ impl Oracle {
         }
         assert!(
             mailbox_view.waiting == 0 || !readers_may || waits_exclusive || is_free,
-            "only readers wait for {mailbox}"
+            "only readers wait for mailbox {mailbox}, which readers may enter"
         );
         if let [(client, len)] = putters[..]
             && is_free
@@ -176,7 +183,7 @@ impl Oracle {
             let fits = mailbox_view.room.is_some_and(|room| room >= len);
             assert!(
                 !fits,
-                "client {client} waits for room for {len} bytes, and there is {:?}",
+                "client {client} waits for room for {len} bytes, and the room is {:?}",
                 mailbox_view.room
             );
         }
@@ -189,11 +196,14 @@ impl Oracle {
             let is_reading = matches!(views[client], View::Idle | View::Waiting { .. }) && model.is_open();
             let Some(seen) = model.watches.get(&mailbox).filter(|_| is_reading && is_free) else { continue };
             let has_all = *seen >= state.version || state.count == 0;
-            assert!(has_all, "client {client} watches {mailbox}, has seen {seen}, and it is in {state:?}");
+            assert!(
+                has_all,
+                "client {client} watches mailbox {mailbox} and has seen {seen}, but it is in {state:?}"
+            );
         }
     }
 
-    /// Looks at every way from one who waits to those who hold what it waits for.
+    /// Follows every path from a waiting client to the holders of the mailbox it waits for.
     fn check_no_wait_cycle(&self, views: &[View]) {
         for start in 0..views.len() {
             let mut reached = vec![start];
@@ -204,7 +214,7 @@ impl Oracle {
                 for holder in self.certain_holders(mailbox, views) {
                     assert!(
                         holder != start,
-                        "{reached:?} wait for each other in a circle, at {mailbox} in the end"
+                        "clients {reached:?} wait in a cycle that mailbox {mailbox} completes"
                     );
                     if !reached.contains(&holder) {
                         reached.push(holder);

@@ -1,4 +1,4 @@
-//! What lives have found, each told again without chance.
+//! Regression tests for defects that random runs have found, reproduced without randomness.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -56,7 +56,7 @@ impl World {
         self.oracle.mailboxes[mailbox as usize].current().count
     }
 
-    /// Lets somebody read nothing more: an event of `mailbox`, which they watch, stops in their socket half-way.
+    /// Fills a client's socket with an event of `mailbox`, which the client watches and `other` writes.
     fn fill_socket(&mut self, client: usize, other: usize, mailbox: u32) {
         self.send_requests(other, [write(mailbox)]);
         let own = self.clients[client].id;
@@ -64,13 +64,13 @@ impl World {
         assert!(self.server.connections.look(own).is_some_and(|connection| connection.has_output()));
     }
 
-    /// Somebody closes the sending half.
+    /// Closes the sending half of a client.
     fn half_close(&mut self, client: usize) {
         let (end, _) = self.clients[client].close(ClientEnd::HalfClosed);
         self.oracle.client_closed(client, end);
     }
 
-    /// Everything goes on but the jobs of one connection.
+    /// Runs the server and all jobs except those of one connection.
     fn run_all_except(&mut self, id: ConnectionId) {
         for _ in 0..10 {
             self.run_quiet_tick();
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// The answer to `watch` waited with the rest of its batch for a worker, and an event came before it.
+/// The reply to `watch` was delayed with the rest of its batch for a worker, and an event was sent before it.
 #[test]
 fn no_event_precedes_the_reply_to_its_watch() {
     let mut world = world();
@@ -92,7 +92,8 @@ fn no_event_precedes_the_reply_to_its_watch() {
     assert_eq!(world.oracle.events, 1);
 }
 
-/// The news of a lost lock passed the answers of the batch that was under way, that of the `lock` itself too.
+/// The event of an expired lock was sent before the replies of the batch in progress, including the reply to
+/// the `lock` itself.
 #[test]
 fn a_lost_lock_is_reported_after_the_reply_that_granted_it() {
     let mut world = world();
@@ -105,7 +106,8 @@ fn a_lost_lock_is_reported_after_the_reply_that_granted_it() {
     assert!(model.outstanding.is_empty() && model.locks.is_empty() && model.lost_locks.contains_key(&0));
 }
 
-/// A job that came to wait while its client's socket was full kept the answers before until its wait was over.
+/// A job that began to wait while its client's socket was full delayed the earlier replies until its wait was
+/// over.
 #[test]
 fn earlier_replies_are_not_delayed_by_a_waiting_request() {
     let mut world = world();
@@ -119,10 +121,10 @@ fn earlier_replies_are_not_delayed_by_a_waiting_request() {
     world.run_until_quiescent();
     assert_eq!(world.outstanding_count(client), 2);
     world.read_all(client);
-    assert_eq!(world.outstanding_count(client), 1, "the read is answered, the take waits");
+    assert_eq!(world.outstanding_count(client), 1, "the read is replied to, the take waits");
 }
 
-/// A request that took a message in vain, for its client did not read, waited anew from the start.
+/// A `take` whose message was requeued because its client did not read started its wait again.
 #[test]
 fn a_requeued_take_keeps_its_deadline() {
     let mut world = world();
@@ -137,15 +139,15 @@ fn a_requeued_take_keeps_its_deadline() {
     world.run_quiet_tick();
     world.fill_socket(client, other, 0);
     world.run_until_quiescent();
-    assert_eq!((world.message_count(2), world.outstanding_count(client)), (1, 1), "taken in vain");
+    assert_eq!((world.message_count(2), world.outstanding_count(client)), (1, 1), "the message is requeued");
     world.read_all(client);
-    assert_eq!(world.outstanding_count(client), 1, "locked again");
+    assert_eq!(world.outstanding_count(client), 1, "the mailbox is locked again");
     world.advance_time(Duration::from_millis(500));
     world.run_until_quiescent();
-    assert_eq!(world.outstanding_count(client), 0, "a second is over");
+    assert_eq!(world.outstanding_count(client), 0, "the wait is over");
 }
 
-/// A message was given up for a client that did not even read the answers before.
+/// A message was taken for a client that did not even read the earlier replies.
 #[test]
 fn an_unread_message_is_requeued() {
     let mut world = world();
@@ -154,17 +156,17 @@ fn an_unread_message_is_requeued() {
     world.run_until_quiescent();
     world.send_requests(client, [read(1), take(2, FOREVER)]);
     world.run_until_quiescent();
-    assert_eq!(world.message_count(2), 0, "on its way");
+    assert_eq!(world.message_count(2), 0, "the message is in flight");
     world.advance_time(Duration::from_secs(1));
     world.run_until_quiescent();
-    assert_eq!(world.message_count(2), 1, "back");
+    assert_eq!(world.message_count(2), 1, "the message is requeued");
     world.send_requests(other, [take(2, FOREVER)]);
     world.run_until_quiescent();
     assert_eq!(world.outstanding_count(other), 0);
 }
 
-/// Over TCP a close cannot be told from a half-close: the request of a client that was gone waited a second more, and a
-/// message that came in that second was written to nobody.
+/// Over TCP, a close cannot be distinguished from a half-close. The request of a closed client waited one
+/// second longer, and a message that arrived in that second was lost.
 #[test]
 fn no_message_is_taken_for_a_half_closed_client() {
     let mut world = world();

@@ -1,11 +1,11 @@
-//! What a client is told, cut from the bytes it gets.
+//! Replies and events, parsed from the bytes that a client receives.
 
-/// One answer, or an event.
+/// One reply or one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedReply {
-    /// `OK`, `DATA`, `NO`, `ERR` or `EVENT`.
+    /// The first word: `OK`, `DATA`, `NO`, `ERR` or `EVENT`.
     pub word: String,
-    /// Why not: the word behind `NO` and `ERR`.
+    /// The word behind `NO` and `ERR`; otherwise empty.
     pub reason: String,
     fields: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -13,10 +13,10 @@ pub struct ParsedReply {
 }
 
 impl ParsedReply {
-    /// Cuts an answer from the front; `None` when it is not all there.
+    /// Parses the first reply and removes its bytes. Returns `None` if the reply is incomplete.
     pub fn parse_front(bytes: &mut Vec<u8>) -> Option<ParsedReply> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let line = std::str::from_utf8(&bytes[..end]).expect("an reply's line is text");
+        let line = std::str::from_utf8(&bytes[..end]).expect("the line of a reply is text");
         let (line, eol) = line.strip_suffix('\r').map_or((line, "\n"), |line| (line, "\r\n"));
         let mut words = line.split(" : ").next().unwrap_or_default().split(' ');
         let word = words.next().unwrap_or_default().to_string();
@@ -31,12 +31,16 @@ impl ParsedReply {
                 }
                 reply.body = bytes[used..used + len].to_vec();
                 used += len;
-                assert_eq!(&bytes[used..used + eol.len()], eol.as_bytes(), "behind the data of {line:?}");
+                assert_eq!(
+                    &bytes[used..used + eol.len()],
+                    eol.as_bytes(),
+                    "the end of line behind the data of {line:?}"
+                );
                 used += eol.len();
             }
             "NO" | "ERR" => reply.reason = words.next().expect("a reason").to_string(),
             "OK" => {}
-            other => panic!("an reply begins with {other:?}"),
+            other => panic!("a reply begins with {other:?}"),
         }
         let field = |word: &str| {
             let (key, value) = word.split_once('=').unwrap_or_else(|| panic!("{word:?} in {line:?}"));
@@ -47,17 +51,17 @@ impl ParsedReply {
         Some(reply)
     }
 
-    /// The value of a key.
+    /// The value of a field.
     pub fn field(&self, key: &str) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a key that is a number.
+    /// The value of a numeric field.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.field(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key}={value}")))
     }
 
-    /// The word, and why not.
+    /// The first word and the reason.
     pub fn kind(&self) -> (&str, &str) {
         (&self.word, &self.reason)
     }

@@ -1,11 +1,12 @@
-//! What a client may ask, and its bytes: the protocol's text, not the server's types.
+//! The requests of the simulated clients and their encoding. Written from the protocol's text, independent of
+//! the server's types.
 
 use std::time::Duration;
 
-/// How long a client is willing to wait.
+/// The `wait=` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// The server's own.
+    /// No `wait=`: the server's default applies.
     Default,
     For(Duration),
     Forever,
@@ -43,7 +44,7 @@ pub enum ClientRequest {
         wait: Wait,
         ttl: Option<Duration>,
     },
-    /// `None` is `*`.
+    /// `None` stands for `*`.
     Unlock {
         mailboxes: Option<Vec<u32>>,
         grant: Option<u64>,
@@ -55,12 +56,12 @@ pub enum ClientRequest {
     Unwatch {
         mailboxes: Option<Vec<u32>>,
     },
-    /// Something about which only the kind of the answer is known.
+    /// A request of which only the first word of the reply is checked.
     Info {
         line: String,
         word: &'static str,
     },
-    /// Something wrong, and the code of the error.
+    /// An invalid request, and the code of the expected `ERR`.
     Invalid {
         line: String,
         code: &'static str,
@@ -69,7 +70,7 @@ pub enum ClientRequest {
 }
 
 impl ClientRequest {
-    /// The mailboxes that it concerns, ascending.
+    /// The mailboxes that the request needs admission to, in ascending order.
     pub fn mailboxes(&self) -> Vec<u32> {
         match self {
             ClientRequest::Read { mailbox, .. } | ClientRequest::Write { mailbox, .. } => vec![*mailbox],
@@ -83,7 +84,7 @@ impl ClientRequest {
         }
     }
 
-    /// Whether it has to be alone in its mailboxes.
+    /// Whether the request needs exclusive access to its mailboxes.
     pub fn is_exclusive(&self) -> bool {
         match self {
             ClientRequest::Write { .. } | ClientRequest::Put { .. } | ClientRequest::Take { .. } => true,
@@ -92,7 +93,7 @@ impl ClientRequest {
         }
     }
 
-    /// How long it may wait, when it may wait at all.
+    /// The `wait=` of the request. `None` if the request never waits.
     pub fn wait(&self) -> Option<Wait> {
         match self {
             ClientRequest::Read { wait, .. }
@@ -103,7 +104,7 @@ impl ClientRequest {
         }
     }
 
-    /// Whether it can have been in without success, and wait aside.
+    /// Whether the request may be admitted and then wait for a condition of its mailbox.
     pub fn may_wait_for_condition(&self) -> bool {
         match self {
             ClientRequest::Read { after, .. } => after.is_some(),
@@ -113,7 +114,7 @@ impl ClientRequest {
         }
     }
 
-    /// What it brings along.
+    /// The body, if the request has one.
     pub fn body(&self) -> Option<&[u8]> {
         match self {
             ClientRequest::Write { body, .. } | ClientRequest::Put { body, .. } => Some(body),
@@ -121,12 +122,12 @@ impl ClientRequest {
         }
     }
 
-    /// The bytes; a body's length is said if `counted`.
+    /// The encoded request. With `has_length`, the header states the length of the body.
     pub fn encode(&self, eol: &str, has_length: bool) -> Vec<u8> {
         let mut line = self.header();
         let Some(body) = self.body() else { return [line.as_bytes(), eol.as_bytes()].concat() };
         if has_length {
-            // Behind the verb and the mailbox; keys may stand anywhere.
+            // The length follows the verb and the mailbox; keys may stand anywhere.
             let at = line.match_indices(' ').nth(1).map_or(line.len(), |(at, _)| at);
             line.insert_str(at, &format!(" {}", body.len()));
         }
@@ -175,7 +176,7 @@ fn wait_key(wait: Wait) -> String {
     }
 }
 
-/// To the millisecond; less is never said.
+/// Seconds with three decimals. The simulation uses no smaller fractions.
 fn seconds(duration: Duration) -> String {
     format!("{}.{:03}", duration.as_secs(), duration.subsec_millis())
 }

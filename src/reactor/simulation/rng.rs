@@ -1,6 +1,6 @@
-//! All the chance there is in a simulation: one seed, one life.
+//! The only source of randomness in a run.
 
-/// A generator of numbers that look random. Source: SplitMix64, Steele, Lea and Flood 2014.
+/// A pseudorandom number generator. Source: SplitMix64, Steele, Lea and Flood 2014.
 #[derive(Debug)]
 pub struct Rng(u64);
 
@@ -9,17 +9,17 @@ impl Rng {
         Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6469_7063)
     }
 
-    /// Others, for somebody who throws on their own.
+    /// An independent generator, seeded by this one.
     pub fn fork(&mut self) -> Self {
         Rng(self.next())
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    /// Whether what happens `percent` times of a hundred happens now.
+    /// Returns true with a probability of `percent`.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -28,7 +28,7 @@ impl Rng {
         &from[self.below(from.len())]
     }
 
-    /// Takes one out, whichever.
+    /// Removes a random element. The order of the other elements changes.
     pub fn take_random<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
         if from.is_empty() { None } else { Some(from.swap_remove(self.below(from.len()))) }
     }

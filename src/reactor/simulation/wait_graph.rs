@@ -1,28 +1,28 @@
-//! Who had to do with which mailbox when: the naive graph of who may have waited for whom.
+//! Which client used or waited for which mailbox, and when: a naive wait-for graph over time.
 
 use std::collections::BTreeSet;
 
-/// A client and a mailbox, as long as it has to do with it.
+/// One use of a mailbox by a client, and the time of it.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     client: usize,
     mailbox: u32,
-    /// `None` while it lasts.
+    /// The sequence number at which the use ended. `None` while it continues.
     until: Option<u64>,
-    /// Which request of all.
+    /// The number of the request, counted over all clients.
     request: u64,
-    /// Others may have waited for this.
+    /// Whether other requests may have waited for this one.
     holds: bool,
-    /// This may have waited.
+    /// Whether this request may have waited.
     waits: bool,
 }
 
-/// All of them.
+/// All edges since the oldest pending request.
 #[derive(Debug, Default)]
 pub struct WaitGraph(Vec<Edge>);
 
 impl WaitGraph {
-    /// A client asks.
+    /// A client has sent a request. `holds` says whether other requests may wait for it.
     pub fn add_request(&mut self, client: usize, request: u64, mailboxes: &[u32], holds: bool) {
         for &mailbox in mailboxes {
             let edge = Edge { client, mailbox, until: None, request, holds, waits: true };
@@ -30,7 +30,7 @@ impl WaitGraph {
         }
     }
 
-    /// A request waits no more; a lock that was given is held on.
+    /// A request has its reply. If it `locked` its mailboxes, the holding edges continue.
     pub fn finish_request(&mut self, request: u64, locked: bool, sequence: u64) {
         for at in 0..self.0.len() {
             let edge = &mut self.0[at];
@@ -50,24 +50,24 @@ impl WaitGraph {
         self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(sequence)));
     }
 
-    /// The server knows nothing of a client any more.
+    /// The server has removed a client.
     pub fn remove_client(&mut self, client: usize, sequence: u64) {
         let matches = |edge: &&mut Edge| edge.client == client;
         self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(sequence)));
     }
 
-    /// Nobody asks about what ended before `tick`.
+    /// Forgets the edges that ended before `sequence`.
     pub fn prune_before(&mut self, sequence: u64) {
         self.0.retain(|edge| edge.until.is_none_or(|until| until >= sequence));
     }
 
-    /// Whether anybody else had to do with a mailbox since.
+    /// Whether another client used a mailbox at any time since `since`.
     pub fn had_other_client(&self, client: usize, mailbox: u32, since: u64) -> bool {
         let matches = |edge: &Edge| edge.client != client && edge.mailbox == mailbox;
         self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))
     }
 
-    /// Whether a client may have waited for itself through others, by a request for these mailboxes.
+    /// Whether a request for these mailboxes may have completed a cycle of waits.
     pub fn may_have_closed_cycle(&self, client: usize, request: u64, mailboxes: &[u32], since: u64) -> bool {
         let active = || self.0.iter().filter(|edge| edge.until.is_none_or(|until| until >= since));
         let mut visited: BTreeSet<u32> = mailboxes.iter().copied().collect();
@@ -84,7 +84,7 @@ impl WaitGraph {
                 }
             }
         }
-        // A mailbox that was there from the start may be reached again from others.
+        // One of the requested mailboxes may be reached again through another client.
         let own_part = |edge: &&Edge| edge.client == client && edge.request == request && edge.holds;
         mailboxes.len() > 1
             && active().filter(own_part).any(|own| {

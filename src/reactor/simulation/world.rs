@@ -1,8 +1,8 @@
-//! A server with virtual clients, workers and clock, and an oracle that watches. One seed makes one life of it.
+//! The server with virtual clients, workers and clock, checked by an oracle. One seed determines one run.
 //!
-//! One step is one turn of the reactor's loop, in its order. Between any two things that it does, workers may run a job,
-//! and clients may send, read and vanish, as they do beside a real one. Only the clock moves between turns alone, as the
-//! reactor looks at it once for each.
+//! One step is one tick of the reactor's loop, in the reactor's order. Between any two actions of the
+//! reactor, workers may run a job, and clients may send, read and disconnect, as with a real server. The
+//! clock advances only between ticks, because the reactor reads it once per tick.
 
 mod clients;
 mod finish;
@@ -30,16 +30,16 @@ use super::rng::Rng;
 use crate::mailboxes::{Geometry, Segment};
 use crate::workers::{Completion, Completions, Job, Mailboxes, Pool, run};
 
-/// Clients that are there at once.
+/// Clients that are connected at the same time.
 const CLIENTS_MAX: usize = 7;
 
-/// Turns without anything new after which something never comes to rest.
+/// Ticks after which the server should be quiescent.
 const TICKS_MAX: usize = 1000;
 
-/// What is shown of a life that failed.
+/// Entries of the trace that a failed run prints.
 const TRACE_MAX: usize = 40;
 
-/// The whole.
+/// The server, its environment and the oracle.
 pub struct World {
     pub rng: Rng,
     pub server: Server<PipeSocket>,
@@ -48,10 +48,10 @@ pub struct World {
     start: Instant,
     now: Duration,
     sequence: u64,
-    /// Granted jobs that no worker has taken up yet.
+    /// Granted jobs that no worker has started yet.
     #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: Vec<Box<Job>>,
-    /// What workers have done and the reactor has not seen.
+    /// Completions that the reactor has not received yet.
     done: Vec<Completion>,
     trace: Rc<RefCell<VecDeque<String>>>,
 }
@@ -88,11 +88,12 @@ impl World {
         }
     }
 
-    /// One step of a life.
+    /// One step of a run.
     pub fn step(&mut self) {
         for _ in 0..self.rng.below(4) {
             self.client_action();
-            // What is sent before may be read in time or too late; what is sent behind it is sent too late.
+            // The clock may pass a deadline between two client actions: an earlier request may be read in
+            // time or too late, and a later one is sent too late.
             if self.rng.chance(10) {
                 self.advance_clock();
             }
@@ -105,7 +106,7 @@ impl World {
 
     // ---- workers ----
 
-    /// Some worker runs some job.
+    /// A random job runs.
     fn run_one_job(&mut self) {
         let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
         let slot = job.connection.slot;
@@ -115,7 +116,7 @@ impl World {
         self.done.push(completion);
     }
 
-    /// What happens beside the reactor's thread.
+    /// Actions that run concurrently with the reactor's thread.
     fn interleave(&mut self) {
         while self.rng.chance(35) {
             self.run_one_job();
@@ -137,15 +138,15 @@ impl World {
             (6..9, _) => self.now + Duration::from_micros(self.rng.below(400_000) as u64),
             _ => self.now + Duration::from_millis(self.rng.below(4_000) as u64),
         };
-        self.trace(|| "the clock moves".into());
+        self.trace(|| "the clock advances".into());
         self.advance_sequence();
         (0..self.clients.len()).for_each(|client| self.update_connection_state(client));
     }
 
-    /// Does all that can be done now, then looks whether it is right that nothing more happens.
+    /// Runs the server until it is quiescent, then checks the conditions of quiescence.
     pub fn run_until_quiescent(&mut self) {
         for tick in 0.. {
-            assert!(tick < TICKS_MAX, "it never comes to rest");
+            assert!(tick < TICKS_MAX, "the server does not become quiescent");
             self.run_jobs(|_| true);
             let has_work =
                 !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.fanouts.is_empty();
@@ -163,12 +164,12 @@ impl World {
         };
         let mailboxes: Vec<MailboxView> = (0..MAILBOXES).map(mailbox_view).collect();
         let overtakes = |mailbox| self.server.mailboxes.queue(mailbox).overtakes();
-        assert!((0..MAILBOXES).all(|mailbox| overtakes(mailbox) == 0), "somebody was overtaken");
+        assert!((0..MAILBOXES).all(|mailbox| overtakes(mailbox) == 0), "a request was overtaken");
         self.oracle.check_quiescence(&views, &mailboxes);
-        self.trace(|| "at rest".into());
+        self.trace(|| "the server is quiescent".into());
     }
 
-    /// Workers run all jobs like this, and whom these let in.
+    /// Runs all matching jobs, and those that their releases admit.
     pub fn run_jobs(&mut self, matches: impl Fn(&Job) -> bool) {
         while let Some(at) = self.jobs.iter().position(|job| matches(job)) {
             let job = self.jobs.swap_remove(at);
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// A turn in which nothing else happens.
+    /// A tick without concurrent actions.
     pub fn run_quiet_tick(&mut self) {
         self.server.now = self.start + self.now;
         let events: Vec<_> =
@@ -240,7 +241,7 @@ fn connection_of(completion: &Completion) -> crate::workers::ConnectionId {
 
 fn describe(completion: &Completion) -> String {
     match completion {
-        Completion::Done(job) => format!("{} of {} answered", job.answered, job.requests.len()),
+        Completion::Done(job) => format!("{} of {} requests answered", job.answered, job.requests.len()),
         Completion::WaitStarted(started) => format!("it waits for {}", started.mailbox),
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that concern no mailbox, and what is told unasked.
+//! Checks of events, and of the replies to `unlock`, `watch` and `unwatch`.
 
 use super::super::client_model::PendingRequest;
 use super::super::reply::ParsedReply;
@@ -31,7 +31,7 @@ impl Oracle {
                     let floor = pending.floors[*mailbox as usize].version;
                     assert!(
                         after.map_or(version >= floor, |after| after == version),
-                        "{reply} after {floor}"
+                        "{reply} after version {floor}"
                     );
                     self.models[client].watches.insert(*mailbox, version);
                 }
@@ -54,7 +54,7 @@ impl Oracle {
             return self.check_lost_lock(client, mailbox, event);
         }
         let Some(seen) = self.models[client].watches.get_mut(&mailbox) else {
-            panic!("{event} to client {client}, which does not watch that")
+            panic!("{event} to client {client}, which does not watch the mailbox")
         };
         let lost = event.number("lost").unwrap_or(0);
         assert_eq!(version, *seen + 1 + lost, "{event} after version {seen}");
@@ -64,18 +64,21 @@ impl Oracle {
             let lock = model.certainly_holds(mailbox, self.now.time).filter(|lock| !lock.shared);
             assert!(
                 lock.is_none_or(|lock| version <= lock.state.version),
-                "{event} while {other} has locked it"
+                "{event} while client {other} has locked the mailbox"
             );
         }
     }
 
     pub(super) fn check_lost_lock(&mut self, client: usize, mailbox: u32, event: &ParsedReply) {
         let model = &mut self.models[client];
-        assert!(model.locks.contains_key(&mailbox), "{event}, which client {client} had not locked");
+        assert!(
+            model.locks.contains_key(&mailbox),
+            "{event} to client {client}, which had not locked the mailbox"
+        );
         let from = model.earliest_lease_end_of(mailbox);
         assert!(
             self.now.time >= from,
-            "{event} too early: not before {from:?}, and it is {:?}",
+            "{event} is too early: expected from {from:?}, received at {:?}",
             self.now.time
         );
         model.locks.remove(&mailbox);

@@ -1,4 +1,4 @@
-//! Who may hold what, and what may happen beside it.
+//! Checks of locks: which clients may hold them, and which requests they exclude.
 
 use std::time::Duration;
 
@@ -19,10 +19,14 @@ impl Oracle {
         ttl: Option<Duration>,
     ) {
         let grant = reply.number("grant").expect("a number");
-        assert!(grant > pending.last_grant, "{reply} after a lock of number {}", pending.last_grant);
+        assert!(grant > pending.last_grant, "{reply} after a lock with grant={}", pending.last_grant);
         self.last_grant = self.last_grant.max(grant);
-        // With more behind it, the lock may be over by the time that its client is told.
-        assert!(pending.overtaken_by.is_empty() || pending.is_pipelined, "{:?} was passed", pending.request);
+        // With more requests pending, the lock may be over before its reply is received.
+        assert!(
+            pending.overtaken_by.is_empty() || pending.is_pipelined,
+            "{:?} was overtaken",
+            pending.request
+        );
         for &mailbox in mailboxes {
             self.check_not_locked_out(client, pending, mailbox, None);
             let state = self.mailboxes[mailbox as usize].current();
@@ -37,21 +41,22 @@ impl Oracle {
             let model = &mut self.models[client];
             model.lost_locks.remove(&mailbox);
             let before = model.locks.insert(mailbox, lock);
-            assert!(before.is_none(), "locked {mailbox} twice");
+            assert!(before.is_none(), "the client locked mailbox {mailbox} twice");
             self.check_no_conflicting_lock(client, mailbox, shared, grant);
             self.record_overtaking_lock(client, pending, mailbox, state);
         }
     }
 
-    /// A client that surely holds a mailbox, and not only was told so late, does not share it with one that shuts it out.
+    /// Checks that no other client holds a conflicting lock. Applies if the client certainly holds the
+    /// mailbox now, since a late reply may describe a lock that has ended.
     pub(super) fn check_no_conflicting_lock(&self, client: usize, mailbox: u32, shared: bool, grant: u64) {
         let is_sure = self.models[client].certainly_holds(mailbox, self.now.time).is_some();
         for (other, model) in self.models.iter().enumerate().filter(|(other, _)| *other != client) {
             let lock = model.certainly_holds(mailbox, self.now.time);
             let both = is_sure && lock.is_some_and(|lock| !(lock.shared && shared));
-            assert!(!both, "{client} and {other} have both locked {mailbox}");
+            assert!(!both, "clients {client} and {other} have both locked mailbox {mailbox}");
             let same = model.locks.values().any(|lock| lock.grant == grant);
-            assert!(!same, "the number {grant} is given twice");
+            assert!(!same, "grant={grant} is issued twice");
         }
     }
 
@@ -95,10 +100,10 @@ impl Oracle {
                 }
             }
             ClientRequest::Read { mailbox, .. } | ClientRequest::Write { mailbox, .. } => {
-                assert!(model.lost_locks.contains_key(mailbox), "no lock of {mailbox} was lost");
+                assert!(model.lost_locks.contains_key(mailbox), "no lock of mailbox {mailbox} has expired");
             }
             ClientRequest::Put { mailbox, .. } | ClientRequest::Take { mailbox, .. } => {
-                assert!(model.lost_locks.contains_key(mailbox), "no lock of {mailbox} was lost");
+                assert!(model.lost_locks.contains_key(mailbox), "no lock of mailbox {mailbox} has expired");
             }
             other => panic!("ERR lease to {other:?}"),
         }
@@ -139,6 +144,6 @@ impl Oracle {
     pub(super) fn check_deadlock(&self, client: usize, pending: &PendingRequest) {
         let (mailboxes, since) = (pending.request.mailboxes(), pending.sent.sequence);
         let is_valid = self.wait_graph.may_have_closed_cycle(client, pending.number, &mailboxes, since);
-        assert!(is_valid, "ERR deadlock to {:?}, and nobody waits in a circle", pending.request);
+        assert!(is_valid, "ERR deadlock to {:?} without a cycle of waits", pending.request);
     }
 }

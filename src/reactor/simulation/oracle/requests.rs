@@ -1,4 +1,4 @@
-//! What a request may find in its mailbox, and when it may give up.
+//! Checks of replies that describe a mailbox, and of waits that end without success.
 
 use super::super::client::CAPACITY;
 use super::super::client_model::PendingRequest;
@@ -30,13 +30,13 @@ impl Oracle {
                 assert_eq!(version, after + 1 + lost, "{reply} after {after}");
                 history.record_view(version, *part, &reply.body);
                 let count = count.expect("a count");
-                // When some are gone, this is the oldest.
+                // If versions are lost, this is the oldest message.
                 ("DATA", (lost > 0).then(|| State { version: version + count - 1, count }))
             }
             ClientRequest::Write { offset, body, expected, .. } => {
                 assert!(
                     expected.is_none_or(|expected| expected + 1 == version),
-                    "{reply}, not if={expected:?}"
+                    "{reply} to if={expected:?}"
                 );
                 let state = State { version, count: 1 };
                 let change = match offset {
@@ -63,12 +63,15 @@ impl Oracle {
             other => unreachable!("{other:?}"),
         };
         assert_eq!(reply.word, word);
-        assert!(pending.request.body().is_none_or(|body| body.len() <= CAPACITY), "{reply} of too much");
+        assert!(
+            pending.request.body().is_none_or(|body| body.len() <= CAPACITY),
+            "{reply} to a body larger than the mailbox"
+        );
         self.check_effect(client, pending, mailbox, state);
     }
 
-    /// A request was in its mailbox, which was in this state then: it fits between what was told before and now, nobody
-    /// else had locked the mailbox, and nobody was passed.
+    /// Checks a request that was admitted while its mailbox was in `state`: the state is not older than the
+    /// known states, no other client had locked the mailbox, and no waiting request was overtaken.
     pub(super) fn check_effect(
         &mut self,
         client: usize,
@@ -80,27 +83,27 @@ impl Oracle {
         if let Some(state) = state {
             assert!(
                 state >= pending.floors[mailbox as usize],
-                "{state:?} is older than what was told before"
+                "{state:?} is older than a state known before"
             );
             history.record_state(state);
             let was_current = history.was_in(pending.sent.sequence, |sample, _| sample == state);
             assert!(
                 was_current || pending.is_pipelined,
-                "mailbox {mailbox} never was in {state:?} meanwhile"
+                "mailbox {mailbox} was never in {state:?} while the request was pending"
             );
             let overtaking = pending.overtaken_by.iter().find(|passed| **passed < state);
             assert!(
                 overtaking.is_none(),
-                "{overtaking:?} came later than {pending:?}, and was through before its {state:?}"
+                "a later request made {overtaking:?} before the {state:?} of {pending:?}"
             );
         }
         let model = &self.models[client];
-        assert!(!model.lost_locks.contains_key(&mailbox), "done after a lost lock");
+        assert!(!model.lost_locks.contains_key(&mailbox), "done although the lock has expired");
         let denied =
             model.locks.get(&mailbox).is_some_and(|lock| lock.shared) && pending.request.is_exclusive();
         assert!(
             !denied || model.has_lost_lock_since(pending.sent.sequence),
-            "done under the own shared lock"
+            "done under the client's own shared lock"
         );
         self.check_not_locked_out(client, pending, mailbox, state);
         self.record_overtaking(
@@ -111,7 +114,7 @@ impl Oracle {
         );
     }
 
-    /// No other client has a lock that shuts this request out, from before it was asked until now.
+    /// Checks that no other client held a lock that excludes this request from before it was sent until now.
     pub(super) fn check_not_locked_out(
         &self,
         client: usize,
@@ -127,19 +130,20 @@ impl Oracle {
             let is_locked_before = lock.granted.sequence < pending.sent.sequence;
             assert!(
                 !is_locked_before,
-                "client {other} has locked {mailbox}, and {:?} of {client} was done",
+                "client {other} has locked mailbox {mailbox}, and {:?} of client {client} was done",
                 pending.request
             );
             let is_changed_since = state.is_some_and(|state| state > lock.state);
             assert!(
                 !is_changed_since,
-                "{state:?} was made while client {other} held {mailbox} since {:?}",
+                "{state:?} was made while client {other} held mailbox {mailbox} since {:?}",
                 lock.state
             );
         }
     }
 
-    /// Those who are known to have waited before this came are passed by it, unless they were through and know not yet.
+    /// Records that this request overtook those which were queued before it was sent. They may already be
+    /// admitted and not replied to; then their own states show it.
     pub(super) fn record_overtaking(
         &mut self,
         client: usize,
@@ -153,7 +157,7 @@ impl Oracle {
         }
         for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
             let Some(waits) = other.outstanding.front_mut() else { continue };
-            // A shared lock may be given already, and this in beside it.
+            // A waiting shared lock may already be granted, so another reader can be admitted beside it.
             if matches!(waits.request, ClientRequest::Lock { shared: true, .. })
                 && !pending.request.is_exclusive()
             {
@@ -180,34 +184,43 @@ impl Oracle {
                 assert!(version != *expected && version >= pending.floors[mailbox as usize].version);
                 assert!(
                     !in_isolation || history.was_in(since, |state, _| state.version == version),
-                    "never {reply}"
+                    "{reply}, but the mailbox was never in this state"
                 );
                 return self.check_effect(client, pending, mailbox, None);
             }
             ("multi", ClientRequest::Write { offset: Some(_), .. }) => {
                 assert!(
                     !in_isolation || history.was_in(since, |state, _| state.count > 1),
-                    "never several messages"
+                    "{reply}, but there were never several messages"
                 );
                 return self.check_effect(client, pending, mailbox, None);
             }
             ("empty", ClientRequest::Take { .. }) => {
-                assert!(!in_isolation || history.was_in(since, |state, _| state.count == 0), "never empty");
+                assert!(
+                    !in_isolation || history.was_in(since, |state, _| state.count == 0),
+                    "{reply}, but the mailbox was never empty"
+                );
             }
             ("full", ClientRequest::Put { drop_oldest: false, body, .. }) => {
                 let full = |_, room: Option<u64>| room.is_none_or(|room| room < body.len() as u64);
                 let contended = self.wait_graph.had_other_client(client, mailbox, since);
-                assert!(!in_isolation || contended || history.was_in(since, full), "never full");
+                assert!(
+                    !in_isolation || contended || history.was_in(since, full),
+                    "{reply}, but the mailbox was never full"
+                );
             }
             ("locked", ClientRequest::Lock { .. }) => {
-                assert!(pending.tries_once(), "a lock that waits is not told {reply}");
+                assert!(pending.tries_once(), "{reply} to a lock that waits");
             }
             ("timeout", ClientRequest::Lock { .. }) => {
-                assert!(!pending.tries_once(), "a lock that tries once is not told {reply}");
+                assert!(!pending.tries_once(), "{reply} to a lock that does not wait");
             }
             ("timeout", ClientRequest::Read { .. }) => {
                 let version = version.expect("a reader is told the version");
-                assert!(version >= pending.floors[mailbox as usize].version, "{reply} is old");
+                assert!(
+                    version >= pending.floors[mailbox as usize].version,
+                    "{reply} is older than a state known before"
+                );
             }
             ("timeout", _) => {}
             _ => panic!("{reply} to {:?}", pending.request),
@@ -219,16 +232,16 @@ impl Oracle {
         self.check_not_too_early(client, pending, reply);
     }
 
-    /// A request was kept out: by another client, or by the reading for those who watch.
+    /// Checks that a request could have been excluded: by another client, or by reads for watchers.
     pub(super) fn check_contended(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let is_contended = pending.request.mailboxes().into_iter().any(|mailbox| {
             self.wait_graph.had_other_client(client, mailbox, pending.sent.sequence)
                 || self.models.iter().any(|model| model.has_watched)
         });
-        assert!(is_contended, "{reply}, but nobody else was there");
+        assert!(is_contended, "{reply}, but no other client used the mailbox");
     }
 
-    /// Nobody is sent away before their time.
+    /// Checks that the wait did not end early.
     pub(super) fn check_not_too_early(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let model = &self.models[client];
         let holds_lock = pending.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
@@ -240,7 +253,7 @@ impl Oracle {
         let has_waited = pending.wait_ends_at(pending.sent.time).is_some_and(|at| self.now.time >= at);
         assert!(
             may_end_early || has_waited,
-            "{reply} too early: pending at {:?}, now {:?}",
+            "{reply} is too early: sent at {:?}, now {:?}",
             pending.sent,
             self.now
         );

@@ -1,9 +1,9 @@
-//! What virtual clients do.
+//! Actions of the virtual clients.
 
 use super::*;
 
 impl World {
-    /// Somebody does something.
+    /// A random action of a random client.
     pub(super) fn client_action(&mut self) {
         let open = self.open_clients();
         if open.len() < 2 || open.len() < CLIENTS_MAX && self.rng.chance(4) {
@@ -23,7 +23,7 @@ impl World {
         self.connect_through(pipe);
     }
 
-    /// A client comes whose socket has room for so many bytes; its number.
+    /// Connects a client whose socket holds `capacity` bytes of output. Returns its number.
     pub fn connect_with_capacity(&mut self, capacity: usize) -> usize {
         self.connect_through(Pipe::with_client_capacity(capacity))
     }
@@ -31,10 +31,10 @@ impl World {
     pub(super) fn connect_through(&mut self, pipe: Pipe) -> usize {
         let is_unix = pipe.is_unix();
         let pipe = Rc::new(RefCell::new(pipe));
-        // A client comes after those who have left were removed.
+        // New connections are added after closed ones are removed.
         let id = self.server.add_client(PipeSocket(Rc::clone(&pipe)), is_unix);
         let number = self.oracle.add_client();
-        self.trace(|| format!("{} enters, slot {}", label(number), id.slot));
+        self.trace(|| format!("{} connects, slot {}", label(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.rng));
         number
     }
@@ -52,7 +52,7 @@ impl World {
         self.send(client);
     }
 
-    /// Asks just this, without thinking.
+    /// Sends exactly these requests.
     pub fn send_requests(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
         for request in requests {
             self.clients[client].queue_request(request, &mut self.rng);
@@ -60,20 +60,20 @@ impl World {
         while self.clients[client].has_unsent() && self.send(client) {}
     }
 
-    /// A client reads until nothing more comes.
+    /// A client reads until no more output arrives.
     pub fn read_all(&mut self, client: usize) {
         while self.clients[client].pipe.borrow_mut().receive() {
             self.run_until_quiescent();
         }
     }
 
-    /// Time passes.
+    /// Advances the clock.
     pub fn advance_time(&mut self, time: Duration) {
         self.now += time;
         self.advance_sequence();
     }
 
-    /// Sends what the pipe takes; whether that was anything.
+    /// Sends as many bytes as the pipe accepts. Returns whether there were any.
     pub(super) fn send(&mut self, client: usize) -> bool {
         let (is_any, sent) = self.clients[client].send();
         for composed in sent {
@@ -105,10 +105,10 @@ impl World {
             self.oracle.request_sent(client, last);
         }
         self.oracle.client_closed(client, end);
-        self.trace(|| format!("{} leaves: {end:?}", label(client)));
+        self.trace(|| format!("{} closes: {end:?}", label(client)));
     }
 
-    /// Those who have not left altogether.
+    /// The clients whose connections are fully open.
     pub(super) fn open_clients(&self) -> Vec<usize> {
         let is_open = |client: &usize| {
             let pipe = self.clients[*client].pipe.borrow();

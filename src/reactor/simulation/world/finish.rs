@@ -1,10 +1,10 @@
-//! The end of a life: everybody leaves, and nothing may be left.
+//! The end of a run: all clients disconnect, and the server must be empty.
 
 use super::*;
 
 impl World {
-    /// Everybody reads, nobody asks, until all locks have run out; then one client takes what is left, all leave, and
-    /// nothing of them stays.
+    /// Lets all clients read without sending new requests until all locks have expired. Then one client takes
+    /// the remaining messages, all clients disconnect, and the server must have removed all their state.
     pub fn finish(&mut self) {
         self.drain_for(MAX_HOLD + DEFAULT_WAIT + Duration::from_secs(5));
         self.connect();
@@ -12,7 +12,7 @@ impl World {
         self.clients[auditor].read_percent = 100;
         for mailbox in 0..MAILBOXES {
             for tick in 0.. {
-                assert!(tick < TICKS_MAX, "mailbox {mailbox} is never empty");
+                assert!(tick < TICKS_MAX, "mailbox {mailbox} does not become empty");
                 self.send_requests(
                     auditor,
                     [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }],
@@ -20,7 +20,7 @@ impl World {
                 self.drain_for(Duration::from_secs(1));
                 let is_replied = self.oracle.models[auditor].is_open()
                     && self.oracle.models[auditor].outstanding.is_empty();
-                assert!(is_replied, "the last client is not answered");
+                assert!(is_replied, "the last client has no reply");
                 if self.oracle.mailboxes[mailbox as usize].current().count == 0 {
                     break;
                 }
@@ -37,7 +37,7 @@ impl World {
         let until = self.now + time;
         loop {
             for tick in 0.. {
-                assert!(tick < TICKS_MAX, "somebody never stops");
+                assert!(tick < TICKS_MAX, "the clients do not stop making progress");
                 self.run_until_quiescent();
                 let mut progressed = false;
                 for client in 0..self.clients.len() {
@@ -63,8 +63,8 @@ impl World {
         let server = &self.server;
         assert_eq!(server.connections.len(), 0, "connections are left");
         assert!(server.lock_holders.is_empty(), "locks are left: {:?}", server.lock_holders);
-        assert_eq!(server.watches.len(), 0, "watchers are left");
-        assert!(server.fanouts.is_empty() && server.ready.is_empty(), "something is left to do");
+        assert_eq!(server.watches.len(), 0, "watches are left");
+        assert!(server.fanouts.is_empty() && server.ready.is_empty(), "work is left");
         for mailbox in 0..MAILBOXES {
             let inspect = |queue: &crate::mailboxes::Admission<Box<Job>>| {
                 (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())

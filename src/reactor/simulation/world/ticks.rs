@@ -1,11 +1,11 @@
-//! The turns of the reactor, and what happens beside it.
+//! Ticks of the reactor, interleaved with other actions.
 
 use super::*;
 use crate::reactor::connection::Readiness;
 use crate::workers::ConnectionId;
 
 impl World {
-    /// One turn of its loop.
+    /// One tick of the reactor's loop.
     pub(super) fn run_tick(&mut self) {
         self.server.now = self.start + self.now;
         let mut events: Vec<usize> =
@@ -15,7 +15,7 @@ impl World {
         for (id, readiness) in events {
             self.on_ready(id, readiness);
             self.interleave();
-            // Large messages are brought home before all events are attended to.
+            // Completions may arrive before all events are handled, as those of large messages do.
             if self.rng.chance(10) {
                 let budget = self.completion_budget();
                 self.deliver_completions(budget);
@@ -39,7 +39,7 @@ impl World {
         pipe.has_event() && !pipe.is_dropped()
     }
 
-    /// Notes what happened to a client.
+    /// Records the readiness of a client's socket.
     pub(super) fn take_readiness(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
         let id = self.clients[client].id;
         let readiness = self.clients[client].pipe.borrow_mut().take_event()?;
@@ -53,7 +53,7 @@ impl World {
         self.check_output();
     }
 
-    /// How many completions come with this turn.
+    /// How many completions this tick receives.
     pub(super) fn completion_budget(&mut self) -> usize {
         if self.rng.chance(60) { self.done.len() } else { self.rng.below(self.done.len() + 1) }
     }
@@ -61,7 +61,7 @@ impl World {
     pub(super) fn deliver_completions(&mut self, count: usize) {
         for _ in 0..count {
             let Some(completion) = self.rng.take_random(&mut self.done) else { return };
-            // A worker does not tell of jobs that have gone on since.
+            // The reactor may miss the start of a wait that has already ended.
             if let Completion::WaitStarted(started) = &completion {
                 let queue = self.server.mailboxes.queue(started.mailbox);
                 if queue.with_waiter(started.ticket, |_| ()).is_none() && self.rng.chance(70) {
@@ -81,14 +81,14 @@ impl World {
         }
     }
 
-    /// After anything that the reactor did.
+    /// Follows every action of the reactor.
     pub(super) fn check_and_interleave(&mut self) {
         self.advance_sequence();
         self.check_output();
         self.interleave();
     }
 
-    /// Takes over what was submitted, and lets the oracle hear what was said.
+    /// Collects the submitted jobs and lets the oracle check the output.
     pub(super) fn check_output(&mut self) {
         self.jobs.extend(self.server.pool.take_pending());
         for client in 0..self.clients.len() {
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Counts on, and looks into the mailboxes.
+    /// Advances the sequence number and samples the state of every mailbox.
     pub(super) fn advance_sequence(&mut self) {
         self.jobs.extend(self.server.pool.take_pending());
         self.sequence += 1;
