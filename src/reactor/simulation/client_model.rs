@@ -84,8 +84,6 @@ pub struct ClientModel {
     /// When the last replied request was sent, and when its reply was received.
     pub last_sent: Moment,
     pub last_replied: Moment,
-    /// Whether the server may close the connection.
-    pub may_be_closed: bool,
     /// Whether the server has removed the connection and all its jobs.
     pub is_removed: bool,
     /// Since when the client has left output unread or a request incomplete.
@@ -113,7 +111,7 @@ impl PendingRequest {
 
 impl ClientModel {
     pub fn is_open(&self) -> bool {
-        self.end.is_none() && !self.may_be_closed
+        self.end.is_none()
     }
 
     /// A lower bound for the end of the first lease.
