@@ -33,8 +33,8 @@ use crate::workers::{Completion, Completions, Job, Mailboxes, Pool, run};
 /// Clients that are connected at the same time.
 const CLIENTS_MAX: usize = 7;
 
-/// Ticks after which the server should be quiescent.
-const TICKS_MAX: usize = 1000;
+/// Repetitions after which a loop that waits for quiescence fails.
+const ROUNDS_MAX: usize = 1000;
 
 /// Entries of the trace that a failed run prints.
 const TRACE_MAX: usize = 40;
@@ -145,8 +145,8 @@ impl World {
 
     /// Runs the server until it is quiescent, then checks the conditions of quiescence.
     pub fn run_until_quiescent(&mut self) {
-        for tick in 0.. {
-            assert!(tick < TICKS_MAX, "the server does not become quiescent");
+        for round in 0.. {
+            assert!(round < ROUNDS_MAX, "the server does not become quiescent");
             self.run_jobs(|_| true);
             let has_work =
                 !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.fanouts.is_empty();
@@ -209,7 +209,7 @@ impl World {
         let Some(connection) = self.server.connections.look(self.clients[client].id) else {
             return View::Closed;
         };
-        let mut watches = connection.extras.iter().flat_map(|session| &session.watches);
+        let mut watches = connection.extras.iter().flat_map(|extras| &extras.watches);
         let is_lagging = watches.any(|watch| watch.state == WatchState::Lagging);
         match *connection.phase() {
             Phase::Lingering { .. } | Phase::Closed => View::Closed,

@@ -68,11 +68,11 @@ impl Oracle {
         state: State,
     ) {
         for (other, model) in self.models.iter_mut().enumerate().filter(|(_, model)| model.end.is_none()) {
-            let Some(waits) = model.outstanding.front_mut() else { continue };
-            let before = waits.queued_since.is_some_and(|since| since < pending.sent.sequence)
-                && (pending.request.is_exclusive() || waits.request.is_exclusive());
-            if other != client && before && waits.request.mailboxes() == [mailbox] {
-                waits.overtaken_by.push(state);
+            let Some(waiting) = model.outstanding.front_mut() else { continue };
+            let before = waiting.queued_since.is_some_and(|since| since < pending.sent.sequence)
+                && (pending.request.is_exclusive() || waiting.request.is_exclusive());
+            if other != client && before && waiting.request.mailboxes() == [mailbox] {
+                waiting.overtaken_by.push(state);
             }
         }
     }

@@ -156,17 +156,17 @@ impl Oracle {
             return;
         }
         for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
-            let Some(waits) = other.outstanding.front_mut() else { continue };
+            let Some(waiting) = other.outstanding.front_mut() else { continue };
             // A waiting shared lock may already be granted, so another reader can be admitted beside it.
-            if matches!(waits.request, ClientRequest::Lock { shared: true, .. })
+            if matches!(waiting.request, ClientRequest::Lock { shared: true, .. })
                 && !pending.request.is_exclusive()
             {
                 continue;
             }
-            if waits.queued_since.is_some_and(|since| since < pending.sent.sequence)
-                && waits.request.mailboxes() == [mailbox]
+            if waiting.queued_since.is_some_and(|since| since < pending.sent.sequence)
+                && waiting.request.mailboxes() == [mailbox]
             {
-                waits.overtaken_by.push(state);
+                waiting.overtaken_by.push(state);
             }
         }
     }

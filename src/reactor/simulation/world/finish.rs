@@ -8,18 +8,18 @@ impl World {
     pub fn finish(&mut self) {
         self.drain_for(MAX_HOLD + DEFAULT_WAIT + Duration::from_secs(5));
         self.connect();
-        let auditor = self.clients.len() - 1;
-        self.clients[auditor].read_percent = 100;
+        let last_client = self.clients.len() - 1;
+        self.clients[last_client].read_percent = 100;
         for mailbox in 0..MAILBOXES {
-            for tick in 0.. {
-                assert!(tick < TICKS_MAX, "mailbox {mailbox} does not become empty");
+            for round in 0.. {
+                assert!(round < ROUNDS_MAX, "mailbox {mailbox} does not become empty");
                 self.send_requests(
-                    auditor,
+                    last_client,
                     [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }],
                 );
                 self.drain_for(Duration::from_secs(1));
-                let is_replied = self.oracle.models[auditor].is_open()
-                    && self.oracle.models[auditor].outstanding.is_empty();
+                let is_replied = self.oracle.models[last_client].is_open()
+                    && self.oracle.models[last_client].outstanding.is_empty();
                 assert!(is_replied, "the last client has no reply");
                 if self.oracle.mailboxes[mailbox as usize].current().count == 0 {
                     break;
@@ -36,8 +36,8 @@ impl World {
     pub(super) fn drain_for(&mut self, time: Duration) {
         let until = self.now + time;
         loop {
-            for tick in 0.. {
-                assert!(tick < TICKS_MAX, "the clients do not stop making progress");
+            for round in 0.. {
+                assert!(round < ROUNDS_MAX, "the clients do not stop making progress");
                 self.run_until_quiescent();
                 let mut progressed = false;
                 for client in 0..self.clients.len() {

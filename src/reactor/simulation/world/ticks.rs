@@ -106,19 +106,19 @@ impl World {
         }
         let id = self.clients[client].id;
         let connection = self.server.connections.look(id);
-        let is_gone = connection.is_none();
+        let is_removed = connection.is_none();
         let dropped = self.clients[client].pipe.borrow().is_dropped();
         if let Some(connection) = connection {
-            let behind = connection.has_output();
-            self.oracle.set_blocked(client, behind);
-            self.oracle.record_slow(client, behind || self.clients[client].is_partially_sent());
+            let has_output = connection.has_output();
+            self.oracle.set_blocked(client, has_output);
+            self.oracle.record_slow(client, has_output || self.clients[client].is_partially_sent());
         }
         if dropped {
             self.oracle.server_closed(client);
         }
         let is_known = self.jobs.iter().any(|job| job.connection == id)
             || self.done.iter().any(|completion| connection_of(completion) == id);
-        if is_gone && dropped && !is_known {
+        if is_removed && dropped && !is_known {
             self.oracle.client_removed(client);
         }
     }
