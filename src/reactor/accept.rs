@@ -1,4 +1,4 @@
-//! Who comes: a place at the table, or a word why there is none.
+//! Accepts connections, and rejects those for which the server has no slot or no descriptor.
 
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -14,27 +14,27 @@ use super::connections::token_of;
 use super::listeners::{AcceptEnd, AcceptOutcome, Accepted};
 use crate::protocol::{Eol, Refusal, Reply};
 
-/// Connections that one turn accepts.
+/// Connections accepted per tick.
 const ACCEPTS_PER_TICK: usize = 256;
 
-/// Newcomers that wait in the hall.
+/// Accepted connections that may wait for a slot.
 const DEFERRED_MAX: usize = 16;
 
-/// When to try again to accept after the system lacked something.
+/// Delay after which a failed accept is retried.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Turns that the backlog has at most when the server stops: as many as it can fill.
+/// Calls of `accept` when the server stops: enough for the largest backlog.
 const DRAIN_ROUNDS: usize = 4096 / ACCEPTS_PER_TICK;
 
 impl Reactor {
-    /// Lets in who stands before the doors. Who finds no place waits in the hall until all events have been looked at:
-    /// whoever left before this newcomer came has left a place, but the news of that may be in one of them.
+    /// Accepts new connections. If the connection table is full, a new connection is deferred until every
+    /// event of this poll is handled, since one of them may free a slot.
     pub(super) fn accept(&mut self) {
-        for newcomer in std::mem::take(&mut self.deferred) {
+        for accepted in std::mem::take(&mut self.deferred) {
             match (self.server.is_full(), self.poll_drained) {
-                (false, _) => self.register_client(newcomer),
-                (true, false) => self.deferred.push(newcomer),
-                (true, true) => self.reject_full(newcomer),
+                (false, _) => self.register_client(accepted),
+                (true, false) => self.deferred.push(accepted),
+                (true, true) => self.reject_full(accepted),
             }
         }
         if self.accept_retry_at.is_some_and(|at| at <= self.server.now) {
@@ -45,7 +45,7 @@ impl Reactor {
         }
     }
 
-    /// Lets in who has come before the doors close for ever.
+    /// Accepts the connections that are in the backlog when the server stops.
     pub(super) fn accept_remaining(&mut self) {
         self.accept_retry_at = None;
         self.listeners.pending = true;
@@ -58,34 +58,34 @@ impl Reactor {
     }
 
     fn accept_pending(&mut self) {
-        let places = self.server.settings.max_clients.saturating_sub(self.server.connections.len());
-        let share = ACCEPTS_PER_TICK.min((places + DEFERRED_MAX).saturating_sub(self.deferred.len()));
-        let mut arrived = Vec::new();
-        let mut excess = 0;
+        let free_slots = self.server.settings.max_clients.saturating_sub(self.server.connections.len());
+        let budget = ACCEPTS_PER_TICK.min((free_slots + DEFERRED_MAX).saturating_sub(self.deferred.len()));
+        let mut new_clients = Vec::new();
+        let mut rejected = 0;
         let clients = self.server.connections.len();
-        let backlog = self.listeners.accept_batch(share, |arrival| match arrival {
-            AcceptOutcome::Ok(newcomer) => arrived.push(newcomer),
-            AcceptOutcome::NoDescriptor(newcomer) => {
-                excess += 1;
-                reject(&newcomer.socket, &busy(clients));
+        let end = self.listeners.accept_batch(budget, |outcome| match outcome {
+            AcceptOutcome::Ok(accepted) => new_clients.push(accepted),
+            AcceptOutcome::NoDescriptor(accepted) => {
+                rejected += 1;
+                reject(&accepted.socket, &busy(clients));
             }
         });
-        self.server.counters.busy_descriptors += excess;
-        for newcomer in arrived {
-            if self.server.is_full() { self.deferred.push(newcomer) } else { self.register_client(newcomer) }
+        self.server.counters.busy_descriptors += rejected;
+        for accepted in new_clients {
+            if self.server.is_full() { self.deferred.push(accepted) } else { self.register_client(accepted) }
         }
-        self.listeners.pending = backlog != AcceptEnd::WouldBlock;
-        if let AcceptEnd::Failed(errno) = backlog {
+        self.listeners.pending = end != AcceptEnd::WouldBlock;
+        if let AcceptEnd::Failed(errno) = end {
             if self.server.counters.accept_failures == 0 {
-                log::warn!("cannot accept for now: {errno}; this is said once");
+                log::warn!("cannot accept: {errno}; further failures are counted and not logged");
             }
             self.server.counters.accept_failures += 1;
             self.accept_retry_at = Some(self.server.now + ACCEPT_RETRY);
         }
     }
 
-    fn register_client(&mut self, newcomer: Accepted) {
-        let Accepted { socket, is_unix } = newcomer;
+    fn register_client(&mut self, accepted: Accepted) {
+        let Accepted { socket, is_unix } = accepted;
         let fd = socket.as_raw_fd();
         let id = self.server.add_client(socket, is_unix);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING) {
@@ -93,22 +93,23 @@ impl Reactor {
         }
     }
 
-    fn reject_full(&mut self, newcomer: Accepted) {
+    fn reject_full(&mut self, accepted: Accepted) {
         self.server.counters.busy_clients += 1;
-        reject(&newcomer.socket, &busy(self.server.settings.max_clients));
+        reject(&accepted.socket, &busy(self.server.settings.max_clients));
     }
 }
 
 fn busy(max: usize) -> Vec<u8> {
-    let mut answer = Vec::new();
-    Reply::Refused(&Refusal::Busy { max }).encode(Eol::Lf, &mut answer);
-    answer
+    let mut reply = Vec::new();
+    Reply::Refused(&Refusal::Busy { max }).encode(Eol::Lf, &mut reply);
+    reply
 }
 
-/// Tells a client why it is not served, as far as that is possible without waiting for it.
-fn reject(socket: &Socket, answer: &[u8]) {
-    // What cannot be said at once is not said: the place is needed, and the client sees the end anyhow.
-    let _ = socket.send(answer);
+/// Tells a client why it is rejected, without waiting for it.
+fn reject(socket: &Socket, reply: &[u8]) {
+    // Bytes that the socket does not take at once are lost: the slot is needed, and the client sees the close
+    // in any case.
+    let _ = socket.send(reply);
     let _ = socket.shutdown(Shutdown::Write);
     let mut unread = [MaybeUninit::uninit(); 1024];
     let _ = socket.recv(&mut unread);

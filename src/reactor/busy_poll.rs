@@ -1,40 +1,41 @@
-//! Whether the reactor looks out for the next event before it sleeps.
+//! Decides whether the reactor polls busily before it sleeps.
 //!
-//! A client that sends one request after the other waits longer for the server to be woken than for its answer, and to be
-//! woken costs the server more than a short look. So it looks out, and as long as that finds something it goes on doing
-//! so. A look-out in vain makes the next ones rarer: a server whose requests are far apart hardly ever looks out.
+//! A client that sends one request after another waits longer for the server's wake-up than for the work, and
+//! the wake-up costs the server more than a short busy poll. So busy polling continues as long as it finds
+//! events. After each failure it becomes rarer, so a server with infrequent requests hardly ever polls
+//! busily.
 //!
-//! Pure: it decides, and is told what came of it.
+//! Pure: the caller polls and records the result.
 
 use std::time::Duration;
 
-/// How long a look-out lasts.
+/// Duration of a busy poll.
 pub const SPIN: Duration = Duration::from_micros(30);
 
-/// Sleeps between two look-outs at most.
+/// Largest number of sleeps between two busy polls.
 const BACKOFF_MAX: u8 = 63;
 
-/// What the last look-outs have come to.
+/// The backoff that follows from the last busy polls.
 #[derive(Debug, Default)]
 pub struct BusyPoll {
-    /// Sleeps before the next one after one in vain.
+    /// Sleeps to skip after a busy poll that found nothing.
     backoff: u8,
-    /// Those that are left.
-    left: u8,
+    /// Sleeps left until the next busy poll.
+    sleeps_left: u8,
 }
 
 impl BusyPoll {
-    /// Whether to look out now, or to sleep at once.
+    /// Whether to poll busily now. Otherwise the reactor sleeps at once.
     pub fn is_due(&mut self) -> bool {
-        let is_due = self.left == 0;
-        self.left = self.left.saturating_sub(1);
+        let is_due = self.sleeps_left == 0;
+        self.sleeps_left = self.sleeps_left.saturating_sub(1);
         is_due
     }
 
-    /// It has found something, or nothing.
+    /// Records whether a busy poll found an event.
     pub fn record(&mut self, found: bool) {
         self.backoff = if found { 0 } else { (2 * self.backoff + 1).min(BACKOFF_MAX) };
-        self.left = self.backoff;
+        self.sleeps_left = self.backoff;
     }
 }
 
@@ -42,28 +43,28 @@ impl BusyPoll {
 mod tests {
     use super::*;
 
-    /// How many of 1,000 pauses begin with a look-out that would find something or not.
-    fn looks(finds: impl Fn(usize) -> bool) -> usize {
-        let mut lookout = BusyPoll::default();
-        let look = |pause: &usize| {
-            lookout.is_due() && {
-                lookout.record(finds(*pause));
+    /// Counts how many of 1,000 pauses begin with a busy poll.
+    fn busy_polls(finds: impl Fn(usize) -> bool) -> usize {
+        let mut busy_poll = BusyPoll::default();
+        let polls = |pause: &usize| {
+            busy_poll.is_due() && {
+                busy_poll.record(finds(*pause));
                 true
             }
         };
-        (0..1000).filter(look).count()
+        (0..1000).filter(polls).count()
     }
 
     #[test]
-    fn it_goes_on_while_it_finds_something() {
-        assert_eq!(looks(|_| true), 1000);
-        // One now and then in vain makes hardly a difference.
-        assert!(looks(|pause| pause % 50 != 0) > 950);
+    fn continues_while_it_finds_events() {
+        assert_eq!(busy_polls(|_| true), 1000);
+        // A failure now and then makes hardly any difference.
+        assert!(busy_polls(|pause| pause % 50 != 0) > 950);
     }
 
     #[test]
-    fn it_becomes_rare_when_there_is_nothing_to_find() {
-        assert!((15..25).contains(&looks(|_| false)));
-        assert!(looks(|pause| pause > 500) > 400, "and comes back");
+    fn backs_off_when_it_finds_nothing() {
+        assert!((15..25).contains(&busy_polls(|_| false)));
+        assert!(busy_polls(|pause| pause > 500) > 400, "it becomes frequent again");
     }
 }

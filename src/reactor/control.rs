@@ -1,4 +1,4 @@
-//! The control socket of this server: a way for its owner, and nobody else, to stop it.
+//! The control socket of this server. Only the owner of the server and root can stop it through the socket.
 
 use std::fs::File;
 use std::io;
@@ -13,42 +13,42 @@ use nix::unistd::geteuid;
 
 use super::listeners::open_spare_fd;
 
-/// What is sent to stop the server.
+/// The message that stops the server.
 pub const STOP: &[u8] = b"stop";
 
-/// Callers that are listened to at once; more are hung up on.
+/// Open control connections. Further ones are closed.
 const PEERS_MAX: usize = 8;
 
-/// A listening SEQPACKET socket, and who is calling.
+/// The listening SEQPACKET socket and its connections.
 #[derive(Debug)]
 pub struct Control {
     listener: OwnedFd,
     peers: Vec<OwnedFd>,
     token: Token,
-    /// A descriptor to give away when clients have taken all others: the owner shall always be heard.
+    /// A descriptor that is closed when clients have taken all others, so that the owner can always connect.
     spare_fd: Option<File>,
 }
 
 impl Control {
-    /// Listens on `listener`; all its events carry `token`.
+    /// Registers `listener`. All events of the control socket carry `token`.
     pub fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
         Ok(Control { listener, peers: Vec::new(), token, spare_fd: Some(open_spare_fd()?) })
     }
 
-    /// Whether somebody who may has asked to stop.
+    /// Accepts connections and reads messages. Returns whether an authorized peer has asked to stop.
     pub fn stop_requested(&mut self, registry: &Registry) -> bool {
-        while let Some(caller) = self.accept() {
-            let welcome = self.peers.len() < PEERS_MAX && is_owner(&caller);
-            let mut source = SourceFd(&caller.as_raw_fd());
-            if welcome && registry.register(&mut source, self.token, Interest::READABLE).is_ok() {
-                self.peers.push(caller);
+        while let Some(peer) = self.accept() {
+            let is_allowed = self.peers.len() < PEERS_MAX && is_owner(&peer);
+            let mut source = SourceFd(&peer.as_raw_fd());
+            if is_allowed && registry.register(&mut source, self.token, Interest::READABLE).is_ok() {
+                self.peers.push(peer);
             }
         }
         let mut stop = false;
-        self.peers.retain(|caller| {
+        self.peers.retain(|peer| {
             let mut message = [0; 16];
-            match recv(caller.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
+            match recv(peer.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
                 Ok(len) => {
                     stop |= &message[..len] == STOP;
                     false
@@ -62,18 +62,18 @@ impl Control {
         stop
     }
 
-    #[allow(unsafe_code, reason = "takes over the descriptor that accept4 made")]
+    #[allow(unsafe_code, reason = "takes ownership of the descriptor that accept4 returns")]
     fn accept(&mut self) -> Option<OwnedFd> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let caller = match accept4(self.listener.as_raw_fd(), flags) {
+        let peer = match accept4(self.listener.as_raw_fd(), flags) {
             Err(Errno::EMFILE | Errno::ENFILE) if self.spare_fd.take().is_some() => {
                 accept4(self.listener.as_raw_fd(), flags)
             }
             accepted => accepted,
         };
-        let caller = caller.ok()?;
-        // SAFETY: the descriptor is new, and nobody else knows it.
-        Some(unsafe { OwnedFd::from_raw_fd(caller) })
+        let peer = peer.ok()?;
+        // SAFETY: the descriptor is new, and nothing else owns it.
+        Some(unsafe { OwnedFd::from_raw_fd(peer) })
     }
 }
 

@@ -1,59 +1,60 @@
-//! When to look at which connection again. Pure: `now` is a parameter.
+//! Deadlines of connections. Pure: `now` is a parameter.
 //!
-//! A connection has at most one entry, so the number of entries is bounded by the number of clients. An entry is never
-//! moved to a later time: when it expires too early, its owner says when to look again. So a request that is
-//! answered in time, as nearly all are, costs no change here at all.
+//! A connection has at most one entry, so the number of entries is bounded by the number of clients. An entry
+//! is never moved to a later time. If it expires too early, the connection is armed again. So a request that
+//! completes in time, as nearly all do, changes nothing here.
 //!
-//! A binary heap in one piece of memory, with each entry's place noted by its slot. A tree would do as well, but its nodes
-//! would lie between the buffers of clients, and keep the pages around them when those are dropped.
+//! The entries are a binary heap in one allocation, and the position of each entry is recorded by its slot.
+//! The nodes of a tree would lie between the buffers of clients and keep their pages in memory after the
+//! buffers are freed.
 
 use std::time::Instant;
 
 use crate::workers::ConnectionId;
 
-/// Where a slot without an entry is.
-const NOWHERE: u32 = u32::MAX;
+/// The position of a slot without an entry.
+const NO_ENTRY: u32 = u32::MAX;
 
-/// The entries, the earliest first.
+/// The deadlines, the earliest first.
 #[derive(Debug)]
 pub struct Deadlines {
-    /// Every entry is no later than the two at twice its place.
+    /// A binary heap: an entry at `n` is no later than the entries at `2n + 1` and `2n + 2`.
     heap: Vec<(Instant, ConnectionId)>,
-    /// By slot: the place of its entry in the heap.
-    places: Vec<u32>,
+    /// By slot: the position of its entry in the heap.
+    positions: Vec<u32>,
 }
 
 impl Deadlines {
-    /// No entries, and room for `max` connections, reserved now.
+    /// Creates an empty heap and reserves memory for `max` connections.
     pub fn with_capacity(max: usize) -> Self {
-        Deadlines { heap: Vec::with_capacity(max), places: Vec::with_capacity(max) }
+        Deadlines { heap: Vec::with_capacity(max), positions: Vec::with_capacity(max) }
     }
 
-    /// Makes sure that `connection` is looked at no later than `at`.
+    /// Makes sure that the entry of `connection` expires no later than `at`.
     pub fn arm(&mut self, connection: ConnectionId, at: Instant) {
         let slot = connection.slot as usize;
-        if slot >= self.places.len() {
-            self.places.resize(slot + 1, NOWHERE);
+        if slot >= self.positions.len() {
+            self.positions.resize(slot + 1, NO_ENTRY);
         }
-        let place = match self.places[slot] {
-            NOWHERE => {
+        let position = match self.positions[slot] {
+            NO_ENTRY => {
                 self.heap.push((at, connection));
                 self.heap.len() - 1
             }
-            place if self.heap[place as usize].0 <= at => return,
-            place => {
-                self.heap[place as usize].0 = at;
-                place as usize
+            position if self.heap[position as usize].0 <= at => return,
+            position => {
+                self.heap[position as usize].0 = at;
+                position as usize
             }
         };
-        self.rise(place);
+        self.sift_up(position);
     }
 
-    /// Forgets a connection.
+    /// Removes the entry of a connection, if there is one.
     pub fn disarm(&mut self, connection: ConnectionId) {
-        match self.places.get(connection.slot as usize) {
-            None | Some(&NOWHERE) => {}
-            Some(&place) => self.remove(place as usize),
+        match self.positions.get(connection.slot as usize) {
+            None | Some(&NO_ENTRY) => {}
+            Some(&position) => self.remove(position as usize),
         }
     }
 
@@ -62,7 +63,7 @@ impl Deadlines {
         self.heap.first().map(|(at, _)| *at)
     }
 
-    /// Takes an entry that has expired.
+    /// Removes and returns an entry that has expired.
     pub fn expire(&mut self, now: Instant) -> Option<ConnectionId> {
         let (at, connection) = *self.heap.first()?;
         if at > now {
@@ -72,41 +73,41 @@ impl Deadlines {
         Some(connection)
     }
 
-    fn remove(&mut self, place: usize) {
-        let (_, connection) = self.heap.swap_remove(place);
-        self.places[connection.slot as usize] = NOWHERE;
-        if place < self.heap.len() {
-            // The entry that took the place may have to go either way; whichever it has not, changes nothing.
-            self.sink(place);
-            self.rise(place);
+    fn remove(&mut self, position: usize) {
+        let (_, connection) = self.heap.swap_remove(position);
+        self.positions[connection.slot as usize] = NO_ENTRY;
+        if position < self.heap.len() {
+            // The moved entry may have to go in either direction. At most one of the two calls moves it.
+            self.sift_down(position);
+            self.sift_up(position);
         }
     }
 
-    /// Moves an entry towards the front until the one before it is no later.
-    fn rise(&mut self, mut place: usize) {
-        while place > 0 && self.heap[place].0 < self.heap[(place - 1) / 2].0 {
-            self.heap.swap(place, (place - 1) / 2);
-            self.note(place);
-            place = (place - 1) / 2;
+    /// Moves an entry towards the front until its parent is no later.
+    fn sift_up(&mut self, mut position: usize) {
+        while position > 0 && self.heap[position].0 < self.heap[(position - 1) / 2].0 {
+            self.heap.swap(position, (position - 1) / 2);
+            self.record_position(position);
+            position = (position - 1) / 2;
         }
-        self.note(place);
+        self.record_position(position);
     }
 
-    /// Moves an entry towards the end until those behind it are no earlier.
-    fn sink(&mut self, mut place: usize) {
+    /// Moves an entry towards the end until its children are no earlier.
+    fn sift_down(&mut self, mut position: usize) {
         while let Some(earlier) =
-            (2 * place + 1..self.heap.len().min(2 * place + 3)).min_by_key(|at| self.heap[*at].0)
-            && self.heap[earlier].0 < self.heap[place].0
+            (2 * position + 1..self.heap.len().min(2 * position + 3)).min_by_key(|at| self.heap[*at].0)
+            && self.heap[earlier].0 < self.heap[position].0
         {
-            self.heap.swap(place, earlier);
-            self.note(place);
-            place = earlier;
+            self.heap.swap(position, earlier);
+            self.record_position(position);
+            position = earlier;
         }
-        self.note(place);
+        self.record_position(position);
     }
 
-    fn note(&mut self, place: usize) {
-        self.places[self.heap[place].1.slot as usize] = place as u32;
+    fn record_position(&mut self, position: usize) {
+        self.positions[self.heap[position].1.slot as usize] = position as u32;
     }
 }
 
@@ -123,9 +124,9 @@ mod tests {
     }
 
     proptest! {
-        /// However entries are armed and forgotten: each connection is looked at, never late, and once.
+        /// After any sequence of `arm` and `disarm`, each armed connection expires once and in time.
         #[test]
-        fn nobody_is_looked_at_too_late(steps in prop::collection::vec((0..SLOTS, 0u64..100, 0..4), 1..200)) {
+        fn no_deadline_expires_late(steps in prop::collection::vec((0..SLOTS, 0u64..100, 0..4), 1..200)) {
             let start = Instant::now();
             let at = |millis: u64| start + Duration::from_millis(millis);
             let mut deadlines = Deadlines::with_capacity(SLOTS);

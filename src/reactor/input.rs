@@ -1,23 +1,23 @@
-//! The bytes that a connection has sent and that are not a complete request yet.
+//! The received bytes of a connection that are not yet a complete request.
 
 use std::io::{self, Read};
 
-/// Received bytes, the oldest first. Holds no memory while it is empty.
+/// Received bytes, the oldest first. Owns no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct Input {
-    /// Initialized memory; what lies outside of `start..end` means nothing.
+    /// Initialized memory. Bytes outside of `start..end` are meaningless.
     bytes: Vec<u8>,
     start: u32,
     end: u32,
 }
 
 impl Input {
-    /// What is there.
+    /// The buffered bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start as usize..self.end as usize]
     }
 
-    /// Whether nothing is there.
+    /// Whether no bytes are buffered.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -27,7 +27,7 @@ impl Input {
         self.bytes.capacity()
     }
 
-    /// Whether it has memory to be kept in.
+    /// Whether there is a buffer.
     pub fn has_room(&self) -> bool {
         !self.bytes.is_empty()
     }
@@ -37,13 +37,13 @@ impl Input {
         self.bytes.len() - self.as_slice().len()
     }
 
-    /// Gives memory to an empty input.
+    /// Sets the buffer of an empty input.
     pub fn set_buffer(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty());
         *self = Input { bytes, start: 0, end: 0 };
     }
 
-    /// Moves what is there to a larger memory; the one before comes back.
+    /// Moves the buffered bytes to a larger buffer. Returns the old buffer.
     pub fn swap_buffer(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
         let len = self.as_slice().len();
         bytes[..len].copy_from_slice(self.as_slice());
@@ -51,7 +51,7 @@ impl Input {
         before.bytes
     }
 
-    /// Appends.
+    /// Appends bytes.
     pub fn extend(&mut self, more: &[u8]) {
         self.reserve(more.len());
         let end = self.end as usize;
@@ -59,7 +59,7 @@ impl Input {
         self.end += more.len() as u32;
     }
 
-    /// Reads at most `len` bytes from `source` behind what is there.
+    /// Reads at most `len` bytes from `source` and appends them. Returns how many.
     pub fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
         self.reserve(len);
         let end = self.end as usize;
@@ -80,13 +80,13 @@ impl Input {
         self.end -= len as u32;
     }
 
-    /// Takes the memory, with where the content starts in it; the input is empty then.
+    /// Takes the buffer and the offset of the buffered bytes in it. The input is empty afterwards.
     pub fn take(&mut self) -> (Vec<u8>, usize) {
         let Input { bytes, start, .. } = std::mem::take(self);
         (bytes, start as usize)
     }
 
-    /// Makes initialized room for `len` bytes more, at first where consumed bytes were.
+    /// Makes room for `len` more bytes. The space of consumed bytes is used first.
     fn reserve(&mut self, len: usize) {
         if self.start > 0 && self.end as usize + len > self.bytes.len() {
             self.bytes.copy_within(self.start as usize..self.end as usize, 0);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_what_was_not_consumed() {
+    fn keeps_unconsumed_bytes() {
         let mut input = Input::default();
         input.extend(b"hello ");
         input.consume(4);

@@ -1,7 +1,7 @@
-//! The listening sockets, and what to do when nobody more can be let in.
+//! The listening sockets, and the spare descriptor that rejects clients when no descriptor is left.
 //!
-//! mio is edge-triggered: a connection that was not accepted makes no second event. So whoever stops accepting before
-//! the backlog is empty says so in [`Listeners::pending`], and comes back.
+//! mio is edge-triggered: a connection that was not accepted causes no second event. So an accept loop that
+//! stops before the backlog is empty sets [`Listeners::pending`] and is continued later.
 
 use std::fs::File;
 use std::io;
@@ -12,92 +12,93 @@ use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use socket2::Socket;
 
-/// Who listens.
+/// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
-    /// On an address.
+    /// A TCP socket.
     Tcp(TcpListener),
-    /// On a path.
+    /// A Unix-domain socket.
     Unix(UnixListener),
 }
 
-/// All doors.
+/// All listening sockets.
 #[derive(Debug)]
 pub struct Listeners {
     listeners: Vec<Listener>,
-    /// There may be clients in the backlog.
+    /// The backlog may contain connections.
     pub pending: bool,
-    /// A descriptor to give away when there is none left: without it a newcomer could not even be refused.
+    /// A descriptor that is closed when no other is left, so that the next client can be accepted and
+    /// rejected.
     spare_fd: Option<File>,
 }
 
-/// A client that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Its socket.
+    /// The connected socket.
     pub socket: Socket,
-    /// Whether it came on a path.
+    /// Whether the listener is a Unix-domain socket.
     pub is_unix: bool,
 }
 
-/// Who came.
+/// A result of accept(2).
 #[derive(Debug)]
 pub enum AcceptOutcome {
-    /// A client.
+    /// A connection to be served.
     Ok(Accepted),
-    /// A client for whom there is no descriptor; it is to be turned away.
+    /// A connection to be rejected, since no descriptor is left for it.
     NoDescriptor(Accepted),
 }
 
-/// What [`Listeners::accept_batch`] ended with.
+/// Why [`Listeners::accept_batch`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptEnd {
-    /// Nobody more.
+    /// The backlog is empty.
     WouldBlock,
-    /// Its share of this turn is over.
+    /// The budget is used up.
     BudgetSpent,
-    /// The system lacks something; try again later.
+    /// The system lacks a resource. Accepting should be retried later.
     Failed(Errno),
 }
 
 impl Listeners {
-    /// Opens the doors; their events carry tokens from `first` on.
-    pub fn open(mut doors: Vec<Listener>, first: usize, registry: &Registry) -> io::Result<Self> {
-        for (number, door) in doors.iter_mut().enumerate() {
+    /// Registers the listeners. Their events carry the tokens from `first` on.
+    pub fn open(mut listeners: Vec<Listener>, first: usize, registry: &Registry) -> io::Result<Self> {
+        for (number, listener) in listeners.iter_mut().enumerate() {
             let token = Token(first + number);
-            match door {
-                Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE)?,
-                Listener::Unix(listener) => registry.register(listener, token, Interest::READABLE)?,
+            match listener {
+                Listener::Tcp(socket) => registry.register(socket, token, Interest::READABLE)?,
+                Listener::Unix(socket) => registry.register(socket, token, Interest::READABLE)?,
             }
         }
-        Ok(Listeners { listeners: doors, pending: true, spare_fd: Some(open_spare_fd()?) })
+        Ok(Listeners { listeners, pending: true, spare_fd: Some(open_spare_fd()?) })
     }
 
-    /// Accepts who is there, at most `share`, and calls `enter` with each.
+    /// Accepts at most `budget` connections and passes each to `on_accept`.
     pub fn accept_batch(&mut self, mut budget: usize, mut on_accept: impl FnMut(AcceptOutcome)) -> AcceptEnd {
-        let Listeners { listeners: doors, spare_fd: kept, .. } = self;
-        for door in doors.iter() {
+        let Listeners { listeners, spare_fd, .. } = self;
+        for listener in listeners.iter() {
             loop {
                 if budget == 0 {
                     return AcceptEnd::BudgetSpent;
                 }
                 budget -= 1;
-                if kept.is_none() {
-                    // Before the last free descriptor goes to a client.
-                    *kept = open_spare_fd().ok();
+                if spare_fd.is_none() {
+                    // This happens before the last free descriptor is given to a client.
+                    *spare_fd = open_spare_fd().ok();
                 }
-                match accept(door) {
-                    Ok(newcomer) => on_accept(AcceptOutcome::Ok(newcomer)),
+                match accept(listener) {
+                    Ok(client) => on_accept(AcceptOutcome::Ok(client)),
                     Err(Errno::EAGAIN) => break,
                     Err(Errno::EMFILE | Errno::ENFILE) => {
-                        drop(kept.take());
-                        let accepted = accept(door);
-                        let stuck = accepted.as_ref().err().copied();
-                        if let Ok(newcomer) = accepted {
-                            on_accept(AcceptOutcome::NoDescriptor(newcomer));
+                        drop(spare_fd.take());
+                        let accepted = accept(listener);
+                        let error = accepted.as_ref().err().copied();
+                        if let Ok(client) = accepted {
+                            on_accept(AcceptOutcome::NoDescriptor(client));
                         }
-                        *kept = open_spare_fd().ok();
-                        match stuck {
+                        *spare_fd = open_spare_fd().ok();
+                        match error {
                             None => {}
                             Some(Errno::EAGAIN) => break,
                             Some(errno) => return AcceptEnd::Failed(errno),
@@ -111,25 +112,26 @@ impl Listeners {
         AcceptEnd::WouldBlock
     }
 
-    /// Lets nobody in any more.
+    /// Closes all listeners.
     pub fn close(&mut self) {
         self.listeners.clear();
         self.pending = false;
     }
 }
 
-fn accept(door: &Listener) -> Result<Accepted, Errno> {
-    let accepted = match door {
-        Listener::Tcp(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
-        Listener::Unix(listener) => listener.accept().map(|(stream, _)| OwnedFd::from(stream)),
+fn accept(listener: &Listener) -> Result<Accepted, Errno> {
+    let accepted = match listener {
+        Listener::Tcp(socket) => socket.accept().map(|(stream, _)| OwnedFd::from(stream)),
+        Listener::Unix(socket) => socket.accept().map(|(stream, _)| OwnedFd::from(stream)),
     };
-    let is_unix = matches!(door, Listener::Unix(_));
+    let is_unix = matches!(listener, Listener::Unix(_));
     accepted
         .map(|fd| Accepted { socket: Socket::from(fd), is_unix })
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
-/// Errors of accept(2) that the next newcomer will not have: it went away, or the network did.
+/// Errors of accept(2) that concern only the connection, for example because it was closed or its network
+/// failed. The next one may succeed.
 fn is_transient(errno: Errno) -> bool {
     matches!(
         errno,
@@ -147,7 +149,7 @@ fn is_transient(errno: Errno) -> bool {
     )
 }
 
-/// A descriptor that can be given away when there is none left.
+/// Opens a descriptor that can be closed when no other is left.
 pub fn open_spare_fd() -> io::Result<File> {
     File::open("/dev/null")
 }

@@ -1,11 +1,11 @@
-//! The answers of a connection that have not left yet.
+//! The replies of a connection that are not written yet.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use super::connection::Flushed;
 
-/// One batch of answers, or one event, some of it written. Holds no memory while it is empty.
+/// One partly written batch of replies, or one event. Owns no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Bytes,
@@ -15,7 +15,7 @@ pub struct Output {
 #[derive(Debug)]
 enum Bytes {
     Own(Vec<u8>),
-    /// An event: however many watchers do not read on, it is there once.
+    /// An event, shared by all watchers that have not read it.
     Shared(Arc<Vec<u8>>),
 }
 
@@ -35,12 +35,12 @@ impl Bytes {
 }
 
 impl Output {
-    /// Whether nothing waits.
+    /// Whether everything is written.
     pub fn is_empty(&self) -> bool {
         self.written == self.bytes.as_slice().len()
     }
 
-    /// Bytes of memory that are this connection's alone.
+    /// Bytes of memory owned by this connection alone.
     pub fn capacity(&self) -> usize {
         match &self.bytes {
             Bytes::Own(bytes) => bytes.capacity(),
@@ -48,19 +48,19 @@ impl Output {
         }
     }
 
-    /// Takes answers in, when none wait.
+    /// Sets the replies to be written. The output must be empty.
     pub fn set(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.is_empty(), "one batch of answers at a time");
+        debug_assert!(self.is_empty(), "one batch of replies at a time");
         *self = Output { bytes: Bytes::Own(bytes), written: 0 };
     }
 
-    /// Takes in an event of which the first bytes have been written, when nothing waits.
+    /// Sets an event whose first `written` bytes have been written. The output must be empty.
     pub fn set_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
-        debug_assert!(self.is_empty(), "an event comes between two answers");
+        debug_assert!(self.is_empty(), "an event is sent between two replies");
         *self = Output { bytes: Bytes::Shared(Arc::clone(event)), written };
     }
 
-    /// Gives the memory back, emptied.
+    /// Takes the buffer, emptied.
     pub fn take(&mut self) -> Vec<u8> {
         match std::mem::take(self).bytes {
             Bytes::Own(mut bytes) => {
@@ -71,7 +71,8 @@ impl Output {
         }
     }
 
-    /// Drops what waits behind the first `len` bytes of the batch, unless all of these have been written.
+    /// Drops the unwritten bytes behind the first `len` bytes of the batch. Returns false if these `len`
+    /// bytes are written already, and drops nothing.
     pub fn truncate(&mut self, len: usize) -> bool {
         match &mut self.bytes {
             Bytes::Own(bytes) if self.written < len => {
@@ -82,7 +83,7 @@ impl Output {
         }
     }
 
-    /// Adds to what waits.
+    /// Appends to the unwritten bytes.
     pub fn append(&mut self, bytes: &[u8]) {
         match &mut self.bytes {
             Bytes::Own(own) => own.extend_from_slice(bytes),
@@ -93,7 +94,7 @@ impl Output {
         }
     }
 
-    /// Writes as much as `sink` takes, and about `share` bytes at most.
+    /// Writes to `sink` until it takes no more, or until about `budget` bytes are written.
     pub fn write_to(&mut self, sink: &mut impl Write, budget: usize) -> io::Result<Flushed> {
         let bytes = self.bytes.as_slice();
         let start = self.written;

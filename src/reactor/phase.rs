@@ -1,60 +1,62 @@
-//! What a connection is busy with.
+//! The phases of a connection.
 //!
 //! ```text
-//!                 a batch is cut           its mailbox is taken
-//!        ┌──► Idle ──────────► Working ◄────────────────────► Queued
-//!        │      │                 │ answers, more than           │ timeout
+//!              a batch is framed       waits, or is admitted
+//!        ┌──► Idle ──────────► Working ◄────────────────────► Waiting
+//!        │      │                 │ more replies than            │ timeout
 //!        │      │                 ▼ the socket takes             ▼
-//!        │      │              Flushing                       answered, goes on
-//!        └──────┼──── written ────┤
-//!               │ end of input    │ the last answer
+//!        │      │              Flushing                   replied to, continues
+//!        └──────┼── all written ──┤
+//!               │ end of input    │ the last reply
 //!               ▼                 ▼
 //!            Closed ◄───────── Lingering
 //! ```
 //!
-//! Everything ends in Closed. A job that is queued or away comes back before anything else begins, and answers that wait
-//! leave before anything new does: [`Phase::may_become`] says so, and is asserted at every change.
+//! Every phase may end in Closed. A job that waits or is with a worker is completed before the next job begins,
+//! and its replies are written before that. [`Phase::may_become`] defines the transitions and is asserted at
+//! every change.
 
 use std::time::Instant;
 
 use crate::mailboxes::Ticket;
 use crate::workers::Job;
 
-/// What a connection is busy with.
+/// The phase of a connection.
 #[derive(Debug)]
 pub enum Phase {
-    /// With nothing, or with receiving.
+    /// The connection has no job. It may be receiving a request.
     Idle,
-    /// A job is with the workers.
+    /// A worker has the job, or will have it.
     Working,
-    /// A job waits in the queue of a mailbox, or aside.
+    /// A job waits in the queue of a mailbox, or for a condition of it.
     Waiting {
-        /// Which mailbox.
+        /// The mailbox.
         mailbox: u32,
-        /// Its place.
+        /// The job's place in the queue.
         ticket: Ticket,
-        /// When it gives up.
+        /// When the wait ends.
         until: Option<Instant>,
     },
-    /// Answers wait for the socket. The job has what is still to be done of its batch.
+    /// Replies wait for the socket. The job contains the remaining requests of its batch.
     Flushing(Box<Job>),
-    /// Everything is said; what still arrives is thrown away.
+    /// All replies are written. Received bytes are discarded.
     Lingering {
-        /// How many bytes of it.
+        /// How many bytes may still be discarded.
         discard_budget: u64,
-        /// How long.
+        /// When the connection is closed.
         until: Instant,
     },
-    /// To be removed after this batch of events.
+    /// The connection is to be removed after this batch of events.
     Closed,
 }
 
 impl Phase {
-    /// Whether this change is one of those drawn above.
+    /// Whether the diagram above contains this transition.
     pub fn may_become(&self, next: &Phase) -> bool {
         use Phase::{Closed, Flushing, Idle, Lingering, Waiting, Working};
         match self {
-            // What needs no mailbox is answered at once; a queued job may come home at any time, and must find it expected.
+            // A request that needs no mailbox is completed at once. A waiting job may complete at any time,
+            // and its connection must be ready for that.
             Idle => !matches!(next, Waiting { .. }),
             Working => !matches!(next, Lingering { .. }),
             Waiting { .. } => matches!(next, Waiting { .. } | Working | Closed),

@@ -1,44 +1,44 @@
-//! Jobs and buffers to be used again, so that a request costs no allocation. Bounded.
+//! Pools of jobs and buffers, so that a request costs no allocation. Their memory is bounded.
 
 use std::time::{Duration, Instant};
 
 use super::connection::SCRATCH_SIZE;
 use crate::workers::{ConnectionId, Job};
 
-/// Jobs that are kept, buffers, and bodies.
+/// Largest number of pooled jobs, of pooled buffers and of pooled bodies.
 const POOLED_MAX: usize = 256;
 
-/// Bytes of all that is kept.
+/// Bytes of all pooled memory.
 const POOLED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes from which on a buffer is one for the bodies of large requests: more than one becomes that keeps a part of what
-/// is read at once, and grows by a few bytes to the double.
+/// Buffers of at least this size belong to the large pool. It exceeds 2 × SCRATCH_SIZE because a buffer
+/// holding one read may double when it grows.
 const BODY_MIN: usize = 64 * 1024;
 const _: () = assert!(BODY_MIN > 2 * SCRATCH_SIZE);
 
-/// Bytes, dropped or kept, from which on the allocator is asked to give its free pages back to the system: by itself it
-/// keeps what lies below something that is still used.
+/// Threshold of dropped and pooled bytes for a trim, which makes the allocator return its free pages to the
+/// system. By itself the allocator keeps pages below memory that is in use.
 const TRIM_THRESHOLD: usize = 1024 * 1024;
 
-/// How often at most: a load of large messages shall not pay for it with each of them. What nobody has used for so long
-/// is dropped.
+/// Shortest time between two trims, so that a load of large messages does not pay for one with each message.
+/// Memory that stays unused for this time is freed.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What connections take from when they have something to do, and give back to when they rest.
+/// The pools. Connections take jobs and buffers when they have work, and return them when they are idle.
 #[derive(Debug, Default)]
 pub struct Pools {
     jobs: FreeList<Box<Job>>,
     buffers: FreeList<Vec<u8>>,
     bodies: FreeList<Vec<u8>>,
-    /// Bytes on all shelves.
+    /// Bytes of all pooled memory.
     bytes: usize,
-    /// Bytes dropped since the last trimming.
+    /// Bytes dropped since the last trim.
     dropped: usize,
     trimmed: Option<Instant>,
 }
 
 impl Pools {
-    /// An empty job for a connection.
+    /// Takes an empty job for a connection.
     pub fn job(&mut self, connection: ConnectionId) -> Box<Job> {
         let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(connection)) };
         self.bytes -= job.memory();
@@ -46,16 +46,19 @@ impl Pools {
         job
     }
 
-    /// Takes a job back.
+    /// Returns a job to the pool.
     pub fn return_job(&mut self, mut job: Box<Job>) {
-        debug_assert!(job.grant.is_none(), "a grant is released before its job is used again");
+        debug_assert!(job.grant.is_none(), "a grant is released before its job is pooled");
         if job.input.capacity() >= BODY_MIN {
             self.return_buffer(std::mem::take(&mut job.input));
         }
         if self.jobs.items.len() == POOLED_MAX {
             return self.record_dropped(job.memory());
         }
-        debug_assert!(job.locks.is_none() && job.in_flight.is_none(), "what it held has ended");
+        debug_assert!(
+            job.locks.is_none() && job.in_flight.is_none(),
+            "the job's locks and message have been released"
+        );
         job.requests.clear();
         (job.blocked_on, job.waiting, job.read_cursor, job.watch_cursor) = (None, None, None, None);
         job.answered = 0;
@@ -69,39 +72,39 @@ impl Pools {
         self.jobs.push(job);
     }
 
-    /// A buffer, its content meaningless, perhaps with room for `len` bytes: what is used again costs neither page faults
-    /// nor zeroing.
+    /// Takes a buffer with meaningless content. Its size is of the class of `len`, if the pool has one. A
+    /// pooled buffer costs neither page faults nor zeroing.
     pub fn buffer(&mut self, len: usize) -> Vec<u8> {
-        let shelf = if len < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
-        let buffer = shelf.take().unwrap_or_default();
+        let list = if len < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
+        let buffer = list.take().unwrap_or_default();
         self.bytes -= buffer.capacity();
         buffer
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the pool.
     pub fn return_buffer(&mut self, buffer: Vec<u8>) {
-        let shelf = if buffer.capacity() < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
-        let fits = self.bytes + buffer.capacity() <= POOLED_BYTES_MAX && shelf.items.len() < POOLED_MAX;
+        let list = if buffer.capacity() < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
+        let fits = self.bytes + buffer.capacity() <= POOLED_BYTES_MAX && list.items.len() < POOLED_MAX;
         if buffer.capacity() > 0 && fits {
             self.bytes += buffer.capacity();
-            shelf.push(buffer);
+            list.push(buffer);
         } else {
             self.record_dropped(buffer.capacity());
         }
     }
 
-    /// Counts memory that was dropped, or is about to be.
+    /// Counts memory that was dropped, or is about to be dropped.
     pub fn record_dropped(&mut self, bytes: usize) {
         self.dropped += bytes;
     }
 
-    /// When memory is to be given back to the system.
+    /// When memory should be returned to the system, if there is enough of it.
     pub fn trims_at(&self) -> Option<Instant> {
         let worth_it = self.dropped + self.bytes >= TRIM_THRESHOLD;
         self.trimmed.filter(|_| worth_it).map(|at| at + TRIM_INTERVAL)
     }
 
-    /// Gives memory back to the system, when it is time for that.
+    /// Returns memory to the system if it is time for that.
     #[allow(unsafe_code, reason = "malloc_trim has no safe interface")]
     pub fn trim(&mut self, now: Instant) {
         let trimmed = *self.trimmed.get_or_insert(now);
@@ -119,18 +122,19 @@ impl Pools {
         }
         self.dropped = 0;
         #[cfg(target_env = "gnu")]
-        // SAFETY: takes no pointers, and may be called at any time from any thread. Source: malloc_trim(3).
+        // SAFETY: malloc_trim takes no pointers and may be called at any time from any thread. Source:
+        // malloc_trim(3).
         unsafe {
             nix::libc::malloc_trim(0);
         }
     }
 }
 
-/// Things to be used again, those used last first.
+/// Pooled items, the last used first.
 #[derive(Debug)]
 struct FreeList<T> {
     items: Vec<T>,
-    /// How many there were at the least since the last look: the oldest ones, which nobody has taken.
+    /// The lowest number of items since the last trim: these oldest items were not used.
     low_water: usize,
 }
 
@@ -151,7 +155,7 @@ impl<T> FreeList<T> {
         self.items.push(item);
     }
 
-    /// Takes out what nobody has used since the last look.
+    /// Removes the items that were not used since the last call.
     fn unused(&mut self) -> impl Iterator<Item = T> {
         let unused = self.low_water;
         self.low_water = self.items.len() - unused;
@@ -167,30 +171,30 @@ mod tests {
 
     #[test]
     fn a_large_buffer_is_for_a_large_body() {
-        let mut supplies = Pools::default();
-        supplies.return_buffer(vec![0; LARGE]);
-        supplies.return_buffer(vec![0; BODY_MIN - 1]);
-        assert_eq!(supplies.buffer(LARGE).len(), LARGE);
-        assert_eq!(supplies.buffer(1).len(), BODY_MIN - 1);
-        assert_eq!((supplies.buffer(LARGE).len(), supplies.bytes), (0, 0), "there is none left");
+        let mut pools = Pools::default();
+        pools.return_buffer(vec![0; LARGE]);
+        pools.return_buffer(vec![0; BODY_MIN - 1]);
+        assert_eq!(pools.buffer(LARGE).len(), LARGE);
+        assert_eq!(pools.buffer(1).len(), BODY_MIN - 1);
+        assert_eq!((pools.buffer(LARGE).len(), pools.bytes), (0, 0), "the pools are empty");
     }
 
     #[test]
-    fn what_nobody_uses_is_dropped() {
-        let (mut supplies, start) = (Pools::default(), Instant::now());
-        supplies.trim(start);
-        (0..3).for_each(|_| supplies.return_buffer(vec![0; LARGE]));
-        let mut kept = |periods: u32, uses: usize| {
-            let used: Vec<_> = (0..uses).map(|_| supplies.buffer(LARGE)).collect();
-            used.into_iter().for_each(|buffer| supplies.return_buffer(buffer));
-            supplies.trim(start + periods * TRIM_INTERVAL);
-            assert_eq!(supplies.trims_at().is_some(), supplies.bytes > 0, "or they stay for ever");
-            supplies.bytes / LARGE
+    fn unused_buffers_are_dropped() {
+        let (mut pools, start) = (Pools::default(), Instant::now());
+        pools.trim(start);
+        (0..3).for_each(|_| pools.return_buffer(vec![0; LARGE]));
+        let mut pooled = |periods: u32, uses: usize| {
+            let used: Vec<_> = (0..uses).map(|_| pools.buffer(LARGE)).collect();
+            used.into_iter().for_each(|buffer| pools.return_buffer(buffer));
+            pools.trim(start + periods * TRIM_INTERVAL);
+            assert_eq!(pools.trims_at().is_some(), pools.bytes > 0, "pooled memory has a time to be trimmed");
+            pools.bytes / LARGE
         };
-        assert_eq!(kept(1, 0), 3, "used a moment ago");
-        assert_eq!(kept(2, 2), 2);
-        assert_eq!(kept(3, 2), 2);
-        assert_eq!(kept(4, 1), 1);
-        assert_eq!(kept(5, 0), 0);
+        assert_eq!(pooled(1, 0), 3, "in use during the period");
+        assert_eq!(pooled(2, 2), 2);
+        assert_eq!(pooled(3, 2), 2);
+        assert_eq!(pooled(4, 1), 1);
+        assert_eq!(pooled(5, 0), 0);
     }
 }

@@ -1,81 +1,81 @@
-//! What `stat` shows. The reactor counts; nobody else has to.
+//! The values that `stat` shows. Only the reactor counts.
 
 use std::fmt::Write;
 
 use crate::workers::Tally;
 
-/// What happened since the start, besides the requests themselves.
+/// Counts since the start of the server.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// What became of the requests.
+    /// Requests, by outcome.
     pub requests: Tally,
-    /// Clients let in.
+    /// Accepted clients.
     pub accepted: u64,
-    /// Clients turned away because of the limit.
+    /// Clients rejected because of the limit of clients.
     pub busy_clients: u64,
-    /// Clients turned away for want of a descriptor.
+    /// Clients rejected because no descriptor was left.
     pub busy_descriptors: u64,
-    /// How often accept(2) had to be put off.
+    /// Failures of accept(2).
     pub accept_failures: u64,
-    /// Completions for connections that were gone.
+    /// Completions for connections that had been removed.
     pub stale_completions: u64,
-    /// Requests that left their queue because their client did.
+    /// Requests that left their queue because their client disconnected.
     pub abandoned: u64,
     /// Connections closed because a body made no progress.
     pub closed_slow_bodies: u64,
-    /// Connections closed because they took none of their answers.
+    /// Connections closed because the client read no replies.
     pub closed_slow_readers: u64,
-    /// Connections that ended with an error of the socket.
+    /// Connections closed because of a socket error.
     pub closed_by_error: u64,
-    /// Messages that went back to their mailbox because their taker was gone.
+    /// Messages that were requeued because the client of the `take` disconnected.
     pub requeued: u64,
-    /// Locks that ran out.
+    /// Expired locks.
     pub leases_ended: u64,
-    /// Events that were sent to watchers.
+    /// Events sent to watchers.
     pub events_sent: u64,
-    /// Requests that silence completed.
+    /// Requests completed because no further bytes arrived.
     pub completed_by_silence: u64,
 }
 
-/// What is true at this moment.
+/// Values at this moment.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// Seconds since the start.
     pub uptime: u64,
-    /// Starts of this segment.
+    /// How often this segment was opened.
     pub epoch: u64,
-    /// Clients.
+    /// Connected clients.
     pub connections: usize,
-    /// Clients that may be.
+    /// Limit of clients.
     pub max_clients: usize,
-    /// Clients whose request is being worked on.
+    /// Clients with a job at the workers.
     pub working: usize,
     /// Clients whose request waits for a mailbox.
     pub waiting: usize,
-    /// Clients whose answers wait for them.
+    /// Clients with unwritten replies.
     pub flushing: usize,
     /// Clients that watch mailboxes.
     pub watching: usize,
-    /// Reads that wait for the next message for them.
+    /// Reads for watchers that wait for a newer message.
     pub watch_reads: usize,
-    /// Mailboxes that are locked, counted once for each holder.
+    /// Locked mailboxes, counted once for each holder.
     pub locks: usize,
     /// Threads of the pool.
     pub workers: usize,
-    /// Those of them that sleep.
+    /// Sleeping threads of the pool.
     pub workers_asleep: usize,
     /// Jobs that the reactor ran itself.
     pub inline_jobs: u64,
     pub posted: u64,
-    /// Mailboxes.
+    /// Mailboxes of the segment.
     pub mailboxes: u32,
-    /// Bytes of each.
+    /// Bytes of each mailbox.
     pub size: u64,
-    /// Bytes of a request.
+    /// Largest number of bytes of a request.
     pub packet: u64,
 }
 
-/// Writes the lines `name value`.
+/// Writes one line `name value` for each value.
 pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fmt::Result {
     let mut written = Ok(());
     let mut line = |name: &str, value: u64| {

@@ -1,4 +1,4 @@
-//! What a connection needs of its socket.
+//! The operations that a connection needs of its socket.
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
@@ -7,15 +7,15 @@ use std::os::fd::AsRawFd;
 
 use socket2::Socket;
 
-/// A stream of bytes that never blocks: a socket, or in the simulation a pipe that cuts and breaks as it likes.
+/// A non-blocking byte stream: a socket, or a pipe of the simulation.
 pub trait Transport: Read + Write + Debug {
-    /// Tells the other side that nothing more comes.
+    /// Closes the sending half.
     fn shutdown_write(&self) -> io::Result<()>;
 
-    /// Bytes that were written and have not arrived at the other side.
+    /// Bytes that were written and are not acknowledged by the peer.
     fn unacknowledged(&self) -> usize;
 
-    /// Whether the other side takes what comes or not: the connection lasts.
+    /// Keeps the connection open even if the peer does not acknowledge bytes for a long time.
     fn disable_user_timeout(&self);
 }
 
@@ -35,8 +35,8 @@ impl Transport for Socket {
     fn unacknowledged(&self) -> usize {
         let mut left = 0;
         // SAFETY: the descriptor is open, and the kernel writes one c_int.
-        let asked = unsafe { outgoing_queue(self.as_raw_fd(), &mut left) };
-        asked.map_or(0, |_| usize::try_from(left).unwrap_or(0))
+        let result = unsafe { outgoing_queue(self.as_raw_fd(), &mut left) };
+        result.map_or(0, |_| usize::try_from(left).unwrap_or(0))
     }
 
     fn disable_user_timeout(&self) {
