@@ -47,7 +47,7 @@ pub struct PendingRequest {
     pub half_closed_since: Option<(Duration, (u32, bool))>,
     /// The sequence number at which the request was first found in the queue of its mailbox.
     pub queued_since: Option<u64>,
-    /// The states told to requests that arrived later and were admitted earlier.
+    /// The states that the replies to later requests named which were admitted earlier.
     pub overtaken_by: Vec<State>,
     /// Mailboxes whose locks had expired when the request was sent, whether or not the client had been told.
     pub expired_locks: Vec<u32>,

@@ -1,4 +1,5 @@
-//! Regression tests for defects that random runs have found, reproduced without randomness.
+//! Regression tests for defects that random runs have found, reproduced without randomness. Each
+//! comment states the defect.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -59,9 +60,9 @@ impl World {
     /// Fills a client's socket with an event of `mailbox`, which the client watches and `other` writes.
     fn fill_socket(&mut self, client: usize, other: usize, mailbox: u32) {
         self.send_requests(other, [write(mailbox)]);
-        let own = self.clients[client].id;
-        self.run_all_except(own);
-        assert!(self.server.connections.look(own).is_some_and(|connection| connection.has_output()));
+        let id = self.clients[client].id;
+        self.run_all_except(id);
+        assert!(self.server.connections.look(id).is_some_and(|connection| connection.has_output()));
     }
 
     /// Closes the sending half of a client.
@@ -128,7 +129,7 @@ fn earlier_replies_are_not_delayed_by_a_waiting_request() {
 #[test]
 fn a_requeued_take_keeps_its_deadline() {
     let mut world = world();
-    let [client, holder, other] = [30, 1000, 1000].map(|room| world.connect_with_capacity(room));
+    let [client, holder, other] = [30, 1000, 1000].map(|capacity| world.connect_with_capacity(capacity));
     world.send_requests(holder, [lock(2, 100), write(2)]);
     world.send_requests(client, [watch(0)]);
     world.run_until_quiescent();
