@@ -9,8 +9,8 @@ use mio::unix::SourceFd;
 use socket2::Socket;
 
 use super::Reactor;
+use super::clients::token_of;
 use super::connection::READING;
-use super::connections::token_of;
 use super::listeners::{AcceptEnd, AcceptOutcome, Accepted};
 use crate::protocol::{Eol, Refusal, Reply};
 
@@ -37,7 +37,7 @@ impl Reactor {
                 (true, true) => self.reject_full(accepted),
             }
         }
-        if self.accept_retry_at.is_some_and(|at| at <= self.server.now) {
+        if self.accept_retry_at.is_some_and(|at| at <= self.server.now()) {
             self.accept_retry_at = None;
         }
         if self.listeners.pending && self.accept_retry_at.is_none() {
@@ -58,11 +58,11 @@ impl Reactor {
     }
 
     fn accept_pending(&mut self) {
-        let free_slots = self.server.settings.max_clients.saturating_sub(self.server.connections.len());
+        let free_slots = self.server.max_clients().saturating_sub(self.server.clients.len());
         let budget = ACCEPTS_PER_TICK.min((free_slots + DEFERRED_MAX).saturating_sub(self.deferred.len()));
         let mut new_clients = Vec::new();
         let mut rejected = 0;
-        let clients = self.server.connections.len();
+        let clients = self.server.clients.len();
         let end = self.listeners.accept_batch(budget, |outcome| match outcome {
             AcceptOutcome::Ok(accepted) => new_clients.push(accepted),
             AcceptOutcome::NoDescriptor(accepted) => {
@@ -80,7 +80,7 @@ impl Reactor {
                 log::warn!("cannot accept: {errno}; further failures are counted and not logged");
             }
             self.server.counters.accept_failures += 1;
-            self.accept_retry_at = Some(self.server.now + ACCEPT_RETRY);
+            self.accept_retry_at = Some(self.server.now() + ACCEPT_RETRY);
         }
     }
 
@@ -95,7 +95,7 @@ impl Reactor {
 
     fn reject_full(&mut self, accepted: Accepted) {
         self.server.counters.busy_clients += 1;
-        reject(&accepted.socket, &busy(self.server.settings.max_clients));
+        reject(&accepted.socket, &busy(self.server.max_clients()));
     }
 }
 

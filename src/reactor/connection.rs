@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Event;
 
-use super::extras::{Extras, Watch, WatchState};
+use super::extras::Extras;
 use super::input::Input;
 use super::output::Output;
 use super::phase::Phase;
 use super::transport::Transport;
+use super::watches::{Watch, WatchState};
 use crate::protocol::{Framer, Limits};
+use crate::workers::{Job, JobState};
 
 pub use receiving::{Received, SCRATCH_SIZE};
 pub use sending::Flushed;
@@ -69,8 +71,8 @@ impl From<&Event> for Readiness {
 
 /// One client.
 #[derive(Debug)]
-pub struct Connection<W> {
-    transport: W,
+pub struct Connection<T> {
+    transport: T,
     /// Which connection of all that had this slot.
     pub generation: u32,
     phase: Phase,
@@ -110,11 +112,11 @@ pub struct Connection<W> {
 
 const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "a connection at rest is small");
 
-impl<W: Transport> Connection<W> {
+impl<T: Transport> Connection<T> {
     /// A new client, idle.
-    pub fn new(wire: W, is_unix: bool, generation: u32, now: Instant) -> Self {
+    pub fn new(transport: T, is_unix: bool, generation: u32, now: Instant) -> Self {
         Connection {
-            transport: wire,
+            transport,
             generation,
             phase: Phase::Idle,
             framer: Framer::default(),
@@ -138,7 +140,7 @@ impl<W: Transport> Connection<W> {
     }
 
     /// The socket, to be registered.
-    pub fn transport(&self) -> &W {
+    pub fn transport(&self) -> &T {
         &self.transport
     }
 
@@ -157,15 +159,29 @@ impl<W: Transport> Connection<W> {
         &self.phase
     }
 
-    /// The same, to change its data.
-    pub fn phase_mut(&mut self) -> &mut Phase {
-        &mut self.phase
+    /// Records what a poll says of the socket.
+    pub fn record_readiness(&mut self, readiness: Readiness) {
+        let Readiness { readable, hung_up, urgent, .. } = readiness;
+        self.readable |= readable || hung_up;
+        self.hung_up |= hung_up;
+        self.reads_end_early |= urgent;
     }
 
     /// The one way from a phase to another; what it was busy with comes back.
     pub fn transition(&mut self, next: Phase) -> Phase {
         debug_assert!(self.phase.may_become(&next), "{:?} becomes {next:?}", self.phase);
         std::mem::replace(&mut self.phase, next)
+    }
+
+    /// Takes the job out whose answers wait for the socket.
+    pub fn take_flushing(&mut self) -> Option<Box<Job>> {
+        match self.phase {
+            Phase::Flushing(_) => match self.transition(Phase::Working) {
+                Phase::Flushing(job) => Some(job),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Its batch is done, and it is listened to again: only from now on can it be slow to go on.
@@ -181,7 +197,7 @@ impl<W: Transport> Connection<W> {
 
     /// When the first of its leases ends.
     pub fn lease_end(&self) -> Option<Instant> {
-        self.extras.as_ref()?.lease_end()
+        self.extras.as_ref()?.leases.next_end()
     }
 
     /// Whether it gets events: such a client may stop reading for as long as it likes.
@@ -223,7 +239,10 @@ impl<W: Transport> Connection<W> {
             }
             Phase::Idle => None,
             Phase::Waiting { until, .. } => *until,
-            Phase::Flushing(job) => job.in_flight.as_ref().and_then(|taking| taking.until),
+            Phase::Flushing(job) => match &job.state {
+                JobState::InFlight(in_flight) => in_flight.until,
+                _ => None,
+            },
         };
         let slow = (self.has_output() && !self.is_watcher()).then(|| self.last_progress + WRITE_PROGRESS);
         [phase, slow, self.lease_end()].into_iter().flatten().min()

@@ -1,53 +1,50 @@
 //! The one thread that owns every socket and every clock.
 //!
-//! It fills the connections' buffers, cuts batches of requests from them, takes each request's place in the queue of
-//! its mailbox, runs what is granted or hands it to the workers, and writes the answers. Because one thread takes all places, the
-//! order of arrival is a total order, and fairness is an argument of one sentence.
+//! It fills the connections' buffers, cuts batches of requests from them, takes the place of each batch's first request in the
+//! queue of its mailbox, runs admitted jobs or hands them to the workers, and writes the answers. One thread takes these
+//! places, so the order of arrival is a total order, and fairness is an argument of one sentence.
 //!
-//! The [`Reactor`] is the shell: poll, signals, listeners. The `Server` is what happens to clients; it
-//! knows sockets only as a `Wire` and time only as a value.
+//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] is what happens to clients. It knows a socket only
+//! as a `Transport`, and time only as a value.
 //!
 //! Its files, in the order of a request's life:
 //!
 //! | | |
 //! |---|---|
-//! | `doors`, `arrivals` | who comes |
-//! | `lookout` | whether to sleep until then |
-//! | `connection`, `phase`, `input`, `output`, `wire` | one client: receiving, being busy, sending |
-//! | `server`, `jobs`, `waiting`, `takings`, `ending` | the way of a batch to its mailbox and back, and to its end |
-//! | `session`, `locks`, `watchers`, `events` | what outlives a request |
-//! | `connections`, `deadlines`, `supplies` | tables: of clients, of times, of memory that is used again |
-//! | `control`, `report`, `stat` | for the owner, and for whoever looks |
+//! | `listeners`, `accept` | new connections |
+//! | `busy_poll` | whether to sleep until the next event |
+//! | `connection`, `phase`, `input`, `output`, `transport` | one client: receiving, waiting, sending |
+//! | `server` | the way of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
+//! | `clients`, `locks`, `leases`, `watches`, `extras` | the state of the server, each fact in one table |
+//! | `deadlines`, `pools`, `stat` | when to look at which client; memory that is used again; counters |
+//! | `control` | how `dipcrm` asks the server to stop |
 //! | `simulation` | all of it again, without a kernel |
 //!
-//! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the [`ConnectionId`](crate::workers::ConnectionId) it belongs to;
-//! what comes back to another generation is dropped and counted. A connection that closes during a batch of events is
-//! removed after it.
+//! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the
+//! [`ConnectionId`](crate::workers::ConnectionId) that it belongs to. What comes back to another generation is dropped and
+//! counted. A connection that closes during a poll's events is removed after them.
 
 mod accept;
 mod busy_poll;
-mod closing;
+mod clients;
 mod connection;
-mod connections;
+
 mod control;
 mod deadlines;
-mod events;
 mod extras;
-mod inflight;
 mod input;
-mod jobs;
+mod leases;
 mod listeners;
+
 mod locks;
 mod output;
 mod phase;
 mod pools;
-mod report;
 mod server;
 #[cfg(all(test, not(feature = "loom")))]
 mod simulation;
 mod stat;
 mod transport;
-mod waiting;
 mod watches;
 
 use std::io;
@@ -64,23 +61,23 @@ use socket2::Socket;
 
 use crate::workers::{Completions, Mailboxes, Pool};
 use busy_poll::{BusyPoll, SPIN};
-use connections::{id_of, token_of};
+use clients::{FIRST_TOKEN, id_of, token_of};
 use control::Control;
 use listeners::{Accepted, Listeners};
 use server::Server;
 
-pub use closing::DRAIN;
 pub use control::STOP;
 pub use listeners::Listener;
+pub use server::DRAIN;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const CONTROL: Token = Token(2);
-/// Doors have the tokens from here up to [`connections::FIRST_TOKEN`].
+/// Listeners have the tokens from here up to [`FIRST_TOKEN`].
 const FIRST_LISTENER: usize = 3;
 
-/// Events that one poll takes: so few that the sockets which were read are still in the cache when their answers leave, and
-/// so many that nothing is left of what a turn costs.
+/// Events of one poll: few enough that the sockets are still in the cache when their answers are written, and enough to make
+/// the cost of a tick negligible.
 const EVENTS_MAX: usize = 64;
 
 /// What a user can set.
@@ -88,11 +85,11 @@ const EVENTS_MAX: usize = 64;
 pub struct Settings {
     /// Threads of the pool.
     pub workers: usize,
-    /// How long a request waits that does not say.
+    /// Wait of requests without `wait=`.
     pub wait: Duration,
-    /// Clients served at once.
+    /// Limit of connections.
     pub max_clients: usize,
-    /// How long a lock may be held at most.
+    /// Limit of the time that a lock is held.
     pub max_hold: Duration,
     /// Silence that completes a request without an end of line; zero never does.
     pub quiet: Duration,
@@ -105,11 +102,11 @@ pub struct Reactor {
     control: Control,
     listeners: Listeners,
     server: Server<Socket>,
-    /// Newcomers for whom there was no place: somebody may just be leaving.
+    /// New connections for which the table is full: an event of this poll may free a slot.
     deferred: Vec<Accepted>,
     accept_retry_at: Option<Instant>,
     busy_poll: BusyPoll,
-    /// Whether the last poll had room for more events than there were.
+    /// Whether the last poll returned all events that there were.
     poll_drained: bool,
     reopen_log: fn(),
 }
@@ -117,13 +114,13 @@ pub struct Reactor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
-    /// Answering what has arrived, until then.
+    /// Answering what has arrived, until this instant.
     Draining(Instant),
     Now,
 }
 
 impl Reactor {
-    /// Everything that serving needs: the pool runs, the signals are caught, the doors are watched.
+    /// Starts the pool, catches the signals and registers the listeners.
     pub fn new(
         mailboxes: Mailboxes,
         listeners: Vec<Listener>,
@@ -160,17 +157,22 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
-            // Who has left is known before anybody is answered: a message is not for them any more.
+            // All events are recorded before any is handled, so a message is not taken for a client that has left.
             for event in &events {
-                self.note(event);
+                if event.token() >= Token(FIRST_TOKEN) {
+                    self.server.clients.record_readiness(id_of(event.token()), event.into());
+                }
             }
             for event in &events {
                 self.dispatch(event);
             }
             self.server.finish_tick();
-            self.register();
-            if self.server.remove_closed() {
-                // A descriptor is free: whoever stands before the door is let in now, not at the next timer.
+            let registry = self.poll.registry();
+            self.server.reregister(|id, socket, interest| {
+                registry.reregister(&mut SourceFd(&socket.as_raw_fd()), token_of(id), interest)
+            });
+            if self.server.clients.remove_closed() {
+                // A descriptor is free: connections that wait for one are accepted now, not at the next timer.
                 self.accept_retry_at = None;
             }
             self.accept();
@@ -189,8 +191,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Looks for events again and again for a moment; whether there were any. Whoever else wants this processor has it in
-    /// between.
+    /// Polls without sleeping for a moment, and yields the processor in between. Returns whether there were events.
     fn busy_poll(&mut self, events: &mut Events) -> io::Result<bool> {
         let until = Instant::now() + SPIN;
         let mut found = false;
@@ -213,7 +214,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// How long nothing is to be done: the one place where time enters.
+    /// How long the poll may sleep. The one place where the next deadline enters.
     fn timeout(&self) -> Option<Duration> {
         let accept_now = self.listeners.pending && self.accept_retry_at.is_none();
         if accept_now || !self.deferred.is_empty() || self.server.is_busy() {
@@ -223,25 +224,19 @@ impl Reactor {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    fn note(&mut self, event: &Event) {
-        if event.token() >= Token(connections::FIRST_TOKEN) {
-            self.server.record_readiness(id_of(event.token()), event.into());
-        }
-    }
-
     fn dispatch(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
             SIGNALS => self.read_signals(),
             CONTROL => {
-                // Several may ask; only a signal says that it takes too long.
+                // Several may ask. Only a second signal stops the server at once.
                 let asked = self.control.stop_requested(self.poll.registry());
-                if asked && self.server.stopping == Stopping::No {
+                if asked && !self.server.is_stopping() {
                     log::info!("dipcrm asks to stop");
                     self.stop();
                 }
             }
-            Token(token) if token < connections::FIRST_TOKEN => self.listeners.pending = true,
+            Token(token) if token < FIRST_TOKEN => self.listeners.pending = true,
             token => self.server.on_ready(id_of(token), event.into()),
         }
     }
@@ -259,27 +254,13 @@ impl Reactor {
         }
     }
 
-    /// Begins to stop, or at the second call stops.
+    /// Begins to stop. The second call stops at once.
     fn stop(&mut self) {
-        if self.server.stopping != Stopping::No {
-            self.server.stopping = Stopping::Now;
-            return;
+        if self.server.is_stopping() {
+            return self.server.stop_at_once();
         }
         self.accept_remaining();
         self.listeners.close();
         self.server.drain();
-    }
-
-    /// Tells the poll what the server waits for now.
-    fn register(&mut self) {
-        while let Some(id) = self.server.to_reregister.pop() {
-            let Some(connection) = self.server.connections.find(id) else { continue };
-            let Some(interest) = connection.changed_interest() else { continue };
-            let fd = connection.transport().as_raw_fd();
-            let registered = self.poll.registry().reregister(&mut SourceFd(&fd), token_of(id), interest);
-            if let Err(error) = registered {
-                self.server.fail(id, &error);
-            }
-        }
     }
 }

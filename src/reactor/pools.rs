@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::SCRATCH_SIZE;
-use crate::workers::{ConnectionId, Job};
+use crate::workers::{Job, JobState, Owner};
 
 /// Largest number of pooled jobs, of pooled buffers and of pooled bodies.
 const POOLED_MAX: usize = 256;
@@ -38,30 +38,26 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Takes an empty job for a connection.
-    pub fn job(&mut self, connection: ConnectionId) -> Box<Job> {
-        let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(connection)) };
+    /// Takes an empty job.
+    pub fn job(&mut self, owner: Owner) -> Box<Job> {
+        let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(owner)) };
         self.bytes -= job.memory();
-        job.connection = connection;
+        job.owner = owner;
         job
     }
 
     /// Returns a job to the pool.
     pub fn return_job(&mut self, mut job: Box<Job>) {
-        debug_assert!(job.grant.is_none(), "a grant is released before its job is pooled");
+        debug_assert!(!job.holds_grant(), "a grant is released before its job is pooled");
         if job.input.capacity() >= BODY_MIN {
             self.return_buffer(std::mem::take(&mut job.input));
         }
         if self.jobs.items.len() == POOLED_MAX {
             return self.record_dropped(job.memory());
         }
-        debug_assert!(
-            job.locks.is_none() && job.in_flight.is_none(),
-            "the job's locks and message have been released"
-        );
+        debug_assert!(job.locks.is_none(), "locks are kept with their client, or ended");
         job.requests.clear();
-        (job.blocked_on, job.waiting, job.read_cursor, job.watch_cursor) = (None, None, None, None);
-        job.answered = 0;
+        (job.state, job.cursor, job.wait, job.next) = (JobState::Ready, None, None, 0);
         for buffer in [&mut job.input, &mut job.output] {
             buffer.clear();
             if self.bytes + buffer.capacity() > POOLED_BYTES_MAX {

@@ -1,66 +1,76 @@
 //! The server without its poll: what happens to every client, with sockets and time as parameters.
 //!
-//! It owns the connections, their deadlines, and the jobs until the pool has them. It must never touch the poll, a signal
-//! or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it runs in a simulation, too, over pipes of
-//! bytes and a clock that is a number.
+//! `Server` routes: an event, a completion or a deadline goes to the part that it concerns. It must never touch the poll, a
+//! signal or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it runs in a simulation, too, over pipes
+//! of bytes and a clock that is a number.
+//!
+//! | | |
+//! |---|---|
+//! | `drive` | the one loop that brings a job to its mailbox, to the pool, to the socket, and on |
+//! | `waits` | requests that wait, and their timeouts |
+//! | `inflight` | taken messages that their clients have not received |
+//! | `locking` | locks and leases |
+//! | `watching` | watches and events |
+//! | `closing` | the end of a connection, and of the server |
+//! | `report` | `stat` |
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod closing;
+mod drive;
+mod inflight;
+mod locking;
+mod report;
+mod waits;
+mod watching;
+
+use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::Interest;
+
+use super::clients::Clients;
 use super::connection::{Connection, Readiness, Received, SCRATCH_SIZE};
-use super::connections::Connections;
-use super::deadlines::Deadlines;
-use super::events::Fanout;
+use super::locks::Locks;
 use super::phase::Phase;
 use super::pools::Pools;
 use super::stat::Counters;
 use super::transport::Transport;
-use super::waiting::half_closed;
 use super::watches::Watches;
 use super::{Settings, Stopping};
 use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
-/// Turns that those in the line have before the poll has its own again.
+pub use closing::DRAIN;
+
+/// Connections of the ready queue that get a turn in one tick. Then the poll has its turn.
 const READY_PER_TICK: usize = 64;
 
 /// All clients, and what they are busy with.
 #[derive(Debug)]
-pub struct Server<W> {
-    pub(super) connections: Connections<W>,
-    pub(super) deadlines: Deadlines,
+pub struct Server<T> {
+    pub(super) clients: Clients<T>,
     pub(super) mailboxes: Arc<Mailboxes>,
-    pub(super) completions: Arc<Completions>,
     pub(super) pool: Pool,
-    pub(super) pools: Pools,
     pub(super) counters: Counters,
-    pub(super) settings: Settings,
-    pub(super) limits: Limits,
-    pub(super) scratch: Box<[u8]>,
-    /// Connections that have something left to do in their next turn.
-    pub(super) ready: VecDeque<ConnectionId>,
-    /// Connections to be removed after this batch of events.
-    pub(super) closed: Vec<ConnectionId>,
-    /// Connections that may have to be registered anew after it.
-    pub(super) to_reregister: Vec<ConnectionId>,
-    /// The time of this batch of events.
-    pub(super) now: Instant,
-    pub(super) started: Instant,
-    pub(super) foreign_warned_at: Option<Instant>,
-    /// Who has locked which mailbox.
-    pub(super) lock_holders: BTreeSet<(u32, ConnectionId)>,
-    /// The longest wait for each mailbox that anybody had to wait for.
-    pub(super) longest_waits: HashMap<u32, Duration>,
-    pub(super) watches: Watches,
-    /// Events that have not reached everybody yet.
-    pub(super) fanouts: VecDeque<Fanout>,
-    pub(super) stopping: Stopping,
-    /// Completions, while they are taken in; kept for its memory.
-    pub(super) completions_buf: Vec<Completion>,
+    completions: Arc<Completions>,
+    pools: Pools,
+    locks: Locks,
+    watches: Watches,
+    settings: Settings,
+    scratch: Box<[u8]>,
+    /// The time of this tick.
+    now: Instant,
+    started: Instant,
+    stopping: Stopping,
+    /// The longest wait at each mailbox, of those that have ended.
+    longest_waits: HashMap<u32, Duration>,
+    foreign_warned_at: Option<Instant>,
+    /// Kept for its memory.
+    completions_buf: Vec<Completion>,
 }
 
-impl<W: Transport> Server<W> {
+impl<T: Transport> Server<T> {
     /// A server without clients.
     pub fn new(
         mailboxes: Arc<Mailboxes>,
@@ -73,68 +83,62 @@ impl<W: Transport> Server<W> {
         let limits =
             Limits { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet };
         Server {
-            connections: Connections::with_capacity(settings.max_clients),
-            deadlines: Deadlines::with_capacity(settings.max_clients),
+            clients: Clients::new(settings.max_clients, settings.quiet, limits),
             mailboxes,
-            completions,
             pool,
-            pools: Pools::default(),
             counters: Counters::default(),
+            completions,
+            pools: Pools::default(),
+            locks: Locks::default(),
+            watches: Watches::default(),
             settings,
-            limits,
             scratch: vec![0; SCRATCH_SIZE].into(),
-            ready: VecDeque::new(),
-            closed: Vec::new(),
-            to_reregister: Vec::new(),
             now,
             started: now,
-            foreign_warned_at: None,
-            lock_holders: BTreeSet::new(),
-            longest_waits: HashMap::new(),
-            watches: Watches::default(),
-            fanouts: VecDeque::new(),
             stopping: Stopping::No,
+            longest_waits: HashMap::new(),
+            foreign_warned_at: None,
             completions_buf: Vec::new(),
         }
     }
 
-    pub(super) fn has_stopped(&self) -> bool {
-        match self.stopping {
-            Stopping::No => false,
-            Stopping::Draining(_) => self.connections.len() == 0,
-            Stopping::Now => true,
-        }
-    }
+    // ---- clients ----
 
-    /// Lets a client in.
-    pub(super) fn add_client(&mut self, wire: W, is_unix: bool) -> ConnectionId {
+    /// Adds a client.
+    pub fn add_client(&mut self, transport: T, is_unix: bool) -> ConnectionId {
         self.counters.accepted += 1;
-        let entered = self.now.saturating_duration_since(self.started).as_secs();
-        self.connections.insert(|generation| {
-            let mut connection = Connection::new(wire, is_unix, generation, self.now);
-            connection.accepted_at_s = u32::try_from(entered).unwrap_or(u32::MAX);
+        let accepted_at = self.now.saturating_duration_since(self.started).as_secs();
+        let now = self.now;
+        self.clients.insert(|generation| {
+            let mut connection = Connection::new(transport, is_unix, generation, now);
+            connection.accepted_at_s = u32::try_from(accepted_at).unwrap_or(u32::MAX);
             connection
         })
     }
 
-    /// The end.
-    pub(super) fn stop(self) {
-        log::info!("stopped; {} requests were answered", self.counters.requests.total());
-        self.pool.stop();
+    pub fn is_full(&self) -> bool {
+        self.clients.len() >= self.settings.max_clients
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.connections.len() >= self.settings.max_clients
+    pub fn max_clients(&self) -> usize {
+        self.settings.max_clients
     }
 
-    /// A new batch of events begins.
-    pub(super) fn begin_tick(&mut self, now: Instant) {
+    // ---- ticks ----
+
+    /// Begins a tick.
+    pub fn begin_tick(&mut self, now: Instant) {
         self.now = now;
         self.pool.begin_tick();
     }
 
-    /// Does what this batch of events has made possible.
-    pub(super) fn finish_tick(&mut self) {
+    /// The time of this tick.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Does what the events of this tick have made possible.
+    pub fn finish_tick(&mut self) {
         self.run_ready();
         self.expire_deadlines();
         self.drain_completions();
@@ -142,100 +146,117 @@ impl<W: Transport> Server<W> {
         self.pools.trim(self.now);
     }
 
-    /// Whether there is something to do without waiting. From then on whoever posts wakes the reactor.
-    pub(super) fn is_busy(&self) -> bool {
-        // What was submitted since the jobs were dispatched, by an event or a broken connection, has its turn at once.
-        let has_work = !self.ready.is_empty() || !self.fanouts.is_empty() || self.pool.has_submitted();
+    /// Whether there is work that needs no event. If not, the next completion wakes the reactor.
+    pub fn is_busy(&self) -> bool {
+        let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
         has_work || !self.completions.prepare_to_sleep()
     }
 
-    /// When there will be something to do.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    /// When there is work next, if no event comes before.
+    pub fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
             Stopping::Draining(until) => Some(until),
             _ => None,
         };
-        [self.deadlines.next(), drained, self.pools.trims_at()].into_iter().flatten().min()
+        [self.clients.next_deadline(), drained, self.pools.trims_at()].into_iter().flatten().min()
     }
 
-    /// Something happened at a client's socket: this is all that is known of it until it is attended to.
-    pub(super) fn record_readiness(&mut self, id: ConnectionId, happened: Readiness) {
-        let Some(connection) = self.connections.find(id) else { return };
-        let Readiness { readable, hung_up, urgent, .. } = happened;
-        connection.readable |= readable || hung_up;
-        connection.hung_up |= hung_up;
-        connection.reads_end_early |= urgent;
-    }
-
-    /// Does what has become possible by that.
-    pub(super) fn on_ready(&mut self, id: ConnectionId, happened: Readiness) {
-        let Some(connection) = self.connections.find(id) else { return };
-        let Readiness { writable, broken: gone, .. } = happened;
-        if writable && connection.has_output() {
-            self.flush(id);
-        } else if writable {
-            self.resume(id);
-            self.rearm(id);
-        }
-        let Some(connection) = self.connections.find(id) else { return };
-        let (has_output, hung_up) = (connection.has_output(), connection.hung_up);
-        match *connection.phase() {
-            Phase::Idle if has_output && gone => self.close(id),
-            Phase::Idle => self.receive(id),
-            Phase::Waiting { .. } | Phase::Flushing(_) if gone => self.close(id),
-            Phase::Waiting { mailbox, ticket, until } if hung_up => {
-                let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
-                let until = Some(half_closed(until, self.now, at_once == Some(true)));
-                connection.transition(Phase::Waiting { mailbox, ticket, until });
-                self.rearm(id);
-            }
-            Phase::Lingering { .. } => self.discard(id),
-            Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {}
-        }
-    }
-
-    /// Gives the first in the line one turn each; who has more stands in the line again. In between the others are heard.
-    pub(super) fn run_ready(&mut self) {
-        for _ in 0..self.ready.len().min(READY_PER_TICK) {
-            let Some(id) = self.ready.pop_front() else { break };
-            if let Some(connection) = self.connections.find(id) {
-                connection.is_ready = false;
-                if connection.has_output() {
-                    self.flush(id);
-                } else if matches!(connection.phase(), Phase::Idle) {
-                    self.receive(id);
-                }
+    /// Gives each connection of the ready queue one turn.
+    pub fn run_ready(&mut self) {
+        for _ in 0..self.clients.ready().min(READY_PER_TICK) {
+            let Some(id) = self.clients.pop_ready() else { break };
+            match self.clients.look(id) {
+                Some(client) if client.has_output() => self.flush(id),
+                Some(_) => self.on_ready(id, Readiness::default()),
+                None => {}
             }
         }
     }
 
-    pub(super) fn receive(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.find(id) else { return };
-        if connection.has_output() {
-            // It is read again when that has left.
-            return self.rearm(id);
+    /// Calls `register` for each connection whose interest has changed, with its transport and the new interest.
+    pub fn reregister(&mut self, mut register: impl FnMut(ConnectionId, &T, Interest) -> io::Result<()>) {
+        while let Some(id) = self.clients.pop_reregister() {
+            let Some(mut client) = self.clients.get(id) else { continue };
+            let Some(interest) = client.changed_interest() else { continue };
+            if let Err(error) = register(id, client.transport(), interest) {
+                drop(client);
+                self.fail(id, &error);
+            }
         }
-        match connection.receive(id, &mut self.scratch, &self.limits, &mut self.pools, self.now) {
-            Ok(Received::Batch(job)) => {
-                self.begin(job);
+    }
+
+    /// Whether events are on their way to watchers.
+    #[cfg(test)]
+    pub fn has_fanouts(&self) -> bool {
+        self.watches.has_fanouts()
+    }
+
+    /// How many locks and groups of watchers there are.
+    #[cfg(test)]
+    pub fn tables(&self) -> (usize, usize) {
+        (self.locks.len(), self.watches.len())
+    }
+
+    // ---- events ----
+
+    /// Handles what a poll says of a socket; [`Clients::record_readiness`] has recorded it before.
+    pub fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
+        if readiness.writable {
+            self.on_writable(id);
+        }
+        let Some(mut client) = self.clients.get(id) else { return };
+        match client.phase() {
+            Phase::Idle if !client.has_output() => {}
+            Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) if readiness.broken => {
+                drop(client);
+                return self.close(id);
+            }
+            Phase::Waiting { .. } if client.hung_up => {
+                drop(client);
+                return self.shorten_wait(id);
+            }
+            Phase::Lingering { .. } => {
+                drop(client);
+                return self.discard(id);
+            }
+            // The client is read again when its answers are written.
+            Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {
+                return;
+            }
+        }
+        match client.receive(&mut self.scratch, &mut self.pools, self.now) {
+            Ok(Received::Batch(mut job)) => {
+                let expired = client.begin(&mut job, self.now);
+                drop(client);
+                self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+                self.drive(id, job);
                 if self.pool.is_cache_budget_spent() {
-                    // While it is in the cache.
+                    // While the large messages are in the cache.
                     self.run_granted();
                 }
             }
-            Ok(Received::WouldBlock) if self.stopping != Stopping::No => self.close_gracefully(id),
-            Ok(Received::WouldBlock) => self.rearm(id),
-            Ok(Received::BudgetSpent) => self.schedule(id),
-            Ok(Received::Eof) => self.close(id),
-            Err(error) => self.fail(id, &error),
+            Ok(Received::WouldBlock) if self.stopping != Stopping::No => {
+                drop(client);
+                self.close_gracefully(id);
+            }
+            Ok(Received::WouldBlock) => {}
+            Ok(Received::BudgetSpent) => client.schedule(),
+            Ok(Received::Eof) => {
+                drop(client);
+                self.close(id);
+            }
+            Err(error) => {
+                drop(client);
+                self.fail(id, &error);
+            }
         }
     }
 
-    pub(super) fn schedule(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.find(id)
-            && !std::mem::replace(&mut connection.is_ready, true)
-        {
-            self.ready.push_back(id);
+    fn on_writable(&mut self, id: ConnectionId) {
+        match self.clients.look(id) {
+            Some(client) if client.has_output() => self.flush(id),
+            Some(_) => self.resume(id),
+            None => {}
         }
     }
 }

@@ -13,8 +13,6 @@ mod client_model;
 mod history;
 mod oracle;
 mod pipe;
-#[cfg(feature = "planted-bugs")]
-mod planted;
 mod quiescence;
 mod regressions;
 mod reply;

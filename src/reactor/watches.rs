@@ -1,132 +1,182 @@
-//! Who watches what, gathered by where they stand. Pure: no socket, clock or lock.
+//! Which clients watch what, grouped by position, and the events on their way to them. Pure: no socket, clock or lock.
 //!
-//! A watcher is a version, not a buffer: it costs the same whether its client reads or not. Those who have seen the same
-//! version of the same mailbox are one group, and a group has one standing read, which brings its next message for all
-//! of them.
+//! A watch is a version, not a buffer: it costs the same whether its client reads or not. Watchers at the same version of a
+//! mailbox are a group. A group has one read in the wait set of the mailbox, which brings the next message for all of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque, btree_set};
+use std::sync::Arc;
 
 use crate::mailboxes::{Cursor, Ticket};
 use crate::protocol::Eol;
-use crate::workers::ConnectionId;
+use crate::workers::{ConnectionId, WatchId};
 
-/// The slot of a standing read: it belongs to no connection. Its generation is its number.
-pub const NOBODY: u32 = u32::MAX;
+/// Capacity of the tables that is always kept, in groups.
+const CAPACITY_KEPT: usize = 1024;
 
-/// Groups whose room is always kept, and how much of a larger room may be empty.
-const ROOM_KEPT: usize = 1024;
-const SPARE: usize = 8;
+/// A table is shrunk when less than one of so many of its places is used.
+const SPARSE: usize = 8;
 
-/// Where a group stands.
+/// One mailbox that a client watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    pub mailbox: u32,
+    /// The version of the last message that was sent.
+    pub version: u64,
+    /// The end of line of the request, for its events.
+    pub eol: Eol,
+    pub state: WatchState,
+}
+
+/// What a watch is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchState {
+    /// It belongs to the group of its position.
+    Armed,
+    /// An event for it is on its way, or was sent in this fan-out.
+    Pending,
+    /// It has stopped until its client reads on.
+    Lagging,
+}
+
+impl Watch {
+    pub fn position(&self) -> WatchPosition {
+        WatchPosition { mailbox: self.mailbox, version: self.version, eol: self.eol }
+    }
+}
+
+/// What the watchers of a group have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WatchPosition {
-    /// At which mailbox.
     pub mailbox: u32,
-    /// The last version that its watchers have seen.
+    /// The last version that the watchers have received.
     pub version: u64,
-    /// How they want lines to end.
     pub eol: Eol,
 }
 
-/// Watchers that stand at one place.
-#[derive(Debug, Default)]
-pub struct Group {
-    /// Who they are.
-    pub members: BTreeSet<ConnectionId>,
-    /// The number of their standing read.
-    read: u32,
-    /// Where that waits, once it does.
+/// The watchers at one position.
+#[derive(Debug)]
+struct Group {
+    members: BTreeSet<ConnectionId>,
+    read: WatchId,
+    /// The place of the read in the wait set of the mailbox, once it is there.
     ticket: Option<Ticket>,
 }
 
-/// All groups.
-#[derive(Debug, Default)]
-pub struct Watches {
-    groups: HashMap<WatchPosition, Group>,
-    /// The standing reads, by number: for whom each is.
-    reads: HashMap<u32, WatchPosition>,
-    next: u32,
+/// An event on its way to the watchers of a group.
+#[derive(Debug)]
+pub struct Fanout {
+    /// The position of its receivers.
+    pub from: WatchPosition,
+    /// Where they stand once they have it.
+    pub to: Cursor,
+    pub bytes: Arc<Vec<u8>>,
+    /// The receivers that are left.
+    pub left: btree_set::IntoIter<ConnectionId>,
+    /// The receivers that have all of it.
+    pub done: Vec<ConnectionId>,
 }
 
-/// A standing read that is to be started.
+/// A read that is to be started for a new group.
 #[derive(Debug)]
-pub struct StandingRead {
-    /// What comes home to nobody.
-    pub id: ConnectionId,
-    /// For whom it is.
-    pub stand: WatchPosition,
-    /// Where it starts.
+pub struct WatchRead {
+    pub id: WatchId,
+    pub position: WatchPosition,
     pub cursor: Cursor,
 }
 
+/// All groups, and the events under way.
+#[derive(Debug, Default)]
+pub struct Watches {
+    groups: HashMap<WatchPosition, Group>,
+    /// The position of each read.
+    reads: HashMap<WatchId, WatchPosition>,
+    next: u32,
+    fanouts: VecDeque<Fanout>,
+}
+
 impl Watches {
-    /// Adds watchers at a place. A new group needs a standing read.
+    /// Adds watchers at a position. A new group needs a read.
     pub fn join(
         &mut self,
-        stand: WatchPosition,
+        position: WatchPosition,
         cursor: Cursor,
         members: impl IntoIterator<Item = ConnectionId>,
-    ) -> Option<StandingRead> {
-        let group = self.groups.entry(stand).or_default();
-        let is_new = group.members.is_empty();
-        group.members.extend(members);
-        if group.members.is_empty() {
-            self.groups.remove(&stand);
+    ) -> Option<WatchRead> {
+        if let Some(group) = self.groups.get_mut(&position) {
+            group.members.extend(members);
             return None;
         }
-        if !is_new {
+        let members: BTreeSet<ConnectionId> = members.into_iter().collect();
+        if members.is_empty() {
             return None;
         }
-        while self.reads.contains_key(&self.next) {
+        while self.reads.contains_key(&WatchId(self.next)) {
             self.next = self.next.wrapping_add(1);
         }
-        group.read = self.next;
-        self.reads.insert(self.next, stand);
-        let id = ConnectionId { slot: NOBODY, generation: self.next };
+        let id = WatchId(self.next);
         self.next = self.next.wrapping_add(1);
-        Some(StandingRead { id, stand, cursor })
+        self.groups.insert(position, Group { members, read: id, ticket: None });
+        self.reads.insert(id, position);
+        Some(WatchRead { id, position, cursor })
     }
 
-    /// Removes a watcher from a place. The place in the queue of a standing read that nobody needs any more is returned.
-    pub fn leave(&mut self, stand: WatchPosition, id: ConnectionId) -> Option<Ticket> {
-        let group = self.groups.get_mut(&stand)?;
+    /// Removes a watcher from a group. Returns the place of the read if no watcher needs it any more.
+    pub fn leave(&mut self, position: WatchPosition, id: ConnectionId) -> Option<Ticket> {
+        let group = self.groups.get_mut(&position)?;
         group.members.remove(&id);
         if !group.members.is_empty() {
             return None;
         }
-        let group = self.groups.remove(&stand)?;
+        let group = self.groups.remove(&position)?;
         self.reads.remove(&group.read);
         self.shrink();
         group.ticket
     }
 
-    /// A standing read waits; false when nobody needs it any more.
-    pub fn set_ticket(&mut self, id: ConnectionId, ticket: Ticket) -> bool {
-        let group = self.reads.get(&id.generation).and_then(|stand| self.groups.get_mut(stand));
-        let Some(group) = group else { return false };
-        group.ticket = Some(ticket);
-        true
+    /// Remembers where a read waits. Returns false if no watcher needs it any more.
+    pub fn set_ticket(&mut self, id: WatchId, ticket: Ticket) -> bool {
+        let group = self.reads.get(&id).and_then(|position| self.groups.get_mut(position));
+        group.map(|group| group.ticket = Some(ticket)).is_some()
     }
 
-    /// A standing read has come home: for whom. Nobody stands there any more.
-    pub fn take(&mut self, id: ConnectionId) -> Option<(WatchPosition, Group)> {
-        let stand = self.reads.remove(&id.generation)?;
-        let group = self.groups.remove(&stand)?;
-        Some((stand, group))
+    /// Removes the group of a finished read. Returns its position and members.
+    pub fn take(&mut self, id: WatchId) -> Option<(WatchPosition, BTreeSet<ConnectionId>)> {
+        let position = self.reads.remove(&id)?;
+        let group = self.groups.remove(&position)?;
+        Some((position, group.members))
     }
 
-    /// Gives memory back after a crowd: a table keeps its room however few are left in it.
-    fn shrink(&mut self) {
-        if self.groups.len() < self.groups.capacity() / SPARE {
-            self.groups.shrink_to(ROOM_KEPT);
-        }
-        if self.reads.len() < self.reads.capacity() / SPARE {
-            self.reads.shrink_to(ROOM_KEPT);
-        }
-    }
-
-    /// How many standing reads there are.
+    /// How many groups there are, each with one read.
     pub fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// Queues an event for its receivers.
+    pub fn push_fanout(&mut self, fanout: Fanout) {
+        self.fanouts.push_back(fanout);
+    }
+
+    /// Puts an event back that has receivers left.
+    pub fn resume_fanout_later(&mut self, fanout: Fanout) {
+        self.fanouts.push_front(fanout);
+    }
+
+    /// The event that is to be sent next.
+    pub fn pop_fanout(&mut self) -> Option<Fanout> {
+        self.fanouts.pop_front()
+    }
+
+    pub fn has_fanouts(&self) -> bool {
+        !self.fanouts.is_empty()
+    }
+
+    /// Returns memory after many watchers have left.
+    fn shrink(&mut self) {
+        if self.groups.len() < self.groups.capacity() / SPARSE {
+            self.groups.shrink_to(CAPACITY_KEPT);
+        }
+        if self.reads.len() < self.reads.capacity() / SPARSE {
+            self.reads.shrink_to(CAPACITY_KEPT);
+        }
     }
 }

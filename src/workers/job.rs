@@ -1,176 +1,236 @@
-//! A batch of requests of one connection, on its way to the workers and home.
+//! A batch of requests of one client: what is asked, how far it has come, and the answers so far.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lock_set::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
-use crate::protocol::{Framed, Request, Wait};
+use crate::protocol::{Framed, Refusal, Request, Wait};
 
-/// Whose a job is. A slot is used again, a generation is not: what comes home to another generation is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One connection of all that ever had its slot. A completion that carries another generation than the slot has now is
+/// dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
-    /// Place in the table of connections.
+    /// Index in the table of connections.
     pub slot: u32,
-    /// Which connection of all that had that place.
+    /// Number of the connection, counted over all slots.
     pub generation: u32,
 }
 
-/// Requests in, answers out. It travels in one piece and is used again, so a request costs no allocation.
+/// One read for the watchers at one position. Numbers are not used again while the read exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchId(pub u32);
+
+/// Where the answers of a job go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// To a client.
+    Client(ConnectionId),
+    /// To all watchers at one position: the answer of its one read is an event.
+    Watch(WatchId),
+}
+
+/// Requests in, answers out. A job travels as one pointer and is used again, so a request costs no allocation.
 #[derive(Debug)]
 pub struct Job {
-    /// The way home.
-    pub connection: ConnectionId,
+    pub owner: Owner,
     /// The bytes that the bodies of the requests lie in.
     pub input: Vec<u8>,
-    /// The requests, in order.
     pub requests: Vec<Framed>,
-    /// How many of them are answered.
-    pub answered: usize,
-    /// Admission to the mailbox of the first request that is not answered.
-    pub grant: Option<Grant>,
-    /// What that request did not find when it was in.
-    pub blocked_on: Option<Condition>,
-    /// The last wait that the reactor has noticed.
-    pub waiting: Option<Waiting>,
-    /// The locks of the connection, if it ever had any.
+    /// Index of the first request without an answer: the current one.
+    pub next: usize,
+    pub state: JobState,
+    /// The locks of the client, if it holds any or has not been told of an expired one.
     pub locks: Option<Box<LockSet>>,
-    /// A message that was taken for the last answer, until that has been written.
-    pub in_flight: Option<InFlight>,
-    /// Where the last `r after=` of a long list has ended, so that the next one need not look for it.
-    pub read_cursor: Option<(u32, Cursor)>,
-    /// This is a standing read for watchers: where they stand. Its answer is an event.
-    pub watch_cursor: Option<Cursor>,
+    /// Where the last `r after=` of a long list ended, or where the watchers stand.
+    pub cursor: Option<(u32, Cursor)>,
+    /// The last wait that the reactor was told of.
+    pub wait: Option<WaitStart>,
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
-    /// What became of the requests.
     pub tally: Tally,
 }
 
-/// A request that has to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Which of the job's requests.
-    pub request: usize,
-    /// Where.
-    pub mailbox: u32,
-    /// Since when.
-    pub since: Instant,
-    /// It was in, and waits for something there.
-    pub aside: bool,
+/// What the current request of a job is at.
+///
+/// ```text
+///     Ready ──► Granted ──► answered: Ready, for the next request
+///       │          ▲ │
+///       ▼          │ ├──► Blocked ──► Waiting(Condition) ──► Granted
+///     Waiting(Queue) └──► InFlight ──► acknowledged or requeued: Ready
+/// ```
+#[derive(Debug)]
+pub enum JobState {
+    /// It has not begun, or a client's own lock covers it.
+    Ready,
+    /// It was admitted to its mailbox.
+    Granted(Grant),
+    /// It was admitted, and its mailbox does not meet the condition.
+    Blocked(Grant, Condition),
+    /// The job lies in the queue or the wait set of a mailbox.
+    Waiting(WaitReason),
+    /// It is answered by a message that was taken, and the answer has not been written yet.
+    InFlight(InFlight),
 }
 
-/// A message between its mailbox and the client that takes it. The mailbox stays as it is until that client has it.
+/// Why a job waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// To be admitted.
+    Queue,
+    /// For a change of the mailbox.
+    Condition(Condition),
+}
+
+/// The begin of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitStart {
+    /// Index of the request.
+    pub request: usize,
+    pub mailbox: u32,
+    /// A request that waits again, as a requeued `take` does, keeps its first instant.
+    pub since: Instant,
+    pub reason: WaitReason,
+}
+
+/// A message that has left its mailbox and that its client has not received. The mailbox stays as it is until then.
 #[derive(Debug)]
 pub struct InFlight {
-    /// Which mailbox.
     pub mailbox: u32,
     /// How to put the message back.
     pub taken: Taken,
-    /// Admission to the mailbox; `None` under the connection's own lock.
+    /// Admission to the mailbox; `None` under the client's own lock.
     pub grant: Option<Grant>,
-    /// Where its answer starts in the output.
+    /// Offset of its answer in the output.
     pub answer: usize,
-    /// The request has waited for it.
-    pub waited: bool,
     /// When the message counts as received, if the socket takes its answer only in parts.
     pub until: Option<Instant>,
 }
 
+/// What a request needs of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquire {
+    pub mailbox: u32,
+    pub mode: Mode,
+    pub wait: Wait,
+}
+
+impl Acquire {
+    /// Whether the request does not wait at all.
+    pub fn tries_once(&self) -> bool {
+        self.wait == Wait::For(Duration::ZERO)
+    }
+
+    /// What a request that reads or changes a mailbox needs; `None` for all others.
+    pub fn of(request: &Request) -> Option<Self> {
+        match *request {
+            Request::Read { mailbox, wait, .. } => Some(Acquire { mailbox, mode: Mode::Shared, wait }),
+            Request::Write { mailbox, wait, .. }
+            | Request::Put { mailbox, wait, .. }
+            | Request::Take { mailbox, wait } => Some(Acquire { mailbox, mode: Mode::Exclusive, wait }),
+            _ => None,
+        }
+    }
+}
+
 impl Job {
     /// A job without requests.
-    pub fn new(connection: ConnectionId) -> Self {
+    pub fn new(owner: Owner) -> Self {
         Job {
-            connection,
+            owner,
             input: Vec::new(),
             requests: Vec::new(),
-            answered: 0,
-            grant: None,
-            blocked_on: None,
-            waiting: None,
+            next: 0,
+            state: JobState::Ready,
             locks: None,
-            in_flight: None,
-            read_cursor: None,
-            watch_cursor: None,
+            cursor: None,
+            wait: None,
             output: Vec::new(),
             tally: Tally::default(),
         }
     }
 
-    /// The first request that is not answered.
+    /// The first request without an answer.
     pub fn current(&self) -> Option<&Framed> {
-        self.requests.get(self.answered)
+        self.requests.get(self.next)
     }
 
-    /// The current request is answered; the next one is current.
+    /// Goes on to the next request: the current one is answered.
     pub fn advance(&mut self) {
-        self.answered += 1;
-        self.blocked_on = None;
+        self.next += 1;
     }
 
-    /// Whether it would do harm to wait for a client that may be gone: others wait for what it holds, or it would take a
-    /// message away.
+    /// What the current request needs of a mailbox.
+    pub fn acquire(&self) -> Option<Acquire> {
+        Acquire::of(&self.current()?.request)
+    }
+
+    /// Whether the job may not wait for a client that may be gone: other clients wait for what it holds, or it would take
+    /// a message.
     pub fn needs_its_client(&self) -> bool {
         self.has_locks() || matches!(self.current(), Some(Framed { request: Request::Take { .. }, .. }))
     }
 
-    /// Whether the connection ends when everything is answered.
+    /// Whether the connection ends when all requests are answered.
     pub fn closes(&self) -> bool {
         self.requests.last().is_some_and(|framed| framed.request.closes())
     }
 
-    /// The mailbox that the current request reads or changes, how, and how long it waits for that; `None` when it does
-    /// neither.
-    pub fn admission(&self) -> Option<(u32, Mode, Wait)> {
-        match self.current()?.request {
-            Request::Read { mailbox, wait, .. } => Some((mailbox, Mode::Shared, wait)),
-            Request::Write { mailbox, wait, .. }
-            | Request::Put { mailbox, wait, .. }
-            | Request::Take { mailbox, wait } => Some((mailbox, Mode::Exclusive, wait)),
-            _ => None,
+    /// What the client's locks allow in a mailbox.
+    pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
+        self.locks.as_ref().map_or(Access::Unlocked, |locks| locks.access(mailbox, mode))
+    }
+
+    /// Whether other clients could wait for this one while it waits itself.
+    pub fn has_locks(&self) -> bool {
+        self.locks.as_ref().is_some_and(|locks| locks.has_locks())
+    }
+
+    /// Whether the request that was answered last had to wait.
+    pub fn has_waited(&self) -> bool {
+        self.wait.is_some_and(|wait| wait.request + 1 == self.next)
+    }
+
+    /// Whether the job keeps other requests out of a mailbox, apart from its locks.
+    pub fn holds_grant(&self) -> bool {
+        match &self.state {
+            JobState::Granted(_) | JobState::Blocked(..) => true,
+            JobState::InFlight(in_flight) => in_flight.grant.is_some(),
+            JobState::Ready | JobState::Waiting(_) => false,
         }
     }
 
-    /// What the connection may do in `mailbox` without being admitted.
-    pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
-        self.locks.as_ref().map_or(Access::Unlocked, |held| held.access(mailbox, mode))
+    /// The job in a state.
+    pub fn with_state(mut self: Box<Self>, state: JobState) -> Box<Self> {
+        self.state = state;
+        self
     }
 
-    /// Whether somebody could wait for this connection while it waits itself.
-    pub fn has_locks(&self) -> bool {
-        self.locks.as_ref().is_some_and(|held| held.has_locks())
-    }
-
-    /// Bytes of memory that it holds, itself counted, without what its requests and locks point to.
+    /// Bytes of memory, itself included, without the memory of its requests and locks.
     pub fn memory(&self) -> usize {
         let requests = self.requests.capacity() * size_of::<Framed>();
         size_of::<Self>() + requests + self.input.capacity() + self.output.capacity()
     }
 
-    /// Bytes that the requests which are not answered bring along.
+    /// Bytes of the bodies of all requests without an answer.
     pub fn body_bytes(&self) -> usize {
-        self.requests[self.answered..].iter().map(|framed| framed.body.len()).sum()
+        self.requests[self.next..].iter().map(|framed| framed.body.len()).sum()
     }
 }
 
-/// A job that waits in the queue of a mailbox: the news of it, for whoever owns the clock.
+/// A job has begun to wait at a mailbox. By the time the reactor reads this the job may have been admitted: the queue knows.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitStarted {
-    /// Whose job it is.
-    pub connection: ConnectionId,
-    /// Where it waits.
+    pub owner: Owner,
     pub mailbox: u32,
-    /// Its place there.
     pub ticket: Ticket,
-    /// How long it is to wait.
     pub wait: Wait,
 }
 
-/// What comes to the reactor.
+/// What the pool tells the reactor.
 #[derive(Debug)]
 pub enum Completion {
-    /// A job with its answers; what is left of its batch cannot go on for now.
+    /// The job has answers, and needs the reactor to go on.
     Done(Box<Job>),
-    /// A job stays in a queue. By the time this is read it may have gone on: the queue knows.
     WaitStarted(WaitStarted),
 }
 
@@ -231,11 +291,28 @@ pub enum Outcome {
     Foreign,
 }
 
+impl From<&Refusal> for Outcome {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Syntax(_) => Outcome::Syntax,
+            Refusal::Verb(_) => Outcome::Verb,
+            Refusal::Mailbox { .. } => Outcome::Mailbox,
+            Refusal::Size { .. } | Refusal::Count { .. } => Outcome::Size,
+            Refusal::Lease => Outcome::Lease,
+            Refusal::Deadlock => Outcome::Deadlock,
+            Refusal::Denied(_) => Outcome::Denied,
+            Refusal::Frame(_) => Outcome::Frame,
+            Refusal::Drain => Outcome::Drain,
+            Refusal::Internal | Refusal::Busy { .. } => Outcome::Internal,
+        }
+    }
+}
+
 /// How many requests came to which [`Outcome`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     counts: [u64; Tally::NAMES.len()],
-    /// Requests that somebody passed. Stays 0.
+    /// Places in a queue that were overtaken. Stays 0.
     pub overtakes: u64,
 }
 

@@ -1,148 +1,124 @@
-//! The locks of one connection. They lie with the connection, or travel with its job; so whoever runs a request has the
-//! grants that it may run under.
+//! The locks of one client. They lie with its connection or travel with its job, so every thread that executes a request
+//! has the grants that cover it.
 
 use crate::mailboxes::{Grant, Mode};
 
-/// What a connection holds, and what it held and has not heard about.
+/// The locks of a client, and the expired ones that it has not acknowledged.
 #[derive(Debug, Default)]
 pub struct LockSet {
+    /// In the order in which they were acquired.
     locks: Vec<Lock>,
-    /// Mailboxes whose lock has run out: no request of this connection that counted on it may be carried out.
+    /// How many of the last locks belong to a `lock` that still waits for other mailboxes.
+    pending: usize,
+    /// Mailboxes whose lock has expired. A request for one of them may have counted on the lock, so it is refused.
     expired: Vec<u32>,
 }
 
-/// A grant that outlives the request it was given to.
+/// A grant that is held across requests.
 #[derive(Debug)]
 pub struct Lock {
-    /// Which mailbox.
     pub mailbox: u32,
-    /// How it is held.
-    pub mode: Mode,
-    /// The number that the client was told; 0 while its request still waits for other mailboxes.
-    pub fencing_token: u64,
-    /// Absent only while a request runs under it.
-    grant: Option<Grant>,
+    pub grant: Grant,
 }
 
-/// What a connection may do in a mailbox without being admitted.
+/// What a client may do in a mailbox without being admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It holds no lock there: it has to be admitted.
+    /// It holds no lock: it has to be admitted.
     Unlocked,
-    /// It holds a lock that covers this.
+    /// It holds a lock that covers the request.
     Owned,
-    /// It holds a shared lock, which does not cover this; to wait for more would be to wait for itself.
+    /// It holds a shared lock. To wait for an exclusive one would be to wait for itself.
     Insufficient,
-    /// It held a lock that has run out.
+    /// It held a lock that has expired.
     Expired,
 }
 
-impl Lock {
-    /// A lock of a request that may still want others.
-    pub fn new(mailbox: u32, grant: Grant) -> Self {
-        Lock { mailbox, mode: grant.mode(), fencing_token: 0, grant: Some(grant) }
-    }
-
-    /// Ends it: what it was made of.
-    pub fn into_grant(self) -> Grant {
-        self.grant.expect("no request runs")
-    }
-}
-
 impl LockSet {
-    /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
         self.locks.is_empty() && self.expired.is_empty()
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory behind it.
     pub fn memory(&self) -> usize {
         self.locks.capacity() * size_of::<Lock>() + self.expired.capacity() * size_of::<u32>()
     }
 
-    /// Whether anybody could wait for this connection.
     pub fn has_locks(&self) -> bool {
         !self.locks.is_empty()
     }
 
-    /// All locks.
-    pub fn locks(&self) -> &[Lock] {
-        &self.locks
-    }
-
-    /// How many mailboxes have to be remembered besides `wanted`, which is in ascending order.
+    /// How many mailboxes are remembered besides `wanted`, which is in ascending order.
     pub fn others(&self, wanted: &[u32]) -> usize {
-        let lost = self.expired.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
-        self.locks.len() + lost.count()
+        let expired = self.expired.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
+        self.locks.len() + expired.count()
     }
 
-    /// The right to be in `mailbox`.
     pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
-        match self.find(mailbox) {
+        match self.locks.iter().find(|lock| lock.mailbox == mailbox) {
             None if self.expired.contains(&mailbox) => Access::Expired,
             None => Access::Unlocked,
-            Some(at) if self.locks[at].mode == Mode::Exclusive || mode == Mode::Shared => Access::Owned,
+            Some(lock) if lock.grant.mode() == Mode::Exclusive || mode == Mode::Shared => Access::Owned,
             Some(_) => Access::Insufficient,
         }
     }
 
-    /// Whether there is a lock of `mailbox`.
     pub fn holds(&self, mailbox: u32) -> bool {
-        self.find(mailbox).is_some()
+        self.locks.iter().any(|lock| lock.mailbox == mailbox)
     }
 
-    /// How many the request under way has taken so far. They are the last ones.
+    /// How many mailboxes the `lock` under way has acquired so far.
     pub fn pending(&self) -> usize {
-        self.locks.iter().rev().take_while(|lock| lock.fencing_token == 0).count()
+        self.pending
     }
 
-    /// Takes a lock in.
-    pub fn add(&mut self, lock: Lock) {
-        debug_assert!(!self.holds(lock.mailbox), "a mailbox is locked once");
-        self.locks.push(lock);
+    /// Adds a mailbox of the `lock` under way.
+    pub fn add(&mut self, mailbox: u32, grant: Grant) {
+        debug_assert!(!self.holds(mailbox), "a mailbox is locked once");
+        self.locks.push(Lock { mailbox, grant });
+        self.pending += 1;
     }
 
-    /// Tells the locks of the request under way their number.
-    pub fn set_fencing_token(&mut self, number: u64) {
-        self.locks
-            .iter_mut()
-            .filter(|lock| lock.fencing_token == 0)
-            .for_each(|lock| lock.fencing_token = number);
+    /// The `lock` under way has all its mailboxes.
+    pub fn complete(&mut self) {
+        self.pending = 0;
     }
 
-    /// Takes out the locks that `chosen` picks.
-    pub fn take(&mut self, chosen: impl FnMut(&mut Lock) -> bool) -> Vec<Lock> {
-        self.locks.extract_if(.., chosen).collect()
+    /// Removes the locks of the `lock` under way.
+    pub fn take_pending(&mut self) -> Vec<Lock> {
+        let first = self.locks.len() - std::mem::take(&mut self.pending);
+        self.locks.split_off(first)
     }
 
-    /// The grant of a lock, to run a request under; it comes back through [`LockSet::put_back`].
-    pub fn borrow(&mut self, mailbox: u32) -> Grant {
-        let at = self.find(mailbox).expect("only asked for a lock that is held");
-        self.locks[at].grant.take().expect("one request at a time")
+    /// Removes the locks of these mailboxes, except those of the `lock` under way.
+    pub fn take(&mut self, chosen: impl Fn(u32) -> bool) -> Vec<Lock> {
+        let complete = self.locks.len() - self.pending;
+        self.locks.extract_if(..complete, |lock| chosen(lock.mailbox)).collect()
     }
 
-    /// Takes back what [`LockSet::borrow`] gave.
-    pub fn put_back(&mut self, mailbox: u32, grant: Grant) {
-        let at = self.find(mailbox).expect("a lock does not end while a request runs");
-        self.locks[at].grant = Some(grant);
+    /// Removes all locks.
+    pub fn take_all(&mut self) -> Vec<Lock> {
+        self.pending = 0;
+        std::mem::take(&mut self.locks)
     }
 
-    /// Remembers that the lock of `mailbox` has run out.
+    /// The grant of a lock.
+    pub fn grant(&mut self, mailbox: u32) -> Option<&mut Grant> {
+        self.locks.iter_mut().find(|lock| lock.mailbox == mailbox).map(|lock| &mut lock.grant)
+    }
+
+    /// Remembers that the lock of a mailbox has expired.
     pub fn expire(&mut self, mailbox: u32) {
         self.expired.push(mailbox);
     }
 
-    /// The client knows that the lock of `mailbox` has run out.
+    /// The client has acknowledged that the lock of a mailbox has expired.
     pub fn forget_expired(&mut self, mailbox: u32) {
-        self.expired.retain(|lost| *lost != mailbox);
+        self.expired.retain(|expired| *expired != mailbox);
     }
 
-    /// Whether any lock had run out; from now on the client knows of all.
+    /// The client has acknowledged all expired locks. Returns whether there were any.
     pub fn forget_all_expired(&mut self) -> bool {
         !std::mem::take(&mut self.expired).is_empty()
-    }
-
-    fn find(&self, mailbox: u32) -> Option<usize> {
-        self.locks.iter().position(|lock| lock.mailbox == mailbox)
     }
 }

@@ -11,15 +11,19 @@ mod job;
 mod lock_set;
 mod pool;
 mod sleep;
+mod step;
 
 pub use completions::Completions;
-pub use execute::{
-    OUTPUT_HIGH_WATER, admit, answer, refuse, refuse_access, refuse_and_end, run, time_out, wait_for,
+pub use job::{
+    Acquire, Completion, ConnectionId, InFlight, Job, JobState, Outcome, Owner, Tally, WaitReason, WaitStart,
+    WaitStarted, WatchId,
+};
+pub use lock_set::{Lock, LockSet};
+pub use pool::Pool;
+pub use step::{
+    OUTPUT_HIGH_WATER, Step, enqueue, hello, refuse, refuse_and_end, reply, run, step, time_out, wait_for,
     with_grant,
 };
-pub use job::{Completion, ConnectionId, InFlight, Job, Outcome, Tally, WaitStarted, Waiting};
-pub use lock_set::{Access, Lock, LockSet};
-pub use pool::Pool;
 
 /// The mailboxes, with the jobs that wait in their queues.
 pub type Mailboxes = crate::mailboxes::Mailboxes<Box<Job>>;

@@ -10,9 +10,9 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
 use super::Mailboxes;
 use super::completions::Completions;
-use super::execute::run;
-use super::job::{Completion, Job};
+use super::job::{Completion, Job, JobState};
 use super::sleep::Sleep;
+use super::step::run;
 use crate::protocol::{Framed, Request};
 
 /// Jobs that a worker takes at a time.
@@ -90,7 +90,10 @@ impl Pool {
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
     pub fn submit(&mut self, job: Box<Job>) {
-        debug_assert!(job.grant.is_some() || job.has_locks(), "only granted jobs are run");
+        debug_assert!(
+            matches!(job.state, JobState::Granted(_)) || job.has_locks(),
+            "only admitted jobs are executed"
+        );
         self.pending.push(job, &self.shared.mailboxes);
     }
 
@@ -116,7 +119,7 @@ impl Pool {
         {
             // What the jobs before it have written, it may find.
             let weight = cost(&job, mailboxes);
-            let cost = weight + (job.requests.len() - job.answered) * REQUEST_COST + JOB_COST;
+            let cost = weight + (job.requests.len() - job.next) * REQUEST_COST + JOB_COST;
             if weight < LONG_JOB && cost <= *share {
                 *share -= cost;
                 *unaided += 1;
@@ -200,7 +203,7 @@ impl Pending {
 /// it reads first. Less exact than [`cost`], for it costs every job.
 fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let brought = job.body_bytes();
-    let each = brought / (job.requests.len() - job.answered);
+    let each = brought / (job.requests.len() - job.next);
     let read = match job.current().map(|framed| &framed.request) {
         Some(&(Request::Read { mailbox, .. } | Request::Take { mailbox, .. })) => {
             mailboxes.segment().control(mailbox).approximate_bytes(mailboxes.geometry().capacity) as usize
@@ -216,7 +219,7 @@ fn cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     let capacity = mailboxes.geometry().capacity;
     let bulk = |mailbox| mailboxes.segment().control(mailbox).approximate_bytes(capacity);
     let (mut weight, mut written) = (0, 0);
-    for Framed { request, body, .. } in &job.requests[job.answered..] {
+    for Framed { request, body, .. } in &job.requests[job.next..] {
         let body = body.len() as u64;
         weight += body;
         match *request {

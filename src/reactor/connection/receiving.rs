@@ -8,7 +8,7 @@ use crate::protocol::{Framed, Limits};
 use crate::reactor::phase::Phase;
 use crate::reactor::pools::Pools;
 use crate::reactor::transport::Transport;
-use crate::workers::{ConnectionId, Job};
+use crate::workers::{ConnectionId, Job, Owner};
 
 /// Requests that one turn of a connection takes: as many take less time than it takes to write their answers.
 pub const REQUESTS_PER_BATCH: usize = 128;
@@ -41,26 +41,26 @@ pub enum Received {
     Eof,
 }
 
-impl<W: Transport> Connection<W> {
+impl<T: Transport> Connection<T> {
     /// Cuts the next batch from what is there and what can be read now.
     pub fn receive(
         &mut self,
         id: ConnectionId,
         scratch: &mut [u8],
         limits: &Limits,
-        supplies: &mut Pools,
+        pools: &mut Pools,
         now: Instant,
     ) -> io::Result<Received> {
         debug_assert!(matches!(self.phase, Phase::Idle));
-        let mut job = supplies.job(id);
+        let mut job = pools.job(Owner::Client(id));
         let mut received = 0;
         let mut missing = 0;
         if self.buffered || self.input.as_slice().len() >= SCRATCH_SIZE {
             // Or it is a body under way: what it lacks tells where to read to.
-            missing = self.cut_kept(&mut job, limits, supplies);
+            missing = self.cut_kept(&mut job, limits, pools);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_RECEIVE {
-            let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, supplies) } else { 0 };
+            let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, pools) } else { 0 };
             let room = if direct > 0 { direct } else { scratch.len() };
             let result = match direct {
                 0 => self.transport.read(scratch),
@@ -86,8 +86,8 @@ impl<W: Transport> Connection<W> {
             // been announced already, is still to be fetched.
             self.readable = read == room || self.hung_up || self.reads_end_early;
             missing = match direct {
-                0 => self.cut_scratch(&scratch[..read], &mut job, limits, supplies),
-                _ => self.cut_kept(&mut job, limits, supplies),
+                0 => self.cut_scratch(&scratch[..read], &mut job, limits, pools),
+                _ => self.cut_kept(&mut job, limits, pools),
             };
         }
         if job.requests.is_empty() && self.eof {
@@ -96,7 +96,7 @@ impl<W: Transport> Connection<W> {
         if !job.requests.is_empty() {
             return Ok(Received::Batch(job));
         }
-        supplies.return_job(job);
+        pools.return_job(job);
         Ok(match () {
             () if self.eof => Received::Eof,
             () if self.readable => Received::BudgetSpent,
@@ -109,13 +109,13 @@ impl<W: Transport> Connection<W> {
         &mut self,
         id: ConnectionId,
         limits: &Limits,
-        supplies: &mut Pools,
+        pools: &mut Pools,
     ) -> Option<Box<Job>> {
         self.silence_tried = true;
-        let mut job = supplies.job(id);
+        let mut job = pools.job(Owner::Client(id));
         self.complete_last(&mut job, limits);
         if job.requests.is_empty() {
-            supplies.return_job(job);
+            pools.return_job(job);
             return None;
         }
         Some(job)
@@ -123,12 +123,12 @@ impl<W: Transport> Connection<W> {
 
     /// How many bytes to read to where they stay, when a body lacks `missing`. Memory follows what has arrived, not what was
     /// announced: a large buffer is for who has sent as much as is read at once.
-    fn direct_read_len(&mut self, missing: usize, supplies: &mut Pools) -> usize {
+    fn direct_read_len(&mut self, missing: usize, pools: &mut Pools) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + AFTER_BODY);
         if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
-            let buffer = supplies.buffer(arrived + wanted);
+            let buffer = pools.buffer(arrived + wanted);
             let is_larger = buffer.len() > arrived + self.input.room();
-            supplies.return_buffer(if is_larger { self.input.swap_buffer(buffer) } else { buffer });
+            pools.return_buffer(if is_larger { self.input.swap_buffer(buffer) } else { buffer });
         }
         let growth = arrived.clamp(SCRATCH_SIZE, GROWTH_MAX);
         wanted.min(growth.max(self.input.room())).min(BYTES_PER_RECEIVE)
@@ -151,10 +151,10 @@ impl<W: Transport> Connection<W> {
     }
 
     /// Cuts from bytes just received. What is left is kept.
-    fn cut_scratch(&mut self, bytes: &[u8], job: &mut Job, limits: &Limits, supplies: &mut Pools) -> usize {
+    fn cut_scratch(&mut self, bytes: &[u8], job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         if !self.input.is_empty() {
             self.input.extend(bytes);
-            return self.cut_kept(job, limits, supplies);
+            return self.cut_kept(job, limits, pools);
         }
         self.first_since_reply |= !self.framer.is_discarding();
         let (used, missing) = self.cut(bytes, &mut job.requests, limits);
@@ -166,7 +166,7 @@ impl<W: Transport> Connection<W> {
             if !self.input.has_room() {
                 // More than fits into one read is a body: what of it is here goes at once to where the rest is read to.
                 let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
-                self.input.set_buffer(supplies.buffer(rest.len() + body));
+                self.input.set_buffer(pools.buffer(rest.len() + body));
             }
             self.input.extend(rest);
         }
@@ -174,7 +174,7 @@ impl<W: Transport> Connection<W> {
     }
 
     /// Cuts from what was kept. Whichever is shorter is copied, the batch or the rest.
-    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, supplies: &mut Pools) -> usize {
+    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         let mut input = std::mem::take(&mut self.input);
         let (used, missing) = self.cut(input.as_slice(), &mut job.requests, limits);
         let rest = input.as_slice().len() - used;
@@ -186,15 +186,15 @@ impl<W: Transport> Connection<W> {
             self.input = input;
         } else {
             if rest > 0 {
-                self.input.set_buffer(supplies.buffer(rest));
+                self.input.set_buffer(pools.buffer(rest));
                 self.input.extend(&input.as_slice()[used..]);
             }
             let (bytes, start) = input.take();
             job.requests.iter_mut().for_each(|framed| framed.move_body(start));
-            supplies.return_buffer(std::mem::replace(&mut job.input, bytes));
+            pools.return_buffer(std::mem::replace(&mut job.input, bytes));
         }
         if self.input.is_empty() {
-            supplies.return_buffer(self.input.take().0);
+            pools.return_buffer(self.input.take().0);
         }
         missing
     }

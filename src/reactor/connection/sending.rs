@@ -26,7 +26,7 @@ pub enum Flushed {
     BudgetSpent,
 }
 
-impl<W: Transport> Connection<W> {
+impl<T: Transport> Connection<T> {
     /// Writes answers, when none wait. When all have left their memory comes back; else they are kept, and writing goes
     /// on when the socket has room.
     pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
@@ -109,7 +109,7 @@ impl<W: Transport> Connection<W> {
     }
 
     /// Whether a goodbye may end: the client's side has everything, or has had the time to take it.
-    pub fn linger_done(&mut self, now: Instant) -> bool {
+    pub fn check_linger(&mut self, now: Instant) -> bool {
         let Phase::Lingering { until, .. } = self.phase else { return false };
         self.last_progress = now;
         until <= now || self.transport.unacknowledged() == 0

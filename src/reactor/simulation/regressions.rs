@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 use super::world::World;
-use crate::workers::ConnectionId;
+use crate::workers::{ConnectionId, Owner};
 
 const FOREVER: Wait = Wait::Forever;
 
@@ -62,7 +62,7 @@ impl World {
         self.send_requests(other, [write(mailbox)]);
         let id = self.clients[client].id;
         self.run_all_except(id);
-        assert!(self.server.connections.look(id).is_some_and(|connection| connection.has_output()));
+        assert!(self.server.clients.look(id).is_some_and(|connection| connection.has_output()));
     }
 
     /// Closes the sending half of a client.
@@ -75,7 +75,7 @@ impl World {
     fn run_all_except(&mut self, id: ConnectionId) {
         for _ in 0..10 {
             self.run_quiet_tick();
-            self.run_jobs(|job| job.connection != id);
+            self.run_jobs(|job| job.owner != Owner::Client(id));
         }
     }
 }

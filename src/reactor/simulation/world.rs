@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::Settings;
-use super::super::extras::WatchState;
 use super::super::phase::Phase;
 use super::super::server::Server;
+use super::super::watches::WatchState;
 use super::client::{CAPACITY, Client, MAILBOXES};
 use super::client_model::{DEFAULT_WAIT, MAX_HOLD};
 use super::history::State;
@@ -28,7 +28,7 @@ use super::quiescence::{MailboxView, View};
 use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::mailboxes::{Geometry, Segment};
-use crate::workers::{Completion, Completions, Job, Mailboxes, Pool, run};
+use crate::workers::{Completion, Completions, Job, JobState, Mailboxes, Owner, Pool, WaitReason, run};
 
 /// Clients that are connected at the same time.
 const CLIENTS_MAX: usize = 7;
@@ -109,9 +109,9 @@ impl World {
     /// A random job runs.
     fn run_one_job(&mut self) {
         let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
-        let slot = job.connection.slot;
+        let owner = job.owner;
         let completion = run(job, &self.server.mailboxes, |admitted| self.jobs.push(admitted));
-        self.trace(|| format!("a worker ran a job of slot {slot}: {}", describe(&completion)));
+        self.trace(|| format!("a worker ran a job of {owner:?}: {}", describe(&completion)));
         self.advance_sequence();
         self.done.push(completion);
     }
@@ -149,7 +149,7 @@ impl World {
             assert!(round < ROUNDS_MAX, "the server does not become quiescent");
             self.run_jobs(|_| true);
             let has_work =
-                !self.done.is_empty() || !self.server.ready.is_empty() || !self.server.fanouts.is_empty();
+                !self.done.is_empty() || self.server.clients.ready() > 0 || self.server.has_fanouts();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
             let is_due = self.server.next_deadline().is_some_and(|at| at <= self.start + self.now);
             if !has_work && !has_events && !is_due {
@@ -181,7 +181,7 @@ impl World {
 
     /// A tick without concurrent actions.
     pub fn run_quiet_tick(&mut self) {
-        self.server.now = self.start + self.now;
+        self.server.begin_tick(self.start + self.now);
         let events: Vec<_> =
             (0..self.clients.len()).filter_map(|client| self.take_readiness(client)).collect();
         for (id, readiness) in events {
@@ -200,13 +200,13 @@ impl World {
         }
         self.server.send_events();
         self.reregister();
-        self.server.remove_closed();
+        self.server.clients.remove_closed();
         self.advance_sequence();
         self.check_output();
     }
 
     fn view(&self, client: usize) -> View {
-        let Some(connection) = self.server.connections.look(self.clients[client].id) else {
+        let Some(connection) = self.server.clients.look(self.clients[client].id) else {
             return View::Closed;
         };
         let mut watches = connection.extras.iter().flat_map(|extras| &extras.watches);
@@ -216,7 +216,8 @@ impl World {
             _ if connection.has_output() || is_lagging => View::Blocked,
             Phase::Flushing(_) => View::Blocked,
             Phase::Waiting { mailbox, ticket, .. } => {
-                let for_condition = |job: &mut Box<Job>| job.blocked_on.is_some();
+                let for_condition =
+                    |job: &mut Box<Job>| matches!(job.state, JobState::Waiting(WaitReason::Condition(_)));
                 match self.server.mailboxes.queue(mailbox).with_waiter(ticket, for_condition) {
                     Some(for_condition) => View::Waiting { mailbox, for_condition },
                     None => View::Stuck,
@@ -232,16 +233,16 @@ fn label(client: usize) -> String {
     format!("c{client}")
 }
 
-fn connection_of(completion: &Completion) -> crate::workers::ConnectionId {
+fn owner_of(completion: &Completion) -> Owner {
     match completion {
-        Completion::Done(job) => job.connection,
-        Completion::WaitStarted(started) => started.connection,
+        Completion::Done(job) => job.owner,
+        Completion::WaitStarted(started) => started.owner,
     }
 }
 
 fn describe(completion: &Completion) -> String {
     match completion {
-        Completion::Done(job) => format!("{} of {} requests answered", job.answered, job.requests.len()),
+        Completion::Done(job) => format!("{} of {} requests answered", job.next, job.requests.len()),
         Completion::WaitStarted(started) => format!("it waits for {}", started.mailbox),
     }
 }

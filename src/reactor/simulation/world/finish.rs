@@ -61,10 +61,9 @@ impl World {
 
     pub(super) fn check_nothing_left(&mut self) {
         let server = &self.server;
-        assert_eq!(server.connections.len(), 0, "connections are left");
-        assert!(server.lock_holders.is_empty(), "locks are left: {:?}", server.lock_holders);
-        assert_eq!(server.watches.len(), 0, "watches are left");
-        assert!(server.fanouts.is_empty() && server.ready.is_empty(), "work is left");
+        assert_eq!(server.clients.len(), 0, "connections are left");
+        assert_eq!(server.tables(), (0, 0), "locks or watches are left");
+        assert!(!server.has_fanouts() && server.clients.ready() == 0, "work is left");
         for mailbox in 0..MAILBOXES {
             let inspect = |queue: &crate::mailboxes::Admission<Box<Job>>| {
                 (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())

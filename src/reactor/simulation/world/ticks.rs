@@ -7,7 +7,7 @@ use crate::workers::ConnectionId;
 impl World {
     /// One tick of the reactor's loop.
     pub(super) fn run_tick(&mut self) {
-        self.server.now = self.start + self.now;
+        self.server.begin_tick(self.start + self.now);
         let mut events: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
         self.rng.shuffle(&mut events);
@@ -30,7 +30,7 @@ impl World {
         self.server.send_events();
         self.check_and_interleave();
         self.reregister();
-        self.server.remove_closed();
+        self.server.clients.remove_closed();
         self.check_and_interleave();
     }
 
@@ -43,7 +43,7 @@ impl World {
     pub(super) fn take_readiness(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
         let id = self.clients[client].id;
         let readiness = self.clients[client].pipe.borrow_mut().take_event()?;
-        self.server.record_readiness(id, readiness);
+        self.server.clients.record_readiness(id, readiness);
         Some((id, readiness))
     }
 
@@ -74,11 +74,10 @@ impl World {
     }
 
     pub(super) fn reregister(&mut self) {
-        while let Some(id) = self.server.to_reregister.pop() {
-            let Some(connection) = self.server.connections.find(id) else { continue };
-            let Some(interest) = connection.changed_interest() else { continue };
-            connection.transport().0.borrow_mut().register(interest.is_writable());
-        }
+        self.server.reregister(|_, socket, interest| {
+            socket.0.borrow_mut().register(interest.is_writable());
+            Ok(())
+        });
     }
 
     /// Follows every action of the reactor.
@@ -105,7 +104,7 @@ impl World {
             return;
         }
         let id = self.clients[client].id;
-        let connection = self.server.connections.look(id);
+        let connection = self.server.clients.look(id);
         let is_removed = connection.is_none();
         let dropped = self.clients[client].pipe.borrow().is_dropped();
         if let Some(connection) = connection {
@@ -116,8 +115,8 @@ impl World {
         if dropped {
             self.oracle.server_closed(client);
         }
-        let is_known = self.jobs.iter().any(|job| job.connection == id)
-            || self.done.iter().any(|completion| connection_of(completion) == id);
+        let is_known = self.jobs.iter().any(|job| job.owner == Owner::Client(id))
+            || self.done.iter().any(|completion| owner_of(completion) == Owner::Client(id));
         if is_removed && dropped && !is_known {
             self.oracle.client_removed(client);
         }

@@ -4,37 +4,35 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use super::connection::Connection;
-use super::extras::{Extras, Lease};
-use super::phase::Phase;
-use super::server::Server;
-use super::stat::{self, Gauges};
-use super::transport::Transport;
+use super::super::connection::Connection;
+use super::super::extras::Extras;
+use super::super::leases::Lease;
+use super::super::phase::Phase;
+use super::super::stat::{self, Gauges};
+use super::super::transport::Transport;
+use super::Server;
 use crate::mailboxes::Mode;
 use crate::protocol::{Reply, Topic};
-use crate::workers::{ConnectionId, Job, Outcome};
+use crate::workers::{ConnectionId, Job, Outcome, WaitReason, reply};
 
-impl<W: Transport> Server<W> {
+impl<T: Transport> Server<T> {
     /// Answers the `stat` that is a job's current request.
-    pub(super) fn render_stat(&mut self, topic: Topic, job: &mut Job) {
+    pub(super) fn render_stat(&mut self, id: ConnectionId, topic: Topic, job: &mut Job) {
         self.counters.requests.merge(&mut job.tally);
         let mut text = String::new();
         let written = match topic {
             Topic::Server => self.render_server(&mut text),
             Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text),
-            Topic::Connections => self.render_connections(job, &mut text),
+            Topic::Connections => self.render_connections(id, &mut text),
             Topic::Locks => self.render_locks(&mut text),
         };
         written.expect("a string takes everything");
-        let eol = job.requests[job.answered].eol;
-        Reply::Text(&text).encode(eol, &mut job.output);
-        job.tally.count(Outcome::Info);
-        job.advance();
+        reply(job, &Reply::Text(&text), Outcome::Info);
     }
 
     fn render_server(&self, text: &mut String) -> std::fmt::Result {
         let (mut working, mut waiting, mut flushing, mut watching) = (0, 0, 0, 0);
-        for (_, connection) in self.connections.iter() {
+        for (_, connection) in self.clients.iter() {
             watching += usize::from(connection.is_watcher());
             match connection.phase() {
                 Phase::Working => working += 1,
@@ -47,14 +45,14 @@ impl<W: Transport> Server<W> {
         let gauges = Gauges {
             uptime: self.now.saturating_duration_since(self.started).as_secs(),
             epoch: self.mailboxes.segment().epoch(),
-            connections: self.connections.len(),
+            connections: self.clients.len(),
             max_clients: self.settings.max_clients,
             working,
             waiting,
             flushing,
             watching,
             watch_reads: self.watches.len(),
-            locks: self.lock_holders.len(),
+            locks: self.locks.len(),
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),
             inline_jobs: self.pool.inline_jobs(),
@@ -82,7 +80,7 @@ impl<W: Transport> Server<W> {
         });
         let (how, count) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
         writeln!(text, "held {how}\nholders {count}")?;
-        for holder in self.holders(mailbox) {
+        for holder in self.locks.holders(mailbox) {
             if let Some((lease, session)) = self.lease(holder, mailbox) {
                 write!(text, "lock ")?;
                 self.render_lease(text, holder, lease, session)?;
@@ -93,15 +91,15 @@ impl<W: Transport> Server<W> {
         let longest = self.longest_waits.get(&mailbox).map_or(0, |longest| longest.as_millis());
         writeln!(text, "waiting {waiting}\naside {aside}\noldest_wait_ms {oldest}")?;
         writeln!(text, "longest_wait_ms {}\novertakes {overtakes}", longest.max(oldest))?;
-        let watches = |(_, connection): (ConnectionId, &Connection<W>)| {
+        let watches = |(_, connection): (ConnectionId, &Connection<T>)| {
             let session = connection.extras.as_ref()?;
             session.watches.iter().any(|watch| watch.mailbox == mailbox).then_some(())
         };
-        writeln!(text, "watchers {}", self.connections.iter().filter_map(watches).count())
+        writeln!(text, "watchers {}", self.clients.iter().filter_map(watches).count())
     }
 
-    fn render_connections(&self, asking: &Job, text: &mut String) -> std::fmt::Result {
-        for (id, connection) in self.connections.iter() {
+    fn render_connections(&self, asking: ConnectionId, text: &mut String) -> std::fmt::Result {
+        for (id, connection) in self.clients.iter() {
             let session = connection.extras.as_deref();
             write!(text, "{} name={}", id.generation, name_of(session))?;
             let age = self.now.saturating_duration_since(self.started).as_secs()
@@ -111,7 +109,7 @@ impl<W: Transport> Server<W> {
                 Phase::Waiting { mailbox, .. } => write!(text, " phase=waiting waits={mailbox}")?,
                 Phase::Flushing(_) => write!(text, " phase=flushing waits=-")?,
                 Phase::Working => write!(text, " phase=working waits=-")?,
-                _ if id == asking.connection => write!(text, " phase=working waits=-")?,
+                _ if id == asking => write!(text, " phase=working waits=-")?,
                 Phase::Idle => write!(text, " phase=idle waits=-")?,
                 Phase::Lingering { .. } | Phase::Closed => write!(text, " phase=leaving waits=-")?,
             }
@@ -124,7 +122,7 @@ impl<W: Transport> Server<W> {
     }
 
     fn render_locks(&self, text: &mut String) -> std::fmt::Result {
-        let sessions = self.connections.iter().filter_map(|(id, found)| Some((id, found.extras.as_deref()?)));
+        let sessions = self.clients.iter().filter_map(|(id, found)| Some((id, found.extras.as_deref()?)));
         let leases =
             sessions.flat_map(|(id, session)| session.leases.iter().map(move |lease| (lease, id, session)));
         let mut locks: Vec<_> = leases.collect();
@@ -144,9 +142,9 @@ impl<W: Transport> Server<W> {
         session: &Extras,
     ) -> std::fmt::Result {
         let held = self.now.saturating_duration_since(lease.since).as_secs_f64();
-        let left = lease.end(session.last_renewal).saturating_duration_since(self.now).as_secs_f64();
+        let left = session.leases.end(lease).saturating_duration_since(self.now).as_secs_f64();
         let (holder, name, mode) = (id.generation, name_of(Some(session)), mode_name(lease.mode));
-        let number = lease.fencing_token;
+        let number = lease.token;
         let waiting = self.mailboxes.queue(lease.mailbox).waiting();
         writeln!(
             text,
@@ -156,21 +154,21 @@ impl<W: Transport> Server<W> {
     }
 
     fn lease(&self, id: ConnectionId, mailbox: u32) -> Option<(&Lease, &Extras)> {
-        let session = self.connections.look(id)?.extras.as_deref()?;
-        let lease = session.leases.iter().find(|lease| lease.mailbox == mailbox)?;
+        let session = self.clients.look(id)?.extras.as_deref()?;
+        let lease = session.leases.of(mailbox)?;
         Some((lease, session))
     }
 
     /// Since when each request waits that wants to be in a mailbox.
     fn waits_for(&self, wanted: u32) -> Vec<Instant> {
-        let since = |(_, connection): (ConnectionId, &Connection<W>)| match *connection.phase() {
+        let since = |(_, connection): (ConnectionId, &Connection<T>)| match *connection.phase() {
             Phase::Waiting { mailbox, ticket, .. } if mailbox == wanted => {
                 let queue = self.mailboxes.queue(mailbox);
-                queue.with_waiter(ticket, |job| job.waiting.filter(|waiting| !waiting.aside))?
+                queue.with_waiter(ticket, |job| job.wait.filter(|wait| wait.reason == WaitReason::Queue))?
             }
             _ => None,
         };
-        self.connections.iter().filter_map(since).map(|waiting| waiting.since).collect()
+        self.clients.iter().filter_map(since).map(|waiting| waiting.since).collect()
     }
 
     fn millis_since(&self, then: Instant) -> u128 {

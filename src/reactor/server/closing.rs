@@ -1,0 +1,126 @@
+//! The end of a connection, and of the server.
+
+use std::io;
+use std::time::Duration;
+
+use super::super::Stopping;
+use super::super::phase::Phase;
+use super::super::transport::Transport;
+use super::Server;
+use crate::protocol::Refusal;
+use crate::workers::{ConnectionId, refuse_and_end};
+
+/// How long a stop may take.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+impl<T: Transport> Server<T> {
+    /// Closes a connection when its client has read the last answer. Its locks and watches end at once.
+    pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
+        self.end_watches(id);
+        let Some(mut client) = self.clients.get(id) else { return };
+        let locks = client.extras.take().and_then(|extras| extras.locks);
+        let lingers = client.linger(self.now);
+        drop(client);
+        self.end_locks(id, locks);
+        if lingers { self.discard(id) } else { self.close(id) }
+    }
+
+    /// Discards what a client still sends to a connection that is closed gracefully.
+    pub(super) fn discard(&mut self, id: ConnectionId) {
+        let Some(mut client) = self.clients.get(id) else { return };
+        if !client.discard(&mut self.scratch, self.now) {
+            drop(client);
+            self.close(id);
+        }
+    }
+
+    /// Closes a connection whose socket has failed.
+    pub fn fail(&mut self, id: ConnectionId, error: &io::Error) {
+        log::debug!("connection {}: {error}", id.slot);
+        self.counters.closed_by_error += 1;
+        self.close(id);
+    }
+
+    /// Closes a connection at once. Its place in a queue is given up, so the requests behind it move on. Its locks and watches
+    /// end.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        if let Some(&Phase::Waiting { mailbox, ticket, .. }) =
+            self.clients.look(id).map(|client| client.phase())
+        {
+            self.cancel_wait(mailbox, ticket);
+        }
+        self.end_watches(id);
+        let Some(mut client) = self.clients.get(id) else { return };
+        self.pools.record_dropped(client.memory());
+        let locks = client.extras.take().and_then(|extras| extras.locks);
+        drop(client);
+        if let Some(Phase::Flushing(job)) = self.clients.close(id) {
+            self.abandon(job);
+        }
+        self.end_locks(id, locks);
+    }
+
+    // ---- the server ----
+
+    /// Whether the server has answered everything, or has been told to stop at once.
+    pub fn has_stopped(&self) -> bool {
+        match self.stopping {
+            Stopping::No => false,
+            Stopping::Draining(_) => self.clients.len() == 0,
+            Stopping::Now => true,
+        }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping != Stopping::No
+    }
+
+    /// Stops without a further answer.
+    pub fn stop_at_once(&mut self) {
+        self.stopping = Stopping::Now;
+    }
+
+    /// Begins to stop. Each client has a last turn, and is closed gracefully when it has nothing left to be done.
+    pub fn drain(&mut self) {
+        self.stopping = Stopping::Draining(self.now + DRAIN);
+        for id in self.clients.ids() {
+            if let Some(mut client) = self.clients.get(id) {
+                client.readable = true;
+                client.schedule();
+            }
+            if self.waits_for_condition(id) {
+                self.end_wait_for_drain(id);
+            }
+        }
+    }
+
+    /// Answers a waiting request that the server stops, behind the answers that its client has not taken yet. Its locks end at
+    /// once.
+    pub(super) fn end_wait_for_drain(&mut self, id: ConnectionId) {
+        // A request that was admitted a moment ago is answered instead.
+        let Some(mut job) = self.cancel_current(id) else { return };
+        refuse_and_end(&mut job, Refusal::Drain);
+        if let Some(mut client) = self.clients.get(id)
+            && let Some(extras) = &mut client.extras
+        {
+            extras.leases.clear();
+        }
+        self.end_locks(id, job.locks.take());
+        self.drive(id, job);
+    }
+
+    /// Ends the drain: requests that still wait are answered so.
+    pub(super) fn end_drain(&mut self) {
+        for id in self.clients.ids() {
+            self.end_wait_for_drain(id);
+            self.close(id);
+        }
+        self.clients.remove_closed();
+    }
+
+    /// Ends the pool's threads.
+    pub fn stop(self) {
+        log::info!("stopped; {} requests were answered", self.counters.requests.total());
+        self.pool.stop();
+    }
+}

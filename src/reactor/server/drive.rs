@@ -1,0 +1,355 @@
+//! The way of a job through the reactor: to its mailbox, to the pool, back, to the socket, and on.
+
+use std::time::Duration;
+
+use super::super::Stopping;
+use super::super::connection::{ACK_TIMEOUT, Flushed};
+use super::super::phase::Phase;
+use super::super::transport::Transport;
+use super::Server;
+use super::inflight::Delivery;
+use crate::mailboxes::Mode;
+use crate::protocol::{Refusal, Reply, Request};
+use crate::workers::{
+    Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
+    refuse, reply, step, time_out, wait_for,
+};
+
+/// At most one line of the log tells of clients with another protocol in this time.
+const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The result of a request for admission.
+pub(super) enum Acquired {
+    /// The request was admitted.
+    Granted(Box<Job>),
+    /// The job lies in the queue.
+    Waiting,
+    /// The mailbox is not free, and the request does not wait.
+    Busy(Box<Job>),
+    /// The client would wait for itself.
+    Deadlock(Box<Job>),
+}
+
+/// The result of a request that the reactor serves.
+pub(super) enum Served {
+    /// It was answered.
+    Answered(Box<Job>),
+    /// It was answered, and the answer is written before anything else is sent.
+    WriteFirst(Box<Job>),
+    /// The job waits for a mailbox.
+    Waiting,
+}
+
+impl<T: Transport> Server<T> {
+    /// Brings a job of a client on its way, until another thread, a queue or the socket has it, or its batch is finished.
+    pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
+        loop {
+            job = match step(&mut job, &self.mailboxes) {
+                Step::Execute => return self.pool.submit(job),
+                Step::Acquire(acquire) => match self.acquire(id, job, acquire) {
+                    Acquired::Granted(granted) => granted,
+                    Acquired::Waiting => return,
+                    Acquired::Busy(mut busy) => {
+                        time_out(&mut busy, &self.mailboxes, WaitReason::Queue);
+                        busy
+                    }
+                    Acquired::Deadlock(mut refused) => {
+                        refuse(&mut refused, &Refusal::Deadlock);
+                        refused
+                    }
+                },
+                Step::Await { acquire, grant, .. } if self.would_deadlock(id, acquire.mailbox) => {
+                    self.release(acquire.mailbox, grant);
+                    refuse(&mut job, &Refusal::Deadlock);
+                    job
+                }
+                Step::Await { acquire, grant, condition } => {
+                    let pool = &mut self.pool;
+                    let admit = |admitted| pool.submit(admitted);
+                    let started = wait_for(job, &self.mailboxes, acquire, grant, condition, admit);
+                    return self.on_wait_started(started);
+                }
+                Step::Local => match self.serve(id, job) {
+                    Served::Answered(served) => served,
+                    Served::WriteFirst(served) => match self.deliver(id, served) {
+                        Some(delivered) => delivered,
+                        None => return,
+                    },
+                    Served::Waiting => return,
+                },
+                Step::Write | Step::Finished => match self.deliver(id, job) {
+                    Some(delivered) => delivered,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// Takes a place for the current request of a job. One thread takes the first place of every batch, so the order of
+    /// arrival is a total order.
+    pub(super) fn acquire(&mut self, id: ConnectionId, mut job: Box<Job>, acquire: Acquire) -> Acquired {
+        let Acquire { mailbox, mode, .. } = acquire;
+        if acquire.tries_once() || job.has_locks() {
+            if let Some(grant) = self.mailboxes.queue(mailbox).try_admit(mode) {
+                job.state = JobState::Granted(grant);
+                return Acquired::Granted(job);
+            }
+            if acquire.tries_once() {
+                return Acquired::Busy(job);
+            }
+            if self.would_deadlock(id, mailbox) {
+                return Acquired::Deadlock(job);
+            }
+        }
+        match enqueue(job, &self.mailboxes, acquire) {
+            Ok(granted) => Acquired::Granted(granted),
+            Err(started) => {
+                self.on_wait_started(started);
+                Acquired::Waiting
+            }
+        }
+    }
+
+    /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole server.
+    fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Served {
+        match &mut job.requests[job.next].request {
+            Request::Lock(request) => {
+                let mode = if request.shared { Mode::Shared } else { Mode::Exclusive };
+                let wait = request.wait;
+                return self.lock(id, job, mode, wait);
+            }
+            Request::Unlock { mailboxes, grant } => {
+                let (mailboxes, token) = (mailboxes.take(), *grant);
+                self.unlock(id, &mut job, mailboxes.as_deref(), token);
+            }
+            Request::Watch { mailboxes, after } => {
+                let (mailboxes, after) = (std::mem::take(mailboxes), *after);
+                self.watch(id, &mut job, &mailboxes, after);
+                // The answer says where the watch starts, so it leaves before the first event can.
+                return Served::WriteFirst(job);
+            }
+            Request::Unwatch { mailboxes } => {
+                let mailboxes = mailboxes.take();
+                self.unwatch(id, mailboxes.as_deref());
+                reply(&mut job, &Reply::Ok, Outcome::Watched);
+            }
+            Request::Hello { name } => {
+                let name = name.take();
+                if let Some(mut client) = self.clients.get(id) {
+                    client.extras(self.now).name = name;
+                }
+                reply(&mut job, &hello(&self.mailboxes), Outcome::Info);
+            }
+            Request::Stat(topic) => {
+                let topic = *topic;
+                self.render_stat(id, topic, &mut job);
+            }
+            other => unreachable!("{other:?} is answered by `step`"),
+        }
+        Served::Answered(job)
+    }
+
+    // ---- completions ----
+
+    /// Runs admitted jobs or hands them to the workers, then handles what the workers have finished.
+    pub(super) fn drain_completions(&mut self) {
+        self.run_granted();
+        let mut completions = std::mem::take(&mut self.completions_buf);
+        self.completions.drain(&mut completions);
+        self.on_completions(&mut completions);
+        self.completions_buf = completions;
+    }
+
+    /// Runs admitted jobs or hands them to the workers.
+    pub(super) fn run_granted(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions_buf);
+        self.pool.dispatch(&mut completions);
+        self.on_completions(&mut completions);
+        self.completions_buf = completions;
+    }
+
+    /// Handles completions, and those of the jobs that are admitted meanwhile.
+    fn on_completions(&mut self, completions: &mut Vec<Completion>) {
+        while !completions.is_empty() {
+            for completion in completions.drain(..) {
+                self.on_completion(completion);
+            }
+            self.pool.dispatch(completions);
+        }
+    }
+
+    pub fn on_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::WaitStarted(started) => self.on_wait_started(started),
+            Completion::Done(job) => match job.owner {
+                Owner::Client(id) => self.on_job_done(id, job),
+                Owner::Watch(id) => self.on_watch_read(id, job),
+            },
+        }
+    }
+
+    fn on_job_done(&mut self, id: ConnectionId, mut job: Box<Job>) {
+        self.record_wait(&mut job);
+        let Some(mut client) = self.clients.get(id) else {
+            self.counters.stale_completions += 1;
+            return self.abandon(job);
+        };
+        let is_expected = matches!(client.phase(), Phase::Working | Phase::Waiting { .. });
+        debug_assert!(
+            is_expected,
+            "a connection has one batch under way, and this is not it: {:?}",
+            client.phase()
+        );
+        client.transition(Phase::Working);
+        let expired = client.take_expired_leases(self.now);
+        drop(client);
+        if !expired.is_empty() {
+            // A message that was taken under a lock goes back under it.
+            self.resolve(&mut job, Delivery::Failed);
+            self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+        }
+        self.drive(id, job);
+    }
+
+    // ---- answers ----
+
+    /// Writes the answers of a job behind those that wait already. When all answers of the batch are written, the client is
+    /// listened to again. Returns the job if it has requests left and its answers so far are written.
+    fn deliver(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
+        let Some(mut client) = self.clients.get(id) else {
+            self.abandon(job);
+            return None;
+        };
+        if let JobState::InFlight(_) = job.state
+            && (client.has_output() || client.hung_up && job.has_waited())
+        {
+            // A mailbox does not wait for a client that does not read, or that may have left while it waited.
+            let outcome = match client.hung_up && job.has_waited() {
+                true => Delivery::TimedOut,
+                false => Delivery::Failed,
+            };
+            drop(client);
+            self.resolve(&mut job, outcome);
+            client = self.clients.get(id)?;
+        }
+        let flushed = match (client.has_output(), job.output.is_empty()) {
+            (true, _) => Ok(Flushed::WouldBlock),
+            (false, true) => Ok(Flushed::All),
+            (false, false) => client.send(&mut job.output, self.now),
+        };
+        match flushed {
+            Ok(Flushed::All) if matches!(job.state, JobState::InFlight(_)) => {
+                drop(client);
+                self.resolve(&mut job, Delivery::Received);
+                Some(job)
+            }
+            Ok(Flushed::All) if job.current().is_some() => Some(job),
+            Ok(Flushed::All) => {
+                client.end(&mut job, self.now);
+                if !job.closes() && (client.has_pending_input() || self.stopping != Stopping::No) {
+                    client.schedule();
+                }
+                drop(client);
+                self.finish(id, job);
+                None
+            }
+            Ok(flushed) => {
+                if let JobState::InFlight(in_flight) = &mut job.state {
+                    in_flight.until = self.now.checked_add(ACK_TIMEOUT);
+                }
+                self.counters.requests.merge(&mut job.tally);
+                client.transition(Phase::Flushing(job));
+                if flushed == Flushed::BudgetSpent {
+                    client.schedule();
+                }
+                None
+            }
+            Err(error) => {
+                drop(client);
+                self.abandon(job);
+                self.fail(id, &error);
+                None
+            }
+        }
+    }
+
+    /// Writes the output that waits, then goes on with what waited for that.
+    pub(super) fn flush(&mut self, id: ConnectionId) {
+        let Some(mut client) = self.clients.get(id) else { return };
+        match client.flush(self.now) {
+            Ok(Flushed::All) => {}
+            Ok(Flushed::BudgetSpent) => return client.schedule(),
+            Ok(Flushed::Partial | Flushed::WouldBlock) => return,
+            Err(error) => {
+                drop(client);
+                return self.fail(id, &error);
+            }
+        }
+        let emptied = client.take_emptied();
+        match client.phase() {
+            Phase::Idle if client.has_pending_input() || self.stopping != Stopping::No => client.schedule(),
+            &Phase::Waiting { mailbox, ticket, .. } => {
+                // The job may have kept answers because those before them had not left. If it was admitted meanwhile it
+                // brings them.
+                let queue = self.mailboxes.queue(mailbox);
+                let kept = queue.with_waiter(ticket, |job| std::mem::take(&mut job.output));
+                if let Some(mut output) = kept.filter(|output| !output.is_empty())
+                    && let Err(error) = client.send(&mut output, self.now)
+                {
+                    drop(client);
+                    return self.fail(id, &error);
+                }
+            }
+            _ => {}
+        }
+        let flushed = client.take_flushing();
+        drop(client);
+        self.resume(id);
+        if let Some(mut job) = flushed {
+            if job.output.is_empty() {
+                job.output = emptied;
+            }
+            self.resolve(&mut job, Delivery::Received);
+            if let Some(job) = self.deliver(id, job) {
+                self.drive(id, job);
+            }
+        }
+    }
+
+    /// Ends a job whose answers are all written.
+    fn finish(&mut self, id: ConnectionId, mut job: Box<Job>) {
+        self.counters.requests.merge(&mut job.tally);
+        if job.closes() {
+            if job.requests.last().is_some_and(|framed| framed.request == Request::Foreign) {
+                self.warn_foreign();
+            }
+            self.close_gracefully(id);
+        }
+        self.pools.return_job(job);
+    }
+
+    /// Ends a job whose client is gone: a taken message goes back, grants and locks end.
+    pub(super) fn abandon(&mut self, mut job: Box<Job>) {
+        self.resolve(&mut job, Delivery::Failed);
+        let mailbox =
+            job.acquire().map(|acquire| acquire.mailbox).or_else(|| super::locking::next_wanted(&job));
+        let state = std::mem::replace(&mut job.state, JobState::Ready);
+        if let (JobState::Granted(grant) | JobState::Blocked(grant, _), Some(mailbox)) = (state, mailbox) {
+            self.release(mailbox, grant);
+        }
+        if let Owner::Client(id) = job.owner {
+            self.end_locks(id, job.locks.take());
+        }
+        self.counters.requests.merge(&mut job.tally);
+        self.pools.return_job(job);
+    }
+
+    /// Warns of a client with another protocol: perhaps a wrong port, perhaps a scan. Many of them do not flood the log.
+    fn warn_foreign(&mut self) {
+        let is_due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_WARN_INTERVAL <= self.now);
+        if is_due {
+            self.foreign_warned_at = Some(self.now);
+            log::warn!("a client spoke another protocol and was closed; this is said at most once a minute");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Messages between their mailbox and the client that takes them.
+//!
+//! **The law**: a message is the client's when its answer has been written. Until then no other request is in the mailbox, and
+//! the message can go back to its old place. [`Server::resolve`] is the only place that decides.
+
+use super::super::phase::Phase;
+use super::super::transport::Transport;
+use super::Server;
+use crate::workers::{ConnectionId, InFlight, Job, JobState, Outcome, WaitReason, time_out};
+
+/// What became of the answer that carries a taken message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// It has been written.
+    Received,
+    /// It cannot be written. The request is as if it had not begun.
+    Failed,
+    /// Its client may have left while the request waited, and the wait counts as over.
+    TimedOut,
+}
+
+impl<T: Transport> Server<T> {
+    /// Acknowledges the message that a job has in flight, or requeues it in its mailbox.
+    pub(super) fn resolve(&mut self, job: &mut Job, delivery: Delivery) {
+        let in_flight = match std::mem::replace(&mut job.state, JobState::Ready) {
+            JobState::InFlight(in_flight) => in_flight,
+            other => return job.state = other,
+        };
+        match delivery {
+            Delivery::Received => {
+                if let Some(grant) = in_flight.grant {
+                    self.release(in_flight.mailbox, grant);
+                }
+                job.tally.count(Outcome::Taken);
+                self.record_wait(job);
+            }
+            Delivery::Failed => self.requeue(job, in_flight),
+            Delivery::TimedOut => {
+                self.requeue(job, in_flight);
+                time_out(job, &self.mailboxes, WaitReason::Queue);
+            }
+        }
+    }
+
+    fn requeue(&mut self, job: &mut Job, in_flight: InFlight) {
+        let InFlight { mailbox, taken, grant, answer, .. } = in_flight;
+        job.output.truncate(answer);
+        job.next -= 1;
+        self.counters.requeued += 1;
+        // A damaged mailbox has lost the message anyhow.
+        match grant {
+            Some(mut grant) => {
+                let _ = self.mailboxes.write(mailbox, &mut grant).requeue(taken);
+                self.release(mailbox, grant);
+            }
+            None => {
+                let own = job.locks.as_mut().and_then(|locks| locks.grant(mailbox));
+                let grant = own.expect("the message was taken under the client's own lock");
+                let _ = self.mailboxes.write(mailbox, grant).requeue(taken);
+            }
+        }
+    }
+
+    /// Decides for a client that had its time to receive a message. A client that has not even received the answers before
+    /// it does not read, so the message goes back.
+    pub(super) fn ack_or_requeue(&mut self, id: ConnectionId) {
+        let Some(mut client) = self.clients.get(id) else { return };
+        let Phase::Flushing(job) = client.phase() else { return };
+        let JobState::InFlight(InFlight { answer, .. }) = job.state else { return };
+        let delivery = match client.truncate_unsent(answer) {
+            true => Delivery::Failed,
+            false => Delivery::Received,
+        };
+        let Some(mut job) = client.take_flushing() else { return };
+        drop(client);
+        self.resolve(&mut job, delivery);
+        if let Some(mut client) = self.clients.get(id) {
+            client.transition(Phase::Flushing(job));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Locks: grants that are held across requests, until they are unlocked, their client is gone, or their lease expires.
+
+use std::time::Duration;
+
+use super::super::leases::Lease;
+use super::super::transport::Transport;
+use super::Server;
+use super::drive::{Acquired, Served};
+use crate::mailboxes::{Grant, Mode};
+use crate::protocol::{Refusal, Reply, Request, Wait};
+use crate::workers::{
+    Acquire, ConnectionId, Job, JobState, Lock, LockSet, Outcome, WaitReason, refuse, reply, time_out,
+    with_grant,
+};
+
+/// How long a client may be silent without losing its locks, unless its `lock` says otherwise.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// Mailboxes that one connection may lock, and that it may watch.
+pub const MAILBOXES_MAX: usize = 1024;
+
+impl<T: Transport> Server<T> {
+    /// Whether a client would wait for itself, through the clients that it waits for, if it waited at a mailbox.
+    pub(super) fn would_deadlock(&self, id: ConnectionId, mailbox: u32) -> bool {
+        self.locks.would_deadlock(id, mailbox, |holder| self.waiting_on(holder))
+    }
+
+    /// Goes on with the current request, a `lock`: acquires one mailbox after the other, in ascending order.
+    pub(super) fn lock(&mut self, id: ConnectionId, mut job: Box<Job>, mode: Mode, wait: Wait) -> Served {
+        let begins = matches!(job.state, JobState::Ready) && pending(&job) == 0;
+        if begins && let Some(refusal) = check_lock(&job) {
+            refuse(&mut job, &refusal);
+            return Served::Answered(job);
+        }
+        while let Some(mailbox) = next_wanted(&job) {
+            job = match std::mem::replace(&mut job.state, JobState::Ready) {
+                JobState::Granted(grant) => {
+                    self.hold(id, &mut job, mailbox, grant);
+                    job
+                }
+                _ => match self.acquire(id, job, Acquire { mailbox, mode, wait }) {
+                    Acquired::Granted(granted) => granted,
+                    Acquired::Waiting => return Served::Waiting,
+                    Acquired::Busy(mut busy) => {
+                        self.release_partial(id, &mut busy);
+                        time_out(&mut busy, &self.mailboxes, WaitReason::Queue);
+                        return Served::Answered(busy);
+                    }
+                    Acquired::Deadlock(mut refused) => {
+                        self.release_partial(id, &mut refused);
+                        refuse(&mut refused, &Refusal::Deadlock);
+                        return Served::Answered(refused);
+                    }
+                },
+            };
+        }
+        self.complete_lock(id, &mut job, mode);
+        Served::Answered(job)
+    }
+
+    /// Adds an acquired mailbox to the locks of a client.
+    fn hold(&mut self, id: ConnectionId, job: &mut Job, mailbox: u32, grant: Grant) {
+        job.tally.overtakes += u64::from(grant.overtaken());
+        self.locks.begin(mailbox, id);
+        job.locks.get_or_insert_default().add(mailbox, grant);
+    }
+
+    /// Answers a `lock` that has acquired all its mailboxes.
+    fn complete_lock(&mut self, id: ConnectionId, job: &mut Job, mode: Mode) {
+        let token = self.mailboxes.segment().next_token();
+        let (now, max_hold) = (self.now, self.settings.max_hold);
+        if let Some(mut client) = self.clients.get(id)
+            && let Some(locks) = &mut job.locks
+            && let Request::Lock(request) = &job.requests[job.next].request
+        {
+            locks.complete();
+            let ttl = request.ttl.unwrap_or(LEASE).min(max_hold);
+            let eol = job.requests[job.next].eol;
+            let leases = &mut client.extras(now).leases;
+            leases.renew(now);
+            for &mailbox in &request.mailboxes {
+                locks.forget_expired(mailbox);
+                leases.add(Lease {
+                    mailbox,
+                    mode,
+                    token,
+                    since: now,
+                    ttl,
+                    hard_deadline: now + max_hold,
+                    eol,
+                });
+            }
+        }
+        reply(job, &Reply::Locked { grant: token }, Outcome::Locked);
+    }
+
+    /// Releases the mailboxes that a `lock` has acquired and cannot complete.
+    pub(super) fn release_partial(&mut self, id: ConnectionId, job: &mut Job) {
+        let Some(locks) = &mut job.locks else { return };
+        let ended = locks.take_pending();
+        drop_if_empty(&mut job.locks);
+        self.end_each(id, ended);
+    }
+
+    /// Answers the current request, an `unlock` of these mailboxes, or of all.
+    pub(super) fn unlock(
+        &mut self,
+        id: ConnectionId,
+        job: &mut Job,
+        mailboxes: Option<&[u32]>,
+        token: Option<u64>,
+    ) {
+        let mut owned = Vec::new();
+        if let Some(mut client) = self.clients.get(id)
+            && let Some(extras) = &mut client.extras
+        {
+            let leases = &mut extras.leases;
+            let has_token = |lease: &&Lease| token.is_none_or(|token| token == lease.token);
+            owned.extend(leases.iter().filter(has_token).map(|lease| lease.mailbox));
+            // All or none, as they are locked.
+            let is_complete = mailboxes.is_none_or(|list| list.iter().all(|mailbox| owned.contains(mailbox)));
+            owned.retain(|mailbox| is_complete && mailboxes.is_none_or(|list| list.contains(mailbox)));
+            owned.iter().for_each(|mailbox| leases.remove(*mailbox));
+        }
+        let mut none = LockSet::default();
+        let locks = job.locks.as_deref_mut().unwrap_or(&mut none);
+        let is_right = match mailboxes {
+            None => !locks.forget_all_expired() && (token.is_none() || !owned.is_empty()),
+            Some(list) => {
+                list.iter().for_each(|mailbox| locks.forget_expired(*mailbox));
+                !owned.is_empty()
+            }
+        };
+        let ended = locks.take(|mailbox| owned.contains(&mailbox));
+        drop_if_empty(&mut job.locks);
+        match is_right {
+            true => reply(job, &Reply::Ok, Outcome::Unlocked),
+            false => refuse(job, &Refusal::Lease),
+        }
+        self.end_each(id, ended);
+    }
+
+    /// Ends the locks whose leases have expired. `locks` are the client's, `events` get what the client is to be told.
+    pub(super) fn expire_locks(
+        &mut self,
+        id: ConnectionId,
+        expired: Vec<Lease>,
+        locks: &mut Option<Box<LockSet>>,
+        events: &mut Vec<u8>,
+    ) {
+        for Lease { mailbox, eol, .. } in expired {
+            let version = self.mailboxes.version(mailbox).unwrap_or(0);
+            Reply::LockLost { mailbox, version }.encode(eol, events);
+            let locks = locks.as_mut().expect("a lease is that of a lock");
+            locks.expire(mailbox);
+            let ended = locks.take(|ended| ended == mailbox);
+            self.end_each(id, ended);
+            self.counters.leases_ended += 1;
+        }
+    }
+
+    /// Ends all locks of a client that is gone.
+    pub(super) fn end_locks(&mut self, id: ConnectionId, locks: Option<Box<LockSet>>) {
+        if let Some(mut locks) = locks {
+            self.end_each(id, locks.take_all());
+        }
+    }
+
+    fn end_each(&mut self, id: ConnectionId, ended: Vec<Lock>) {
+        for Lock { mailbox, grant } in ended {
+            self.locks.end(mailbox, id);
+            self.release(mailbox, grant);
+        }
+    }
+
+    /// Ends a grant, and submits the jobs that this admits.
+    pub(super) fn release(&mut self, mailbox: u32, grant: Grant) {
+        let mut admitted = Vec::new();
+        self.mailboxes.release(mailbox, grant, &mut admitted);
+        admitted.into_iter().for_each(|granted| self.pool.submit(with_grant(granted)));
+    }
+}
+
+/// Why a `lock` that begins cannot be had.
+fn check_lock(job: &Job) -> Option<Refusal> {
+    let wanted = wanted(job);
+    let locks = job.locks.as_ref();
+    if wanted.iter().any(|mailbox| locks.is_some_and(|locks| locks.holds(*mailbox))) {
+        return Some(Refusal::Denied("you have locked this mailbox already"));
+    }
+    // Expired locks count, too: they are remembered until the client acknowledges them.
+    let count = wanted.len() + locks.map_or(0, |locks| locks.others(wanted));
+    (count > MAILBOXES_MAX).then_some(Refusal::Count { max: MAILBOXES_MAX })
+}
+
+/// The mailboxes that the current request wants to lock.
+fn wanted(job: &Job) -> &[u32] {
+    match job.current().map(|framed| &framed.request) {
+        Some(Request::Lock(request)) => &request.mailboxes,
+        _ => &[],
+    }
+}
+
+/// How many mailboxes the current request has acquired.
+fn pending(job: &Job) -> usize {
+    job.locks.as_ref().map_or(0, |locks| locks.pending())
+}
+
+/// The next mailbox that the current request, if it is a `lock`, has to acquire.
+pub(super) fn next_wanted(job: &Job) -> Option<u32> {
+    wanted(job).get(pending(job)).copied()
+}
+
+fn drop_if_empty(locks: &mut Option<Box<LockSet>>) {
+    if locks.as_ref().is_some_and(|locks| locks.is_empty()) {
+        *locks = None;
+    }
+}

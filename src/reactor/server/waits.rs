@@ -1,0 +1,263 @@
+//! Requests that wait for a mailbox, and what the passing of time does to them and to clients that let the server wait.
+
+use std::time::{Duration, Instant};
+
+use super::super::Stopping;
+use super::super::phase::Phase;
+use super::super::transport::Transport;
+use super::Server;
+use crate::mailboxes::Ticket;
+use crate::protocol::Wait;
+use crate::workers::{
+    ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out, with_grant,
+};
+
+/// How long a request still waits after its client has closed the writing half. A client that has left altogether looks
+/// the same, and may not keep its place for the full wait.
+pub const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
+
+impl<T: Transport> Server<T> {
+    /// Sets the deadline of a job that has begun to wait. Its earlier answers do not wait with it.
+    pub(super) fn on_wait_started(&mut self, started: WaitStarted) {
+        let WaitStarted { owner, mailbox, ticket, wait } = started;
+        match owner {
+            Owner::Client(id) => self.on_client_waits(id, mailbox, ticket, wait),
+            Owner::Watch(id) => {
+                if !self.watches.set_ticket(id, ticket) {
+                    self.cancel_wait(mailbox, ticket);
+                }
+            }
+        }
+    }
+
+    fn on_client_waits(&mut self, id: ConnectionId, mailbox: u32, ticket: Ticket, wait: Wait) {
+        let now = self.now;
+        let Some(mut client) = self.clients.get(id) else {
+            // The client has left before the reactor knew of the wait.
+            return self.cancel_wait(mailbox, ticket);
+        };
+        let has_output = client.has_output();
+        let begin_wait = |job: &mut Box<Job>| {
+            let JobState::Waiting(reason) = job.state else { return None };
+            let before = job.wait.filter(|before| before.request == job.next);
+            let since = before.map_or(now, |before| before.since);
+            job.wait = Some(WaitStart { request: job.next, mailbox, since, reason });
+            let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
+            Some((output, since, reason, job.needs_its_client()))
+        };
+        // Without a waiter the job was admitted meanwhile, and its answers are on the way.
+        let waiter = self.mailboxes.queue(mailbox).with_waiter(ticket, begin_wait).flatten();
+        let Some((mut output, since, reason, needs_its_client)) = waiter else { return };
+        let until = match wait {
+            Wait::Default => since.checked_add(self.settings.wait),
+            Wait::For(wait) => since.checked_add(wait),
+            Wait::Forever => None,
+        };
+        let until = [until, client.lease_end()].into_iter().flatten().min();
+        let until = match client.hung_up {
+            true => Some(half_closed(until, now, needs_its_client)),
+            false => until,
+        };
+        client.transition(Phase::Waiting { mailbox, ticket, until });
+        if !output.is_empty()
+            && let Err(error) = client.send(&mut output, now)
+        {
+            drop(client);
+            return self.fail(id, &error);
+        }
+        drop(client);
+        if self.stopping != Stopping::No && reason != WaitReason::Queue {
+            self.end_wait_for_drain(id);
+        }
+    }
+
+    /// Shortens the wait of a client that has closed its writing half.
+    pub(super) fn shorten_wait(&mut self, id: ConnectionId) {
+        let Some(mut client) = self.clients.get(id) else { return };
+        let &Phase::Waiting { mailbox, ticket, until } = client.phase() else { return };
+        let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
+        let until = Some(half_closed(until, self.now, at_once == Some(true)));
+        client.transition(Phase::Waiting { mailbox, ticket, until });
+    }
+
+    /// Where a client waits. It may have been admitted without the reactor knowing yet: the queue knows.
+    pub(super) fn waiting_on(&self, id: ConnectionId) -> Option<u32> {
+        let &Phase::Waiting { mailbox, ticket, .. } = self.clients.look(id)?.phase() else { return None };
+        self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
+    }
+
+    /// Whether a client waits for a change of a mailbox, which no request may bring any more.
+    pub(super) fn waits_for_condition(&self, id: ConnectionId) -> bool {
+        let Some(&Phase::Waiting { mailbox, ticket, .. }) =
+            self.clients.look(id).map(|client| client.phase())
+        else {
+            return false;
+        };
+        let is_condition =
+            |job: &mut Box<Job>| matches!(job.state, JobState::Waiting(WaitReason::Condition(_)));
+        self.mailboxes.queue(mailbox).with_waiter(ticket, is_condition).unwrap_or(false)
+    }
+
+    // ---- cancelling ----
+
+    /// Takes a client's job out of its queue, and releases what its `lock` has acquired so far. Returns nothing if the job was
+    /// admitted meanwhile: its answer is on the way.
+    pub(super) fn cancel_current(&mut self, id: ConnectionId) -> Option<Box<Job>> {
+        let mut client = self.clients.get(id)?;
+        let &Phase::Waiting { mailbox, ticket, .. } = client.phase() else { return None };
+        client.transition(Phase::Working);
+        drop(client);
+        let mut job = self.cancel(mailbox, ticket)?;
+        self.release_partial(id, &mut job);
+        Some(job)
+    }
+
+    /// Takes the job of a client or a watch that is gone out of its queue, and ends it.
+    pub(super) fn cancel_wait(&mut self, mailbox: u32, ticket: Ticket) {
+        if let Some(job) = self.cancel(mailbox, ticket) {
+            self.counters.abandoned += u64::from(matches!(job.owner, Owner::Client(_)));
+            self.abandon(job);
+        }
+    }
+
+    /// Takes a job out of a queue, and submits the jobs that this admits.
+    fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
+        let mut admitted = Vec::new();
+        let job = self.mailboxes.queue(mailbox).cancel(ticket, &mut admitted);
+        admitted.into_iter().for_each(|granted| self.pool.submit(with_grant(granted)));
+        job
+    }
+
+    /// Answers the current request of a job that was cancelled: its wait was in vain.
+    fn time_out_cancelled(&mut self, job: &mut Job) {
+        let reason = match job.state {
+            JobState::Waiting(reason) => reason,
+            _ => WaitReason::Queue,
+        };
+        time_out(job, &self.mailboxes, reason);
+    }
+
+    /// Records the admission wait of a finished request. A requeued `take` keeps its first wait.
+    pub(super) fn record_wait(&mut self, job: &mut Job) {
+        let done = job.next - usize::from(matches!(job.state, JobState::InFlight(_)));
+        let is_over = |wait: &mut WaitStart| wait.request < done && wait.reason == WaitReason::Queue;
+        if let Some(WaitStart { mailbox, since, .. }) = job.wait.take_if(is_over) {
+            let longest = self.longest_waits.entry(mailbox).or_default();
+            *longest = self.now.saturating_duration_since(since).max(*longest);
+        }
+    }
+
+    // ---- deadlines ----
+
+    pub fn expire_deadlines(&mut self) {
+        while let Some(id) = self.clients.expire(self.now) {
+            self.expire(id);
+        }
+        if let Stopping::Draining(until) = self.stopping
+            && until <= self.now
+        {
+            self.end_drain();
+        }
+    }
+
+    fn expire(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let Some(mut client) = self.clients.get(id) else { return };
+        if client.check_write_stall(now) {
+            drop(client);
+            self.counters.closed_slow_readers += 1;
+            return self.close(id);
+        }
+        if client.lease_end().is_some_and(|end| end <= now) {
+            drop(client);
+            return self.expire_leases(id);
+        }
+        match *client.phase() {
+            Phase::Flushing(_) => {
+                drop(client);
+                self.ack_or_requeue(id);
+            }
+            Phase::Idle if client.has_output() => {}
+            Phase::Idle if client.awaits_silence() => {
+                if let Some(mut job) = client.complete_on_silence(&mut self.pools) {
+                    let expired = client.begin(&mut job, now);
+                    drop(client);
+                    self.counters.completed_by_silence += 1;
+                    self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+                    self.drive(id, job);
+                }
+            }
+            Phase::Idle => {
+                drop(client);
+                self.counters.closed_slow_bodies += 1;
+                self.close(id);
+            }
+            Phase::Waiting { until, .. } if until.is_some_and(|until| until <= now) => {
+                drop(client);
+                if let Some(job) = self.cancel_current(id) {
+                    self.on_wait_timeout(id, job);
+                }
+            }
+            Phase::Lingering { .. } => {
+                if client.check_linger(now) {
+                    drop(client);
+                    self.close(id);
+                }
+            }
+            Phase::Waiting { .. } | Phase::Working | Phase::Closed => {}
+        }
+    }
+
+    fn on_wait_timeout(&mut self, id: ConnectionId, mut job: Box<Job>) {
+        self.time_out_cancelled(&mut job);
+        self.record_wait(&mut job);
+        self.drive(id, job);
+    }
+
+    /// The client was silent for too long, or has held a lock for too long.
+    fn expire_leases(&mut self, id: ConnectionId) {
+        self.ack_or_requeue(id);
+        // A request that waits under a lease waits no longer than it.
+        let waiting = self.cancel_current(id);
+        let Some(mut client) = self.clients.get(id) else { return };
+        let now = self.now;
+        if let Some(mut job) = waiting {
+            let expired = client.take_expired_leases(now);
+            drop(client);
+            self.time_out_cancelled(&mut job);
+            self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+            return self.drive(id, job);
+        }
+        let mut events = Vec::new();
+        match client.take_flushing() {
+            Some(mut job) => {
+                let expired = client.take_expired_leases(now);
+                drop(client);
+                self.expire_locks(id, expired, &mut job.locks, &mut events);
+                job.output.extend_from_slice(&events);
+                if let Some(mut client) = self.clients.get(id) {
+                    client.transition(Phase::Flushing(job));
+                }
+            }
+            // The job was admitted a moment ago. When it is done, its leases are looked at.
+            None if matches!(client.phase(), Phase::Working) => {}
+            None => {
+                let mut locks = client.extras(now).locks.take();
+                let expired = client.take_expired_leases(now);
+                drop(client);
+                self.expire_locks(id, expired, &mut locks, &mut events);
+                if let Some(mut client) = self.clients.get(id) {
+                    client.extras(now).locks = locks;
+                }
+                self.push_event(id, events);
+            }
+        }
+    }
+}
+
+/// When a request stops waiting whose client has closed its writing half: at once, if other clients wait for what it holds
+/// or if it would take a message for a client that may be gone.
+fn half_closed(until: Option<Instant>, now: Instant, at_once: bool) -> Instant {
+    let soon = if at_once { now } else { now + HALF_CLOSED_WAIT };
+    until.map_or(soon, |until| until.min(soon))
+}

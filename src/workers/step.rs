@@ -1,0 +1,207 @@
+//! The interpreter of requests: what a job needs next, and the answers that need no mailbox.
+//!
+//! [`step`] is the only place that decides how a request goes on. Two loops drive it: [`run`] on a worker, which executes
+//! admitted requests, and the reactor's `drive`, which also serves what only the reactor may do.
+
+use std::time::Duration;
+
+use super::Mailboxes;
+use super::execute::{Inlined, execute, try_inline};
+use super::job::{Acquire, Completion, Job, JobState, Outcome, WaitReason, WaitStarted};
+use super::lock_set::Access;
+use crate::mailboxes::{Admitted, Condition, Grant};
+use crate::protocol::{Framed, Reason, Refusal, Reply, Request, Wait};
+
+/// Bytes of answers after which a batch is interrupted until they are written. One answer may be larger.
+pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
+
+const HELP: &str = "\
+r BOX [after=V] [off=N] [len=N]     the newest message; after=V: the next one
+w BOX [LEN] [if=V] [off=N]          replace it by the line, or LEN bytes, below
+put BOX [LEN] [full=drop]           add a message at the end
+take BOX                            the oldest message, which is gone then
+lock BOX[,BOX..] [r] [ttl=S]        keep others out; r: let readers in
+unlock BOX[,BOX..]|* [grant=G]      q and a lost connection unlock, too
+watch BOX[,BOX..] [after=V]         an EVENT for every message from now on
+unwatch BOX[,BOX..]|*
+stat [BOX|conns|locks]   hello [name=WORD]   ping   help   q
+wait=S: seconds to wait, or inf (r w put take lock). Long: read write quit.
+OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
+";
+
+/// What a job needs to go on.
+#[derive(Debug)]
+pub enum Step {
+    /// Admission to a mailbox.
+    Acquire(Acquire),
+    /// Execution: the request was admitted, or the client's own lock covers it.
+    Execute,
+    /// A wait: the request was admitted, and its mailbox does not meet the condition.
+    Await { acquire: Acquire, grant: Grant, condition: Condition },
+    /// The reactor: the request concerns the connection, its locks or watches, or the whole server.
+    Local,
+    /// That its answers are written before anything else is done.
+    Write,
+    /// Nothing: all requests are answered.
+    Finished,
+}
+
+/// Answers the requests of a job that need no mailbox, up to the first one that needs something else.
+pub fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
+    loop {
+        match job.state {
+            JobState::InFlight(_) => return Step::Write,
+            JobState::Ready if job.output.len() >= OUTPUT_HIGH_WATER => return Step::Write,
+            _ => {}
+        }
+        let Some(Framed { request, .. }) = job.current() else { return Step::Finished };
+        let Some(acquire) = Acquire::of(request) else {
+            if answer(job, mailboxes) {
+                continue;
+            }
+            return Step::Local;
+        };
+        match std::mem::replace(&mut job.state, JobState::Ready) {
+            JobState::Blocked(grant, condition) => return Step::Await { acquire, grant, condition },
+            granted @ JobState::Granted(_) => {
+                job.state = granted;
+                return Step::Execute;
+            }
+            JobState::Ready | JobState::Waiting(_) | JobState::InFlight(_) => {}
+        }
+        match job.access(acquire.mailbox, acquire.mode) {
+            Access::Unlocked => return Step::Acquire(acquire),
+            Access::Owned => return Step::Execute,
+            Access::Insufficient => refuse(job, &Refusal::Denied("your own lock of this mailbox is shared")),
+            Access::Expired => refuse(job, &Refusal::Lease),
+        }
+    }
+}
+
+/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. Jobs that a release admits are
+/// passed to `on_admitted` immediately, so another worker can run them while this batch continues.
+pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: impl FnMut(Box<Job>)) -> Completion {
+    loop {
+        match step(&mut job, mailboxes) {
+            Step::Execute => execute(&mut job, mailboxes, &mut on_admitted),
+            Step::Acquire(acquire) => match try_inline(&mut job, mailboxes, acquire, &mut on_admitted) {
+                Inlined::Answered => {}
+                Inlined::Granted(grant) => job.state = JobState::Granted(grant),
+                Inlined::Conflict if acquire.tries_once() => time_out(&mut job, mailboxes, WaitReason::Queue),
+                // Only the reactor lets a client with locks wait: it searches for a cycle of waits first.
+                Inlined::Conflict if job.has_locks() => return Completion::Done(job),
+                Inlined::Conflict => match enqueue(job, mailboxes, acquire) {
+                    Ok(granted) => job = granted,
+                    Err(started) => return Completion::WaitStarted(started),
+                },
+            },
+            Step::Await { grant, condition, .. } if job.has_locks() => {
+                return Completion::Done(job.with_state(JobState::Blocked(grant, condition)));
+            }
+            Step::Await { acquire, grant, condition } => {
+                let started = wait_for(job, mailboxes, acquire, grant, condition, on_admitted);
+                return Completion::WaitStarted(started);
+            }
+            Step::Local | Step::Write | Step::Finished => return Completion::Done(job),
+        }
+    }
+}
+
+/// Takes a place for the current request in the queue of a mailbox. Returns the job if it was admitted.
+pub fn enqueue(job: Box<Job>, mailboxes: &Mailboxes, acquire: Acquire) -> Result<Box<Job>, WaitStarted> {
+    let Acquire { mailbox, mode, wait } = acquire;
+    let owner = job.owner;
+    let job = job.with_state(JobState::Waiting(WaitReason::Queue));
+    match mailboxes.queue(mailbox).admit(mode, job) {
+        Admitted::Granted(grant, job) => Ok(job.with_state(JobState::Granted(grant))),
+        Admitted::Queued(ticket) => Err(WaitStarted { owner, mailbox, ticket, wait }),
+    }
+}
+
+/// Ends a grant, and moves the job to the wait set of its mailbox until the condition holds there.
+pub fn wait_for(
+    job: Box<Job>,
+    mailboxes: &Mailboxes,
+    acquire: Acquire,
+    grant: Grant,
+    condition: Condition,
+    on_admitted: impl FnMut(Box<Job>),
+) -> WaitStarted {
+    let Acquire { mailbox, wait, .. } = acquire;
+    let owner = job.owner;
+    let job = job.with_state(JobState::Waiting(WaitReason::Condition(condition)));
+    let mut admitted = Vec::new();
+    let ticket = mailboxes.wait_for(mailbox, grant, condition, job, &mut admitted);
+    admitted.into_iter().map(with_grant).for_each(on_admitted);
+    WaitStarted { owner, mailbox, ticket, wait }
+}
+
+/// Gives a job the grant that it waited for.
+pub fn with_grant((grant, job): (Grant, Box<Job>)) -> Box<Job> {
+    job.with_state(JobState::Granted(grant))
+}
+
+/// Answers the current request if it needs no mailbox. Returns false if only the reactor can answer it.
+fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
+    let Framed { request, eol, .. } = &job.requests[job.next];
+    let (reply, outcome) = match request {
+        Request::Ping => (Reply::Ok, Outcome::Info),
+        Request::Help => (Reply::Text(HELP), Outcome::Info),
+        Request::Hello { name: None } => (hello(mailboxes), Outcome::Info),
+        Request::Refused(refusal) => (Reply::Refused(refusal), refusal.into()),
+        Request::Quit | Request::Foreign => {
+            job.tally.count(if *request == Request::Quit { Outcome::Quit } else { Outcome::Foreign });
+            job.advance();
+            return true;
+        }
+        _ => return false,
+    };
+    reply.encode(*eol, &mut job.output);
+    job.tally.count(outcome);
+    job.advance();
+    true
+}
+
+/// The answer to `hello`.
+pub fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
+    let geometry = mailboxes.geometry();
+    Reply::Hello { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet }
+}
+
+/// Answers the current request of a job.
+pub fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
+    let eol = job.requests[job.next].eol;
+    reply.encode(eol, &mut job.output);
+    job.tally.count(outcome);
+    job.state = JobState::Ready;
+    job.advance();
+}
+
+/// Answers the current request of a job, whose wait was in vain.
+pub fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason) {
+    let is_blocked = matches!(reason, WaitReason::Condition(_));
+    let (answer, outcome) = match &job.requests[job.next].request {
+        Request::Take { .. } if is_blocked => (Reply::NotDone(Reason::Empty), Outcome::Empty),
+        Request::Put { .. } if is_blocked => (Reply::NotDone(Reason::Full), Outcome::Full),
+        Request::Lock(lock) if lock.wait == Wait::For(Duration::ZERO) => {
+            (Reply::NotDone(Reason::Locked), Outcome::NotLocked)
+        }
+        Request::Read { mailbox, .. } => {
+            (Reply::Timeout { version: mailboxes.version(*mailbox).ok() }, Outcome::Timeout)
+        }
+        _ => (Reply::Timeout { version: None }, Outcome::Timeout),
+    };
+    reply(job, &answer, outcome);
+}
+
+/// Answers the current request of a job `ERR`.
+pub fn refuse(job: &mut Job, refusal: &Refusal) {
+    reply(job, &Reply::Refused(refusal), refusal.into());
+}
+
+/// Answers the current request of a job `ERR`, and drops the requests behind it: the connection ends.
+pub fn refuse_and_end(job: &mut Job, refusal: Refusal) {
+    refuse(job, &refusal);
+    job.requests.truncate(job.next);
+    job.requests[job.next - 1].request = Request::Refused(refusal);
+}
