@@ -1,9 +1,13 @@
-//! What requests do in their mailbox.
+//! What requests do in their mailbox, and how long a job stays in there.
+//!
+//! **A run is one stay.** Consecutive requests of one batch for one mailbox are executed under one grant, as long as its mode
+//! covers the next request. The stay ends earlier where the batch must be interrupted, after [`STAY_MAX`] bytes, and as soon
+//! as the condition of a request in the wait set holds, because that request is next.
 
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
-use super::step::{time_out, with_grant};
-use crate::mailboxes::{Condition, Cursor, Damaged, Grant, Patched, Taken};
+use super::step::{OUTPUT_HIGH_WATER, time_out, with_grant};
+use crate::mailboxes::{Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request};
 use crate::workers::job::Owner;
 
@@ -12,6 +16,9 @@ const INLINE_MAX: usize = 4 * 1024;
 
 /// Bytes around the data of such an answer, or of a refusal, at most.
 const HEAD_MAX: usize = 256;
+
+/// Bytes that one stay copies before others are admitted.
+const STAY_MAX: usize = 128 * 1024;
 
 /// Number of messages from which on a read position is remembered: finding it again takes a step for each message.
 const LONG_LIST: u64 = 64;
@@ -60,7 +67,7 @@ pub fn try_inline(
     job.output.reserve(INLINE_MAX + HEAD_MAX);
     let capacity = job.output.capacity();
     let work = |grant: &mut Grant| {
-        is_inline(job, mailboxes).then(|| {
+        is_inline(job, mailboxes, acquire.mailbox).then(|| {
             job.tally.overtakes += u64::from(grant.overtaken());
             let applied = apply(job, mailboxes, grant, false);
             assert!(matches!(applied, Applied::Answered), "a small request neither takes nor waits");
@@ -79,29 +86,30 @@ pub fn try_inline(
     }
 }
 
-/// Whether the current request takes about as long as admission and release.
-fn is_inline(job: &Job, mailboxes: &Mailboxes) -> bool {
+/// Whether the current request takes about as long as admission and release. The first request of a longer run does not.
+fn is_inline(job: &Job, mailboxes: &Mailboxes, mailbox: u32) -> bool {
     let Some(Framed { request, body, .. }) = job.current() else { return false };
-    match *request {
-        Request::Read { mailbox, after: None, .. } => {
+    let is_small = match *request {
+        Request::Read { after: None, .. } => {
             let capacity = mailboxes.geometry().capacity;
             mailboxes.segment().control(mailbox).approximate_bytes(capacity) <= INLINE_MAX as u64
         }
         Request::Write { offset: None, .. } => body.len() <= INLINE_MAX,
         _ => false,
-    }
+    };
+    is_small && !is_of(job.requests.get(job.next + 1), mailbox, Mode::Exclusive)
 }
 
-/// Executes the current request, which was admitted or is covered by the client's own lock.
+/// Executes the current request: with the requests of its run if it was admitted, alone under the client's own lock.
 pub fn execute(job: &mut Job, mailboxes: &Mailboxes, on_admitted: &mut impl FnMut(Box<Job>)) {
     let Some(Acquire { mailbox, .. }) = job.acquire() else { return };
     match std::mem::replace(&mut job.state, JobState::Ready) {
-        JobState::Granted(grant) => execute_admitted(job, mailboxes, mailbox, grant, on_admitted),
+        JobState::Granted(grant) => execute_run(job, mailboxes, mailbox, grant, on_admitted),
         _ => execute_owned(job, mailboxes, mailbox),
     }
 }
 
-fn execute_admitted(
+fn execute_run(
     job: &mut Job,
     mailboxes: &Mailboxes,
     mailbox: u32,
@@ -109,25 +117,42 @@ fn execute_admitted(
     on_admitted: &mut impl FnMut(Box<Job>),
 ) {
     job.tally.overtakes += u64::from(grant.overtaken());
-    let answer = job.output.len();
-    match apply(job, mailboxes, &mut grant, false) {
-        Applied::Answered => job.advance(),
-        Applied::Took(taken) => {
-            let grant = Some(grant);
-            job.state = JobState::InFlight(InFlight { mailbox, taken, grant, answer, until: None });
-            return job.advance();
+    let mut copied = 0;
+    loop {
+        let answer = job.output.len();
+        copied += job.requests[job.next].body.len();
+        match apply(job, mailboxes, &mut grant, false) {
+            Applied::Answered => job.advance(),
+            Applied::Took(taken) => {
+                let grant = Some(grant);
+                job.state = JobState::InFlight(InFlight { mailbox, taken, grant, answer, until: None });
+                return job.advance();
+            }
+            Applied::Blocked(condition) if job.acquire().is_some_and(|acquire| acquire.tries_once()) => {
+                time_out(job, mailboxes, WaitReason::Condition(condition));
+            }
+            Applied::Blocked(condition) => {
+                job.state = JobState::Blocked(grant, condition);
+                return;
+            }
         }
-        Applied::Blocked(condition) if job.acquire().is_some_and(|acquire| acquire.tries_once()) => {
-            time_out(job, mailboxes, WaitReason::Condition(condition));
-        }
-        Applied::Blocked(condition) => {
-            job.state = JobState::Blocked(grant, condition);
-            return;
+        copied += job.output.len() - answer;
+        let may_stay = copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
+        if !may_stay || !is_of(job.current(), mailbox, grant.mode()) || mailboxes.must_yield(mailbox, &grant)
+        {
+            break;
         }
     }
     let mut admitted = Vec::new();
     mailboxes.release(mailbox, grant, &mut admitted);
     admitted.into_iter().map(with_grant).for_each(on_admitted);
+}
+
+/// Whether a request is one for this mailbox that a grant of this mode covers.
+fn is_of(framed: Option<&Framed>, mailbox: u32, mode: Mode) -> bool {
+    framed.and_then(|framed| Acquire::of(&framed.request)).is_some_and(|acquire| {
+        acquire.mailbox == mailbox && (mode == Mode::Exclusive || acquire.mode == Mode::Shared)
+    })
 }
 
 fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
