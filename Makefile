@@ -1,10 +1,27 @@
-# `make` builds ./dipc, ./dipcrm and ./dipc-cli here; `make check` does what CI does; `make man` writes the man pages and
-# `make completions` those of the shells, both from the definitions of the command lines, into target/.
+# make                builds ./dipc, ./dipcrm and ./dipc-cli
+# make check          runs the checks of CI: formatting, lints, documentation, tests
+# make deny           checks the dependencies with cargo-deny: bans, licenses, sources, and advisories
+# make man            writes the man pages into target/man
+# make completions    writes the completions for bash, zsh and fish into target/completions
+# make install        installs programs, man pages and completions under $(DESTDIR)$(PREFIX); needs `make` before
+# make uninstall      removes the files that `make install` has installed
+# make clean          removes everything that was built
 
-# Where cargo puts what it builds: some keep that in one place for all projects.
+# The directory of cargo's output. CARGO_TARGET_DIR moves it.
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: all check man completions clean
+PREFIX = /usr/local
+DESTDIR =
+# The directory of the programs to install.
+PROGRAMS = .
+
+BIN = $(DESTDIR)$(PREFIX)/bin
+MAN = $(DESTDIR)$(PREFIX)/share/man
+BASH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+.PHONY: all check deny man completions install uninstall clean
 
 all:
 	cargo build --release
@@ -12,6 +29,16 @@ all:
 
 check:
 	.ci/run
+
+# Without a network the advisory database cannot be fetched. The other checks need only the crates themselves.
+deny:
+	cargo deny --version || cargo install --locked cargo-deny
+	cargo deny --workspace --all-features check bans licenses sources
+	@if cargo deny fetch db; then \
+	    cargo deny --workspace --all-features check --disable-fetch advisories; \
+	else \
+	    echo "make deny: advisories were NOT checked: the advisory database cannot be fetched" >&2; \
+	fi
 
 man:
 	cargo run --bin dipc-cli -- manual target/man
@@ -21,6 +48,29 @@ completions:
 	for shell in bash zsh fish; do \
 	    cargo run --bin dipc-cli -- completions $$shell > target/completions/dipc-cli.$$shell || exit 1; \
 	done
+
+# Runs without cargo, so that it works as root. dipc-cli itself writes the pages and completions.
+install:
+	@for program in dipc dipcrm dipc-cli; do \
+	    test -x "$(PROGRAMS)/$$program" && continue; \
+	    echo "make install: $(PROGRAMS)/$$program is missing, run make first" >&2; exit 1; \
+	done
+	install -d "$(BIN)" "$(MAN)/man1" "$(MAN)/man7" "$(MAN)/man8"
+	install -d "$(BASH_COMPLETIONS)" "$(ZSH_COMPLETIONS)" "$(FISH_COMPLETIONS)"
+	install -m 755 "$(PROGRAMS)/dipc" "$(PROGRAMS)/dipcrm" "$(PROGRAMS)/dipc-cli" "$(BIN)"
+	pages=$$(mktemp -d) && trap 'rm -r "$$pages"' EXIT && "$(PROGRAMS)/dipc-cli" manual "$$pages" && \
+	    for section in 1 7 8; do \
+	        install -m 644 "$$pages"/*.$$section "$(MAN)/man$$section" || exit 1; \
+	    done
+	umask 022 && "$(PROGRAMS)/dipc-cli" completions bash > "$(BASH_COMPLETIONS)/dipc-cli"
+	umask 022 && "$(PROGRAMS)/dipc-cli" completions zsh > "$(ZSH_COMPLETIONS)/_dipc-cli"
+	umask 022 && "$(PROGRAMS)/dipc-cli" completions fish > "$(FISH_COMPLETIONS)/dipc-cli.fish"
+
+uninstall:
+	rm -f "$(BIN)/dipc" "$(BIN)/dipcrm" "$(BIN)/dipc-cli"
+	rm -f "$(MAN)/man1"/dipc-cli.1 "$(MAN)/man1"/dipc-cli-*.1 "$(MAN)/man7/dipc-protocol.7"
+	rm -f "$(MAN)/man8/dipc.8" "$(MAN)/man8/dipcrm.8"
+	rm -f "$(BASH_COMPLETIONS)/dipc-cli" "$(ZSH_COMPLETIONS)/_dipc-cli" "$(FISH_COMPLETIONS)/dipc-cli.fish"
 
 clean:
 	cargo clean
