@@ -21,6 +21,9 @@ const PROTOCOL: &str = "docs/protocol.md";
 /// May show some.
 const README: &str = "README.md";
 
+/// Shows how a client detects features.
+const COMPATIBILITY: &str = "docs/compatibility.md";
+
 /// `file:line: what is wrong`
 type Failure = String;
 
@@ -58,6 +61,13 @@ fn the_readme_is_what_the_server_does() {
     if let Some(transcripts) = read(README) {
         check(README, &transcripts);
     }
+}
+
+#[test]
+fn the_compatibility_page_is_what_the_server_does() {
+    let transcripts = read(COMPATIBILITY).expect("it exists");
+    assert!(!transcripts.is_empty(), "{COMPATIBILITY} has no transcript");
+    check(COMPATIBILITY, &transcripts);
 }
 
 #[test]
