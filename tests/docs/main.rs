@@ -1,0 +1,41 @@
+//! Every symbol and every path that the documents cite exists.
+//!
+//! A code span of a document is checked if it looks like a Rust name (`Type`, `Type::method`, `module::function`,
+//! `CONSTANT`, `snake_case`) or like a path of this repository. Names are looked up in the Rust source of the
+//! workspace, paths and relative links in the file system. Words of other origin are in [`document::FOREIGN`], each
+//! with its reason. Fenced and indented blocks are not checked: `tests/transcripts.rs` runs the transcripts.
+#![allow(missing_docs)]
+
+mod checker;
+mod document;
+mod repository;
+mod source;
+
+use std::fs;
+use std::path::Path;
+
+use document::check;
+use repository::Tree;
+
+/// Documents beside the pages in `docs/`.
+const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
+
+#[test]
+fn everything_that_the_documents_cite_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tree = Tree::read(root);
+    let mut documents: Vec<String> = tree.files.iter().filter(|file| is_page(file)).cloned().collect();
+    documents.extend(DOCUMENTS.map(str::to_owned));
+    assert!(documents.len() > DOCUMENTS.len(), "docs/ has no pages");
+    let mut failures = Vec::new();
+    for document in &documents {
+        let text =
+            fs::read_to_string(root.join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
+        failures.extend(check(document, &text, &tree));
+    }
+    assert!(failures.is_empty(), "{} citations:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn is_page(file: &str) -> bool {
+    file.strip_prefix("docs/").is_some_and(|name| name.ends_with(".md") && !name.contains('/'))
+}
