@@ -1,0 +1,240 @@
+//! The public methods of the Rust client against a real server: what each documented example shows.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use dipc::client::{
+    Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Reason, Topic, WriteOptions,
+};
+use support::{Directory, PATIENCE, Server};
+
+/// A server of 4 mailboxes of 64 kB and a client of it.
+fn start() -> (Server, Client) {
+    let server = Server::start("4 64 0 8");
+    let client = connect(&server);
+    (server, client)
+}
+
+fn connect(server: &Server) -> Client {
+    let mut client = Client::open(&format!("dipc://127.0.0.1:{}", server.port)).expect("connected");
+    client.set_timeout(Some(PATIENCE)).expect("set");
+    client
+}
+
+#[track_caller]
+fn not_done<T: std::fmt::Debug>(result: Result<T, Error>) -> (Reason, Option<u64>) {
+    match result {
+        Err(Error::NotDone { reason, version }) => (reason, version),
+        other => panic!("NO expected: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> Code {
+    match result {
+        Err(Error::Refused { code, .. }) => code,
+        other => panic!("ERR expected: {other:?}"),
+    }
+}
+
+#[test]
+fn connects_over_tcp_and_over_a_unix_socket() {
+    let directory = Directory::new();
+    let socket = directory.path().join("socket");
+    let server = Server::start(&format!("4 64 0 8 --unix {}", socket.display()));
+    Client::connect(("localhost", server.port)).expect("connected").ping().expect("answered");
+    Client::connect_unix(&socket).expect("connected").ping().expect("answered");
+    let url = format!("dipc+unix://{}", socket.display());
+    Client::open(&url).expect("connected").ping().expect("answered");
+    assert!(matches!(Client::open("dipc+unix:///no/such/socket"), Err(Error::Io(_))));
+    assert!(matches!(Client::open("http://localhost"), Err(Error::Io(_))));
+}
+
+#[test]
+fn a_timeout_closes_the_connection() {
+    let (_server, mut client) = start();
+    client.set_timeout(Some(Duration::from_millis(50))).expect("set");
+    assert_eq!(client.timeout(), Some(Duration::from_millis(50)));
+    assert!(matches!(client.take(0, Some(Duration::MAX)), Err(Error::Io(_))));
+    assert!(client.is_closed());
+    assert!(matches!(client.ping(), Err(Error::Io(_))));
+}
+
+#[test]
+fn quit_closes_the_connection() {
+    let (server, client) = start();
+    server.wait_for_stat("connections", |connections| connections == 2);
+    client.quit();
+    server.wait_for_stat("connections", |connections| connections == 1);
+}
+
+#[test]
+fn reads_the_newest_message_and_an_empty_mailbox() {
+    let (_server, mut client) = start();
+    let empty = client.read(3).expect("read");
+    assert_eq!((empty.data.as_slice(), empty.version, empty.count), (b"".as_slice(), 0, 0));
+    assert_eq!(client.write(3, "hello").expect("written"), 1);
+    assert_eq!(client.write(3, [0, 10, 255]).expect("written"), 2);
+    let message = client.read(3).expect("read");
+    assert_eq!((message.data, message.version, message.count), (vec![0, 10, 255], 2, 1));
+}
+
+#[test]
+fn reads_a_part_and_the_next_message_after_a_version() {
+    let (_server, mut client) = start();
+    client.put(3, "hello").expect("put");
+    client.put(3, "world").expect("put");
+    let part = ReadOptions { off: Some(1), len: Some(2), ..ReadOptions::default() };
+    assert_eq!(client.read_with(3, &part).expect("read").data, b"or");
+    let next = ReadOptions { after: Some(0), ..ReadOptions::default() };
+    assert_eq!(client.read_with(3, &next).expect("read").data, b"hello");
+    let none = ReadOptions { after: Some(2), wait: Some(Duration::ZERO), ..ReadOptions::default() };
+    assert_eq!(not_done(client.read_with(3, &none)).0, Reason::Timeout);
+}
+
+#[test]
+fn writes_only_at_the_expected_version() {
+    let (_server, mut client) = start();
+    client.write(3, "10").expect("written");
+    let at = |version| WriteOptions { if_version: Some(version), ..WriteOptions::default() };
+    assert_eq!(not_done(client.write_with(3, "11", &at(0))), (Reason::Conflict, Some(1)));
+    assert_eq!(client.write_with(3, "11", &at(1)).expect("written"), 2);
+}
+
+#[test]
+fn patches_a_message_from_an_offset() {
+    let (_server, mut client) = start();
+    client.write(3, "hello").expect("written");
+    let patch = WriteOptions { off: Some(1), ..WriteOptions::default() };
+    client.write_with(3, "a", &patch).expect("patched");
+    assert_eq!(client.read(3).expect("read").data, b"hallo");
+}
+
+#[test]
+fn put_appends_and_take_removes_the_oldest() {
+    let (_server, mut client) = start();
+    let first = client.put(2, "one").expect("put");
+    assert_eq!((first.version, first.count), (1, 1));
+    assert_eq!(client.put(2, "two").expect("put").count, 2);
+    assert_eq!(client.take(2, None).expect("taken").data, b"one");
+    assert_eq!(client.take(2, None).expect("taken").data, b"two");
+    assert_eq!(not_done(client.take(2, Some(Duration::ZERO))).0, Reason::Empty);
+}
+
+#[test]
+fn put_into_a_full_mailbox_drops_the_oldest_or_is_refused() {
+    let (_server, mut client) = start();
+    let drop_oldest = PutOptions { drop: true, ..PutOptions::default() };
+    for _ in 0..10 {
+        client.put_with(2, [b'x'; 8000], &drop_oldest).expect("put");
+    }
+    assert_eq!(client.read(2).expect("read").count, 8);
+    let at_once = PutOptions { wait: Some(Duration::ZERO), ..PutOptions::default() };
+    assert_eq!(not_done(client.put_with(2, [b'x'; 8000], &at_once)).0, Reason::Full);
+}
+
+#[test]
+fn a_lock_excludes_other_clients_until_it_is_dropped() {
+    let (server, mut client) = start();
+    let mut other = connect(&server);
+    let at_once = ReadOptions { wait: Some(Duration::ZERO), ..ReadOptions::default() };
+    client.write(3, "hello").expect("written");
+    let mut lock = client.lock(&[1, 3]).expect("locked");
+    assert_eq!(lock.mailboxes(), [1, 3]);
+    let data = [lock.read(3).expect("read").data, b"!".to_vec()].concat();
+    lock.write(1, data).expect("written");
+    assert_eq!(not_done(other.read_with(1, &at_once)).0, Reason::Timeout);
+    drop(lock);
+    assert_eq!(other.read_with(1, &at_once).expect("read").data, b"hello!");
+}
+
+#[test]
+fn a_shared_lock_admits_readers_and_shared_locks() {
+    let (server, mut client) = start();
+    let shared = LockOptions { shared: true, ..LockOptions::default() };
+    let first = client.lock_with(&[3], &shared).expect("locked");
+    let mut other = connect(&server);
+    other.read(3).expect("read");
+    let second = other.lock_with(&[3], &shared).expect("locked");
+    assert!(second.grant() > first.grant());
+    second.unlock().expect("unlocked");
+    let now = WriteOptions { wait: Some(Duration::ZERO), ..WriteOptions::default() };
+    assert_eq!(not_done(other.write_with(3, "x", &now)).0, Reason::Timeout);
+}
+
+#[test]
+fn an_expired_lease_refuses_requests_until_the_lock_is_given_up() {
+    let (_server, mut client) = start();
+    let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
+    let mut lock = client.lock_with(&[3], &brief).expect("locked");
+    let grant = lock.grant();
+    assert_eq!(lock.event(None).expect("an event"), Some(Event::LockLost { mailbox: 3, grant }));
+    assert!(lock.is_lost());
+    assert_eq!(refused(lock.write(3, "too late")), Code::Lease);
+    assert_eq!(refused(lock.unlock()), Code::Lease);
+    client.write(3, "without a lock").expect("written");
+}
+
+#[test]
+fn a_kept_lock_is_unlocked_with_its_number() {
+    let (_server, mut client) = start();
+    let grant = client.lock(&[3]).expect("locked").keep();
+    assert_eq!(refused(client.unlock(&[3], Some(grant + 1))), Code::Lease);
+    client.unlock(&[3], Some(grant)).expect("unlocked");
+    client.unlock(&[], None).expect("nothing to unlock");
+}
+
+#[test]
+fn a_watch_delivers_the_messages_after_a_version() {
+    let (_server, mut client) = start();
+    client.put(2, "one").expect("put");
+    client.put(2, "two").expect("put");
+    assert_eq!(client.watch(&[2], Some(0)).expect("watched"), [0]);
+    let events = client.events().take(2).collect::<Result<Vec<_>, _>>().expect("two events");
+    let message = |version, data: &str| Event::Message { mailbox: 2, version, data: data.into(), lost: 0 };
+    assert_eq!(events, [message(1, "one"), message(2, "two")]);
+}
+
+#[test]
+fn a_watch_of_several_mailboxes_delivers_the_messages_of_each() {
+    let (_server, mut client) = start();
+    assert_eq!(client.watch(&[1, 2], None).expect("watched"), [0, 0]);
+    assert_eq!(client.event(Some(Duration::from_millis(10))).expect("no error"), None);
+    client.write(1, "one").expect("written");
+    client.write(2, "two").expect("written");
+    let events = client.events().take(2).collect::<Result<Vec<_>, _>>().expect("two events");
+    let message = |mailbox, data: &str| Event::Message { mailbox, version: 1, data: data.into(), lost: 0 };
+    assert_eq!(events, [message(1, "one"), message(2, "two")]);
+}
+
+#[test]
+fn an_ended_watch_leaves_no_events() {
+    let (_server, mut client) = start();
+    client.watch(&[2], None).expect("watched");
+    client.put(2, "one").expect("put");
+    client.unwatch(&[]).expect("unwatched");
+    assert_eq!(client.event(None).expect("no error"), None);
+}
+
+#[test]
+fn the_server_describes_itself() {
+    let (_server, mut client) = start();
+    let hello = client.hello(Some("anna")).expect("answered");
+    assert_eq!((hello.protocol, hello.mailboxes, hello.size, hello.packet), (1, 4, 65536, 8192));
+    assert!(matches!(client.hello(Some("two words")), Err(Error::Io(_))));
+    assert!(client.help().expect("answered").contains("take BOX"));
+}
+
+#[test]
+fn stat_has_a_line_for_each_value_connection_and_lock() {
+    let (_server, mut client) = start();
+    client.hello(Some("anna")).expect("answered");
+    assert_eq!(client.stat(Topic::Server).expect("answered").number("mailboxes"), Some(4));
+    assert_eq!(client.stat(Topic::Mailbox(3)).expect("answered").value("held"), Some("free"));
+    let connections = client.stat(Topic::Connections).expect("answered");
+    assert_eq!(connections.lines().next().and_then(|line| line.field("name")), Some("anna"));
+    let mut lock = client.lock(&[3]).expect("locked");
+    assert_eq!(lock.stat(Topic::Locks).expect("answered").lines().count(), 1);
+}
