@@ -30,7 +30,8 @@
 //!
 //! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with clients.
 
-pub mod client;
+pub use dipc_client as client;
+
 pub mod instance;
 pub mod mailboxes;
 pub mod options;

@@ -7,13 +7,12 @@ use super::{Client, Code, Error, Lock, LockOptions};
 impl Client {
     /// Locks these mailboxes, all or none, until the [`Lock`] is dropped or its connection ends.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// let mut lock = client.lock(&[1, 3])?;
     /// let message = lock.read(3)?;
     /// lock.write(1, message.data)?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn lock(&mut self, mailboxes: &[u32]) -> Result<Lock<'_>, Error> {
         self.lock_with(mailboxes, &LockOptions::default())
@@ -21,17 +20,16 @@ impl Client {
 
     /// Locks these mailboxes, shared with readers or with a lease of one's own.
     ///
-    /// ```
-    /// use dipc::client::{Client, LockOptions};
+    /// ```no_run
+    /// use dipc_client::{Client, LockOptions};
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = Client::open(&server.url())?;
+    /// # let mut client = Client::open("dipc://localhost:5000")?;
     /// let shared = LockOptions { shared: true, ..LockOptions::default() };
     /// let _lock = client.lock_with(&[3], &shared)?;
-    /// let mut other = Client::open(&server.url())?;
+    /// let mut other = Client::open("dipc://localhost:5000")?;
     /// other.read(3)?;
     /// other.lock_with(&[3], &shared)?.unlock()?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn lock_with(&mut self, mailboxes: &[u32], options: &LockOptions) -> Result<Lock<'_>, Error> {
         let request = Request::new("lock")
@@ -47,13 +45,12 @@ impl Client {
     /// Unlocks these mailboxes, all or none, or without any all that this connection has locked; with a grant, only
     /// those that were locked with it. [`Code::Lease`] when there is one that is not, or no longer, locked.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// let grant = client.lock(&[3])?.keep();
     /// client.unlock(&[3], Some(grant))?;
     /// client.unlock(&[], None)?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn unlock(&mut self, mailboxes: &[u32], grant: Option<u64>) -> Result<(), Error> {
         let request = Request::new("unlock").list_or_all(mailboxes)?.key("grant", grant);

@@ -10,11 +10,10 @@ impl Client {
     /// Watches these mailboxes from now on, or behind version `after`; the versions where it begins, in their order.
     /// A second watch of a mailbox takes the place of the first.
     ///
-    /// ```
-    /// use dipc::client::Event;
+    /// ```no_run
+    /// use dipc_client::Event;
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.put(2, "one")?;
     /// client.put(2, "two")?;
     /// assert_eq!(client.watch(&[2], Some(0))?, [0]);
@@ -22,7 +21,7 @@ impl Client {
     ///     let Event::Message { data: found, lost: 0, .. } = event? else { panic!("no message") };
     ///     assert_eq!(found, data.as_bytes());
     /// }
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn watch(&mut self, mailboxes: &[u32], after: Option<u64>) -> Result<Vec<u64>, Error> {
         let request = Request::new("watch").list(mailboxes)?.key("after", after);
@@ -37,14 +36,13 @@ impl Client {
 
     /// Ends the watch of these mailboxes, or of all without any. Events of them that were kept are gone.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.watch(&[2], None)?;
     /// client.put(2, "one")?;
     /// client.unwatch(&[])?;
     /// assert!(client.event(None)?.is_none());
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn unwatch(&mut self, mailboxes: &[u32]) -> Result<(), Error> {
         self.ask(Request::new("unwatch").list_or_all(mailboxes)?, Answer::done)?;
@@ -59,14 +57,13 @@ impl Client {
     ///
     /// Kept are 64 MiB. Of more the oldest go, and the next event of that mailbox counts them as lost.
     ///
-    /// ```
+    /// ```no_run
     /// use std::time::Duration;
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.watch(&[2], None)?;
     /// assert!(client.event(Some(Duration::from_millis(10)))?.is_none());
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn event(&mut self, within: Option<Duration>) -> Result<Option<Event>, Error> {
         if self.events.is_idle() {
@@ -79,16 +76,15 @@ impl Client {
 
     /// The events from now on, for ever: until an error, which is the last, or until nothing is watched or locked.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.watch(&[1, 2], None)?;
     /// client.write(1, "one")?;
     /// client.write(2, "two")?;
     /// for event in client.events().take(2) {
     ///     println!("{:?}", event?);
     /// }
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn events(&mut self) -> impl Iterator<Item = Result<Event, Error>> + '_ {
         let mut failed = false;

@@ -1,12 +1,10 @@
 //! A client of dipc: blocking, one connection, nothing but the standard library.
 //!
-//! ```
+//! ```no_run
 //! use std::time::Duration;
-//! use dipc::client::{Client, Event};
+//! use dipc_client::{Client, Event};
 //!
-//! # let server = dipc::client::example();
-//! # let url = server.url();
-//! let mut client = Client::open(&url)?; // "dipc://localhost:5000"
+//! let mut client = Client::open("dipc://localhost:5000")?;
 //! let version = client.write(3, "any bytes")?;
 //! let message = client.read(3)?;
 //! assert_eq!((message.data.as_slice(), message.version), (b"any bytes".as_slice(), version));
@@ -23,7 +21,7 @@
 //! client.write(0, "it rains")?;
 //! let event = client.event(Some(Duration::from_secs(5)))?;
 //! assert!(matches!(event, Some(Event::Message { mailbox: 0, data, .. }) if data == b"it rains"));
-//! # Ok::<(), dipc::client::Error>(())
+//! # Ok::<(), dipc_client::Error>(())
 //! ```
 //!
 //! A [`Client`] is one connection, and for one thread at a time. Every request waits for its answer; events that come in
@@ -37,7 +35,6 @@ mod address;
 mod answer;
 mod error;
 mod events;
-mod example;
 mod lock;
 mod locks;
 mod message;
@@ -58,8 +55,6 @@ use std::time::Duration;
 pub use address::Address;
 pub use error::{Code, Error, Reason};
 pub use events::Event;
-#[doc(hidden)]
-pub use example::{Example, example};
 pub use lock::Lock;
 pub use message::{Hello, Message, Put};
 pub use options::{LockOptions, PutOptions, ReadOptions, WriteOptions};
@@ -87,14 +82,12 @@ pub struct Client {
 impl Client {
     /// Connects over TCP.
     ///
-    /// ```
-    /// use dipc::client::Client;
+    /// ```no_run
+    /// use dipc_client::Client;
     ///
-    /// # let server = dipc::client::example();
-    /// # let port = server.port();
-    /// let mut client = Client::connect(("localhost", port))?;
+    /// let mut client = Client::connect(("localhost", 5000))?;
     /// client.ping()?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn connect(address: impl ToSocketAddrs) -> Result<Self, Error> {
         Ok(Client::over(address::tcp(address, None)?))
@@ -102,13 +95,11 @@ impl Client {
 
     /// Connects over the Unix socket of `dipc --unix`.
     ///
-    /// ```
-    /// use dipc::client::Client;
+    /// ```no_run
+    /// use dipc_client::Client;
     ///
-    /// # let server = dipc::client::example();
-    /// # let path = server.socket();
-    /// Client::connect_unix(path)?.ping()?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// Client::connect_unix("/run/dipc.sock")?.ping()?;
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn connect_unix(path: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Client::over(Stream::Unix(UnixStream::connect(path)?)))
@@ -116,14 +107,12 @@ impl Client {
 
     /// Connects to a URL: `dipc://host:port` or `dipc+unix:///path`, see [`Address`].
     ///
-    /// ```
-    /// use dipc::client::{Client, Error};
+    /// ```no_run
+    /// use dipc_client::{Client, Error};
     ///
-    /// # let server = dipc::client::example();
-    /// # let url = server.url();
-    /// Client::open(&url)?.ping()?;
+    /// Client::open("dipc://localhost:5000")?.ping()?;
     /// assert!(matches!(Client::open("dipc+unix:///no/such/socket"), Err(Error::Io(_))));
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn open(url: &str) -> Result<Self, Error> {
         url.parse::<Address>().map_err(|why| Error::unsaid(&why))?.connect(None)
@@ -135,16 +124,15 @@ impl Client {
 
     /// The longest silence of the server within a request, `None` for no limit, as it is at first.
     ///
-    /// ```
+    /// ```no_run
     /// use std::time::Duration;
-    /// use dipc::client::{Client, Error};
+    /// use dipc_client::{Client, Error};
     ///
-    /// # let server = dipc::client::example();
-    /// let mut client = Client::open(&server.url())?;
+    /// let mut client = Client::open("dipc://localhost:5000")?;
     /// client.set_timeout(Some(Duration::from_millis(50)))?;
     /// assert!(matches!(client.take(0, Some(Duration::MAX)), Err(Error::Io(_))));
     /// assert!(client.is_closed());
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         Ok(self.wire.set_timeout(timeout)?)
@@ -162,11 +150,10 @@ impl Client {
 
     /// Takes leave and closes; without it, a connection ends just as well.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.quit();
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn quit(mut self) {
         self.wire.quit();

@@ -8,13 +8,12 @@ use super::{Client, Error, Message, Put, PutOptions, ReadOptions, WriteOptions};
 impl Client {
     /// The newest message; an empty mailbox gives one without bytes, with `count` 0.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// assert_eq!(client.read(3)?.count, 0);
     /// client.write(3, "hello")?;
     /// assert_eq!(client.read(3)?.data, b"hello");
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn read(&mut self, mailbox: u32) -> Result<Message, Error> {
         self.read_with(mailbox, &ReadOptions::default())
@@ -22,18 +21,17 @@ impl Client {
 
     /// The newest message or a part of it, or with `after` the next one after a version.
     ///
-    /// ```
-    /// use dipc::client::ReadOptions;
+    /// ```no_run
+    /// use dipc_client::ReadOptions;
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.put(3, "hello")?;
     /// client.put(3, "world")?;
     /// let part = ReadOptions { off: Some(1), len: Some(2), ..ReadOptions::default() };
     /// assert_eq!(client.read_with(3, &part)?.data, b"or");
     /// let next = ReadOptions { after: Some(0), ..ReadOptions::default() };
     /// assert_eq!(client.read_with(3, &next)?.data, b"hello");
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn read_with(&mut self, mailbox: u32, options: &ReadOptions) -> Result<Message, Error> {
         let request = Request::new("r")
@@ -47,12 +45,11 @@ impl Client {
 
     /// Replaces what the mailbox holds by this message; the new version.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// assert_eq!(client.write(3, "hello")?, 1);
     /// assert_eq!(client.write(3, [0, 10, 255])?, 2);
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn write(&mut self, mailbox: u32, data: impl AsRef<[u8]>) -> Result<u64, Error> {
         self.write_with(mailbox, data, &WriteOptions::default())
@@ -60,18 +57,17 @@ impl Client {
 
     /// Writes only at a certain version, or patches the message from a byte on; the new version.
     ///
-    /// ```
-    /// use dipc::client::{Error, Reason, WriteOptions};
+    /// ```no_run
+    /// use dipc_client::{Error, Reason, WriteOptions};
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.write(3, "10")?;
     /// let first = WriteOptions { if_version: Some(0), ..WriteOptions::default() };
     /// match client.write_with(3, "11", &first) {
     ///     Err(Error::NotDone { reason: Reason::Conflict, version }) => assert_eq!(version, Some(1)),
     ///     other => panic!("{other:?}"),
     /// }
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn write_with(
         &mut self,
@@ -92,12 +88,11 @@ impl Client {
 
     /// Adds a message at the end of the mailbox's list; waits for room.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.put(2, "one")?;
     /// assert_eq!(client.put(2, "two")?.count, 2);
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn put(&mut self, mailbox: u32, data: impl AsRef<[u8]>) -> Result<Put, Error> {
         self.put_with(mailbox, data, &PutOptions::default())
@@ -105,16 +100,15 @@ impl Client {
 
     /// Adds a message; where there is no room, the oldest go or it waits.
     ///
-    /// ```
-    /// use dipc::client::PutOptions;
+    /// ```no_run
+    /// use dipc_client::PutOptions;
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// for _ in 0..10 {
     ///     client.put_with(2, [b'x'; 8000], &PutOptions { drop: true, ..PutOptions::default() })?;
     /// }
     /// assert_eq!(client.read(2)?.count, 8); // as many as fit into 64 kB
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn put_with(
         &mut self,
@@ -134,19 +128,18 @@ impl Client {
 
     /// Removes the oldest message and returns it; waits for one.
     ///
-    /// ```
+    /// ```no_run
     /// use std::time::Duration;
-    /// use dipc::client::{Error, Reason};
+    /// use dipc_client::{Error, Reason};
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.put(2, "a job")?;
     /// assert_eq!(client.take(2, None)?.data, b"a job");
     /// match client.take(2, Some(Duration::ZERO)) {
     ///     Err(Error::NotDone { reason, .. }) => assert_eq!(reason, Reason::Empty),
     ///     other => panic!("{other:?}"),
     /// }
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn take(&mut self, mailbox: u32, wait: Option<Duration>) -> Result<Message, Error> {
         self.ask(Request::new("take").word(mailbox).seconds("wait", wait), Message::of)

@@ -2,7 +2,18 @@
 
 use super::request::Request;
 
-pub use crate::protocol::Topic;
+/// What `stat` tells about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// The server.
+    Server,
+    /// One mailbox.
+    Mailbox(u32),
+    /// `conns`: every connection.
+    Connections,
+    /// `locks`: every lock.
+    Locks,
+}
 
 /// Lines of a name, or of a number, and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,17 +7,16 @@ use super::{Client, Error, Hello, Stat, Topic};
 impl Client {
     /// What the server counts.
     ///
-    /// ```
-    /// use dipc::client::Topic;
+    /// ```no_run
+    /// use dipc_client::Topic;
     ///
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.hello(Some("anna"))?;
     /// assert_eq!(client.stat(Topic::Server)?.number("mailboxes"), Some(4));
     /// assert_eq!(client.stat(Topic::Mailbox(3))?.value("held"), Some("free"));
     /// let connections = client.stat(Topic::Connections)?;
     /// assert_eq!(connections.lines().next().and_then(|line| line.field("name")), Some("anna"));
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn stat(&mut self, topic: Topic) -> Result<Stat, Error> {
         self.ask(topic.request(), |answer| answer.into_text().map(Stat::new))
@@ -25,12 +24,11 @@ impl Client {
 
     /// Introduces this connection: `name`, one word of at most 64 bytes, is shown by `stat`.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// let hello = client.hello(Some("anna"))?;
     /// assert_eq!((hello.mailboxes, hello.size, hello.packet), (4, 65536, 8192));
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn hello(&mut self, name: Option<&str>) -> Result<Hello, Error> {
         if name.is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -41,11 +39,10 @@ impl Client {
 
     /// Returns when the server has answered.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// client.ping()?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn ping(&mut self) -> Result<(), Error> {
         self.ask(Request::new("ping"), Answer::done)
@@ -53,11 +50,10 @@ impl Client {
 
     /// The server's own page on its protocol.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// assert!(client.help()?.contains("take BOX"));
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn help(&mut self) -> Result<String, Error> {
         self.ask(Request::new("help"), Answer::into_text)

@@ -9,12 +9,11 @@ use super::{Client, Code, Error};
 /// It is the connection meanwhile: requests go through it. Every request renews the lease. When the lease has run out,
 /// requests in these mailboxes are refused with [`Code::Lease`].
 ///
-/// ```
+/// ```no_run
 /// use std::time::Duration;
-/// use dipc::client::{Client, Event, LockOptions};
+/// use dipc_client::{Client, Event, LockOptions};
 ///
-/// # let server = dipc::client::example();
-/// # let mut client = Client::open(&server.url())?;
+/// # let mut client = Client::open("dipc://localhost:5000")?;
 /// let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
 /// let mut lock = client.lock_with(&[3], &brief)?;
 /// let grant = lock.grant();
@@ -23,7 +22,7 @@ use super::{Client, Code, Error};
 /// assert!(lock.write(3, "too late").is_err());
 /// assert!(lock.unlock().is_err());
 /// client.write(3, "without a lock")?;
-/// # Ok::<(), dipc::client::Error>(())
+/// # Ok::<(), dipc_client::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Lock<'a> {
@@ -78,12 +77,11 @@ impl<'a> Lock<'a> {
 
     /// Leaves the mailboxes locked, until [`Client::unlock`] or the end of the connection; the number of the lock.
     ///
-    /// ```
-    /// # let server = dipc::client::example();
-    /// # let mut client = dipc::client::Client::open(&server.url())?;
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
     /// let grant = client.lock(&[3])?.keep();
     /// client.unlock(&[3], Some(grant))?;
-    /// # Ok::<(), dipc::client::Error>(())
+    /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn keep(mut self) -> u64 {
         self.ends = false;

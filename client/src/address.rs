@@ -16,7 +16,7 @@ use super::{Client, Error};
 /// Where a server is: `dipc://host:port`, or `dipc+unix:///path`.
 ///
 /// ```
-/// use dipc::client::Address;
+/// use dipc_client::Address;
 ///
 /// let tcp: Address = "dipc://localhost:5000".parse()?;
 /// assert_eq!(tcp, Address::Tcp { host: "localhost".into(), port: 5000 });
