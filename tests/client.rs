@@ -142,9 +142,9 @@ fn a_lost_lock_is_told_in_every_way() {
     let lease = |result: Result<(), Error>| matches!(result, Err(Error::Refused { code: Code::Lease, .. }));
     let mut lock = client.lock(&[1, 2]).expect("locked");
     assert!(!lock.is_lost());
-    let grant = lock.grant();
+    let fencing_token = lock.fencing_token();
     for mailbox in [1, 2] {
-        assert_eq!(lock.event(None).expect("told"), Some(Event::LockLost { mailbox, grant }));
+        assert_eq!(lock.event(None).expect("told"), Some(Event::LockLost { mailbox, fencing_token }));
     }
     assert!(lock.is_lost());
     assert!(lease(lock.write(1, "late").map(drop)));

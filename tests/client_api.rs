@@ -158,7 +158,7 @@ fn a_shared_lock_admits_readers_and_shared_locks() {
     let mut other = connect(&server);
     other.read(3).expect("read");
     let second = other.lock_with(&[3], &shared).expect("locked");
-    assert!(second.grant() > first.grant());
+    assert!(second.fencing_token() > first.fencing_token());
     second.unlock().expect("unlocked");
     let now = WriteOptions { wait: Some(Duration::ZERO), ..WriteOptions::default() };
     assert_eq!(not_done(other.write_with(3, "x", &now)).0, Reason::Timeout);
@@ -169,8 +169,8 @@ fn an_expired_lease_refuses_requests_until_the_lock_is_given_up() {
     let (_server, mut client) = start();
     let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
     let mut lock = client.lock_with(&[3], &brief).expect("locked");
-    let grant = lock.grant();
-    assert_eq!(lock.event(None).expect("an event"), Some(Event::LockLost { mailbox: 3, grant }));
+    let fencing_token = lock.fencing_token();
+    assert_eq!(lock.event(None).expect("an event"), Some(Event::LockLost { mailbox: 3, fencing_token }));
     assert!(lock.is_lost());
     assert_eq!(refused(lock.write(3, "too late")), Code::Lease);
     assert_eq!(refused(lock.unlock()), Code::Lease);
@@ -178,11 +178,11 @@ fn an_expired_lease_refuses_requests_until_the_lock_is_given_up() {
 }
 
 #[test]
-fn a_kept_lock_is_unlocked_with_its_number() {
+fn a_kept_lock_is_unlocked_with_its_fencing_token() {
     let (_server, mut client) = start();
-    let grant = client.lock(&[3]).expect("locked").keep();
-    assert_eq!(refused(client.unlock(&[3], Some(grant + 1))), Code::Lease);
-    client.unlock(&[3], Some(grant)).expect("unlocked");
+    let token = client.lock(&[3]).expect("locked").keep();
+    assert_eq!(refused(client.unlock(&[3], Some(token + 1))), Code::Lease);
+    client.unlock(&[3], Some(token)).expect("unlocked");
     client.unlock(&[], None).expect("nothing to unlock");
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use dipc::client::{Client, Code, Error, Event, Lock, LockOptions};
+use dipc::client::{Client, Code, Error, Event, LockGuard, LockOptions};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -35,21 +35,26 @@ const PASSED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Locks, waiting for that if need be.
-pub fn lock<'a>(client: &'a mut Client, locking: &Locking) -> Result<Lock<'a>, Failure> {
+pub fn lock<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
     let Locking { mailboxes, shared, ttl, wait } = locking;
     let ttl = Some(ttl.unwrap_or(TTL));
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }
 
 /// Runs the command and unlocks; how the command has ended. The connection's timeout is a third of the lease then.
-pub fn run(mut lock: Lock, locking: &Locking, words: &[OsString], out: &Output) -> Result<Ended, Failure> {
+pub fn run(
+    mut lock: LockGuard,
+    locking: &Locking,
+    words: &[OsString],
+    out: &Output,
+) -> Result<Ended, Failure> {
     let third = locking.ttl.unwrap_or(TTL) / 3;
     // Who was stopped meanwhile may have got the lock and its loss in one piece: what has been received, poll does not see.
     events(&mut lock, out)?;
     let signals = Signals::new()?;
     let mut command = child::command(words);
     let boxes = lock.mailboxes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
+    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.fencing_token().to_string());
     // Where there is a terminal the command belongs to it as we do, and can ask there for a password. Elsewhere it gets a
     // group of its own, which can be told at once.
     let has_group = !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal());
@@ -84,7 +89,7 @@ struct Guarded {
 
 impl Guarded {
     /// Renews the lease until the command has ended, or the lock: then why.
-    fn keep(&self, lock: &mut Lock, third: Duration, out: &Output) -> Result<Option<Error>, Failure> {
+    fn keep(&self, lock: &mut LockGuard, third: Duration, out: &Output) -> Result<Option<Error>, Failure> {
         if let Err(error) = lock.set_timeout(Some(third)) {
             return Ok(Some(error));
         }
@@ -147,7 +152,7 @@ impl Guarded {
     }
 
     /// Waits for a signal, for the server, or for the time; whether the server has said something.
-    fn wait(&self, lock: Option<&Lock>, until: Instant) -> Result<bool, Failure> {
+    fn wait(&self, lock: Option<&LockGuard>, until: Instant) -> Result<bool, Failure> {
         let signals = PollFd::new(self.signals.fd.as_fd(), PollFlags::POLLIN);
         let server = lock.map(|lock| PollFd::new(lock.as_fd(), PollFlags::POLLIN));
         let mut sources: Vec<_> = [Some(signals), server].into_iter().flatten().collect();
@@ -205,10 +210,10 @@ impl Drop for Signals {
 }
 
 /// What the server has told; an error when the lock is lost.
-fn events(lock: &mut Lock, out: &Output) -> Result<(), Error> {
+fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
     while let Some(event) = lock.event(Some(Duration::ZERO))? {
         match event {
-            Event::LockLost { grant, .. } if grant == lock.grant() => break,
+            Event::LockLost { fencing_token, .. } if fencing_token == lock.fencing_token() => break,
             // At the prompt there may be others.
             Event::LockLost { mailbox, .. } => out.note(&format!("the lock of {mailbox} is lost")),
             Event::Message { .. } => {}

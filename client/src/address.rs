@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::stream::Stream;
+use super::socket::Socket;
 use super::{Client, Error};
 
 /// Where a server is: `dipc://host:port`, or `dipc+unix:///path`.
@@ -43,9 +43,9 @@ impl Address {
     pub fn connect(&self, timeout: Option<Duration>) -> Result<Client, Error> {
         let stream = match self {
             Address::Tcp { host, port } => tcp((host.as_str(), *port), timeout)?,
-            Address::Unix(path) => Stream::Unix(unix(path, timeout)?),
+            Address::Unix(path) => Socket::Unix(unix(path, timeout)?),
         };
-        Ok(Client::over(stream))
+        Ok(Client::from_socket(stream))
     }
 }
 
@@ -63,7 +63,7 @@ fn unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
 }
 
 /// Connects to the first of the addresses that answers.
-pub(super) fn tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> io::Result<Stream> {
+pub(super) fn tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> io::Result<Socket> {
     let mut failed = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in addresses.to_socket_addrs()? {
         let connected = match timeout {
@@ -73,7 +73,7 @@ pub(super) fn tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> i
         match connected {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                return Ok(Stream::Tcp(stream));
+                return Ok(Socket::Tcp(stream));
             }
             Err(error) => failed = error,
         }

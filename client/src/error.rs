@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::answer::Answer;
+use super::frame::Frame;
 
 /// Why a request was not done.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Reason {
         }
     }
 
-    fn of(word: String) -> Self {
+    fn from_word(word: String) -> Self {
         let known =
             [Reason::Timeout, Reason::Conflict, Reason::Empty, Reason::Full, Reason::Locked, Reason::Multi];
         known.into_iter().find(|reason| reason.word() == word).unwrap_or(Reason::Other(word))
@@ -123,7 +123,7 @@ impl Code {
         }
     }
 
-    fn of(word: String) -> Self {
+    fn from_word(word: String) -> Self {
         let known = [
             Code::Syntax,
             Code::Verb,
@@ -141,26 +141,26 @@ impl Code {
     }
 
     /// Whether the server hangs up after it.
-    fn closes(&self) -> bool {
+    fn closes_connection(&self) -> bool {
         matches!(self, Code::Frame | Code::Busy | Code::Drain | Code::Internal)
     }
 }
 
 impl Error {
     /// What an answer `NO` means.
-    pub(super) fn not_done(answer: Answer) -> Self {
-        let version = answer.number("v");
-        Error::NotDone { reason: Reason::of(answer.word), version }
+    pub(super) fn from_no(frame: Frame) -> Self {
+        let version = frame.number("v");
+        Error::NotDone { reason: Reason::from_word(frame.word), version }
     }
 
     /// What an answer `ERR` means.
-    pub(super) fn refused(answer: Answer) -> Self {
-        let max = answer.number("max");
-        Error::Refused { code: Code::of(answer.word), text: answer.text, max }
+    pub(super) fn from_err(frame: Frame) -> Self {
+        let max = frame.number("max");
+        Error::Refused { code: Code::from_word(frame.word), text: frame.text, max }
     }
 
     /// A request that cannot be written down.
-    pub(super) fn unsaid(why: &str) -> Self {
+    pub(super) fn invalid_request(why: &str) -> Self {
         Error::Io(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
 
@@ -169,10 +169,10 @@ impl Error {
     }
 
     /// Whether the connection is of no use after it: what still comes would be taken for the next answer.
-    pub(super) fn closes(&self) -> bool {
+    pub(super) fn closes_connection(&self) -> bool {
         match self {
             Error::NotDone { .. } => false,
-            Error::Refused { code, .. } => code.closes(),
+            Error::Refused { code, .. } => code.closes_connection(),
             Error::Io(_) | Error::Protocol(_) => true,
         }
     }

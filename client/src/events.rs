@@ -1,157 +1,123 @@
-//! What the server tells unasked, kept until somebody asks for it.
+//! Watching, and what a watch brings.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
-use super::Error;
-use super::answer::Answer;
+use super::encoder::Encoder;
+use super::frame::{Frame, FrameKind};
+use super::{Client, Error, Event};
 
-/// Bytes of events that are kept, counting each as [`EVENT`] more.
-const KEPT_MAX: usize = 64 << 20;
-
-/// What an event costs beside its message.
-const EVENT: usize = 256;
-
-/// What the server tells unasked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A message in a mailbox that is watched.
-    Message {
-        /// The mailbox.
-        mailbox: u32,
-        /// Its version.
-        version: u64,
-        /// Its bytes.
-        data: Vec<u8>,
-        /// How many messages before it are gone without having been an event.
-        lost: u64,
-    },
-    /// A lock has run out. The mailbox is not protected any more, and this connection is refused there until it unlocks
-    /// or locks it.
-    LockLost {
-        /// The mailbox.
-        mailbox: u32,
-        /// The number of the lock.
-        grant: u64,
-    },
-}
-
-/// The events that nobody has asked for yet, and of which mailboxes there can be some.
-#[derive(Debug, Default)]
-pub(super) struct Events {
-    kept: VecDeque<Event>,
-    /// Bytes of the messages that are kept, each with its [`EVENT`].
-    bytes: usize,
-    /// Messages that were kept for too long, by mailbox: the next event counts them as lost.
-    gone: BTreeMap<u32, u64>,
-    pub watched: BTreeSet<u32>,
-    /// The grants of the locked mailboxes.
-    pub locked: BTreeMap<u32, u64>,
-}
-
-impl Events {
-    /// Whether no event can come.
-    pub fn is_idle(&self) -> bool {
-        self.kept.is_empty() && self.watched.is_empty() && self.locked.is_empty()
+impl Client {
+    /// Watches these mailboxes from now on, or behind version `after`; the versions where it begins, in their order.
+    /// A second watch of a mailbox takes the place of the first.
+    ///
+    /// ```no_run
+    /// use dipc_client::Event;
+    ///
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
+    /// client.put(2, "one")?;
+    /// client.put(2, "two")?;
+    /// assert_eq!(client.watch(&[2], Some(0))?, [0]);
+    /// for (data, event) in ["one", "two"].into_iter().zip(client.events()) {
+    ///     let Event::Message { data: found, lost: 0, .. } = event? else { panic!("no message") };
+    ///     assert_eq!(found, data.as_bytes());
+    /// }
+    /// # Ok::<(), dipc_client::Error>(())
+    /// ```
+    pub fn watch(&mut self, mailboxes: &[u32], after: Option<u64>) -> Result<Vec<u64>, Error> {
+        let request = Encoder::new("watch").mailboxes(mailboxes)?.key("after", after);
+        let asked = |frame: Frame| {
+            let due = frame.kind == FrameKind::Ok;
+            frame.numbers("v").filter(|versions| due && versions.len() == mailboxes.len())
+        };
+        let versions = self.request(request, asked)?;
+        mailboxes.iter().for_each(|&mailbox| self.events.watch(mailbox));
+        Ok(versions)
     }
 
-    /// Keeps an event. One of a mailbox that is neither watched nor locked is late, and nobody's any more.
-    pub fn keep(&mut self, event: Answer) -> Result<(), Error> {
-        let strange = || Error::Protocol("an event without its mailbox or version".to_owned());
-        let mailbox =
-            event.number("box").and_then(|number| u32::try_from(number).ok()).ok_or_else(strange)?;
-        let version = event.number("v").ok_or_else(strange)?;
-        if event.field("lost") == Some("lock") {
-            if let Some(grant) = self.locked.remove(&mailbox) {
-                self.kept.push_back(Event::LockLost { mailbox, grant });
-            }
-        } else if self.watched.contains(&mailbox) {
-            let lost = event.number("lost").unwrap_or(0);
-            self.bytes += event.data.len() + EVENT;
-            self.kept.push_back(Event::Message { mailbox, version, data: event.data, lost });
-            while self.bytes > KEPT_MAX && self.drop_oldest() {}
-        }
+    /// Ends the watch of these mailboxes, or of all without any. EventQueue of them that were kept are gone.
+    ///
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
+    /// client.watch(&[2], None)?;
+    /// client.put(2, "one")?;
+    /// client.unwatch(&[])?;
+    /// assert!(client.event(None)?.is_none());
+    /// # Ok::<(), dipc_client::Error>(())
+    /// ```
+    pub fn unwatch(&mut self, mailboxes: &[u32]) -> Result<(), Error> {
+        self.request(Encoder::new("unwatch").mailboxes_or_all(mailboxes)?, Frame::ok)?;
+        let watched = self.events.watched.clone();
+        let meant = |mailbox: &u32| mailboxes.is_empty() || mailboxes.contains(mailbox);
+        watched.into_iter().filter(meant).for_each(|mailbox| self.events.unwatch(mailbox));
         Ok(())
     }
 
-    /// The oldest event.
-    pub fn next(&mut self) -> Option<Event> {
-        let mut event = self.kept.pop_front()?;
-        if let Event::Message { mailbox, data, lost, .. } = &mut event {
-            self.bytes -= data.len() + EVENT;
-            *lost = lost.saturating_add(self.gone.remove(mailbox).unwrap_or(0));
+    /// The next event, those first that were kept; waits `within`, whatever the timeout, or without end. `None` when
+    /// there was none in time, or when there can be none: nothing is watched or locked.
+    ///
+    /// Kept are 64 MiB. Of more the oldest go, and the next event of that mailbox counts them as lost.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
+    /// client.watch(&[2], None)?;
+    /// assert!(client.event(Some(Duration::from_millis(10)))?.is_none());
+    /// # Ok::<(), dipc_client::Error>(())
+    /// ```
+    pub fn event(&mut self, within: Option<Duration>) -> Result<Option<Event>, Error> {
+        if self.events.is_idle() {
+            return Ok(None);
         }
-        Some(event)
+        let deadline = within.and_then(|within| Instant::now().checked_add(within));
+        let next = self.next_event(deadline);
+        self.close_on_error(next)
     }
 
-    /// Watches a mailbox from now on; what was kept of it belongs to an earlier watch.
-    pub fn watch(&mut self, mailbox: u32) {
-        self.unwatch(mailbox);
-        self.watched.insert(mailbox);
+    /// The events from now on, for ever: until an error, which is the last, or until nothing is watched or locked.
+    ///
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
+    /// client.watch(&[1, 2], None)?;
+    /// client.write(1, "one")?;
+    /// client.write(2, "two")?;
+    /// for event in client.events().take(2) {
+    ///     println!("{:?}", event?);
+    /// }
+    /// # Ok::<(), dipc_client::Error>(())
+    /// ```
+    pub fn events(&mut self) -> impl Iterator<Item = Result<Event, Error>> + '_ {
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            let event = if failed { None } else { self.event(None).transpose() };
+            failed |= matches!(event, Some(Err(_)));
+            event
+        })
     }
 
-    /// Forgets a mailbox that is not watched any more, and what was kept of it.
-    pub fn unwatch(&mut self, mailbox: u32) {
-        if self.watched.remove(&mailbox) {
-            self.gone.remove(&mailbox);
-            self.kept.retain(|event| !matches!(event, Event::Message { mailbox: of, .. } if *of == mailbox));
-            self.bytes = self.kept.iter().map(size).sum();
+    fn next_event(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        let mut is_over = false;
+        loop {
+            if let Some(event) = self.events.pop() {
+                return Ok(Some(event));
+            }
+            if self.channel.closed {
+                return Err(Error::closed());
+            }
+            // Without a request there is no answer, but that the server is stopping.
+            match self.channel.next_reply(&mut self.events)? {
+                Some(frame) if frame.kind == FrameKind::Err => return Err(Error::from_err(frame)),
+                Some(_) => return Err(Error::Protocol("a reply without a request".to_owned())),
+                None => {}
+            }
+            if let Some(event) = self.events.pop() {
+                return Ok(Some(event));
+            }
+            // What comes byte by byte is no reason to wait longer; it is kept.
+            if is_over || !self.channel.receive_until(deadline)? {
+                return Ok(None);
+            }
+            is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
         }
-    }
-
-    /// The newest message stays, however large; a lost lock is never dropped, and there are no more than locks.
-    fn drop_oldest(&mut self) -> bool {
-        let mut messages = (0..self.kept.len()).filter(|&at| matches!(self.kept[at], Event::Message { .. }));
-        let (Some(oldest), Some(_)) = (messages.next(), messages.next()) else { return false };
-        if let Some(Event::Message { mailbox, data, lost, .. }) = self.kept.remove(oldest) {
-            self.bytes -= data.len() + EVENT;
-            let gone = self.gone.entry(mailbox).or_default();
-            *gone = gone.saturating_add(lost).saturating_add(1);
-        }
-        true
-    }
-}
-
-fn size(event: &Event) -> usize {
-    match event {
-        Event::Message { data, .. } => data.len() + EVENT,
-        Event::LockLost { .. } => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keep(events: &mut Events, header: &str, len: usize) {
-        let mut bytes = [format!("EVENT {len} {header}\n").as_bytes(), &vec![b'x'; len], b"\n"].concat();
-        events.keep(Answer::cut(&mut bytes).expect("an event").expect("whole")).expect("a good one");
-    }
-
-    #[test]
-    fn the_oldest_events_go_and_the_next_one_counts_them() {
-        let mut events = Events { watched: [2].into(), locked: [(3, 9)].into(), ..Events::default() };
-        keep(&mut events, "box=3 v=1 lost=lock", 0);
-        keep(&mut events, "box=2 v=5 lost=4", KEPT_MAX / 2);
-        keep(&mut events, "box=2 v=6", KEPT_MAX / 2);
-        keep(&mut events, "box=2 v=9 lost=2", KEPT_MAX);
-        assert_eq!(events.next(), Some(Event::LockLost { mailbox: 3, grant: 9 }));
-        match events.next() {
-            Some(Event::Message { version: 9, lost, .. }) => assert_eq!(lost, 4 + 1 + 1 + 2),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!((events.next(), events.bytes), (None, 0));
-    }
-
-    #[test]
-    fn events_of_nobody_are_not_kept() {
-        let mut events = Events::default();
-        keep(&mut events, "box=2 v=5", 9);
-        keep(&mut events, "box=2 v=5 lost=lock", 0);
-        assert!(events.is_idle());
-        events.watch(2);
-        keep(&mut events, "box=2 v=6", 9);
-        events.unwatch(2);
-        assert!(events.is_idle());
-        assert_eq!(events.bytes, 0);
     }
 }

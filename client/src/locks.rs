@@ -1,11 +1,11 @@
 //! Locking and unlocking.
 
-use super::answer::Answer;
-use super::request::Request;
-use super::{Client, Code, Error, Lock, LockOptions};
+use super::encoder::Encoder;
+use super::frame::Frame;
+use super::{Client, Code, Error, LockGuard, LockOptions};
 
 impl Client {
-    /// Locks these mailboxes, all or none, until the [`Lock`] is dropped or its connection ends.
+    /// Locks these mailboxes, all or none, until the [`LockGuard`] is dropped or its connection ends.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -14,7 +14,7 @@ impl Client {
     /// lock.write(1, message.data)?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn lock(&mut self, mailboxes: &[u32]) -> Result<Lock<'_>, Error> {
+    pub fn lock(&mut self, mailboxes: &[u32]) -> Result<LockGuard<'_>, Error> {
         self.lock_with(mailboxes, &LockOptions::default())
     }
 
@@ -31,15 +31,15 @@ impl Client {
     /// other.lock_with(&[3], &shared)?.unlock()?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn lock_with(&mut self, mailboxes: &[u32], options: &LockOptions) -> Result<Lock<'_>, Error> {
-        let request = Request::new("lock")
-            .list(mailboxes)?
+    pub fn lock_with(&mut self, mailboxes: &[u32], options: &LockOptions) -> Result<LockGuard<'_>, Error> {
+        let request = Encoder::new("lock")
+            .mailboxes(mailboxes)?
             .flag("r", options.shared)
             .seconds("ttl", options.ttl)
             .seconds("wait", options.wait);
-        let grant = self.ask(request, |answer| answer.done_with("grant"))?;
-        self.events.locked.extend(mailboxes.iter().map(|&mailbox| (mailbox, grant)));
-        Ok(Lock::new(self, mailboxes, grant))
+        let fencing_token = self.request(request, |frame| frame.ok_number("grant"))?;
+        self.events.locked.extend(mailboxes.iter().map(|&mailbox| (mailbox, fencing_token)));
+        Ok(LockGuard::new(self, mailboxes, fencing_token))
     }
 
     /// Unlocks these mailboxes, all or none, or without any all that this connection has locked; with a grant, only
@@ -47,20 +47,20 @@ impl Client {
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
-    /// let grant = client.lock(&[3])?.keep();
-    /// client.unlock(&[3], Some(grant))?;
+    /// let fencing_token = client.lock(&[3])?.keep();
+    /// client.unlock(&[3], Some(fencing_token))?;
     /// client.unlock(&[], None)?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn unlock(&mut self, mailboxes: &[u32], grant: Option<u64>) -> Result<(), Error> {
-        let request = Request::new("unlock").list_or_all(mailboxes)?.key("grant", grant);
-        let unlocked = self.ask(request, Answer::done);
+    pub fn unlock(&mut self, mailboxes: &[u32], fencing_token: Option<u64>) -> Result<(), Error> {
+        let request = Encoder::new("unlock").mailboxes_or_all(mailboxes)?.key("grant", fencing_token);
+        let unlocked = self.request(request, Frame::ok);
         // `*` unlocks the others even when one had run out.
         let lease = matches!(unlocked, Err(Error::Refused { code: Code::Lease, .. }));
         if unlocked.is_ok() || (lease && mailboxes.is_empty()) {
             self.events.locked.retain(|mailbox, of| {
                 let meant = mailboxes.is_empty() || mailboxes.contains(mailbox);
-                !(meant && grant.is_none_or(|grant| grant == *of))
+                !(meant && fencing_token.is_none_or(|token| token == *of))
             });
         }
         unlocked

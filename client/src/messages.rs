@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::request::Request;
+use super::encoder::Encoder;
 use super::{Client, Error, Message, Put, PutOptions, ReadOptions, WriteOptions};
 
 impl Client {
@@ -34,13 +34,13 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn read_with(&mut self, mailbox: u32, options: &ReadOptions) -> Result<Message, Error> {
-        let request = Request::new("r")
+        let request = Encoder::new("r")
             .word(mailbox)
             .key("after", options.after)
             .key("off", options.off)
             .key("len", options.len)
             .seconds("wait", options.wait);
-        self.ask(request, Message::of)
+        self.request(request, Message::from_frame)
     }
 
     /// Replaces what the mailbox holds by this message; the new version.
@@ -76,14 +76,14 @@ impl Client {
         options: &WriteOptions,
     ) -> Result<u64, Error> {
         let data = data.as_ref();
-        let request = Request::new("w")
+        let request = Encoder::new("w")
             .word(mailbox)
             .word(data.len())
             .key("if", options.if_version)
             .key("off", options.off)
             .seconds("wait", options.wait)
             .data(data);
-        self.ask(request, |answer| answer.done_with("v"))
+        self.request(request, |frame| frame.ok_number("v"))
     }
 
     /// Adds a message at the end of the mailbox's list; waits for room.
@@ -117,13 +117,13 @@ impl Client {
         options: &PutOptions,
     ) -> Result<Put, Error> {
         let data = data.as_ref();
-        let request = Request::new("put")
+        let request = Encoder::new("put")
             .word(mailbox)
             .word(data.len())
             .key("full", options.drop.then_some("drop"))
             .seconds("wait", options.wait)
             .data(data);
-        self.ask(request, |answer| Some(Put { count: answer.number("n")?, version: answer.done_with("v")? }))
+        self.request(request, |frame| Some(Put { count: frame.number("n")?, version: frame.ok_number("v")? }))
     }
 
     /// Removes the oldest message and returns it; waits for one.
@@ -142,6 +142,6 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn take(&mut self, mailbox: u32, wait: Option<Duration>) -> Result<Message, Error> {
-        self.ask(Request::new("take").word(mailbox).seconds("wait", wait), Message::of)
+        self.request(Encoder::new("take").word(mailbox).seconds("wait", wait), Message::from_frame)
     }
 }

@@ -1,6 +1,6 @@
 //! What the server counts.
 
-use super::request::Request;
+use super::encoder::Encoder;
 
 /// What `stat` tells about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +31,12 @@ pub struct Line<'a> {
 }
 
 impl Topic {
-    pub(super) fn request(self) -> Request<'static> {
+    pub(super) fn encoder(self) -> Encoder<'static> {
         match self {
-            Topic::Server => Request::new("stat"),
-            Topic::Mailbox(mailbox) => Request::new("stat").word("box").word(mailbox),
-            Topic::Connections => Request::new("stat").word("conns"),
-            Topic::Locks => Request::new("stat").word("locks"),
+            Topic::Server => Encoder::new("stat"),
+            Topic::Mailbox(mailbox) => Encoder::new("stat").word("box").word(mailbox),
+            Topic::Connections => Encoder::new("stat").word("conns"),
+            Topic::Locks => Encoder::new("stat").word("locks"),
         }
     }
 }

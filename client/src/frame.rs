@@ -10,7 +10,7 @@ const DATA_MAX: u64 = u32::MAX as u64;
 
 /// The first word of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FrameKind {
     Ok,
     Data,
     Event,
@@ -20,8 +20,8 @@ pub(super) enum Kind {
 
 /// What the server has said, taken to pieces.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub kind: Kind,
+pub(super) struct Frame {
+    pub kind: FrameKind,
     /// The reason of a `NO`, the code of an `ERR`.
     pub word: String,
     fields: Vec<(String, String)>,
@@ -30,46 +30,46 @@ pub(super) struct Answer {
     pub data: Vec<u8>,
 }
 
-impl Answer {
+impl Frame {
     /// Cuts an answer off the front of `received`; `None` when it is not there in whole.
-    pub fn cut(received: &mut Vec<u8>) -> Result<Option<Self>, Error> {
+    pub fn decode(received: &mut Vec<u8>) -> Result<Option<Self>, Error> {
         let Some(line_len) = received.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
             return match received.len() < LINE_MAX {
                 true => Ok(None),
-                false => Err(strange(received)),
+                false => Err(malformed(received)),
             };
         };
-        let (mut answer, data_len) = header(&received[..line_len]).ok_or_else(|| strange(received))?;
+        let (mut frame, data_len) = parse_header(&received[..line_len]).ok_or_else(|| malformed(received))?;
         let start = line_len + 1;
         let Some(data_len) = data_len else {
             received.drain(..start);
-            return Ok(Some(answer));
+            return Ok(Some(frame));
         };
         let end = start + data_len;
         match received.get(end) {
             None => Ok(None),
             Some(b'\n') => {
-                answer.data = received[start..end].to_vec();
+                frame.data = received[start..end].to_vec();
                 received.drain(..=end);
-                Ok(Some(answer))
+                Ok(Some(frame))
             }
-            Some(_) => Err(Error::Protocol("an answer is longer than its length says".to_owned())),
+            Some(_) => Err(Error::Protocol("a frame is longer than its length says".to_owned())),
         }
     }
 
     /// Whether it is an `OK`, where nothing else is told.
-    pub fn done(self) -> Option<()> {
-        (self.kind == Kind::Ok).then_some(())
+    pub fn ok(self) -> Option<()> {
+        (self.kind == FrameKind::Ok).then_some(())
     }
 
     /// The number of this name in an `OK`.
-    pub fn done_with(&self, name: &str) -> Option<u64> {
-        self.number(name).filter(|_| self.kind == Kind::Ok)
+    pub fn ok_number(&self, name: &str) -> Option<u64> {
+        self.number(name).filter(|_| self.kind == FrameKind::Ok)
     }
 
     /// The text in a `DATA`.
     pub fn into_text(self) -> Option<String> {
-        (self.kind == Kind::Data).then(|| String::from_utf8_lossy(&self.data).into_owned())
+        (self.kind == FrameKind::Data).then(|| String::from_utf8_lossy(&self.data).into_owned())
     }
 
     /// The field of this name.
@@ -89,31 +89,31 @@ impl Answer {
 }
 
 /// An answer without its data, and the length of that if there is some.
-fn header(line: &[u8]) -> Option<(Answer, Option<usize>)> {
+fn parse_header(line: &[u8]) -> Option<(Frame, Option<usize>)> {
     let line = std::str::from_utf8(line).ok()?;
     let (line, text) = line.split_once(" : ").unwrap_or((line, ""));
     let mut words = line.split(' ');
     let kind = match words.next()? {
-        "OK" => Kind::Ok,
-        "DATA" => Kind::Data,
-        "EVENT" => Kind::Event,
-        "NO" => Kind::No,
-        "ERR" => Kind::Err,
+        "OK" => FrameKind::Ok,
+        "DATA" => FrameKind::Data,
+        "EVENT" => FrameKind::Event,
+        "NO" => FrameKind::No,
+        "ERR" => FrameKind::Err,
         _ => return None,
     };
-    let word = if kind == Kind::Ok { "" } else { words.next()? };
+    let word = if kind == FrameKind::Ok { "" } else { words.next()? };
     let data_len = match kind {
-        Kind::Data | Kind::Event => {
+        FrameKind::Data | FrameKind::Event => {
             Some(word.parse::<u64>().ok().filter(|&len| len <= DATA_MAX)?.try_into().ok()?)
         }
         _ => None,
     };
     let field = |word: &str| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     let fields = words.map(field).collect::<Option<_>>()?;
-    Some((Answer { kind, word: word.to_owned(), fields, text: text.to_owned(), data: Vec::new() }, data_len))
+    Some((Frame { kind, word: word.to_owned(), fields, text: text.to_owned(), data: Vec::new() }, data_len))
 }
 
-fn strange(received: &[u8]) -> Error {
+fn malformed(received: &[u8]) -> Error {
     let line = received.split(|&byte| byte == b'\n').next().unwrap_or_default();
     Error::Protocol(format!("\"{}\"", line[..line.len().min(60)].escape_ascii()))
 }
@@ -122,8 +122,8 @@ fn strange(received: &[u8]) -> Error {
 mod tests {
     use super::*;
 
-    fn cut(bytes: &[u8]) -> Result<Option<Answer>, Error> {
-        Answer::cut(&mut bytes.to_vec())
+    fn cut(bytes: &[u8]) -> Result<Option<Frame>, Error> {
+        Frame::decode(&mut bytes.to_vec())
     }
 
     #[test]
@@ -133,9 +133,9 @@ mod tests {
             assert_eq!(cut(&bytes[..len]).expect("no error"), None, "{len}");
         }
         let mut received = bytes.to_vec();
-        let answer = Answer::cut(&mut received).expect("no error").expect("whole");
-        assert_eq!((answer.kind, answer.number("v"), answer.number("n")), (Kind::Data, Some(7), Some(2)));
-        assert_eq!((answer.data.as_slice(), received.as_slice()), (b"a\nb".as_slice(), b"OK\n".as_slice()));
+        let frame = Frame::decode(&mut received).expect("no error").expect("whole");
+        assert_eq!((frame.kind, frame.number("v"), frame.number("n")), (FrameKind::Data, Some(7), Some(2)));
+        assert_eq!((frame.data.as_slice(), received.as_slice()), (b"a\nb".as_slice(), b"OK\n".as_slice()));
         let refused = cut(b"ERR box max=3 : mailboxes : 0 to 3\n").expect("no error").expect("whole");
         assert_eq!((refused.word.as_str(), refused.text.as_str()), ("box", "mailboxes : 0 to 3"));
         let watching = cut(b"OK v=1,0,7\n").expect("no error").expect("whole");

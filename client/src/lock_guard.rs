@@ -16,8 +16,8 @@ use super::{Client, Code, Error};
 /// # let mut client = Client::open("dipc://localhost:5000")?;
 /// let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
 /// let mut lock = client.lock_with(&[3], &brief)?;
-/// let grant = lock.grant();
-/// assert_eq!(lock.event(None)?, Some(Event::LockLost { mailbox: 3, grant }));
+/// let fencing_token = lock.fencing_token();
+/// assert_eq!(lock.event(None)?, Some(Event::LockLost { mailbox: 3, fencing_token }));
 /// assert!(lock.is_lost());
 /// assert!(lock.write(3, "too late").is_err());
 /// assert!(lock.unlock().is_err());
@@ -25,22 +25,22 @@ use super::{Client, Code, Error};
 /// # Ok::<(), dipc_client::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Lock<'a> {
+pub struct LockGuard<'a> {
     client: &'a mut Client,
     mailboxes: Vec<u32>,
-    grant: u64,
+    fencing_token: u64,
     /// Whether the end of this value is the end of the lock.
-    ends: bool,
+    unlock_on_drop: bool,
 }
 
-impl<'a> Lock<'a> {
-    pub(super) fn new(client: &'a mut Client, mailboxes: &[u32], grant: u64) -> Self {
-        Lock { client, mailboxes: mailboxes.to_vec(), grant, ends: true }
+impl<'a> LockGuard<'a> {
+    pub(super) fn new(client: &'a mut Client, mailboxes: &[u32], fencing_token: u64) -> Self {
+        LockGuard { client, mailboxes: mailboxes.to_vec(), fencing_token, unlock_on_drop: true }
     }
 
     /// The number of this lock; that of a later one, of whomever, is higher.
-    pub fn grant(&self) -> u64 {
-        self.grant
+    pub fn fencing_token(&self) -> u64 {
+        self.fencing_token
     }
 
     /// The mailboxes, in the order asked.
@@ -52,23 +52,23 @@ impl<'a> Lock<'a> {
     pub fn is_lost(&self) -> bool {
         let locked = &self.client.events.locked;
         self.client.is_closed()
-            || self.mailboxes.iter().any(|mailbox| locked.get(mailbox) != Some(&self.grant))
+            || self.mailboxes.iter().any(|mailbox| locked.get(mailbox) != Some(&self.fencing_token))
     }
 
     /// Unlocks; [`Code::Lease`] when the lease had run out.
     pub fn unlock(mut self) -> Result<(), Error> {
-        self.ends = false;
-        self.end()
+        self.unlock_on_drop = false;
+        self.release()
     }
 
     /// The server unlocks all or none: when one is not locked any more, the others are unlocked one by one.
-    fn end(&mut self) -> Result<(), Error> {
-        let ended = self.client.unlock(&self.mailboxes, Some(self.grant));
+    fn release(&mut self) -> Result<(), Error> {
+        let ended = self.client.unlock(&self.mailboxes, Some(self.fencing_token));
         if matches!(ended, Err(Error::Refused { code: Code::Lease, .. })) {
             for mailbox in &self.mailboxes {
-                if self.client.events.locked.get(mailbox) == Some(&self.grant) {
+                if self.client.events.locked.get(mailbox) == Some(&self.fencing_token) {
                     // What cannot be unlocked has ended.
-                    let _ = self.client.unlock(&[*mailbox], Some(self.grant));
+                    let _ = self.client.unlock(&[*mailbox], Some(self.fencing_token));
                 }
             }
         }
@@ -79,17 +79,17 @@ impl<'a> Lock<'a> {
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
-    /// let grant = client.lock(&[3])?.keep();
-    /// client.unlock(&[3], Some(grant))?;
+    /// let fencing_token = client.lock(&[3])?.keep();
+    /// client.unlock(&[3], Some(fencing_token))?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn keep(mut self) -> u64 {
-        self.ends = false;
-        self.grant
+        self.unlock_on_drop = false;
+        self.fencing_token
     }
 }
 
-impl Deref for Lock<'_> {
+impl Deref for LockGuard<'_> {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -97,17 +97,17 @@ impl Deref for Lock<'_> {
     }
 }
 
-impl DerefMut for Lock<'_> {
+impl DerefMut for LockGuard<'_> {
     fn deref_mut(&mut self) -> &mut Client {
         self.client
     }
 }
 
-impl Drop for Lock<'_> {
+impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        if self.ends && !self.client.is_closed() {
+        if self.unlock_on_drop && !self.client.is_closed() {
             // What cannot be unlocked has ended, or ends with the connection.
-            let _ = self.end();
+            let _ = self.release();
         }
     }
 }

@@ -9,14 +9,14 @@ use super::Error;
 const HEADER_MAX: usize = 1024;
 
 /// A request that grows from its verb on.
-pub(super) struct Request<'a> {
+pub(super) struct Encoder<'a> {
     header: String,
     data: Option<&'a [u8]>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> Encoder<'a> {
     pub fn new(verb: &str) -> Self {
-        Request { header: verb.to_owned(), data: None }
+        Encoder { header: verb.to_owned(), data: None }
     }
 
     pub fn word(mut self, word: impl Display) -> Self {
@@ -47,16 +47,16 @@ impl<'a> Request<'a> {
         }
     }
 
-    pub fn list(self, mailboxes: &[u32]) -> Result<Self, Error> {
+    pub fn mailboxes(self, mailboxes: &[u32]) -> Result<Self, Error> {
         if mailboxes.is_empty() {
-            return Err(Error::unsaid("which mailbox?"));
+            return Err(Error::invalid_request("which mailbox?"));
         }
         let numbers = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>();
         Ok(self.word(numbers.join(",")))
     }
 
-    pub fn list_or_all(self, mailboxes: &[u32]) -> Result<Self, Error> {
-        if mailboxes.is_empty() { Ok(self.word("*")) } else { self.list(mailboxes) }
+    pub fn mailboxes_or_all(self, mailboxes: &[u32]) -> Result<Self, Error> {
+        if mailboxes.is_empty() { Ok(self.word("*")) } else { self.mailboxes(mailboxes) }
     }
 
     pub fn data(mut self, data: &'a [u8]) -> Self {
@@ -65,9 +65,9 @@ impl<'a> Request<'a> {
     }
 
     /// All of it, to be sent in one piece.
-    pub fn bytes(self) -> Result<Vec<u8>, Error> {
+    pub fn encode(self) -> Result<Vec<u8>, Error> {
         if self.header.len() > HEADER_MAX {
-            return Err(Error::unsaid("too many mailboxes, or too long a name, for one request"));
+            return Err(Error::invalid_request("too many mailboxes, or too long a name, for one request"));
         }
         let mut bytes = self.header.into_bytes();
         bytes.reserve_exact(self.data.map_or(1, |data| data.len() + 2));
@@ -87,17 +87,17 @@ mod tests {
     #[test]
     fn a_request_is_written_as_the_protocol_has_it() {
         let written =
-            Request::new("w").word(3).word(2).key("if", Some(7)).key("off", None::<u64>).data(b"hi");
-        assert_eq!(written.bytes().expect("short"), b"w 3 2 if=7\nhi\n");
+            Encoder::new("w").word(3).word(2).key("if", Some(7)).key("off", None::<u64>).data(b"hi");
+        assert_eq!(written.encode().expect("short"), b"w 3 2 if=7\nhi\n");
         let seconds = |time| {
-            let request = Request::new("take").seconds("wait", Some(time)).bytes().expect("short");
+            let request = Encoder::new("take").seconds("wait", Some(time)).encode().expect("short");
             String::from_utf8(request).expect("text")
         };
         assert_eq!(seconds(Duration::ZERO), "take wait=0\n");
         assert_eq!(seconds(Duration::from_secs(100)), "take wait=100\n");
         assert_eq!(seconds(Duration::from_micros(1_500_010)), "take wait=1.50001\n");
         assert_eq!(seconds(Duration::MAX), "take wait=inf\n");
-        let long = Request::new("lock").list(&[1_000_000; 200]).expect("a list");
-        assert!(matches!(long.bytes(), Err(Error::Io(_))));
+        let long = Encoder::new("lock").mailboxes(&[1_000_000; 200]).expect("a list");
+        assert!(matches!(long.encode(), Err(Error::Io(_))));
     }
 }

@@ -1,6 +1,6 @@
 //! What requests are answered.
 
-use super::answer::{Answer, Kind};
+use super::frame::{Frame, FrameKind};
 
 /// What was read or taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,22 +42,22 @@ pub struct Hello {
 }
 
 impl Message {
-    pub(super) fn of(answer: Answer) -> Option<Self> {
-        let (version, count) = answer.number("v").zip(answer.number("n"))?;
-        let lost = answer.number("lost").unwrap_or(0);
-        (answer.kind == Kind::Data).then_some(Message { data: answer.data, version, count, lost })
+    pub(super) fn from_frame(frame: Frame) -> Option<Self> {
+        let (version, count) = frame.number("v").zip(frame.number("n"))?;
+        let lost = frame.number("lost").unwrap_or(0);
+        (frame.kind == FrameKind::Data).then_some(Message { data: frame.data, version, count, lost })
     }
 }
 
 impl Hello {
-    pub(super) fn of(answer: Answer) -> Option<Self> {
-        let features = answer.field("feat").unwrap_or("").split(',').filter(|feature| !feature.is_empty());
+    pub(super) fn from_frame(frame: Frame) -> Option<Self> {
+        let features = frame.field("feat").unwrap_or("").split(',').filter(|feature| !feature.is_empty());
         Some(Hello {
-            protocol: answer.number("proto").filter(|_| answer.kind == Kind::Ok)?,
-            server: answer.field("server")?.to_owned(),
-            mailboxes: answer.number("boxes")?.try_into().ok()?,
-            size: answer.number("size")?,
-            packet: answer.number("packet")?,
+            protocol: frame.number("proto").filter(|_| frame.kind == FrameKind::Ok)?,
+            server: frame.field("server")?.to_owned(),
+            mailboxes: frame.number("boxes")?.try_into().ok()?,
+            size: frame.number("size")?,
+            packet: frame.number("packet")?,
             features: features.map(str::to_owned).collect(),
         })
     }

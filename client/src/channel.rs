@@ -5,45 +5,45 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::answer::{Answer, Kind};
-use super::events::Events;
-use super::stream::Stream;
+use super::event_queue::EventQueue;
+use super::frame::{Frame, FrameKind};
+use super::socket::Socket;
 
 /// Bytes taken from the socket at once.
 const CHUNK: usize = 64 * 1024;
 
 /// How long to look away when a server neither takes nor sends.
-const PAUSE: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The shortest time that a socket can be told to wait.
-const INSTANT: Duration = Duration::from_millis(1);
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
-pub(super) struct Wire {
-    stream: Stream,
+pub(super) struct Channel {
+    stream: Socket,
     received: Vec<u8>,
     pub timeout: Option<Duration>,
     pub closed: bool,
 }
 
-impl Wire {
-    pub fn new(stream: Stream) -> Self {
-        Wire { stream, received: Vec::new(), timeout: None, closed: false }
+impl Channel {
+    pub fn new(stream: Socket) -> Self {
+        Channel { stream, received: Vec::new(), timeout: None, closed: false }
     }
 
     /// The longest silence of the server within a request.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.timeout = timeout.map(|timeout| timeout.max(INSTANT));
+        self.timeout = timeout.map(|timeout| timeout.max(TIMEOUT_MIN));
         self.stream.set_read_timeout(self.timeout)?;
         self.stream.set_write_timeout(self.timeout)
     }
 
     /// Sends a request and receives its answer; keeps the events that come before that.
-    pub fn exchange(&mut self, request: &[u8], events: &mut Events) -> Result<Answer, Error> {
+    pub fn exchange(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
         let sent = self.send(request, events);
         loop {
-            if let Some(answer) = self.cut(events)? {
-                return Ok(answer);
+            if let Some(frame) = self.next_reply(events)? {
+                return Ok(frame);
             }
             // A server that refuses and hangs up has said why: that is read, even when sending failed.
             match (self.receive(), &sent) {
@@ -55,19 +55,20 @@ impl Wire {
     }
 
     /// The next answer that has arrived in whole; keeps the events before it.
-    pub fn cut(&mut self, events: &mut Events) -> Result<Option<Answer>, Error> {
-        while let Some(answer) = Answer::cut(&mut self.received)? {
-            if answer.kind != Kind::Event {
-                return Ok(Some(answer));
+    pub fn next_reply(&mut self, events: &mut EventQueue) -> Result<Option<Frame>, Error> {
+        while let Some(frame) = Frame::decode(&mut self.received)? {
+            if frame.kind != FrameKind::Event {
+                return Ok(Some(frame));
             }
-            events.keep(answer)?;
+            events.push(frame)?;
         }
         Ok(None)
     }
 
     /// Receives something before `deadline`, if there is one; whether something came.
     pub fn receive_until(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).max(INSTANT));
+        let left =
+            deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN));
         self.stream.set_read_timeout(left)?;
         let received = self.receive();
         self.stream.set_read_timeout(self.timeout)?;
@@ -93,21 +94,21 @@ impl Wire {
         }
     }
 
-    fn send(&mut self, request: &[u8], events: &mut Events) -> Result<(), Error> {
+    fn send(&mut self, request: &[u8], events: &mut EventQueue) -> Result<(), Error> {
         // A server that has events to tell does not listen: whoever watches reads while it sends.
         if events.watched.is_empty() {
-            return self.stream.write_all(request).map_err(|error| silence(error).into());
+            return self.stream.write_all(request).map_err(|error| as_timeout(error).into());
         }
         self.stream.set_nonblocking(true)?;
-        let sent = self.send_and_receive(request, events);
+        let sent = self.send_while_receiving(request, events);
         self.stream.set_nonblocking(false)?;
         sent
     }
 
-    fn send_and_receive(&mut self, mut rest: &[u8], events: &mut Events) -> Result<(), Error> {
+    fn send_while_receiving(&mut self, mut rest: &[u8], events: &mut EventQueue) -> Result<(), Error> {
         let mut progress = Instant::now();
         while !rest.is_empty() {
-            let sent = unless_blocked(self.stream.write(rest))?;
+            let sent = nonblocking(self.stream.write(rest))?;
             rest = &rest[sent.unwrap_or(0)..];
             if sent.is_some() {
                 progress = Instant::now();
@@ -118,15 +119,15 @@ impl Wire {
                     progress = Instant::now();
                     // An answer cannot be among them before the request is sent, except one that ends the connection.
                     while self.received.starts_with(b"EVENT ") {
-                        let Some(event) = Answer::cut(&mut self.received)? else { break };
-                        events.keep(event)?;
+                        let Some(event) = Frame::decode(&mut self.received)? else { break };
+                        events.push(event)?;
                     }
                 }
                 Err(error) if error.kind() != ErrorKind::TimedOut => return Err(error.into()),
                 Err(error) if self.timeout.is_some_and(|timeout| progress.elapsed() > timeout) => {
                     return Err(error.into());
                 }
-                Err(_) => std::thread::sleep(PAUSE),
+                Err(_) => std::thread::sleep(POLL_INTERVAL),
             }
         }
         Ok(())
@@ -145,27 +146,27 @@ impl Wire {
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(silence(error)),
+                Err(error) => return Err(as_timeout(error)),
             }
         }
     }
 }
 
-impl AsFd for Wire {
+impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
 /// What a socket calls "would block" when its timeout has passed.
-fn silence(error: io::Error) -> io::Error {
+fn as_timeout(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "the server was silent for too long"),
         _ => error,
     }
 }
 
-fn unless_blocked(sent: io::Result<usize>) -> io::Result<Option<usize>> {
+fn nonblocking(sent: io::Result<usize>) -> io::Result<Option<usize>> {
     match sent {
         Ok(0) => Err(ErrorKind::WriteZero.into()),
         Ok(len) => Ok(Some(len)),

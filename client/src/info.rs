@@ -1,7 +1,7 @@
 //! What the server tells about itself and its clients.
 
-use super::answer::Answer;
-use super::request::Request;
+use super::encoder::Encoder;
+use super::frame::Frame;
 use super::{Client, Error, Hello, Stat, Topic};
 
 impl Client {
@@ -19,7 +19,7 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn stat(&mut self, topic: Topic) -> Result<Stat, Error> {
-        self.ask(topic.request(), |answer| answer.into_text().map(Stat::new))
+        self.request(topic.encoder(), |frame| frame.into_text().map(Stat::new))
     }
 
     /// Introduces this connection: `name`, one word of at most 64 bytes, is shown by `stat`.
@@ -32,9 +32,9 @@ impl Client {
     /// ```
     pub fn hello(&mut self, name: Option<&str>) -> Result<Hello, Error> {
         if name.is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::unsaid("a name is one word of printable ASCII"));
+            return Err(Error::invalid_request("a name is one word of printable ASCII"));
         }
-        self.ask(Request::new("hello").key("name", name), Hello::of)
+        self.request(Encoder::new("hello").key("name", name), Hello::from_frame)
     }
 
     /// Returns when the server has answered.
@@ -45,7 +45,7 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn ping(&mut self) -> Result<(), Error> {
-        self.ask(Request::new("ping"), Answer::done)
+        self.request(Encoder::new("ping"), Frame::ok)
     }
 
     /// The server's own page on its protocol.
@@ -56,6 +56,6 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn help(&mut self) -> Result<String, Error> {
-        self.ask(Request::new("help"), Answer::into_text)
+        self.request(Encoder::new("help"), Frame::into_text)
     }
 }
