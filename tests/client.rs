@@ -1,4 +1,4 @@
-//! The Rust client: against servers that are not what they should be, and where two directions meet.
+//! The Rust client: malformed replies, closed connections, lost locks, and events that arrive during requests.
 #![allow(missing_docs)]
 
 mod support;
@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use socket2::{Domain, SockAddr, Socket, Type};
 use support::{Directory, Server};
 
-/// A server that answers whatever comes with these bytes, and hangs up.
-fn answers(bytes: Vec<u8>) -> Client {
+/// A client of a server that replies to the first request with these bytes and closes the connection.
+fn connect_to_server_that_sends(bytes: Vec<u8>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     thread::spawn(move || {
@@ -30,8 +30,8 @@ fn answers(bytes: Vec<u8>) -> Client {
     client
 }
 
-/// Pieces of answers, right and wrong, in any order.
-fn strange_bytes() -> impl Strategy<Value = Vec<u8>> {
+/// Pieces of valid and malformed frames, in any order.
+fn frame_pieces() -> impl Strategy<Value = Vec<u8>> {
     let words = [
         "OK",
         "DATA",
@@ -78,8 +78,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_answer_makes_it_panic(bytes in strange_bytes(), request in 0..12) {
-        let mut client = answers(bytes);
+    fn no_reply_makes_the_client_panic(bytes in frame_pieces(), request in 0..12) {
+        let mut client = connect_to_server_that_sends(bytes);
         let all = &[1, 2][..];
         let _ = match request {
             0 => client.read_with(1, &ReadOptions { after: Some(1), ..ReadOptions::default() }).map(drop),
@@ -95,14 +95,14 @@ proptest! {
             10 => client.help().map(drop),
             _ => client.ping(),
         };
-        // Whatever it was: the connection has ended, and says so.
+        // In every case the connection has ended, and requests report it.
         prop_assert!(client.ping().is_err() || client.ping().is_err());
     }
 }
 
 #[test]
-fn the_last_word_of_a_server_that_hangs_up_is_heard() {
-    let mut client = answers(b"ERR busy max=1 : too many clients, try again\n".to_vec());
+fn the_last_reply_of_a_server_that_closes_is_reported() {
+    let mut client = connect_to_server_that_sends(b"ERR busy max=1 : too many clients, try again\n".to_vec());
     match client.write(1, vec![b'x'; 1 << 20]) {
         Err(Error::Refused { code: Code::Busy, max: Some(1), .. }) => {}
         other => panic!("{other:?}"),
@@ -136,7 +136,7 @@ fn a_client_that_watches_its_own_large_messages_does_not_hang() {
 }
 
 #[test]
-fn a_lost_lock_is_told_in_every_way() {
+fn a_lost_lock_is_an_event_a_state_and_an_error() {
     let server = Server::start("4 64 0 8 --max-hold 0.05");
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let lease = |result: Result<(), Error>| matches!(result, Err(Error::Refused { code: Code::Lease, .. }));
@@ -150,13 +150,13 @@ fn a_lost_lock_is_told_in_every_way() {
     assert!(lease(lock.write(1, "late").map(drop)));
     assert!(lease(lock.unlock()));
     client.write(1, "free again").expect("written");
-    // One that is dropped leaves nothing behind.
+    // A dropped guard has ended its lock.
     drop(client.lock(&[3]).expect("locked"));
     assert!(lease(client.unlock(&[3], None)));
 }
 
 #[test]
-fn what_is_left_of_a_lock_ends_with_its_guard() {
+fn dropping_a_guard_unlocks_the_remaining_mailboxes() {
     let server = Server::start("4 64 0 8");
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let mut lock = client.lock(&[1, 3]).expect("free");
@@ -168,7 +168,7 @@ fn what_is_left_of_a_lock_ends_with_its_guard() {
 }
 
 #[test]
-fn a_guard_of_several_lost_locks_leaves_nothing_refused() {
+fn dropping_a_guard_of_lost_locks_makes_the_mailboxes_usable() {
     let server = Server::start("4 64 0 8");
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let brief = LockOptions { ttl: Some(Duration::from_millis(20)), ..LockOptions::default() };
@@ -187,17 +187,17 @@ fn a_guard_unlocks_while_its_thread_panics() {
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _lock = client.lock(&[1]).expect("free");
-        std::panic::resume_unwind(Box::new("on purpose"));
+        std::panic::resume_unwind(Box::new("intended"));
     }));
     assert!(panicked.is_err());
     let mut other = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let at_once = LockOptions { wait: Some(Duration::ZERO), ..LockOptions::default() };
     other.lock_with(&[1], &at_once).expect("free again").unlock().expect("held");
-    client.ping().expect("as good as before");
+    client.ping().expect("the connection works");
 }
 
 #[test]
-fn who_waits_for_an_event_waits_no_longer_than_it_said() {
+fn an_incomplete_event_does_not_extend_the_wait() {
     const SHORT: Duration = Duration::from_millis(20);
     const BYTES_MAX: usize = 2_000_000;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -206,25 +206,25 @@ fn who_waits_for_an_event_waits_no_longer_than_it_said() {
     let trickle = thread::spawn(move || {
         let _ = server.read(&mut [0; 1024]);
         server.write_all(b"OK v=0\nEVENT 1000000000 box=0 v=1\n").expect("answered");
-        // One byte after the other, until nobody wants them any more.
+        // One byte at a time until the client closes the connection.
         (0..BYTES_MAX).take_while(|_| server.write_all(b"x").is_ok()).count()
     });
     client.watch(&[0], None).expect("watched");
     assert_eq!(client.event(Some(SHORT)).expect("no error"), None);
     assert_eq!(client.event(Some(Duration::ZERO)).expect("no error"), None);
     drop(client);
-    assert!(trickle.join().expect("it ends") < BYTES_MAX, "it waited until nothing came any more");
+    assert!(trickle.join().expect("it ends") < BYTES_MAX, "the client waited for the end of the stream");
 }
 
-/// Its listener is there, and its backlog is full.
+/// The backlog of the listener is full.
 #[test]
-fn a_server_that_lets_nobody_in_does_not_hold_who_comes() {
+fn connecting_to_a_server_that_does_not_accept_times_out() {
     let directory = Directory::new();
     let path = directory.path().join("socket");
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
     listener.bind(&SockAddr::unix(&path).expect("a path")).expect("bound");
     listener.listen(0).expect("listening");
-    let earlier = UnixStream::connect(&path).expect("the backlog has room for one");
+    let earlier = UnixStream::connect(&path).expect("the backlog has room for one connection");
     let connected = Address::Unix(path).connect(Some(Duration::from_millis(50)));
     assert!(matches!(connected, Err(Error::Io(error)) if error.kind() == ErrorKind::TimedOut));
     drop(earlier);

@@ -1,4 +1,4 @@
-//! Where a server is, and the URL that says so.
+//! [`Address`]: the address of a server and its URL.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -13,7 +13,10 @@ use std::time::Duration;
 use super::socket::Socket;
 use super::{Client, Error};
 
-/// Where a server is: `dipc://host:port`, or `dipc+unix:///path`.
+/// The address of a server. As text it is a URL: `dipc://HOST:PORT` or `dipc+unix:///PATH`.
+///
+/// An IPv6 address is in brackets in the URL. A `/` after the port is accepted. The error of [`FromStr`] is a
+/// text for people that describes the expected format.
 ///
 /// ```
 /// use dipc_client::Address;
@@ -29,41 +32,42 @@ use super::{Client, Error};
 pub enum Address {
     /// A TCP port.
     Tcp {
-        /// A name or an address; one of IPv6 stands in brackets in the URL only.
+        /// A host name or an IP address, IPv6 without brackets.
         host: String,
-        /// The port, not 0.
+        /// The port, 1 to 65535.
         port: u16,
     },
-    /// A Unix socket.
+    /// The path of a Unix-domain socket.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Connects; each address of the host is tried for at most `timeout`.
+    /// Connects. `timeout` limits the attempt for each address of the host; `None` is the limit of the
+    /// system. An attempt that exceeds it fails with [`Error::Io`] of kind [`TimedOut`](ErrorKind::TimedOut).
     pub fn connect(&self, timeout: Option<Duration>) -> Result<Client, Error> {
         let stream = match self {
-            Address::Tcp { host, port } => tcp((host.as_str(), *port), timeout)?,
-            Address::Unix(path) => Socket::Unix(unix(path, timeout)?),
+            Address::Tcp { host, port } => connect_tcp((host.as_str(), *port), timeout)?,
+            Address::Unix(path) => Socket::Unix(connect_unix(path, timeout)?),
         };
         Ok(Client::from_socket(stream))
     }
 }
 
-/// Connects. A server that accepts nobody lets everybody wait whom its backlog does not hold; the standard library knows
-/// no end of that, so somebody else waits.
-fn unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
+/// Connects to a Unix-domain socket. If the backlog of the listener is full, `connect` blocks, and the
+/// standard library has no timeout for it: a thread connects, and this function waits for the thread.
+fn connect_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
     let Some(timeout) = timeout else { return UnixStream::connect(path) };
     let (done, connected) = mpsc::channel();
     let path = path.to_owned();
-    // Nobody listens any more when it comes too late.
+    // After the timeout the receiver is gone: the late connection is closed by the failed send.
     thread::spawn(move || drop(done.send(UnixStream::connect(path))));
-    connected
-        .recv_timeout(timeout)
-        .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "it lets nobody in")))
+    connected.recv_timeout(timeout).unwrap_or_else(|_| {
+        Err(io::Error::new(ErrorKind::TimedOut, "the server does not accept the connection"))
+    })
 }
 
-/// Connects to the first of the addresses that answers.
-pub(super) fn tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> io::Result<Socket> {
+/// Connects to the first address that accepts the connection.
+pub(super) fn connect_tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> io::Result<Socket> {
     let mut failed = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in addresses.to_socket_addrs()? {
         let connected = match timeout {
@@ -92,8 +96,8 @@ impl FromStr for Address {
             };
         }
         let rest = url.strip_prefix("dipc://").ok_or("neither dipc://host:port nor dipc+unix:///path")?;
-        let place = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = place.rsplit_once(':').ok_or("the port is missing: dipc://host:port")?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = authority.rsplit_once(':').ok_or("the port is missing: dipc://host:port")?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         match port.parse() {
             Ok(port) if port > 0 && !host.is_empty() && !host.contains(['[', ']', '/']) => {
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_come_back_as_they_were() {
+    fn urls_are_parsed_and_displayed_unchanged() {
         for url in ["dipc://localhost:5000", "dipc://[::1]:1", "dipc+unix:///a b/c"] {
             assert_eq!(url.parse::<Address>().map(|address| address.to_string()), Ok(url.to_owned()));
         }

@@ -1,7 +1,10 @@
-//! Requests out, answers in: the one connection of a client.
+//! Requests out, frames in: the socket of a client and the bytes received from it.
+//!
+//! Events arrive between replies. [`Channel`] passes them to the [`EventQueue`] and returns only replies.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -9,43 +12,45 @@ use super::event_queue::EventQueue;
 use super::frame::{Frame, FrameKind};
 use super::socket::Socket;
 
-/// Bytes taken from the socket at once.
+/// Bytes requested from the socket by one `read`.
 const CHUNK: usize = 64 * 1024;
 
-/// How long to look away when a server neither takes nor sends.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Time between two attempts to send and to receive when the socket permits neither.
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The shortest time that a socket can be told to wait.
+/// The shortest socket timeout. A timeout of zero is an error for the standard library.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct Channel {
-    stream: Socket,
+    socket: Socket,
+    /// Bytes received and not yet decoded.
     received: Vec<u8>,
     pub timeout: Option<Duration>,
     pub closed: bool,
 }
 
 impl Channel {
-    pub fn new(stream: Socket) -> Self {
-        Channel { stream, received: Vec::new(), timeout: None, closed: false }
+    pub fn new(socket: Socket) -> Self {
+        Channel { socket, received: Vec::new(), timeout: None, closed: false }
     }
 
-    /// The longest silence of the server within a request.
+    /// Limits the time in which the server sends and receives no byte within a request.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeout = timeout.map(|timeout| timeout.max(TIMEOUT_MIN));
-        self.stream.set_read_timeout(self.timeout)?;
-        self.stream.set_write_timeout(self.timeout)
+        self.socket.set_read_timeout(self.timeout)?;
+        self.socket.set_write_timeout(self.timeout)
     }
 
-    /// Sends a request and receives its answer; keeps the events that come before that.
+    /// Sends a request and receives its reply. Events that arrive before the reply are queued.
     pub fn exchange(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
         let sent = self.send(request, events);
         loop {
-            if let Some(frame) = self.next_reply(events)? {
-                return Ok(frame);
+            if let Some(reply) = self.next_reply(events)? {
+                return Ok(reply);
             }
-            // A server that refuses and hangs up has said why: that is read, even when sending failed.
+            // A server that refuses a connection replies and closes it. Its reply may be readable although
+            // sending failed.
             match (self.receive(), &sent) {
                 (Ok(()), _) => {}
                 (Err(error), Ok(())) => return Err(error.into()),
@@ -54,7 +59,7 @@ impl Channel {
         }
     }
 
-    /// The next answer that has arrived in whole; keeps the events before it.
+    /// Returns the next complete reply among the received bytes, or `None`. Events before it are queued.
     pub fn next_reply(&mut self, events: &mut EventQueue) -> Result<Option<Frame>, Error> {
         while let Some(frame) = Frame::decode(&mut self.received)? {
             if frame.kind != FrameKind::Event {
@@ -65,13 +70,13 @@ impl Channel {
         Ok(None)
     }
 
-    /// Receives something before `deadline`, if there is one; whether something came.
+    /// Receives bytes until `deadline`, or without limit. Returns whether any came before the deadline.
     pub fn receive_until(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
-        let left =
+        let remaining =
             deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN));
-        self.stream.set_read_timeout(left)?;
+        self.socket.set_read_timeout(remaining)?;
         let received = self.receive();
-        self.stream.set_read_timeout(self.timeout)?;
+        self.socket.set_read_timeout(self.timeout)?;
         match received {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::TimedOut && deadline.is_some() => Ok(false),
@@ -82,62 +87,65 @@ impl Channel {
     pub fn close(&mut self) {
         self.closed = true;
         self.received = Vec::new();
-        self.stream.shutdown();
+        self.socket.shutdown();
     }
 
-    /// Takes leave, and closes.
+    /// Sends `q` and closes the connection.
     pub fn quit(&mut self) {
         if !self.closed {
-            // It may be gone already.
-            let _ = self.stream.write_all(b"q\n");
+            // Sending fails when the server has closed the connection: the result is the same.
+            let _ = self.socket.write_all(b"q\n");
             self.close();
         }
     }
 
+    /// While a server has an event to send, it does not read requests. A client with a watch therefore
+    /// receives while it sends: otherwise the two would wait for each other as soon as both socket buffers
+    /// are full.
     fn send(&mut self, request: &[u8], events: &mut EventQueue) -> Result<(), Error> {
-        // A server that has events to tell does not listen: whoever watches reads while it sends.
         if events.watched.is_empty() {
-            return self.stream.write_all(request).map_err(|error| as_timeout(error).into());
+            return self.socket.write_all(request).map_err(|error| as_timeout(error).into());
         }
-        self.stream.set_nonblocking(true)?;
+        self.socket.set_nonblocking(true)?;
         let sent = self.send_while_receiving(request, events);
-        self.stream.set_nonblocking(false)?;
+        self.socket.set_nonblocking(false)?;
         sent
     }
 
     fn send_while_receiving(&mut self, mut rest: &[u8], events: &mut EventQueue) -> Result<(), Error> {
-        let mut progress = Instant::now();
+        let mut last_progress = Instant::now();
         while !rest.is_empty() {
-            let sent = nonblocking(self.stream.write(rest))?;
+            let sent = unless_blocked(self.socket.write(rest))?;
             rest = &rest[sent.unwrap_or(0)..];
             if sent.is_some() {
-                progress = Instant::now();
+                last_progress = Instant::now();
                 continue;
             }
             match self.receive() {
                 Ok(()) => {
-                    progress = Instant::now();
-                    // An answer cannot be among them before the request is sent, except one that ends the connection.
+                    last_progress = Instant::now();
+                    // Before the request is complete, the only possible reply is an `ERR` that ends the
+                    // connection. It stays in the buffer for `exchange`.
                     while self.received.starts_with(b"EVENT ") {
                         let Some(event) = Frame::decode(&mut self.received)? else { break };
                         events.push(event)?;
                     }
                 }
                 Err(error) if error.kind() != ErrorKind::TimedOut => return Err(error.into()),
-                Err(error) if self.timeout.is_some_and(|timeout| progress.elapsed() > timeout) => {
+                Err(error) if self.timeout.is_some_and(|timeout| last_progress.elapsed() > timeout) => {
                     return Err(error.into());
                 }
-                Err(_) => std::thread::sleep(POLL_INTERVAL),
+                Err(_) => thread::sleep(RETRY_INTERVAL),
             }
         }
         Ok(())
     }
 
-    /// Receives what comes next; the end is an error, and so is silence.
+    /// Receives at least one byte. The end of the stream is an error, and so is the timeout of the socket.
     fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; CHUNK];
         loop {
-            match self.stream.read(&mut chunk) {
+            match self.socket.read(&mut chunk) {
                 Ok(0) => {
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
                 }
@@ -154,11 +162,11 @@ impl Channel {
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.socket.as_fd()
     }
 }
 
-/// What a socket calls "would block" when its timeout has passed.
+/// A blocking socket reports its timeout as `WouldBlock`; this makes it `TimedOut`.
 fn as_timeout(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "the server was silent for too long"),
@@ -166,7 +174,8 @@ fn as_timeout(error: io::Error) -> io::Error {
     }
 }
 
-fn nonblocking(sent: io::Result<usize>) -> io::Result<Option<usize>> {
+/// The bytes sent, or `None` when the socket accepts none now.
+fn unless_blocked(sent: io::Result<usize>) -> io::Result<Option<usize>> {
     match sent {
         Ok(0) => Err(ErrorKind::WriteZero.into()),
         Ok(len) => Ok(Some(len)),

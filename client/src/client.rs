@@ -1,4 +1,4 @@
-//! The connection to a server.
+//! [`Client`]: connecting, and the exchange of one request for one reply.
 
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,13 +13,23 @@ use super::frame::{Frame, FrameKind};
 use super::socket::Socket;
 use super::{Address, Error, address};
 
-/// A connection to one server; its locks and watches end with it.
+/// One connection to a server. Its locks and watches end with it.
 ///
-/// After [`Error::Io`], [`Error::Protocol`] and a refusal that closes ([`Code::Frame`] and those behind it), it is closed
-/// for good: an answer still on its way would be taken for that of the next request.
+/// # Waits
 ///
-/// Waits are of the server: `None` is its default (30 s unless told otherwise), zero tries once, [`Duration::MAX`] waits
-/// without end. They have nothing to do with [`set_timeout`](Client::set_timeout), which should be longer than each.
+/// `wait` limits the time that the server holds a request back until its mailbox is free or has the message
+/// or the room that the request needs. `None` is the server's default (30 s unless configured),
+/// [`Duration::ZERO`] fails at once and [`Duration::MAX`] waits without limit. The client's own
+/// [timeout](Client::set_timeout) is independent of the wait and should be longer.
+///
+/// # Errors
+///
+/// Every request can fail with each variant of [`Error`]; the documentation of a method names only the
+/// reasons specific to it. The connection is closed after [`Error::Io`] and [`Error::Protocol`], and after
+/// [`Error::Refused`] with [`Code::Frame`](crate::Code::Frame), [`Code::Busy`](crate::Code::Busy),
+/// [`Code::Drain`](crate::Code::Drain) or [`Code::Internal`](crate::Code::Internal): otherwise a late reply
+/// could be taken for the reply to the next request. The only exception is `Error::Io` of kind
+/// [`InvalidInput`](std::io::ErrorKind::InvalidInput): that request was not sent.
 #[derive(Debug)]
 pub struct Client {
     pub(super) channel: Channel,
@@ -27,7 +37,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects over TCP.
+    /// Connects over TCP to the first address that accepts the connection. `TCP_NODELAY` is set.
     ///
     /// ```no_run
     /// use dipc_client::Client;
@@ -37,10 +47,10 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn connect(address: impl ToSocketAddrs) -> Result<Self, Error> {
-        Ok(Client::from_socket(address::tcp(address, None)?))
+        Ok(Client::from_socket(address::connect_tcp(address, None)?))
     }
 
-    /// Connects over the Unix socket of `dipc --unix`.
+    /// Connects to the Unix-domain socket of `dipc --unix PATH`.
     ///
     /// ```no_run
     /// use dipc_client::Client;
@@ -52,7 +62,9 @@ impl Client {
         Ok(Client::from_socket(Socket::Unix(UnixStream::connect(path)?)))
     }
 
-    /// Connects to a URL: `dipc://host:port` or `dipc+unix:///path`, see [`Address`].
+    /// Connects to a URL, `dipc://HOST:PORT` or `dipc+unix:///PATH`. [`Address`] defines the format.
+    ///
+    /// A malformed URL is [`Error::Io`] of kind [`InvalidInput`](std::io::ErrorKind::InvalidInput).
     ///
     /// ```no_run
     /// use dipc_client::{Client, Error};
@@ -62,14 +74,18 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn open(url: &str) -> Result<Self, Error> {
-        url.parse::<Address>().map_err(|why| Error::invalid_request(&why))?.connect(None)
+        url.parse::<Address>().map_err(|why| Error::invalid_input(&why))?.connect(None)
     }
 
-    pub(super) fn from_socket(stream: Socket) -> Self {
-        Client { channel: Channel::new(stream), events: EventQueue::default() }
+    pub(super) fn from_socket(socket: Socket) -> Self {
+        Client { channel: Channel::new(socket), events: EventQueue::default() }
     }
 
-    /// The longest silence of the server within a request, `None` for no limit, as it is at first.
+    /// Limits the time within a request in which the server sends and receives no byte. `None`, the initial
+    /// value, is no limit. Shorter times than 1 ms are raised to 1 ms.
+    ///
+    /// A request that exceeds it fails with [`Error::Io`] of kind [`TimedOut`](std::io::ErrorKind::TimedOut),
+    /// which closes the connection.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -85,17 +101,17 @@ impl Client {
         Ok(self.channel.set_timeout(timeout)?)
     }
 
-    /// What was set with [`set_timeout`](Client::set_timeout).
+    /// The timeout in effect, as [`set_timeout`](Client::set_timeout) has set it.
     pub fn timeout(&self) -> Option<Duration> {
         self.channel.timeout
     }
 
-    /// Whether an error has closed this connection.
+    /// Whether an error has closed this connection. Every further request fails.
     pub fn is_closed(&self) -> bool {
         self.channel.closed
     }
 
-    /// Takes leave and closes; without it, a connection ends just as well.
+    /// Sends `q` and closes the connection. Dropping the client closes it, too.
     ///
     /// ```no_run
     /// # let client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -106,23 +122,24 @@ impl Client {
         self.channel.quit();
     }
 
-    /// Sends a request; what its answer means, or an error if that is none of those due.
+    /// Sends a request, receives its reply and returns what `decode` makes of an `OK` or `DATA`. `None` from
+    /// `decode` is an [`Error::Protocol`].
     pub(super) fn request<T>(
         &mut self,
         request: Encoder,
-        meaning: impl FnOnce(Frame) -> Option<T>,
+        decode: impl FnOnce(Frame) -> Option<T>,
     ) -> Result<T, Error> {
         if self.channel.closed {
             return Err(Error::closed());
         }
         let bytes = request.encode()?;
-        let answered = self.channel.exchange(&bytes, &mut self.events).and_then(|frame| match frame.kind {
-            FrameKind::No => Err(Error::from_no(frame)),
-            FrameKind::Err => Err(Error::from_err(frame)),
-            _ => meaning(frame)
+        let result = self.channel.exchange(&bytes, &mut self.events).and_then(|reply| match reply.kind {
+            FrameKind::No => Err(Error::from_no(reply)),
+            FrameKind::Err => Err(Error::from_err(reply)),
+            _ => decode(reply)
                 .ok_or_else(|| Error::Protocol("a reply of another kind was expected".to_owned())),
         });
-        self.close_on_error(answered)
+        self.close_on_error(result)
     }
 
     pub(super) fn close_on_error<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
@@ -134,8 +151,10 @@ impl Client {
 }
 
 impl AsFd for Client {
-    /// The socket, to poll until it is readable and then ask for an [`event`](Client::event). EventQueue that were kept do
-    /// not make it readable: ask until there is none, then poll.
+    /// The socket, for `poll`: when it is readable, call [`event`](Client::event).
+    ///
+    /// Queued events do not make the socket readable. Call `event` with a wait of zero until it returns
+    /// `None`, then poll.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }

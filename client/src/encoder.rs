@@ -1,14 +1,14 @@
-//! One request, as it is written down.
+//! [`Encoder`]: one request to bytes. No I/O.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use super::Error;
 
-/// Bytes of a header line at most, as the protocol has it.
+/// The longest header line in bytes without its LF, as the protocol specifies it.
 const HEADER_MAX: usize = 1024;
 
-/// A request that grows from its verb on.
+/// A request under construction: a header line of words, and the data of a `w` or `put`.
 pub(super) struct Encoder<'a> {
     header: String,
     data: Option<&'a [u8]>,
@@ -19,15 +19,18 @@ impl<'a> Encoder<'a> {
         Encoder { header: verb.to_owned(), data: None }
     }
 
+    /// Appends a word.
     pub fn word(mut self, word: impl Display) -> Self {
         self.header.push_str(&format!(" {word}"));
         self
     }
 
+    /// Appends the word if `given`.
     pub fn flag(self, word: &str, given: bool) -> Self {
         if given { self.word(word) } else { self }
     }
 
+    /// Appends `NAME=VALUE` if there is a value.
     pub fn key(self, name: &str, value: Option<impl Display>) -> Self {
         match value {
             Some(value) => self.word(format_args!("{name}={value}")),
@@ -35,7 +38,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Plain decimals; the longest time there is means without end.
+    /// Appends `NAME=SECONDS` if there is a time: a decimal number with at most 6 digits after the point, or
+    /// `inf` for [`Duration::MAX`].
     pub fn seconds(self, name: &str, time: Option<Duration>) -> Self {
         match time {
             Some(Duration::MAX) => self.key(name, Some("inf")),
@@ -47,27 +51,30 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Appends a list of mailboxes: `1,3`. An empty list is an error.
     pub fn mailboxes(self, mailboxes: &[u32]) -> Result<Self, Error> {
         if mailboxes.is_empty() {
-            return Err(Error::invalid_request("which mailbox?"));
+            return Err(Error::invalid_input("the list of mailboxes is empty"));
         }
         let numbers = mailboxes.iter().map(u32::to_string).collect::<Vec<_>>();
         Ok(self.word(numbers.join(",")))
     }
 
+    /// Appends a list of mailboxes, or `*` for an empty list.
     pub fn mailboxes_or_all(self, mailboxes: &[u32]) -> Result<Self, Error> {
         if mailboxes.is_empty() { Ok(self.word("*")) } else { self.mailboxes(mailboxes) }
     }
 
+    /// Adds data. Its length must be a word of the header.
     pub fn data(mut self, data: &'a [u8]) -> Self {
         self.data = Some(data);
         self
     }
 
-    /// All of it, to be sent in one piece.
+    /// The bytes to send. A header line that is too long is an error.
     pub fn encode(self) -> Result<Vec<u8>, Error> {
         if self.header.len() > HEADER_MAX {
-            return Err(Error::invalid_request("too many mailboxes, or too long a name, for one request"));
+            return Err(Error::invalid_input("the request has too many mailboxes or too long a name"));
         }
         let mut bytes = self.header.into_bytes();
         bytes.reserve_exact(self.data.map_or(1, |data| data.len() + 2));
@@ -85,10 +92,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_written_as_the_protocol_has_it() {
-        let written =
+    fn requests_are_encoded_as_the_protocol_specifies() {
+        let request =
             Encoder::new("w").word(3).word(2).key("if", Some(7)).key("off", None::<u64>).data(b"hi");
-        assert_eq!(written.encode().expect("short"), b"w 3 2 if=7\nhi\n");
+        assert_eq!(request.encode().expect("short"), b"w 3 2 if=7\nhi\n");
         let seconds = |time| {
             let request = Encoder::new("take").seconds("wait", Some(time)).encode().expect("short");
             String::from_utf8(request).expect("text")

@@ -1,90 +1,96 @@
-//! What a request ends with when it is not done.
+//! [`Error`]: the ways in which a request fails.
 
 use std::fmt;
 use std::io;
 
 use super::frame::Frame;
 
-/// Why a request was not done.
+/// The failure of a request.
 #[derive(Debug)]
 pub enum Error {
-    /// `NO`: the request was right, but the mailbox was not ready for it. Nothing has changed.
+    /// `NO`: the request is valid, but the state of the mailbox did not permit it within the wait. Nothing
+    /// has changed.
     NotDone {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// The version of the mailbox, when the server told it.
+        /// The version of the mailbox, if the reply has it: for a conflict, and for a read that timed out.
         version: Option<u64>,
     },
-    /// `ERR`: the request was wrong, or is not possible now.
+    /// `ERR`: the request is invalid, or impossible now.
     Refused {
-        /// Why.
+        /// The reason.
         code: Code,
-        /// The same for people; its wording may change.
+        /// An explanation for people. Its wording may change.
         text: String,
-        /// The limit, where there is one: the last mailbox, bytes, or clients.
+        /// The limit that was exceeded: the highest mailbox number of [`Code::Box`], bytes of [`Code::Size`],
+        /// clients of [`Code::Busy`].
         max: Option<u64>,
     },
-    /// The server is not there, is gone, or was silent for longer than the timeout; the connection is closed.
+    /// The connection cannot be made, has failed, or exceeded its timeout. It is closed. The server may have
+    /// executed the request.
     ///
-    /// Of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) it is a request that cannot be written down, such as a
-    /// list of too many mailboxes: that was not sent, and the connection is as good as before.
+    /// The kind [`InvalidInput`](io::ErrorKind::InvalidInput) is an exception: the request cannot be encoded,
+    /// for example because its list of mailboxes is too long. It was not sent, and later requests can
+    /// succeed.
     Io(io::Error),
-    /// Whoever is there does not speak as dipc does; the connection is closed.
+    /// The peer sent bytes that are not dipc's protocol. The connection is closed. The text describes the
+    /// bytes.
     Protocol(String),
 }
 
-/// The word behind `NO`.
+/// The reason of a `NO`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The mailbox was not free within the wait.
+    /// The mailbox was not free within the wait, or a read with [`after`](crate::ReadOptions::after) found no
+    /// newer message.
     Timeout,
-    /// The version is not the one that was asked for.
+    /// The version of the mailbox is not [`if_version`](crate::WriteOptions::if_version).
     Conflict,
-    /// No message came to be taken within the wait.
+    /// The mailbox had no message to take within the wait.
     Empty,
-    /// There was no room for the message within the wait.
+    /// The mailbox had no room for the message within the wait.
     Full,
-    /// The lock could not be had at once.
+    /// The lock was not free, and the wait of the request is zero.
     Locked,
-    /// A message cannot be patched while there are several.
+    /// The mailbox has several messages. Only a single message can be patched.
     Multi,
-    /// A reason of a newer server.
+    /// A reason that this version of the client does not know.
     Other(String),
 }
 
-/// The word behind `ERR`.
+/// The reason of an `ERR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Code {
-    /// The arguments are not those of the verb.
+    /// The arguments are invalid for the verb.
     Syntax,
-    /// No such verb.
+    /// The server does not know the verb.
     Verb,
-    /// No such mailbox.
+    /// The mailbox does not exist.
     Box,
-    /// Too much data.
+    /// The data is larger than the mailbox or the packet size.
     Size,
-    /// The lock has run out, or was never this connection's.
+    /// The lock has expired, or this connection never had it.
     Lease,
-    /// The request would wait for itself, through others.
+    /// The request would complete a cycle of waits.
     Deadlock,
-    /// One's own lock of this mailbox does not allow it.
+    /// This connection's own lock of the mailbox does not permit the request.
     Denied,
-    /// Where the request ends is unknown; closes the connection, like all that follow.
+    /// The server cannot find the end of the request. The connection is closed.
     Frame,
-    /// No room for one more client.
+    /// The server has reached its limit of clients. The connection is closed.
     Busy,
-    /// The server is stopping.
+    /// The server is stopping. The connection is closed.
     Drain,
-    /// The memory of this mailbox is damaged.
+    /// The memory of the mailbox is damaged. The connection is closed.
     Internal,
-    /// A code of a newer server.
+    /// A code that this version of the client does not know.
     Other(String),
 }
 
 impl Reason {
-    /// The word on the wire.
+    /// The word in the protocol.
     pub fn word(&self) -> &str {
         match self {
             Reason::Timeout => "timeout",
@@ -105,7 +111,7 @@ impl Reason {
 }
 
 impl Code {
-    /// The word on the wire.
+    /// The word in the protocol.
     pub fn word(&self) -> &str {
         match self {
             Code::Syntax => "syntax",
@@ -140,35 +146,36 @@ impl Code {
         known.into_iter().find(|code| code.word() == word).unwrap_or(Code::Other(word))
     }
 
-    /// Whether the server hangs up after it.
+    /// Whether the server closes the connection after this error.
     fn closes_connection(&self) -> bool {
         matches!(self, Code::Frame | Code::Busy | Code::Drain | Code::Internal)
     }
 }
 
 impl Error {
-    /// What an answer `NO` means.
-    pub(super) fn from_no(frame: Frame) -> Self {
-        let version = frame.number("v");
-        Error::NotDone { reason: Reason::from_word(frame.word), version }
+    /// The error of a reply `NO`.
+    pub(super) fn from_no(reply: Frame) -> Self {
+        let version = reply.number("v");
+        Error::NotDone { reason: Reason::from_word(reply.word), version }
     }
 
-    /// What an answer `ERR` means.
-    pub(super) fn from_err(frame: Frame) -> Self {
-        let max = frame.number("max");
-        Error::Refused { code: Code::from_word(frame.word), text: frame.text, max }
+    /// The error of a reply `ERR`.
+    pub(super) fn from_err(reply: Frame) -> Self {
+        let max = reply.number("max");
+        Error::Refused { code: Code::from_word(reply.word), text: reply.text, max }
     }
 
-    /// A request that cannot be written down.
-    pub(super) fn invalid_request(why: &str) -> Self {
+    /// The error of a request that cannot be encoded.
+    pub(super) fn invalid_input(why: &str) -> Self {
         Error::Io(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
 
+    /// The error of a request on a closed connection.
     pub(super) fn closed() -> Self {
         Error::Io(io::Error::new(io::ErrorKind::NotConnected, "the connection is closed"))
     }
 
-    /// Whether the connection is of no use after it: what still comes would be taken for the next answer.
+    /// Whether the connection must be closed: a late reply could be taken for the reply to the next request.
     pub(super) fn closes_connection(&self) -> bool {
         match self {
             Error::NotDone { .. } => false,
@@ -188,7 +195,7 @@ impl fmt::Display for Error {
             Error::Refused { code, text, .. } if text.is_empty() => f.write_str(code.word()),
             Error::Refused { code, text, .. } => write!(f, "{}: {text}", code.word()),
             Error::Io(error) => error.fmt(f),
-            Error::Protocol(what) => write!(f, "this is no dipc: {what}"),
+            Error::Protocol(what) => write!(f, "not the protocol of dipc: {what}"),
         }
     }
 }

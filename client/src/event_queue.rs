@@ -1,65 +1,69 @@
-//! What the server tells unasked, kept until somebody asks for it.
+//! [`Event`], and the queue of events that the program has not yet asked for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Error;
 use super::frame::Frame;
 
-/// Bytes of events that are kept, counting each as [`OVERHEAD`] more.
+/// The largest cost of all queued events in bytes, see [`cost`].
 const BYTES_MAX: usize = 64 << 20;
 
-/// What an event costs beside its message.
+/// The cost of an event beside the bytes of its message.
 const OVERHEAD: usize = 256;
 
-/// What the server tells unasked.
+/// A frame that the server sends without a request, because this connection watches or locks a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A message in a mailbox that is watched.
+    /// A new message in a watched mailbox.
     Message {
-        /// The mailbox.
+        /// The number of the mailbox.
         mailbox: u32,
-        /// Its version.
+        /// The version of the message.
         version: u64,
-        /// Its bytes.
+        /// The bytes of the message.
         data: Vec<u8>,
-        /// How many messages before it are gone without having been an event.
+        /// The number of messages between the previous event of this mailbox and this one that were not
+        /// delivered. The server skips messages that no longer exist; the client drops messages when its
+        /// queue is full.
         lost: u64,
     },
-    /// A lock has run out. The mailbox is not protected any more, and this connection is refused there until it unlocks
-    /// or locks it.
+    /// The lease of a lock has expired. Requests of this connection to the mailbox fail with
+    /// [`Code::Lease`](crate::Code::Lease) until it has sent `unlock` or `lock` for the mailbox.
     LockLost {
-        /// The mailbox.
+        /// The number of the mailbox.
         mailbox: u32,
-        /// The number of the lock.
+        /// The fencing token of the lock.
         fencing_token: u64,
     },
 }
 
-/// The events that nobody has asked for yet, and of which mailboxes there can be some.
+/// The events received and not yet returned, and the mailboxes that can have events.
 #[derive(Debug, Default)]
 pub(super) struct EventQueue {
     queue: VecDeque<Event>,
-    /// Bytes of the messages that are kept, each with its [`OVERHEAD`].
+    /// The cost of all queued events.
     bytes: usize,
-    /// Messages that were kept for too long, by mailbox: the next event counts them as lost.
+    /// The number of dropped messages of each mailbox since its last event. The next event adds it to `lost`.
     dropped: BTreeMap<u32, u64>,
+    /// The watched mailboxes.
     pub watched: BTreeSet<u32>,
-    /// The grants of the locked mailboxes.
+    /// The locked mailboxes, with the fencing token of each lock.
     pub locked: BTreeMap<u32, u64>,
 }
 
 impl EventQueue {
-    /// Whether no event can come.
+    /// Whether the queue is empty and the server has no reason to send an event.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.watched.is_empty() && self.locked.is_empty()
     }
 
-    /// Keeps an event. One of a mailbox that is neither watched nor locked is late, and nobody's any more.
+    /// Appends the event of this frame. The event of a mailbox that is no longer watched or locked was sent
+    /// before the server received the request that ended the watch or lock: it is ignored.
     pub fn push(&mut self, frame: Frame) -> Result<(), Error> {
-        let strange = || Error::Protocol("an event without its mailbox or version".to_owned());
+        let malformed = || Error::Protocol("an event without its mailbox or version".to_owned());
         let mailbox =
-            frame.number("box").and_then(|number| u32::try_from(number).ok()).ok_or_else(strange)?;
-        let version = frame.number("v").ok_or_else(strange)?;
+            frame.number("box").and_then(|number| u32::try_from(number).ok()).ok_or_else(malformed)?;
+        let version = frame.number("v").ok_or_else(malformed)?;
         if frame.field("lost") == Some("lock") {
             if let Some(fencing_token) = self.locked.remove(&mailbox) {
                 self.queue.push_back(Event::LockLost { mailbox, fencing_token });
@@ -73,7 +77,7 @@ impl EventQueue {
         Ok(())
     }
 
-    /// The oldest event.
+    /// Removes the oldest event.
     pub fn pop(&mut self) -> Option<Event> {
         let mut event = self.queue.pop_front()?;
         if let Event::Message { mailbox, data, lost, .. } = &mut event {
@@ -83,13 +87,13 @@ impl EventQueue {
         Some(event)
     }
 
-    /// Watches a mailbox from now on; what was kept of it belongs to an earlier watch.
+    /// Records a new watch. Queued events of the mailbox belong to an earlier watch and are discarded.
     pub fn watch(&mut self, mailbox: u32) {
         self.unwatch(mailbox);
         self.watched.insert(mailbox);
     }
 
-    /// Forgets a mailbox that is not watched any more, and what was kept of it.
+    /// Records the end of a watch and discards the queued events of the mailbox.
     pub fn unwatch(&mut self, mailbox: u32) {
         if self.watched.remove(&mailbox) {
             self.dropped.remove(&mailbox);
@@ -98,20 +102,22 @@ impl EventQueue {
         }
     }
 
-    /// The newest message stays, however large; a lost lock is never dropped, and there are no more than locks.
+    /// Drops the oldest message. Returns `false` when only one is left: the newest message stays, however
+    /// large it is. A `LockLost` is never dropped; each lock has at most one.
     fn drop_oldest(&mut self) -> bool {
         let mut messages =
             (0..self.queue.len()).filter(|&at| matches!(self.queue[at], Event::Message { .. }));
         let (Some(oldest), Some(_)) = (messages.next(), messages.next()) else { return false };
         if let Some(Event::Message { mailbox, data, lost, .. }) = self.queue.remove(oldest) {
             self.bytes -= data.len() + OVERHEAD;
-            let gone = self.dropped.entry(mailbox).or_default();
-            *gone = gone.saturating_add(lost).saturating_add(1);
+            let dropped = self.dropped.entry(mailbox).or_default();
+            *dropped = dropped.saturating_add(lost).saturating_add(1);
         }
         true
     }
 }
 
+/// The memory that an event counts for, in bytes.
 fn cost(event: &Event) -> usize {
     match event {
         Event::Message { data, .. } => data.len() + OVERHEAD,
@@ -123,18 +129,18 @@ fn cost(event: &Event) -> usize {
 mod tests {
     use super::*;
 
-    fn keep(events: &mut EventQueue, header: &str, len: usize) {
+    fn push(events: &mut EventQueue, header: &str, len: usize) {
         let mut bytes = [format!("EVENT {len} {header}\n").as_bytes(), &vec![b'x'; len], b"\n"].concat();
-        events.push(Frame::decode(&mut bytes).expect("an event").expect("whole")).expect("a good one");
+        events.push(Frame::decode(&mut bytes).expect("an event").expect("whole")).expect("a valid event");
     }
 
     #[test]
-    fn the_oldest_events_go_and_the_next_one_counts_them() {
+    fn a_full_queue_drops_the_oldest_messages_and_counts_them_as_lost() {
         let mut events = EventQueue { watched: [2].into(), locked: [(3, 9)].into(), ..EventQueue::default() };
-        keep(&mut events, "box=3 v=1 lost=lock", 0);
-        keep(&mut events, "box=2 v=5 lost=4", BYTES_MAX / 2);
-        keep(&mut events, "box=2 v=6", BYTES_MAX / 2);
-        keep(&mut events, "box=2 v=9 lost=2", BYTES_MAX);
+        push(&mut events, "box=3 v=1 lost=lock", 0);
+        push(&mut events, "box=2 v=5 lost=4", BYTES_MAX / 2);
+        push(&mut events, "box=2 v=6", BYTES_MAX / 2);
+        push(&mut events, "box=2 v=9 lost=2", BYTES_MAX);
         assert_eq!(events.pop(), Some(Event::LockLost { mailbox: 3, fencing_token: 9 }));
         match events.pop() {
             Some(Event::Message { version: 9, lost, .. }) => assert_eq!(lost, 4 + 1 + 1 + 2),
@@ -144,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn events_of_nobody_are_not_kept() {
+    fn events_of_mailboxes_neither_watched_nor_locked_are_ignored() {
         let mut events = EventQueue::default();
-        keep(&mut events, "box=2 v=5", 9);
-        keep(&mut events, "box=2 v=5 lost=lock", 0);
+        push(&mut events, "box=2 v=5", 9);
+        push(&mut events, "box=2 v=5 lost=lock", 0);
         assert!(events.is_idle());
         events.watch(2);
-        keep(&mut events, "box=2 v=6", 9);
+        push(&mut events, "box=2 v=6", 9);
         events.unwatch(2);
         assert!(events.is_idle());
         assert_eq!(events.bytes, 0);

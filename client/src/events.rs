@@ -1,5 +1,6 @@
-//! Watching, and what a watch brings.
+//! The requests `watch` and `unwatch`, and the events that a server sends.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use super::encoder::Encoder;
@@ -7,8 +8,11 @@ use super::frame::{Frame, FrameKind};
 use super::{Client, Error, Event};
 
 impl Client {
-    /// Watches these mailboxes from now on, or behind version `after`; the versions where it begins, in their order.
-    /// A second watch of a mailbox takes the place of the first.
+    /// Watches these mailboxes: every message that is newer than version `after`, by default newer than the
+    /// current one, becomes an [`Event`]. Returns the version at which each watch begins, in the order of
+    /// `mailboxes`.
+    ///
+    /// A second watch of a mailbox replaces the first.
     ///
     /// ```no_run
     /// use dipc_client::Event;
@@ -17,24 +21,23 @@ impl Client {
     /// client.put(2, "one")?;
     /// client.put(2, "two")?;
     /// assert_eq!(client.watch(&[2], Some(0))?, [0]);
-    /// for (data, event) in ["one", "two"].into_iter().zip(client.events()) {
-    ///     let Event::Message { data: found, lost: 0, .. } = event? else { panic!("no message") };
-    ///     assert_eq!(found, data.as_bytes());
+    /// for (expected, event) in ["one", "two"].into_iter().zip(client.events()) {
+    ///     let Event::Message { data, lost: 0, .. } = event? else { panic!("no message") };
+    ///     assert_eq!(data, expected.as_bytes());
     /// }
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn watch(&mut self, mailboxes: &[u32], after: Option<u64>) -> Result<Vec<u64>, Error> {
         let request = Encoder::new("watch").mailboxes(mailboxes)?.key("after", after);
-        let asked = |frame: Frame| {
-            let due = frame.kind == FrameKind::Ok;
-            frame.numbers("v").filter(|versions| due && versions.len() == mailboxes.len())
-        };
-        let versions = self.request(request, asked)?;
+        let versions = self.request(request, |reply| {
+            let versions = reply.numbers("v")?;
+            (reply.kind == FrameKind::Ok && versions.len() == mailboxes.len()).then_some(versions)
+        })?;
         mailboxes.iter().for_each(|&mailbox| self.events.watch(mailbox));
         Ok(versions)
     }
 
-    /// Ends the watch of these mailboxes, or of all without any. EventQueue of them that were kept are gone.
+    /// Ends the watches of these mailboxes and discards their queued events. An empty slice ends every watch.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -47,15 +50,19 @@ impl Client {
     pub fn unwatch(&mut self, mailboxes: &[u32]) -> Result<(), Error> {
         self.request(Encoder::new("unwatch").mailboxes_or_all(mailboxes)?, Frame::ok)?;
         let watched = self.events.watched.clone();
-        let meant = |mailbox: &u32| mailboxes.is_empty() || mailboxes.contains(mailbox);
-        watched.into_iter().filter(meant).for_each(|mailbox| self.events.unwatch(mailbox));
+        let is_selected = |mailbox: &u32| mailboxes.is_empty() || mailboxes.contains(mailbox);
+        watched.into_iter().filter(is_selected).for_each(|mailbox| self.events.unwatch(mailbox));
         Ok(())
     }
 
-    /// The next event, those first that were kept; waits `within`, whatever the timeout, or without end. `None` when
-    /// there was none in time, or when there can be none: nothing is watched or locked.
+    /// Returns the oldest event. Waits for one at most `wait`, regardless of the
+    /// [timeout](Client::set_timeout); `None` waits without limit.
     ///
-    /// Kept are 64 MiB. Of more the oldest go, and the next event of that mailbox counts them as lost.
+    /// The result is `None` when there is no event within the wait, and at once when there can be none
+    /// because no mailbox is watched or locked.
+    ///
+    /// The queue holds 64 MiB of events. When it is full, the oldest messages are dropped, and the next event
+    /// of the same mailbox counts them in `lost`.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -65,16 +72,17 @@ impl Client {
     /// assert!(client.event(Some(Duration::from_millis(10)))?.is_none());
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn event(&mut self, within: Option<Duration>) -> Result<Option<Event>, Error> {
+    pub fn event(&mut self, wait: Option<Duration>) -> Result<Option<Event>, Error> {
         if self.events.is_idle() {
             return Ok(None);
         }
-        let deadline = within.and_then(|within| Instant::now().checked_add(within));
+        let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
         let next = self.next_event(deadline);
         self.close_on_error(next)
     }
 
-    /// The events from now on, for ever: until an error, which is the last, or until nothing is watched or locked.
+    /// An iterator over all events, which waits for each without limit. It ends after the first error, or
+    /// when no mailbox is watched or locked any more.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -88,7 +96,7 @@ impl Client {
     /// ```
     pub fn events(&mut self) -> impl Iterator<Item = Result<Event, Error>> + '_ {
         let mut failed = false;
-        std::iter::from_fn(move || {
+        iter::from_fn(move || {
             let event = if failed { None } else { self.event(None).transpose() };
             failed |= matches!(event, Some(Err(_)));
             event
@@ -104,16 +112,16 @@ impl Client {
             if self.channel.closed {
                 return Err(Error::closed());
             }
-            // Without a request there is no answer, but that the server is stopping.
+            // The only reply without a request is the `ERR` of a server that stops.
             match self.channel.next_reply(&mut self.events)? {
-                Some(frame) if frame.kind == FrameKind::Err => return Err(Error::from_err(frame)),
+                Some(reply) if reply.kind == FrameKind::Err => return Err(Error::from_err(reply)),
                 Some(_) => return Err(Error::Protocol("a reply without a request".to_owned())),
                 None => {}
             }
             if let Some(event) = self.events.pop() {
                 return Ok(Some(event));
             }
-            // What comes byte by byte is no reason to wait longer; it is kept.
+            // A part of an event does not extend the wait. It stays in the buffer for the next call.
             if is_over || !self.channel.receive_until(deadline)? {
                 return Ok(None);
             }

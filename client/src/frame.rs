@@ -1,14 +1,17 @@
-//! One answer or event: from its bytes to its parts, sans-IO.
+//! [`Frame`]: one reply or event, decoded from bytes. No I/O.
+//!
+//! A frame is a header line, `KIND [WORD] [KEY=VALUE ..] [ : TEXT]`. The word of `DATA` and `EVENT` is a
+//! length in bytes; that many bytes and an LF follow the line.
 
 use super::Error;
 
-/// Bytes of an answer's first line at most; whoever sends more is not dipc.
+/// The longest header line in bytes, including its LF. A server of dipc sends no longer one.
 const LINE_MAX: usize = 64 * 1024;
 
-/// Bytes of data in an answer at most: no mailbox can be larger.
+/// The largest data of a frame in bytes: the largest size of a mailbox.
 const DATA_MAX: u64 = u32::MAX as u64;
 
-/// The first word of an answer.
+/// The first word of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameKind {
     Ok,
@@ -18,20 +21,23 @@ pub(super) enum FrameKind {
     Err,
 }
 
-/// What the server has said, taken to pieces.
+/// A reply or an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub kind: FrameKind,
-    /// The reason of a `NO`, the code of an `ERR`.
+    /// The second word: the reason of a `NO`, the code of an `ERR`, the length of a `DATA` or `EVENT`. Empty
+    /// for `OK`.
     pub word: String,
+    /// The `key=value` pairs.
     fields: Vec<(String, String)>,
-    /// What an `ERR` says to people.
+    /// The explanation of an `ERR`, for people.
     pub text: String,
+    /// The bytes of a `DATA` or `EVENT`.
     pub data: Vec<u8>,
 }
 
 impl Frame {
-    /// Cuts an answer off the front of `received`; `None` when it is not there in whole.
+    /// Removes a frame from the front of `received`. `Ok(None)` when the frame is not yet complete.
     pub fn decode(received: &mut Vec<u8>) -> Result<Option<Self>, Error> {
         let Some(line_len) = received.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
             return match received.len() < LINE_MAX {
@@ -57,38 +63,38 @@ impl Frame {
         }
     }
 
-    /// Whether it is an `OK`, where nothing else is told.
+    /// `Some` if this is an `OK`.
     pub fn ok(self) -> Option<()> {
         (self.kind == FrameKind::Ok).then_some(())
     }
 
-    /// The number of this name in an `OK`.
+    /// The value of this field as a number, if this is an `OK`.
     pub fn ok_number(&self, name: &str) -> Option<u64> {
         self.number(name).filter(|_| self.kind == FrameKind::Ok)
     }
 
-    /// The text in a `DATA`.
+    /// The data as text, if this is a `DATA`. Invalid UTF-8 is replaced.
     pub fn into_text(self) -> Option<String> {
         (self.kind == FrameKind::Data).then(|| String::from_utf8_lossy(&self.data).into_owned())
     }
 
-    /// The field of this name.
+    /// The value of this field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The field of this name, when it is a number.
+    /// The value of this field, if it is a number.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.field(name)?.parse().ok()
     }
 
-    /// The field of this name, when it is a list of numbers.
+    /// The value of this field, if it is a list of numbers: `1,0,7`.
     pub fn numbers(&self, name: &str) -> Option<Vec<u64>> {
         self.field(name)?.split(',').map(|number| number.parse().ok()).collect()
     }
 }
 
-/// An answer without its data, and the length of that if there is some.
+/// A frame without its data, and the length of the data of a `DATA` or `EVENT`.
 fn parse_header(line: &[u8]) -> Option<(Frame, Option<usize>)> {
     let line = std::str::from_utf8(line).ok()?;
     let (line, text) = line.split_once(" : ").unwrap_or((line, ""));
@@ -113,6 +119,7 @@ fn parse_header(line: &[u8]) -> Option<(Frame, Option<usize>)> {
     Some((Frame { kind, word: word.to_owned(), fields, text: text.to_owned(), data: Vec::new() }, data_len))
 }
 
+/// The error for a header line that does not parse. It shows the start of the line.
 fn malformed(received: &[u8]) -> Error {
     let line = received.split(|&byte| byte == b'\n').next().unwrap_or_default();
     Error::Protocol(format!("\"{}\"", line[..line.len().min(60)].escape_ascii()))
@@ -122,30 +129,30 @@ fn malformed(received: &[u8]) -> Error {
 mod tests {
     use super::*;
 
-    fn cut(bytes: &[u8]) -> Result<Option<Frame>, Error> {
+    fn decode(bytes: &[u8]) -> Result<Option<Frame>, Error> {
         Frame::decode(&mut bytes.to_vec())
     }
 
     #[test]
-    fn an_answer_is_cut_when_it_is_there_in_whole() {
+    fn a_frame_is_decoded_when_it_is_complete() {
         let bytes = b"DATA 3 v=7 n=2 new=x\na\nb\nOK\n";
         for len in 0..25 {
-            assert_eq!(cut(&bytes[..len]).expect("no error"), None, "{len}");
+            assert_eq!(decode(&bytes[..len]).expect("no error"), None, "{len}");
         }
         let mut received = bytes.to_vec();
-        let frame = Frame::decode(&mut received).expect("no error").expect("whole");
+        let frame = Frame::decode(&mut received).expect("no error").expect("complete");
         assert_eq!((frame.kind, frame.number("v"), frame.number("n")), (FrameKind::Data, Some(7), Some(2)));
         assert_eq!((frame.data.as_slice(), received.as_slice()), (b"a\nb".as_slice(), b"OK\n".as_slice()));
-        let refused = cut(b"ERR box max=3 : mailboxes : 0 to 3\n").expect("no error").expect("whole");
+        let refused = decode(b"ERR box max=3 : mailboxes : 0 to 3\n").expect("no error").expect("complete");
         assert_eq!((refused.word.as_str(), refused.text.as_str()), ("box", "mailboxes : 0 to 3"));
-        let watching = cut(b"OK v=1,0,7\n").expect("no error").expect("whole");
+        let watching = decode(b"OK v=1,0,7\n").expect("no error").expect("complete");
         assert_eq!((watching.number("v"), watching.numbers("v")), (None, Some(vec![1, 0, 7])));
     }
 
     #[test]
-    fn what_no_server_of_ours_says_is_an_error() {
+    fn malformed_frames_are_errors() {
         let too_long = [b"OK ", "x=1 ".repeat(LINE_MAX).as_bytes()].concat();
-        let strange: [&[u8]; 9] = [
+        let malformed: [&[u8]; 9] = [
             b"\n",
             b"HTTP/1.1 200 OK\n",
             b"DATA\n",
@@ -156,10 +163,10 @@ mod tests {
             b"OK v\n",
             b"OK \xff=1\n",
         ];
-        for bytes in strange.into_iter().chain([too_long.as_slice()]) {
-            assert!(matches!(cut(bytes), Err(Error::Protocol(_))), "{}", bytes.escape_ascii());
+        for bytes in malformed.into_iter().chain([too_long.as_slice()]) {
+            assert!(matches!(decode(bytes), Err(Error::Protocol(_))), "{}", bytes.escape_ascii());
         }
-        // As large as it says, and nothing is reserved for it.
-        assert_eq!(cut(b"DATA 4294967295\nabc").expect("no error"), None);
+        // The largest length is accepted; no memory is reserved for it.
+        assert_eq!(decode(b"DATA 4294967295\nabc").expect("no error"), None);
     }
 }

@@ -1,11 +1,11 @@
-//! What the server tells about itself and its clients.
+//! The requests `hello`, `stat`, `ping` and `help`.
 
 use super::encoder::Encoder;
 use super::frame::Frame;
 use super::{Client, Error, Hello, Stat, Topic};
 
 impl Client {
-    /// What the server counts.
+    /// Asks for the counters and the state of the server, of a mailbox, of all connections or of all locks.
     ///
     /// ```no_run
     /// use dipc_client::Topic;
@@ -19,10 +19,13 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn stat(&mut self, topic: Topic) -> Result<Stat, Error> {
-        self.request(topic.encoder(), |frame| frame.into_text().map(Stat::new))
+        self.request(topic.encoder(), |reply| reply.into_text().map(Stat::new))
     }
 
-    /// Introduces this connection: `name`, one word of at most 64 bytes, is shown by `stat`.
+    /// Asks for the properties of the server, and sets the name that `stat` shows for this connection.
+    ///
+    /// A name is 1 to 64 bytes of printable ASCII without spaces. Another character is [`Error::Io`] of kind
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput).
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -32,12 +35,13 @@ impl Client {
     /// ```
     pub fn hello(&mut self, name: Option<&str>) -> Result<Hello, Error> {
         if name.is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::invalid_request("a name is one word of printable ASCII"));
+            return Err(Error::invalid_input("a name is one word of printable ASCII"));
         }
-        self.request(Encoder::new("hello").key("name", name), Hello::from_frame)
+        self.request(Encoder::new("hello").key("name", name), Hello::from_reply)
     }
 
-    /// Returns when the server has answered.
+    /// Returns when the server has replied. Like every request, it renews the leases of this connection's
+    /// locks.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -48,7 +52,7 @@ impl Client {
         self.request(Encoder::new("ping"), Frame::ok)
     }
 
-    /// The server's own page on its protocol.
+    /// Asks for the server's summary of its protocol.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;

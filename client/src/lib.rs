@@ -1,4 +1,4 @@
-//! A client of dipc: blocking, one connection, nothing but the standard library.
+//! A blocking client of dipc, the server of shared-memory mailboxes. It needs only the standard library.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -9,14 +9,17 @@
 //! let message = client.read(3)?;
 //! assert_eq!((message.data.as_slice(), message.version), (b"any bytes".as_slice(), version));
 //!
+//! // A mailbox is a queue: each message goes to exactly one taker.
 //! client.put(2, "a job")?;
 //! assert_eq!(client.take(2, Some(Duration::from_secs(5)))?.data, b"a job");
 //!
-//! let mut lock = client.lock(&[1, 3])?; // nobody else is in 1 or 3
+//! // A lock excludes all other clients until it is dropped or this process ends.
+//! let mut lock = client.lock(&[1, 3])?;
 //! let both = [lock.read(3)?.data, b"!".to_vec()].concat();
 //! lock.write(1, both)?;
-//! lock.unlock()?; // so would the end of its scope, or of this process
+//! lock.unlock()?;
 //!
+//! // A watch delivers each new message as an event.
 //! client.watch(&[0], None)?;
 //! client.write(0, "it rains")?;
 //! let event = client.event(Some(Duration::from_secs(5)))?;
@@ -24,11 +27,25 @@
 //! # Ok::<(), dipc_client::Error>(())
 //! ```
 //!
-//! A [`Client`] is one connection, and for one thread at a time. Every request waits for its answer; events that come in
-//! between are kept for [`Client::event`]. Whatever a server sends, it ends in an [`Error`] and never in a panic, and no
-//! answer is believed to be longer than a mailbox can be.
+//! A [`Client`] is one connection. Each method sends one request and waits for its reply. Events that arrive
+//! before the reply are queued for [`Client::event`]. Methods take `&mut self`: programs with several threads
+//! open one connection per thread.
 //!
-//! The module knows nothing of the server's own: it speaks `docs/protocol.md`, as any other client does.
+//! Mailboxes are numbered from 0. Each `write` and each `put` increments the version of its mailbox. The
+//! protocol is specified in `docs/protocol.md` of the server.
+//!
+//! The bytes that a server sends never make the client panic: malformed bytes are an [`Error::Protocol`].
+//! Memory grows with the bytes received, not with the length that a header announces.
+//!
+//! # Reading order
+//!
+//! | module | content |
+//! |---|---|
+//! | `client` | [`Client`]: connecting, and the exchange of one request for one reply |
+//! | `messages`, `locks`, `events`, `info` | the methods of [`Client`], one for each request |
+//! | `replies`, `stat`, `event_queue`, `lock_guard`, `error` | the values that these methods return |
+//! | `encoder`, `frame` | request to bytes, bytes to reply or event; both without I/O |
+//! | `channel`, `socket`, `address` | bytes to and from the server |
 
 mod address;
 mod channel;

@@ -1,21 +1,22 @@
-//! Mailboxes that are locked for as long as a value lives.
+//! [`LockGuard`]: mailboxes that stay locked as long as the value exists.
 
 use std::ops::{Deref, DerefMut};
 
 use super::{Client, Code, Error};
 
-/// Mailboxes that this connection has locked; unlocks them when it is dropped, as far as that is possible.
+/// Mailboxes that this connection has locked. Dropping the guard unlocks them; errors of that are ignored.
 ///
-/// It is the connection meanwhile: requests go through it. Every request renews the lease. When the lease has run out,
-/// requests in these mailboxes are refused with [`Code::Lease`].
+/// The guard borrows the [`Client`] and dereferences to it: requests go through the guard while it exists.
+/// Every request renews the lease. After the lease has expired, requests to these mailboxes fail with
+/// [`Code::Lease`].
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use dipc_client::{Client, Event, LockOptions};
 ///
 /// # let mut client = Client::open("dipc://localhost:5000")?;
-/// let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
-/// let mut lock = client.lock_with(&[3], &brief)?;
+/// let short = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
+/// let mut lock = client.lock_with(&[3], &short)?;
 /// let fencing_token = lock.fencing_token();
 /// assert_eq!(lock.event(None)?, Some(Event::LockLost { mailbox: 3, fencing_token }));
 /// assert!(lock.is_lost());
@@ -29,7 +30,6 @@ pub struct LockGuard<'a> {
     client: &'a mut Client,
     mailboxes: Vec<u32>,
     fencing_token: u64,
-    /// Whether the end of this value is the end of the lock.
     unlock_on_drop: bool,
 }
 
@@ -38,44 +38,37 @@ impl<'a> LockGuard<'a> {
         LockGuard { client, mailboxes: mailboxes.to_vec(), fencing_token, unlock_on_drop: true }
     }
 
-    /// The number of this lock; that of a later one, of whomever, is higher.
+    /// The fencing token, `grant=` in the protocol. Each later lock of this server has a higher one, also
+    /// after a restart with the same mailboxes.
+    ///
+    /// A service that the lock protects can refuse a request with a lower token than the highest it has seen:
+    /// that request comes from a client whose lock has expired.
     pub fn fencing_token(&self) -> u64 {
         self.fencing_token
     }
 
-    /// The mailboxes, in the order asked.
+    /// The locked mailboxes, in the order of the request.
     pub fn mailboxes(&self) -> &[u32] {
         &self.mailboxes
     }
 
-    /// Whether the server has said that the lease of one of them ran out. That is heard with answers and events.
+    /// Whether the lock of one of the mailboxes has ended, as far as this client knows: it has received
+    /// [`Event::LockLost`](crate::Event::LockLost), has unlocked the mailbox, or its connection is closed.
+    ///
+    /// The client receives events only with replies and in [`event`](Client::event).
     pub fn is_lost(&self) -> bool {
-        let locked = &self.client.events.locked;
-        self.client.is_closed()
-            || self.mailboxes.iter().any(|mailbox| locked.get(mailbox) != Some(&self.fencing_token))
+        self.client.is_closed() || !self.mailboxes.iter().all(|&mailbox| self.holds(mailbox))
     }
 
-    /// Unlocks; [`Code::Lease`] when the lease had run out.
+    /// Unlocks the mailboxes. Fails with [`Code::Lease`] when a lease had expired; the mailboxes are unlocked
+    /// nevertheless.
     pub fn unlock(mut self) -> Result<(), Error> {
         self.unlock_on_drop = false;
         self.release()
     }
 
-    /// The server unlocks all or none: when one is not locked any more, the others are unlocked one by one.
-    fn release(&mut self) -> Result<(), Error> {
-        let ended = self.client.unlock(&self.mailboxes, Some(self.fencing_token));
-        if matches!(ended, Err(Error::Refused { code: Code::Lease, .. })) {
-            for mailbox in &self.mailboxes {
-                if self.client.events.locked.get(mailbox) == Some(&self.fencing_token) {
-                    // What cannot be unlocked has ended.
-                    let _ = self.client.unlock(&[*mailbox], Some(self.fencing_token));
-                }
-            }
-        }
-        ended
-    }
-
-    /// Leaves the mailboxes locked, until [`Client::unlock`] or the end of the connection; the number of the lock.
+    /// Forgets the guard and leaves the mailboxes locked until [`Client::unlock`] or the end of the
+    /// connection. Returns the fencing token.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -86,6 +79,25 @@ impl<'a> LockGuard<'a> {
     pub fn keep(mut self) -> u64 {
         self.unlock_on_drop = false;
         self.fencing_token
+    }
+
+    fn holds(&self, mailbox: u32) -> bool {
+        self.client.events.locked.get(&mailbox) == Some(&self.fencing_token)
+    }
+
+    /// The server unlocks all mailboxes of a request or none. If one of them is no longer locked, the others
+    /// are unlocked one by one.
+    fn release(&mut self) -> Result<(), Error> {
+        let result = self.client.unlock(&self.mailboxes, Some(self.fencing_token));
+        if matches!(result, Err(Error::Refused { code: Code::Lease, .. })) {
+            for &mailbox in &self.mailboxes {
+                if self.holds(mailbox) {
+                    // A lock that cannot be ended has expired meanwhile.
+                    let _ = self.client.unlock(&[mailbox], Some(self.fencing_token));
+                }
+            }
+        }
+        result
     }
 }
 
@@ -106,7 +118,7 @@ impl DerefMut for LockGuard<'_> {
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         if self.unlock_on_drop && !self.client.is_closed() {
-            // What cannot be unlocked has ended, or ends with the connection.
+            // A lock that cannot be ended has expired, or ends with the connection.
             let _ = self.release();
         }
     }

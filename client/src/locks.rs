@@ -1,11 +1,16 @@
-//! Locking and unlocking.
+//! The requests `lock` and `unlock`.
 
 use super::encoder::Encoder;
 use super::frame::Frame;
 use super::{Client, Code, Error, LockGuard, LockOptions};
 
 impl Client {
-    /// Locks these mailboxes, all or none, until the [`LockGuard`] is dropped or its connection ends.
+    /// Locks these mailboxes for exclusive use, all or none, until the [`LockGuard`] is dropped or the
+    /// connection ends.
+    ///
+    /// Requests of other clients to these mailboxes wait meanwhile. A request that would complete a cycle of
+    /// waits fails with [`Code::Deadlock`], a mailbox that this connection has already locked with
+    /// [`Code::Denied`].
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -18,7 +23,8 @@ impl Client {
         self.lock_with(mailboxes, &LockOptions::default())
     }
 
-    /// Locks these mailboxes, shared with readers or with a lease of one's own.
+    /// Locks these mailboxes like [`lock`](Client::lock), optionally shared, with a lease or with a limited
+    /// wait.
     ///
     /// ```no_run
     /// use dipc_client::{Client, LockOptions};
@@ -37,13 +43,17 @@ impl Client {
             .flag("r", options.shared)
             .seconds("ttl", options.ttl)
             .seconds("wait", options.wait);
-        let fencing_token = self.request(request, |frame| frame.ok_number("grant"))?;
+        let fencing_token = self.request(request, |reply| reply.ok_number("grant"))?;
         self.events.locked.extend(mailboxes.iter().map(|&mailbox| (mailbox, fencing_token)));
         Ok(LockGuard::new(self, mailboxes, fencing_token))
     }
 
-    /// Unlocks these mailboxes, all or none, or without any all that this connection has locked; with a grant, only
-    /// those that were locked with it. [`Code::Lease`] when there is one that is not, or no longer, locked.
+    /// Unlocks these mailboxes, all or none. An empty slice unlocks every mailbox that this connection has
+    /// locked. With a fencing token, only locks with this token are ended, never a newer lock of the same
+    /// mailbox.
+    ///
+    /// Fails with [`Code::Lease`] when one of the locks has expired or does not exist. An empty slice ends
+    /// the other locks nevertheless.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -54,15 +64,14 @@ impl Client {
     /// ```
     pub fn unlock(&mut self, mailboxes: &[u32], fencing_token: Option<u64>) -> Result<(), Error> {
         let request = Encoder::new("unlock").mailboxes_or_all(mailboxes)?.key("grant", fencing_token);
-        let unlocked = self.request(request, Frame::ok);
-        // `*` unlocks the others even when one had run out.
-        let lease = matches!(unlocked, Err(Error::Refused { code: Code::Lease, .. }));
-        if unlocked.is_ok() || (lease && mailboxes.is_empty()) {
-            self.events.locked.retain(|mailbox, of| {
-                let meant = mailboxes.is_empty() || mailboxes.contains(mailbox);
-                !(meant && fencing_token.is_none_or(|token| token == *of))
+        let result = self.request(request, Frame::ok);
+        let expired = matches!(result, Err(Error::Refused { code: Code::Lease, .. }));
+        if result.is_ok() || (expired && mailboxes.is_empty()) {
+            self.events.locked.retain(|mailbox, token| {
+                let is_selected = mailboxes.is_empty() || mailboxes.contains(mailbox);
+                !(is_selected && fencing_token.is_none_or(|fencing_token| fencing_token == *token))
             });
         }
-        unlocked
+        result
     }
 }

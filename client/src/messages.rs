@@ -1,4 +1,4 @@
-//! Reading, writing, putting, taking.
+//! The requests `r`, `w`, `put` and `take`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::encoder::Encoder;
 use super::{Client, Error, Message, Put, PutOptions, ReadOptions, WriteOptions};
 
 impl Client {
-    /// The newest message; an empty mailbox gives one without bytes, with `count` 0.
+    /// Reads the newest message. For an empty mailbox the result has no bytes and its `count` is 0.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -19,7 +19,11 @@ impl Client {
         self.read_with(mailbox, &ReadOptions::default())
     }
 
-    /// The newest message or a part of it, or with `after` the next one after a version.
+    /// Reads a message or a part of it: the newest message, or with [`after`](ReadOptions::after) the oldest
+    /// one that is newer than a version.
+    ///
+    /// Fails with [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free, or has no newer
+    /// message, within the wait.
     ///
     /// ```no_run
     /// use dipc_client::ReadOptions;
@@ -40,10 +44,13 @@ impl Client {
             .key("off", options.off)
             .key("len", options.len)
             .seconds("wait", options.wait);
-        self.request(request, Message::from_frame)
+        self.request(request, Message::from_reply)
     }
 
-    /// Replaces what the mailbox holds by this message; the new version.
+    /// Replaces all messages of the mailbox by this one. Returns the new version.
+    ///
+    /// Fails with [`Code::Size`](crate::Code::Size) when the data is larger than the mailbox or than the
+    /// server's packet size.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -55,7 +62,11 @@ impl Client {
         self.write_with(mailbox, data, &WriteOptions::default())
     }
 
-    /// Writes only at a certain version, or patches the message from a byte on; the new version.
+    /// Writes only if the mailbox has a certain version, or patches its message from an offset. Returns the
+    /// new version.
+    ///
+    /// Fails with [`Reason::Conflict`](crate::Reason::Conflict), which carries the version of the mailbox,
+    /// when that is not [`if_version`](WriteOptions::if_version).
     ///
     /// ```no_run
     /// use dipc_client::{Error, Reason, WriteOptions};
@@ -83,10 +94,10 @@ impl Client {
             .key("off", options.off)
             .seconds("wait", options.wait)
             .data(data);
-        self.request(request, |frame| frame.ok_number("v"))
+        self.request(request, |reply| reply.ok_number("v"))
     }
 
-    /// Adds a message at the end of the mailbox's list; waits for room.
+    /// Appends a message to the mailbox. Waits for room when the mailbox is full.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -98,7 +109,11 @@ impl Client {
         self.put_with(mailbox, data, &PutOptions::default())
     }
 
-    /// Adds a message; where there is no room, the oldest go or it waits.
+    /// Appends a message to the mailbox. When the mailbox is full, waits for room or removes the oldest
+    /// messages.
+    ///
+    /// Fails with [`Reason::Full`](crate::Reason::Full) when there is no room within the wait, and with
+    /// [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free within the wait.
     ///
     /// ```no_run
     /// use dipc_client::PutOptions;
@@ -123,10 +138,13 @@ impl Client {
             .key("full", options.drop.then_some("drop"))
             .seconds("wait", options.wait)
             .data(data);
-        self.request(request, |frame| Some(Put { count: frame.number("n")?, version: frame.ok_number("v")? }))
+        self.request(request, Put::from_reply)
     }
 
-    /// Removes the oldest message and returns it; waits for one.
+    /// Removes the oldest message and returns it. Waits for a message when the mailbox is empty.
+    ///
+    /// Fails with [`Reason::Empty`](crate::Reason::Empty) when there is no message within the wait, and with
+    /// [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free within the wait.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -142,6 +160,6 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn take(&mut self, mailbox: u32, wait: Option<Duration>) -> Result<Message, Error> {
-        self.request(Encoder::new("take").word(mailbox).seconds("wait", wait), Message::from_frame)
+        self.request(Encoder::new("take").word(mailbox).seconds("wait", wait), Message::from_reply)
     }
 }

@@ -1,47 +1,51 @@
-//! What a request may say beyond its mailbox. Waits are as [`Client`](super::Client) has them.
+//! The optional arguments of requests. The meaning of `wait` is the same in all: [`Client`](super::Client)
+//! defines it.
 
 use std::time::Duration;
 
-/// How to read.
+/// The arguments of [`read_with`](crate::Client::read_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Leaves out so many bytes.
+    /// Bytes to skip at the start of the message. An offset beyond its end returns no bytes.
     pub off: Option<u64>,
-    /// At most so many bytes.
+    /// The largest number of bytes to return.
     pub len: Option<u64>,
-    /// The oldest message newer than this version; waits for one.
+    /// Reads the oldest message newer than this version, and waits for one when there is none.
     pub after: Option<u64>,
-    /// How long to wait.
+    /// The limit of the wait.
     pub wait: Option<Duration>,
 }
 
-/// How to write.
+/// The arguments of [`write_with`](crate::Client::write_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// Only when the mailbox is at this version, else [`Reason::Conflict`](super::Reason::Conflict).
+    /// The version that the mailbox must have, else the write fails with
+    /// [`Reason::Conflict`](crate::Reason::Conflict). 0 is the version of a mailbox that was never written.
     pub if_version: Option<u64>,
-    /// Patches the message from this byte on.
+    /// Patches the message from this byte on. The message grows when the data reaches beyond its end; zeros
+    /// fill a gap. A mailbox with several messages fails with [`Reason::Multi`](crate::Reason::Multi).
     pub off: Option<u64>,
-    /// How long to wait.
+    /// The limit of the wait.
     pub wait: Option<Duration>,
 }
 
-/// How to put.
+/// The arguments of [`put_with`](crate::Client::put_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// The oldest messages make room, instead of waiting for it.
+    /// Removes the oldest messages when there is no room, instead of waiting for room.
     pub drop: bool,
-    /// How long to wait.
+    /// The limit of the wait.
     pub wait: Option<Duration>,
 }
 
-/// How to lock.
+/// The arguments of [`lock_with`](crate::Client::lock_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LockOptions {
-    /// Others may read, and lock it like this; nobody writes.
+    /// Locks for reading: other clients can read and take shared locks, and no client can write.
     pub shared: bool,
-    /// Silence of this connection after which the lock ends by itself; 30 s unless given.
+    /// The lease: the lock ends when this connection sends no request for this time. The default is 30 s.
     pub ttl: Option<Duration>,
-    /// How long to wait.
+    /// The limit of the wait. With [`Duration::ZERO`] a lock that is not free fails with
+    /// [`Reason::Locked`](crate::Reason::Locked).
     pub wait: Option<Duration>,
 }

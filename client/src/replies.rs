@@ -1,63 +1,71 @@
-//! What requests are answered.
+//! The replies to requests, except those to `stat`.
 
 use super::frame::{Frame, FrameKind};
 
-/// What was read or taken.
+/// The message that a read or a take returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its bytes.
+    /// The bytes of the message, or of the part that was asked for.
     pub data: Vec<u8>,
-    /// Its version, or that of the mailbox when there is no message.
+    /// The version of the message. For an empty mailbox it is the version of the mailbox.
     pub version: u64,
-    /// How many messages the mailbox holds now; 0 after a read: none, and this is not one.
+    /// The number of messages in the mailbox after the request. After a read, 0 means that the mailbox is
+    /// empty and `data` is no message.
     pub count: u64,
-    /// How many between `after` and this one are gone.
+    /// The number of messages between the version in [`after`](crate::ReadOptions::after) and this one that
+    /// no longer exist. 0 without `after`.
     pub lost: u64,
 }
 
-/// What a put has made.
+/// The reply to a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// The version of this message.
+    /// The version of the new message.
     pub version: u64,
-    /// How many messages the mailbox holds with it.
+    /// The number of messages in the mailbox, including the new one.
     pub count: u64,
 }
 
-/// What a server says of itself.
+/// The properties of a server, the reply to [`hello`](crate::Client::hello).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The version of the protocol.
     pub protocol: u64,
-    /// The server's name and version.
+    /// The name and version of the server: `dipc/0.1.0`.
     pub server: String,
-    /// How many mailboxes.
+    /// The number of mailboxes. The last one has the number `mailboxes - 1`.
     pub mailboxes: u32,
-    /// Bytes of each.
+    /// The size of each mailbox in bytes.
     pub size: u64,
-    /// Bytes of data that one request may carry.
+    /// The largest data of a request in bytes.
     pub packet: u64,
-    /// Verbs and keys beyond `r` and `w`.
+    /// The verbs and keys that the server knows beyond `r` and `w`.
     pub features: Vec<String>,
 }
 
 impl Message {
-    pub(super) fn from_frame(frame: Frame) -> Option<Self> {
-        let (version, count) = frame.number("v").zip(frame.number("n"))?;
-        let lost = frame.number("lost").unwrap_or(0);
-        (frame.kind == FrameKind::Data).then_some(Message { data: frame.data, version, count, lost })
+    pub(super) fn from_reply(reply: Frame) -> Option<Self> {
+        let (version, count) = reply.number("v").zip(reply.number("n"))?;
+        let lost = reply.number("lost").unwrap_or(0);
+        (reply.kind == FrameKind::Data).then_some(Message { data: reply.data, version, count, lost })
+    }
+}
+
+impl Put {
+    pub(super) fn from_reply(reply: Frame) -> Option<Self> {
+        Some(Put { version: reply.ok_number("v")?, count: reply.ok_number("n")? })
     }
 }
 
 impl Hello {
-    pub(super) fn from_frame(frame: Frame) -> Option<Self> {
-        let features = frame.field("feat").unwrap_or("").split(',').filter(|feature| !feature.is_empty());
+    pub(super) fn from_reply(reply: Frame) -> Option<Self> {
+        let features = reply.field("feat").unwrap_or("").split(',').filter(|feature| !feature.is_empty());
         Some(Hello {
-            protocol: frame.number("proto").filter(|_| frame.kind == FrameKind::Ok)?,
-            server: frame.field("server")?.to_owned(),
-            mailboxes: frame.number("boxes")?.try_into().ok()?,
-            size: frame.number("size")?,
-            packet: frame.number("packet")?,
+            protocol: reply.ok_number("proto")?,
+            server: reply.field("server")?.to_owned(),
+            mailboxes: reply.number("boxes")?.try_into().ok()?,
+            size: reply.number("size")?,
+            packet: reply.number("packet")?,
             features: features.map(str::to_owned).collect(),
         })
     }

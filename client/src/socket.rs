@@ -1,4 +1,4 @@
-//! A connected socket of either kind.
+//! A connected TCP or Unix-domain socket.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -35,7 +35,7 @@ impl Socket {
     }
 
     pub fn shutdown(&self) {
-        // Fails only when the connection has ended already.
+        // Fails only when the connection has already ended.
         let _ = match self {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Both),

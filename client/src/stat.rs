@@ -1,21 +1,21 @@
-//! What the server counts.
+//! The counters of a server: the topics of `stat` and its reply.
 
 use super::encoder::Encoder;
 
-/// What `stat` tells about.
+/// The subject of a `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// The server.
+    /// The whole server. A line is a name and a number.
     Server,
-    /// One mailbox.
+    /// The mailbox of this number.
     Mailbox(u32),
-    /// `conns`: every connection.
+    /// Every connection. A line is a connection.
     Connections,
-    /// `locks`: every lock.
+    /// Every locked mailbox. A line is a mailbox and the holder of a lock.
     Locks,
 }
 
-/// Lines of a name, or of a number, and what belongs to it.
+/// The reply to [`stat`](crate::Client::stat): lines that each begin with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
     text: String,
@@ -24,9 +24,9 @@ pub struct Stat {
 /// One line of a [`Stat`]: `requests 17`, or `2 name=anna phase=idle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// What stands first.
+    /// The first word.
     pub name: &'a str,
-    /// All behind it.
+    /// The text after the first word and a space.
     pub rest: &'a str,
 }
 
@@ -46,12 +46,12 @@ impl Stat {
         Stat { text }
     }
 
-    /// The lines as they are.
+    /// The whole reply, unchanged.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// One by one.
+    /// The lines, in the order of the reply.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.text.lines().map(|line| {
             let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -59,24 +59,25 @@ impl Stat {
         })
     }
 
-    /// What stands behind this name.
+    /// The rest of the first line with this name.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.lines().find(|line| line.name == name).map(|line| line.rest)
     }
 
-    /// The same, as a number.
+    /// The rest of the first line with this name as a number. `None` when there is no such line or it is not
+    /// a `u64`.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.value(name)?.parse().ok()
     }
 }
 
 impl<'a> Line<'a> {
-    /// The pairs `key=value` of a line.
+    /// The `key=value` pairs of the line.
     pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.rest.split(' ').filter_map(|word| word.split_once('='))
     }
 
-    /// The value of a key.
+    /// The value of this key.
     pub fn field(&self, key: &str) -> Option<&'a str> {
         self.fields().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
