@@ -1,5 +1,5 @@
-//! How long what is special about dipc takes: a lock from one client to the next, also when the holder is killed, and a
-//! message to everybody who watches.
+//! Measures three latencies of a running server: the handover of a lock between clients, the handover of a lock whose
+//! holder is killed, and the delivery of a message to all clients that watch its mailbox.
 //!
 //! ```text
 //! cargo run --release --example latency -- --port 5000 handover --clients 100 --seconds 3
@@ -17,7 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 
 #[derive(Parser)]
 struct Options {
-    /// Where dipc listens, on this machine
+    /// TCP port of dipc on the loopback interface
     #[arg(long)]
     port: u16,
     #[command(subcommand)]
@@ -26,26 +26,26 @@ struct Options {
 
 #[derive(Subcommand)]
 enum What {
-    /// Locks of one mailbox handed over per second
+    /// Lock handovers of one mailbox per second
     Handover {
         #[arg(long, default_value_t = 100)]
         clients: usize,
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
     },
-    /// From the kill -9 of a holder to the next holder's answer
+    /// Time from the kill -9 of a lock's holder to the reply to the next holder
     Kill {
         #[arg(long, default_value_t = 100)]
         rounds: usize,
     },
-    /// From a write to the last of many watchers
+    /// Time from a write to the event of the last of many watchers
     Watchers {
         #[arg(long, default_value_t = 10_000)]
         clients: usize,
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// Locks mailbox 0 and stays: what `kill` kills
+    /// Locks mailbox 0 until the process is killed; started by `kill`
     Hold,
 }
 
@@ -60,16 +60,16 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// Everybody wants the lock of mailbox 0 all the time; whoever has it gives it back at once.
+/// Every client always requests the lock of mailbox 0. Its holder unlocks at once.
 fn handover(address: SocketAddr, clients: usize, time: Duration) -> io::Result<()> {
-    let mut crowd = Crowd::connect(address, clients)?;
-    crowd.everybody_sends(b"lock 0 wait=inf\n")?;
+    let mut group = Group::connect(address, clients)?;
+    group.send_all(b"lock 0 wait=inf\n")?;
     let (mut locks, start) = (0u64, Instant::now());
     while start.elapsed() < time {
-        for (client, bytes) in crowd.receive()? {
+        for (client, bytes) in group.receive()? {
             if find(&bytes, b"grant=") {
                 locks += 1;
-                crowd.send(client, b"unlock 0\nlock 0 wait=inf\n")?;
+                group.send(client, b"unlock 0\nlock 0 wait=inf\n")?;
             }
         }
     }
@@ -90,7 +90,7 @@ fn kill(address: SocketAddr, rounds: usize) -> io::Result<()> {
         let mut line = String::new();
         BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line)?;
         waiter.send(b"lock 0 wait=inf\n")?;
-        waiting(address)?;
+        until_a_request_waits(address)?;
         let start = Instant::now();
         holder.kill()?;
         waiter.line()?;
@@ -99,12 +99,12 @@ fn kill(address: SocketAddr, rounds: usize) -> io::Result<()> {
         waiter.send(b"unlock 0\n")?;
         waiter.line()?;
     }
-    report("from kill -9 of the holder to the next holder's answer", &mut delays);
+    report("from kill -9 of the holder to the reply to the next holder", &mut delays);
     Ok(())
 }
 
-/// Returns when somebody waits for mailbox 0.
-fn waiting(address: SocketAddr) -> io::Result<()> {
+/// Returns when a request waits for mailbox 0.
+fn until_a_request_waits(address: SocketAddr) -> io::Result<()> {
     let mut client = Client::connect(address)?;
     loop {
         client.send(b"stat 0\n")?;
@@ -123,9 +123,9 @@ fn hold(address: SocketAddr) -> io::Result<()> {
 }
 
 fn watchers(address: SocketAddr, clients: usize, rounds: usize) -> io::Result<()> {
-    let mut crowd = Crowd::connect(address, clients)?;
-    crowd.everybody_sends(b"watch 0\n")?;
-    crowd.hear_from_everybody(|bytes| find(bytes, b"OK v="))?;
+    let mut group = Group::connect(address, clients)?;
+    group.send_all(b"watch 0\n")?;
+    group.await_all(|bytes| find(bytes, b"OK v="))?;
     let (mut writer, mut other) = (Client::connect(address)?, Client::connect(address)?);
     let (mut last, mut middle, mut pings) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -137,17 +137,17 @@ fn watchers(address: SocketAddr, clients: usize, rounds: usize) -> io::Result<()
             other.data()?;
             Ok((other, asked.elapsed()))
         });
-        let mut heard = crowd.hear_from_everybody(|bytes| find(bytes, b"EVENT 4 box=0"))?;
-        heard.sort_unstable();
-        last.push(heard[clients - 1] - start);
-        middle.push(heard[clients / 2] - start);
+        let mut times = group.await_all(|bytes| find(bytes, b"EVENT 4 box=0"))?;
+        times.sort_unstable();
+        last.push(times[clients - 1] - start);
+        middle.push(times[clients / 2] - start);
         writer.line()?;
         let (back, ping) = pinger.join().expect("no panic")?;
         (other, _) = (back, pings.push(ping));
     }
     report(&format!("from a write to the last of {clients} watchers"), &mut last);
-    report("from a write to the one in the middle", &mut middle);
-    report("an answer to somebody else meanwhile", &mut pings);
+    report("from a write to the median watcher", &mut middle);
+    report("a read by another client meanwhile", &mut pings);
     Ok(())
 }
 
@@ -162,7 +162,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// One client that waits for its answers.
+/// One blocking client.
 struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -192,14 +192,14 @@ impl Client {
     }
 }
 
-/// Many clients in one event loop.
-struct Crowd {
+/// Many nonblocking clients in one event loop.
+struct Group {
     poll: Poll,
     events: Events,
     clients: Vec<mio::net::TcpStream>,
 }
 
-impl Crowd {
+impl Group {
     fn connect(address: SocketAddr, clients: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let connect = |number| {
@@ -211,18 +211,18 @@ impl Crowd {
             Ok(stream)
         };
         let clients = (0..clients).map(connect).collect::<io::Result<_>>()?;
-        Ok(Crowd { poll, events: Events::with_capacity(1024), clients })
+        Ok(Group { poll, events: Events::with_capacity(1024), clients })
     }
 
     fn send(&mut self, client: usize, bytes: &[u8]) -> io::Result<()> {
         self.clients[client].write_all(bytes)
     }
 
-    fn everybody_sends(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         (0..self.clients.len()).try_for_each(|client| self.send(client, bytes))
     }
 
-    /// What has come, from whom.
+    /// Receives from every readable client. Returns the number of the client and the bytes.
     fn receive(&mut self) -> io::Result<Vec<(usize, Vec<u8>)>> {
         self.poll.poll(&mut self.events, Some(Duration::from_secs(1)))?;
         let mut received = Vec::new();
@@ -239,14 +239,14 @@ impl Crowd {
         Ok(received)
     }
 
-    /// When each client heard what is `good`.
-    fn hear_from_everybody(&mut self, good: impl Fn(&[u8]) -> bool) -> io::Result<Vec<Instant>> {
-        let mut heard = Vec::with_capacity(self.clients.len());
-        while heard.len() < self.clients.len() {
+    /// Receives until every client has received bytes that match. Returns the time of each match.
+    fn await_all(&mut self, matches: impl Fn(&[u8]) -> bool) -> io::Result<Vec<Instant>> {
+        let mut times = Vec::with_capacity(self.clients.len());
+        while times.len() < self.clients.len() {
             let received = self.receive()?;
             let now = Instant::now();
-            heard.extend(received.iter().filter(|(_, bytes)| good(bytes)).map(|_| now));
+            times.extend(received.iter().filter(|(_, bytes)| matches(bytes)).map(|_| now));
         }
-        Ok(heard)
+        Ok(times)
     }
 }
