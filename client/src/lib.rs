@@ -72,3 +72,8 @@ pub use lock_guard::LockGuard;
 pub use options::{LockOptions, PutOptions, ReadOptions, WriteOptions};
 pub use replies::{Hello, Message, Put};
 pub use stat::{Line, Stat, Topic};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
