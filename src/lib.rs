@@ -26,11 +26,9 @@
 //! 5. [`instance`]: how a server starts, goes to the background, stops and is removed.
 //! 6. [`options`]: what it is told.
 //!
-//! [`client`] stands beside them: the other end of the wire, for programs in Rust.
+//! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of the server.
 //!
 //! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with clients.
-
-pub use dipc_client as client;
 
 pub mod instance;
 pub mod mailboxes;
@@ -38,6 +36,9 @@ pub mod options;
 pub mod protocol;
 pub mod reactor;
 pub mod workers;
+
+#[doc(inline)]
+pub use dipc_client as client;
 
 mod planted;
 mod sync;
