@@ -22,9 +22,9 @@ pub enum Event {
         version: u64,
         /// The bytes of the message.
         data: Vec<u8>,
-        /// The number of messages between the previous event of this mailbox and this one that were not
-        /// delivered. The server skips messages that no longer exist; the client drops messages when its
-        /// queue is full.
+        /// The number of messages of this mailbox that were not delivered since its previous event, or since the
+        /// watch began. The server skips messages that no longer exist. The client drops messages when its queue
+        /// is full.
         lost: u64,
     },
     /// The lease of a lock has expired. Requests of this connection to the mailbox fail with
