@@ -72,9 +72,9 @@ pub fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Res
         target.prepare(options, mix)?;
         let code =
             measure(&target, options, mix, silence, dipc.as_mut(), |report| match (out.json, options.csv) {
-                (true, _) => out.value(report.json()),
-                (_, true) => out.lines(&report.csv()[number.min(1)..].join("\n")),
-                _ => out.lines(&report.text()),
+                (true, _) => out.print_json(report.json()),
+                (_, true) => out.print_text(&report.csv()[number.min(1)..].join("\n")),
+                _ => out.print_text(&report.text()),
             })?;
         worst = worst.max(code);
     }

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use crate::failure::Failure;
-use crate::output::{Output, harmless};
+use crate::output::{Output, escape};
 
 /// What is typed from now on is as it was before the line editor: not marked where it is pasted, and on a line of its own.
 const UNEDITED: &str = "\x1b[?2004l\r\n";
@@ -33,7 +33,7 @@ pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) 
     let failed = |error| Failure::local("terminal", error);
     let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
     let _settings = Settings::keep(edits);
-    let (mut typed, screen) = match edits.then(|| edited(&format!("{}: ", harmless(name.as_bytes())))) {
+    let (mut typed, screen) = match edits.then(|| edited(&format!("{}: ", escape(name.as_bytes())))) {
         Some(Ok((typed, screen))) => (typed, Some(screen)),
         // No terminal, or none that a line editor knows.
         _ => (Typed::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None),
@@ -82,7 +82,7 @@ impl Chat<'_> {
             {
                 match self.screen {
                     Some(_) => self.show(format!("* not said: {error}").as_bytes())?,
-                    None => self.out.note(&format!("not said: {error}")),
+                    None => self.out.print_note(&format!("not said: {error}")),
                 }
                 Ok(None)
             }
@@ -97,7 +97,7 @@ impl Chat<'_> {
             // Those before it have made room for others, and will not come.
             self.shown = self.shown.split_off(&version);
             if self.out.json {
-                self.out.news((self.mailbox, false), version, &data, lost)?;
+                self.out.print_event((self.mailbox, false), version, &data, lost)?;
             } else if !self.shown.remove(&version) {
                 self.show(&data)?;
             }
@@ -111,10 +111,10 @@ impl Chat<'_> {
     /// One message is one line, whatever somebody has put there.
     fn show(&mut self, data: &[u8]) -> Result<(), Failure> {
         let line = String::from_utf8_lossy(data).replace('\n', " ");
-        let line = format!("{}\n", harmless(line.as_bytes()));
+        let line = format!("{}\n", escape(line.as_bytes()));
         // When the line editor has ended it prints nothing any more.
         let printed = self.screen.as_mut().is_some_and(|screen| screen.print(line.clone()).is_ok());
-        if printed { Ok(()) } else { self.out.bytes(line.as_bytes()) }
+        if printed { Ok(()) } else { self.out.print_bytes(line.as_bytes()) }
     }
 }
 

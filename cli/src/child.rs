@@ -54,7 +54,7 @@ pub fn start(command: &mut Command, out: &Output) -> Started {
     heed_children();
     command.spawn().map_or_else(
         |error| {
-            out.note(&format!("cannot run {:?}: {error}", command.get_program()));
+            out.print_note(&format!("cannot run {:?}: {error}", command.get_program()));
             Started::Not(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
         },
         Started::Running,

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::options::{Command, Data};
 use crate::output::Output;
-use crate::{follow, guard};
+use crate::{guard, watch};
 
 /// Where the data comes from that the command line does not have.
 pub type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
@@ -22,22 +22,22 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
         Command::Read { mailbox, off, len, after, wait } => {
             let message =
                 client.read_with(mailbox.number, &ReadOptions { off, len, after, wait: wait.wait })?;
-            out.message(mailbox.number, &message)?;
+            out.print_message(mailbox.number, &message)?;
         }
         Command::Write { mailbox, data, if_version, off, wait } => {
             let options = WriteOptions { if_version, off, wait: wait.wait };
             let version = client.write_with(mailbox.number, bytes(data, input)?, &options)?;
-            out.figures(&[("version", version)])?;
+            out.print_fields(&[("version", version)])?;
         }
         Command::Put { mailbox, data, drop, wait } => {
             let options = PutOptions { drop, wait: wait.wait };
             let put = client.put_with(mailbox.number, bytes(data, input)?, &options)?;
-            out.figures(&[("version", put.version), ("count", put.count)])?;
+            out.print_fields(&[("version", put.version), ("count", put.count)])?;
         }
         Command::Take { mailbox, wait } => {
             let message = client.take(mailbox.number, wait.wait)?;
             // Whoever reads our output may have heard enough, but nobody else will hear of this message.
-            out.message(mailbox.number, &message).map_err(|failure| match failure {
+            out.print_message(mailbox.number, &message).map_err(|failure| match failure {
                 Failure::Output(error) => {
                     Failure::local("the message is taken, and could not be printed", error)
                 }
@@ -51,28 +51,28 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
         }
         Command::Lock { locking, .. } => {
             let grant = guard::lock(client, &locking)?.keep();
-            out.figures(&[("grant", grant)])?;
+            out.print_fields(&[("grant", grant)])?;
         }
         Command::Unlock { mailboxes, grant } => {
             client.unlock(&list(&mailboxes)?, grant)?;
             if out.json {
-                out.value(json!({ "ok": true }))?;
+                out.print_json(json!({ "ok": true }))?;
             }
         }
         Command::Watch { mailboxes, after, count, command } => {
-            follow::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
+            watch::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
         }
         Command::Stat { topic } => {
             let topic = self::topic(topic.as_deref())?;
-            out.stat(topic, &client.stat(topic)?)?;
+            out.print_stat(topic, &client.stat(topic)?)?;
         }
         Command::Ping => {
             let asked = Instant::now();
             client.ping()?;
             let milliseconds = asked.elapsed().as_secs_f64() * 1000.0;
             match out.json {
-                true => out.value(json!({ "ok": true, "milliseconds": milliseconds }))?,
-                false => out.lines(&format!("ok {milliseconds:.3} ms"))?,
+                true => out.print_json(json!({ "ok": true, "milliseconds": milliseconds }))?,
+                false => out.print_text(&format!("ok {milliseconds:.3} ms"))?,
             }
         }
         Command::Hello { name } => hello(client, name.as_deref(), out)?,
@@ -107,13 +107,13 @@ fn bytes(data: Data, input: Input) -> Result<Vec<u8>, Failure> {
 fn hello(client: &mut Client, name: Option<&str>, out: &Output) -> Result<(), Failure> {
     let hello = client.hello(name)?;
     if out.json {
-        return out.value(json!({
+        return out.print_json(json!({
             "proto": hello.protocol, "server": hello.server, "boxes": hello.mailboxes, "size": hello.size,
             "packet": hello.packet, "feat": hello.features,
         }));
     }
     let (boxes, feat) = (hello.mailboxes, hello.features.join(","));
-    out.lines(&format!(
+    out.print_text(&format!(
         "proto {}\nserver {}\nboxes {boxes}\nsize {}\npacket {}\nfeat {feat}\n",
         hello.protocol, hello.server, hello.size, hello.packet
     ))

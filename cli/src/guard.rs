@@ -70,7 +70,7 @@ pub fn run(
     let mut guarded = Guarded { child, has_group, family, signals };
     let lost = guarded.keep(&mut lock, third, out)?;
     if lost.is_some() {
-        out.note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
+        out.print_note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
         guarded.stop()?;
     }
     let status = guarded.child.wait().map_err(|error| Failure::local("wait", error))?;
@@ -215,7 +215,7 @@ fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
         match event {
             Event::LockLost { fencing_token, .. } if fencing_token == lock.fencing_token() => break,
             // At the prompt there may be others.
-            Event::LockLost { mailbox, .. } => out.note(&format!("the lock of {mailbox} is lost")),
+            Event::LockLost { mailbox, .. } => out.print_note(&format!("the lock of {mailbox} is lost")),
             Event::Message { .. } => {}
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`options`] is the command line, and the source of its help, completions and man pages; [`run`](commands::run) does
 //! one command. A prompt, or a pipe, is the same commands line by line ([`prompt`]). What takes longer than an answer
-//! has a module of its own: [`guard`] holds a lock around a command, [`follow`] watches, then [`chat`] and [`top`].
+//! has a module of its own: [`guard`] holds a lock around a command, [`watch`] watches, then [`chat`] and [`top`].
 //! [`mod@bench`] puts a server under load.
 //!
 //! The exit code is always the same: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
@@ -12,7 +12,6 @@ mod chat;
 mod child;
 mod commands;
 mod failure;
-mod follow;
 mod guard;
 mod interrupts;
 mod manual;
@@ -22,6 +21,7 @@ mod pages;
 mod prompt;
 mod roff;
 mod top;
+mod watch;
 mod words;
 
 use std::process::ExitCode;
@@ -50,14 +50,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json() => {
             let wrong = Failure::usage(&error);
-            Output::new(true).complain(&wrong);
+            Output::new(true).print_error(&wrong);
             return ExitCode::from(wrong.exit_code());
         }
         Err(error) => error.exit(),
     };
     let out = Output::new(cli.connection.json);
     let code = run(cli, &out).unwrap_or_else(|failure| {
-        out.complain(&failure);
+        out.print_error(&failure);
         failure.exit_code()
     });
     ExitCode::from(code)

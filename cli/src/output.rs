@@ -30,27 +30,27 @@ impl Output {
     }
 
     /// The bytes of a message, and nothing else on a pipe.
-    pub fn message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
+    pub fn print_message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
         let Message { data, version, count, lost } = message;
         if self.json {
             let mut value = json!({ "mailbox": mailbox, "version": version, "count": count, "lost": lost });
             put_data(&mut value, data);
-            return self.value(value);
+            return self.print_json(value);
         }
         if *lost > 0 {
-            self.gone(mailbox, *lost);
+            self.print_lost(mailbox, *lost);
         }
         if self.is_terminal && data.is_empty() {
-            self.note(if *count == 0 { "there is no message" } else { "a message without bytes" });
+            self.print_note(if *count == 0 { "there is no message" } else { "a message without bytes" });
             return Ok(());
         }
-        self.data(data, self.whole_lines)
+        self.print_data(data, self.whole_lines)
     }
 
     /// A message from a watch: a line at least.
-    pub fn news(
+    pub fn print_event(
         &self,
-        (mailbox, tell): (u32, bool),
+        (mailbox, with_number): (u32, bool),
         version: u64,
         data: &[u8],
         lost: u64,
@@ -58,78 +58,78 @@ impl Output {
         if self.json {
             let mut value = json!({ "mailbox": mailbox, "version": version, "lost": lost });
             put_data(&mut value, data);
-            return self.value(value);
+            return self.print_json(value);
         }
         if lost > 0 {
-            self.gone(mailbox, lost);
+            self.print_lost(mailbox, lost);
         }
-        match tell {
-            true => self.data(&[format!("{mailbox}: ").as_bytes(), data].concat(), true),
-            false => self.data(data, true),
+        match with_number {
+            true => self.print_data(&[format!("{mailbox}: ").as_bytes(), data].concat(), true),
+            false => self.print_data(data, true),
         }
     }
 
     /// Lines of a name and a number.
-    pub fn figures(&self, figures: &[(&str, u64)]) -> Result<(), Failure> {
+    pub fn print_fields(&self, fields: &[(&str, u64)]) -> Result<(), Failure> {
         if self.json {
-            return self.value(
-                figures.iter().map(|&(name, number)| (name.to_owned(), Value::from(number))).collect(),
+            return self.print_json(
+                fields.iter().map(|&(name, number)| (name.to_owned(), Value::from(number))).collect(),
             );
         }
-        self.lines(&figures.iter().map(|(name, number)| format!("{name} {number}\n")).collect::<String>())
+        self.print_text(&fields.iter().map(|(name, number)| format!("{name} {number}\n")).collect::<String>())
     }
 
-    pub fn stat(&self, topic: Topic, stat: &Stat) -> Result<(), Failure> {
-        if self.json { self.value(stat_value(topic, stat)) } else { self.lines(stat.text()) }
+    pub fn print_stat(&self, topic: Topic, stat: &Stat) -> Result<(), Failure> {
+        if self.json { self.print_json(stat_value(topic, stat)) } else { self.print_text(stat.text()) }
     }
 
-    pub fn value(&self, value: Value) -> Result<(), Failure> {
-        self.bytes(format!("{value}\n").as_bytes())
+    pub fn print_json(&self, value: Value) -> Result<(), Failure> {
+        self.print_bytes(format!("{value}\n").as_bytes())
     }
 
-    pub fn lines(&self, text: &str) -> Result<(), Failure> {
-        if text.is_empty() { Ok(()) } else { self.data(text.as_bytes(), true) }
+    pub fn print_text(&self, text: &str) -> Result<(), Failure> {
+        if text.is_empty() { Ok(()) } else { self.print_data(text.as_bytes(), true) }
     }
 
-    fn data(&self, data: &[u8], whole_lines: bool) -> Result<(), Failure> {
-        let shown = if self.is_terminal { Cow::from(harmless(data).into_bytes()) } else { Cow::from(data) };
+    fn print_data(&self, data: &[u8], whole_lines: bool) -> Result<(), Failure> {
+        let shown = if self.is_terminal { Cow::from(escape(data).into_bytes()) } else { Cow::from(data) };
         let end: &[u8] =
             if (self.is_terminal || whole_lines) && !shown.ends_with(b"\n") { b"\n" } else { b"" };
-        self.bytes(&[&shown, end].concat())
+        self.print_bytes(&[&shown, end].concat())
     }
 
-    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub fn print_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::Output)
     }
 
-    fn gone(&self, mailbox: u32, lost: u64) {
+    fn print_lost(&self, mailbox: u32, lost: u64) {
         let messages = if lost == 1 { "1 message is" } else { &format!("{lost} messages are") };
-        self.note(&format!("{messages} gone from mailbox {mailbox}"));
+        self.print_note(&format!("{messages} gone from mailbox {mailbox}"));
     }
 
     /// Something for people, beside the output.
-    pub fn note(&self, text: &str) {
+    pub fn print_note(&self, text: &str) {
         // There is nobody else to tell.
         let _ = match self.json {
             true => writeln!(io::stderr(), "{}", json!({ "note": text })),
-            false => writeln!(io::stderr(), "dipc-cli: {}", harmless(text.as_bytes())),
+            false => writeln!(io::stderr(), "dipc-cli: {}", escape(text.as_bytes())),
         };
     }
 
-    pub fn complain(&self, failure: &Failure) {
+    pub fn print_error(&self, failure: &Failure) {
         match (failure.is_silent(), self.json) {
             (true, _) => {}
             (false, true) => {
                 let _ = writeln!(io::stderr(), "{}", failure.json());
             }
-            (false, false) => self.note(&failure.to_string()),
+            (false, false) => self.print_note(&failure.to_string()),
         }
     }
 }
 
 /// Text for a terminal: whatever could move its cursor, change its settings or turn its lines around is spelt out.
-pub fn harmless(data: &[u8]) -> String {
+pub fn escape(data: &[u8]) -> String {
     let mut shown = String::new();
     for character in String::from_utf8_lossy(data).chars() {
         match character {
@@ -167,9 +167,9 @@ fn stat_value(topic: Topic, stat: &Stat) -> Value {
             stat.lines().map(|line| Value::from(row(Some(("mailbox", line.name)), line))).collect()
         }
         Topic::Server | Topic::Mailbox(_) => {
-            let (locks, figures): (Vec<_>, Vec<_>) = stat.lines().partition(|line| line.name == "lock");
+            let (locks, counters): (Vec<_>, Vec<_>) = stat.lines().partition(|line| line.name == "lock");
             let mut value: Map<_, _> =
-                figures.iter().map(|line| (line.name.to_owned(), figure(line.rest))).collect();
+                counters.iter().map(|line| (line.name.to_owned(), scalar(line.rest))).collect();
             if matches!(topic, Topic::Mailbox(_)) {
                 let locks = locks.into_iter().map(|line| Value::from(row(None, line)));
                 value.insert("locks".to_owned(), locks.collect());
@@ -184,11 +184,11 @@ fn field(key: &str, word: &str) -> Value {
     match key {
         "locks" | "watches" => word.split(',').filter_map(|number| number.parse::<u64>().ok()).collect(),
         "name" if word != "-" => word.into(),
-        _ => figure(word),
+        _ => scalar(word),
     }
 }
 
-fn figure(word: &str) -> Value {
+fn scalar(word: &str) -> Value {
     match (word.parse::<u64>(), word.parse::<f64>()) {
         (Ok(number), _) => number.into(),
         (_, Ok(number)) if word.starts_with(|first: char| first.is_ascii_digit()) => number.into(),
@@ -203,9 +203,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_spelt_out() {
-        assert_eq!(harmless(b"a\tb\nc"), "a\tb\nc");
-        assert_eq!(harmless(b"\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
-        assert_eq!(harmless("\u{9b}2J \u{202e}gr\u{fc}\u{df}".as_bytes()), "\\x9b2J \\u{202e}gr\u{fc}\u{df}");
-        assert_eq!(harmless(b"\xff"), "\u{fffd}");
+        assert_eq!(escape(b"a\tb\nc"), "a\tb\nc");
+        assert_eq!(escape(b"\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
+        assert_eq!(escape("\u{9b}2J \u{202e}gr\u{fc}\u{df}".as_bytes()), "\\x9b2J \\u{202e}gr\u{fc}\u{df}");
+        assert_eq!(escape(b"\xff"), "\u{fffd}");
     }
 }

@@ -24,7 +24,7 @@ pub fn completions(shell: Shell) -> Result<u8, Failure> {
         // clap-rs/clap#6421: a program with a hyphen in its name goes by two names there, and only its verbs are completed.
         script = script.replace("dipc__subcmd__cli__subcmd__", "dipc__cli__subcmd__");
     }
-    crate::output::Output::new(false).bytes(script.as_bytes())?;
+    crate::output::Output::new(false).print_bytes(script.as_bytes())?;
     Ok(0)
 }
 

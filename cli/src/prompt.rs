@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::options::{Command, Line};
 use crate::output::Output;
-use crate::{commands, follow, guard, words};
+use crate::{commands, guard, watch, words};
 
 /// Verbs that are of the prompt alone.
 const OWN: [&str; 3] = ["help", "quit", "q"];
@@ -94,7 +94,7 @@ impl Prompt<'_> {
         if is_alone || matches!(failure, Failure::Output(_)) {
             return Err(failure);
         }
-        self.out.complain(&failure);
+        self.out.print_error(&failure);
         Ok(failure.exit_code())
     }
 
@@ -110,7 +110,7 @@ impl Prompt<'_> {
         // When all events are heard there is nothing to read but the end.
         if self.client.is_closed() || is_readable(&self.client) {
             self.client = (self.connect)()?;
-            self.out.note("connected anew: locks of before have ended");
+            self.out.print_note("connected anew: locks of before have ended");
         }
         Ok(())
     }
@@ -141,8 +141,7 @@ impl Prompt<'_> {
             Command::Watch { mailboxes, after, count, command } => {
                 let armed = interrupts.arm();
                 let stop = Some(armed.read);
-                return follow::run(client, &mailboxes.numbers, after, count, &command, out, stop)
-                    .map(|()| 0);
+                return watch::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0);
             }
             // The lock is waited for as for any answer; the command is told of Ctrl-C itself.
             Command::Lock { locking, command } if !command.is_empty() => {
@@ -165,7 +164,7 @@ impl Prompt<'_> {
             }
         }
         self.client = (self.connect)()?;
-        self.out.note("given up, and connected anew: locks of before have ended");
+        self.out.print_note("given up, and connected anew: locks of before have ended");
         Ok(0)
     }
 }
@@ -183,14 +182,16 @@ fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
 
 /// Something for people to read, in the midst of answers.
 fn page(text: &str, out: &Output) -> Result<(), Failure> {
-    if out.json { out.value(json!({ "help": text })) } else { out.lines(text) }
+    if out.json { out.print_json(json!({ "help": text })) } else { out.print_text(text) }
 }
 
 /// Says which locks have run out meanwhile.
 fn losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
     loop {
         match client.event(Some(Duration::ZERO)) {
-            Ok(Some(Event::LockLost { mailbox, .. })) => out.note(&format!("the lock of {mailbox} is lost")),
+            Ok(Some(Event::LockLost { mailbox, .. })) => {
+                out.print_note(&format!("the lock of {mailbox} is lost"))
+            }
             Ok(Some(_)) => {}
             Ok(None) => return Ok(()),
             Err(error) => return Err(error.into()),

@@ -29,12 +29,12 @@ pub fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure>
     loop {
         let look = Look::at(client)?;
         match terminal_size().filter(|_| out.can_move() && !once) {
-            _ if out.json => out.value(look.json(before.as_ref()))?,
-            None => out.lines(&look.text(before.as_ref(), usize::MAX))?,
+            _ if out.json => out.print_json(look.json(before.as_ref()))?,
+            None => out.print_text(&look.text(before.as_ref(), usize::MAX))?,
             Some((width, height)) => {
                 let text = look.text(before.as_ref(), usize::from(height.0).saturating_sub(HEAD));
-                out.bytes(HOME.as_bytes())?;
-                out.lines(&cut(&text, width.0.into()))?;
+                out.print_bytes(HOME.as_bytes())?;
+                out.print_text(&cut(&text, width.0.into()))?;
             }
         }
         if once {

@@ -30,18 +30,20 @@ pub fn run(
         // Of a server that has begun anew, perhaps: nothing would be heard for long, and nobody would know why.
         let version = client.stat(Topic::Mailbox(mailbox))?.number("version");
         if let Some(version) = version.filter(|version| Some(*version) < after) {
-            out.note(&format!("mailbox {mailbox} is only at version {version}"));
+            out.print_note(&format!("mailbox {mailbox} is only at version {version}"));
         }
     }
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
         match next(client, stop)? {
             None => break,
-            Some(Event::LockLost { mailbox, .. }) => out.note(&format!("the lock of {mailbox} is lost")),
+            Some(Event::LockLost { mailbox, .. }) => {
+                out.print_note(&format!("the lock of {mailbox} is lost"))
+            }
             Some(Event::Message { mailbox, version, data, lost }) => {
                 left -= 1;
                 match command.is_empty() {
-                    true => out.news((mailbox, mailboxes.len() > 1), version, &data, lost)?,
+                    true => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
                     false => tell(command, mailbox, version, &data, lost, out)?,
                 }
             }
