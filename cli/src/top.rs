@@ -18,68 +18,68 @@ const MAILBOXES_MAX: u64 = 1024;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Puts the cursor home, and clears from there on.
-const HOME: &str = "\x1b[H\x1b[J";
+const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Lines above the mailboxes.
-const HEAD: usize = 5;
+const HEADER_LINES: usize = 5;
 
 /// Shows it once, or for ever.
 pub fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
     let mut before = None;
     loop {
-        let look = Look::at(client)?;
+        let snapshot = Snapshot::at(client)?;
         match terminal_size().filter(|_| out.can_move() && !once) {
-            _ if out.json => out.print_json(look.json(before.as_ref()))?,
-            None => out.print_text(&look.text(before.as_ref(), usize::MAX))?,
+            _ if out.json => out.print_json(snapshot.json(before.as_ref()))?,
+            None => out.print_text(&snapshot.text(before.as_ref(), usize::MAX))?,
             Some((width, height)) => {
-                let text = look.text(before.as_ref(), usize::from(height.0).saturating_sub(HEAD));
-                out.print_bytes(HOME.as_bytes())?;
-                out.print_text(&cut(&text, width.0.into()))?;
+                let text = snapshot.text(before.as_ref(), usize::from(height.0).saturating_sub(HEADER_LINES));
+                out.print_bytes(CLEAR.as_bytes())?;
+                out.print_text(&truncate_lines(&text, width.0.into()))?;
             }
         }
         if once {
             return Ok(0);
         }
-        thread::sleep(PERIOD.saturating_sub(look.at.elapsed()));
-        before = Some(look);
+        thread::sleep(PERIOD.saturating_sub(snapshot.at.elapsed()));
+        before = Some(snapshot);
     }
 }
 
 /// What was to be seen at one moment.
-struct Look {
+struct Snapshot {
     at: Instant,
     server: Stat,
     mailboxes: BTreeMap<u32, Stat>,
 }
 
-impl Look {
+impl Snapshot {
     fn at(client: &mut Client) -> Result<Self, Failure> {
         let (at, server) = (Instant::now(), client.stat(Topic::Server)?);
         let asked = server.number("mailboxes").unwrap_or(0).min(MAILBOXES_MAX) as u32;
         let mailboxes = (0..asked)
             .map(|mailbox| Ok((mailbox, client.stat(Topic::Mailbox(mailbox))?)))
             .collect::<Result<_, Failure>>()?;
-        Ok(Look { at, server, mailboxes })
+        Ok(Snapshot { at, server, mailboxes })
     }
 
     fn number(&self, name: &str) -> u64 {
         self.server.number(name).unwrap_or(0)
     }
 
-    /// How often something is counted in a second, since an earlier look.
-    fn rate(&self, before: Option<&Look>, count: impl Fn(&Look) -> Option<u64>) -> Option<f64> {
+    /// How often something is counted in a second, since an earlier snapshot.
+    fn rate(&self, before: Option<&Snapshot>, count: impl Fn(&Snapshot) -> Option<u64>) -> Option<f64> {
         let before = before?;
         let more = count(self)?.saturating_sub(count(before)?);
         Some(more as f64 / self.at.duration_since(before.at).as_secs_f64().max(0.001))
     }
 
     /// Messages that come into a mailbox in a second.
-    fn arrivals(&self, before: Option<&Look>, mailbox: u32) -> Option<f64> {
-        self.rate(before, |look| look.mailboxes.get(&mailbox)?.number("version"))
+    fn arrivals(&self, before: Option<&Snapshot>, mailbox: u32) -> Option<f64> {
+        self.rate(before, |snapshot| snapshot.mailboxes.get(&mailbox)?.number("version"))
     }
 
-    fn text(&self, before: Option<&Look>, rows: usize) -> String {
-        let rate = |name| shown(self.rate(before, |look| look.server.number(name)));
+    fn text(&self, before: Option<&Snapshot>, rows: usize) -> String {
+        let rate = |name| rate_text(self.rate(before, |snapshot| snapshot.server.number(name)));
         let mut text = format!(
             "up {} s  connections {}  waiting {}  watching {}  locks {}  overtakes {}\n\
              requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n{:>6} {:>9} {:>6} {:>9} {:>9} {:>4} \
@@ -108,24 +108,24 @@ impl Look {
             "NEW/s",
             "HOLDERS",
         );
-        let mut shown = self.mailboxes.keys().copied().collect::<Vec<_>>();
-        if shown.len() > rows {
+        let mut listed = self.mailboxes.keys().copied().collect::<Vec<_>>();
+        if listed.len() > rows {
             // Those where something happens.
-            shown.sort_by_key(|mailbox| std::cmp::Reverse(self.liveliness(before, *mailbox)));
-            shown.truncate(rows.saturating_sub(1));
-            shown.sort_unstable();
+            listed.sort_by_key(|mailbox| std::cmp::Reverse(self.activity(before, *mailbox)));
+            listed.truncate(rows.saturating_sub(1));
+            listed.sort_unstable();
         }
-        for mailbox in &shown {
+        for mailbox in &listed {
             text.push_str(&self.row(before, *mailbox));
         }
-        let hidden = self.number("mailboxes").saturating_sub(shown.len() as u64);
+        let hidden = self.number("mailboxes").saturating_sub(listed.len() as u64);
         if hidden > 0 {
             text.push_str(&format!("and {hidden} more\n"));
         }
         text
     }
 
-    fn row(&self, before: Option<&Look>, mailbox: u32) -> String {
+    fn row(&self, before: Option<&Snapshot>, mailbox: u32) -> String {
         let Some(stat) = self.mailboxes.get(&mailbox) else { return String::new() };
         let number = |name| stat.number(name).unwrap_or(0);
         format!(
@@ -138,18 +138,18 @@ impl Look {
             number("aside"),
             seconds(number("oldest_wait_ms")),
             number("watchers"),
-            shown(self.arrivals(before, mailbox)),
+            rate_text(self.arrivals(before, mailbox)),
             holders(stat).join(" "),
         )
     }
 
-    fn liveliness(&self, before: Option<&Look>, mailbox: u32) -> (u64, u64) {
+    fn activity(&self, before: Option<&Snapshot>, mailbox: u32) -> (u64, u64) {
         let Some(stat) = self.mailboxes.get(&mailbox) else { return (0, 0) };
-        let people = ["holders", "waiting", "aside", "watchers"].map(|name| stat.number(name).unwrap_or(0));
-        (people.iter().sum(), self.arrivals(before, mailbox).unwrap_or(0.0) as u64)
+        let counts = ["holders", "waiting", "aside", "watchers"].map(|name| stat.number(name).unwrap_or(0));
+        (counts.iter().sum(), self.arrivals(before, mailbox).unwrap_or(0.0) as u64)
     }
 
-    fn json(&self, before: Option<&Look>) -> Value {
+    fn json(&self, before: Option<&Snapshot>) -> Value {
         let mailboxes = self.mailboxes.iter().map(|(mailbox, stat)| {
             json!({
                 "mailbox": mailbox, "version": stat.number("version"), "messages": stat.number("messages"),
@@ -163,7 +163,7 @@ impl Look {
             "uptime_seconds": self.number("uptime_seconds"), "connections": self.number("connections"),
             "waiting": self.number("waiting"), "locks_held": self.number("locks_held"),
             "overtakes": self.number("overtakes"),
-            "requests_per_second": self.rate(before, |look| look.server.number("requests")),
+            "requests_per_second": self.rate(before, |snapshot| snapshot.server.number("requests")),
             "mailboxes": mailboxes.collect::<Vec<_>>(),
         })
     }
@@ -181,7 +181,7 @@ fn holders(stat: &Stat) -> Vec<String> {
 }
 
 /// Every line as far as it fits: one that is broken moves all that is below.
-fn cut(text: &str, width: usize) -> String {
+fn truncate_lines(text: &str, width: usize) -> String {
     text.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>()).collect()
 }
 
@@ -193,6 +193,6 @@ fn seconds(milliseconds: u64) -> String {
     }
 }
 
-fn shown(rate: Option<f64>) -> String {
+fn rate_text(rate: Option<f64>) -> String {
     rate.map_or("-".to_owned(), |rate| format!("{rate:.0}"))
 }
