@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::output::{Output, escape};
 
 /// What is typed from now on is as it was before the line editor: not marked where it is pasted, and on a line of its own.
-const UNEDITED: &str = "\x1b[?2004l\r\n";
+const RESET: &str = "\x1b[?2004l\r\n";
 
 /// Joins, talks until the end of the input, and leaves.
 pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) -> Result<u8, Failure> {
@@ -32,30 +32,30 @@ pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) 
     let name = name.unwrap_or(&user);
     let failed = |error| Failure::local("terminal", error);
     let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
-    let _settings = Settings::keep(edits);
-    let (mut typed, screen) = match edits.then(|| edited(&format!("{}: ", escape(name.as_bytes())))) {
+    let _settings = TerminalSettings::save(edits);
+    let (mut typed, screen) = match edits.then(|| line_editor(&format!("{}: ", escape(name.as_bytes())))) {
         Some(Ok((typed, screen))) => (typed, Some(screen)),
         // No terminal, or none that a line editor knows.
-        _ => (Typed::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None),
+        _ => (Input::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None),
     };
-    let mut chat = Chat { client, mailbox, out, screen, shown: BTreeSet::new() };
+    let mut chat = Chat { client, mailbox, out, screen, own: BTreeSet::new() };
     chat.client.watch(&[mailbox], Some(0))?;
-    chat.say(&format!("* {name} joins"))?;
+    chat.send(&format!("* {name} joins"))?;
     while !typed.ended {
-        chat.listen(None)?;
+        chat.receive(None)?;
         if !typed.is_ready(chat.client)? {
             continue;
         }
-        typed.receive()?;
+        typed.read()?;
         while let Some(line) = typed.line() {
-            let said = chat.say(&format!("{name}: {line}"))?;
+            let version = chat.send(&format!("{name}: {line}"))?;
             if chat.screen.is_some() {
-                chat.shown.extend(said);
+                chat.own.extend(version);
             }
         }
     }
-    let last = chat.say(&format!("* {name} leaves"))?;
-    chat.listen(last)?;
+    let last = chat.send(&format!("* {name} leaves"))?;
+    chat.receive(last)?;
     Ok(0)
 }
 
@@ -69,19 +69,19 @@ struct Chat<'a> {
     /// Where there is a line editor.
     screen: Option<Screen>,
     /// Versions of what stands there already, as it was typed.
-    shown: BTreeSet<u64>,
+    own: BTreeSet<u64>,
 }
 
 impl Chat<'_> {
     /// Puts a line; its version, unless it was too long, or the mailbox locked for too long. Neither ends the talk.
-    fn say(&mut self, line: &str) -> Result<Option<u64>, Failure> {
+    fn send(&mut self, line: &str) -> Result<Option<u64>, Failure> {
         match self.client.put_with(self.mailbox, line, &PutOptions { drop: true, ..PutOptions::default() }) {
             Ok(put) => Ok(Some(put.version)),
             Err(error @ (Error::NotDone { .. } | Error::Refused { code: Code::Size, .. }))
                 if !self.client.is_closed() =>
             {
                 match self.screen {
-                    Some(_) => self.show(format!("* not said: {error}").as_bytes())?,
+                    Some(_) => self.print_line(format!("* not said: {error}").as_bytes())?,
                     None => self.out.print_note(&format!("not said: {error}")),
                 }
                 Ok(None)
@@ -91,15 +91,15 @@ impl Chat<'_> {
     }
 
     /// Shows what was said: what has come so far, or all up to this version.
-    fn listen(&mut self, last: Option<u64>) -> Result<(), Failure> {
+    fn receive(&mut self, last: Option<u64>) -> Result<(), Failure> {
         while let Some(event) = self.client.event(if last.is_some() { None } else { Some(Duration::ZERO) })? {
             let Event::Message { version, data, lost, .. } = event else { continue };
             // Those before it have made room for others, and will not come.
-            self.shown = self.shown.split_off(&version);
+            self.own = self.own.split_off(&version);
             if self.out.json {
                 self.out.print_event((self.mailbox, false), version, &data, lost)?;
-            } else if !self.shown.remove(&version) {
-                self.show(&data)?;
+            } else if !self.own.remove(&version) {
+                self.print_line(&data)?;
             }
             if last.is_some_and(|last| version >= last) {
                 break;
@@ -109,7 +109,7 @@ impl Chat<'_> {
     }
 
     /// One message is one line, whatever somebody has put there.
-    fn show(&mut self, data: &[u8]) -> Result<(), Failure> {
+    fn print_line(&mut self, data: &[u8]) -> Result<(), Failure> {
         let line = String::from_utf8_lossy(data).replace('\n', " ");
         let line = format!("{}\n", escape(line.as_bytes()));
         // When the line editor has ended it prints nothing any more.
@@ -119,13 +119,13 @@ impl Chat<'_> {
 }
 
 /// A line editor with this prompt, and what prints above it. It has a thread of its own; what is typed comes as from a pipe.
-fn edited(prompt: &str) -> Result<(Typed, Screen), ReadlineError> {
+fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
     let mut editor = Editor::<(), FileHistory>::new()?;
     let screen = editor.create_external_printer()?;
     let (lines, mut typed) = UnixStream::pair()?;
-    let (told, tell) = UnixStream::pair()?;
+    let (stop, on_signal) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGHUP] {
-        pipe::register(signal, tell.try_clone()?)?;
+        pipe::register(signal, on_signal.try_clone()?)?;
     }
     let prompt = prompt.to_owned();
     thread::spawn(move || {
@@ -145,57 +145,57 @@ fn edited(prompt: &str) -> Result<(Typed, Screen), ReadlineError> {
             }
         }
     });
-    Ok((Typed { told_to_end: Some(told), ..Typed::from(OwnedFd::from(lines)) }, Box::new(screen)))
+    Ok((Input { stop: Some(stop), ..Input::from(OwnedFd::from(lines)) }, Box::new(screen)))
 }
 
 /// The settings of the terminal, restored in the end: the line editor may be in the middle of a line then.
-struct Settings {
-    before: Option<Termios>,
+struct TerminalSettings {
+    saved: Option<Termios>,
     edits: bool,
 }
 
-impl Settings {
-    fn keep(edits: bool) -> Self {
-        Settings { before: tcgetattr(io::stdin()).ok(), edits }
+impl TerminalSettings {
+    fn save(edits: bool) -> Self {
+        TerminalSettings { saved: tcgetattr(io::stdin()).ok(), edits }
     }
 }
 
-impl Drop for Settings {
+impl Drop for TerminalSettings {
     fn drop(&mut self) {
-        if let Some(settings) = &self.before {
+        if let Some(settings) = &self.saved {
             // A terminal that is gone needs none.
             let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, settings);
             if self.edits {
-                let _ = io::stdout().write_all(UNEDITED.as_bytes()).and_then(|()| io::stdout().flush());
+                let _ = io::stdout().write_all(RESET.as_bytes()).and_then(|()| io::stdout().flush());
             }
         }
     }
 }
 
 /// What was typed, or came on a pipe.
-struct Typed {
+struct Input {
     source: fs::File,
     bytes: VecDeque<u8>,
     ended: bool,
     /// Where there is a line editor, a signal is the end of what is typed: the terminal is to be restored.
-    told_to_end: Option<UnixStream>,
+    stop: Option<UnixStream>,
 }
 
-impl From<OwnedFd> for Typed {
+impl From<OwnedFd> for Input {
     fn from(source: OwnedFd) -> Self {
-        Typed { source: source.into(), bytes: VecDeque::new(), ended: false, told_to_end: None }
+        Input { source: source.into(), bytes: VecDeque::new(), ended: false, stop: None }
     }
 }
 
-impl Typed {
+impl Input {
     /// Waits until something is typed or said; whether it is the former.
     fn is_ready(&mut self, client: &Client) -> Result<bool, Failure> {
-        let ends = self.told_to_end.as_ref().map(|told| told.as_fd());
-        let fds = [Some(self.source.as_fd()), Some(client.as_fd()), ends].into_iter().flatten();
+        let stop = self.stop.as_ref().map(|stop| stop.as_fd());
+        let fds = [Some(self.source.as_fd()), Some(client.as_fd()), stop].into_iter().flatten();
         let mut sources: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut sources, PollTimeout::NONE) {
             Ok(_) => {
-                self.ended |= sources.get(2).is_some_and(|told| told.any() == Some(true));
+                self.ended |= sources.get(2).is_some_and(|stop| stop.any() == Some(true));
                 Ok(!self.ended && sources[0].any().unwrap_or(true))
             }
             Err(Errno::EINTR) => Ok(false),
@@ -203,7 +203,7 @@ impl Typed {
         }
     }
 
-    fn receive(&mut self) -> Result<(), Failure> {
+    fn read(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; 4096];
         // Not through a buffer: what waits there, poll would not see.
         match self.source.read(&mut chunk) {
