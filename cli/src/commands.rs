@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::options::{Command, Data};
 use crate::output::Output;
-use crate::{guard, watch};
+use crate::{lock, watch};
 
 /// Where the data comes from that the command line does not have.
 pub type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
@@ -45,12 +45,12 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
             })?;
         }
         Command::Lock { locking, command } if !command.is_empty() => {
-            let ended = guard::run(guard::lock(client, &locking)?, &locking, &command, out)?;
-            ended.share();
-            return Ok(ended.code);
+            let exit = lock::run(lock::acquire(client, &locking)?, &locking, &command, out)?;
+            exit.reraise_sigint();
+            return Ok(exit.code);
         }
         Command::Lock { locking, .. } => {
-            let grant = guard::lock(client, &locking)?.keep();
+            let grant = lock::acquire(client, &locking)?.keep();
             out.print_fields(&[("grant", grant)])?;
         }
         Command::Unlock { mailboxes, grant } => {

@@ -14,69 +14,69 @@ use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-/// Ctrl-C as something to read. It ends this program, as ever, except while it is armed.
+/// Ctrl-C as something to read. It ends this program, as ever, except while it is captured.
 pub struct Interrupts {
     read: UnixStream,
-    ends: Arc<AtomicBool>,
+    terminates: Arc<AtomicBool>,
 }
 
 /// While this lives, Ctrl-C is only something to read.
-pub struct Armed<'a> {
+pub struct Captured<'a> {
     pub read: &'a UnixStream,
-    ends: &'a AtomicBool,
+    terminates: &'a AtomicBool,
 }
 
 impl Interrupts {
     pub fn new() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
-        let ends = Arc::new(AtomicBool::new(true));
-        flag::register_conditional_default(SIGINT, ends.clone())?;
+        let terminates = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_default(SIGINT, terminates.clone())?;
         pipe::register(SIGINT, write)?;
-        Ok(Interrupts { read, ends })
+        Ok(Interrupts { read, terminates })
     }
 
-    pub fn arm(&self) -> Armed<'_> {
-        self.ends.store(false, Ordering::Relaxed);
-        Armed { read: &self.read, ends: &self.ends }
+    pub fn capture(&self) -> Captured<'_> {
+        self.terminates.store(false, Ordering::Relaxed);
+        Captured { read: &self.read, terminates: &self.terminates }
     }
 
-    /// Runs `ask`, and whether Ctrl-C came meanwhile: then it has ended the connection, for a request that waits cannot be
+    /// Runs `request`, and whether Ctrl-C came meanwhile: then it has ended the connection, for a request that waits cannot be
     /// taken back otherwise.
-    pub fn during<'a, R>(
+    pub fn run_interruptible<'a, R>(
         &self,
         client: &'a mut Client,
-        ask: impl FnOnce(&'a mut Client) -> R,
+        request: impl FnOnce(&'a mut Client) -> R,
     ) -> io::Result<(R, bool)> {
-        let armed = self.arm();
+        let captured = self.capture();
         let socket = UnixStream::from(client.as_fd().try_clone_to_owned()?);
-        let (asking, asked) = UnixStream::pair()?;
+        let (asking, answered) = UnixStream::pair()?;
         thread::scope(|scope| {
             let listener = scope.spawn(|| {
-                let interrupted = is_first(armed.read, &asked);
+                let interrupted = is_first_readable(captured.read, &answered);
                 if interrupted {
                     // Fails only when it has ended already.
                     let _ = socket.shutdown(Shutdown::Both);
                 }
                 interrupted
             });
-            let answer = ask(client);
+            let answer = request(client);
             drop(asking);
             Ok((answer, listener.join().is_ok_and(|interrupted| interrupted)))
         })
     }
 }
 
-impl Drop for Armed<'_> {
+impl Drop for Captured<'_> {
     fn drop(&mut self) {
         // What has been heard is over, and is not for the next command.
         let _ = self.read.read(&mut [0; 64]);
-        self.ends.store(true, Ordering::Relaxed);
+        self.terminates.store(true, Ordering::Relaxed);
     }
 }
 
 /// Waits until there is something in one of them; whether it is the first.
-fn is_first(first: &UnixStream, second: &UnixStream) -> bool {
+fn is_first_readable(first: &UnixStream, second: &UnixStream) -> bool {
     let mut sources =
         [PollFd::new(first.as_fd(), PollFlags::POLLIN), PollFd::new(second.as_fd(), PollFlags::POLLIN)];
     while poll(&mut sources, PollTimeout::NONE).is_err() {

@@ -19,7 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgid};
 
-use crate::child::{self, Ended, Family, Started};
+use crate::child::{self, Exit, ProcessTree, Started};
 use crate::failure::Failure;
 use crate::options::Locking;
 use crate::output::Output;
@@ -31,23 +31,18 @@ const GRACE: Duration = Duration::from_secs(5);
 const TTL: Duration = Duration::from_secs(30);
 
 /// The signals that the command gets when they are sent to us.
-const PASSED: [Signal; 6] =
+const FORWARDED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Locks, waiting for that if need be.
-pub fn lock<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
+pub fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
     let Locking { mailboxes, shared, ttl, wait } = locking;
     let ttl = Some(ttl.unwrap_or(TTL));
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }
 
 /// Runs the command and unlocks; how the command has ended. The connection's timeout is a third of the lease then.
-pub fn run(
-    mut lock: LockGuard,
-    locking: &Locking,
-    words: &[OsString],
-    out: &Output,
-) -> Result<Ended, Failure> {
+pub fn run(mut lock: LockGuard, locking: &Locking, words: &[OsString], out: &Output) -> Result<Exit, Failure> {
     let third = locking.ttl.unwrap_or(TTL) / 3;
     // Who was stopped meanwhile may have got the lock and its loss in one piece: what has been received, poll does not see.
     events(&mut lock, out)?;
@@ -61,45 +56,50 @@ pub fn run(
     if has_group {
         command.process_group(0);
     }
-    child::bind_to_us(&mut command, signals.before);
-    let family = Family::new();
+    child::set_pdeathsig(&mut command, signals.before);
+    let tree = ProcessTree::new();
     let child = match child::start(&mut command, out) {
         Started::Running(child) => child,
-        Started::Not(code) => return Ok(Ended { code, signal: None }),
+        Started::Failed(code) => return Ok(Exit { code, signal: None }),
     };
-    let mut guarded = Guarded { child, has_group, family, signals };
-    let lost = guarded.keep(&mut lock, third, out)?;
+    let mut supervisor = Supervisor { child, has_group, tree, signals };
+    let lost = supervisor.renew_until_exit(&mut lock, third, out)?;
     if lost.is_some() {
         out.print_note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
-        guarded.stop()?;
+        supervisor.terminate()?;
     }
-    let status = guarded.child.wait().map_err(|error| Failure::local("wait", error))?;
+    let status = supervisor.child.wait().map_err(|error| Failure::local("wait", error))?;
     // The lock may have been lost at the very end, too.
     lost.map_or_else(|| lock.unlock(), Err)?;
-    Ok(Ended::from(status))
+    Ok(Exit::from(status))
 }
 
 /// A command that runs, and what tells about it.
-struct Guarded {
+struct Supervisor {
     child: Child,
     has_group: bool,
-    family: Family,
+    tree: ProcessTree,
     signals: Signals,
 }
 
-impl Guarded {
+impl Supervisor {
     /// Renews the lease until the command has ended, or the lock: then why.
-    fn keep(&self, lock: &mut LockGuard, third: Duration, out: &Output) -> Result<Option<Error>, Failure> {
+    fn renew_until_exit(
+        &self,
+        lock: &mut LockGuard,
+        third: Duration,
+        out: &Output,
+    ) -> Result<Option<Error>, Failure> {
         if let Err(error) = lock.set_timeout(Some(third)) {
             return Ok(Some(error));
         }
         let mut renewal = Instant::now() + third;
         loop {
-            if self.attend()? {
+            if self.forward_signals()? {
                 return Ok(None);
             }
-            let heard = self.wait(Some(lock), renewal)?;
-            let alive = match (heard, Instant::now() >= renewal) {
+            let is_readable = self.wait(Some(lock), renewal)?;
+            let alive = match (is_readable, Instant::now() >= renewal) {
                 (_, true) => lock.ping().and_then(|()| events(lock, out)),
                 (true, false) => events(lock, out),
                 (false, false) => Ok(()),
@@ -114,24 +114,24 @@ impl Guarded {
     }
 
     /// Tells the command to end, and sees to it.
-    fn stop(&self) -> Result<(), Failure> {
-        self.tell(Signal::SIGTERM);
-        let until = Instant::now() + GRACE;
-        while !self.attend()? && Instant::now() < until {
-            self.wait(None, until)?;
+    fn terminate(&self) -> Result<(), Failure> {
+        self.send_signal(Signal::SIGTERM);
+        let deadline = Instant::now() + GRACE;
+        while !self.forward_signals()? && Instant::now() < deadline {
+            self.wait(None, deadline)?;
         }
         // Also when it has ended: what it has started may still be there, and start others while it is told.
-        self.tell(Signal::SIGKILL);
-        let until = Instant::now() + GRACE;
-        while !self.family.members().is_empty() && Instant::now() < until {
-            self.tell(Signal::SIGKILL);
+        self.send_signal(Signal::SIGKILL);
+        let deadline = Instant::now() + GRACE;
+        while !self.tree.members().is_empty() && Instant::now() < deadline {
+            self.send_signal(Signal::SIGKILL);
         }
         Ok(())
     }
 
     /// Passes on what was sent to us; whether the command has ended. It is not waited for yet, so that its number stays
     /// its own, and nobody else is told to end.
-    fn attend(&self) -> Result<bool, Failure> {
+    fn forward_signals(&self) -> Result<bool, Failure> {
         while let Some(info) =
             self.signals.fd.read_signal().map_err(|error| Failure::local("signals", error))?
         {
@@ -139,24 +139,24 @@ impl Guarded {
             // to who leads its session, and perhaps to nobody else.
             let from_terminal = info.ssi_code > 0 && info.ssi_signo != Signal::SIGHUP as u32;
             match Signal::try_from(info.ssi_signo as i32) {
-                Ok(signal) if PASSED.contains(&signal) && (self.has_group || !from_terminal) => {
-                    self.tell(signal)
+                Ok(signal) if FORWARDED.contains(&signal) && (self.has_group || !from_terminal) => {
+                    self.send_signal(signal)
                 }
                 _ => {}
             }
         }
-        self.family.reap(self.pid());
+        self.tree.reap(self.pid());
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let status = waitid(Id::Pid(self.pid()), flags).map_err(|error| Failure::local("wait", error))?;
         Ok(status != WaitStatus::StillAlive)
     }
 
     /// Waits for a signal, for the server, or for the time; whether the server has said something.
-    fn wait(&self, lock: Option<&LockGuard>, until: Instant) -> Result<bool, Failure> {
+    fn wait(&self, lock: Option<&LockGuard>, deadline: Instant) -> Result<bool, Failure> {
         let signals = PollFd::new(self.signals.fd.as_fd(), PollFlags::POLLIN);
         let server = lock.map(|lock| PollFd::new(lock.as_fd(), PollFlags::POLLIN));
         let mut sources: Vec<_> = [Some(signals), server].into_iter().flatten().collect();
-        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut sources, left) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -166,13 +166,13 @@ impl Guarded {
     }
 
     /// Sends a signal to the command and all that it has started; once to each, for two may mean something else.
-    fn tell(&self, signal: Signal) {
+    fn send_signal(&self, signal: Signal) {
         let command = self.pid();
         // One that has ended needs no signal.
         let _ = kill(if self.has_group { Pid::from_raw(-command.as_raw()) } else { command }, signal);
-        for pid in self.family.members() {
-            let is_told = pid == command || self.has_group && getpgid(Some(pid)) == Ok(command);
-            if !is_told {
+        for pid in self.tree.members() {
+            let is_signalled = pid == command || self.has_group && getpgid(Some(pid)) == Ok(command);
+            if !is_signalled {
                 let _ = kill(pid, signal);
             }
         }
@@ -193,7 +193,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let set: SigSet = PASSED.into_iter().chain([Signal::SIGCHLD]).collect();
+        let set: SigSet = FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect();
         let blocked = || {
             let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
             Ok(Signals { fd, before: set.thread_swap_mask(SigmaskHow::SIG_BLOCK)? })

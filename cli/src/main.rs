@@ -2,7 +2,7 @@
 //!
 //! [`options`] is the command line, and the source of its help, completions and man pages; [`run`](commands::run) does
 //! one command. A prompt, or a pipe, is the same commands line by line ([`prompt`]). What takes longer than an answer
-//! has a module of its own: [`guard`] holds a lock around a command, [`watch`] watches, then [`chat`] and [`top`].
+//! has a module of its own: [`lock`] holds a lock around a command, [`watch`] watches, then [`chat`] and [`top`].
 //! [`mod@bench`] puts a server under load.
 //!
 //! The exit code is always the same: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
@@ -12,8 +12,8 @@ mod chat;
 mod child;
 mod commands;
 mod failure;
-mod guard;
 mod interrupts;
+mod lock;
 mod manual;
 mod options;
 mod output;

@@ -25,13 +25,13 @@ use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::options::{Command, Line};
 use crate::output::Output;
-use crate::{commands, guard, watch, words};
+use crate::{commands, lock, watch, words};
 
 /// Verbs that are of the prompt alone.
-const OWN: [&str; 3] = ["help", "quit", "q"];
+const PROMPT_ONLY: [&str; 3] = ["help", "quit", "q"];
 
 /// Verbs that are of the shell alone.
-const NOT_HERE: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
+const SHELL_ONLY: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
 
 /// Runs commands until `quit` or the end of the input; a failed one does not end it. The exit code is 0 on a terminal, and
 /// else the highest of all commands.
@@ -41,9 +41,9 @@ pub fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     let (lines, interrupts) = match is_terminal {
         true => {
             let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
-            (Lines::Edited(Box::new(editor()?)), Some(interrupts))
+            (Lines::Terminal(Box::new(editor()?)), Some(interrupts))
         }
-        false => (Lines::piped()?, None),
+        false => (Lines::from_pipe()?, None),
     };
     let out = Output { whole_lines: true, ..*out };
     let mut prompt = Prompt { client, connect, lines, interrupts, out };
@@ -75,23 +75,23 @@ impl Prompt<'_> {
                 Ok(words) => self.command(words),
                 Err(why) => Err(Failure::Usage((*why).to_owned())),
             };
-            worst = worst.max(self.goes_on(done)?);
+            worst = worst.max(self.recover(done)?);
             if !self.client.is_closed() {
-                let told = losses(&mut self.client, &self.out).map(|()| 0);
-                self.goes_on(told)?;
+                let reported = report_lost_locks(&mut self.client, &self.out).map(|()| 0);
+                self.recover(reported)?;
             }
         }
         Ok(worst)
     }
 
     /// The exit code of what was done; fails when there is no going on.
-    fn goes_on(&self, done: Result<u8, Failure>) -> Result<u8, Failure> {
+    fn recover(&self, done: Result<u8, Failure>) -> Result<u8, Failure> {
         let failure = match done {
             Ok(code) => return Ok(code),
             Err(failure) => failure,
         };
-        let is_alone = self.interrupts.is_none() && (self.client.is_closed() || failure.exit_code() == 3);
-        if is_alone || matches!(failure, Failure::Output(_)) {
+        let is_script = self.interrupts.is_none() && (self.client.is_closed() || failure.exit_code() == 3);
+        if is_script || matches!(failure, Failure::Output(_)) {
             return Err(failure);
         }
         self.out.print_error(&failure);
@@ -99,13 +99,13 @@ impl Prompt<'_> {
     }
 
     /// At a terminal connects anew when the connection has ended, be it that only now somebody looks.
-    fn connected(&mut self) -> Result<(), Failure> {
+    fn ensure_connected(&mut self) -> Result<(), Failure> {
         if self.interrupts.is_none() {
             return Ok(());
         }
         if !self.client.is_closed() {
-            let told = losses(&mut self.client, &self.out).map(|()| 0);
-            self.goes_on(told)?;
+            let reported = report_lost_locks(&mut self.client, &self.out).map(|()| 0);
+            self.recover(reported)?;
         }
         // When all events are heard there is nothing to read but the end.
         if self.client.is_closed() || is_readable(&self.client) {
@@ -118,18 +118,18 @@ impl Prompt<'_> {
     /// One command; its exit code.
     fn command(&mut self, words: &[OsString]) -> Result<u8, Failure> {
         if words[0] == "help" {
-            self.connected()?;
+            self.ensure_connected()?;
             return help(&mut self.client, &self.out).map(|()| 0);
         }
         let matches = grammar().try_get_matches_from(words);
         let line = match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
             Ok(line) => line,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-                return page(&error.to_string(), &self.out).map(|()| 0);
+                return print_help(&error.to_string(), &self.out).map(|()| 0);
             }
             Err(error) => return Err(Failure::usage(&error)),
         };
-        self.connected()?;
+        self.ensure_connected()?;
         let Prompt { client, lines, interrupts, out, .. } = self;
         let out = &Output { json: out.json || line.json, ..*out };
         let mut text = || lines.text()?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
@@ -139,25 +139,26 @@ impl Prompt<'_> {
         let failed = |error| Failure::local("signals", error);
         match line.command {
             Command::Watch { mailboxes, after, count, command } => {
-                let armed = interrupts.arm();
-                let stop = Some(armed.read);
+                let captured = interrupts.capture();
+                let stop = Some(captured.read);
                 return watch::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0);
             }
             // The lock is waited for as for any answer; the command is told of Ctrl-C itself.
             Command::Lock { locking, command } if !command.is_empty() => {
                 let timeout = client.timeout();
-                let (lock, interrupted) =
-                    interrupts.during(client, |client| guard::lock(client, &locking)).map_err(failed)?;
+                let (lock, interrupted) = interrupts
+                    .run_interruptible(client, |client| lock::acquire(client, &locking))
+                    .map_err(failed)?;
                 if !interrupted {
-                    let _armed = interrupts.arm();
-                    let ended = lock.and_then(|lock| guard::run(lock, &locking, &command, out));
+                    let _captured = interrupts.capture();
+                    let ended = lock.and_then(|lock| lock::run(lock, &locking, &command, out));
                     client.set_timeout(timeout)?;
                     return ended.map(|ended| ended.code);
                 }
             }
             command => {
-                let ask = |client: &mut Client| commands::run(client, command, out, &mut text);
-                let (done, interrupted) = interrupts.during(client, ask).map_err(failed)?;
+                let request = |client: &mut Client| commands::run(client, command, out, &mut text);
+                let (done, interrupted) = interrupts.run_interruptible(client, request).map_err(failed)?;
                 if !interrupted {
                     return done;
                 }
@@ -177,16 +178,16 @@ fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
          write 3 it's \"so\". Help for one: read --help\n\n\
          The protocol, for telnet and programs:\n{protocol}"
     );
-    page(&text, out)
+    print_help(&text, out)
 }
 
 /// Something for people to read, in the midst of answers.
-fn page(text: &str, out: &Output) -> Result<(), Failure> {
+fn print_help(text: &str, out: &Output) -> Result<(), Failure> {
     if out.json { out.print_json(json!({ "help": text })) } else { out.print_text(text) }
 }
 
 /// Says which locks have run out meanwhile.
-fn losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
+fn report_lost_locks(client: &mut Client, out: &Output) -> Result<(), Failure> {
     loop {
         match client.event(Some(Duration::ZERO)) {
             Ok(Some(Event::LockLost { mailbox, .. })) => {
@@ -206,34 +207,34 @@ fn is_readable(client: &Client) -> bool {
 
 /// Where lines come from.
 enum Lines {
-    Edited(Box<Editor<Completions, FileHistory>>),
-    Piped(BufReader<File>),
+    Terminal(Box<Editor<Completions, FileHistory>>),
+    Pipe(BufReader<File>),
 }
 
 impl Lines {
     /// The standard input as lines. Commands that are started have none: they would take lines that are ours.
-    fn piped() -> Result<Self, Failure> {
+    fn from_pipe() -> Result<Self, Failure> {
         let moved = || {
             let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
             dup2_stdin(File::open("/dev/null")?)?;
-            Ok(Lines::Piped(BufReader::new(input)))
+            Ok(Lines::Pipe(BufReader::new(input)))
         };
         moved().map_err(|error: io::Error| Failure::local("standard input", error))
     }
 
     /// The next command, without its end of line; none at the end of all.
     fn command(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let Lines::Edited(editor) = self else { return self.text() };
+        let Lines::Terminal(editor) = self else { return self.text() };
         loop {
             match editor.readline("dipc> ") {
                 Ok(line) => {
-                    remember(editor, &line);
+                    add_history(editor, &line);
                     return Ok(Some(line.into_bytes()));
                 }
                 Err(ReadlineError::Eof) => return Ok(None),
                 // Ctrl-C throws the line away.
                 Err(ReadlineError::Interrupted) => {}
-                Err(error) => not_text(error)?,
+                Err(error) => discard_invalid_utf8(error)?,
             }
         }
     }
@@ -241,14 +242,14 @@ impl Lines {
     /// The next line as the text of a command; none when it is given up.
     fn text(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         match self {
-            Lines::Edited(editor) => loop {
+            Lines::Terminal(editor) => loop {
                 match editor.readline("text> ") {
                     Ok(line) => return Ok(Some(line.into_bytes())),
                     Err(ReadlineError::Interrupted | ReadlineError::Eof) => return Ok(None),
-                    Err(error) => not_text(error)?,
+                    Err(error) => discard_invalid_utf8(error)?,
                 }
             },
-            Lines::Piped(input) => {
+            Lines::Pipe(input) => {
                 let mut line = Vec::new();
                 let read = input.read_until(b'\n', &mut line);
                 if read.map_err(|error| Failure::local("standard input", error))? == 0 {
@@ -262,7 +263,7 @@ impl Lines {
 }
 
 /// What is typed, or pasted, is thrown away when it is not UTF-8; any other error is the terminal's.
-fn not_text(error: ReadlineError) -> Result<(), Failure> {
+fn discard_invalid_utf8(error: ReadlineError) -> Result<(), Failure> {
     match error {
         ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
             // The line begins anew.
@@ -274,8 +275,8 @@ fn not_text(error: ReadlineError) -> Result<(), Failure> {
 }
 
 /// Adds a command to the history, and at once to that of other prompts; there may be no place for that.
-fn remember(editor: &mut Editor<Completions, FileHistory>, line: &str) {
-    if let (Ok(true), Some(path)) = (editor.add_history_entry(line), history()) {
+fn add_history(editor: &mut Editor<Completions, FileHistory>, line: &str) {
+    if let (Ok(true), Some(path)) = (editor.add_history_entry(line), history_path()) {
         let _ = editor.append_history(&path);
     }
 }
@@ -285,7 +286,7 @@ fn editor() -> Result<Editor<Completions, FileHistory>, Failure> {
     let config = Config::builder().history_ignore_space(true).build();
     let mut editor = Editor::with_config(config).map_err(failed)?;
     editor.set_helper(Some(Completions));
-    if let Some(path) = history() {
+    if let Some(path) = history_path() {
         // The first time there is none.
         let _ = editor.load_history(&path);
     }
@@ -293,7 +294,7 @@ fn editor() -> Result<Editor<Completions, FileHistory>, Failure> {
 }
 
 /// Where the history is kept: DIPC_HISTORY, or `.dipc_history` at home.
-fn history() -> Option<PathBuf> {
+fn history_path() -> Option<PathBuf> {
     let named = std::env::var_os("DIPC_HISTORY").map(PathBuf::from);
     let path = named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".dipc_history")))?;
     (!path.as_os_str().is_empty()).then_some(path)
@@ -301,18 +302,20 @@ fn history() -> Option<PathBuf> {
 
 /// What can be said at the prompt.
 fn grammar() -> clap::Command {
-    NOT_HERE.into_iter().fold(Line::command(), |line, verb| line.mut_subcommand(verb, |verb| verb.hide(true)))
+    SHELL_ONLY
+        .into_iter()
+        .fold(Line::command(), |line, verb| line.mut_subcommand(verb, |verb| verb.hide(true)))
 }
 
 /// The verbs of the prompt.
 fn verbs() -> Vec<String> {
     let grammar = grammar();
     let here = grammar.get_subcommands().filter(|verb| !verb.is_hide_set());
-    here.map(|verb| verb.get_name().to_owned()).chain(OWN.map(str::to_owned)).collect()
+    here.map(|verb| verb.get_name().to_owned()).chain(PROMPT_ONLY.map(str::to_owned)).collect()
 }
 
 /// The options of a verb.
-fn keys(verb: &str) -> Vec<String> {
+fn options_of(verb: &str) -> Vec<String> {
     let line = Line::command();
     let Some(verb) = line.find_subcommand(verb) else { return Vec::new() };
     verb.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
@@ -330,10 +333,10 @@ impl Completer for Completions {
         let candidates = match typed[..start].split_whitespace().next() {
             None => verbs(),
             Some("stat") if !typed[start..].starts_with('-') => vec!["conns".to_owned(), "locks".to_owned()],
-            Some(verb) => keys(verb),
+            Some(verb) => options_of(verb),
         };
-        let fitting = candidates.into_iter().filter(|candidate| candidate.starts_with(&typed[start..]));
-        Ok((start, fitting.map(|candidate| candidate + " ").collect()))
+        let matching = candidates.into_iter().filter(|candidate| candidate.starts_with(&typed[start..]));
+        Ok((start, matching.map(|candidate| candidate + " ").collect()))
     }
 }
 
