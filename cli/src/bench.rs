@@ -41,28 +41,26 @@ use mix::Mix;
 use plan::Plan;
 use report::Report;
 use systems::System;
-use target::{Target, broken};
+use target::{Target, connection_failure};
 
 /// The longest silence of a server under load, unless told otherwise: a dipc's wait, and a bit.
-const SILENCE: Duration = Duration::from_secs(35);
+const SILENCE_MAX: Duration = Duration::from_secs(35);
 
 /// What a message costs in a mailbox besides its data, at most, in bytes.
 const MESSAGE_HEAD: usize = 8;
 
 /// Measures one mix after the other; the worst exit code.
 pub fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Result<u8, Failure> {
-    if let Some(objection) = options.objection() {
-        return Err(Failure::Usage(objection));
-    }
-    let silence = connection.timeout.unwrap_or(SILENCE);
+    options.validate()?;
+    let silence_max = connection.timeout.unwrap_or(SILENCE_MAX);
     target::reserve_descriptors(options)?;
     let target = Target::find(connection, options.system)?;
     let mut dipc = match options.system {
-        System::Dipc => Some(target.address.connect(Some(silence))?),
+        System::Dipc => Some(target.address.connect(Some(silence_max))?),
         _ => None,
     };
     if let Some(dipc) = &mut dipc {
-        dipc.set_timeout(Some(silence))?;
+        dipc.set_timeout(Some(silence_max))?;
     }
     let mut worst = 0;
     for (number, &mix) in options.mix.iter().enumerate() {
@@ -70,12 +68,13 @@ pub fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Res
             check_room(dipc, options)?;
         }
         target.prepare(options, mix)?;
-        let code =
-            measure(&target, options, mix, silence, dipc.as_mut(), |report| match (out.json, options.csv) {
+        let code = measure(&target, options, mix, silence_max, dipc.as_mut(), |report| {
+            match (out.json, options.csv) {
                 (true, _) => out.print_json(report.json()),
                 (_, true) => out.print_text(&report.csv()[number.min(1)..].join("\n")),
                 _ => out.print_text(&report.text()),
-            })?;
+            }
+        })?;
         worst = worst.max(code);
     }
     Ok(worst)
@@ -86,7 +85,7 @@ fn measure(
     target: &Target,
     options: &BenchOptions,
     mix: Mix,
-    silence: Duration,
+    silence_max: Duration,
     mut dipc: Option<&mut Client>,
     print: impl FnOnce(&Report) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
@@ -94,9 +93,9 @@ fn measure(
     let idle = target.open_idle(options)?;
     let sockets = (0..options.connections).map(|number| target.dial(number)).collect::<Result<_, _>>()?;
     let plan = Plan::new(options, mix);
-    let mut load = Load::new(&plan, sockets, silence).map_err(broken)?;
+    let mut load = Load::new(&plan, sockets, silence_max).map_err(connection_failure)?;
 
-    warm_up(&mut load, options).inspect_err(|_| load.progress.clear()).map_err(broken)?;
+    warm_up(&mut load, options).inspect_err(|_| load.progress.clear()).map_err(connection_failure)?;
     load.progress.begin(mix.name());
     let (before, start) = (Times::now(server), Instant::now());
     let goal = options.period().map_or(Goal::Requests(options.requests.unwrap_or(0)), Goal::Period);
@@ -105,7 +104,7 @@ fn measure(
     // Those that were not answered yet count as well, each with the time that it takes in the end.
     let drained = measured.and_then(|()| load.drain());
     load.progress.clear();
-    drained.map_err(broken)?;
+    drained.map_err(connection_failure)?;
     // The server has worked on all of these, however many of them were under way when the time was over.
     let cpu = Usage {
         times: Times::now(server).since(before),

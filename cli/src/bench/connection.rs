@@ -16,7 +16,7 @@ pub struct Connection {
     /// What has arrived of the next answer.
     input: Vec<u8>,
     /// Numbers of requests; equal when no answer is awaited.
-    asked: usize,
+    sent: usize,
     answered: usize,
     /// When the batch that is being answered should have been sent.
     intended: Instant,
@@ -24,8 +24,8 @@ pub struct Connection {
     batch: Vec<u8>,
     written: usize,
     /// Requests that were answered, and the longest wait for a batch.
-    pub served: u64,
-    pub longest: Duration,
+    pub completed: u64,
+    pub longest_wait: Duration,
 }
 
 impl Connection {
@@ -35,43 +35,43 @@ impl Connection {
             number,
             socket,
             input: Vec::new(),
-            asked: 0,
+            sent: 0,
             answered: 0,
             intended: Instant::now(),
             batch: Vec::new(),
             written: 0,
-            served: 0,
-            longest: Duration::ZERO,
+            completed: 0,
+            longest_wait: Duration::ZERO,
         }
     }
 
     pub fn is_busy(&self) -> bool {
-        self.answered < self.asked
+        self.answered < self.sent
     }
 
     /// Whether its next request has to follow the last one.
-    pub fn is_mid_pair(&self, plan: &Plan) -> bool {
-        plan.is_second(self.asked)
+    pub fn is_within_pair(&self, plan: &Plan) -> bool {
+        plan.is_second(self.sent)
     }
 
     /// Forgets the warm-up.
     pub fn restart(&mut self) {
-        (self.served, self.longest) = (0, Duration::ZERO);
+        (self.completed, self.longest_wait) = (0, Duration::ZERO);
     }
 
     /// Sends a batch, as far as the budget goes. A pair is paid for at its first request, so that nobody keeps a lock.
-    pub fn ask(&mut self, plan: &Plan, budget: &mut u64, intended: Instant) -> io::Result<()> {
+    pub fn send(&mut self, plan: &Plan, budget: &mut u64, intended: Instant) -> io::Result<()> {
         (self.intended, self.written) = (intended, 0);
         self.batch.clear();
         for _ in 0..plan.pipeline {
-            if !plan.is_second(self.asked) {
+            if !plan.is_second(self.sent) {
                 if *budget == 0 {
                     break;
                 }
                 *budget = budget.saturating_sub(if plan.mix.is_paired() { 2 } else { 1 });
             }
-            plan.encode(self.number, self.asked, &mut self.batch);
-            self.asked += 1;
+            plan.encode(self.number, self.sent, &mut self.batch);
+            self.sent += 1;
         }
         self.flush()
     }
@@ -94,7 +94,7 @@ impl Connection {
         }
         let now = Instant::now();
         let latency = now - self.intended;
-        self.longest = self.longest.max(latency);
+        self.longest_wait = self.longest_wait.max(latency);
         Ok(Some((latency, now)))
     }
 
@@ -113,7 +113,7 @@ impl Connection {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             self.input.extend_from_slice(&scratch[..length]);
-            self.take_answers(plan, tally)?;
+            self.decode_answers(plan, tally)?;
             if length < scratch.len() && !to_end {
                 break;
             }
@@ -121,27 +121,27 @@ impl Connection {
         Ok(())
     }
 
-    fn take_answers(&mut self, plan: &Plan, tally: &mut Tally) -> io::Result<()> {
-        let mut taken = 0;
-        while let Some((answer, length)) = plan.system.decode(&self.input[taken..])? {
+    fn decode_answers(&mut self, plan: &Plan, tally: &mut Tally) -> io::Result<()> {
+        let mut decoded = 0;
+        while let Some((answer, length)) = plan.system.decode(&self.input[decoded..])? {
             if !self.is_busy() {
-                return unasked(answer, tally);
+                return unsolicited(answer, tally);
             }
             tally.count(answer, plan.request(self.number, self.answered), plan.size)?;
             self.answered += 1;
-            self.served += 1;
-            taken += length;
+            self.completed += 1;
+            decoded += length;
         }
-        self.input.drain(..taken);
+        self.input.drain(..decoded);
         Ok(())
     }
 }
 
 /// A server may say why it closes a connection.
-fn unasked(answer: Answer, tally: &mut Tally) -> io::Result<()> {
+fn unsolicited(answer: Answer, tally: &mut Tally) -> io::Result<()> {
     match answer {
         Answer::Error(line) => {
-            tally.refused(line);
+            tally.count_error(line);
             Err(ErrorKind::ConnectionAborted.into())
         }
         answer => Err(super::systems::malformed(&format!("{answer:?} to no request"))),

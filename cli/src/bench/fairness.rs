@@ -21,15 +21,15 @@ pub struct Fairness {
 
 impl Fairness {
     pub fn of(load: &Load, mix: Mix, overtakes: Option<u64>) -> Self {
-        let served: Vec<u64> = load.connections().map(|(_, connection)| connection.served).collect();
-        let longest = |is_meant: &dyn Fn(usize) -> bool| {
-            let clients = load.connections().filter(|(number, _)| is_meant(*number));
-            clients.map(|(_, connection)| connection.longest).max()
+        let completed: Vec<u64> = load.connections().map(|(_, connection)| connection.completed).collect();
+        let longest = |matches_role: &dyn Fn(usize) -> bool| {
+            let clients = load.connections().filter(|(number, _)| matches_role(*number));
+            clients.map(|(_, connection)| connection.longest_wait).max()
         };
         Fairness {
-            jain: jain(&served),
-            fewest: served.iter().copied().min().unwrap_or(0),
-            most: served.iter().copied().max().unwrap_or(0),
+            jain: jain(&completed),
+            fewest: completed.iter().copied().min().unwrap_or(0),
+            most: completed.iter().copied().max().unwrap_or(0),
             all: longest(&|_| true),
             readers: longest(&|number| mix.role(number) == Some(0)),
             writers: longest(&|number| mix.role(number) == Some(1)),

@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token, event::Event};
 use socket2::Socket;
 
 use super::connection::Connection;
-use super::pacing::{Alarm, Pacing};
+use super::pacing::{Pacing, Timer};
 use super::plan::Plan;
 use super::progress::{self, Progress};
 use super::tally::Tally;
@@ -18,7 +18,7 @@ use super::tally::Tally;
 /// Bytes of one read.
 const SCRATCH: usize = 64 << 10;
 const EVENTS: usize = 1024;
-const ALARM: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX);
 
 pub struct Load<'a> {
     plan: &'a Plan,
@@ -32,12 +32,12 @@ pub struct Load<'a> {
     budget: u64,
     pacing: Pacing,
     poll: Poll,
-    alarm: Alarm,
+    timer: Timer,
     scratch: Vec<u8>,
     /// When there was an answer, or nothing to be answered.
-    heard: Instant,
+    last_answer: Instant,
     /// The longest time without any answer.
-    silence: Duration,
+    silence_max: Duration,
     pub progress: Progress,
 }
 
@@ -50,7 +50,7 @@ pub enum Goal {
 }
 
 impl<'a> Load<'a> {
-    pub fn new(plan: &'a Plan, sockets: Vec<Socket>, silence: Duration) -> io::Result<Self> {
+    pub fn new(plan: &'a Plan, sockets: Vec<Socket>, silence_max: Duration) -> io::Result<Self> {
         let poll = Poll::new()?;
         for (number, socket) in sockets.iter().enumerate() {
             socket.set_nonblocking(true)?;
@@ -58,7 +58,7 @@ impl<'a> Load<'a> {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number), interest)?;
         }
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let connections = sockets.into_iter().enumerate();
         let connections: Vec<_> =
             connections.map(|(number, socket)| Some(Connection::new(number, socket))).collect();
@@ -71,10 +71,10 @@ impl<'a> Load<'a> {
             budget: 0,
             pacing: Pacing::Closed,
             poll,
-            alarm,
+            timer,
             scratch: vec![0; SCRATCH],
-            heard: Instant::now(),
-            silence,
+            last_answer: Instant::now(),
+            silence_max,
             progress: Progress::new(),
         })
     }
@@ -98,7 +98,7 @@ impl<'a> Load<'a> {
         self.budget = if let Goal::Requests(requests) = goal { requests } else { u64::MAX };
         let end = if let Goal::Period(period) = goal { Some(start + period) } else { None };
         let requests = self.tally.requests;
-        self.turn_until(end, |load, now| match goal {
+        self.run_until(end, |load, now| match goal {
             Goal::Period(period) => (now - start).as_secs_f64() / period.as_secs_f64(),
             Goal::Requests(all) => (load.tally.requests - requests) as f64 / all.max(1) as f64,
         })
@@ -112,36 +112,36 @@ impl<'a> Load<'a> {
             overdue.into_iter().for_each(|(wait, batches)| self.tally.count_unsent(wait, batches));
         }
         (self.budget, self.pacing) = (0, Pacing::Closed);
-        self.turn_until(None, |_, _| 1.0)?;
+        self.run_until(None, |_, _| 1.0)?;
         // Nobody was told to go on.
         self.idle = self.connections().map(|(number, _)| number).collect();
         Ok(())
     }
 
     /// Until the end, or without one until everything is sent and answered.
-    fn turn_until(&mut self, end: Option<Instant>, done: impl Fn(&Self, Instant) -> f64) -> io::Result<()> {
+    fn run_until(&mut self, end: Option<Instant>, done: impl Fn(&Self, Instant) -> f64) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             let now = Instant::now();
-            self.ask(now)?;
-            let is_over = end.map_or(self.in_flight == 0 && self.budget == 0, |end| now >= end);
-            if is_over || self.connections.iter().all(Option::is_none) {
+            self.send_due(now)?;
+            let is_finished = end.map_or(self.in_flight == 0 && self.budget == 0, |end| now >= end);
+            if is_finished || self.connections.iter().all(Option::is_none) {
                 return Ok(());
             }
-            if self.in_flight > 0 && now - self.heard > self.silence {
+            if self.in_flight > 0 && now - self.last_answer > self.silence_max {
                 return Err(Error::new(ErrorKind::TimedOut, "the server was silent for too long"));
             }
             let timeout = self.timeout(end, now)?;
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => events.iter().try_for_each(|event| self.serve(event))?,
+                _ => events.iter().try_for_each(|event| self.on_event(event))?,
             }
             let done = done(self, now);
             self.progress.show(done, self.tally.requests, now);
         }
     }
 
-    /// The time until something is to be done; the alarm is set for the next batch, if somebody is free to send it.
+    /// The time until something is to be done; the timer is set for the next batch, if somebody is free to send it.
     fn timeout(&self, end: Option<Instant>, now: Instant) -> io::Result<Duration> {
         let left = end.map_or(progress::PERIOD, |end| end.saturating_duration_since(now));
         if let Some(next) = self.pacing.next().filter(|_| self.budget > 0 && !self.idle.is_empty()) {
@@ -149,32 +149,32 @@ impl<'a> Load<'a> {
             if after.is_zero() {
                 return Ok(Duration::ZERO);
             }
-            self.alarm.set(after)?;
+            self.timer.set(after)?;
         }
         Ok(left.min(progress::PERIOD))
     }
 
     /// Lets the free connections send what it is time for. Without a budget they can only finish their pairs.
-    fn ask(&mut self, now: Instant) -> io::Result<()> {
+    fn send_due(&mut self, now: Instant) -> io::Result<()> {
         while let Some(&number) = self.idle.front() {
             let due = if self.budget == 0 { Some(now) } else { self.pacing.take(now) };
             let Some(intended) = due else { break };
             self.idle.pop_front();
             let Some(connection) = &mut self.connections[number] else { continue };
-            let asked = connection.ask(self.plan, &mut self.budget, intended);
+            let sent = connection.send(self.plan, &mut self.budget, intended);
             let is_busy = connection.is_busy();
             if is_busy {
                 if self.in_flight == 0 {
-                    self.heard = now;
+                    self.last_answer = now;
                 }
                 self.in_flight += 1;
             }
-            asked.or_else(|error| self.lose(number, is_busy, error))?;
+            sent.or_else(|error| self.drop_connection(number, is_busy, error))?;
         }
         Ok(())
     }
 
-    fn serve(&mut self, event: &Event) -> io::Result<()> {
+    fn on_event(&mut self, event: &Event) -> io::Result<()> {
         let number = event.token().0;
         let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else {
             return Ok(());
@@ -185,24 +185,24 @@ impl<'a> Load<'a> {
             Ok(None) => Ok(()),
             Ok(Some((latency, now))) => {
                 self.tally.record(latency);
-                (self.heard, self.in_flight) = (now, self.in_flight - 1);
-                match connection.is_mid_pair(self.plan) {
+                (self.last_answer, self.in_flight) = (now, self.in_flight - 1);
+                match connection.is_within_pair(self.plan) {
                     true => self.idle.push_front(number),
                     false => self.idle.push_back(number),
                 }
-                self.ask(now)
+                self.send_due(now)
             }
-            Err(error) => self.lose(number, was_busy, error),
+            Err(error) => self.drop_connection(number, was_busy, error),
         }
     }
 
-    fn lose(&mut self, number: usize, was_in_flight: bool, error: Error) -> io::Result<()> {
+    fn drop_connection(&mut self, number: usize, was_in_flight: bool, error: Error) -> io::Result<()> {
         if error.kind() == ErrorKind::InvalidData {
             return Err(error);
         }
         self.connections[number] = None;
         self.in_flight -= usize::from(was_in_flight);
-        self.tally.lose(format!("connection {number}: {error}"));
+        self.tally.connection_lost(format!("connection {number}: {error}"));
         Ok(())
     }
 }

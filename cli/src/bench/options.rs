@@ -8,6 +8,7 @@ use clap::builder::ArgPredicate;
 
 use super::mix::Mix;
 use super::systems::{SIZE_MAX, System};
+use crate::failure::Failure;
 use crate::options::seconds;
 
 /// Bytes in a batch.
@@ -112,17 +113,17 @@ impl BenchOptions {
         self.rate
     }
 
-    /// Why this cannot be measured.
-    pub fn objection(&self) -> Option<String> {
+    /// Whether this can be measured; a usage error says why not.
+    pub fn validate(&self) -> Result<(), Failure> {
         if self.pipeline * self.size > BATCH_MAX {
-            return Some(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d"));
+            return Err(Failure::Usage(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d")));
         }
         if self.percentiles.is_some() && self.mix.len() > 1 {
-            return Some("--percentiles has one file: say one mix".to_owned());
+            return Err(Failure::Usage("--percentiles has one file: say one mix".to_owned()));
         }
         let unknown = |mix: &&Mix| mix.kinds().iter().any(|kind| self.system.head(*kind, 0, 0).is_none());
-        let mix = self.mix.iter().find(unknown)?;
-        Some(format!("{} has nothing like -t {}", self.system.name(), mix.name()))
+        let Some(mix) = self.mix.iter().find(unknown) else { return Ok(()) };
+        Err(Failure::Usage(format!("{} has nothing like -t {}", self.system.name(), mix.name())))
     }
 }
 

@@ -64,16 +64,16 @@ fn time(start: Instant, interval_ns: f64, batch: u64) -> Instant {
 }
 
 /// Wakes the poll at an instant, much more exactly than its timeout of whole milliseconds.
-pub struct Alarm(TimerFd);
+pub struct Timer(TimerFd);
 
-impl Alarm {
+impl Timer {
     /// Edge-triggered, so nobody has to read it.
     pub fn new(registry: &Registry, token: Token) -> std::io::Result<Self> {
-        let timer =
+        let timer_fd =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        let descriptor = std::os::fd::AsFd::as_fd(&timer).as_raw_fd();
+        let descriptor = std::os::fd::AsFd::as_fd(&timer_fd).as_raw_fd();
         registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-        Ok(Alarm(timer))
+        Ok(Timer(timer_fd))
     }
 
     pub fn set(&self, after: Duration) -> std::io::Result<()> {

@@ -17,7 +17,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The options have no objection.
+    /// The options are valid.
     pub fn new(options: &BenchOptions, mix: Mix) -> Self {
         let &BenchOptions { system, size, pipeline, fairness: has_roles, .. } = options;
         let head =

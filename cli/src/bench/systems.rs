@@ -44,7 +44,7 @@ pub enum Answer {
 }
 
 /// How one system speaks.
-struct Grammar {
+struct Protocol {
     eol: &'static str,
     /// What follows the data of an answer.
     data_end: &'static str,
@@ -62,7 +62,7 @@ impl Request {
     }
 
     /// Whether this is the answer to it, when the data are of this size and all goes well.
-    pub fn is_done_by(self, answer: &Answer, size: usize) -> bool {
+    pub fn is_answered_by(self, answer: &Answer, size: usize) -> bool {
         match self {
             Request::Read | Request::Take => *answer == Answer::Data(size),
             _ => *answer == Answer::Ok,
@@ -71,11 +71,11 @@ impl Request {
 }
 
 impl System {
-    fn grammar(self) -> &'static Grammar {
+    fn protocol(self) -> &'static Protocol {
         match self {
-            System::Dipc => &dipc::GRAMMAR,
-            System::Redis => &redis::GRAMMAR,
-            System::Memcached => &memcached::GRAMMAR,
+            System::Dipc => &dipc::PROTOCOL,
+            System::Redis => &redis::PROTOCOL,
+            System::Memcached => &memcached::PROTOCOL,
         }
     }
 
@@ -97,22 +97,22 @@ impl System {
     }
 
     pub fn ping(self) -> &'static [u8] {
-        self.grammar().ping.as_bytes()
+        self.protocol().ping.as_bytes()
     }
 
     /// A request as far as its data; None: this system has no such request.
     pub fn head(self, request: Request, mailbox: usize, size: usize) -> Option<String> {
-        (self.grammar().head)(request, mailbox, size)
+        (self.protocol().head)(request, mailbox, size)
     }
 
     /// Data of this size, with what ends them in a request.
     pub fn data(self, size: usize) -> Vec<u8> {
-        [vec![b'x'; size].as_slice(), self.grammar().eol.as_bytes()].concat()
+        [vec![b'x'; size].as_slice(), self.protocol().eol.as_bytes()].concat()
     }
 
     /// Decodes the answer at the front of `input`, and says how many bytes it takes; None: it has not all arrived.
     pub fn decode(self, input: &[u8]) -> io::Result<Option<(Answer, usize)>> {
-        let Grammar { eol, data_end, answer, .. } = self.grammar();
+        let Protocol { eol, data_end, answer, .. } = self.protocol();
         let Some(end) = input.iter().position(|&byte| byte == b'\n').filter(|&end| end < LINE_MAX) else {
             return if input.len() < LINE_MAX { Ok(None) } else { Err(malformed("an endless line")) };
         };

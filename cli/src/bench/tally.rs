@@ -43,19 +43,19 @@ impl Tally {
                 self.refusals += 1;
                 self.first_failure.get_or_insert(format!("NO to a {request:?}"));
             }
-            Answer::Error(line) => self.refused(line),
-            answer if request.is_done_by(&answer, size) => {}
+            Answer::Error(line) => self.count_error(line),
+            answer if request.is_answered_by(&answer, size) => {}
             answer => return Err(malformed(&format!("{answer:?} to a {request:?} of {size} bytes"))),
         }
         Ok(())
     }
 
-    pub fn refused(&mut self, line: String) {
+    pub fn count_error(&mut self, line: String) {
         self.errors += 1;
         self.first_failure.get_or_insert(line);
     }
 
-    pub fn lose(&mut self, what: String) {
+    pub fn connection_lost(&mut self, what: String) {
         self.lost += 1;
         self.first_failure.get_or_insert(what);
     }

@@ -40,25 +40,25 @@ impl Target {
             Address::Unix(path) => SockAddr::unix(path).map(|socket| vec![socket]),
             Address::Tcp { host, port } => loopback(host, *port),
         };
-        let candidates = candidates.map_err(|error| failed(&address, system, error))?;
+        let candidates = candidates.map_err(|error| connect_failure(&address, system, error))?;
         let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
         for socket in candidates {
             let target = Target { address: address.clone(), system, socket };
             match target.open(0) {
                 Ok(probe) => {
                     // An ordinary end of an ordinary connection: a reset puzzles some servers.
-                    probe.set_linger(None).map_err(broken)?;
+                    probe.set_linger(None).map_err(connection_failure)?;
                     return Ok(target);
                 }
                 Err(error) => last = error,
             }
         }
-        Err(failed(&address, system, last))
+        Err(connect_failure(&address, system, last))
     }
 
     /// Opens the connection of this number, blocking, with a bound on every wait.
     pub fn dial(&self, number: usize) -> Result<Socket, Failure> {
-        self.open(number).map_err(|error| failed(&self.address, self.system, error))
+        self.open(number).map_err(|error| connect_failure(&self.address, self.system, error))
     }
 
     fn open(&self, number: usize) -> io::Result<Socket> {
@@ -68,7 +68,7 @@ impl Target {
             // Close with a reset: thousands of sockets in TIME_WAIT would leave the next run without ports.
             socket.set_linger(Some(Duration::ZERO))?;
         }
-        if let Some(source) = source(number).filter(|_| self.socket.is_ipv4()) {
+        if let Some(source) = source_address(number).filter(|_| self.socket.is_ipv4()) {
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         socket.set_read_timeout(Some(SETUP_TIMEOUT))?;
@@ -97,7 +97,7 @@ impl Target {
         let open = |number| {
             let mut socket = self.dial(options.connections + number)?;
             self.exchange(&mut socket, self.system.ping())?;
-            socket.set_nonblocking(true).map_err(broken)?;
+            socket.set_nonblocking(true).map_err(connection_failure)?;
             Ok(socket)
         };
         (0..options.idle).map(open).collect()
@@ -105,17 +105,19 @@ impl Target {
 
     /// Sends a request that a plain OK answers, and waits for that.
     fn exchange(&self, socket: &mut Socket, request: &[u8]) -> Result<(), Failure> {
-        match answer(socket, self.system, request).map_err(broken)? {
+        match answer(socket, self.system, request).map_err(connection_failure)? {
             Answer::Ok => Ok(()),
             Answer::No => Err(dipc::client::Error::NotDone { reason: Reason::Timeout, version: None }.into()),
             Answer::Error(line) => Err(Failure::Usage(format!("refused: {line}"))),
-            Answer::Data(_) => Err(broken(super::systems::malformed("data that nobody asked for"))),
+            Answer::Data(_) => {
+                Err(connection_failure(super::systems::malformed("data that nobody asked for")))
+            }
         }
     }
 }
 
 /// The address that a connection comes from; None: any will do.
-fn source(number: usize) -> Option<Ipv4Addr> {
+fn source_address(number: usize) -> Option<Ipv4Addr> {
     let source = u32::from(Ipv4Addr::LOCALHOST) + (number / PER_SOURCE) as u32;
     (number >= PER_SOURCE).then_some(Ipv4Addr::from(source))
 }
@@ -141,26 +143,26 @@ pub fn is_open(mut socket: &Socket) -> bool {
 
 /// As many descriptors as the run needs, if this process may have them.
 pub fn reserve_descriptors(options: &BenchOptions) -> Result<(), Failure> {
-    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| broken(error.into()))?;
+    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| connection_failure(error.into()))?;
     if (options.connections + options.idle + OTHER_DESCRIPTORS) as u64 > files {
         let text = format!("so many connections need more than {files} open files (ulimit -Hn)");
         return Err(Failure::Usage(text));
     }
-    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(|error| broken(error.into()))
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(|error| connection_failure(error.into()))
 }
 
 /// An error of a connection, or of what came over it, as what ends the program.
-pub fn broken(error: Error) -> Failure {
+pub fn connection_failure(error: Error) -> Failure {
     dipc::client::Error::Io(error).into()
 }
 
-fn failed(address: &Address, system: System, error: Error) -> Failure {
+fn connect_failure(address: &Address, system: System, error: Error) -> Failure {
     match (error.kind(), system) {
         (ErrorKind::InvalidInput, _) => Failure::Usage(error.to_string()),
         (_, System::Dipc) => Failure::Connect(address.clone(), error.into()),
         _ => {
             let place = address.to_string().replacen("dipc", system.name(), 1);
-            broken(Error::new(error.kind(), format!("cannot connect to {place}: {error}")))
+            connection_failure(Error::new(error.kind(), format!("cannot connect to {place}: {error}")))
         }
     }
 }
@@ -168,9 +170,9 @@ fn failed(address: &Address, system: System, error: Error) -> Failure {
 fn loopback(host: &str, port: u16) -> io::Result<Vec<SockAddr>> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     match addresses.iter().find(|address| !address.ip().is_loopback()) {
-        Some(far) => {
+        Some(remote) => {
             let text =
-                format!("the load goes to this machine only, and {} is not a loopback address", far.ip());
+                format!("the load goes to this machine only, and {} is not a loopback address", remote.ip());
             Err(Error::new(ErrorKind::InvalidInput, text))
         }
         None => Ok(addresses.into_iter().map(SockAddr::from).collect()),
@@ -183,8 +185,8 @@ mod tests {
 
     #[test]
     fn many_connections_come_from_several_addresses() {
-        assert_eq!((source(0), source(PER_SOURCE - 1)), (None, None));
-        assert_eq!(source(PER_SOURCE), Some(Ipv4Addr::new(127, 0, 0, 2)));
-        assert_eq!(source(3 * PER_SOURCE - 1), Some(Ipv4Addr::new(127, 0, 0, 3)));
+        assert_eq!((source_address(0), source_address(PER_SOURCE - 1)), (None, None));
+        assert_eq!(source_address(PER_SOURCE), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(source_address(3 * PER_SOURCE - 1), Some(Ipv4Addr::new(127, 0, 0, 3)));
     }
 }

@@ -1,8 +1,8 @@
 //! dipc: a line, and data of the length that it says.
 
-use super::{Answer, Grammar, Request};
+use super::{Answer, Protocol, Request};
 
-pub(super) const GRAMMAR: Grammar = Grammar { eol: "\n", data_end: "\n", ping: "ping\n", head, answer };
+pub(super) const PROTOCOL: Protocol = Protocol { eol: "\n", data_end: "\n", ping: "ping\n", head, answer };
 
 fn head(request: Request, mailbox: usize, size: usize) -> Option<String> {
     Some(match request {

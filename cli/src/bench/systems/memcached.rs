@@ -1,9 +1,9 @@
 //! memcached's classic text protocol, which has neither queues nor locks.
 
-use super::{Answer, Grammar, Request};
+use super::{Answer, Protocol, Request};
 
-pub(super) const GRAMMAR: Grammar =
-    Grammar { eol: "\r\n", data_end: "\r\nEND\r\n", ping: "version\r\n", head, answer };
+pub(super) const PROTOCOL: Protocol =
+    Protocol { eol: "\r\n", data_end: "\r\nEND\r\n", ping: "version\r\n", head, answer };
 
 fn head(request: Request, mailbox: usize, size: usize) -> Option<String> {
     match request {

@@ -1,9 +1,9 @@
 //! redis: arrays of strings there, and back what begins with `+ - : $`. Its locks do not wait, so it has none here.
 
-use super::{Answer, Grammar, Request};
+use super::{Answer, Protocol, Request};
 
-pub(super) const GRAMMAR: Grammar =
-    Grammar { eol: "\r\n", data_end: "\r\n", ping: "*1\r\n$4\r\nPING\r\n", head, answer };
+pub(super) const PROTOCOL: Protocol =
+    Protocol { eol: "\r\n", data_end: "\r\n", ping: "*1\r\n$4\r\nPING\r\n", head, answer };
 
 fn head(request: Request, mailbox: usize, size: usize) -> Option<String> {
     let (key, list) = (bulk(&format!("box:{mailbox}")), bulk(&format!("list:{mailbox}")));
