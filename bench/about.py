@@ -19,8 +19,8 @@ def describe(sections, programs, rounds, seconds):
         "processors": PROCESSORS,
         "congestion": congestion(),
         "rounds": rounds[0],
-        "rounds_judged": max(rounds),
-        "judged": {name: section.values for name, section in points.judged(sections).items()},
+        "rounds_gated": max(rounds),
+        "gated": {name: section.values for name, section in points.gated(sections).items()},
         "seconds": seconds,
         "versions": {
             "dipc": version([str(programs / "dipc"), "--version"]) + commit(),

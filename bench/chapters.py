@@ -2,11 +2,11 @@
 
 from typing import Callable, NamedTuple, Tuple
 
-from marks import MIXES, OTHERS, beside, idle_bytes
+from goals import MIXES, OTHERS, idle_bytes, ratio_to_best
 from records import median, ratio
 
 PEERS = ("dipc",) + OTHERS
-WITH_BARE = PEERS + ("bare",)
+WITH_BASELINE = PEERS + ("baseline",)
 LOCKS = ("rwlock", "rwlock-copy")
 WAITS = {"waits": "16 KiB, one request at a time", "waits-batch": "100 bytes, 16 requests in a batch",
          "waits-large": "256 KiB, 16 requests in a batch"}
@@ -41,13 +41,13 @@ def by_mix(section, first, rates, remark=""):
         parts = []
         for mix, name in MIXES.items():
             header = [first, "CPU ratio", "rate ratio"]
-            header += [f"{server}, µs" for server in WITH_BARE] + [f"{server}, {unit}" for server in PEERS]
+            header += [f"{server}, µs" for server in WITH_BASELINE] + [f"{server}, {unit}" for server in PEERS]
             rows = []
             for n in about["sections"][section]["values"]:
-                cpu = [runs.median(section, server, n, mix, "server_cpu_us") for server in WITH_BARE]
+                cpu = [runs.median(section, server, n, mix, "server_cpu_us") for server in WITH_BASELINE]
                 rate = [runs.median(section, server, n, mix, "requests_per_second") for server in PEERS]
-                ratios = [median(beside(runs, section, n, mix, "server_cpu_us")),
-                          median(beside(runs, section, n, mix, "requests_per_second", max))]
+                ratios = [median(ratio_to_best(runs, section, n, mix, "server_cpu_us")),
+                          median(ratio_to_best(runs, section, n, mix, "requests_per_second", max))]
                 rows.append([number(n)] + [number(value, 2) for value in ratios + cpu]
                             + [of_rate(value, n) for value in rate])
             parts += [f"### {name.capitalize()}\n", image(f"{section}-{mix}", f"{first}: {name}"), table(header, rows)]
@@ -58,17 +58,17 @@ def by_mix(section, first, rates, remark=""):
 RATIOS = """\
 CPU ratio: dipc's CPU time per request / that of the better of both others; less is better. Rate ratio: dipc's requests
 in a second / those of the better of both; more is better. Both are medians of the ratios within each round. Then the
-medians of the CPU time per request, and of the rate. *bare* is the server that does nothing.
+medians of the CPU time per request, and of the rate. *baseline* is the server that does nothing.
 """
 
 
 def latency(about, runs):
     fields = {"p50": "p50_us", "p90": "p90_us", "p99": "p99_us", "p99.9": "p999_us", "longest": "max_us"}
     rate, = about["sections"]["latency"]["values"]
-    rows = [[name, number(median(beside(runs, "latency", rate, "rw50", field)), 2)]
+    rows = [[name, number(median(ratio_to_best(runs, "latency", rate, "rw50", field)), 2)]
             + [number(runs.median("latency", server, rate, "rw50", field)) for server in PEERS]
             for name, field in fields.items()]
-    rows.append(["CPU time per request", number(median(beside(runs, "latency", rate, "rw50", "server_cpu_us")), 2)]
+    rows.append(["CPU time per request", number(median(ratio_to_best(runs, "latency", rate, "rw50", "server_cpu_us")), 2)]
                 + [number(runs.median("latency", server, rate, "rw50", "server_cpu_us"), 1) for server in PEERS])
     return (LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n"
             + table(["", "ratio"] + [f"{server}, µs" for server in PEERS], rows))

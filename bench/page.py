@@ -2,7 +2,7 @@
 
 import points
 from chapters import CHAPTERS, table
-from marks import marks
+from goals import goals
 from profile import PARTS, RECORD
 
 HEAD = """\
@@ -16,7 +16,7 @@ measurement. `bench/peers` has made this page; it measures the same on another m
 - {date}: {versions}
 - {kernel}, {processors} processors ({processor}), everything on loopback
 - TCP: the system's congestion control is {congestion}; dipc asks for Reno on loopback, the others do not choose
-- rounds: {rounds}, and {rounds_judged} of the points that the marks are about, each with {seconds:g} s for a point
+- rounds: {rounds}, and {rounds_gated} of the points that have a goal, each with {seconds:g} s for a point
   after {warmup:g} s under load; values are medians of the rounds
 - runs: {runs}, without a result: {missing}
 
@@ -29,7 +29,7 @@ one is first each time. Every value of every run is in [performance/runs.csv](pe
 bars are the least and the most of all rounds.
 """
 
-ABOUT = ("date", "kernel", "processors", "processor", "congestion", "rounds", "rounds_judged", "seconds")
+ABOUT = ("date", "kernel", "processors", "processor", "congestion", "rounds", "rounds_gated", "seconds")
 SERVERS = """\
 ## How each is started
 
@@ -40,21 +40,21 @@ SERVERS = """\
 PORT is a free port, and DIR a new directory in /dev/shm. Each server may have 16,000 clients, so that 15,000 can come.
 """
 
-MARKS = """\
-## Marks
+GOALS = """\
+## Goals
 
 What dipc has to reach beside the others: medians of the ratios within each round, in which the systems were measured
 one right after the other. A value is judged as it is shown.
 {reached} of {count} are reached.
 
-| mark | value | goal | | rounds | bare | faster |
+| name | value | goal | | rounds | baseline | faster |
 |---|--:|--:|---|--:|--:|--:|
 {rows}
 
-*Rounds* are the least and the most of all rounds. *Bare* is what `bench/bare-server.c` reaches in dipc's place, a server
+*Rounds* are the least and the most of all rounds. *Baseline* is what `bench/baseline-server.c` reaches in dipc's place, a server
 that receives, sends answers that lie ready, and does nothing else: who makes the same system calls hardly does better.
 *Faster* is how many times as fast all that dipc does besides would have to be to reach the goal; none is fast enough
-where the bare server does not reach it. The last chapter shows what the time is spent on.
+where the baseline server does not reach it. The last chapter shows what the time is spent on.
 """
 
 
@@ -72,7 +72,7 @@ SPENT_HEADER = ["load", "server", "all", "sending", "receiving", "waiting", "res
 
 
 def write(about, runs, profiled):
-    parts = [head(about, runs), marks_table(runs), servers_table(about)]
+    parts = [head(about, runs), goals_table(runs), servers_table(about)]
     for chapter in CHAPTERS:
         lines = [bench_line(about, name) for name in chapter.sections if name in about["sections"]]
         if lines:
@@ -100,12 +100,12 @@ def head(about, runs):
         runs=f"{wanted:,}", missing=missing)
 
 
-def marks_table(runs):
-    found = marks(runs)
+def goals_table(runs):
+    found = goals(runs)
     sign = {"at most": "≤", "at least": "≥"}
-    rows = [f"| {mark.what} | {mark.shown()} | {sign[mark.bound]} {mark.goal:g} | {mark.word()} | "
-            f"{mark.rounds_shown()} | {mark.bare_shown()} | {mark.needs_shown()} |" for mark in found]
-    return MARKS.format(reached=sum(mark.word() == "reached" for mark in found), count=len(found),
+    rows = [f"| {goal.name} | {goal.shown()} | {sign[goal.bound]} {goal.limit:g} | {goal.verdict()} | "
+            f"{goal.spread_shown()} | {goal.baseline_shown()} | {goal.speedup_shown()} |" for goal in found]
+    return GOALS.format(reached=sum(goal.verdict() == "reached" for goal in found), count=len(found),
                         rows="\n".join(rows))
 
 

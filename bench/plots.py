@@ -6,10 +6,10 @@ import sys
 from typing import Dict, List, NamedTuple, Tuple
 
 from chapters import PEERS, WAITS
-from marks import MIXES
+from goals import MIXES
 
 # Colours that are told apart by everybody (Okabe and Ito), and marks for those who print in grey.
-STYLE = {"dipc": ("#0072B2", 7), "redis": ("#D55E00", 5), "memcached": ("#009E73", 9), "bare": ("#999999", 3),
+STYLE = {"dipc": ("#0072B2", 7), "redis": ("#D55E00", 5), "memcached": ("#009E73", 9), "baseline": ("#999999", 3),
          "rwlock": ("#666666", 11), "rwlock-copy": ("#CC79A7", 13)}
 WIDTH, HEIGHT = 420, 320  # of a panel
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Tuple
 
 PEERS = ("dipc", "redis", "memcached")
-WITH_BARE = PEERS + ("bare",)
+WITH_BASELINE = PEERS + ("baseline",)
 LOCKS = ("dipc", "rwlock", "rwlock-copy")
 
 
@@ -15,10 +15,10 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "connections": Section("-t r,w -c N -d 100 --mailboxes 64", (1, 10, 50, 200, 1000, 5000, 15000), WITH_BARE),
-    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64", (1, 2, 4, 8, 16, 32, 64, 128), WITH_BARE),
+    "connections": Section("-t r,w -c N -d 100 --mailboxes 64", (1, 10, 50, 200, 1000, 5000, 15000), WITH_BASELINE),
+    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64", (1, 2, 4, 8, 16, 32, 64, 128), WITH_BASELINE),
     "size": Section("-t r,w -c 50 -d N --mailboxes 64",
-                    (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), WITH_BARE),
+                    (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), WITH_BASELINE),
     "latency": Section("-t rw50 -c 50 -d 100 --mailboxes 64 --rate N", (20000,), PEERS),
     # The memory is what counts. The requests take four seconds, in which the others rest: some servers tidy up then.
     "idle": Section("-t r -c 1 -n 100 --rate 25 --idle N", (0, 1000, 5000, 10000, 15000), PEERS),
@@ -30,8 +30,8 @@ SECTIONS = {
     "hot-fair": Section("-t rw50 --fairness -c N -d 100", (50,), ("dipc",)),
 }
 
-# The points that the marks are about: measured more often, for they are judged.
-JUDGED = {"connections": (1, 50, 1000, 15000), "pipeline": (16,), "size": (65536,), "hot": (1, 64)}
+# The points that have a goal: measured more often, for they are judged.
+GATED = {"connections": (1, 50, 1000, 15000), "pipeline": (16,), "size": (65536,), "hot": (1, 64)}
 
 
 def command(section, seconds, system="SYSTEM", port="PORT", pid="PID", value="N"):
@@ -48,10 +48,10 @@ def warmup(seconds):
     return round(seconds / 5, 3)
 
 
-def judged(sections):
-    """Only the points that the marks are about."""
-    return {name: section._replace(values=tuple(value for value in section.values if value in JUDGED[name]))
-            for name, section in sections.items() if name in JUDGED}
+def gated(sections):
+    """Only the points that have a goal."""
+    return {name: section._replace(values=tuple(value for value in section.values if value in GATED[name]))
+            for name, section in sections.items() if name in GATED}
 
 
 def of_mix(section, mix):
@@ -59,7 +59,7 @@ def of_mix(section, mix):
     return section._replace(line=section.line.replace("-t r,w", f"-t {mix}"))
 
 
-def in_turn(section, number):
+def rotated(section, number):
     """The servers of a section, another one first each time."""
     first = number % len(section.servers)
     return section.servers[first:] + section.servers[:first]

@@ -104,7 +104,7 @@ class Runs:
         for name, section in about["sections"].items():
             mixes = section["line"].split("-t ")[1].split(" ")[0].split(",")
             for server, n, mix in itertools.product(section["servers"], section["values"], mixes):
-                wanted += about["rounds_judged" if n in about["judged"].get(name, ()) else "rounds"]
+                wanted += about["rounds_gated" if n in about["gated"].get(name, ()) else "rounds"]
                 here += len(self.points.get((name, server, n, mix), []))
         return wanted - here, wanted
 

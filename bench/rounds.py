@@ -15,34 +15,34 @@ import records
 from about import describe
 from servers import SERVERS, running
 
-LONGEST = 300  # seconds for one run, with all its connections
+RUN_TIMEOUT = 300  # seconds for one run, with all its connections
 
 
 def measure(sections, programs, rounds, seconds, folder):
     """Leaves every value in `folder`, after each round. `rounds`: of all points, and of those that are judged."""
     records.clear(folder)
-    plan = [(number, list(runs(sections if number <= rounds[0] else points.judged(sections), number)))
+    plan = [(number, list(runs(sections if number <= rounds[0] else points.gated(sections), number)))
             for number in range(1, max(rounds) + 1)]
-    carry_out(plan, describe(sections, programs, rounds, seconds), [], sections, programs, folder)
+    run_all(plan, describe(sections, programs, rounds, seconds), [], sections, programs, folder)
 
 
 def measure_more(programs, count, folder):
     """So many rounds more of the points that are judged, with the same programs and settings as before."""
     about, rows = records.load_rows(folder)
     sections = {name: points.Section(**section) for name, section in about["sections"].items()}
-    last, before = about["rounds_judged"], about["versions"]
-    about = {**about, "rounds_judged": last + count}
+    last, before = about["rounds_gated"], about["versions"]
+    about = {**about, "rounds_gated": last + count}
     if describe(sections, programs, (1, 1), 0)["versions"] != before:
         raise SystemExit(f"these are other programs than before: {before}")
-    plan = [(number, list(runs(points.judged(sections), number))) for number in range(last + 1, last + count + 1)]
-    carry_out(plan, about, rows, sections, programs, folder)
+    plan = [(number, list(runs(points.gated(sections), number))) for number in range(last + 1, last + count + 1)]
+    run_all(plan, about, rows, sections, programs, folder)
 
 
-def carry_out(plan, about, rows, sections, programs, folder):
-    progress = Progress(sum(len(turns) for _, turns in plan))
+def run_all(plan, about, rows, sections, programs, folder):
+    progress = Progress(sum(len(runs_of_round) for _, runs_of_round in plan))
     for number, turns in plan:
         for name, value, server in turns:
-            progress.tell(f"round {number}: {name} N={value} {server}")
+            progress.show(f"round {number}: {name} N={value} {server}")
             keep = folder / "latency" / f"{server}-{number}.hgrm" if name == "latency" else None
             for row in run(sections[name], value, server, programs, about["seconds"], keep):
                 rows.append({"section": name, "n": value, "round": number, "server": server, **row})
@@ -53,7 +53,7 @@ def runs(sections, number):
     """Of one round."""
     turns = [(name, value) for name, section in sections.items() for value in section.values]
     for turn, (name, value) in enumerate(turns):
-        for server in points.in_turn(sections[name], number + turn):
+        for server in points.rotated(sections[name], number + turn):
             yield name, value, server
 
 
@@ -64,10 +64,10 @@ def run(section, value, server, programs, seconds, percentiles):
         if percentiles:
             words += ["--percentiles", str(percentiles)]
         try:
-            ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, timeout=LONGEST,
+            ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, timeout=RUN_TIMEOUT,
                                  universal_newlines=True, check=False)
         except subprocess.TimeoutExpired:
-            print(f"\nmore than {LONGEST} s: dipc-cli {' '.join(words)}", file=sys.stderr)
+            print(f"\nmore than {RUN_TIMEOUT} s: dipc-cli {' '.join(words)}", file=sys.stderr)
             return []
     if ran.returncode != 0:
         print(f"\nexit code {ran.returncode}: dipc-cli {' '.join(words)}\n{ran.stdout}", file=sys.stderr)
@@ -82,7 +82,7 @@ class Progress:
         self.count, self.done, self.began = count, 0, time.monotonic()
         self.form, self.end = ("\r{:<79}", "") if sys.stderr.isatty() else ("{}", "\n")
 
-    def tell(self, what):
+    def show(self, what):
         """Before each run."""
         spent = time.monotonic() - self.began
         left = f", {spent / self.done * (self.count - self.done) / 60:.0f} min left" if self.done else ""

@@ -10,7 +10,7 @@ import time
 from typing import NamedTuple
 
 PROCESSORS = os.cpu_count() or 1
-PATIENCE = 20  # seconds for a server to begin, and to end
+TIMEOUT = 20  # seconds for a server to begin, and to end
 
 
 class Server(NamedTuple):
@@ -29,7 +29,7 @@ SERVERS = {
     "memcached": Server("memcached", f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 "
                         "-u nobody", "a thread for each processor, as it advises; items of 1 MiB and their heads; "
                         "memory enough to evict nothing; `-u` matters only to root"),
-    "bare": Server("dipc", "bare-server PORT", "what the system's calls cost: it receives, and sends answers that lie "
+    "baseline": Server("dipc", "baseline-server PORT", "what the system's calls cost: it receives, and sends answers that lie "
                    "ready, and does nothing else"),
     "rwlock": Server("memcached", LOCKS, "a thread for each connection, a `pthread_rwlock` with default attributes for "
                      "each mailbox; a reader sends under the lock"),
@@ -41,16 +41,16 @@ SERVERS = {
 def running(name, programs):
     """Starts it, and stops it in the end; its port and its process."""
     with tempfile.TemporaryDirectory(prefix="dipc-peers-", dir="/dev/shm") as directory, \
-            tempfile.TemporaryFile() as complaints:
+            tempfile.TemporaryFile() as stderr:
         port = free_port()
         words = shlex.split(SERVERS[name].line.replace("PORT", str(port)).replace("DIR", directory))
         path = str(programs) + os.pathsep + os.environ["PATH"]
         process = subprocess.Popen(words, env=dict(os.environ, PATH=path), stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=complaints)
+                                   stdout=subprocess.DEVNULL, stderr=stderr)
         try:
             if not accepts(port, process):
-                complaints.seek(0)
-                raise SystemExit(f"{name} does not start: {complaints.read().decode(errors='replace')}")
+                stderr.seek(0)
+                raise SystemExit(f"{name} does not start: {stderr.read().decode(errors='replace')}")
             yield port, process.pid
         finally:
             stop(process)
@@ -63,7 +63,7 @@ def free_port():
 
 
 def accepts(port, process):
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return True
@@ -74,7 +74,7 @@ def accepts(port, process):
 def stop(process):
     process.terminate()
     try:
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

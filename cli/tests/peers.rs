@@ -87,10 +87,10 @@ fn page(directory: &Directory) -> Option<String> {
 #[test]
 fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
     let directory = Directory::new("medians");
-    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "bare"] });
+    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "baseline"] });
     let about = json!({
         "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "seconds": 0.5,
-        "rounds": 2, "rounds_judged": 3, "judged": { "connections": [50] },
+        "rounds": 2, "rounds_gated": 3, "gated": { "connections": [50] },
         "versions": { "dipc": "0.1.0" }, "servers": {},
         "sections": {
             "connections": section("-t r,w -c N", &[50]),
@@ -106,9 +106,9 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
         "section,n,round,server,mix,server_cpu_us,server_kernel_cpu_us,requests_per_second,overtakes\n\
          connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,8.5,3.5,120000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
          connections,50,1,redis,r,4.0,1.0,100000,\nconnections,50,2,redis,r,10.0,1.0,60000,\n\
-         connections,50,1,bare,r,1.7,1.7,100000,\n\
-         pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\npipeline,16,1,bare,r,6.0,6.0,160000,\n\
-         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\nsize,65536,1,bare,r,5.0,5.0,200000,\n\
+         connections,50,1,baseline,r,1.7,1.7,100000,\n\
+         pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\npipeline,16,1,baseline,r,6.0,6.0,160000,\n\
+         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\nsize,65536,1,baseline,r,5.0,5.0,200000,\n\
          hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
     );
     directory.record(
@@ -160,9 +160,9 @@ fn what_was_not_recorded_has_no_page() {
 }
 
 #[test]
-fn the_bare_server_can_be_loaded() {
-    let directory = Directory::new("bare");
-    let program = compiled("bare-server", &directory);
+fn the_baseline_server_can_be_loaded() {
+    let directory = Directory::new("baseline");
+    let program = compiled("baseline-server", &directory);
     let (server, port) = running(Command::new(&program).arg("0"));
     let pid = server.0.id().to_string();
     for line in ["-c 20 -P 3 -d 0", "-c 20 -P 128 -d 100", "-c 5 -P 3 -d 300000"] {

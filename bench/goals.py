@@ -8,96 +8,96 @@ OTHERS = ("redis", "memcached")
 MIXES = {"r": "reads", "w": "writes"}
 
 
-class Mark(NamedTuple):
+class Goal(NamedTuple):
     """`found`: the value, or the ratios of all rounds, of which the median is judged; None was not measured. `bound`: "at
     most" or "at least". `bare`: the value of the bare server; None where that is no question."""
-    what: str
-    found: Union[None, float, Spread]
+    name: str
+    measured: Union[None, float, Spread]
     bound: str
-    goal: float
-    bare: Optional[float] = None
+    limit: float
+    baseline: Optional[float] = None
 
     def shown(self):
-        value = median(self.found) if isinstance(self.found, Spread) else self.found
+        value = median(self.measured) if isinstance(self.measured, Spread) else self.measured
         return "–" if value is None else f"{value:.4g}"
 
-    def rounds_shown(self):
-        return f"{self.found.least:.3g} – {self.found.most:.3g}" if isinstance(self.found, Spread) else ""
+    def spread_shown(self):
+        return f"{self.measured.least:.3g} – {self.measured.most:.3g}" if isinstance(self.measured, Spread) else ""
 
-    def bare_shown(self):
-        return "" if self.bare is None else f"{self.bare:.3g}"
+    def baseline_shown(self):
+        return "" if self.baseline is None else f"{self.baseline:.3g}"
 
-    def word(self):
+    def verdict(self):
         """It is judged by what is shown."""
-        if self.found is None:
+        if self.measured is None:
             return "not measured"
         value = float(self.shown())
-        reached = value <= self.goal if self.bound == "at most" else value >= self.goal
+        reached = value <= self.limit if self.bound == "at most" else value >= self.limit
         return "reached" if reached else "not reached"
 
-    def needs_shown(self):
+    def speedup_shown(self):
         """How many times as fast the rest of dipc would have to be, where that is a question."""
-        if self.bare is None or self.word() != "not reached":
+        if self.baseline is None or self.verdict() != "not reached":
             return ""
-        value, bare, goal = (self.time(ratio) for ratio in (float(self.shown()), self.bare, self.goal))
-        return f"{(value - bare) / (goal - bare):.1f} ×" if goal > bare else "none"
+        value, baseline, limit = (self.time(ratio) for ratio in (float(self.shown()), self.baseline, self.limit))
+        return f"{(value - baseline) / (limit - baseline):.1f} ×" if limit > baseline else "none"
 
     def time(self, ratio):
         """What a request takes at this ratio, in some unit."""
         return ratio if self.bound == "at most" else 1 / ratio
 
 
-def marks(runs):
+def goals(runs):
     return per_request(runs) + pipelined(runs) + round_trip(runs) + large(runs) + [idle(runs)] + hot(runs)
 
 
 def per_request(runs):
-    return [Mark(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
-                 beside(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85,
-                 median(beside(runs, "connections", count, mix, "server_cpu_us", ours="bare")))
+    return [Goal(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
+                 ratio_to_best(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85,
+                 median(ratio_to_best(runs, "connections", count, mix, "server_cpu_us", ours="baseline")))
             for count in (50, 1000, 15000) for mix in MIXES]
 
 
 def pipelined(runs):
     found = []
     for mix, name in MIXES.items():
-        dipc, bare, redis = (("pipeline", server, 16, mix, "server_cpu_us") for server in ("dipc", "bare", "redis"))
-        found.append(Mark(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", runs.ratio(dipc, redis),
-                          "at most", 0.55, median(runs.ratio(bare, redis))))
+        dipc, baseline, redis = (("pipeline", server, 16, mix, "server_cpu_us") for server in ("dipc", "baseline", "redis"))
+        found.append(Goal(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", runs.ratio(dipc, redis),
+                          "at most", 0.55, median(runs.ratio(baseline, redis))))
     for mix, name in MIXES.items():
-        found.append(Mark(f"Requests in a second, pipelined by 16, {name}: dipc / redis",
+        found.append(Goal(f"Requests in a second, pipelined by 16, {name}: dipc / redis",
                           *rates(runs, "pipeline", 16, mix, "redis", 1.5)))
     return found
 
 
 def round_trip(runs):
-    return [Mark(f"Round trip of a single connection, {MIXES[mix]}: dipc / the better of both",
-                 beside(runs, "connections", 1, mix, "p50_us"), "at most", 1.0) for mix in MIXES]
+    return [Goal(f"Round trip of a single connection, {MIXES[mix]}: dipc / the better of both",
+                 ratio_to_best(runs, "connections", 1, mix, "p50_us"), "at most", 1.0) for mix in MIXES]
 
 
 def large(runs):
-    return [Mark(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", *rates(runs, "size", 65536, mix, server, goal))
+    return [Goal(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", *rates(runs, "size", 65536, mix, server, goal))
             for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
 
 
 def rates(runs, section, n, mix, server, goal):
     """dipc's rate beside another one's, and that of the bare server."""
-    dipc, bare, other = ((section, name, n, mix, "requests_per_second") for name in ("dipc", "bare", server))
-    return runs.ratio(dipc, other), "at least", goal, median(runs.ratio(bare, other))
+    dipc, baseline, other = ((section, name, n, mix, "requests_per_second") for name in ("dipc", "baseline", server))
+    return runs.ratio(dipc, other), "at least", goal, median(runs.ratio(baseline, other))
 
 
 def idle(runs):
-    return Mark("Memory of an idle connection, in bytes", idle_bytes(runs, "dipc"), "at most", 256)
+    return Goal("Memory of an idle connection, in bytes", idle_bytes(runs, "dipc"), "at most", 256)
 
 
 def hot(runs):
     one, many = (("hot", "dipc", n, "rw50", "requests_per_second") for n in (1, 64))
-    return [Mark("Requests in a second, half writes: one mailbox / 64 mailboxes", runs.ratio(one, many), "at least",
+    return [Goal("Requests in a second, half writes: one mailbox / 64 mailboxes", runs.ratio(one, many), "at least",
                  0.8),
-            Mark("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
+            Goal("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
-def beside(runs, section, n, mix, field, choose=min, ours="dipc"):
+def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
     """dipc's value, or that of another server, as a part of the better one of redis and memcached."""
     known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
     known = {server: value for server, value in known.items() if value is not None}

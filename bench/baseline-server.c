@@ -5,7 +5,7 @@
  * It speaks as much of dipc's protocol as `dipc-cli bench -t r` and `-t w` do. A write is read and thrown away; a read is
  * answered by as many bytes as the last write had. Requests of one batch are of one kind.
  *
- *     bare-server PORT      port 0: any free one; prints which, when clients can connect
+ *     baseline-server PORT      port 0: any free one; prints which, when clients can connect
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
