@@ -22,7 +22,6 @@ mod prompt;
 mod roff;
 mod top;
 mod watch;
-mod words;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,18 +1,19 @@
 //! The command line: what `--help`, the completions and the man pages say comes from here.
 
+mod connection;
+mod duration;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use dipc::client::Address;
 
 use crate::bench::BenchOptions;
-use crate::failure::Failure;
-
-const HOST: &str = "127.0.0.1";
-const PORT: u16 = 5000;
+pub use connection::Connection;
+use duration::positive;
+pub use duration::seconds;
 
 /// Talks to a dipc: one command, or a prompt without one
 #[derive(Debug, Parser)]
@@ -46,40 +47,6 @@ pub struct Line {
 
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// What goes with every command.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options of every command")]
-pub struct Connection {
-    /// The server's host [default: that of the URL, or 127.0.0.1]
-    #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
-    pub host: Option<String>,
-
-    /// The server's port [default: that of the URL, or 5000]
-    #[arg(short, long, global = true, value_name = "PORT", conflicts_with = "socket",
-          value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
-
-    /// The server's Unix socket
-    #[arg(short, long, global = true, value_name = "UNIX_SOCKET")]
-    pub socket: Option<PathBuf>,
-
-    /// dipc://host:port or dipc+unix:///path [default: DIPC_URL of the environment]
-    #[arg(long, global = true, value_name = "URL")]
-    pub url: Option<Address>,
-
-    /// The longest silence of the server within a request, in seconds; longer than any --wait [default: no limit]
-    #[arg(long, global = true, value_name = "S", value_parser = positive)]
-    pub timeout: Option<Duration>,
-
-    /// Print JSON: one object for each answer or message; data that is not UTF-8 as "base64"
-    #[arg(long, global = true)]
-    pub json: bool,
-
-    /// Print help
-    #[arg(long, global = true, action = ArgAction::Help)]
-    help: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -275,61 +242,6 @@ pub struct Data {
     pub file: Option<PathBuf>,
 }
 
-impl Connection {
-    /// Where to connect: what is said on the command line goes before the URL.
-    pub fn address(&self) -> Result<Address, Failure> {
-        self.address_of(PORT, true)
-    }
-
-    /// The same of a server that listens on another port unless told otherwise, and that the URL may not be about.
-    pub fn address_of(&self, port: u16, by_url: bool) -> Result<Address, Failure> {
-        if let Some(path) = &self.socket {
-            return Ok(Address::Unix(path.clone()));
-        }
-        let (host, port) = match if by_url { self.url()? } else { None } {
-            Some(Address::Tcp { host, port }) => (host, port),
-            Some(unix) if self.host.is_none() && self.port.is_none() => return Ok(unix),
-            _ => (HOST.to_owned(), port),
-        };
-        let named = self.host.as_ref().map(|host| {
-            // As in a URL.
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-            bare.unwrap_or(host).to_owned()
-        });
-        Ok(Address::Tcp { host: named.unwrap_or(host), port: self.port.unwrap_or(port) })
-    }
-
-    /// The URL, if there is one. That of the environment is looked at only when it is needed, so that a bad one is in
-    /// nobody's way; an empty one is none.
-    fn url(&self) -> Result<Option<Address>, Failure> {
-        let named = std::env::var_os("DIPC_URL").filter(|url| !url.is_empty());
-        match (&self.url, &self.host, &self.port) {
-            (Some(url), ..) => Ok(Some(url.clone())),
-            (None, Some(_), Some(_)) => Ok(None),
-            _ => {
-                let parsed = named.map(|url| url.to_string_lossy().parse()).transpose();
-                parsed.map_err(|why: String| Failure::Usage(format!("DIPC_URL: {why}")))
-            }
-        }
-    }
-}
-
-/// A number of seconds, or `inf`.
-pub fn seconds(word: &str) -> Result<Duration, String> {
-    if word == "inf" {
-        return Ok(Duration::MAX);
-    }
-    let seconds: f64 = word.parse().map_err(|_| "neither a number of seconds nor inf".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-fn positive(word: &str) -> Result<Duration, String> {
-    match seconds(word)? {
-        Duration::ZERO | Duration::MAX => Err("more than 0 seconds, and not inf".to_owned()),
-        time => Ok(time),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -340,19 +252,5 @@ mod tests {
     fn the_definitions_hold_together() {
         Cli::command().debug_assert();
         Line::command().debug_assert();
-    }
-
-    #[test]
-    fn the_command_line_goes_before_the_url() {
-        let address = |line: &str| {
-            let cli = Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' ')));
-            cli.connection.address().expect("a place").to_string()
-        };
-        assert_eq!(address("-h else -p 6000 ping"), "dipc://else:6000");
-        assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");
-        assert_eq!(address("-h [::1] -p 6000 ping"), "dipc://[::1]:6000");
-        assert_eq!(address("--url dipc+unix:///a ping"), "dipc+unix:///a");
-        assert_eq!(address("--url dipc+unix:///a ping -p 6000"), "dipc://127.0.0.1:6000");
-        assert_eq!(address("--url dipc://where:7000 -s /b ping"), "dipc+unix:///b");
     }
 }

@@ -1,0 +1,47 @@
+//! The line editor of a chat at a terminal.
+
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Editor, ExternalPrinter};
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::low_level::pipe;
+
+use super::input::Input;
+
+/// Prints above what is typed.
+pub type Screen = Box<dyn ExternalPrinter>;
+
+/// A line editor with this prompt, and what prints above it. It has a thread of its own; what is typed comes as from a pipe.
+pub fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
+    let mut editor = Editor::<(), FileHistory>::new()?;
+    let screen = editor.create_external_printer()?;
+    let (lines, mut typed) = UnixStream::pair()?;
+    let (stop, on_signal) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGHUP] {
+        pipe::register(signal, on_signal.try_clone()?)?;
+    }
+    let prompt = prompt.to_owned();
+    thread::spawn(move || {
+        loop {
+            match editor.readline(&prompt) {
+                // Several lines that are pasted are one.
+                Ok(line) if !line.trim().is_empty() => {
+                    let line = line.trim_end().replace(['\n', '\r'], " ");
+                    if typed.write_all(format!("{line}\n").as_bytes()).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {}
+                // Ctrl-D, Ctrl-C, or no terminal any more.
+                Err(_) => return,
+            }
+        }
+    });
+    Ok((Input::new(OwnedFd::from(lines), Some(stop)), Box::new(screen)))
+}

@@ -1,0 +1,19 @@
+//! Durations on the command line, in seconds.
+
+use std::time::Duration;
+
+/// A number of seconds, or `inf`.
+pub fn seconds(word: &str) -> Result<Duration, String> {
+    if word == "inf" {
+        return Ok(Duration::MAX);
+    }
+    let seconds: f64 = word.parse().map_err(|_| "neither a number of seconds nor inf".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+pub fn positive(word: &str) -> Result<Duration, String> {
+    match seconds(word)? {
+        Duration::ZERO | Duration::MAX => Err("more than 0 seconds, and not inf".to_owned()),
+        time => Ok(time),
+    }
+}

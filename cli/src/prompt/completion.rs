@@ -1,0 +1,85 @@
+//! The commands of the prompt, and their completion.
+
+use clap::CommandFactory;
+use rustyline::completion::Completer;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::validate::Validator;
+use rustyline::{Context, Helper};
+
+use crate::options::Line;
+
+/// Verbs that are of the prompt alone.
+const PROMPT_ONLY: [&str; 3] = ["help", "quit", "q"];
+
+/// Verbs that are of the shell alone.
+const SHELL_ONLY: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
+
+/// What can be said at the prompt.
+pub fn grammar() -> clap::Command {
+    SHELL_ONLY
+        .into_iter()
+        .fold(Line::command(), |line, verb| line.mut_subcommand(verb, |verb| verb.hide(true)))
+}
+
+/// The verbs of the prompt.
+pub fn verbs() -> Vec<String> {
+    let grammar = grammar();
+    let here = grammar.get_subcommands().filter(|verb| !verb.is_hide_set());
+    here.map(|verb| verb.get_name().to_owned()).chain(PROMPT_ONLY.map(str::to_owned)).collect()
+}
+
+/// The options of a verb.
+fn options_of(verb: &str) -> Vec<String> {
+    let line = Line::command();
+    let Some(verb) = line.find_subcommand(verb) else { return Vec::new() };
+    verb.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
+}
+
+/// Completes verbs, and the options of a verb.
+pub struct Completions;
+
+impl Completer for Completions {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = &line[..at];
+        let start = typed.rfind(' ').map_or(0, |blank| blank + 1);
+        let candidates = match typed[..start].split_whitespace().next() {
+            None => verbs(),
+            Some("stat") if !typed[start..].starts_with('-') => vec!["conns".to_owned(), "locks".to_owned()],
+            Some(verb) => options_of(verb),
+        };
+        let matching = candidates.into_iter().filter(|candidate| candidate.starts_with(&typed[start..]));
+        Ok((start, matching.map(|candidate| candidate + " ").collect()))
+    }
+}
+
+impl Hinter for Completions {
+    type Hint = String;
+}
+
+impl Highlighter for Completions {}
+impl Validator for Completions {}
+impl Helper for Completions {}
+
+#[cfg(test)]
+mod tests {
+    use rustyline::history::FileHistory;
+
+    use super::*;
+
+    #[test]
+    fn verbs_and_their_options_are_completed() {
+        let history = FileHistory::new();
+        let complete = |line: &str| {
+            Completions.complete(line, line.len(), &Context::new(&history)).expect("candidates").1.join("")
+        };
+        assert_eq!(complete("re"), "read ");
+        assert_eq!(complete("u"), "unlock ");
+        assert_eq!(complete("write 3 --i"), "--if ");
+        assert_eq!(complete("stat "), "conns locks ");
+        assert_eq!(complete("nonsense --"), "");
+        assert!(!verbs().contains(&"top".to_owned()));
+    }
+}

@@ -1,0 +1,110 @@
+//! The lines of the prompt: from a line editor at a terminal, otherwise from standard input.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use nix::unistd::dup2_stdin;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Config, Editor};
+
+use super::completion::Completions;
+use crate::failure::Failure;
+
+/// Where lines come from.
+pub enum Lines {
+    Terminal(Box<Editor<Completions, FileHistory>>),
+    Pipe(BufReader<File>),
+}
+
+impl Lines {
+    /// A line editor with history and completion.
+    pub fn from_terminal() -> Result<Self, Failure> {
+        let failed = |error| Failure::local("terminal", io::Error::other(error));
+        let config = Config::builder().history_ignore_space(true).build();
+        let mut editor = Editor::with_config(config).map_err(failed)?;
+        editor.set_helper(Some(Completions));
+        if let Some(path) = history_path() {
+            // The first time there is none.
+            let _ = editor.load_history(&path);
+        }
+        Ok(Lines::Terminal(Box::new(editor)))
+    }
+
+    /// The standard input as lines. Commands that are started have none: they would take lines that are ours.
+    pub fn from_pipe() -> Result<Self, Failure> {
+        let moved = || {
+            let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            dup2_stdin(File::open("/dev/null")?)?;
+            Ok(Lines::Pipe(BufReader::new(input)))
+        };
+        moved().map_err(|error: io::Error| Failure::local("standard input", error))
+    }
+
+    /// The next command, without its end of line; none at the end of all.
+    pub fn command(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Lines::Terminal(editor) = self else { return self.text() };
+        loop {
+            match editor.readline("dipc> ") {
+                Ok(line) => {
+                    add_history(editor, &line);
+                    return Ok(Some(line.into_bytes()));
+                }
+                Err(ReadlineError::Eof) => return Ok(None),
+                // Ctrl-C throws the line away.
+                Err(ReadlineError::Interrupted) => {}
+                Err(error) => discard_invalid_utf8(error)?,
+            }
+        }
+    }
+
+    /// The next line as the text of a command; none when it is given up.
+    pub fn text(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        match self {
+            Lines::Terminal(editor) => loop {
+                match editor.readline("text> ") {
+                    Ok(line) => return Ok(Some(line.into_bytes())),
+                    Err(ReadlineError::Interrupted | ReadlineError::Eof) => return Ok(None),
+                    Err(error) => discard_invalid_utf8(error)?,
+                }
+            },
+            Lines::Pipe(input) => {
+                let mut line = Vec::new();
+                let read = input.read_until(b'\n', &mut line);
+                if read.map_err(|error| Failure::local("standard input", error))? == 0 {
+                    return Ok(None);
+                }
+                let line = line.strip_suffix(b"\n").unwrap_or(&line);
+                Ok(Some(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+            }
+        }
+    }
+}
+
+/// What is typed, or pasted, is thrown away when it is not UTF-8; any other error is the terminal's.
+fn discard_invalid_utf8(error: ReadlineError) -> Result<(), Failure> {
+    match error {
+        ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            // The line begins anew.
+            let _ = writeln!(io::stderr(), "dipc-cli: that is not UTF-8: --file, or a pipe, takes any bytes");
+            Ok(())
+        }
+        error => Err(Failure::local("terminal", io::Error::other(error))),
+    }
+}
+
+/// Adds a command to the history, and at once to that of other prompts; there may be no place for that.
+fn add_history(editor: &mut Editor<Completions, FileHistory>, line: &str) {
+    if let (Ok(true), Some(path)) = (editor.add_history_entry(line), history_path()) {
+        let _ = editor.append_history(&path);
+    }
+}
+
+/// Where the history is kept: DIPC_HISTORY, or `.dipc_history` at home.
+fn history_path() -> Option<PathBuf> {
+    let named = std::env::var_os("DIPC_HISTORY").map(PathBuf::from);
+    let path = named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".dipc_history")))?;
+    (!path.as_os_str().is_empty()).then_some(path)
+}
