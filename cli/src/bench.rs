@@ -1,12 +1,13 @@
-//! A load generator for dipc, and for redis and memcached beside it: how many requests in a second, how long one takes,
-//! and how much CPU time it costs the server.
+//! A load generator for dipc, and for comparison for redis and memcached. It measures requests per second,
+//! latency, and the server's CPU time per request.
 //!
-//! One thread drives all connections ([`load`]); each sends a batch in one write and awaits all its answers
-//! ([`connection`]). What is asked is a [`mix`] of requests in the words of one of the [`systems`]; when, is a matter of
-//! [`pacing`]. Every answer is decoded, and must be the one that its request asked for.
+//! One thread drives all connections ([`load`]). A [`connection`] sends a batch of requests in one write, and
+//! waits for all its answers. The [`mix`] selects the requests, one of the [`systems`] encodes them, and
+//! [`pacing`] determines when they are sent. Every answer is decoded, and compared with what its request
+//! expects.
 //!
-//! Where server and load share the processors, requests in a second say as much about the load as about the server; CPU
-//! time per request does not, so compare by that.
+//! The server and the load generator share the processors. So requests per second depend on both, but CPU
+//! time per request depends on the server alone: compare servers by that.
 
 mod connection;
 mod cpu;
@@ -43,13 +44,13 @@ use report::Report;
 use systems::System;
 use target::{Target, connection_failure};
 
-/// The longest silence of a server under load, unless told otherwise: a dipc's wait, and a bit.
+/// Default of `--timeout`: longer than the default wait of dipc.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// What a message costs in a mailbox besides its data, at most, in bytes.
-const MESSAGE_HEAD: usize = 8;
+/// Maximum size of a message's header in a mailbox, in bytes.
+const MESSAGE_HEADER: usize = 8;
 
-/// Measures one mix after the other; the worst exit code.
+/// Measures one mix after the other. Returns the highest exit code.
 pub fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Result<u8, Failure> {
     options.validate()?;
     let silence_max = connection.timeout.unwrap_or(SILENCE_MAX);
@@ -80,7 +81,7 @@ pub fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Res
     Ok(worst)
 }
 
-/// One mix, from opening the connections to the report; its exit code.
+/// Measures one mix, from opening the connections to the report. Returns its exit code.
 fn measure(
     target: &Target,
     options: &BenchOptions,
@@ -101,11 +102,12 @@ fn measure(
     let goal = options.period().map_or(Goal::Requests(options.requests.unwrap_or(0)), Goal::Period);
     let measured = load.run(goal, options.batch_rate());
     let (elapsed, requests) = (start.elapsed(), load.tally.requests);
-    // Those that were not answered yet count as well, each with the time that it takes in the end.
+    // Requests without an answer at the end of the run are counted when the answer arrives, with their full
+    // latency.
     let drained = measured.and_then(|()| load.drain());
     load.progress.clear();
     drained.map_err(connection_failure)?;
-    // The server has worked on all of these, however many of them were under way when the time was over.
+    // The CPU time includes the requests that were in flight when the run ended, so they are counted here.
     let cpu = Usage {
         times: Times::now(server).since(before),
         elapsed: start.elapsed(),
@@ -115,7 +117,7 @@ fn measure(
     load.tally.lost += idle.iter().filter(|socket| !target::is_open(socket)).count() as u64;
     let fairness = match options.fairness {
         true => {
-            // A server that has ended meanwhile does not say.
+            // Unknown if the server has ended.
             let stat = dipc.and_then(|dipc| dipc.stat(Topic::Mailbox(0)).ok());
             Some(Fairness::of(&load, mix, stat.and_then(|stat| stat.number("overtakes"))))
         }
@@ -129,7 +131,7 @@ fn measure(
     Ok(report.exit_code())
 }
 
-/// Ends with nothing to be answered, and nothing counted.
+/// Loads the server before the measurement. Afterwards no request is in flight, and all counters are 0.
 fn warm_up(load: &mut Load, options: &BenchOptions) -> io::Result<()> {
     if options.warmup().is_zero() {
         return Ok(());
@@ -141,22 +143,23 @@ fn warm_up(load: &mut Load, options: &BenchOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// Whose CPU time and memory are the server's; None: nobody knows.
+/// The server's process id. None: unknown.
 fn server_process(options: &BenchOptions, dipc: Option<&mut Client>) -> Result<Option<u32>, Failure> {
     if let Some(pid) = options.pid {
-        let is_there = cpu::nanoseconds(pid).is_some();
+        let exists = cpu::nanoseconds(pid).is_some();
         let absent = || Failure::Usage(format!("there is no process {pid}"));
-        return is_there.then_some(Some(pid)).ok_or_else(absent);
+        return exists.then_some(Some(pid)).ok_or_else(absent);
     }
     let Some(dipc) = dipc else { return Ok(None) };
     let pid = dipc.stat(Topic::Server)?.number("pid").and_then(|pid| pid.try_into().ok());
     Ok(pid.filter(|pid| cpu::is_dipc(*pid)))
 }
 
-/// Every connection may have put its message and taken none yet; if one had to wait for room, all would, for ever.
+/// Checks that a mailbox has room for a message of every connection. Otherwise all connections might wait
+/// forever to put, and none would take.
 fn check_room(dipc: &mut Client, options: &BenchOptions) -> Result<(), Failure> {
     let messages = options.connections.div_ceil(options.mailboxes) + 1;
-    let (needed, size) = ((messages * (options.size + MESSAGE_HEAD)) as u64, dipc.hello(None)?.size);
+    let (needed, size) = ((messages * (options.size + MESSAGE_HEADER)) as u64, dipc.hello(None)?.size);
     if needed > size {
         let text = format!(
             "put-take needs {needed} bytes in each mailbox, which has {size}: lower -c or -d, or raise --mailboxes"

@@ -1,7 +1,8 @@
-//! Several people in one mailbox, line by line: what one types, all see, in the same order.
+//! A chat room in a mailbox: every line that a user types is a message, and all users see the lines in the
+//! same order.
 //!
-//! At a terminal there is a line editor, and what the others say appears above it. What one has said oneself stays where it
-//! was typed.
+//! On a terminal, messages of other users are printed above the line editor. The user's own messages are not
+//! printed again, since they stay on the screen as they were typed.
 
 mod editor;
 mod input;
@@ -20,16 +21,16 @@ use editor::{Screen, line_editor};
 use input::Input;
 use terminal::TerminalSettings;
 
-/// Joins, talks until the end of the input, and leaves.
+/// Joins the chat, sends every line of the input, and leaves.
 pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) -> Result<u8, Failure> {
-    let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
+    let user = std::env::var("USER").unwrap_or_else(|_| "anonymous".to_owned());
     let name = name.unwrap_or(&user);
     let failed = |error| Failure::local("terminal", error);
     let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
     let _settings = TerminalSettings::save(edits);
     let (mut typed, screen) = match edits.then(|| line_editor(&format!("{}: ", escape(name.as_bytes())))) {
         Some(Ok((typed, screen))) => (typed, Some(screen)),
-        // No terminal, or none that a line editor knows.
+        // Not a terminal, or one that the line editor does not support.
         _ => (Input::new(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?, None), None),
     };
     let mut chat = Chat { client, mailbox, out, screen, own: BTreeSet::new() };
@@ -57,14 +58,15 @@ struct Chat<'a> {
     client: &'a mut Client,
     mailbox: u32,
     out: &'a Output,
-    /// Where there is a line editor.
+    /// Prints above the line editor, if there is one.
     screen: Option<Screen>,
-    /// Versions of what stands there already, as it was typed.
+    /// Versions of the user's own messages, which are on the screen as they were typed.
     own: BTreeSet<u64>,
 }
 
 impl Chat<'_> {
-    /// Puts a line; its version, unless it was too long, or the mailbox locked for too long. Neither ends the talk.
+    /// Puts a line. Returns its version; None if the line was too long, or the mailbox locked for too long.
+    /// Neither ends the chat.
     fn send(&mut self, line: &str) -> Result<Option<u64>, Failure> {
         match self.client.put_with(self.mailbox, line, &PutOptions { drop: true, ..PutOptions::default() }) {
             Ok(put) => Ok(Some(put.version)),
@@ -72,8 +74,8 @@ impl Chat<'_> {
                 if !self.client.is_closed() =>
             {
                 match self.screen {
-                    Some(_) => self.print_line(format!("* not said: {error}").as_bytes())?,
-                    None => self.out.print_note(&format!("not said: {error}")),
+                    Some(_) => self.print_line(format!("* not sent: {error}").as_bytes())?,
+                    None => self.out.print_note(&format!("not sent: {error}")),
                 }
                 Ok(None)
             }
@@ -81,11 +83,11 @@ impl Chat<'_> {
         }
     }
 
-    /// Shows what was said: what has come so far, or all up to this version.
+    /// Prints the messages that have arrived, or all up to version `last`.
     fn receive(&mut self, last: Option<u64>) -> Result<(), Failure> {
         while let Some(event) = self.client.event(if last.is_some() { None } else { Some(Duration::ZERO) })? {
             let Event::Message { version, data, lost, .. } = event else { continue };
-            // Those before it have made room for others, and will not come.
+            // Earlier versions cannot arrive any more: the mailbox has dropped them.
             self.own = self.own.split_off(&version);
             if self.out.json {
                 self.out.print_event((self.mailbox, false), version, &data, lost)?;
@@ -99,11 +101,11 @@ impl Chat<'_> {
         Ok(())
     }
 
-    /// One message is one line, whatever somebody has put there.
+    /// Prints a message as one line, even if it contains newlines.
     fn print_line(&mut self, data: &[u8]) -> Result<(), Failure> {
         let line = String::from_utf8_lossy(data).replace('\n', " ");
         let line = format!("{}\n", escape(line.as_bytes()));
-        // When the line editor has ended it prints nothing any more.
+        // Printing fails once the line editor has ended.
         let printed = self.screen.as_mut().is_some_and(|screen| screen.print(line.clone()).is_ok());
         if printed { Ok(()) } else { self.out.print_bytes(line.as_bytes()) }
     }

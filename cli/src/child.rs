@@ -1,4 +1,4 @@
-//! A command that is run on somebody's behalf.
+//! Child processes: how a command is started, signalled with its descendants, and how it ended.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,36 +17,37 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::output::Output;
 
-/// The exit codes of shells for a command that cannot be run, and for one that does not exist.
+/// The exit codes of shells for a program that cannot be executed, and for one that does not exist.
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// What a command became.
+/// The result of starting a command.
 pub enum Started {
     Running(Child),
-    /// It does not run; the exit code that says why.
+    /// It could not be started. The exit code says why.
     Failed(u8),
 }
 
-/// The command line as a process to be.
+/// Builds a process from a command line.
 pub fn command(words: &[OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
 }
 
-/// The kernel kills it when we end without having seen to that, and so are killed ourselves. Of signals it has `blocked`
-/// blocked, whatever we have.
-#[allow(unsafe_code, reason = "what is done between fork and exec has no safe interface")]
+/// Makes the kernel kill the command when this process dies. The command starts with the signal mask
+/// `blocked`, whatever the mask of this process is.
+#[allow(unsafe_code, reason = "pre_exec has no safe interface")]
 pub fn set_pdeathsig(command: &mut Command, blocked: SigSet) {
     let parent = getpid();
     let before_exec = move || {
         blocked.thread_set_mask()?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // If we are gone already there will be no signal.
+        // If the parent has died before prctl, the kernel sends no signal.
         if getppid() == parent { Ok(()) } else { Err(io::Error::from(ErrorKind::BrokenPipe)) }
     };
-    // SAFETY: it makes three system calls, and none allocates or takes a lock. Source: prctl(2), signal-safety(7).
+    // SAFETY: it only makes three system calls, and neither allocates nor locks. Source: prctl(2),
+    // signal-safety(7).
     unsafe { command.pre_exec(before_exec) };
 }
 
@@ -61,29 +62,29 @@ pub fn start(command: &mut Command, out: &Output) -> Started {
     )
 }
 
-/// Who starts us may have us ignore the end of children: then there is no signal, and their exit codes are lost. A handler,
-/// whatever it does, ends that.
+/// Restores SIGCHLD, which this process may have inherited as ignored. Then the kernel would discard the exit
+/// codes of children. Any handler ends that.
 fn restore_sigchld() {
     static RESTORED: Once = Once::new();
-    // It fails for signals that cannot be handled, and this can.
+    // Fails only for signals without handlers, such as SIGKILL.
     RESTORED.call_once(|| drop(flag::register(SIGCHLD, Arc::default())));
 }
 
-/// Those that we start, those that they start, and so on: while this lives they are ours, also when those in between have
-/// ended.
+/// The descendants of this process. While this value exists, this process is their subreaper: a descendant
+/// whose parent has ended becomes a child of this process.
 pub struct ProcessTree {
-    /// Those that were there before: of an earlier command, or of who has become us.
+    /// Descendants that existed before, of an earlier command or of the program that executed this one.
     preexisting: Vec<Pid>,
 }
 
 impl ProcessTree {
     pub fn new() -> Self {
-        // No kernel that we know refuses it; without it those are missed whose parents have ended.
+        // Linux has had this since 3.4. Without it, descendants whose parent has ended are missed.
         let _ = set_child_subreaper(true);
         ProcessTree { preexisting: descendants(&[]) }
     }
 
-    /// Waits for those that have become our children and have ended; not for `command`, whose number stays its own.
+    /// Reaps ended children, except `command`: as a zombie it keeps its process id.
     pub fn reap(&self, command: Pid) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while let Ok(status) = waitid(Id::All, flags)
@@ -93,7 +94,7 @@ impl ProcessTree {
         }
     }
 
-    /// All who live, the eldest first.
+    /// The living descendants, parents before their children.
     pub fn members(&self) -> Vec<Pid> {
         descendants(&self.preexisting)
     }
@@ -101,14 +102,14 @@ impl ProcessTree {
 
 impl Drop for ProcessTree {
     fn drop(&mut self) {
-        // Those that have become our children and have ended are waited for by nobody else.
+        // Adopted children that have ended are reaped here only.
         let ended = || waitpid(None, Some(WaitPidFlag::WNOHANG));
         while ended().is_ok_and(|status| status != WaitStatus::StillAlive) {}
         let _ = set_child_subreaper(false);
     }
 }
 
-/// Our children who live, and theirs, and so on, without these and those that are only theirs.
+/// The living descendants of this process, without those in `except` and their descendants.
 fn descendants(except: &[Pid]) -> Vec<Pid> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -123,10 +124,10 @@ fn descendants(except: &[Pid]) -> Vec<Pid> {
     found.into_iter().skip(1).map(Pid::from_raw).collect()
 }
 
-/// The parent of a process; None: it has ended. Source: proc_pid_stat(5).
+/// The parent of a process. None: the process has ended. Source: proc_pid_stat(5).
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything, and be cut within a character.
+    // The name, in parentheses, may contain any bytes, and may be truncated within a character.
     let stat = String::from_utf8_lossy(&stat);
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
@@ -135,18 +136,18 @@ fn parent_of(pid: i32) -> Option<i32> {
 
 /// How a command has ended.
 pub struct Exit {
-    /// As a shell has it: of a command that a signal ended, 128 more than its number.
+    /// As in a shell: 128 plus the number of the signal that ended the command, if one did.
     pub code: u8,
-    /// Which signal.
+    /// The signal that ended it.
     pub signal: Option<i32>,
 }
 
 impl Exit {
-    /// Ends us as Ctrl-C has ended the command, if it has: a script that waits for us stops then, as it would have without
-    /// us, and does not go on with its next line.
+    /// Ends this process by SIGINT if SIGINT ended the command. A shell stops its script only if the program
+    /// that it waits for was ended by SIGINT.
     pub fn reraise_sigint(&self) {
         if self.signal == Some(SIGINT) {
-            // It fails for signals that nobody may handle.
+            // Fails only for signals without handlers, such as SIGKILL.
             let _ = emulate_default_handler(SIGINT);
         }
     }

@@ -1,4 +1,4 @@
-//! One command, and what it prints.
+//! Executes one command and prints its result.
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,10 +13,10 @@ use crate::options::{Command, Data};
 use crate::output::Output;
 use crate::{lock, watch};
 
-/// Where the data comes from that the command line does not have.
+/// Reads the data of a write or put whose command line contains none.
 pub type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
 
-/// Runs a command; the exit code.
+/// Runs a command. Returns its exit code.
 pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
     match command {
         Command::Read { mailbox, off, len, after, wait } => {
@@ -36,7 +36,7 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
         }
         Command::Take { mailbox, wait } => {
             let message = client.take(mailbox.number, wait.wait)?;
-            // Whoever reads our output may have heard enough, but nobody else will hear of this message.
+            // A closed pipe is a failure here: the message is removed from the mailbox, and lost.
             out.print_message(mailbox.number, &message).map_err(|failure| match failure {
                 Failure::Output(error) => {
                     Failure::local("the message is taken, and could not be printed", error)
@@ -87,7 +87,7 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
     Ok(0)
 }
 
-/// The standard input, whole.
+/// Reads standard input to its end.
 pub fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut data = Vec::new();
     io::stdin().read_to_end(&mut data).map_err(|error| Failure::local("standard input", error))?;
@@ -119,7 +119,7 @@ fn hello(client: &mut Client, name: Option<&str>, out: &Output) -> Result<(), Fa
     ))
 }
 
-/// The mailboxes of a list; none for `*`, which is all.
+/// Parses a list of mailboxes. `*` is the empty list, which means all.
 fn list(word: &str) -> Result<Vec<u32>, Failure> {
     let number = |word: &str| word.parse().map_err(|_| Failure::Usage(format!("{word:?} is no mailbox")));
     if word == "*" { Ok(Vec::new()) } else { word.split(',').map(number).collect() }

@@ -1,4 +1,4 @@
-//! Why a command failed, and the exit code that says so.
+//! Why a command failed, and its exit code.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 #[derive(Debug)]
 pub enum Failure {
-    /// The server's, or the connection's.
+    /// An answer of the server, or a failure of the connection.
     Client(Error),
-    /// There is no connection to this place.
+    /// This address could not be connected to.
     Connect(Address, Error),
-    /// The command makes no sense.
+    /// The command line is invalid.
     Usage(String),
-    /// A file, the terminal, a process: something of this side.
+    /// An error on this side: of a file, the terminal, or a process.
     Local(String, io::Error),
-    /// Whoever reads our output does not take it.
+    /// Standard output could not be written.
     Output(io::Error),
 }
 
@@ -25,7 +25,7 @@ impl Failure {
         Failure::Local(what.to_owned(), error.into())
     }
 
-    /// A command line that cannot be understood.
+    /// A command line that could not be parsed.
     pub fn usage(error: &clap::Error) -> Self {
         let text = error.to_string();
         Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// Whether nothing is to be said: who listened has heard enough.
+    /// Whether no error is printed: the reader of a pipe has closed it, which is no failure.
     pub fn is_silent(&self) -> bool {
         self.exit_code() == 0
     }

@@ -1,4 +1,4 @@
-//! Ctrl-C at the prompt: it ends what is going on, and not the prompt.
+//! Ctrl-C at the prompt: it ends the running command, and not the prompt.
 
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -14,13 +14,14 @@ use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-/// Ctrl-C as something to read. It ends this program, as ever, except while it is captured.
+/// The handler of SIGINT. By default SIGINT ends this program; while it is captured, it becomes a readable
+/// byte.
 pub struct Interrupts {
     read: UnixStream,
     terminates: Arc<AtomicBool>,
 }
 
-/// While this lives, Ctrl-C is only something to read.
+/// While this value exists, SIGINT makes `read` readable and has no other effect.
 pub struct Captured<'a> {
     pub read: &'a UnixStream,
     terminates: &'a AtomicBool,
@@ -41,8 +42,8 @@ impl Interrupts {
         Captured { read: &self.read, terminates: &self.terminates }
     }
 
-    /// Runs `request`, and whether Ctrl-C came meanwhile: then it has ended the connection, for a request that waits cannot be
-    /// taken back otherwise.
+    /// Runs `request`. Returns its result, and whether Ctrl-C interrupted it. Ctrl-C closes the connection:
+    /// the protocol has no other way to cancel a waiting request.
     pub fn run_interruptible<'a, R>(
         &self,
         client: &'a mut Client,
@@ -55,7 +56,7 @@ impl Interrupts {
             let listener = scope.spawn(|| {
                 let interrupted = is_first_readable(captured.read, &answered);
                 if interrupted {
-                    // Fails only when it has ended already.
+                    // Fails only if the connection is closed already.
                     let _ = socket.shutdown(Shutdown::Both);
                 }
                 interrupted
@@ -69,18 +70,18 @@ impl Interrupts {
 
 impl Drop for Captured<'_> {
     fn drop(&mut self) {
-        // What has been heard is over, and is not for the next command.
+        // Discards an interrupt of this command, so that it does not end the next one.
         let _ = self.read.read(&mut [0; 64]);
         self.terminates.store(true, Ordering::Relaxed);
     }
 }
 
-/// Waits until there is something in one of them; whether it is the first.
+/// Waits until one of them is readable. Returns whether the first one is.
 fn is_first_readable(first: &UnixStream, second: &UnixStream) -> bool {
     let mut sources =
         [PollFd::new(first.as_fd(), PollFlags::POLLIN), PollFd::new(second.as_fd(), PollFlags::POLLIN)];
     while poll(&mut sources, PollTimeout::NONE).is_err() {
-        // Interrupted, what else.
+        // Interrupted by a signal: the only error that can occur here.
     }
     sources[0].any() == Some(true)
 }

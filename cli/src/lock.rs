@@ -1,9 +1,12 @@
 //! A command that runs while a lock is held.
 //!
-//! **The law**: the command does not outlive the lock by more than [`GRACE`]. The lease is renewed every third of it, and
-//! an answer that takes as long counts as none: so the command is told to end before others can be in, unless this program
-//! was stopped itself, or `--max-hold` is over. It ends with all that it has started. When this program is killed, so is the
-//! command; but nobody is left then to end what that has started.
+//! **Invariant**: the command does not outlive the lock by more than [`GRACE`]. The lease is renewed after
+//! every third of its duration, and an answer that takes longer than a third counts as missing. So the
+//! command gets SIGTERM before another client can acquire the lock, with two exceptions: this program was
+//! stopped for too long (SIGSTOP), or the server's `--max-hold` is over.
+//!
+//! Signals go to the command and all its descendants. When this program is killed, the kernel kills the
+//! command, but not the command's descendants.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -24,34 +27,36 @@ use crate::failure::Failure;
 use crate::options::Locking;
 use crate::output::Output;
 
-/// How long a command may take to end that is told so.
+/// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The lease when none is given.
 const TTL: Duration = Duration::from_secs(30);
 
-/// The signals that the command gets when they are sent to us.
+/// Signals that are forwarded to the command.
 const FORWARDED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
-/// Locks, waiting for that if need be.
+/// Acquires the lock, and waits for it if necessary.
 pub fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
     let Locking { mailboxes, shared, ttl, wait } = locking;
     let ttl = Some(ttl.unwrap_or(TTL));
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }
 
-/// Runs the command and unlocks; how the command has ended. The connection's timeout is a third of the lease then.
+/// Runs the command, then unlocks. Sets the connection's timeout to a third of the lease. Returns how the
+/// command ended.
 pub fn run(mut lock: LockGuard, locking: &Locking, words: &[OsString], out: &Output) -> Result<Exit, Failure> {
     let third = locking.ttl.unwrap_or(TTL) / 3;
-    // Who was stopped meanwhile may have got the lock and its loss in one piece: what has been received, poll does not see.
+    // After a SIGSTOP, the lock and its loss may have been received in one read. Such an event is in the
+    // client's buffer already, where poll does not see it.
     events(&mut lock, out)?;
     let signals = Signals::new()?;
     let mut command = child::command(words);
     let boxes = lock.mailboxes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.fencing_token().to_string());
-    // Where there is a terminal the command belongs to it as we do, and can ask there for a password. Elsewhere it gets a
-    // group of its own, which can be told at once.
+    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
+    // With a terminal the command stays in the foreground process group, so that it can ask for a password.
+    // Without one it gets a process group of its own, which can be signalled as a whole.
     let has_group = !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal());
     if has_group {
         command.process_group(0);
@@ -65,16 +70,16 @@ pub fn run(mut lock: LockGuard, locking: &Locking, words: &[OsString], out: &Out
     let mut supervisor = Supervisor { child, has_group, tree, signals };
     let lost = supervisor.renew_until_exit(&mut lock, third, out)?;
     if lost.is_some() {
-        out.print_note(&format!("the lock of mailbox {boxes} is lost, the command has to end"));
+        out.print_note(&format!("the lock of mailbox {boxes} is lost: the command is terminated"));
         supervisor.terminate()?;
     }
     let status = supervisor.child.wait().map_err(|error| Failure::local("wait", error))?;
-    // The lock may have been lost at the very end, too.
+    // The lock may have expired just before the command ended: then unlocking fails.
     lost.map_or_else(|| lock.unlock(), Err)?;
     Ok(Exit::from(status))
 }
 
-/// A command that runs, and what tells about it.
+/// A running command, and the sources of events about it.
 struct Supervisor {
     child: Child,
     has_group: bool,
@@ -83,7 +88,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Renews the lease until the command has ended, or the lock: then why.
+    /// Renews the lease until the command has ended, or the lock is lost. Returns why it was lost.
     fn renew_until_exit(
         &self,
         lock: &mut LockGuard,
@@ -95,16 +100,17 @@ impl Supervisor {
         }
         let mut renewal = Instant::now() + third;
         loop {
-            if self.forward_signals()? {
+            self.forward_signals()?;
+            if self.has_ended()? {
                 return Ok(None);
             }
             let is_readable = self.wait(Some(lock), renewal)?;
-            let alive = match (is_readable, Instant::now() >= renewal) {
+            let held = match (is_readable, Instant::now() >= renewal) {
                 (_, true) => lock.ping().and_then(|()| events(lock, out)),
                 (true, false) => events(lock, out),
                 (false, false) => Ok(()),
             };
-            if let Err(error) = alive {
+            if let Err(error) = held {
                 return Ok(Some(error));
             }
             if Instant::now() >= renewal {
@@ -113,14 +119,15 @@ impl Supervisor {
         }
     }
 
-    /// Tells the command to end, and sees to it.
+    /// Ends the command and its descendants: SIGTERM, then SIGKILL.
     fn terminate(&self) -> Result<(), Failure> {
         self.send_signal(Signal::SIGTERM);
         let deadline = Instant::now() + GRACE;
-        while !self.forward_signals()? && Instant::now() < deadline {
+        while !self.has_ended()? && Instant::now() < deadline {
             self.wait(None, deadline)?;
+            self.forward_signals()?;
         }
-        // Also when it has ended: what it has started may still be there, and start others while it is told.
+        // Needed even if the command has ended: its descendants may be alive, and may start others meanwhile.
         self.send_signal(Signal::SIGKILL);
         let deadline = Instant::now() + GRACE;
         while !self.tree.members().is_empty() && Instant::now() < deadline {
@@ -129,14 +136,13 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Passes on what was sent to us; whether the command has ended. It is not waited for yet, so that its number stays
-    /// its own, and nobody else is told to end.
-    fn forward_signals(&self) -> Result<bool, Failure> {
+    /// Forwards the signals that this process has received.
+    fn forward_signals(&self) -> Result<(), Failure> {
         while let Some(info) =
             self.signals.fd.read_signal().map_err(|error| Failure::local("signals", error))?
         {
-            // Keys at a terminal are signals for its whole group: the command has had them already. That it has hung up is told
-            // to who leads its session, and perhaps to nobody else.
+            // The terminal sends Ctrl-C to its whole foreground group, so the command has received it
+            // already. It sends SIGHUP only to the leader of its session, which may be this process.
             let from_terminal = info.ssi_code > 0 && info.ssi_signo != Signal::SIGHUP as u32;
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(signal) if FORWARDED.contains(&signal) && (self.has_group || !from_terminal) => {
@@ -145,13 +151,19 @@ impl Supervisor {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Whether the command has ended. Reaps its descendants, but not the command itself: its process id is
+    /// not reused, so no other process is signalled by mistake.
+    fn has_ended(&self) -> Result<bool, Failure> {
         self.tree.reap(self.pid());
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let status = waitid(Id::Pid(self.pid()), flags).map_err(|error| Failure::local("wait", error))?;
         Ok(status != WaitStatus::StillAlive)
     }
 
-    /// Waits for a signal, for the server, or for the time; whether the server has said something.
+    /// Waits for a signal, for data from the server, or for the deadline. Returns whether there is data.
     fn wait(&self, lock: Option<&LockGuard>, deadline: Instant) -> Result<bool, Failure> {
         let signals = PollFd::new(self.signals.fd.as_fd(), PollFlags::POLLIN);
         let server = lock.map(|lock| PollFd::new(lock.as_fd(), PollFlags::POLLIN));
@@ -165,10 +177,11 @@ impl Supervisor {
         Ok(sources.get(1).is_some_and(|server| server.any().unwrap_or(true)))
     }
 
-    /// Sends a signal to the command and all that it has started; once to each, for two may mean something else.
+    /// Sends a signal to the command and its descendants, once to each: programs may treat a second one
+    /// differently.
     fn send_signal(&self, signal: Signal) {
         let command = self.pid();
-        // One that has ended needs no signal.
+        // Fails if the command has ended.
         let _ = kill(if self.has_group { Pid::from_raw(-command.as_raw()) } else { command }, signal);
         for pid in self.tree.members() {
             let is_signalled = pid == command || self.has_group && getpgid(Some(pid)) == Ok(command);
@@ -183,11 +196,11 @@ impl Supervisor {
     }
 }
 
-/// The signals that we pass on, and those of children, as something to read. They are blocked for that as long as this
-/// lives: none of them ends us, and none is lost.
+/// The forwarded signals and SIGCHLD, as a descriptor. While this value exists they are blocked, so that none
+/// ends this process, and none is lost.
 struct Signals {
     fd: SignalFd,
-    /// What was blocked before.
+    /// The signal mask before.
     before: SigSet,
 }
 
@@ -204,18 +217,18 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // At the prompt other commands follow.
+        // The prompt goes on after this command.
         let _ = self.before.thread_set_mask();
     }
 }
 
-/// What the server has told; an error when the lock is lost.
+/// Reads the server's events. Fails when the lock is lost.
 fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
     while let Some(event) = lock.event(Some(Duration::ZERO))? {
         match event {
-            Event::LockLost { fencing_token, .. } if fencing_token == lock.fencing_token() => break,
-            // At the prompt there may be others.
-            Event::LockLost { mailbox, .. } => out.print_note(&format!("the lock of {mailbox} is lost")),
+            Event::LockLost { grant, .. } if grant == lock.grant() => break,
+            // The prompt may hold other locks.
+            Event::LockLost { mailbox, .. } => out.print_lock_lost(mailbox),
             Event::Message { .. } => {}
         }
     }

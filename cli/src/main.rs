@@ -1,11 +1,12 @@
-//! `dipc-cli`: what people and scripts say to a dipc.
+//! `dipc-cli`: the command line client of dipc, for people and scripts.
 //!
-//! [`options`] is the command line, and the source of its help, completions and man pages; [`run`](commands::run) does
-//! one command. A prompt, or a pipe, is the same commands line by line ([`prompt`]). What takes longer than an answer
-//! has a module of its own: [`lock`] holds a lock around a command, [`watch`] watches, then [`chat`] and [`top`].
+//! [`options`] defines the command line, and thereby its help, completions and man pages. [`commands::run`]
+//! executes one command. [`prompt`] reads commands line by line, from a terminal or a pipe. Commands that
+//! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
+//! [`watch`] prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics.
 //! [`mod@bench`] puts a server under load.
 //!
-//! The exit code is always the same: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
+//! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
 
 mod bench;
 mod chat;
@@ -34,11 +35,11 @@ use failure::Failure;
 use options::{Cli, Command, Connection};
 use output::Output;
 
-/// How long connecting may take.
-const CONNECTING: Duration = Duration::from_secs(5);
+/// Timeout of connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Silence after which the system asks whether the server's machine is still there, how often, and how many times in vain:
-/// who watches or waits without end hears of it. What the server does with its clients.
+/// TCP keepalive, with the server's own values: a command that watches or waits without a limit fails when
+/// the server's machine is gone.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(10))
@@ -48,9 +49,9 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json() => {
-            let wrong = Failure::usage(&error);
-            Output::new(true).print_error(&wrong);
-            return ExitCode::from(wrong.exit_code());
+            let failure = Failure::usage(&error);
+            Output::new(true).print_error(&failure);
+            return ExitCode::from(failure.exit_code());
         }
         Err(error) => error.exit(),
     };
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Whether a command line that was not understood asks for JSON.
+/// Whether a command line that could not be parsed asks for JSON.
 fn wants_json() -> bool {
     std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json")
 }
@@ -88,7 +89,7 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
 
 fn connect(connection: &Connection) -> Result<Client, Failure> {
     let address = connection.address()?;
-    let connected = address.connect(Some(CONNECTING)).and_then(|mut client| {
+    let connected = address.connect(Some(CONNECT_TIMEOUT)).and_then(|mut client| {
         if matches!(address, Address::Tcp { .. }) {
             SockRef::from(&client).set_tcp_keepalive(&KEEPALIVE)?;
         }

@@ -1,4 +1,4 @@
-//! The command line: what `--help`, the completions and the man pages say comes from here.
+//! The definition of the command line. `--help`, the completions and the man pages are generated from it.
 
 mod connection;
 mod duration;
@@ -15,19 +15,22 @@ pub use connection::Connection;
 use duration::positive;
 pub use duration::seconds;
 
-/// Talks to a dipc: one command, or a prompt without one
+/// Client of a dipc server: runs one command, or a prompt without one
 #[derive(Debug, Parser)]
 #[command(
     name = "dipc-cli",
     version,
     disable_help_flag = true,
-    after_help = "Without a command there is a prompt, where Ctrl-C gives up what waits; on a pipe the same commands are read \
-                  line by line.\n\
-                  Messages are printed as they are on a pipe, and made readable on a terminal.\n\n\
+    after_help = "Without a command there is a prompt, where Ctrl-C cancels a waiting command. If standard input \
+                  is not a terminal, the same commands are read from it line by line.\n\
+                  Messages are printed unchanged on a pipe, and escaped on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
-                  dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n\n\
-                  Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection.\n\
-                  `lock BOX -- COMMAND` exits as its command did, or as above when the lock is not to be had, or lost."
+                  dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  \
+                  dipc-cli bench -c 50 -P 16\n\n\
+                  Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
+                  3 no connection.\n\
+                  `lock BOX -- COMMAND` exits with the code of its command, or as above if it cannot acquire \
+                  the lock, or loses it."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -56,120 +59,124 @@ pub enum Command {
     Read {
         #[command(flatten)]
         mailbox: Mailbox,
-        /// Leave out the first N bytes
+        /// Skip the first N bytes
         #[arg(long, value_name = "N")]
         off: Option<u64>,
         /// At most N bytes
         #[arg(long, value_name = "N")]
         len: Option<u64>,
-        /// The oldest message newer than version V; wait for one
+        /// The oldest message newer than version V; waits if there is none
         #[arg(long, value_name = "V")]
         after: Option<u64>,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Replace what the mailbox holds
+    /// Replace the contents of the mailbox with one message
     #[command(visible_alias = "w")]
     Write {
         #[command(flatten)]
         mailbox: Mailbox,
         #[command(flatten)]
         data: Data,
-        /// Only when the mailbox is at version V
+        /// Only if the mailbox is at version V
         #[arg(long = "if", value_name = "V")]
         if_version: Option<u64>,
-        /// Patch the message from byte N on
+        /// Overwrite the message from byte N on
         #[arg(long, value_name = "N")]
         off: Option<u64>,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Add a message at the end
+    /// Append a message to the queue
     Put {
         #[command(flatten)]
         mailbox: Mailbox,
         #[command(flatten)]
         data: Data,
-        /// The oldest messages make room
+        /// Drop the oldest messages to make room
         #[arg(long)]
         drop: bool,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Print the oldest message and remove it; wait for one
+    /// Print the oldest message and remove it; waits if there is none
     Take {
         #[command(flatten)]
         mailbox: Mailbox,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Run a command while nobody else is in these mailboxes
+    /// Run a command while these mailboxes are locked
     ///
-    /// The lease is renewed while the command runs. When the lock is lost all the same, the command is told to end
-    /// (TERM, after 5 seconds KILL), and all that it has started. Signals are passed on to it; a KILL of dipc-cli kills the
-    /// command, but not what that has started. It finds the number of the lock in DIPC_GRANT and the mailboxes in DIPC_BOX.
+    /// The lease is renewed while the command runs. If the lock is lost nevertheless, the command and all its
+    /// descendants are terminated: by TERM, and by KILL after 5 seconds. Signals are forwarded to the
+    /// command. A KILL of dipc-cli kills the command, but not its descendants. DIPC_GRANT contains the number
+    /// of the lock, DIPC_BOX the mailboxes.
     ///
-    /// The lock keeps the command out, too: a dipc-cli that it starts is somebody else. So lock a mailbox that stands for what
-    /// is to be protected, and that nobody writes.
+    /// The lock excludes the command's own dipc-cli as well, since that is a different client. So lock a
+    /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
-    /// The exit code is the command's: 128 more than the number of a signal that ended it, 127 when it does not exist, 126
-    /// when it cannot be run. It is 1 when the lock is not to be had in time, 2 or 3 when it is refused or lost.
+    /// The exit code is that of the command: 128 plus the number of the signal that ended it, 127 if it does
+    /// not exist, 126 if it cannot be executed. It is 1 if the lock was not acquired in time, and 2 or 3 if
+    /// it was refused or lost.
     ///
-    /// At the prompt the command may be left out: then the lock is kept until unlock, or its lease ends.
+    /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
+    /// expires.
     Lock {
         #[command(flatten)]
         locking: Locking,
-        /// The command and its arguments, behind --
+        /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// Give back what was locked at this prompt
+    /// Release locks of this prompt
     Unlock {
         /// Mailboxes, or * for all
         #[arg(value_name = "BOX[,BOX..]")]
         mailboxes: String,
-        /// Only when this was the number of the lock
+        /// Only if the lock has this number
         #[arg(long, value_name = "G")]
         grant: Option<u64>,
     },
     /// Print every new message, or run a command for each
     ///
-    /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (how many messages
-    /// before it are gone) in its environment. One runs at a time; how it ends makes no difference.
+    /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (the
+    /// number of missed messages before it) in its environment. One command runs at a time; its exit code is
+    /// ignored.
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,
-        /// Begin behind version V, with what is still there
+        /// Start after version V, with the messages that are still stored
         #[arg(long, value_name = "V")]
         after: Option<u64>,
-        /// End after so many messages
+        /// End after N messages
         #[arg(short = 'n', long, value_name = "N")]
         count: Option<u64>,
-        /// The command and its arguments, behind --
+        /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// What the server counts
+    /// Print the server's statistics
     Stat {
         /// BOX, conns or locks
         topic: Option<String>,
     },
-    /// Ask whether the server is there, and how long it takes to answer
+    /// Check that the server answers, and measure how long it takes
     Ping,
-    /// What the server is
+    /// Print the server's version and limits
     Hello {
-        /// What stat shows of this connection
+        /// Name of this connection in stat
         name: Option<String>,
     },
-    /// Talk with others in a mailbox; Ctrl-D leaves
+    /// Chat with other users through a mailbox; Ctrl-D leaves
     Chat {
         #[arg(value_name = "BOX")]
         mailbox: u32,
-        /// Your name [default: that of the user]
+        /// Your name [default: the user's name]
         #[arg(long)]
         name: Option<String>,
     },
-    /// Show mailboxes, holders, queues and rates, again every second
+    /// Show mailboxes, holders, queues and rates, every second
     Top {
         /// Once, and without rates
         #[arg(long)]
@@ -177,21 +184,22 @@ pub enum Command {
     },
     /// Put a server on this machine under load, and measure it; overwrites its mailboxes
     ///
-    /// Mailboxes 0 to N-1 (--mailboxes) lose what they hold. One thread drives all connections, so that the load costs the
-    /// same for every system. Without --rate each connection sends a batch, awaits its answers, and sends the next one.
-    /// A server that is silent for 35 seconds (--timeout) has failed.
+    /// Mailboxes 0 to N-1 (--mailboxes) are overwritten. One thread drives all connections, so that the load
+    /// costs the same for every system. Without --rate, each connection sends a batch, waits for its answers,
+    /// and sends the next batch. The run fails if the server is silent for 35 seconds (--timeout).
     ///
-    /// Requests in a second depend on what the load takes of the processors; the CPU time per request does not.
+    /// The load generator uses the same processors as the server: this affects requests per second, but not
+    /// CPU time per request.
     Bench(Box<BenchOptions>),
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
     /// Write the man pages into a directory
     #[command(hide = true)]
     Manual {
-        /// Where
+        /// The directory
         directory: PathBuf,
     },
 }
@@ -214,10 +222,10 @@ pub struct Mailboxes {
 pub struct Locking {
     #[command(flatten)]
     pub mailboxes: Mailboxes,
-    /// Readers are let in
+    /// Lock for reading only: other clients may read, but not write
     #[arg(long)]
     pub shared: bool,
-    /// Seconds of silence after which the lock ends by itself [default: 30]
+    /// Lease: seconds without a request after which the lock expires [default: 30]
     #[arg(long, value_name = "S", value_parser = positive)]
     pub ttl: Option<Duration>,
     #[command(flatten)]
@@ -226,18 +234,18 @@ pub struct Locking {
 
 #[derive(Debug, Args)]
 pub struct Wait {
-    /// Seconds to wait, or inf [default: the server's, 30]
+    /// Seconds to wait, or inf [default: the server's default, usually 30]
     #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     pub wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub struct Data {
-    /// The message, its words joined by a blank; without it, standard input as it is
+    /// The message; several words are joined by blanks. Default: standard input, unchanged
     #[arg(value_name = "TEXT", conflicts_with = "file", allow_negative_numbers = true)]
     pub text: Vec<OsString>,
 
-    /// The message is this file; - is standard input
+    /// Read the message from file F; - is standard input
     #[arg(long, value_name = "F")]
     pub file: Option<PathBuf>,
 }
@@ -249,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_hold_together() {
+    fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
         Line::command().debug_assert();
     }

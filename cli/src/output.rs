@@ -1,4 +1,4 @@
-//! What is printed: bytes as they are on a pipe, text that does no harm on a terminal, or JSON.
+//! Output: bytes unchanged on a pipe, escaped text on a terminal, or JSON.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 
-/// Where answers go.
+/// How results are printed.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     pub json: bool,
     pub is_terminal: bool,
-    /// Messages end their line, also on a pipe: others follow.
+    /// Whether every message ends with a newline, on a pipe too, because others follow.
     pub whole_lines: bool,
 }
 
@@ -24,12 +24,12 @@ impl Output {
         Output { json, is_terminal: io::stdout().is_terminal(), whole_lines: false }
     }
 
-    /// Whether it is a terminal whose cursor can be moved.
+    /// Whether standard output is a terminal with cursor control.
     pub fn can_move(&self) -> bool {
         self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// The bytes of a message, and nothing else on a pipe.
+    /// Prints a message: on a pipe exactly its bytes.
     pub fn print_message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
         let Message { data, version, count, lost } = message;
         if self.json {
@@ -47,7 +47,7 @@ impl Output {
         self.print_data(data, self.whole_lines)
     }
 
-    /// A message from a watch: a line at least.
+    /// Prints a message of a watch, always with a newline. `with_number`: after the number of its mailbox.
     pub fn print_event(
         &self,
         (mailbox, with_number): (u32, bool),
@@ -69,7 +69,7 @@ impl Output {
         }
     }
 
-    /// Lines of a name and a number.
+    /// Prints lines of a name and a number.
     pub fn print_fields(&self, fields: &[(&str, u64)]) -> Result<(), Failure> {
         if self.json {
             return self.print_json(
@@ -110,11 +110,15 @@ impl Output {
 
     /// Something for people, beside the output.
     pub fn print_note(&self, text: &str) {
-        // There is nobody else to tell.
+        // An error of stderr cannot be reported anywhere.
         let _ = match self.json {
             true => writeln!(io::stderr(), "{}", json!({ "note": text })),
             false => writeln!(io::stderr(), "dipc-cli: {}", escape(text.as_bytes())),
         };
+    }
+
+    pub fn print_lock_lost(&self, mailbox: u32) {
+        self.print_note(&format!("the lock of mailbox {mailbox} is lost"));
     }
 
     pub fn print_error(&self, failure: &Failure) {
@@ -128,7 +132,7 @@ impl Output {
     }
 }
 
-/// Text for a terminal: whatever could move its cursor, change its settings or turn its lines around is spelt out.
+/// Text for a terminal. Characters that move its cursor, change its settings or reverse its text are escaped.
 pub fn escape(data: &[u8]) -> String {
     let mut shown = String::new();
     for character in String::from_utf8_lossy(data).chars() {
@@ -153,7 +157,7 @@ fn put_data(value: &mut Value, data: &[u8]) {
     }
 }
 
-/// Figures by name; a list where every line is a thing of its own.
+/// The answer to `stat` as JSON: an object of counters, or a list with an object for each connection or lock.
 fn stat_value(topic: Topic, stat: &Stat) -> Value {
     let row = |first: Option<(&str, &str)>, line: dipc::client::Line| {
         let pairs = first.into_iter().chain(line.fields());
@@ -179,7 +183,8 @@ fn stat_value(topic: Topic, stat: &Stat) -> Value {
     }
 }
 
-/// A pair of a connection or lock: a name is text, also one of digits, and a list is a list, also an empty one.
+/// The value of a `key=value` pair. A name stays text even if it is all digits; locks and watches are lists,
+/// even if empty.
 fn field(key: &str, word: &str) -> Value {
     match key {
         "locks" | "watches" => word.split(',').filter_map(|number| number.parse::<u64>().ok()).collect(),
@@ -188,6 +193,7 @@ fn field(key: &str, word: &str) -> Value {
     }
 }
 
+/// A number, null for `-`, or text.
 fn scalar(word: &str) -> Value {
     match (word.parse::<u64>(), word.parse::<f64>()) {
         (Ok(number), _) => number.into(),
@@ -202,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_spelt_out() {
+    fn control_characters_are_escaped() {
         assert_eq!(escape(b"a\tb\nc"), "a\tb\nc");
         assert_eq!(escape(b"\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
         assert_eq!(escape("\u{9b}2J \u{202e}gr\u{fc}\u{df}".as_bytes()), "\\x9b2J \\u{202e}gr\u{fc}\u{df}");

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::manual;
 use crate::options::Cli;
 
-/// The section of programs of the administrator.
+/// The manual section of system administration.
 const ADMINISTRATOR: &str = "8";
 
 pub fn completions(shell: Shell) -> Result<u8, Failure> {
@@ -21,7 +21,8 @@ pub fn completions(shell: Shell) -> Result<u8, Failure> {
     clap_complete::generate(shell, &mut Cli::command(), "dipc-cli", &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if shell == Shell::Bash {
-        // clap-rs/clap#6421: a program with a hyphen in its name goes by two names there, and only its verbs are completed.
+        // clap-rs/clap#6421: the script has two names for a program with a hyphen in its name, so that the
+        // options of its verbs are not completed.
         script = script.replace("dipc__subcmd__cli__subcmd__", "dipc__cli__subcmd__");
     }
     crate::output::Output::new(false).print_bytes(script.as_bytes())?;

@@ -1,4 +1,4 @@
-//! Commands line by line: with a line editor on a terminal, else as they come.
+//! Runs commands line by line: from a line editor on a terminal, otherwise from standard input.
 
 mod completion;
 mod lines;
@@ -23,8 +23,8 @@ use crate::{commands, lock, watch};
 use completion::{grammar, verbs};
 use lines::Lines;
 
-/// Runs commands until `quit` or the end of the input; a failed one does not end it. The exit code is 0 on a terminal, and
-/// else the highest of all commands.
+/// Runs commands until `quit` or the end of the input. A failed command does not end the prompt. Returns the
+/// exit code: 0 on a terminal, otherwise the highest of all commands.
 pub fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
     let client = connect()?;
@@ -41,20 +41,20 @@ pub fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     Ok(if is_terminal { 0 } else { worst })
 }
 
-/// Makes a connection.
+/// Connects to the server.
 type Connect<'a> = &'a dyn Fn() -> Result<Client, Failure>;
 
 struct Prompt<'a> {
     client: Client,
     connect: Connect<'a>,
     lines: Lines,
-    /// Somebody is at a terminal: Ctrl-C, and a server that has gone, end a command and not the prompt.
+    /// Set on a terminal, where Ctrl-C and a lost connection end the command, and not the prompt.
     interrupts: Option<Interrupts>,
     out: Output,
 }
 
 impl Prompt<'_> {
-    /// Runs every line; the highest exit code.
+    /// Runs every line. Returns the highest exit code.
     fn commands(&mut self) -> Result<u8, Failure> {
         let mut worst = 0;
         while let Some(line) = self.lines.command()? {
@@ -74,7 +74,8 @@ impl Prompt<'_> {
         Ok(worst)
     }
 
-    /// The exit code of what was done; fails when there is no going on.
+    /// Prints a failure that does not end the prompt. Returns its exit code. Fails if the prompt cannot
+    /// continue.
     fn recover(&self, done: Result<u8, Failure>) -> Result<u8, Failure> {
         let failure = match done {
             Ok(code) => return Ok(code),
@@ -88,7 +89,7 @@ impl Prompt<'_> {
         Ok(failure.exit_code())
     }
 
-    /// At a terminal connects anew when the connection has ended, be it that only now somebody looks.
+    /// On a terminal, reconnects if the connection has ended, even if that was not noticed before.
     fn ensure_connected(&mut self) -> Result<(), Failure> {
         if self.interrupts.is_none() {
             return Ok(());
@@ -97,15 +98,15 @@ impl Prompt<'_> {
             let reported = report_lost_locks(&mut self.client, &self.out).map(|()| 0);
             self.recover(reported)?;
         }
-        // When all events are heard there is nothing to read but the end.
+        // All events have been read, so a readable socket has reached its end.
         if self.client.is_closed() || is_readable(&self.client) {
             self.client = (self.connect)()?;
-            self.out.print_note("connected anew: locks of before have ended");
+            self.out.print_note("reconnected: earlier locks are lost");
         }
         Ok(())
     }
 
-    /// One command; its exit code.
+    /// Runs one command. Returns its exit code.
     fn command(&mut self, words: &[OsString]) -> Result<u8, Failure> {
         if words[0] == "help" {
             self.ensure_connected()?;
@@ -133,7 +134,7 @@ impl Prompt<'_> {
                 let stop = Some(captured.read);
                 return watch::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0);
             }
-            // The lock is waited for as for any answer; the command is told of Ctrl-C itself.
+            // Ctrl-C cancels the wait for the lock. Afterwards the terminal sends it to the command.
             Command::Lock { locking, command } if !command.is_empty() => {
                 let timeout = client.timeout();
                 let (lock, interrupted) = interrupts
@@ -155,7 +156,7 @@ impl Prompt<'_> {
             }
         }
         self.client = (self.connect)()?;
-        self.out.print_note("given up, and connected anew: locks of before have ended");
+        self.out.print_note("interrupted and reconnected: earlier locks are lost");
         Ok(0)
     }
 }
@@ -164,25 +165,23 @@ fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
     let verbs = verbs().join(" ");
     let protocol = client.help()?;
     let text = format!(
-        "Here: {verbs}\nOptions and quotes are those of the shell: read 3 --after 7. But a text is taken as it is typed:\n\
-         write 3 it's \"so\". Help for one: read --help\n\n\
+        "Commands: {verbs}\nOptions and quotes are as in a shell: read 3 --after 7. A text is sent as it is typed:\n\
+         write 3 it's \"so\". Help for one command: read --help\n\n\
          The protocol, for telnet and programs:\n{protocol}"
     );
     print_help(&text, out)
 }
 
-/// Something for people to read, in the midst of answers.
+/// Prints a help text among the answers, as JSON if they are JSON.
 fn print_help(text: &str, out: &Output) -> Result<(), Failure> {
     if out.json { out.print_json(json!({ "help": text })) } else { out.print_text(text) }
 }
 
-/// Says which locks have run out meanwhile.
+/// Reports the locks that have expired since the last command.
 fn report_lost_locks(client: &mut Client, out: &Output) -> Result<(), Failure> {
     loop {
         match client.event(Some(Duration::ZERO)) {
-            Ok(Some(Event::LockLost { mailbox, .. })) => {
-                out.print_note(&format!("the lock of {mailbox} is lost"))
-            }
+            Ok(Some(Event::LockLost { mailbox, .. })) => out.print_lock_lost(mailbox),
             Ok(Some(_)) => {}
             Ok(None) => return Ok(()),
             Err(error) => return Err(error.into()),

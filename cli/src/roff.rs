@@ -1,6 +1,8 @@
-//! The Markdown of our documents as roff: headings, paragraphs, lists, and everything else as it stands.
+//! Converts the Markdown of docs/ to roff: headings, paragraphs, lists and code. Everything else is kept
+//! unchanged.
 
-/// Turns a document into the body of a man page. Its title is left out: the page has its own.
+/// Converts a document to the body of a man page. The document's title is left out, since the page has its
+/// own.
 pub fn from_markdown(document: &str) -> String {
     let mut page = String::new();
     let mut is_code = false;
@@ -31,22 +33,22 @@ pub fn from_markdown(document: &str) -> String {
     page
 }
 
-/// The lines of a document, those of a paragraph as one: bold text and links go on over their ends.
+/// The lines of a document, each paragraph joined to one line, because bold text and links may span lines.
 fn whole_lines(document: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let (mut is_code, mut goes_on) = (false, false);
+    let (mut is_code, mut in_paragraph) = (false, false);
     for line in document.lines() {
         is_code ^= line.starts_with("```");
-        let stands_alone =
+        let is_separate =
             is_code || line.starts_with("```") || line.is_empty() || line.starts_with(['#', '|']);
         match lines.last_mut() {
-            Some(last) if goes_on && !stands_alone && !line.starts_with("- ") => {
+            Some(last) if in_paragraph && !is_separate && !line.starts_with("- ") => {
                 last.push(' ');
                 last.push_str(line.trim_start());
             }
             _ => lines.push(line.to_owned()),
         }
-        goes_on = !stands_alone;
+        in_paragraph = !is_separate;
     }
     lines
 }
@@ -67,7 +69,7 @@ fn prose(line: &str) -> String {
     }
 }
 
-/// Bold for what is bold or code; a link is its text.
+/// Converts bold text and code to bold, and links to their text.
 fn inline(line: &str) -> String {
     let mut bold = false;
     let mut text = String::new();
@@ -81,16 +83,16 @@ fn inline(line: &str) -> String {
     verbatim(&text).replace('\u{1}', "\\fB").replace('\u{2}', "\\fR")
 }
 
-/// `[text](where)` as `text`. Brackets of the grammar are no links.
+/// Replaces `[text](target)` by `text`. Brackets without a target, as in a grammar, are kept.
 fn unlinked(part: &str) -> String {
     let Some((before, rest)) = part.split_once('[') else { return part.to_owned() };
     match rest.split_once("](").and_then(|(text, rest)| Some((text, rest.split_once(')')?.1))) {
-        Some((text, behind)) => format!("{before}{text}{}", unlinked(behind)),
+        Some((text, remaining)) => format!("{before}{text}{}", unlinked(remaining)),
         None => part.to_owned(),
     }
 }
 
-/// A line in which nothing is a command.
+/// Escapes a line so that roff finds no command in it.
 fn verbatim(line: &str) -> String {
     let escaped = line.replace('\\', "\\e").replace('-', "\\-");
     match escaped.starts_with(['.', '\'']) {

@@ -1,4 +1,5 @@
-//! What happens in a server, again every second: its mailboxes, who holds them, who waits, and how fast it goes.
+//! Statistics of a server, every second: its mailboxes with their holders and waiters, and the rates of
+//! requests.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -11,19 +12,19 @@ use terminal_size::terminal_size;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Mailboxes that are asked about at most: each is a request.
+/// Maximum number of mailboxes: each takes a request.
 const MAILBOXES_MAX: u64 = 1024;
 
-/// Time between two looks.
+/// Time between two snapshots.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Puts the cursor home, and clears from there on.
+/// Moves the cursor to the top left corner, and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Lines above the mailboxes.
+/// Lines above the table of mailboxes.
 const HEADER_LINES: usize = 5;
 
-/// Shows it once, or for ever.
+/// Prints the statistics once, or every second.
 pub fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
     let mut before = None;
     loop {
@@ -45,7 +46,7 @@ pub fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure>
     }
 }
 
-/// What was to be seen at one moment.
+/// The statistics at one moment.
 struct Snapshot {
     at: Instant,
     server: Stat,
@@ -66,14 +67,14 @@ impl Snapshot {
         self.server.number(name).unwrap_or(0)
     }
 
-    /// How often something is counted in a second, since an earlier snapshot.
+    /// Increase of a counter per second since an earlier snapshot.
     fn rate(&self, before: Option<&Snapshot>, count: impl Fn(&Snapshot) -> Option<u64>) -> Option<f64> {
         let before = before?;
         let more = count(self)?.saturating_sub(count(before)?);
         Some(more as f64 / self.at.duration_since(before.at).as_secs_f64().max(0.001))
     }
 
-    /// Messages that come into a mailbox in a second.
+    /// New messages of a mailbox per second.
     fn arrivals(&self, before: Option<&Snapshot>, mailbox: u32) -> Option<f64> {
         self.rate(before, |snapshot| snapshot.mailboxes.get(&mailbox)?.number("version"))
     }
@@ -110,7 +111,7 @@ impl Snapshot {
         );
         let mut listed = self.mailboxes.keys().copied().collect::<Vec<_>>();
         if listed.len() > rows {
-            // Those where something happens.
+            // Only the most active mailboxes.
             listed.sort_by_key(|mailbox| std::cmp::Reverse(self.activity(before, *mailbox)));
             listed.truncate(rows.saturating_sub(1));
             listed.sort_unstable();
@@ -169,7 +170,7 @@ impl Snapshot {
     }
 }
 
-/// Who has locked a mailbox: the name, or the number of the connection.
+/// The holders of a mailbox's locks: the name, or the number, of each connection.
 fn holders(stat: &Stat) -> Vec<String> {
     let locks = stat.lines().filter(|line| line.name == "lock");
     locks
@@ -180,12 +181,12 @@ fn holders(stat: &Stat) -> Vec<String> {
         .collect()
 }
 
-/// Every line as far as it fits: one that is broken moves all that is below.
+/// Truncates every line to the width of the terminal. A wrapped line would move the lines below it.
 fn truncate_lines(text: &str, width: usize) -> String {
     text.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>()).collect()
 }
 
-/// A time of waiting, as short as it can be told.
+/// A duration in ms, or in s from 10 s on.
 fn seconds(milliseconds: u64) -> String {
     match milliseconds {
         0..10_000 => format!("{milliseconds}ms"),

@@ -1,4 +1,4 @@
-//! News: printed as they come, or a command for each.
+//! Watches mailboxes: prints each new message, or runs a command for it.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::child::{self, Started};
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Watches until `count` messages have come, or there is something to read in `stop`; without both for ever.
+/// Watches until `count` messages have arrived, or until `stop` is readable; without both, forever.
 pub fn run(
     client: &mut Client,
     mailboxes: &[u32],
@@ -27,7 +27,7 @@ pub fn run(
 ) -> Result<(), Failure> {
     client.watch(mailboxes, after)?;
     for &mailbox in mailboxes.iter().filter(|_| after.is_some()) {
-        // Of a server that has begun anew, perhaps: nothing would be heard for long, and nobody would know why.
+        // The version may be of an earlier server. The watch would then be silent for long, without a reason.
         let version = client.stat(Topic::Mailbox(mailbox))?.number("version");
         if let Some(version) = version.filter(|version| Some(*version) < after) {
             out.print_note(&format!("mailbox {mailbox} is only at version {version}"));
@@ -37,14 +37,12 @@ pub fn run(
     while left > 0 {
         match next(client, stop)? {
             None => break,
-            Some(Event::LockLost { mailbox, .. }) => {
-                out.print_note(&format!("the lock of {mailbox} is lost"))
-            }
+            Some(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
             Some(Event::Message { mailbox, version, data, lost }) => {
                 left -= 1;
                 match command.is_empty() {
                     true => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
-                    false => tell(command, mailbox, version, &data, lost, out)?,
+                    false => run_command(command, mailbox, version, &data, lost, out)?,
                 }
             }
         }
@@ -52,15 +50,15 @@ pub fn run(
     Ok(client.unwatch(mailboxes)?)
 }
 
-/// The next event; none when it is to stop.
+/// Waits for the next event. None: `stop` is readable.
 fn next(client: &mut Client, stop: Option<&UnixStream>) -> Result<Option<Event>, Failure> {
     let Some(stop) = stop else { return Ok(client.event(None)?) };
-    // To stop comes first, however many messages wait.
-    let mut patience = PollTimeout::ZERO;
+    // `stop` is checked before every event, even if more messages are buffered.
+    let mut timeout = PollTimeout::ZERO;
     loop {
         let mut sources =
             [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(client.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut sources, patience) {
+        match poll(&mut sources, timeout) {
             Ok(_) if sources[0].any() == Some(true) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(Failure::local("poll", error)),
@@ -68,12 +66,12 @@ fn next(client: &mut Client, stop: Option<&UnixStream>) -> Result<Option<Event>,
         if let Some(event) = client.event(Some(Duration::ZERO))? {
             return Ok(Some(event));
         }
-        patience = PollTimeout::NONE;
+        timeout = PollTimeout::NONE;
     }
 }
 
-/// Runs the command for one message, to its end. How it ends is its own affair.
-fn tell(
+/// Runs the command for one message and waits for it. Its exit code is ignored.
+fn run_command(
     words: &[OsString],
     mailbox: u32,
     version: u64,
@@ -88,10 +86,10 @@ fn tell(
         command.env(name, value.to_string());
     }
     let Started::Running(mut child) = child::start(command.stdin(Stdio::piped()), out) else {
-        return Err(Failure::Usage("there is nothing to run".to_owned()));
+        return Err(Failure::Usage("the command cannot be run".to_owned()));
     };
     if let Some(mut stdin) = child.stdin.take() {
-        // A command need not read what it is told.
+        // The command need not read its input.
         let _ = stdin.write_all(data);
     }
     child.wait().map_err(|error| Failure::local("wait", error))?;

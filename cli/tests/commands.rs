@@ -260,7 +260,7 @@ fn a_chat_outlasts_a_lock() {
     let mut locked = locked.expect("it runs");
     support::wait_until("it is locked", || server.stat(&[], "locks_held") == 1);
     let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\n");
-    assert_eq!((ran.code, ran.stderr.matches("not said: timeout").count()), (Some(0), 3), "{ran:?}");
+    assert_eq!((ran.code, ran.stderr.matches("not sent: timeout").count()), (Some(0), 3), "{ran:?}");
     drop(locked.stdin.take());
     locked.wait().expect("ours");
 }

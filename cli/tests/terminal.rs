@@ -162,7 +162,7 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     prompt.press("take 3 --wait inf\r");
     wait_until("the taker waits", || server.stat(&["3"], "aside") == 1);
     prompt.press("\x03");
-    prompt.expect("given up, and connected anew");
+    prompt.expect("interrupted and reconnected");
     prompt.expect("dipc> ");
     prompt.press("put 3 kept\r");
     prompt.expect("count 1\r\n");
@@ -176,7 +176,7 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     prompt.press("lock 3 -- echo 'never' 'run'\r");
     wait_until("the locker waits", || server.stat(&["3"], "waiting") == 1);
     prompt.press("\x03");
-    let meanwhile = prompt.expect("given up, and connected anew");
+    let meanwhile = prompt.expect("interrupted and reconnected");
     assert!(!meanwhile.contains("never run"), "{meanwhile}");
     prompt.expect("dipc> ");
     drop(holder);
@@ -190,7 +190,7 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     prompt.press("take 0 --wait inf\r");
     wait_until("the taker waits", || server.stat(&["0"], "aside") == 1);
     prompt.press("\x03");
-    prompt.expect("given up, and connected anew");
+    prompt.expect("interrupted and reconnected");
     prompt.expect("dipc> ");
     prompt.press("\x04");
     prompt.expect_end();
@@ -209,11 +209,11 @@ fn the_prompt_outlives_its_server() {
     prompt.expect("cannot connect");
     prompt.expect("dipc> ");
     prompt.press("read --help\r");
-    prompt.expect("Leave out the first N bytes");
+    prompt.expect("Skip the first N bytes");
     prompt.expect("dipc> ");
     let again = Server::start(&format!("4 64 {} 8", server.port));
     prompt.press("ping\r");
-    prompt.expect("connected anew");
+    prompt.expect("reconnected");
     prompt.expect("ok ");
     prompt.expect("dipc> ");
     prompt.press("\x04");
@@ -339,7 +339,7 @@ fn a_lock_that_is_lost_while_another_one_guards_a_command_is_told() {
     prompt.expect("grant 1\r\n");
     prompt.expect("dipc> ");
     prompt.press("lock 2 -- sleep 1000\r");
-    prompt.expect("the lock of 1 is lost");
+    prompt.expect("the lock of mailbox 1 is lost");
     prompt.press("\x03");
     prompt.expect("dipc> ");
 }

@@ -1,4 +1,5 @@
-//! One connection under load: a batch of requests in one write, and all its answers before the next one.
+//! One connection under load. It sends a batch of requests in one write, and receives all answers before the
+//! next batch.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -13,23 +14,23 @@ use super::tally::Tally;
 pub struct Connection {
     number: usize,
     socket: Socket,
-    /// What has arrived of the next answer.
+    /// Received bytes that are not decoded yet.
     input: Vec<u8>,
-    /// Numbers of requests; equal when no answer is awaited.
+    /// Numbers of requests sent and answered since the start.
     sent: usize,
     answered: usize,
-    /// When the batch that is being answered should have been sent.
+    /// The scheduled time of the current batch.
     intended: Instant,
-    /// The batch, and how much of it the socket has taken.
+    /// The current batch, and how many of its bytes the socket has accepted.
     batch: Vec<u8>,
     written: usize,
-    /// Requests that were answered, and the longest wait for a batch.
+    /// Answered requests, and the longest latency of a batch, both since the warm-up.
     pub completed: u64,
     pub longest_wait: Duration,
 }
 
 impl Connection {
-    /// Of a socket that does not block.
+    /// `socket` is nonblocking.
     pub fn new(number: usize, socket: Socket) -> Self {
         Connection {
             number,
@@ -49,17 +50,18 @@ impl Connection {
         self.answered < self.sent
     }
 
-    /// Whether its next request has to follow the last one.
+    /// Whether the next request is the second one of a pair.
     pub fn is_within_pair(&self, plan: &Plan) -> bool {
         plan.is_second(self.sent)
     }
 
-    /// Forgets the warm-up.
+    /// Resets the counters after the warm-up.
     pub fn restart(&mut self) {
         (self.completed, self.longest_wait) = (0, Duration::ZERO);
     }
 
-    /// Sends a batch, as far as the budget goes. A pair is paid for at its first request, so that nobody keeps a lock.
+    /// Sends a batch, as far as the budget of requests allows. The first request of a pair takes the budget
+    /// of both, so that every lock is unlocked.
     pub fn send(&mut self, plan: &Plan, budget: &mut u64, intended: Instant) -> io::Result<()> {
         (self.intended, self.written) = (intended, 0);
         self.batch.clear();
@@ -76,7 +78,7 @@ impl Connection {
         self.flush()
     }
 
-    /// Takes the answers that have come. With the last one of a batch: how long it took, and until when.
+    /// Receives answers. With the last answer of a batch, returns the batch's latency and the current time.
     pub fn receive(
         &mut self,
         event: &Event,
@@ -106,7 +108,7 @@ impl Connection {
         Ok(())
     }
 
-    /// A read that comes back short has emptied the socket, unless the end of the stream is behind it.
+    /// Reads until the socket is empty. A short read has emptied it, unless the end of the stream follows.
     fn read(&mut self, to_end: bool, plan: &Plan, tally: &mut Tally, scratch: &mut [u8]) -> io::Result<()> {
         while let Some(length) = unless_blocked(self.socket.read(scratch))? {
             if length == 0 {
@@ -137,14 +139,14 @@ impl Connection {
     }
 }
 
-/// A server may say why it closes a connection.
+/// An answer without a request. The server may send an error before it closes a connection.
 fn unsolicited(answer: Answer, tally: &mut Tally) -> io::Result<()> {
     match answer {
         Answer::Error(line) => {
             tally.count_error(line);
             Err(ErrorKind::ConnectionAborted.into())
         }
-        answer => Err(super::systems::malformed(&format!("{answer:?} to no request"))),
+        answer => Err(super::systems::malformed(&format!("{answer:?} without a request"))),
     }
 }
 

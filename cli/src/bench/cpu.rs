@@ -1,4 +1,4 @@
-//! CPU time of a process of this machine.
+//! CPU time of a process on this machine.
 
 use std::fs;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
-/// Ticks of the kernel's clock from which on they tell where the time was spent: of fewer, chance decides.
+/// Minimum number of clock ticks for the share of the kernel. With fewer ticks the share is noise.
 const TICKS_MIN: f64 = 20.0;
 
-/// Numbers of processes are below. Source: PID_MAX_LIMIT in include/linux/threads.h.
+/// Process ids are below this. Source: PID_MAX_LIMIT in include/linux/threads.h.
 const PID_LIMIT: i32 = 4 * 1024 * 1024;
 
-/// CPU time in ns; None: not known.
+/// CPU times of the server and of this process, in ns. None: unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub server: Option<f64>,
-    /// The server's, split by where it was, as exactly as the kernel knows that.
+    /// The server's time in the program and in the kernel, in clock ticks.
     pub split: Option<Split>,
     pub own: Option<f64>,
 }
 
-/// CPU time in the program and in the kernel, in the kernel's ticks.
+/// CPU time in the program and in the kernel, in clock ticks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Split {
     pub program: f64,
     pub kernel: f64,
 }
 
-/// What was used from the first request until the last one was answered.
+/// CPU time from the first request to the last answer.
 pub struct Usage {
     pub times: Times,
     pub elapsed: Duration,
@@ -36,7 +36,7 @@ pub struct Usage {
 }
 
 impl Times {
-    /// Since these processes began.
+    /// CPU times since the start of the processes.
     pub fn now(server: Option<u32>) -> Self {
         let split = server.and_then(split);
         let own = read(ClockId::CLOCK_PROCESS_CPUTIME_ID);
@@ -52,36 +52,36 @@ impl Times {
         Times { server: spent(before.server, self.server), split, own: spent(before.own, self.own) }
     }
 
-    /// How much of the server's time the kernel had, 0 to 1; None: nobody knows.
+    /// The kernel's share of the server's time, 0 to 1. None: unknown.
     pub fn kernel_share(&self) -> Option<f64> {
         let Split { program, kernel } = self.split?;
         (program + kernel >= TICKS_MIN).then(|| kernel / (program + kernel))
     }
 }
 
-/// Of all threads of a process; None: it is not there. Source: proc_pid_stat(5), utime and stime.
+/// CPU time of all threads of a process. None: no such process. Source: proc_pid_stat(5), utime and stime.
 fn split(process: u32) -> Option<Split> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in brackets, may hold anything; utime is the 12th field behind it.
+    // The name, in parentheses, may contain any bytes. utime is the 12th field after it.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let mut next = || fields.next()?.parse().ok();
     Some(Split { program: next()?, kernel: next()? })
 }
 
-/// Of all threads of a process, also of those that have ended, in ns; None: it is not there.
+/// CPU time of all threads of a process, including ended threads, in ns. None: no such process.
 pub fn nanoseconds(process: u32) -> Option<f64> {
-    // A larger number would be cut off, and mean another one.
+    // The system would truncate a larger number to the id of another process.
     let process = i32::try_from(process).ok().filter(|process| (1..PID_LIMIT).contains(process))?;
     clock_getcpuclockid(Pid::from_raw(process)).ok().and_then(read)
 }
 
-/// Up to now, unlike what /proc says of a thread that runs.
+/// Reads a CPU clock in ns. It includes the current time slice of a running thread, which /proc does not.
 fn read(clock: ClockId) -> Option<f64> {
     let time = Duration::from(clock.now().ok()?);
     Some(time.as_nanos() as f64)
 }
 
-/// Whether a process of this number is a dipc here: the server may be in a container, or behind a tunnel.
+/// Whether this process is a dipc. The server's process id may be of a container or of another machine.
 pub fn is_dipc(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim_end() == "dipc")
 }
@@ -91,9 +91,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_has_its_share_of_a_process() {
+    fn the_share_of_the_kernel_is_measured() {
         let before = Times::now(Some(std::process::id()));
-        // Until the clock of the kernel has ticked often enough, and in there.
+        // Until there are enough clock ticks, some of them in the kernel.
         while Times::now(Some(std::process::id()))
             .since(before)
             .kernel_share()

@@ -1,4 +1,4 @@
-//! Whether every client of one mailbox was served as often, and how long one waited at worst.
+//! Fairness among the clients of one mailbox: the distribution of requests, and the longest waits.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use super::load::Load;
 use super::mix::Mix;
 
 pub struct Fairness {
-    /// Jain's index of the requests of each client: 1 when all had as many, 1/n when one had them all.
+    /// Jain's index of the clients' requests: 1 if all have the same number, 1/n if one has all.
     pub jain: f64,
-    /// Requests of the client with the fewest, and of that with the most.
+    /// The smallest and the largest number of requests of a client.
     pub fewest: u64,
     pub most: u64,
-    /// The longest wait for a batch of any client, of one that only reads, and of one that only writes; None: there is none.
+    /// The longest wait for a batch: of all clients, of readers, and of writers. None: no such clients.
     pub all: Option<Duration>,
     pub readers: Option<Duration>,
     pub writers: Option<Duration>,
-    /// What the mailbox says; None: it is not of a dipc.
+    /// Overtakes that the mailbox counts. None: the system is not dipc.
     pub overtakes: Option<u64>,
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_is_that_of_jain() {
+    fn jains_index_is_computed() {
         assert_eq!(jain(&[5, 5, 5, 5]), 1.0);
         assert_eq!(jain(&[5, 0, 0, 0]), 0.25);
         assert_eq!(jain(&[1, 2, 3]), 36.0 / 42.0);

@@ -1,4 +1,5 @@
-//! All connections under load, driven by one thread: the generator costs the same for every system.
+//! The event loop of the load generator. One thread drives all connections, so its cost is the same for every
+//! system.
 
 use std::collections::VecDeque;
 use std::io::{self, Error, ErrorKind};
@@ -15,7 +16,7 @@ use super::plan::Plan;
 use super::progress::{self, Progress};
 use super::tally::Tally;
 
-/// Bytes of one read.
+/// Size of one read, in bytes.
 const SCRATCH: usize = 64 << 10;
 const EVENTS: usize = 1024;
 const TIMER: Token = Token(usize::MAX);
@@ -23,29 +24,30 @@ const TIMER: Token = Token(usize::MAX);
 pub struct Load<'a> {
     plan: &'a Plan,
     pub tally: Tally,
-    /// By number; None: lost.
+    /// Connections by number. None: lost.
     connections: Vec<Option<Connection>>,
-    /// Those that can be asked for something. One in the middle of a pair goes first.
+    /// Connections that can send their next batch. One within a pair goes first.
     idle: VecDeque<usize>,
+    /// Connections that wait for answers.
     in_flight: usize,
-    /// Requests that are still to be sent.
+    /// Number of requests that remain to be sent.
     budget: u64,
     pacing: Pacing,
     poll: Poll,
     timer: Timer,
     scratch: Vec<u8>,
-    /// When there was an answer, or nothing to be answered.
+    /// Time of the last complete batch, or of the first request after no request was in flight.
     last_answer: Instant,
-    /// The longest time without any answer.
+    /// Timeout of the run without a complete batch.
     silence_max: Duration,
     pub progress: Progress,
 }
 
-/// When a run is over.
+/// The end of a run.
 #[derive(Clone, Copy)]
 pub enum Goal {
     Period(Duration),
-    /// So many requests are sent, and answered.
+    /// This number of requests is sent and answered.
     Requests(u64),
 }
 
@@ -54,7 +56,7 @@ impl<'a> Load<'a> {
         let poll = Poll::new()?;
         for (number, socket) in sockets.iter().enumerate() {
             socket.set_nonblocking(true)?;
-            // Edge-triggered, WRITABLE costs nothing as long as no write comes back short.
+            // Polling is edge-triggered, so WRITABLE costs nothing unless a write is short.
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number), interest)?;
         }
@@ -79,19 +81,20 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// Those that are left.
+    /// The open connections.
     pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
         let numbered = self.connections.iter().enumerate();
         numbered.filter_map(|(number, connection)| Some((number, connection.as_ref()?)))
     }
 
-    /// Forgets what was counted so far.
+    /// Resets all counters.
     pub fn restart(&mut self) {
         self.tally.restart();
         self.connections.iter_mut().flatten().for_each(Connection::restart);
     }
 
-    /// Loads the server until the goal. `rate`: batches in a second, or as fast as they are answered.
+    /// Loads the server until the goal is reached. `rate`: batches per second. None: as fast as they are
+    /// answered.
     pub fn run(&mut self, goal: Goal, rate: Option<f64>) -> io::Result<()> {
         let start = Instant::now();
         self.pacing = Pacing::new(rate, start);
@@ -104,21 +107,21 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// Awaits what has been asked, and lets pairs be finished.
+    /// Waits for all answers, and completes pairs.
     pub fn drain(&mut self) -> io::Result<()> {
         if self.budget > 0 {
-            // What should have been sent by now has waited for that long at least.
+            // Batches that are overdue have waited at least until now.
             let overdue = self.pacing.overdue(Instant::now());
             overdue.into_iter().for_each(|(wait, batches)| self.tally.count_unsent(wait, batches));
         }
         (self.budget, self.pacing) = (0, Pacing::Closed);
         self.run_until(None, |_, _| 1.0)?;
-        // Nobody was told to go on.
+        // All connections are idle again.
         self.idle = self.connections().map(|(number, _)| number).collect();
         Ok(())
     }
 
-    /// Until the end, or without one until everything is sent and answered.
+    /// Runs until `end`; without an end, until all requests are sent and answered.
     fn run_until(&mut self, end: Option<Instant>, done: impl Fn(&Self, Instant) -> f64) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
@@ -141,7 +144,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// The time until something is to be done; the timer is set for the next batch, if somebody is free to send it.
+    /// The timeout of the poll. Sets the timer for the next batch, if a connection is free to send it.
     fn timeout(&self, end: Option<Instant>, now: Instant) -> io::Result<Duration> {
         let left = end.map_or(progress::PERIOD, |end| end.saturating_duration_since(now));
         if let Some(next) = self.pacing.next().filter(|_| self.budget > 0 && !self.idle.is_empty()) {
@@ -154,7 +157,7 @@ impl<'a> Load<'a> {
         Ok(left.min(progress::PERIOD))
     }
 
-    /// Lets the free connections send what it is time for. Without a budget they can only finish their pairs.
+    /// Sends the batches that are due on the free connections. Without a budget, only pairs are completed.
     fn send_due(&mut self, now: Instant) -> io::Result<()> {
         while let Some(&number) = self.idle.front() {
             let due = if self.budget == 0 { Some(now) } else { self.pacing.take(now) };
@@ -179,7 +182,7 @@ impl<'a> Load<'a> {
         let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else {
             return Ok(());
         };
-        // Its last answer and its end may come in one.
+        // The last answer and the end of the stream may arrive together.
         let was_busy = connection.is_busy();
         match connection.receive(event, self.plan, &mut self.tally, &mut self.scratch) {
             Ok(None) => Ok(()),

@@ -1,5 +1,5 @@
-//! Which requests the connections send. Everything is computed from the connection's number and the request's, once to
-//! send it and once to know what its answer has to be, so that nobody has to remember a batch.
+//! The mix of requests. A request is a function of its connection's number and its own number. It is computed
+//! once to encode the request and once to check the answer, so sent requests need not be stored.
 
 use clap::ValueEnum;
 
@@ -26,7 +26,7 @@ impl Mix {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// The two kinds of requests in it.
+    /// The two kinds of requests in the mix.
     pub fn kinds(self) -> [Request; 2] {
         match self {
             Mix::PutTake => [Request::Put, Request::Take],
@@ -35,35 +35,37 @@ impl Mix {
         }
     }
 
-    /// Which of the kinds the nth request of a connection is: 0 or 1.
+    /// The kind of a connection's nth request: 0 or 1.
     pub fn kind(self, connection: usize, n: usize) -> usize {
         self.reads().map_or(n % 2, |percent| (random(connection, n) >= percent).into())
     }
 
-    /// The same when each connection only reads or only writes.
+    /// The kind of all requests of a connection, if each connection only reads or only writes. None: requests
+    /// are paired.
     pub fn role(self, connection: usize) -> Option<usize> {
         let percent = self.reads()? as usize;
         let readers = |connections: usize| connections * percent / 100;
         Some((readers(connection + 1) == readers(connection)).into())
     }
 
-    /// Whether two requests belong together: who has sent the first must be let send the second.
+    /// Whether requests are paired: after the first one of a pair, the second has to be sent.
     pub fn is_paired(self) -> bool {
         self.reads().is_none()
     }
 
-    /// The mailbox of a connection's nth request. Connections take them in turn and begin with another one each, but put
-    /// and take always in the same one, so that it is known how many messages it has to hold; a pair has one mailbox.
+    /// The mailbox of a connection's nth request. Connections use all mailboxes in turn, each starting with a
+    /// different one. Put and take always use the same mailbox, which bounds the number of messages in it.
+    /// Lock and unlock of a pair have the same mailbox.
     pub fn mailbox(self, connection: usize, n: usize, mailboxes: usize) -> usize {
-        let turn = match self {
+        let step = match self {
             Mix::PutTake => 0,
             Mix::Lock => n / 2,
             _ => n,
         };
-        (connection + turn) % mailboxes
+        (connection + step) % mailboxes
     }
 
-    /// What is asked of every mailbox before the load: a read has to find data of the right size.
+    /// The request that prepares every mailbox: reads have to find data of the right size.
     pub fn preparation(self, system: System) -> Request {
         match (self, system) {
             (Mix::PutTake, System::Redis) => Request::Clear,
@@ -71,7 +73,7 @@ impl Mix {
         }
     }
 
-    /// How many of 100 are reads.
+    /// Percentage of reads. None: requests are paired.
     fn reads(self) -> Option<u64> {
         match self {
             Mix::R => Some(100),
@@ -83,7 +85,7 @@ impl Mix {
     }
 }
 
-/// 0 to 99, always the same for the same request.
+/// A pseudo-random number from 0 to 99, a function of the request.
 fn random(connection: usize, n: usize) -> u64 {
     let mixed = (((connection as u64) << 40) ^ n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let random = (mixed ^ (mixed >> 32)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32;
@@ -95,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_read_as_is_said() {
+    fn the_share_of_reads_is_kept() {
         for (mix, writes) in [(Mix::R, 0), (Mix::W, 10_000), (Mix::Rw90, 1000), (Mix::Rw50, 5000)] {
             let requests: usize = (0..10_000).map(|n| mix.kind(n % 10, n / 10)).sum();
             assert!(requests.abs_diff(writes) < 200 && (requests > 0) == (writes > 0), "{mix:?} {requests}");

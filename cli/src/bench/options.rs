@@ -1,4 +1,4 @@
-//! What a run shall measure.
+//! The options of `bench`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::systems::{SIZE_MAX, System};
 use crate::failure::Failure;
 use crate::options::seconds;
 
-/// Bytes in a batch.
+/// Maximum size of a batch, in bytes.
 const BATCH_MAX: usize = 64 << 20;
 const CONNECTIONS_MAX: usize = 200_000;
 const REQUESTS_MAX: u64 = 1_000_000_000_000;
 const RATE_MAX: f64 = 1e8;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How long to measure, and to warm up, unless told otherwise; a number of requests needs no warm-up.
+/// Default durations of the measurement and of the warm-up. With `-n` there is no warm-up by default.
 const PERIOD: Duration = Duration::from_secs(5);
 const WARMUP: Duration = Duration::from_secs(1);
 
@@ -28,11 +28,11 @@ pub struct BenchOptions {
     #[arg(long, value_enum, default_value = "dipc")]
     pub system: System,
 
-    /// Connections that send requests
+    /// Number of connections that send requests
     #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = within::<1, CONNECTIONS_MAX>)]
     pub connections: usize,
 
-    /// Requests in a batch, which is sent in one write
+    /// Number of requests in a batch, which is sent in one write
     #[arg(short = 'P', long, value_name = "N", default_value_t = 1, value_parser = within::<1, 10_000>)]
     pub pipeline: usize,
 
@@ -40,7 +40,7 @@ pub struct BenchOptions {
     #[arg(short = 'd', long, value_name = "BYTES", default_value_t = 100, value_parser = within::<0, SIZE_MAX>)]
     pub size: usize,
 
-    /// What is asked, one after the other when there are several; rw50 with --fairness
+    /// The requests; several mixes are measured one after the other; with --fairness the default is rw50
     #[arg(
         short = 't',
         long,
@@ -52,11 +52,11 @@ pub struct BenchOptions {
     )]
     pub mix: Vec<Mix>,
 
-    /// Mailboxes to use, 0 to N-1
+    /// Number of mailboxes to use, 0 to N-1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = within::<1, 100_000>)]
     pub mailboxes: usize,
 
-    /// Measure so many requests
+    /// Measure N requests
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "seconds",
           value_parser = clap::value_parser!(u64).range(1..=REQUESTS_MAX))]
     pub requests: Option<u64>,
@@ -65,37 +65,39 @@ pub struct BenchOptions {
     #[arg(long, value_name = "S", value_parser = period)]
     seconds: Option<Duration>,
 
-    /// Seconds under load before measuring [default: 1, or 0 with -n]
+    /// Seconds of load before the measurement [default: 1, or 0 with -n]
     #[arg(long, value_name = "S", value_parser = warmup)]
     warmup: Option<Duration>,
 
-    /// Requests in a second on a fixed schedule, all connections together; latency counts from the time in the schedule
+    /// Send on a fixed schedule: N requests per second of all connections together; latency counts from the
+    /// scheduled time
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Each connection only reads or only writes, all one mailbox: how long each waited, and was each served as often
+    /// Measure fairness: each connection only reads or only writes, all in one mailbox
     #[arg(long, conflicts_with = "mailboxes")]
     pub fairness: bool,
 
-    /// Connections besides, each of which sends one ping and then rests
+    /// Number of additional connections, which send one ping and then stay idle
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = within::<0, CONNECTIONS_MAX>)]
     pub idle: usize,
 
-    /// The server's process, for its CPU time and memory [default: that which a dipc names, if it is on this machine]
+    /// The server's process id, to measure CPU time and memory [default: from stat of a dipc, if it is on
+    /// this machine]
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
 
-    /// Write the latency distribution to FILE: HdrHistogram's percentile text (.hgrm), in ms
+    /// Write the latency distribution to FILE, as HdrHistogram's percentile text (.hgrm), in ms
     #[arg(long, value_name = "FILE")]
     pub percentiles: Option<PathBuf>,
 
-    /// Print comma-separated values, with a line of names
+    /// Print comma-separated values, with a header line
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
 }
 
 impl BenchOptions {
-    /// How long to measure; None: until the requests are done.
+    /// Duration of the measurement. None: until all requests are answered.
     pub fn period(&self) -> Option<Duration> {
         self.requests.is_none().then_some(self.seconds.unwrap_or(PERIOD))
     }
@@ -104,7 +106,7 @@ impl BenchOptions {
         self.warmup.unwrap_or(if self.requests.is_some() { Duration::ZERO } else { WARMUP })
     }
 
-    /// Batches in a second.
+    /// Batches per second.
     pub fn batch_rate(&self) -> Option<f64> {
         self.rate.map(|rate| rate / self.pipeline as f64)
     }
@@ -113,7 +115,7 @@ impl BenchOptions {
         self.rate
     }
 
-    /// Whether this can be measured; a usage error says why not.
+    /// Checks that the options can be measured together.
     pub fn validate(&self) -> Result<(), Failure> {
         if self.pipeline * self.size > BATCH_MAX {
             return Err(Failure::Usage(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d")));

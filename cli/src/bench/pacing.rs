@@ -1,4 +1,4 @@
-//! When the next batch is to be sent: as soon as a connection is free, or at its time in a schedule.
+//! The send time of the next batch: as soon as a connection is free, or at a scheduled time.
 
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -9,25 +9,26 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timer::TimerSetTimeFlags;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
 
-/// Groups of batches that are counted as one.
+/// Maximum number of groups in which overdue batches are counted.
 const GROUPS: u64 = 10_000;
 
 #[derive(Clone, Debug)]
 pub enum Pacing {
-    /// A connection sends its next batch when it has all the answers to the last one. A slow answer holds up what would
-    /// have been asked meanwhile, so latencies look better than they are to somebody who comes at any time.
+    /// A connection sends its next batch when the last one is answered. A slow answer delays the following
+    /// batches, whose latency does not include that delay: latencies look better than for clients that send
+    /// at arbitrary times.
     Closed,
-    /// Batch N has its time, whether or not the server keeps up, and its latency counts from there.
+    /// Batch N has a scheduled time, even if the server is too slow, and its latency counts from that time.
     Open { start: Instant, interval_ns: f64, sent: u64 },
 }
 
 impl Pacing {
-    /// `rate`: batches in a second.
+    /// `rate`: batches per second.
     pub fn new(rate: Option<f64>, start: Instant) -> Self {
         rate.map_or(Pacing::Closed, |rate| Pacing::Open { start, interval_ns: 1e9 / rate, sent: 0 })
     }
 
-    /// The time of the next batch; None: any time.
+    /// The scheduled time of the next batch. None: any time.
     pub fn next(&self) -> Option<Instant> {
         match *self {
             Pacing::Closed => None,
@@ -35,8 +36,9 @@ impl Pacing {
         }
     }
 
-    /// How many batches should have been sent by then, and were not: in groups, so that a hopeless schedule is counted in
-    /// no time, with the wait of the oldest of each.
+    /// The batches that are overdue at `end`, as pairs of a wait and a number of batches. Batches are
+    /// grouped, so that counting takes little time even if billions are overdue; the wait of a group is that
+    /// of its oldest batch.
     pub fn overdue(&self, end: Instant) -> Vec<(Duration, u64)> {
         let Pacing::Open { start, interval_ns, sent } = *self else { return Vec::new() };
         let due = ((end.saturating_duration_since(start).as_nanos() as f64 / interval_ns) as u64).max(sent);
@@ -46,7 +48,7 @@ impl Pacing {
         groups.map(|batch| (wait(batch), group.min(due - batch))).collect()
     }
 
-    /// The next batch goes out, if its time has come: the time that it was meant for.
+    /// Takes the next batch from the schedule if it is due. Returns its scheduled time.
     pub fn take(&mut self, now: Instant) -> Option<Instant> {
         let next = self.next().unwrap_or(now);
         if next > now {
@@ -63,11 +65,11 @@ fn time(start: Instant, interval_ns: f64, batch: u64) -> Instant {
     start + Duration::from_nanos((batch as f64 * interval_ns) as u64)
 }
 
-/// Wakes the poll at an instant, much more exactly than its timeout of whole milliseconds.
+/// A timer that wakes the poll. It is more precise than the poll's timeout, which is in whole milliseconds.
 pub struct Timer(TimerFd);
 
 impl Timer {
-    /// Edge-triggered, so nobody has to read it.
+    /// Registered edge-triggered, so its expirations need not be read.
     pub fn new(registry: &Registry, token: Token) -> std::io::Result<Self> {
         let timer_fd =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
@@ -93,14 +95,14 @@ mod tests {
         let mut pacing = Pacing::new(Some(1000.0), start);
         assert_eq!((pacing.take(start), pacing.take(start)), (Some(start), None));
         assert_eq!(pacing.next(), Some(after(1)));
-        // The server was slow: what should have been sent meanwhile is late, each by its own time.
+        // The server was slow: the batches that became due meanwhile keep their scheduled times.
         let late: Vec<_> = std::iter::from_fn(|| pacing.take(after(4))).collect();
         assert_eq!(late, [after(1), after(2), after(3), after(4)]);
         assert_eq!(pacing.overdue(after(4)), []);
         assert_eq!(pacing.overdue(after(7)), [2, 1].map(|wait| (Duration::from_millis(wait), 1)));
-        let hopeless = Pacing::new(Some(1e8), start).overdue(start + Duration::from_secs(3600));
-        assert_eq!(hopeless.len() as u64, GROUPS);
-        assert_eq!(hopeless.iter().map(|(_, batches)| batches).sum::<u64>(), 360_000_000_000);
+        let overloaded = Pacing::new(Some(1e8), start).overdue(start + Duration::from_secs(3600));
+        assert_eq!(overloaded.len() as u64, GROUPS);
+        assert_eq!(overloaded.iter().map(|(_, batches)| batches).sum::<u64>(), 360_000_000_000);
         let mut closed = Pacing::new(None, start);
         assert_eq!((closed.take(after(7)), closed.next()), (Some(after(7)), None));
     }

@@ -1,13 +1,15 @@
-//! A latency distribution in the percentile text of HdrHistogram (.hgrm), which its plotter and wrk2 speak.
+//! Prints a latency distribution in the percentile format of HdrHistogram (.hgrm), which its plotter and wrk2
+//! use.
 
 use std::fmt::{self, Display, Formatter};
 
 use hdrhistogram::Histogram;
 
-/// Lines from one halving of what is left to the next: from 0 to 50 %, from there to 75 %, and so on.
+/// Number of lines in each interval. The intervals halve the remaining distance to 100 %: 0 to 50 %, 50 to 75
+/// %, ..
 const TICKS: u32 = 5;
 
-/// The values are kept in ns, and shown in ms as the plotter expects them.
+/// Latencies are recorded in ns, and printed in ms, which the plotter expects.
 const NS_PER_MS: f64 = 1e6;
 
 pub struct Percentiles<'a>(pub &'a Histogram<u64>);
@@ -26,7 +28,7 @@ impl Display for Percentiles<'_> {
             let (value, share) = (step.value_iterated_to() as f64 / NS_PER_MS, step.quantile_iterated_to());
             write!(f, "{value:12.3} {share:14.12} {count:10}")?;
             match share {
-                // The last line has no fourth column: it would be infinite.
+                // Omits the fourth column of the last line, which would be infinite.
                 1.0 => writeln!(f)?,
                 _ => writeln!(f, " {:14.2}", 1.0 / (1.0 - share))?,
             }
@@ -35,7 +37,7 @@ impl Display for Percentiles<'_> {
         let (max, buckets) = (latencies.max() as f64 / NS_PER_MS, latencies.buckets());
         writeln!(f, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]")?;
         writeln!(f, "#[Max     = {max:12.3}, Total count    = {:12}]", latencies.len())?;
-        // A bucket of the histogram has twice as many parts as its digits need, rounded up to a power of 2.
+        // A bucket of the histogram has 2 × 10^digits parts, rounded up to a power of 2.
         let parts = 2 * 10_u64.pow(latencies.sigfig().into());
         writeln!(f, "#[Buckets = {buckets:12}, SubBuckets     = {:12}]", parts.next_power_of_two())
     }

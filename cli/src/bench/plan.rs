@@ -1,4 +1,4 @@
-//! The requests of one mix as bytes, made before the load begins.
+//! The encoded requests of one mix, prepared before the load begins.
 
 use super::mix::Mix;
 use super::options::BenchOptions;
@@ -11,13 +11,13 @@ pub struct Plan {
     pub pipeline: usize,
     /// Each connection only reads or only writes.
     has_roles: bool,
-    /// For each mailbox its two kinds of requests, as far as the data.
+    /// The two kinds of requests for each mailbox, up to the data.
     heads: Vec<[Vec<u8>; 2]>,
     data: Vec<u8>,
 }
 
 impl Plan {
-    /// The options are valid.
+    /// `options` are valid.
     pub fn new(options: &BenchOptions, mix: Mix) -> Self {
         let &BenchOptions { system, size, pipeline, fairness: has_roles, .. } = options;
         let head =
@@ -26,12 +26,12 @@ impl Plan {
         Plan { system, mix, size, pipeline, has_roles, heads: heads.collect(), data: system.data(size) }
     }
 
-    /// What the nth request of a connection is.
+    /// The nth request of a connection.
     pub fn request(&self, connection: usize, n: usize) -> Request {
         self.mix.kinds()[self.kind(connection, n)]
     }
 
-    /// Whether the nth request has to follow the one before.
+    /// Whether the nth request is the second one of a pair.
     pub fn is_second(&self, n: usize) -> bool {
         self.mix.is_paired() && n % 2 == 1
     }

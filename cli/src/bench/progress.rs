@@ -1,12 +1,12 @@
-//! How far the run is, for somebody at a terminal.
+//! A progress bar, if stderr is a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Time between two looks.
+/// Time between two updates.
 pub const PERIOD: Duration = Duration::from_millis(200);
 
-/// Characters of the bar.
+/// Width of the bar, in characters.
 const WIDTH: usize = 30;
 
 pub struct Progress {
@@ -24,7 +24,7 @@ impl Progress {
         (self.label, self.last) = (label, (Instant::now(), 0));
     }
 
-    /// `done`: from 0 to 1.
+    /// Updates the bar. `done`: from 0 to 1.
     pub fn show(&mut self, done: f64, requests: u64, now: Instant) {
         let (since, before) = self.last;
         if !self.is_shown || now - since < PERIOD {
@@ -34,11 +34,11 @@ impl Progress {
         let bar = "#".repeat((done.min(1.0) * WIDTH as f64) as usize);
         let line = format!("\r{:<9} [{bar:<WIDTH$}] {rate:>9.0}/s", self.label);
         self.last = (now, requests);
-        // It is no loss when nobody sees it.
+        // Errors of stderr are ignored: the bar is only a convenience.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 
-    /// Leaves the line empty.
+    /// Erases the bar.
     pub fn clear(&self) {
         if self.is_shown {
             let _ = io::stderr().write_all(b"\r\x1b[K");

@@ -1,4 +1,4 @@
-//! What a run has shown: for people, as comma-separated values, or as JSON.
+//! The report of a run: as text, as comma-separated values, or as JSON.
 
 use std::fs;
 use std::time::Duration;
@@ -17,17 +17,17 @@ pub struct Report<'a> {
     pub options: &'a BenchOptions,
     pub mix: Mix,
     pub tally: &'a Tally,
-    /// Requests that were answered while it was measured.
+    /// Requests that were answered during the measurement.
     pub requests: u64,
     pub elapsed: Duration,
     pub cpu: Usage,
-    /// Of the server, while all connections are open.
+    /// The server's memory while all connections are open.
     pub server_rss_kb: Option<u64>,
     pub fairness: Option<Fairness>,
 }
 
 impl Report<'_> {
-    /// The worst that was answered.
+    /// The exit code of the worst answer.
     pub fn exit_code(&self) -> u8 {
         let overtakes = self.fairness.as_ref().and_then(|fairness| fairness.overtakes).unwrap_or(0);
         match self.tally {
@@ -42,7 +42,7 @@ impl Report<'_> {
         self.fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The names of the columns, and the line of this run.
+    /// The header line and the line of this run.
     pub fn csv(&self) -> [String; 2] {
         let (names, values): (Vec<_>, Vec<_>) = self.fields().into_iter().unzip();
         let word = |value: Value| match value {
@@ -53,7 +53,7 @@ impl Report<'_> {
         [names.join(","), values.into_iter().map(word).collect::<Vec<_>>().join(",")]
     }
 
-    /// The same names for all runs of one command line. No value needs quoting.
+    /// The columns: the same for all runs of one command line. No value needs quoting.
     fn fields(&self) -> Vec<(&'static str, Value)> {
         let (options, tally) = (self.options, self.tally);
         let mut fields = vec![
@@ -98,7 +98,7 @@ impl Report<'_> {
         fields
     }
 
-    /// Into the file that was asked for, if any.
+    /// Writes the latency distribution to the file of `--percentiles`, if given.
     pub fn write_percentiles(&self) -> Result<(), Failure> {
         let Some(path) = &self.options.percentiles else { return Ok(()) };
         let text = Percentiles(&self.tally.latencies).to_string();
@@ -111,7 +111,7 @@ impl Report<'_> {
         let [p50, p90, p99, p999, max] =
             [0.5, 0.9, 0.99, 0.999, 1.0].map(|share| microseconds(tally.quantile_us(share)));
         let since = match self.options.rate() {
-            Some(rate) => format!("since its time at {rate} requests/s, {} unsent,", tally.unsent),
+            Some(rate) => format!("from the scheduled time at {rate} requests/s, {} unsent,", tally.unsent),
             None => "round trip".to_owned(),
         };
         let mut text = format!(
@@ -129,7 +129,7 @@ impl Report<'_> {
             tally.lost,
             self.shown(self.cpu.times.server) + &self.shown_kernel(),
             self.shown(self.cpu.times.own),
-            self.server_rss_kb.map_or("not known: --pid".to_owned(), |kb| format!("{kb} kB")),
+            self.server_rss_kb.map_or("unknown: use --pid".to_owned(), |kb| format!("{kb} kB")),
         );
         if let Some(fairness) = &self.fairness {
             text.push_str(&fairness_text(fairness));
@@ -144,7 +144,7 @@ impl Report<'_> {
         self.requests as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// What of the server's CPU time the kernel had, in ns.
+    /// The kernel's part of the server's CPU time, in ns.
     fn kernel(&self) -> Option<f64> {
         let times = &self.cpu.times;
         Some(times.server? * times.kernel_share()?)
@@ -155,14 +155,14 @@ impl Report<'_> {
         share.map_or(String::new(), |share| format!(", {:.0} % of it in the kernel", 100.0 * share))
     }
 
-    /// In µs.
+    /// CPU time per request, in µs.
     fn per_request(&self, cpu: Option<f64>) -> Value {
         let cpu = cpu.filter(|_| self.cpu.requests > 0);
         cpu.map_or(Value::Null, |ns| rounded(ns / 1000.0 / self.cpu.requests as f64, 1e3))
     }
 
     fn shown(&self, cpu: Option<f64>) -> String {
-        cpu.map_or("not known: --pid".to_owned(), |ns| {
+        cpu.map_or("unknown: use --pid".to_owned(), |ns| {
             let share = 100.0 * ns / self.cpu.elapsed.as_nanos() as f64;
             format!(
                 "{:.3} µs per request, {share:.0} % of a processor",
@@ -185,7 +185,7 @@ fn fairness_text(fairness: &Fairness) -> String {
         wait(fairness.all),
         wait(fairness.readers),
         wait(fairness.writers),
-        fairness.overtakes.map_or("not known".to_owned(), |count| count.to_string()),
+        fairness.overtakes.map_or("unknown".to_owned(), |count| count.to_string()),
     )
 }
 
@@ -193,7 +193,7 @@ fn microseconds(time: f64) -> String {
     if time < 100.0 { format!("{time:.1}") } else { format!("{time:.0}") }
 }
 
-/// Keeps what is worth printing: `parts` of one.
+/// Rounds to a multiple of 1 / `parts`.
 fn rounded(number: f64, parts: f64) -> Value {
     ((number * parts).round() / parts).into()
 }

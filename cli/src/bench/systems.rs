@@ -1,4 +1,4 @@
-//! What the servers speak: requests as bytes, and the bytes of answers as what they mean. No sockets here.
+//! The protocols of the servers: encodes requests and decodes answers. Uses no sockets.
 
 mod dipc;
 mod memcached;
@@ -8,11 +8,12 @@ use std::io::{self, Error, ErrorKind};
 
 use clap::ValueEnum;
 
-/// Bytes of a message's data, and of an answer's first line.
+/// Maximum sizes of a message's data and of an answer's first line, in bytes.
 pub const SIZE_MAX: usize = 16 << 20;
 const LINE_MAX: usize = 4096;
 
-/// Mailbox N is the key `box:N` of redis and memcached, and where it is a queue the list `list:N` of redis.
+/// The server under load. Mailbox N is the key `box:N` of redis and memcached, or as a queue the list
+/// `list:N` of redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum System {
     Dipc,
@@ -20,7 +21,7 @@ pub enum System {
     Memcached,
 }
 
-/// What is asked of a mailbox.
+/// A request to a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     Read,
@@ -29,30 +30,31 @@ pub enum Request {
     Take,
     Lock,
     Unlock,
-    /// Removes what an earlier run has left in a queue.
+    /// Empties a queue of an earlier run.
     Clear,
 }
 
-/// What was answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Ok,
-    /// So many bytes.
+    /// Data of this size, in bytes.
     Data(usize),
     No,
     Error(String),
 }
 
-/// How one system speaks.
+/// The protocol of one system.
 struct Protocol {
     eol: &'static str,
-    /// What follows the data of an answer.
+    /// Bytes after the data of an answer.
     data_end: &'static str,
     /// A request without effect.
     ping: &'static str,
-    /// A request to this mailbox with data of this size, as far as the data; None: there is no such request.
+    /// Encodes a request to a mailbox with data of a size, up to the data. None: the system has no such
+    /// request.
     head: fn(Request, usize, usize) -> Option<String>,
-    /// The meaning of an answer's first line; None: it has none.
+    /// Decodes the first line of an answer. None: invalid.
     answer: fn(&str) -> Option<Answer>,
 }
 
@@ -61,7 +63,7 @@ impl Request {
         matches!(self, Request::Write | Request::Put)
     }
 
-    /// Whether this is the answer to it, when the data are of this size and all goes well.
+    /// Whether `answer` is the successful answer to this request. `size`: of the data.
     pub fn is_answered_by(self, answer: &Answer, size: usize) -> bool {
         match self {
             Request::Read | Request::Take => *answer == Answer::Data(size),
@@ -87,7 +89,7 @@ impl System {
         }
     }
 
-    /// Where it listens unless told otherwise.
+    /// The default port.
     pub fn port(self) -> u16 {
         match self {
             System::Dipc => 5000,
@@ -100,21 +102,21 @@ impl System {
         self.protocol().ping.as_bytes()
     }
 
-    /// A request as far as its data; None: this system has no such request.
+    /// Encodes a request up to its data. None: the system has no such request.
     pub fn head(self, request: Request, mailbox: usize, size: usize) -> Option<String> {
         (self.protocol().head)(request, mailbox, size)
     }
 
-    /// Data of this size, with what ends them in a request.
+    /// Data of this size, with the bytes that end them in a request.
     pub fn data(self, size: usize) -> Vec<u8> {
         [vec![b'x'; size].as_slice(), self.protocol().eol.as_bytes()].concat()
     }
 
-    /// Decodes the answer at the front of `input`, and says how many bytes it takes; None: it has not all arrived.
+    /// Decodes the first answer in `input`. Returns it with its length in bytes. None: it is incomplete.
     pub fn decode(self, input: &[u8]) -> io::Result<Option<(Answer, usize)>> {
         let Protocol { eol, data_end, answer, .. } = self.protocol();
         let Some(end) = input.iter().position(|&byte| byte == b'\n').filter(|&end| end < LINE_MAX) else {
-            return if input.len() < LINE_MAX { Ok(None) } else { Err(malformed("an endless line")) };
+            return if input.len() < LINE_MAX { Ok(None) } else { Err(malformed("a line without an end")) };
         };
         let (line, rest) = input.split_at(end + 1);
         let meaning = str::from_utf8(line).ok().and_then(|text| text.strip_suffix(eol)).and_then(answer);
@@ -133,7 +135,7 @@ impl System {
     }
 }
 
-/// The server broke its protocol. This ends the run; any other error only loses a connection.
+/// A violation of the protocol. It ends the run; any other error only ends a connection.
 pub fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, format!("unexpected answer: {}", what.trim_end()))
 }
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_an_answer_is_none_yet() {
+    fn an_incomplete_answer_is_not_decoded() {
         for (system, whole) in [
             (System::Dipc, "DATA 3 v=1 n=1\na\nb\n"),
             (System::Redis, "$3\r\na\nb\r\n"),
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_says_is_an_error() {
+    fn an_invalid_answer_is_an_error() {
         for (system, bytes) in [
             (System::Dipc, "HELLO\n".to_owned()),
             (System::Dipc, "DATA x\n".to_owned()),

@@ -1,4 +1,4 @@
-//! What was answered, and in what time.
+//! Counters of a run: answers, failures and latencies.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::systems::{Answer, Request, malformed};
 
-/// The longest latency that is told apart from longer ones, in ns, and the digits that are kept of each.
+/// The largest latency that is recorded, in ns, and the number of significant digits.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 const DIGITS: u8 = 3;
 
@@ -14,28 +14,28 @@ pub struct Tally {
     pub requests: u64,
     pub refusals: u64,
     pub errors: u64,
-    /// Batches that were to be sent on a schedule, and had to wait beyond the end of the run.
+    /// Scheduled batches that were not sent before the end of the run.
     pub unsent: u64,
-    /// Connections.
+    /// Lost connections.
     pub lost: u64,
     pub first_failure: Option<String>,
-    /// Of batches, in ns.
+    /// Latencies of batches, in ns.
     pub latencies: Histogram<u64>,
 }
 
 impl Tally {
     pub fn new() -> Self {
-        let latencies = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("bounds that it knows");
+        let latencies = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("valid bounds");
         Tally { requests: 0, refusals: 0, errors: 0, unsent: 0, lost: 0, first_failure: None, latencies }
     }
 
-    /// Forgets the warm-up, but not what failed in it.
+    /// Resets the counters after the warm-up, except the failures.
     pub fn restart(&mut self) {
         (self.requests, self.unsent) = (0, 0);
         self.latencies.reset();
     }
 
-    /// Counts the answer to a request; fails when it cannot be one to it.
+    /// Counts the answer to a request. Fails if the answer does not match the request.
     pub fn count(&mut self, answer: Answer, request: Request, size: usize) -> std::io::Result<()> {
         self.requests += 1;
         match answer {
@@ -64,13 +64,13 @@ impl Tally {
         self.latencies.saturating_record(nanoseconds(latency));
     }
 
-    /// So many batches have waited for so long already.
+    /// Counts overdue batches with their wait so far.
     pub fn count_unsent(&mut self, wait: Duration, batches: u64) {
         self.unsent += batches;
         self.latencies.saturating_record_n(nanoseconds(wait), batches);
     }
 
-    /// The latency that this share of the batches did not exceed, in µs.
+    /// The latency that a share of the batches did not exceed, in µs.
     pub fn quantile_us(&self, share: f64) -> f64 {
         self.latencies.value_at_quantile(share) as f64 / 1000.0
     }

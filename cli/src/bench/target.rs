@@ -1,4 +1,4 @@
-//! The server under load: a connection to it, and what it is asked before and after.
+//! The server under load: connects to it, and prepares its mailboxes.
 
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -17,10 +17,10 @@ use crate::options::Connection;
 /// Connections from one source address: Linux has 28,000 ephemeral ports for each.
 const PER_SOURCE: usize = 20_000;
 
-/// Descriptors for everything but the connections under load and the idle ones.
+/// File descriptors besides those of the connections.
 const OTHER_DESCRIPTORS: usize = 32;
 
-/// The longest wait for a connect, and for an answer before the load begins.
+/// Timeout of connecting, and of an answer before the load begins.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// A server on this machine.
@@ -32,8 +32,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The first of the host's addresses where somebody answers. All of them must be loopback: this is no tool to flood
-    /// other machines with.
+    /// Finds the first address of the host that accepts a connection. All addresses must be loopback: the
+    /// load generator must not flood other machines.
     pub fn find(connection: &Connection, system: System) -> Result<Self, Failure> {
         let address = connection.address_of(system.port(), system == System::Dipc)?;
         let candidates = match &address {
@@ -46,7 +46,7 @@ impl Target {
             let target = Target { address: address.clone(), system, socket };
             match target.open(0) {
                 Ok(probe) => {
-                    // An ordinary end of an ordinary connection: a reset puzzles some servers.
+                    // Closes this connection without a reset, which some servers report as an error.
                     probe.set_linger(None).map_err(connection_failure)?;
                     return Ok(target);
                 }
@@ -56,7 +56,7 @@ impl Target {
         Err(connect_failure(&address, system, last))
     }
 
-    /// Opens the connection of this number, blocking, with a bound on every wait.
+    /// Opens a blocking connection with timeouts.
     pub fn dial(&self, number: usize) -> Result<Socket, Failure> {
         self.open(number).map_err(|error| connect_failure(&self.address, self.system, error))
     }
@@ -65,20 +65,21 @@ impl Target {
         let socket = Socket::new(self.socket.domain(), Type::STREAM, None)?;
         if !self.socket.is_unix() {
             socket.set_tcp_nodelay(true)?;
-            // Close with a reset: thousands of sockets in TIME_WAIT would leave the next run without ports.
+            // Closes with a reset. Otherwise thousands of sockets in TIME_WAIT would use up the ports of the
+            // next run.
             socket.set_linger(Some(Duration::ZERO))?;
         }
         if let Some(source) = source_address(number).filter(|_| self.socket.is_ipv4()) {
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         socket.set_read_timeout(Some(SETUP_TIMEOUT))?;
-        // This bounds the connect, too, when the server's backlog is full.
+        // The write timeout applies to connecting as well, when the server's backlog is full.
         socket.set_write_timeout(Some(SETUP_TIMEOUT))?;
         socket.connect(&self.socket)?;
         Ok(socket)
     }
 
-    /// Leaves in every mailbox what the mix has to find there. What was in it is gone.
+    /// Overwrites every mailbox with the contents that the mix needs.
     pub fn prepare(&self, options: &BenchOptions, mix: Mix) -> Result<(), Failure> {
         let (mut socket, request) = (self.dial(0)?, mix.preparation(self.system));
         let data = self.system.data(options.size);
@@ -92,7 +93,7 @@ impl Target {
         Ok(())
     }
 
-    /// Connections that have been served once, and then rest.
+    /// Opens the idle connections, each after one answered ping.
     pub fn open_idle(&self, options: &BenchOptions) -> Result<Vec<Socket>, Failure> {
         let open = |number| {
             let mut socket = self.dial(options.connections + number)?;
@@ -103,20 +104,18 @@ impl Target {
         (0..options.idle).map(open).collect()
     }
 
-    /// Sends a request that a plain OK answers, and waits for that.
+    /// Sends a request and waits for its answer, which has to be OK.
     fn exchange(&self, socket: &mut Socket, request: &[u8]) -> Result<(), Failure> {
         match answer(socket, self.system, request).map_err(connection_failure)? {
             Answer::Ok => Ok(()),
             Answer::No => Err(dipc::client::Error::NotDone { reason: Reason::Timeout, version: None }.into()),
             Answer::Error(line) => Err(Failure::Usage(format!("refused: {line}"))),
-            Answer::Data(_) => {
-                Err(connection_failure(super::systems::malformed("data that nobody asked for")))
-            }
+            Answer::Data(_) => Err(connection_failure(super::systems::malformed("data without a read"))),
         }
     }
 }
 
-/// The address that a connection comes from; None: any will do.
+/// The source address of a connection. None: any.
 fn source_address(number: usize) -> Option<Ipv4Addr> {
     let source = u32::from(Ipv4Addr::LOCALHOST) + (number / PER_SOURCE) as u32;
     (number >= PER_SOURCE).then_some(Ipv4Addr::from(source))
@@ -136,22 +135,22 @@ fn answer(socket: &mut Socket, system: System, request: &[u8]) -> io::Result<Ans
     }
 }
 
-/// A connection at rest has nothing to read; if it has, the server is closing it.
+/// Whether an idle connection is open. It is readable only if the server has closed it.
 pub fn is_open(mut socket: &Socket) -> bool {
     socket.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// As many descriptors as the run needs, if this process may have them.
+/// Raises the limit of open files for the connections of the run. Fails if the hard limit is too low.
 pub fn reserve_descriptors(options: &BenchOptions) -> Result<(), Failure> {
     let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| connection_failure(error.into()))?;
     if (options.connections + options.idle + OTHER_DESCRIPTORS) as u64 > files {
-        let text = format!("so many connections need more than {files} open files (ulimit -Hn)");
+        let text = format!("the connections need more than {files} open files (ulimit -Hn)");
         return Err(Failure::Usage(text));
     }
     setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(|error| connection_failure(error.into()))
 }
 
-/// An error of a connection, or of what came over it, as what ends the program.
+/// An error of a connection, as a failure of the command.
 pub fn connection_failure(error: Error) -> Failure {
     dipc::client::Error::Io(error).into()
 }
@@ -171,8 +170,10 @@ fn loopback(host: &str, port: u16) -> io::Result<Vec<SockAddr>> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     match addresses.iter().find(|address| !address.ip().is_loopback()) {
         Some(remote) => {
-            let text =
-                format!("the load goes to this machine only, and {} is not a loopback address", remote.ip());
+            let text = format!(
+                "only a server on this machine can be loaded, and {} is not a loopback address",
+                remote.ip()
+            );
             Err(Error::new(ErrorKind::InvalidInput, text))
         }
         None => Ok(addresses.into_iter().map(SockAddr::from).collect()),

@@ -1,4 +1,5 @@
-//! The line editor of a chat at a terminal.
+//! The line editor of a chat on a terminal. It runs in a thread of its own, and sends the typed lines through
+//! a socket.
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
@@ -13,10 +14,10 @@ use signal_hook::low_level::pipe;
 
 use super::input::Input;
 
-/// Prints above what is typed.
+/// Prints above the line editor.
 pub type Screen = Box<dyn ExternalPrinter>;
 
-/// A line editor with this prompt, and what prints above it. It has a thread of its own; what is typed comes as from a pipe.
+/// Starts a line editor with this prompt. Returns its lines, and the printer for messages above it.
 pub fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
     let mut editor = Editor::<(), FileHistory>::new()?;
     let screen = editor.create_external_printer()?;
@@ -29,7 +30,7 @@ pub fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
     thread::spawn(move || {
         loop {
             match editor.readline(&prompt) {
-                // Several lines that are pasted are one.
+                // Several pasted lines become one.
                 Ok(line) if !line.trim().is_empty() => {
                     let line = line.trim_end().replace(['\n', '\r'], " ");
                     if typed.write_all(format!("{line}\n").as_bytes()).is_err() {
@@ -38,7 +39,7 @@ pub fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
                 }
                 Ok(_) => {}
                 Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {}
-                // Ctrl-D, Ctrl-C, or no terminal any more.
+                // Ctrl-D, Ctrl-C, or the terminal is gone.
                 Err(_) => return,
             }
         }

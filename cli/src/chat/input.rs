@@ -1,4 +1,4 @@
-//! The lines that are typed in a chat, or come from a pipe.
+//! The input of a chat: lines from the line editor or from a pipe.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,12 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::failure::Failure;
 
-/// What was typed, or came on a pipe.
+/// A source of lines that can be polled together with the client's socket.
 pub struct Input {
     source: fs::File,
     bytes: VecDeque<u8>,
     ended: bool,
-    /// Where there is a line editor, a signal is the end of what is typed: the terminal is to be restored.
+    /// Readable after SIGTERM or SIGHUP, which end the input so that the terminal's settings are restored.
+    /// Only with a line editor.
     stop: Option<UnixStream>,
 }
 
@@ -30,7 +31,7 @@ impl Input {
         self.ended
     }
 
-    /// Waits until something is typed or said; whether it is the former.
+    /// Waits for input or for data from the server. Returns whether there is input.
     pub fn is_ready(&mut self, client: &Client) -> Result<bool, Failure> {
         let stop = self.stop.as_ref().map(|stop| stop.as_fd());
         let fds = [Some(self.source.as_fd()), Some(client.as_fd()), stop].into_iter().flatten();
@@ -47,7 +48,7 @@ impl Input {
 
     pub fn read(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; 4096];
-        // Not through a buffer: what waits there, poll would not see.
+        // Not through a BufReader: poll does not see bytes in its buffer.
         match self.source.read(&mut chunk) {
             Ok(len) => {
                 self.bytes.extend(&chunk[..len]);
@@ -59,7 +60,7 @@ impl Input {
         }
     }
 
-    /// The next line; at the end also one that does not end.
+    /// The next line. At the end of the input, a line without a newline counts too.
     pub fn line(&mut self) -> Option<String> {
         let end = self.bytes.iter().position(|&byte| byte == b'\n');
         let line: Vec<u8> = match end {

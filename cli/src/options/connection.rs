@@ -1,4 +1,4 @@
-//! The options of every command, and the server's address that they name.
+//! The options of every command, and the server's address that they specify.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::failure::Failure;
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 5000;
 
-/// What goes with every command.
+/// The options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Connection {
-    /// The server's host [default: that of the URL, or 127.0.0.1]
+    /// The server's host [default: from the URL, or 127.0.0.1]
     #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
     pub host: Option<String>,
 
-    /// The server's port [default: that of the URL, or 5000]
+    /// The server's port [default: from the URL, or 5000]
     #[arg(short, long, global = true, value_name = "PORT", conflicts_with = "socket",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
@@ -29,11 +29,12 @@ pub struct Connection {
     #[arg(short, long, global = true, value_name = "UNIX_SOCKET")]
     pub socket: Option<PathBuf>,
 
-    /// dipc://host:port or dipc+unix:///path [default: DIPC_URL of the environment]
+    /// dipc://host:port or dipc+unix:///path [default: environment variable DIPC_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<Address>,
 
-    /// The longest silence of the server within a request, in seconds; longer than any --wait [default: no limit]
+    /// Longest silence of the server during a request, in seconds; has to exceed every --wait [default: no
+    /// limit]
     #[arg(long, global = true, value_name = "S", value_parser = positive)]
     pub timeout: Option<Duration>,
 
@@ -47,12 +48,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Where to connect: what is said on the command line goes before the URL.
+    /// The server's address. The other options take precedence over the URL.
     pub fn address(&self) -> Result<Address, Failure> {
         self.address_of(PORT, true)
     }
 
-    /// The same of a server that listens on another port unless told otherwise, and that the URL may not be about.
+    /// The server's address with this default port. `by_url`: whether the URL is used; it is only for dipc.
     pub fn address_of(&self, port: u16, by_url: bool) -> Result<Address, Failure> {
         if let Some(path) = &self.socket {
             return Ok(Address::Unix(path.clone()));
@@ -63,15 +64,15 @@ impl Connection {
             _ => (HOST.to_owned(), port),
         };
         let named = self.host.as_ref().map(|host| {
-            // As in a URL.
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-            bare.unwrap_or(host).to_owned()
+            // An IPv6 address may be in brackets, as in a URL.
+            let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            address.unwrap_or(host).to_owned()
         });
         Ok(Address::Tcp { host: named.unwrap_or(host), port: self.port.unwrap_or(port) })
     }
 
-    /// The URL, if there is one. That of the environment is looked at only when it is needed, so that a bad one is in
-    /// nobody's way; an empty one is none.
+    /// The URL, if there is one. DIPC_URL is parsed only if it is needed, so that an invalid one does not
+    /// affect other commands. An empty one is ignored.
     fn url(&self) -> Result<Option<Address>, Failure> {
         let named = std::env::var_os("DIPC_URL").filter(|url| !url.is_empty());
         match (&self.url, &self.host, &self.port) {
@@ -92,10 +93,10 @@ mod tests {
     use crate::options::Cli;
 
     #[test]
-    fn the_command_line_goes_before_the_url() {
+    fn the_command_line_takes_precedence_over_the_url() {
         let address = |line: &str| {
             let cli = Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' ')));
-            cli.connection.address().expect("a place").to_string()
+            cli.connection.address().expect("an address").to_string()
         };
         assert_eq!(address("-h else -p 6000 ping"), "dipc://else:6000");
         assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");

@@ -11,6 +11,7 @@ pub fn seconds(word: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// A number of seconds above 0, and not `inf`.
 pub fn positive(word: &str) -> Result<Duration, String> {
     match seconds(word)? {
         Duration::ZERO | Duration::MAX => Err("more than 0 seconds, and not inf".to_owned()),

@@ -9,13 +9,13 @@ use rustyline::{Context, Helper};
 
 use crate::options::Line;
 
-/// Verbs that are of the prompt alone.
+/// Verbs that exist only at the prompt.
 const PROMPT_ONLY: [&str; 3] = ["help", "quit", "q"];
 
-/// Verbs that are of the shell alone.
+/// Verbs that exist only on the command line.
 const SHELL_ONLY: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
 
-/// What can be said at the prompt.
+/// The grammar of a line at the prompt.
 pub fn grammar() -> clap::Command {
     SHELL_ONLY
         .into_iter()

@@ -13,7 +13,7 @@ use rustyline::{Config, Editor};
 use super::completion::Completions;
 use crate::failure::Failure;
 
-/// Where lines come from.
+/// The source of lines.
 pub enum Lines {
     Terminal(Box<Editor<Completions, FileHistory>>),
     Pipe(BufReader<File>),
@@ -27,13 +27,14 @@ impl Lines {
         let mut editor = Editor::with_config(config).map_err(failed)?;
         editor.set_helper(Some(Completions));
         if let Some(path) = history_path() {
-            // The first time there is none.
+            // Fails if there is no history yet.
             let _ = editor.load_history(&path);
         }
         Ok(Lines::Terminal(Box::new(editor)))
     }
 
-    /// The standard input as lines. Commands that are started have none: they would take lines that are ours.
+    /// The lines of standard input, which becomes /dev/null: a started command must not read the prompt's
+    /// lines.
     pub fn from_pipe() -> Result<Self, Failure> {
         let moved = || {
             let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -43,7 +44,7 @@ impl Lines {
         moved().map_err(|error: io::Error| Failure::local("standard input", error))
     }
 
-    /// The next command, without its end of line; none at the end of all.
+    /// The next command, without its newline. None: the end of the input.
     pub fn command(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Lines::Terminal(editor) = self else { return self.text() };
         loop {
@@ -53,14 +54,14 @@ impl Lines {
                     return Ok(Some(line.into_bytes()));
                 }
                 Err(ReadlineError::Eof) => return Ok(None),
-                // Ctrl-C throws the line away.
+                // Ctrl-C discards the line.
                 Err(ReadlineError::Interrupted) => {}
                 Err(error) => discard_invalid_utf8(error)?,
             }
         }
     }
 
-    /// The next line as the text of a command; none when it is given up.
+    /// The next line as the text of a command. None: Ctrl-C, or the end of the input.
     pub fn text(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         match self {
             Lines::Terminal(editor) => loop {
@@ -83,26 +84,28 @@ impl Lines {
     }
 }
 
-/// What is typed, or pasted, is thrown away when it is not UTF-8; any other error is the terminal's.
+/// Discards a typed or pasted line that is not UTF-8. Fails on any other error.
 fn discard_invalid_utf8(error: ReadlineError) -> Result<(), Failure> {
     match error {
         ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            // The line begins anew.
-            let _ = writeln!(io::stderr(), "dipc-cli: that is not UTF-8: --file, or a pipe, takes any bytes");
+            // The editor starts a new line.
+            let _ =
+                writeln!(io::stderr(), "dipc-cli: that is not UTF-8: use --file or a pipe for other bytes");
             Ok(())
         }
         error => Err(Failure::local("terminal", io::Error::other(error))),
     }
 }
 
-/// Adds a command to the history, and at once to that of other prompts; there may be no place for that.
+/// Adds a command to the history, and appends it to the file at once, so that new prompts have it. Errors of
+/// the file are ignored.
 fn add_history(editor: &mut Editor<Completions, FileHistory>, line: &str) {
     if let (Ok(true), Some(path)) = (editor.add_history_entry(line), history_path()) {
         let _ = editor.append_history(&path);
     }
 }
 
-/// Where the history is kept: DIPC_HISTORY, or `.dipc_history` at home.
+/// The file of the history: DIPC_HISTORY, or `.dipc_history` in the home directory. None: no history is kept.
 fn history_path() -> Option<PathBuf> {
     let named = std::env::var_os("DIPC_HISTORY").map(PathBuf::from);
     let path = named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".dipc_history")))?;

@@ -1,21 +1,22 @@
-//! A line at the prompt, as the words of a command.
+//! Splits a line of the prompt into the words of a command.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Verbs whose last word is a text that keeps its blanks.
+/// Verbs whose last argument is a text in which blanks are kept.
 const WITH_TEXT: [&[u8]; 3] = [b"write", b"w", b"put"];
 
-/// How options are written in the protocol: as the beginning of a text they are rather a slip, and one that writes.
+/// Options as the protocol writes them. A text that begins with one is rejected: it is probably a mistake,
+/// and would be written to the mailbox.
 const IN_PROTOCOL: [&[u8]; 4] = [b"if=", b"off=", b"wait=", b"full="];
 
-/// Options that are followed by no value.
+/// Options without a value.
 const FLAGS: [&[u8]; 3] = [b"--drop", b"--json", b"--help"];
 
-/// Cuts a line into words as a shell does, quotes and all; says why it cannot. But the text of a `write` or `put` is one
-/// word, as it was typed: whoever writes `it's  raining` means that.
+/// Splits a line into words with the quoting rules of a shell. The text of a `write` or `put` is one word,
+/// exactly as it was typed, so that `it's  raining` needs no quotes.
 pub fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
-    let mut words = std::iter::successors(next(line), |(_, behind)| next(behind)).map(|(word, _)| word);
+    let mut words = std::iter::successors(next(line), |(_, remaining)| next(remaining)).map(|(word, _)| word);
     let verb = words.find(|word| !word.starts_with(b"--"));
     let has_text = verb.is_some_and(|verb| WITH_TEXT.contains(&verb));
     let words = match has_text {
@@ -25,22 +26,22 @@ pub fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
     Ok(words.into_iter().map(OsString::from_vec).collect())
 }
 
-/// Cuts a line at its blanks up to the text, which begins behind the mailbox, the options before and after that, and `--`
-/// if there is one.
+/// Splits a line at its blanks, up to the text. The text begins after the mailbox, the options before or
+/// after the mailbox, and `--` if there is one.
 fn with_text(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let mut words = Vec::new();
     let mut rest = line;
-    // Words that are no options: the verb and the mailbox.
+    // Counts the words that are not options: the verb and the mailbox.
     let mut plain = 0;
-    while let Some((word, behind)) = next(rest) {
+    while let Some((word, remaining)) = next(rest) {
         let is_option = word.starts_with(b"--");
         if word == b"--" || (plain == 2 && !is_option) {
             if IN_PROTOCOL.iter().any(|option| word.starts_with(option)) {
-                return Err("options are written --if V here; a text that begins so stands behind --");
+                return Err("options are written --if V here; put -- before a text that begins like this");
             }
             words.push(b"--".to_vec());
             let text = if word == b"--" {
-                behind.strip_prefix(b" ").unwrap_or(behind)
+                remaining.strip_prefix(b" ").unwrap_or(remaining)
             } else {
                 rest.trim_ascii_start()
             };
@@ -50,11 +51,11 @@ fn with_text(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
             break;
         }
         words.push(word.to_vec());
-        rest = behind;
+        rest = remaining;
         if is_option && !word.contains(&b'=') && !FLAGS.contains(&word) {
-            if let Some((value, behind)) = next(rest) {
+            if let Some((value, remaining)) = next(rest) {
                 words.push(value.to_vec());
-                rest = behind;
+                rest = remaining;
             }
         } else if !is_option {
             plain += 1;
@@ -63,7 +64,7 @@ fn with_text(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     Ok(words)
 }
 
-/// The first word of a line, and what is behind it.
+/// Splits off the first word of a line. Returns the word and the rest.
 fn next(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = line.trim_ascii_start();
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_cut_as_a_shell_does() {
+    fn words_are_split_as_in_a_shell() {
         assert_eq!(split("  read  3 --wait 1 "), "read|3|--wait|1");
         assert_eq!(
             split("lock 3 -- sh -c 'echo \"$DIPC_BOX\"' a\\ b \"c d\""),
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_stays_as_it_was_typed() {
+    fn a_text_is_kept_as_it_was_typed() {
         assert_eq!(split("write 3 it's  raining "), "write|3|--|it's  raining ");
         assert_eq!(split("w 3 --if 4 --off=1 a --b"), "w|3|--if|4|--off=1|--|a --b");
         assert_eq!(split("put --drop 3 {\"x\": 1}"), "put|--drop|3|--|{\"x\": 1}");

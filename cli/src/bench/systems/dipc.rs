@@ -1,4 +1,4 @@
-//! dipc: a line, and data of the length that it says.
+//! The protocol of dipc: a line, which for data contains their length.
 
 use super::{Answer, Protocol, Request};
 
@@ -12,7 +12,7 @@ fn head(request: Request, mailbox: usize, size: usize) -> Option<String> {
         Request::Take => format!("take {mailbox}\n"),
         Request::Lock => format!("lock {mailbox}\n"),
         Request::Unlock => format!("unlock {mailbox}\n"),
-        // A write does.
+        // Not needed: a write empties the queue.
         Request::Clear => return None,
     })
 }
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_have_one_meaning() {
+    fn answers_are_decoded() {
         assert_eq!(answer("OK v=1"), Some(Answer::Ok));
         assert_eq!(answer("OK"), Some(Answer::Ok));
         assert_eq!(answer("DATA 17 v=1 n=1"), Some(Answer::Data(17)));

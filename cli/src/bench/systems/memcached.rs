@@ -1,4 +1,4 @@
-//! memcached's classic text protocol, which has neither queues nor locks.
+//! The classic text protocol of memcached, which has neither queues nor locks.
 
 use super::{Answer, Protocol, Request};
 
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_one_meaning() {
+    fn answers_are_decoded() {
         assert_eq!(answer("STORED"), Some(Answer::Ok));
         assert_eq!(answer("VERSION 1.6.0"), Some(Answer::Ok));
         assert_eq!(answer("VALUE box:7 0 100"), Some(Answer::Data(100)));

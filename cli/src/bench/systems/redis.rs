@@ -1,4 +1,5 @@
-//! redis: arrays of strings there, and back what begins with `+ - : $`. Its locks do not wait, so it has none here.
+//! The protocol of redis: requests are arrays of strings, answers begin with `+`, `-`, `:` or `$`. redis has
+//! no lock that waits, so locks are not measured.
 
 use super::{Answer, Protocol, Request};
 
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_one_meaning() {
+    fn answers_are_decoded() {
         assert_eq!(answer("+PONG"), Some(Answer::Ok));
         assert_eq!(answer(":12"), Some(Answer::Ok));
         assert_eq!(answer("$-1"), Some(Answer::No));
