@@ -1,4 +1,4 @@
-"""On what machine, of what programs and with what settings it is measured: what the page says besides the values."""
+"""Describes a measurement for the page: the machine, the programs and the settings."""
 
 import datetime
 import os
@@ -37,14 +37,14 @@ def version(words):
 
 
 def commit():
-    """Of the programs, as far as they come from a git repository."""
+    """The git commit of the programs, if they are built from a git repository."""
     sources = ("Cargo.toml", "Cargo.lock", "src", "cli/Cargo.toml", "cli/src")
     head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", *sources)
     return f" ({head}{', changed' if changes else ''})" if head else ""
 
 
 def congestion():
-    """What the system does against congestion where a program does not choose."""
+    """The system's default algorithm of congestion control."""
     with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="utf-8") as control:
         return control.read().strip()
 

@@ -1,11 +1,12 @@
-/* A server that does nothing: it receives requests, and sends answers that lie ready. What it costs is what the system's
- * calls cost: an epoll_wait for many events, a recv and a send for each batch of requests. dipc is compared with it for
- * what there is to gain.
+/* The baseline: a server that receives requests and sends prepared answers, and does nothing else. Its cost
+ * is the cost of the system calls: an epoll_wait for many events, and a recv and a send for each batch of
+ * requests. The difference between dipc and the baseline is what optimizing dipc can gain at most.
  *
- * It speaks as much of dipc's protocol as `dipc-cli bench -t r` and `-t w` do. A write is read and thrown away; a read is
- * answered by as many bytes as the last write had. Requests of one batch are of one kind.
+ * It implements the part of dipc's protocol that `dipc-cli bench -t r` and `-t w` use. It receives and
+ * discards writes. An answer to a read has the size of the last write. All requests of a batch have to be of
+ * the same kind.
  *
- *     baseline-server PORT      port 0: any free one; prints which, when clients can connect
+ *     baseline-server PORT      port 0: any free port; prints the port when clients can connect
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,36 +21,37 @@
 #include <unistd.h>
 
 enum { EVENTS = 64, CLIENTS = 20000, BACKLOG = 4096, LINE = 64 };
-enum { RECEIVED = 64 << 10, READY = 64 << 10, DATA_MAX = 16 << 20 };
+enum { RECEIVED = 64 << 10, PREPARED = 64 << 10, DATA_MAX = 16 << 20 };
 
-/* Copies of one answer, one behind the other, for a whole batch. */
+/* Consecutive copies of one answer, so that one send answers several requests. */
 struct answer {
-    size_t length, ready;
+    size_t length; /* of one copy */
+    size_t size;   /* of all copies */
     char *bytes;
 };
 
 static struct client {
     char line[LINE];
     size_t line_length;
-    /* Bytes of a body that have not come yet, with the end of line behind it. */
+    /* Bytes of a body that are not received yet, including the newline after it. */
     size_t body;
-    /* What it is answered, and how much of that has left and has not. */
+    /* The answer to the current batch, and how many bytes of it are sent and unsent. */
     const struct answer *answer;
-    size_t sent, owed;
+    size_t sent, unsent;
 } clients[CLIENTS];
 
 static struct answer done, data;
 static size_t data_size;
 
-static size_t least(size_t a, size_t b)
+static size_t minimum(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-static void make_ready(struct answer *answer, const char *head, size_t size, const char *end)
+static void prepare(struct answer *answer, const char *head, size_t size, const char *end)
 {
     size_t head_length = strlen(head), length = head_length + size + strlen(end);
-    size_t copies = length < READY ? READY / length : 1;
+    size_t copies = length < PREPARED ? PREPARED / length : 1;
     free(answer->bytes);
     *answer = (struct answer){length, copies * length, malloc(copies * length + 1)};
     if (answer->bytes == NULL)
@@ -65,26 +67,27 @@ static void make_data(size_t size)
 {
     char head[LINE];
     snprintf(head, sizeof head, "DATA %zu v=1000000 n=1\n", size);
-    make_ready(&data, head, size, "\n");
+    prepare(&data, head, size, "\n");
     data_size = size;
 }
 
-static bool owe(struct client *client, const struct answer *answer)
+/* Appends an answer to the unsent ones. Returns false if the batch mixes two kinds of requests. */
+static bool append(struct client *client, const struct answer *answer)
 {
-    if (client->owed > 0 && client->answer != answer)
+    if (client->unsent > 0 && client->answer != answer)
         return false;
     client->answer = answer;
-    client->owed += answer->length;
+    client->unsent += answer->length;
     return true;
 }
 
-/* A whole line has come. */
-static bool begin(struct client *client)
+/* Handles a complete line. Returns false if it is invalid. */
+static bool handle_line(struct client *client)
 {
     if (client->line[0] == 'r')
-        return owe(client, &data);
+        return append(client, &data);
     if (client->line[0] == 'p')
-        return owe(client, &done);
+        return append(client, &done);
     const char *last = strrchr(client->line, ' ');
     size_t size = last != NULL ? strtoul(last, NULL, 10) : DATA_MAX + 1;
     if (client->line[0] != 'w' || size > DATA_MAX)
@@ -95,14 +98,14 @@ static bool begin(struct client *client)
     return true;
 }
 
-static bool take_in(struct client *client, const char *bytes, size_t length)
+static bool parse(struct client *client, const char *bytes, size_t length)
 {
     while (length > 0) {
         size_t used;
         if (client->body > 0) {
-            used = least(client->body, length);
+            used = minimum(client->body, length);
             client->body -= used;
-            if (client->body == 0 && !owe(client, &done))
+            if (client->body == 0 && !append(client, &done))
                 return false;
         } else {
             const char *end = memchr(bytes, '\n', length);
@@ -114,7 +117,7 @@ static bool take_in(struct client *client, const char *bytes, size_t length)
             if (end != NULL) {
                 client->line[client->line_length] = '\0';
                 client->line_length = 0;
-                if (!begin(client))
+                if (!handle_line(client))
                     return false;
             }
         }
@@ -124,7 +127,7 @@ static bool take_in(struct client *client, const char *bytes, size_t length)
     return true;
 }
 
-/* False when the client has gone, or has said what is not understood. */
+/* Receives and parses requests. Returns false if the client has closed the connection, or a request is invalid. */
 static bool receive(int fd)
 {
     static char received[RECEIVED];
@@ -133,29 +136,30 @@ static bool receive(int fd)
         length = recv(fd, received, sizeof received, 0);
         if (length <= 0)
             return length < 0 && errno == EAGAIN;
-        if (!take_in(&clients[fd], received, length))
+        if (!parse(&clients[fd], received, length))
             return false;
     } while (length == sizeof received);
     return true;
 }
 
-static bool answer(int fd)
+/* Sends the answers. Returns false if the connection has failed. */
+static bool flush(int fd)
 {
     struct client *client = &clients[fd];
-    while (client->owed > 0) {
+    while (client->unsent > 0) {
         size_t at = client->sent % client->answer->length;
-        size_t length = least(client->owed, client->answer->ready - at);
+        size_t length = minimum(client->unsent, client->answer->size - at);
         ssize_t sent = send(fd, client->answer->bytes + at, length, MSG_NOSIGNAL);
         if (sent < 0)
             return errno == EAGAIN;
         client->sent += sent;
-        client->owed -= sent;
+        client->unsent -= sent;
     }
     client->sent = 0;
     return true;
 }
 
-static void enter(int epoll, int listener)
+static void accept_clients(int epoll, int listener)
 {
     int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
@@ -174,7 +178,7 @@ static int listen_on(unsigned short port)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof address;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    /* Those that are accepted inherit these: what dipc asks for. */
+    /* Accepted sockets inherit these options, which dipc sets as well. */
     setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, BACKLOG) < 0 ||
@@ -185,31 +189,31 @@ static int listen_on(unsigned short port)
     return listener;
 }
 
-int main(int count, char **words)
+int main(int argc, char **argv)
 {
-    if (count != 2)
+    if (argc != 2)
         errx(2, "PORT");
-    make_ready(&done, "OK v=1000000", 0, "\n");
+    prepare(&done, "OK v=1000000", 0, "\n");
     make_data(0);
-    int epoll = epoll_create1(0), listener = listen_on(atoi(words[1]));
+    int epoll = epoll_create1(0), listener = listen_on(atoi(argv[1]));
     struct epoll_event event = {EPOLLIN, {.fd = listener}};
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0)
         err(1, "epoll");
     for (;;) {
         struct epoll_event events[EVENTS];
-        int fds[EVENTS], known = 0, happened = epoll_wait(epoll, events, EVENTS, -1);
-        for (int at = 0; at < happened; at++) {
+        int fds[EVENTS], received = 0, count = epoll_wait(epoll, events, EVENTS, -1);
+        for (int at = 0; at < count; at++) {
             int fd = events[at].data.fd;
             if (fd == listener)
-                enter(epoll, listener);
+                accept_clients(epoll, listener);
             else if (events[at].events == EPOLLOUT || receive(fd))
-                fds[known++] = fd;
+                fds[received++] = fd;
             else
                 close(fd);
         }
-        /* All have been heard before the first one is answered. */
-        for (int at = 0; at < known; at++)
-            if (!answer(fds[at]))
+        /* All clients of a poll are received from before the first answer is sent. */
+        for (int at = 0; at < received; at++)
+            if (!flush(fds[at]))
                 close(fds[at]);
     }
 }

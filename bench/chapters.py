@@ -1,4 +1,4 @@
-"""The chapters of the page: what is said of a section's values, and their tables."""
+"""The chapters of the page: the text and the tables of each section."""
 
 from typing import Callable, NamedTuple, Tuple
 
@@ -19,7 +19,7 @@ class Chapter(NamedTuple):
 
 
 def table(header, rows):
-    """Right-aligned; what is not known is a dash."""
+    """A right-aligned Markdown table. Unknown values are dashes."""
     cells = [["–" if cell is None else cell for cell in row] for row in rows]
     lines = [header, ["--:"] * len(header)] + cells
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
@@ -34,7 +34,7 @@ def image(name, text):
 
 
 def by_mix(section, first, rates, remark=""):
-    """A table for each mix: ratios, CPU time, and what `rates` makes of the requests in a second."""
+    """Tables of ratios, CPU times and rates, one for each mix. `rates`: the unit and a formatting function."""
     unit, of_rate = rates
 
     def write(about, runs):
@@ -56,9 +56,10 @@ def by_mix(section, first, rates, remark=""):
 
 
 RATIOS = """\
-CPU ratio: dipc's CPU time per request / that of the better of both others; less is better. Rate ratio: dipc's requests
-in a second / those of the better of both; more is better. Both are medians of the ratios within each round. Then the
-medians of the CPU time per request, and of the rate. *baseline* is the server that does nothing.
+CPU ratio: CPU time per request of dipc / that of redis or memcached, whichever is better; lower is better.
+Rate ratio: requests per second of dipc / those of redis or memcached, whichever is better; higher is better.
+Both are medians of the ratios within each round. The other columns are medians of the CPU time per request
+and of the rate. *baseline* is the server that only receives requests and sends prepared answers.
 """
 
 
@@ -75,10 +76,10 @@ def latency(about, runs):
 
 
 LATENCY = """\
-Half of the requests are writes. They are sent on a schedule, and a latency counts from the time in the schedule: a
-server that stops for a moment makes everybody late who should have been served in it (no coordinated omission). The
-ratio is dipc's latency / that of the better of both others. The plot has a line for each round; the distributions are
-in `performance/latency/`, in HdrHistogram's percentile text.
+Half of the requests are writes. They are sent on a schedule, and latency is measured from the scheduled time:
+if a server pauses, all requests that are scheduled during the pause are late (no coordinated omission). The
+ratio is the latency of dipc / that of redis or memcached, whichever is better. The plot has a line for each
+round. The distributions are in `performance/latency/`, in HdrHistogram's percentile format.
 """
 
 
@@ -86,15 +87,15 @@ def idle(about, runs):
     rows = [[number(n)] + [number(runs.median("idle", server, n, "r", "server_rss_kb")) for server in PEERS]
             for n in about["sections"]["idle"]["values"]]
     rows.append(["bytes per connection"] + [number(idle_bytes(runs, server)) for server in PEERS])
-    return (IDLE + "\n" + image("idle", "memory beside idle connections") + "\n"
+    return (IDLE + "\n" + image("idle", "memory with idle connections") + "\n"
             + table(["idle connections"] + [f"{server}, kB" for server in PEERS], rows))
 
 
 IDLE = """\
-What the server has in memory (VmRSS, shared memory too) when so many connections have rested for four seconds after one
-ping each.
-The last line is the difference between the first line and the one before it, for each connection: what the mailboxes
-and the program take is in both. What the kernel keeps for a socket is in none.
+Resident memory of the server (VmRSS, including shared memory) after each connection has sent one ping and has
+been idle for four seconds. The last line is the difference between the first and the last number of
+connections, divided by the connections. So it excludes the memory of the program and its mailboxes. The
+kernel's memory for sockets is not included.
 """
 
 
@@ -119,27 +120,32 @@ def waits_at(runs, section, n):
 
 
 def longer(about, runs, section):
-    """What the table shows, in a sentence."""
+    """Summarizes the table in a sentence."""
     values = about["sections"][section]["values"]
     text = []
     for server in LOCKS:
         pairs = [[runs.median(section, name, n, "rw90", "longest_write_s") for name in ("dipc", server)]
                  for n in values]
         known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-        text.append(f"those of `{server}` at {sum(theirs > ours for ours, theirs in known)} of {len(known)} points")
-    return "The longest wait of a writer is longer than dipc's: " + ", ".join(text) + ".\n"
+        text.append(f"with `{server}` at {sum(theirs > ours for ours, theirs in known)} of {len(known)} points")
+    return "The longest wait of a writer exceeds that of dipc " + ",\nand ".join(text) + ".\n"
 
 
 WAITING = """\
-One mailbox, and clients of which nine in ten only read and one in ten only writes. Beside dipc stands
-`bench/rwlock-server.c`: a thread for each connection and a `pthread_rwlock` with default attributes, which let readers
-in as long as a reader is in. As `rwlock` it sends an answer under the read lock, as is usual; as `rwlock-copy` it
-copies the message there, and sends it when it has given the lock back. First the longest wait of a writer for its batch
-as a multiple of dipc's, then that wait, the rate, and Jain's index of fairness: 1 when each client had as many
-requests, 1/n when one had them all. A server may be fast while its writers wait. Rates of batches say little about
-locks: dipc answers a batch in one system call, the other server one request after the other.
+All clients use one mailbox; 90 % of them only read, and 10 % only write. dipc is compared with
+`bench/rwlock-server.c`, which has a thread for each connection and a `pthread_rwlock` with default
+attributes. Such a lock prefers readers: while a reader holds it, more readers are admitted. Variant `rwlock`
+sends the answer under the read lock, which is the usual design. Variant `rwlock-copy` copies the message
+under the lock, and sends it after it has released the lock.
 
-A wait as long as the run or longer is that of a writer that came in only when the readers had stopped.
+The first columns are the longest wait of a writer for its batch, as a multiple of the wait with dipc. The
+others are that wait, the rate, and Jain's index of fairness: 1 if all clients have the same number of
+requests, 1/n if one client has all. A server can have a high rate although its writers wait. The rates of
+batches say little about the locks: dipc sends the answers of a batch in one system call, and the other server
+sends them one by one.
+
+A wait that is as long as the run, or longer, means that the writer was admitted only after the readers had
+stopped.
 """
 
 
@@ -151,17 +157,17 @@ def hot(about, runs):
                      number(runs.median(*many))])
     overtakes = number(runs.total("dipc", "overtakes"))
     return (HOT + "\n" + table(["", "ratio", "one mailbox, /s", "64 mailboxes, /s"], rows)
-            + f"\nOvertakes in all runs of dipc that count them (`--fairness`, here and above): {overtakes or '–'}.\n")
+            + f"\nOvertakes in all runs of dipc with `--fairness`: {overtakes or '–'}.\n")
 
 
 HOT = """\
-50 connections, half of the requests writes. What is lost when all of them want the same mailbox.
+50 connections; half of the requests are writes. The ratio shows the cost of contention for one mailbox.
 """
 
 COPIED = """
-dipc receives a message whole before its writer is let in, and copies one out before its reader is told: who sends or
-reads slowly keeps nobody waiting. redis and memcached receive into what they keep. From 128 KiB on the copy is a
-worker's: it costs more, and the next message is received meanwhile.
+dipc receives a message completely before it admits the writer, and copies a message before it sends it to the reader.
+So a slow client delays no other client. redis and memcached receive directly into the stored value. From 128 KiB on, a
+worker thread makes the copy: this costs more CPU time, but the next message is received meanwhile.
 """
 
 RATE = ("/s", lambda rate, n: number(rate))
@@ -172,6 +178,6 @@ CHAPTERS = (
     Chapter("Message size", ("size",), by_mix("size", "bytes", MEGABYTES, COPIED)),
     Chapter("Latency at a fixed rate", ("latency",), latency),
     Chapter("Memory of idle connections", ("idle",), idle),
-    Chapter("Writers among readers", tuple(WAITS), waits),
+    Chapter("Waits of writers among readers", tuple(WAITS), waits),
     Chapter("One hot mailbox", ("hot", "hot-fair"), hot),
 )

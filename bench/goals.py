@@ -1,4 +1,4 @@
-"""The marks: what dipc has to reach beside the others, as medians of ratios within the rounds of one measurement."""
+"""The goals of dipc compared with the other servers: limits for medians of the ratios within each round."""
 
 from typing import NamedTuple, Optional, Union
 
@@ -9,8 +9,11 @@ MIXES = {"r": "reads", "w": "writes"}
 
 
 class Goal(NamedTuple):
-    """`found`: the value, or the ratios of all rounds, of which the median is judged; None was not measured. `bound`: "at
-    most" or "at least". `bare`: the value of the bare server; None where that is no question."""
+    """A limit for a measured value.
+
+    `measured`: the value, or the spread of the ratios of all rounds, whose median counts; None: not measured.
+    `bound`: "at most" or "at least". `baseline`: the value of the baseline server; None: not applicable.
+    """
     name: str
     measured: Union[None, float, Spread]
     bound: str
@@ -28,7 +31,7 @@ class Goal(NamedTuple):
         return "" if self.baseline is None else f"{self.baseline:.3g}"
 
     def verdict(self):
-        """It is judged by what is shown."""
+        """Compares the value as it is shown, after rounding, with the limit."""
         if self.measured is None:
             return "not measured"
         value = float(self.shown())
@@ -36,14 +39,14 @@ class Goal(NamedTuple):
         return "reached" if reached else "not reached"
 
     def speedup_shown(self):
-        """How many times as fast the rest of dipc would have to be, where that is a question."""
+        """The speedup that dipc needs, in the time beyond that of the baseline; empty if the goal is reached."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
         value, baseline, limit = (self.time(ratio) for ratio in (float(self.shown()), self.baseline, self.limit))
         return f"{(value - baseline) / (limit - baseline):.1f} ×" if limit > baseline else "none"
 
     def time(self, ratio):
-        """What a request takes at this ratio, in some unit."""
+        """The time of a request at this ratio, in an arbitrary unit."""
         return ratio if self.bound == "at most" else 1 / ratio
 
 
@@ -52,7 +55,7 @@ def goals(runs):
 
 
 def per_request(runs):
-    return [Goal(f"CPU time of a request, {count:,} connections, {MIXES[mix]}: dipc / the better of both",
+    return [Goal(f"CPU time per request, {count:,} connections, {MIXES[mix]}: dipc / redis or memcached",
                  ratio_to_best(runs, "connections", count, mix, "server_cpu_us"), "at most", 0.85,
                  median(ratio_to_best(runs, "connections", count, mix, "server_cpu_us", ours="baseline")))
             for count in (50, 1000, 15000) for mix in MIXES]
@@ -62,26 +65,26 @@ def pipelined(runs):
     found = []
     for mix, name in MIXES.items():
         dipc, baseline, redis = (("pipeline", server, 16, mix, "server_cpu_us") for server in ("dipc", "baseline", "redis"))
-        found.append(Goal(f"CPU time of a request, pipelined by 16, {name}: dipc / redis", runs.ratio(dipc, redis),
+        found.append(Goal(f"CPU time per request, pipelined by 16, {name}: dipc / redis", runs.ratio(dipc, redis),
                           "at most", 0.55, median(runs.ratio(baseline, redis))))
     for mix, name in MIXES.items():
-        found.append(Goal(f"Requests in a second, pipelined by 16, {name}: dipc / redis",
+        found.append(Goal(f"Requests per second, pipelined by 16, {name}: dipc / redis",
                           *rates(runs, "pipeline", 16, mix, "redis", 1.5)))
     return found
 
 
 def round_trip(runs):
-    return [Goal(f"Round trip of a single connection, {MIXES[mix]}: dipc / the better of both",
+    return [Goal(f"Round trip of a single connection, {MIXES[mix]}: dipc / redis or memcached",
                  ratio_to_best(runs, "connections", 1, mix, "p50_us"), "at most", 1.0) for mix in MIXES]
 
 
 def large(runs):
-    return [Goal(f"64 KiB {MIXES[mix]} in a second: dipc / {server}", *rates(runs, "size", 65536, mix, server, goal))
+    return [Goal(f"64 KiB {MIXES[mix]} per second: dipc / {server}", *rates(runs, "size", 65536, mix, server, goal))
             for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
 
 
 def rates(runs, section, n, mix, server, goal):
-    """dipc's rate beside another one's, and that of the bare server."""
+    """The rates of dipc and of the baseline server, as ratios to the rate of `server`."""
     dipc, baseline, other = ((section, name, n, mix, "requests_per_second") for name in ("dipc", "baseline", server))
     return runs.ratio(dipc, other), "at least", goal, median(runs.ratio(baseline, other))
 
@@ -92,13 +95,13 @@ def idle(runs):
 
 def hot(runs):
     one, many = (("hot", "dipc", n, "rw50", "requests_per_second") for n in (1, 64))
-    return [Goal("Requests in a second, half writes: one mailbox / 64 mailboxes", runs.ratio(one, many), "at least",
+    return [Goal("Requests per second, 50 % writes: one mailbox / 64 mailboxes", runs.ratio(one, many), "at least",
                  0.8),
-            Goal("Overtakes in all runs that count them", runs.total("dipc", "overtakes"), "at most", 0)]
+            Goal("Overtakes in all runs with --fairness", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
 def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
-    """dipc's value, or that of another server, as a part of the better one of redis and memcached."""
+    """The ratio of a value of `ours` to that of redis or memcached, whichever is better."""
     known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
     known = {server: value for server, value in known.items() if value is not None}
     if not known:
@@ -108,7 +111,7 @@ def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
 
 
 def idle_bytes(runs, server):
-    """What the server has more in memory with the most idle connections than with none, for each of them."""
+    """Memory per idle connection: the difference between most and no idle connections, divided by their number."""
     counts = sorted(n for section, name, n, _ in runs.points if (section, name) == ("idle", server))
     if len(counts) < 2 or counts[0] != 0:
         return None

@@ -1,4 +1,4 @@
-"""The plots of the page, drawn by gnuplot as SVG of a fixed size: the same system has the same colour in all."""
+"""The plots of the page, drawn by gnuplot as SVG. A server has the same colour in all plots."""
 
 import shutil
 import subprocess
@@ -8,14 +8,14 @@ from typing import Dict, List, NamedTuple, Tuple
 from chapters import PEERS, WAITS
 from goals import MIXES
 
-# Colours that are told apart by everybody (Okabe and Ito), and marks for those who print in grey.
+# Colours for colour-blind readers (Okabe and Ito), and point types for printing in grey.
 STYLE = {"dipc": ("#0072B2", 7), "redis": ("#D55E00", 5), "memcached": ("#009E73", 9), "baseline": ("#999999", 3),
          "rwlock": ("#666666", 11), "rwlock-copy": ("#CC79A7", 13)}
 WIDTH, HEIGHT = 420, 320  # of a panel
 
 
 class Panel(NamedTuple):
-    """`lines`: of a system, (x, y, least, most), or (x, y) when there is no spread; `log`: the axes that are."""
+    """`lines`: for each server (x, y, min, max), or (x, y) without a spread. `log`: the logarithmic axes."""
     title: str
     x: str
     y: str
@@ -24,13 +24,13 @@ class Panel(NamedTuple):
     more: str = ""
 
     def has_extent(self):
-        """Whether there is a line to draw, and not a point or nothing."""
+        """Whether there are at least two x values, and so a line to draw."""
         return len({row[0] for _, rows in self.lines for row in rows}) > 1
 
 
 def draw(about, runs, folder):
     if shutil.which("gnuplot") is None:
-        print("there is no gnuplot here: no plots", file=sys.stderr)
+        print("gnuplot is not installed: no plots", file=sys.stderr)
         return
     for name, panels in figures(about, runs, folder).items():
         panels = [panel for panel in panels if panel.has_extent()]
@@ -40,14 +40,14 @@ def draw(about, runs, folder):
 
 
 def figures(about, runs, folder) -> Dict[str, List[Panel]]:
-    """By name; panels of what was not measured have no lines."""
+    """The panels of each plot, by name. Panels without measured values have no lines."""
     found = {}
     for section, x in (("connections", "connections"), ("pipeline", "requests in a batch"), ("size", "bytes")):
         for mix, name in MIXES.items():
             cpu = lines(about, runs, section, mix, "server_cpu_us")
             rate = lines(about, runs, section, mix, "requests_per_second", 1e-3)
             found[f"{section}-{mix}"] = [Panel(f"{name}: CPU time per request", x, "µs", "xy", cpu),
-                                         Panel(f"{name}: requests in a second", x, "thousands", "xy", rate)]
+                                         Panel(f"{name}: requests per second", x, "thousands", "xy", rate)]
     percentiles = "set xtics ('0' 1, '90 %%' 10, '99 %%' 100, '99.9 %%' 1000, '99.99 %%' 10000)"
     found["latency"] = [Panel("Latency, a line for each round", "percentile", "ms", "xy", distributions(about, folder),
                               percentiles)]
@@ -68,7 +68,7 @@ def lines(about, runs, section, mix, field, factor=1.0):
 
 
 def distributions(about, folder):
-    """Of each server and round: 1/(1 - percentile) and the latency; 100 % has no such place."""
+    """Pairs of 1/(1 - percentile) and latency for each server and round; 100 % is omitted as infinite."""
     found = []
     for server in PEERS:
         for number in range(1, about["rounds"] + 1):
@@ -93,8 +93,8 @@ def panel_script(panel):
     drawn, named = [], set()
     for number, (server, rows) in enumerate(line for line in panel.lines if line[1]):
         parts += [f"$line{number} << EOD"] + [" ".join(f"{value:g}" for value in row) for row in rows] + ["EOD"]
-        colour, mark = STYLE[server]
-        how = f"yerrorlines pt {mark} ps 0.5" if len(rows[0]) == 4 else "lines"
+        colour, point_type = STYLE[server]
+        how = f"yerrorlines pt {point_type} ps 0.5" if len(rows[0]) == 4 else "lines"
         title = "notitle" if server in named else f"title '{server}'"
         drawn.append(f"$line{number} with {how} lc rgb '{colour}' lw 1.2 {title}")
         named.add(server)

@@ -1,4 +1,4 @@
-"""Where the time of a request goes: what the threads of a server were at whenever perf looked, by system call."""
+"""Profiles the servers with perf: the CPU time per request in each system call."""
 
 import collections
 import csv
@@ -14,20 +14,20 @@ import points
 import records
 from servers import SERVERS, running
 
-# What is judged, and differs in kind.
+# The profiled points: one of each kind that has a goal.
 POINTS = (("connections", 50), ("connections", 1000), ("pipeline", 16), ("size", 65536))
-# So often that it does not keep step with the turns of a server.
+# The frequency is a prime number, so that the samples do not synchronize with periodic work.
 RECORD = "perf record -q -e cpu-clock -F 11003 -g -p PID -- sleep S"
 CALLS = {"send": "sendto sendmsg write writev", "receive": "recvfrom recvmsg read readv",
          "wait": "epoll_wait epoll_pwait"}
 PART_OF = {call: part for part, calls in CALLS.items() for call in calls.split()}
 PARTS = tuple(CALLS) + ("kernel", "program")
-# The functions of the kernel behind a system call have its name, but not all of them are left by the compiler.
+# Functions of the kernel that contain the name of a system call. The compiler may have inlined some of them.
 CALL = re.compile(rf"(?:_sys|ksys|do)_({'|'.join(PART_OF)})\b")
 
 
 def measure(sections, programs, seconds, folder):
-    """Leaves the time of each part, in microseconds for a request, in `folder`."""
+    """Stores the time of each part in `folder`, in microseconds per request."""
     rows = []
     for name, n in POINTS:
         if name not in sections or n not in sections[name].values:
@@ -42,7 +42,7 @@ def measure(sections, programs, seconds, folder):
 
 
 def run(section, n, server, programs, seconds):
-    """One row; none, and why on stderr, when there is no profile."""
+    """Returns a list with one row. It is empty if there is no profile; then stderr says so."""
     with running(server, programs) as (port, pid), tempfile.TemporaryDirectory() as directory:
         words = points.command(section, seconds + 2, SERVERS[server].speaks, port, pid, n)
         bench = subprocess.Popen([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, universal_newlines=True)
@@ -50,8 +50,8 @@ def run(section, n, server, programs, seconds):
             time.sleep(points.warmup(seconds + 2) + 0.5)
             shares = profile(pid, seconds, pathlib.Path(directory) / "perf.data")
         finally:
-            said, _ = bench.communicate()
-    report = list(csv.DictReader(said.splitlines()))
+            output, _ = bench.communicate()
+    report = list(csv.DictReader(output.splitlines()))
     if not shares or not report or not report[0]["server_cpu_us"]:
         print(f"no profile of {server}", file=sys.stderr)
         return []
@@ -60,7 +60,7 @@ def run(section, n, server, programs, seconds):
 
 
 def profile(pid, seconds, file):
-    """The share of each part; None when perf may not look."""
+    """The share of each part. None: perf failed."""
     as_root = [] if os.geteuid() == 0 else ["sudo"]
     words = RECORD.replace("PID", str(pid)).replace("S", str(seconds)).split()
     words[2:2] = ["-o", str(file)]
@@ -75,7 +75,7 @@ def profile(pid, seconds, file):
 
 
 def part_of(sample):
-    """Of a stack, the innermost frame first. What enters and leaves the kernel is the rest of it."""
+    """The part of a stack, innermost frame first. Entering and leaving the kernel counts as kernel."""
     call = CALL.search(sample)
     if call:
         return PART_OF[call.group(1)]

@@ -1,4 +1,4 @@
-"""Every value of every run, in a folder: runs.csv, profile.csv, about.json, and latency/SERVER-ROUND.hgrm."""
+"""Stores all values in a folder: runs.csv, profile.csv, about.json, and latency/SERVER-ROUND.hgrm."""
 
 import collections
 import csv
@@ -10,20 +10,20 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """Of one value over all rounds."""
+    """The spread of a value over all rounds."""
     median: float
     least: float
     most: float
 
 
 def spread(values):
-    """None: there are none."""
+    """The spread of the values. None: there are no values."""
     values = list(values)
     return Spread(statistics.median(values), min(values), max(values)) if values else None
 
 
 def median(found):
-    """Of a spread, if there is one."""
+    """The median of a spread, if there is one."""
     return found.median if found else None
 
 
@@ -55,7 +55,7 @@ def read(path):
 
 
 def load(folder):
-    """What the page says besides the values, the values, and the rows of the profile, if there is one."""
+    """The description of the measurement, its values, and the rows of the profile, if there is one."""
     about, rows = load_rows(folder)
     profile = folder / "profile.csv"
     return about, Runs(rows), read(profile) if profile.exists() else []
@@ -69,7 +69,7 @@ def load_rows(folder):
 
 
 class Runs:
-    """The rows, by what was measured."""
+    """The rows of all runs, by section, server, N and mix."""
 
     def __init__(self, rows):
         self.points = collections.defaultdict(list)
@@ -77,7 +77,7 @@ class Runs:
             self.points[row["section"], row["server"], int(row["n"]), row["mix"]].append(row)
 
     def values(self, section, server, n, mix, field):
-        """Of each round that has this value."""
+        """The values of a field by round."""
         rows = self.points.get((section, server, n, mix), [])
         return {int(row["round"]): float(row[field]) for row in rows if row.get(field)}
 
@@ -88,27 +88,27 @@ class Runs:
         return median(self.spread(*key))
 
     def ratio(self, ours, theirs):
-        """The ratios of two values within each round: what makes a whole round slow is in none."""
+        """The spread of the ratios of two values within each round. A slow round affects both alike."""
         ours, theirs = self.values(*ours), self.values(*theirs)
         return spread(value / theirs[number] for number, value in ours.items() if theirs.get(number))
 
     def total(self, server, field):
-        """Of all runs of a server that have this value; None: none has."""
+        """The sum of a field over all runs of a server. None: no run has it."""
         rows = [row for (_, name, _, _), rows in self.points.items() if name == server for row in rows]
         values = [float(row[field]) for row in rows if row.get(field)]
         return sum(values) if values else None
 
     def missing(self, about):
-        """How many runs have no result, of how many."""
-        wanted = here = 0
+        """The number of runs without a result, and the number of all runs."""
+        expected = recorded = 0
         for name, section in about["sections"].items():
             mixes = section["line"].split("-t ")[1].split(" ")[0].split(",")
             for server, n, mix in itertools.product(section["servers"], section["values"], mixes):
-                wanted += about["rounds_gated" if n in about["gated"].get(name, ()) else "rounds"]
-                here += len(self.points.get((name, server, n, mix), []))
-        return wanted - here, wanted
+                expected += about["rounds_gated" if n in about["gated"].get(name, ()) else "rounds"]
+                recorded += len(self.points.get((name, server, n, mix), []))
+        return expected - recorded, expected
 
 
 def ratio(value, other):
-    """None when one of them is not known."""
+    """None if one of them is unknown, or `other` is 0."""
     return value / other if value is not None and other else None

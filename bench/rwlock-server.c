@@ -1,10 +1,12 @@
-/* A server of shared-memory mailboxes as such servers usually are: a thread for each connection, a pthread_rwlock with
- * its default attributes for each mailbox. dipc is compared with it for how long writers wait among readers.
+/* A server of shared-memory mailboxes in the usual design: a thread for each connection, and for each mailbox
+ * a pthread_rwlock with default attributes. It is compared with dipc for the longest wait of writers among
+ * readers.
  *
- * It speaks as much of memcached's text protocol as `dipc-cli bench --system memcached` does. A reader sends its answer
- * straight out of the mailbox, under the read lock; with `copy` it copies it there, and sends when it is out.
+ * It implements the part of memcached's text protocol that `dipc-cli bench --system memcached` uses. A reader
+ * sends its answer directly from the mailbox, under the read lock. With `copy` it copies the message under
+ * the lock, and sends it afterwards.
  *
- *     rwlock-server PORT MAILBOXES BYTES [copy]      port 0: any free one; prints which, when clients can connect
+ *     rwlock-server PORT MAILBOXES BYTES [copy]      port 0: any free port; prints the port when clients can connect
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -48,7 +50,7 @@ static bool send_all(int client, struct iovec *part, int count)
     return true;
 }
 
-static bool say(int client, const char *line)
+static bool send_line(int client, const char *line)
 {
     return send_all(client, &(struct iovec){(char *)line, strlen(line)}, 1);
 }
@@ -63,18 +65,18 @@ static bool send_data(int client, size_t number, char *data, size_t length)
 static bool get(int client, size_t number, char *own)
 {
     struct mailbox *mailbox = &mailboxes[number];
-    bool is_well = true;
+    bool is_sent = true;
     pthread_rwlock_rdlock(&mailbox->lock);
     size_t length = mailbox->length;
     if (copies)
         memcpy(own, mailbox->data, length);
     else
-        is_well = send_data(client, number, mailbox->data, length);
+        is_sent = send_data(client, number, mailbox->data, length);
     pthread_rwlock_unlock(&mailbox->lock);
-    return copies ? send_data(client, number, own, length) : is_well;
+    return copies ? send_data(client, number, own, length) : is_sent;
 }
 
-/* The data come from the client before the lock is taken: who sends slowly keeps nobody out. */
+/* Receives the data before it takes the lock, so that a slow client delays no other client. */
 static bool set(FILE *in, int client, size_t number, size_t length, char *own)
 {
     char end[2];
@@ -85,22 +87,22 @@ static bool set(FILE *in, int client, size_t number, size_t length, char *own)
     memcpy(mailbox->data, own, length);
     mailbox->length = length;
     pthread_rwlock_unlock(&mailbox->lock);
-    return say(client, "STORED\r\n");
+    return send_line(client, "STORED\r\n");
 }
 
 static bool answer(FILE *in, int client, const char *line, char *own)
 {
     size_t number, length;
     if (strcmp(line, "version\r\n") == 0)
-        return say(client, "VERSION rwlock\r\n");
-    /* The widths keep the numbers within their type. */
+        return send_line(client, "VERSION rwlock\r\n");
+    /* The widths prevent an overflow of size_t. */
     if (sscanf(line, "get box:%9zu\r\n", &number) == 1 && number < mailbox_count)
         return get(client, number, own);
     if (sscanf(line, "set box:%9zu 0 0 %9zu\r\n", &number, &length) == 2 && number < mailbox_count &&
         length <= mailbox_size)
         return set(in, client, number, length, own);
-    /* Where the next request begins is not known any more. */
-    say(client, "ERROR\r\n");
+    /* The start of the next request is unknown, so the connection is closed. */
+    send_line(client, "ERROR\r\n");
     return false;
 }
 
@@ -136,7 +138,7 @@ static int listen_on(unsigned short port)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof address;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    /* Those that are accepted inherit it. */
+    /* Accepted sockets inherit this option. */
     setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, BACKLOG) < 0 ||
         getsockname(listener, (struct sockaddr *)&address, &length) < 0)
@@ -146,18 +148,18 @@ static int listen_on(unsigned short port)
     return listener;
 }
 
-int main(int count, char **words)
+int main(int argc, char **argv)
 {
-    if (count < 4 || (mailbox_count = atoi(words[2])) < 1 || (mailbox_size = atoi(words[3])) < 1)
+    if (argc < 4 || (mailbox_count = atoi(argv[2])) < 1 || (mailbox_size = atoi(argv[3])) < 1)
         errx(2, "PORT MAILBOXES BYTES [copy]");
-    copies = count > 4 && strcmp(words[4], "copy") == 0;
+    copies = argc > 4 && strcmp(argv[4], "copy") == 0;
     signal(SIGPIPE, SIG_IGN);
     make_mailboxes();
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, STACK);
     pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);
-    for (int listener = listen_on(atoi(words[1]));;) {
+    for (int listener = listen_on(atoi(argv[1]));;) {
         pthread_t thread;
         int client = accept(listener, NULL, NULL);
         if (client < 0)

@@ -1,4 +1,4 @@
-"""The systems, and how each is started: on a free port of loopback, in the foreground, stopped in any case."""
+"""The servers, and how to start and stop them. They run in the foreground, on a free loopback port."""
 
 import contextlib
 import os
@@ -10,11 +10,11 @@ import time
 from typing import NamedTuple
 
 PROCESSORS = os.cpu_count() or 1
-TIMEOUT = 20  # seconds for a server to begin, and to end
+TIMEOUT = 20  # seconds to start a server, and to stop it
 
 
 class Server(NamedTuple):
-    """`speaks`: what `--system` calls its protocol; in `line`, PORT and DIR stand for what is free."""
+    """`speaks`: its protocol, a value of `--system`. `line`: its command, with placeholders PORT and DIR."""
     speaks: str
     line: str
     why: str
@@ -23,23 +23,24 @@ class Server(NamedTuple):
 LOCKS = "rwlock-server PORT 64 1048576"
 SERVERS = {
     "dipc": Server("dipc", "dipc 64 1024 PORT 1024 --max-clients 16000 --dir DIR --foreground --log-level warn",
-                   "64 mailboxes of 1 MiB, the largest message; as many workers as processors, as always"),
+                   "64 mailboxes of 1 MiB, the largest message size; as many workers as processors, the default"),
     "redis": Server("redis", "redis-server --port PORT --bind 127.0.0.1 --save '' --appendonly no --maxclients 16000 "
-                    "--dir DIR", "nothing goes to a disk, as nothing does in the others; one thread, its default"),
+                    "--dir DIR", "no persistence, as the other servers have none; one thread, the default"),
     "memcached": Server("memcached", f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 "
-                        "-u nobody", "a thread for each processor, as it advises; items of 1 MiB and their heads; "
-                        "memory enough to evict nothing; `-u` matters only to root"),
-    "baseline": Server("dipc", "baseline-server PORT", "what the system's calls cost: it receives, and sends answers that lie "
-                   "ready, and does nothing else"),
+                        "-u nobody", "a thread for each processor, as its manual recommends; items of 1 MiB plus header; "
+                        "enough memory to evict nothing; `-u` has an effect only for root"),
+    "baseline": Server("dipc", "baseline-server PORT", "receives requests and sends prepared answers: the cost of the "
+                       "system calls alone"),
     "rwlock": Server("memcached", LOCKS, "a thread for each connection, a `pthread_rwlock` with default attributes for "
                      "each mailbox; a reader sends under the lock"),
-    "rwlock-copy": Server("memcached", LOCKS + " copy", "the same; a reader copies under the lock, and sends after it"),
+    "rwlock-copy": Server("memcached", LOCKS + " copy", "the same server; a reader copies under the lock, and sends "
+                          "afterwards"),
 }
 
 
 @contextlib.contextmanager
 def running(name, programs):
-    """Starts it, and stops it in the end; its port and its process."""
+    """Starts a server, and stops it at the end of a `with`. Yields its port and its process id."""
     with tempfile.TemporaryDirectory(prefix="dipc-peers-", dir="/dev/shm") as directory, \
             tempfile.TemporaryFile() as stderr:
         port = free_port()
