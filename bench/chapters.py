@@ -69,7 +69,8 @@ def latency(about, runs):
     rows = [[name, number(median(ratio_to_best(runs, "latency", rate, "rw50", field)), 2)]
             + [number(runs.median("latency", server, rate, "rw50", field)) for server in PEERS]
             for name, field in fields.items()]
-    rows.append(["CPU time per request", number(median(ratio_to_best(runs, "latency", rate, "rw50", "server_cpu_us")), 2)]
+    cpu_ratio = median(ratio_to_best(runs, "latency", rate, "rw50", "server_cpu_us"))
+    rows.append(["CPU time per request", number(cpu_ratio, 2)]
                 + [number(runs.median("latency", server, rate, "rw50", "server_cpu_us"), 1) for server in PEERS])
     return (LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n"
             + table(["", "ratio"] + [f"{server}, µs" for server in PEERS], rows))

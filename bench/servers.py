@@ -27,8 +27,8 @@ SERVERS = {
     "redis": Server("redis", "redis-server --port PORT --bind 127.0.0.1 --save '' --appendonly no --maxclients 16000 "
                     "--dir DIR", "no persistence, as the other servers have none; one thread, the default"),
     "memcached": Server("memcached", f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 "
-                        "-u nobody", "a thread for each processor, as its manual recommends; items of 1 MiB plus header; "
-                        "enough memory to evict nothing; `-u` has an effect only for root"),
+                        "-u nobody", "a thread for each processor, as its manual recommends; items of 1 MiB plus "
+                        "header; enough memory to evict nothing; `-u` has an effect only for root"),
     "baseline": Server("dipc", "baseline-server PORT", "receives requests and sends prepared answers: the cost of the "
                        "system calls alone"),
     "rwlock": Server("memcached", LOCKS, "a thread for each connection, a `pthread_rwlock` with default attributes for "

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""chat.py: people in one mailbox. Everybody types whenever they like; all see the same lines in the same order.
+"""chat.py: a chat room in a mailbox. All users see the same lines in the same order.
 
     python3 chat.py PORT BOX NAME           Ctrl-D leaves
 
-Who joins sees first what the mailbox still holds. When it is full its oldest lines go.
+On joining, it prints the lines that are stored in the mailbox. A full mailbox drops its oldest lines.
 """
 
 import contextlib
@@ -16,42 +16,42 @@ import dipc
 
 class Chat:
     def __init__(self, port, box, name):
-        # A connection is for one thread at a time: one brings the lines of all, one takes those of this person.
-        self.theirs, self.mine = dipc.connect(port), dipc.connect(port)
-        self.box, self.name, self.last, self.showing = box, name, float("inf"), threading.Lock()
+        # A connection must be used by one thread at a time: one connection receives lines, the other sends them.
+        self.receiver, self.sender = dipc.connect(port), dipc.connect(port)
+        self.box, self.name, self.last, self.printing = box, name, float("inf"), threading.Lock()
 
-    def say(self, text):
+    def send(self, text):
         try:
-            return self.mine.put(self.box, text, drop=True)
+            return self.sender.put(self.box, text, drop=True)
         except dipc.Refused as error:
             if error.code != "size":
                 raise
             print("chat: %s" % error, file=sys.stderr, flush=True)
 
-    def show(self):
+    def print_lines(self):
         try:
-            for version, data in self.theirs.watch(self.box, after=0):
-                with self.showing:
+            for version, data in self.receiver.watch(self.box, after=0):
+                with self.printing:
                     text = data.decode("utf-8", "replace").expandtabs()
                     print("".join(c if c.isprintable() else "?" for c in text), flush=True)
                     if version >= self.last:
                         return
         except (OSError, dipc.Refused) as error:
             print("chat: %s" % error, file=sys.stderr, flush=True)
-            os._exit(3)  # the other thread waits for the keyboard
+            os._exit(3)  # the other thread blocks in a read of standard input
 
     def run(self):
-        self.say("* %s joins" % self.name)
-        shower = threading.Thread(target=self.show, daemon=True)
-        shower.start()
+        self.send("* %s joins" % self.name)
+        printer = threading.Thread(target=self.print_lines, daemon=True)
+        printer.start()
         with contextlib.suppress(KeyboardInterrupt):
             for line in sys.stdin:
                 if sys.stdin.isatty() and sys.stdout.isatty():
-                    print("\x1b[A\x1b[2K", end="", flush=True)  # it comes back with the others' lines
-                self.say("%s: %s" % (self.name, line.rstrip("\r\n")))
-        with self.showing:  # nobody shows the last line before it is known to be the last
-            self.last = self.say("* %s leaves" % self.name)
-        shower.join()
+                    print("\x1b[A\x1b[2K", end="", flush=True)  # erases the typed line, which is printed again when it is received
+                self.send("%s: %s" % (self.name, line.rstrip("\r\n")))
+        with self.printing:  # the thread must not print the last line before it can compare its version
+            self.last = self.send("* %s leaves" % self.name)
+        printer.join()
 
 
 if __name__ == "__main__":

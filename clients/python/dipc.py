@@ -1,44 +1,43 @@
 #!/usr/bin/env python3
-"""dipc.py: a client of dipc, the server of shared-memory mailboxes. Needs Python 3.8 and nothing else.
+"""dipc.py: a client of dipc, the server of shared-memory mailboxes. Needs only Python 3.8.
 
-As a module (one connection is for one thread at a time):
+As a module (a connection must be used by one thread at a time):
 
     import dipc
     with dipc.connect(5000) as m:
         version = m.write(3, b"any bytes, or text")
-        message = m.read(3)             # bytes that know their .version and .count
-        m.read(3, after=version)        # waits for the next one; .lost tells how many were missed
-        m.put(3, "one more")            # at the end of the list; drop=True: the oldest makes room
-        m.take(3, wait=5)               # the oldest, for nobody else; raises Empty after 5 seconds
-        with m.lock(3, 4):              # nobody else is in 3 or 4; shared=True: readers are
+        message = m.read(3)             # bytes with a .version and a .count
+        m.read(3, after=version)        # waits for the next message; .lost is the number of missed ones
+        m.put(3, "one more")            # appends to the queue; drop=True drops the oldest messages to make room
+        m.take(3, wait=5)               # removes the oldest message; raises Empty after 5 seconds
+        with m.lock(3, 4):              # excludes other clients; shared=True admits their reads
             m.write(4, m.read(3))
-        for version, data in m.watch(3):        # everything from now on, for ever
+        for version, data in m.watch(3):        # all new messages, forever
             print(version, data)
 
 From the shell, one command:
 
     python3 dipc.py 5000 write 3 hello world        prints "version 1"
-    python3 dipc.py 5000 write 3 < picture.png      without text: standard input, whole
+    python3 dipc.py 5000 write 3 < picture.png      without text: all of standard input
     python3 dipc.py 5000 read 3 > picture.png       exactly the bytes of the message
-    python3 dipc.py --unix PATH read 3              with --unix there is no PORT
-
+    python3 dipc.py --unix PATH read 3              --unix replaces PORT
     python3 dipc.py 5000 watch 3                    a line for each message, until Ctrl-C
 
     commands  read|r BOX, write|w BOX [TEXT..], put BOX [TEXT..], take BOX, watch BOX[,BOX..],
               stat [BOX|conns|locks], ping, help, hello [NAME]
-    options   --host H   127.0.0.1 unless given
+    options   --host H   the server's host, by default 127.0.0.1
               --unix P   the path of the server's Unix socket
               --wait S   seconds to wait, or inf                        (read, write, put, take)
-              --off N    from byte N on; a write patches there          (read, write)
+              --off N    from byte N on; a write overwrites from there  (read, write)
               --len N    at most N bytes                                (read)
-              --if V     only when the mailbox is at version V          (write)
+              --if V     only if the mailbox is at version V            (write)
               --after V  the next message after version V               (read, watch)
-              --drop     the oldest messages make room                  (put)
-              --         what follows is no option: write 3 -- --text
+              --drop     drops the oldest messages to make room         (put)
+              --         ends the options: write 3 -- --text
     exit code 0 done, 1 not done (conflict, timeout, empty, full), 2 refused or wrong usage, 3 no connection
 
-Without a command there is a prompt for the same commands and quit; write and put without text ask for it, and Ctrl-C
-ends a watch.
+Without a command there is a prompt for the same commands and quit. There, write and put without text ask for it,
+and Ctrl-C ends a watch.
 """
 
 import collections
@@ -51,20 +50,20 @@ import socket
 import sys
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
-Fields = Dict[str, Any]  # the k=v pairs of an answer; a value of digits only is an int
+Fields = Dict[str, Any]  # the k=v pairs of an answer; a value that is all digits is an int
 ANSWER = re.compile(r"(OK|(?:DATA|EVENT) \d{1,10}|NO [a-z]+|ERR [a-z]+)((?: [\w-]+=\S*)*)(?: : ?(.*?))?(\r?\n)",
                     re.ASCII)
-LONGEST_LINE = 65536  # octets of an answer's first line; whoever sends more is not dipc
-KEPT = 64 << 20  # octets of events that a watch keeps for its loop, counting each as EVENT more
+LONGEST_LINE = 65536  # octets; no first line of an answer of dipc is longer
+KEPT = 64 << 20  # octets of events that a watch buffers for its loop, with EVENT octets of overhead for each
 EVENT = 256
-STATS = {"conns": "connection", "locks": "box"}  # what the number is that each line of such a stat begins with
+STATS = {"conns": "connection", "locks": "box"}  # name of the first number in each line of such a stat
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-Poll = getattr(selectors, "PollSelector", selectors.SelectSelector)  # unlike select, it takes any descriptor
-CLOSING = ("frame", "auth", "busy", "drain", "internal")  # after an ERR of these codes the server hangs up
+Poll = getattr(selectors, "PollSelector", selectors.SelectSelector)  # select is limited to small descriptors
+CLOSING = ("frame", "auth", "busy", "drain", "internal")  # after an ERR of these codes the server closes
 
 
 class DipcError(Exception):
-    """An answer that is not a yes: .code says why in a word, .fields has its k=v pairs, .text is for people."""
+    """A negative answer: .code is its reason in one word, .fields its k=v pairs, .text its explanation."""
 
     def __init__(self, code: str, fields: Optional[Fields] = None, text: str = "") -> None:
         words = [code] + ["%s=%s" % pair for pair in (fields or {}).items()]
@@ -73,31 +72,31 @@ class DipcError(Exception):
 
 
 class Refused(DipcError):
-    """ERR: the request was wrong. .code `box` and `size` tell the limit in .fields["max"]."""
+    """ERR: the request was invalid or impossible. For .code `box` and `size`, the limit is .fields["max"]."""
 
 
 class LockLost(Refused):
-    """The lease ran out, so the lock has ended and others may have been in; or it was never yours."""
+    """The lease has expired, so other clients may have used the mailbox; or the client never held the lock."""
 
 
 class Deadlock(Refused):
-    """To wait here would be to wait for oneself, through others. Unlock, and begin again; the locks are still held."""
+    """The request would complete a cycle of waits. The client still holds its locks: unlock them, and retry."""
 
 
 class Denied(Refused):
-    """Under one's own shared lock nothing can be written, and no mailbox can be locked twice."""
+    """A write under the client's own shared lock, or a second lock of the same mailbox."""
 
 
 class NotDone(DipcError):
-    """NO: the request was right, but the mailbox was not ready for it. Nothing has changed."""
+    """NO: the request was valid, but the state of the mailbox did not permit it. Nothing has changed."""
 
 
 class Timeout(NotDone, TimeoutError):
-    """The wait ended before the mailbox was free. The connection is as good as before."""
+    """The wait ended before the mailbox was available. The connection remains usable."""
 
 
 class Conflict(NotDone):
-    """The mailbox is not at the version asked for, but at .version."""
+    """The mailbox is not at the expected version, but at .version."""
 
     @property
     def version(self) -> int:
@@ -105,19 +104,19 @@ class Conflict(NotDone):
 
 
 class Empty(NotDone):
-    """There was nothing to take, nor did anything come in time."""
+    """There was no message to take, and none arrived in time."""
 
 
 class Full(NotDone):
-    """There was no room to put it, nor was any made in time."""
+    """There was no room for the message, and none became free in time."""
 
 
 class Locked(NotDone):
-    """Somebody is in, and the lock was not to wait."""
+    """The mailbox is in use, and the lock had wait=0."""
 
 
 class Multi(NotDone):
-    """The mailbox holds several messages, so there is none to patch."""
+    """The mailbox contains several messages, so a write with off= is not possible."""
 
 
 REASONS = {"timeout": Timeout, "conflict": Conflict, "empty": Empty, "full": Full, "locked": Locked, "multi": Multi}
@@ -125,9 +124,9 @@ REFUSALS = {"lease": LockLost, "deadlock": Deadlock, "denied": Denied}  # any ot
 
 
 class Message(bytes):
-    """What was read or taken: bytes, with their .version and the .count of messages in the mailbox now.
+    """A message that was read or taken: bytes with a .version, and the .count of messages now in the mailbox.
 
-    A .count of 0 from read: it is empty. .lost: how many messages between after= and this one are gone.
+    If read returns a .count of 0, the mailbox is empty. .lost: the number of missed messages after after=.
     """
 
     version: int
@@ -141,7 +140,7 @@ class Message(bytes):
 
 
 class Put(int):
-    """The version that a put made, with the .count of messages in the mailbox since."""
+    """The version of a put, with the .count of messages that the mailbox then contained."""
 
     count: int
 
@@ -152,7 +151,7 @@ class Put(int):
 
 
 class Event(NamedTuple("Event", [("version", int), ("data", bytes)])):
-    """A message that a watch has brought: the pair (version, data), with its .box. So many before it are .lost."""
+    """A message of a watch: the pair (version, data), with its .box. .lost: the number of missed messages before."""
 
     box: int
     lost: int
@@ -165,10 +164,10 @@ class Event(NamedTuple("Event", [("version", int), ("data", bytes)])):
 
 def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[str] = None,
             timeout: Optional[float] = None, name: Optional[str] = None) -> "Mailboxes":
-    """Connects to a server by its TCP port or by the path of its Unix socket; raises OSError when nobody is there.
+    """Connects to a server by its TCP port or by the path of its Unix socket. Raises OSError if this fails.
 
-    timeout: the longest silence in seconds, while connecting and in each request; let it exceed every wait. None: no
-    limit. name: what `stat` shows of this connection.
+    timeout: longest silence of the server in seconds, while connecting and during a request. It has to exceed every
+    wait. None: no limit. name: the name of this connection in `stat`.
     """
     if (port is None) == (unix is None):
         raise ValueError("give either a port or a unix path")
@@ -190,11 +189,11 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
 
 
 class Mailboxes:
-    """A connection to the mailboxes of one server; closes itself at the end of a `with`.
+    """A connection to the mailboxes of one server. It closes at the end of a `with`.
 
-    Every method raises Refused when the server refuses, ConnectionError when it is gone or does not speak dipc, and
-    TimeoutError when it was silent too long. After these last two the connection is .closed for good: an answer still
-    on its way would be taken for that of the next request.
+    Every method raises Refused if the server refuses the request, ConnectionError if the connection is lost or the
+    server does not speak dipc, and TimeoutError if the server was silent for too long. After the last two the
+    connection is .closed: a late answer would be mistaken for that of the next request.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -210,30 +209,30 @@ class Mailboxes:
 
     def read(self, box: int, off: Optional[int] = None, len: Optional[int] = None,
              wait: Optional[float] = None, after: Optional[int] = None) -> Message:
-        """The newest message, or `len` bytes of it from byte `off` on; an empty mailbox gives b"" with .count 0.
+        """Returns the newest message, or `len` bytes of it from byte `off` on. An empty mailbox gives b"", .count 0.
 
-        after: the oldest message newer than this version; waits for one. wait: seconds; 0 tries once, float("inf")
-        waits for ever, None is the server's default. Raises Timeout.
+        after: returns the oldest message newer than this version, and waits for it. wait: seconds; 0 does not wait,
+        float("inf") waits forever, None is the server's default. Raises Timeout.
         """
         fields, data = self._ask("DATA v n", _line("r", box, after=after, off=off, len=len, wait=_seconds(wait)))
         return Message(data, fields["v"], fields["n"], fields.get("lost", 0))
 
     def write(self, box: int, data: Union[bytes, str], if_version: Optional[int] = None,
               off: Optional[int] = None, wait: Optional[float] = None) -> int:
-        """Makes `data` (bytes-like, or str as UTF-8) the one message of the mailbox; returns the new version.
+        """Replaces the contents of the mailbox with `data` (bytes-like, or str as UTF-8). Returns the new version.
 
-        if_version: only when the mailbox is at this version, otherwise raises Conflict. off: patches the message in
-        place from this byte on; raises Multi when there are several. wait: as for read. Raises Timeout.
+        if_version: writes only if the mailbox is at this version, otherwise raises Conflict. off: overwrites the
+        message from this byte on; raises Multi if there are several. wait: as for read. Raises Timeout.
         """
         body = _body(data)
         head = _line("w", box, len(body), off=off, wait=_seconds(wait), **{"if": if_version})
         return self._ask("OK v", head + body + b"\n")[0]["v"]
 
     def put(self, box: int, data: Union[bytes, str], drop: bool = False, wait: Optional[float] = None) -> Put:
-        """Adds `data` at the end of the mailbox's list; returns the new version, which knows the .count.
+        """Appends `data` to the mailbox's queue. Returns the new version, with a .count.
 
-        When there is no room it waits for it, and raises Full when none was made, or Timeout when it never came to be
-        its turn; with drop the oldest messages make room. wait: as for read.
+        Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not available in
+        time. drop: drops the oldest messages to make room. wait: as for read.
         """
         body = _body(data)
         head = _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait))
@@ -241,20 +240,20 @@ class Mailboxes:
         return Put(fields["v"], fields["n"])
 
     def take(self, box: int, wait: Optional[float] = None) -> Message:
-        """Removes the oldest message of the mailbox and returns it; waits for one.
+        """Removes the oldest message of the mailbox and returns it. Waits if there is none.
 
-        Raises Empty when none came, or Timeout when it never came to be its turn. wait: as for read.
+        Raises Empty if none arrived in time, or Timeout if the mailbox was not available. wait: as for read.
         """
         fields, data = self._ask("DATA v n", _line("take", box, wait=_seconds(wait)))
         return Message(data, fields["v"], fields["n"])
 
     def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "Lock":
-        """Locks these mailboxes, all or none, until the end of a `with`, an unlock, or the end of this connection.
+        """Locks all these mailboxes, or none, until the end of a `with`, an unlock, or the end of this connection.
 
-        Nobody else is in them meanwhile, or if shared, nobody writes. ttl: seconds of silence on this connection after
-        which the locks end by themselves; None is the server's default. wait: as for read. Raises Timeout, or Locked
-        when wait is 0; Deadlock; Denied.
+        The lock excludes all other clients, or with shared=True only their writes. ttl: the lease, in seconds. The
+        locks expire after so long without a request on this connection; None is the server's default. wait: as for
+        read. Raises Timeout, or Locked if wait is 0; Deadlock; Denied.
         """
         options = {"wait": _seconds(wait), "ttl": _seconds(ttl)}
         fields = self._ask("OK grant", _line("lock " + _list(boxes) + " r" * shared, **options))[0]
@@ -263,9 +262,9 @@ class Mailboxes:
         return lock
 
     def unlock(self, *boxes: int, grant: Optional[int] = None) -> None:
-        """Unlocks these mailboxes, all or none; without any, all that this connection has locked.
+        """Unlocks all these mailboxes, or none. Without arguments, unlocks all mailboxes of this connection.
 
-        grant: only when they were locked with this number. Raises LockLost when they are not, or no longer, locked.
+        grant: only if the lock has this number. Raises LockLost if a mailbox is not locked, or not any more.
         """
         lost = None
         try:
@@ -273,7 +272,7 @@ class Mailboxes:
         except LockLost as error:
             if boxes:
                 raise
-            lost = error  # of one; the others are unlocked
+            lost = error  # one lock was lost; the others are unlocked
         for box in boxes or list(self._locks):
             lock = self._locks.get(box)
             if lock and grant in (None, lock.grant):
@@ -282,92 +281,95 @@ class Mailboxes:
             raise lost
 
     def watch(self, *boxes: int, after: Optional[int] = None) -> "Watch":
-        """Begins to watch these mailboxes at once; the result brings each new message, for ever.
+        """Starts to watch these mailboxes. Iterating over the result returns each new message, forever.
 
-        after: begins behind this version, with what is still there; after=0 brings all that is there first. A mailbox
-        is in one watch at a time: it leaves an earlier one.
+        after: starts after this version, with the stored messages; after=0 starts with all stored messages. A mailbox
+        belongs to one watch at a time: the new watch takes it over from an earlier one.
         """
         fields = self._ask("OK v", _line("watch " + _list(boxes), after=after), str if boxes[1:] else int)[0]
         versions = [int(version) for version in str(fields["v"]).split(",")]
         for box in boxes:
-            self._leave(box)
+            self._remove(box)
         watch = Watch(self, dict(zip(boxes, versions)))
         self._watches.update(dict.fromkeys(boxes, watch))
         return watch
 
     def unwatch(self, *boxes: int) -> None:
-        """Ends to watch these mailboxes; without any, all. A loop over a watch without mailboxes ends."""
+        """Stops watching these mailboxes; without arguments, all. A loop over a watch without mailboxes ends."""
         self._ask("OK", _line("unwatch " + _list(boxes or "*")))
         for box in boxes or list(self._watches):
-            self._leave(box)
+            self._remove(box)
 
     def ping(self) -> None:
-        """Returns when the server has answered."""
+        """Checks that the server answers."""
         self._ask("OK", _line("ping"))
 
     def hello(self, name: Optional[str] = None, token: Optional[str] = None) -> Fields:
-        """Introduces this connection; returns what the server says of itself: proto, server, boxes, size, packet, .."""
+        """Names this connection. Returns the properties of the server: proto, server, boxes, size, packet, .."""
         return self._ask("OK", _line("hello", name=name, token=token))[0]
 
     def stat(self, topic: Union[int, str, None] = None) -> Any:
-        """The server's figures by name; those of a mailbox, given its number, with a list of its locks under "lock".
+        """Returns statistics by name: of the server, or of a mailbox by its number, with a list of locks in "lock".
 
-        "conns" gives a list with a dict of figures for each connection, "locks" one for each lock and holder.
+        "conns" returns a list with a dict for each connection, "locks" one with a dict for each lock and holder.
         """
         lines = [line.partition(" ")[::2] for line in self._stat(topic).splitlines()]
         if topic in STATS:
-            return [dict(_figures(rest), **{STATS[topic]: int(number)}) for number, rest in lines]
-        figures: Fields = {} if topic is None else {"lock": [_figures(rest) for name, rest in lines if name == "lock"]}
-        return {**{name: _value(value) for name, value in lines if name != "lock"}, **figures}
+            return [dict(_statistics(rest), **{STATS[topic]: int(number)}) for number, rest in lines]
+        statistics: Fields = {name: _value(value) for name, value in lines if name != "lock"}
+        if topic is not None:
+            statistics["lock"] = [_statistics(rest) for name, rest in lines if name == "lock"]
+        return statistics
 
     def _stat(self, topic: Union[int, str, None]) -> str:
         words = "" if topic is None else " " + topic if topic in STATS else " box %d" % topic
         return self._ask("DATA", _line("stat" + words))[1].decode("utf-8", "replace")
 
     def help(self) -> str:
-        """The server's own page on its protocol."""
+        """The server's description of its protocol."""
         return self._ask("DATA", _line("help"))[1].decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Takes leave and closes; does nothing the second time."""
+        """Closes the connection. Does nothing if it is closed already."""
         if not self.closed:
-            with contextlib.suppress(OSError):  # it may be gone already
+            with contextlib.suppress(OSError):  # the connection may be lost
                 self._sock.sendall(_line("q"))
-            self._drop()
+            self._close_socket()
 
     def _ask(self, shape: str, request: bytes, number: type = int) -> Tuple[Fields, bytes]:
-        """Sends a request; returns the fields and data of its answer, which has this shape: kind, numeric fields."""
+        """Sends a request. Returns the fields and data of its answer. shape: the expected kind and numeric fields."""
         if self.closed:
             raise ConnectionError("the connection is closed")
         with self._closing():
-            with contextlib.suppress(ConnectionError):  # a server that refuses and hangs up has said why: read it
+            with contextlib.suppress(ConnectionError):  # the server may have sent an ERR and closed: read it
                 self._send(request)
             kind, code, fields, text, data = self._answer()
-            due, *numbers = shape.split()
-            if kind in ("OK", "DATA") and (kind != due or any(type(fields.get(key)) is not number for key in numbers)):
-                raise ConnectionError("the server answered %s where %s was due" % (kind, shape))
+            expected, *numbers = shape.split()
+            is_complete = all(type(fields.get(key)) is number for key in numbers)
+            if kind in ("OK", "DATA") and (kind != expected or not is_complete):
+                raise ConnectionError("the server answered %s instead of %s" % (kind, shape))
         if kind == "NO":
             raise REASONS.get(code, NotDone)(code, fields)
         if kind == "ERR":
             if code in CLOSING:
-                self._drop()
+                self._close_socket()
             raise REFUSALS.get(code, Refused)(code, fields, text)
         return fields, data
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
-        """Whatever ends this early closes the connection; an interrupt, too, leaves an answer on its way."""
+        """Closes the connection on any exception, including KeyboardInterrupt: the answer is still outstanding."""
         try:
             yield
         except socket.timeout:
-            self._drop()
+            self._close_socket()
             raise TimeoutError("the server was silent for too long; the connection is closed") from None
         except BaseException:
-            self._drop()
+            self._close_socket()
             raise
 
     def _send(self, request: bytes) -> None:
-        """A server that has events to tell does not listen; so whoever watches reads while he sends."""
+        """Sends a request. With watches, reads events meanwhile: a server that sends events does not receive."""
         if not self._watches:
             return self._sock.sendall(request)
         timeout, rest = self._sock.gettimeout(), memoryview(request)
@@ -377,7 +379,7 @@ class Mailboxes:
                 ready = self._ready(READ | WRITE, timeout)
                 if ready & READ:
                     self._receive()
-                    self._sift()
+                    self._buffer_events()
                 if ready & WRITE:
                     rest = rest[self._sock.send(rest):]
         finally:
@@ -397,18 +399,18 @@ class Mailboxes:
         self._received += received
 
     def _answer(self) -> Tuple[str, str, Fields, str, bytes]:
-        """The next answer: its kind, the word after it, its fields, text and data. Events before it are kept."""
+        """Receives an answer: kind, the word after it, fields, text and data. Buffers the events before it."""
         while True:
-            self._sift()
-            answer = self._cut()
+            self._buffer_events()
+            answer = self._parse()
             if answer:
                 return answer
             self._receive()
 
-    def _sift(self) -> None:
-        """Keeps the events that have arrived before the next answer."""
+    def _buffer_events(self) -> None:
+        """Buffers the events that have arrived before the next answer."""
         while self._received.startswith(b"EVENT "):
-            event = self._cut()
+            event = self._parse()
             if not event:
                 return
             fields, data = event[2], event[4]
@@ -416,23 +418,23 @@ class Mailboxes:
             if lost == "lock" and box in self._locks:
                 self._locks.pop(box).lost = True
             elif box in self._watches:
-                self._watches[box]._keep(Event(version, data, box, lost))
+                self._watches[box]._buffer(Event(version, data, box, lost))
 
-    def _unasked(self) -> None:
-        """Without a request there is no answer, but that the server is stopping."""
-        answer = None if self._received.startswith(b"EVENT ") else self._cut()
+    def _handle_unsolicited(self) -> None:
+        """Handles an answer without a request: the server may send an ERR before it stops."""
+        answer = None if self._received.startswith(b"EVENT ") else self._parse()
         if answer:
-            raise Refused(*answer[1:4]) if answer[0] == "ERR" else ConnectionError("an answer that nobody asked for")
+            raise Refused(*answer[1:4]) if answer[0] == "ERR" else ConnectionError("an answer without a request")
 
-    def _cut(self) -> Optional[Tuple[str, str, Fields, str, bytes]]:
-        """Cuts an answer or event off what was received; None when it is not there in whole."""
+    def _parse(self) -> Optional[Tuple[str, str, Fields, str, bytes]]:
+        """Removes a complete answer or event from the received bytes. None: it is incomplete."""
         end = self._received.find(b"\n") + 1
         line = bytes(self._received[:end or LONGEST_LINE])
         if not end and len(self._received) < LONGEST_LINE:
             return None
         match = ANSWER.fullmatch(line.decode("ascii", "backslashreplace"))
         if not match:
-            raise ConnectionError("this is no answer of dipc: %.60r" % line)
+            raise ConnectionError("not an answer of dipc: %.60r" % line)
         start, pairs, text, eol = match.groups()
         kind, _, word = start.partition(" ")
         data = b""
@@ -442,26 +444,26 @@ class Mailboxes:
                 return None
             data = bytes(self._received[start:end - len(eol)])
             if self._received[end - len(eol):end] != eol.encode():
-                raise ConnectionError("the server broke off within an answer")
+                raise ConnectionError("no end of line after the data of an answer")
         del self._received[:end]
         return kind, word, _pairs(pairs.split()), text or "", data
 
-    def _leave(self, box: int) -> None:
+    def _remove(self, box: int) -> None:
         if box in self._watches:
-            self._watches.pop(box)._leave(box)
+            self._watches.pop(box)._remove(box)
 
-    def _drop(self) -> None:
+    def _close_socket(self) -> None:
         self.closed = True
         self._sock.close()
 
 
 class Lock:
-    """Mailboxes that are locked; unlocks them at the end of a `with`.
+    """Locked mailboxes. They are unlocked at the end of a `with`.
 
-    .grant: the number of this lock; later ones are higher. .boxes: those still locked. .lost: whether the server has
-    said that the lease ran out; that is heard with the next answer, or in a watch. Then they are not protected any
-    more, every request of this connection in them raises LockLost, and so does the end of the `with`, unless another
-    exception is on its way already. unlock() in between ends that.
+    .grant: the number of this lock; later locks have higher numbers. .boxes: the mailboxes that are still locked.
+    .lost: whether the server has reported that the lease has expired. The report is received with the next answer, or
+    in a watch. Then the mailboxes are not protected any more: every request of this connection in them raises
+    LockLost, and so does the end of the `with`, unless another exception is raised already. unlock() ends this.
     """
 
     def __init__(self, mailboxes: Mailboxes, boxes: Iterable[int], grant: int) -> None:
@@ -475,7 +477,7 @@ class Lock:
             self.unlock()
 
     def unlock(self) -> None:
-        """Unlocks what is still locked by this lock and by no newer one; raises LockLost when the lease ran out."""
+        """Unlocks the mailboxes of this lock, but not those of a newer one. Raises LockLost if the lease expired."""
         boxes, self.boxes = self.boxes, []
         if boxes:
             self._mailboxes.unlock(*boxes, grant=self.grant)
@@ -486,24 +488,24 @@ class Lock:
 
 
 class Watch:
-    """The messages of mailboxes from .versions on, by mailbox: iterate over it, for pairs (version, data) with a .box.
+    """Iterates over new messages of mailboxes: pairs (version, data) with a .box. .versions: the start, by mailbox.
 
-    The loop waits for ever, whatever the connection's timeout; Ctrl-C leaves it and keeps the connection. Within the
-    loop the connection may be used as ever, also for other watches: what arrives meanwhile is kept for the loop. Of
-    more than KEPT octets the oldest go, and the next event of that mailbox counts them in its .lost.
+    The loop waits forever, regardless of the connection's timeout. Ctrl-C ends the loop and keeps the connection.
+    The loop may use the connection, including for other watches: events that arrive meanwhile are buffered. If they
+    exceed KEPT octets, the oldest are dropped, and the next event of their mailbox counts them in its .lost.
     """
 
     def __init__(self, mailboxes: Mailboxes, versions: Dict[int, int]) -> None:
         self._mailboxes, self.versions, self._boxes = mailboxes, versions, set(versions)
         self._events: Deque[Event] = collections.deque()
-        self._octets, self._gone = 0, collections.Counter()
+        self._octets, self._dropped = 0, collections.Counter()
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
         mailboxes = self._mailboxes
-        mailboxes._sift()
+        mailboxes._buffer_events()
         while not self._events:
             if not self._boxes:
                 raise StopIteration
@@ -511,35 +513,35 @@ class Watch:
                 raise ConnectionError("the connection is closed")
             if mailboxes._received:
                 with mailboxes._closing():
-                    mailboxes._unasked()
-            mailboxes._ready(READ, None)  # an interrupt does no harm: nothing has been received yet
+                    mailboxes._handle_unsolicited()
+            mailboxes._ready(READ, None)  # an interrupt is harmless here: nothing is received
             with mailboxes._closing():
                 mailboxes._receive()
-                mailboxes._sift()
+                mailboxes._buffer_events()
         event = self._next()
-        event.lost += self._gone.pop(event.box, 0)
+        event.lost += self._dropped.pop(event.box, 0)
         return event
 
-    def _keep(self, event: Event) -> None:
+    def _buffer(self, event: Event) -> None:
         self._events.append(event)
         self._octets += len(event.data) + EVENT
         while self._octets > KEPT and len(self._events) > 1:
-            gone = self._next()
-            self._gone[gone.box] += 1 + gone.lost
+            dropped = self._next()
+            self._dropped[dropped.box] += 1 + dropped.lost
 
     def _next(self) -> Event:
         event = self._events.popleft()
         self._octets -= len(event.data) + EVENT
         return event
 
-    def _leave(self, box: int) -> None:
+    def _remove(self, box: int) -> None:
         self._boxes.discard(box)
         self._events = collections.deque(event for event in self._events if event.box != box)
         self._octets = sum(len(event.data) + EVENT for event in self._events)
 
 
 def _line(verb: str, *numbers: int, **options: Any) -> bytes:
-    """A request's first line; an option that is None is left out. Refuses what would break out of the line."""
+    """The first line of a request. Options that are None are omitted. Rejects words that would corrupt the line."""
     words = verb.split() + ["%d" % number for number in numbers]
     words += ["%s=%s" % pair for pair in options.items() if pair[1] is not None]
     for word in words:
@@ -550,7 +552,7 @@ def _line(verb: str, *numbers: int, **options: Any) -> bytes:
 
 def _list(boxes: Iterable[int]) -> str:
     if not boxes:
-        raise ValueError("which mailbox?")
+        raise ValueError("a mailbox is missing")
     return boxes if boxes == "*" else ",".join("%d" % box for box in boxes)
 
 
@@ -559,7 +561,7 @@ def _body(data: Union[bytes, str]) -> bytes:
 
 
 def _seconds(wait: Optional[float]) -> Optional[str]:
-    """On the wire seconds are plain decimals, never 1e-05; infinity is inf."""
+    """Formats seconds for the wire: plain decimals, never 1e-05; infinity is inf."""
     return None if wait is None else ("%.6f" % wait).rstrip("0").rstrip(".")
 
 
@@ -571,22 +573,22 @@ def _value(word: str) -> Union[int, str]:
     return int(word) if word.isdecimal() else word
 
 
-def _figures(pairs: str) -> Fields:
-    """The figures of a connection or lock. What there is none of is None, or an empty list."""
-    figures = _pairs(pairs.split())
-    for key, value in figures.items():
+def _statistics(pairs: str) -> Fields:
+    """The statistics of a connection or lock. `-` becomes None, or an empty list."""
+    statistics = _pairs(pairs.split())
+    for key, value in statistics.items():
         if key in ("locks", "watches"):
-            figures[key] = [int(box) for box in str(value).split(",") if box != "-"]
+            statistics[key] = [int(box) for box in str(value).split(",") if box != "-"]
         elif value == "-":
-            figures[key] = None
+            statistics[key] = None
         elif key == "name":
-            figures[key] = str(value)
+            statistics[key] = str(value)
         elif key.endswith("_seconds"):
-            figures[key] = float(value)
-    return figures
+            statistics[key] = float(value)
+    return statistics
 
 
-# The command line. Whatever it prints beside messages and the help is lines of `name value`.
+# The command line. Apart from messages and the help, it prints lines of `name value`.
 
 TAKES = {"read": ("wait", "off", "len", "after"), "write": ("wait", "off", "if"), "put": ("wait", "drop"),
          "take": ("wait",), "watch": ("after",)}  # the options of a command
@@ -596,15 +598,15 @@ ALIASES = {"r": "read", "w": "write"}
 def main(argv: List[str]) -> int:
     """Runs the command line; returns the exit code."""
     try:
-        pairs, words = getopt.gnu_getopt(argv, "h", ["help", "host=", "unix=", "wait=", "off=", "len=", "if=", "after=",
-                                                     "drop"])
+        names = ["help", "host=", "unix=", "wait=", "off=", "len=", "if=", "after=", "drop"]
+        pairs, words = getopt.gnu_getopt(argv, "h", names)
         options = {key.lstrip("-"): value for key, value in pairs}
         if "h" in options or "help" in options:
             print(__doc__, end="")
             return 0
         unix, host = options.pop("unix", None), options.pop("host", "127.0.0.1")
         if unix is None and not words:
-            raise ValueError("which PORT? (--help tells more)")
+            raise ValueError("PORT is missing (see --help)")
         port = _number(words.pop(0)) if unix is None else None
         if options and not words:
             raise ValueError("--%s needs a command" % list(options)[0])
@@ -617,10 +619,10 @@ def main(argv: List[str]) -> int:
             if not words:
                 return _prompt(mailboxes)
             whole_lines = sys.stdout.isatty() or words[0] == "watch"
-            _show(_run(mailboxes, words, options, sys.stdin.buffer.read), whole_lines)
+            _print(_run(mailboxes, words, options, sys.stdin.buffer.read), whole_lines)
             return 0
     except (DipcError, OSError, ValueError, getopt.GetoptError) as error:
-        _complain(error)
+        _print_error(error)
         return 1 if isinstance(error, NotDone) else 3 if isinstance(error, OSError) else 2
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -628,15 +630,15 @@ def main(argv: List[str]) -> int:
 
 
 def _prompt(mailboxes: Mailboxes) -> int:
-    """Runs commands line by line until quit or the end of input; a refused one does not end it."""
-    people = sys.stdin.isatty()
-    if people:
+    """Runs commands line by line until quit or the end of input. A refused command does not end the prompt."""
+    is_terminal = sys.stdin.isatty()
+    if is_terminal:
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  it gives input() a line editor
-    sys.stdin.reconfigure(errors="surrogateescape")  # with os.fsencode: bytes come through as they are
+            import readline  # noqa: F401  gives input() a line editor
+    sys.stdin.reconfigure(errors="surrogateescape")  # with os.fsencode, keeps bytes unchanged
 
     def ask(prompt: str) -> str:
-        return input(prompt if people else "")
+        return input(prompt if is_terminal else "")
 
     with contextlib.suppress(EOFError):
         while True:
@@ -645,27 +647,28 @@ def _prompt(mailboxes: Mailboxes) -> int:
                 return 0
             try:
                 if words:
-                    _show(_run(mailboxes, words, {}, lambda: os.fsencode(ask("text> "))), True)
+                    _print(_run(mailboxes, words, {}, lambda: os.fsencode(ask("text> "))), True)
             except (DipcError, ValueError) as error:
-                _complain(error)
+                _print_error(error)
             except KeyboardInterrupt:
-                if not people or words[0] != "watch" or mailboxes.closed:
+                if not is_terminal or words[0] != "watch" or mailboxes.closed:
                     raise
                 print()
                 mailboxes.unwatch()
             if mailboxes.closed:
                 raise ConnectionError("the server closed the connection")
-    if people:
+    if is_terminal:
         print()
     return 0
 
 
-def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str], text: Callable[[], bytes]) -> Iterable[bytes]:
-    """Runs one command; returns what to show, piece by piece. text() gives the data of a write that came without."""
+def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
+         text: Callable[[], bytes]) -> Iterable[bytes]:
+    """Runs one command. Returns its output in pieces. text() reads the data of a write or put without text."""
     command, args = ALIASES.get(words[0], words[0]), words[1:]
     for option in options:
         if option not in TAKES.get(command, ()):
-            raise ValueError("--%s does not go with %s" % (option, command))
+            raise ValueError("%s has no option --%s" % (command, option))
     given = {option: _number(value, float if option == "wait" else int) for option, value in options.items()
              if option != "drop"}
     if command in ("write", "put") and args:
@@ -678,7 +681,7 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str], text: 
     if command in ("read", "take") and len(args) == 1:
         return [getattr(mailboxes, command)(_number(args[0]), **given)]
     if command == "watch" and len(args) == 1:
-        return _news(mailboxes.watch(*map(_number, args[0].split(",")), **given))
+        return _watch_output(mailboxes.watch(*map(_number, args[0].split(",")), **given))
     if command == "hello" and len(args) < 2:
         return [_lines(mailboxes.hello(*args))]
     if command == "stat" and len(args) < 2:
@@ -693,11 +696,11 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str], text: 
                      "stat [BOX|conns|locks], ping, help, hello [NAME], quit")
 
 
-def _news(watch: Watch) -> Iterator[bytes]:
-    """What a watch shows; of several mailboxes it tells which."""
+def _watch_output(watch: Watch) -> Iterator[bytes]:
+    """The output of a watch. With several mailboxes, each message begins with the number of its mailbox."""
     for event in watch:
         if event.lost:
-            print("dipc: %d messages of mailbox %d are gone" % (event.lost, event.box), file=sys.stderr)
+            print("dipc: %d messages of mailbox %d are lost" % (event.lost, event.box), file=sys.stderr)
         yield (b"%d: " % event.box if len(watch.versions) > 1 else b"") + event.data
 
 
@@ -712,16 +715,16 @@ def _lines(fields: Fields) -> bytes:
     return "".join("%s %s\n" % pair for pair in fields.items()).encode()
 
 
-def _show(pieces: Iterable[bytes], whole_lines: bool) -> None:
+def _print(pieces: Iterable[bytes], whole_lines: bool) -> None:
     try:
         for piece in pieces:
             sys.stdout.buffer.write(piece + b"\n" if whole_lines and not piece.endswith(b"\n") else piece)
             sys.stdout.buffer.flush()
-    except BrokenPipeError:  # who listened has heard enough; the interpreter must not try again at its end
+    except BrokenPipeError:  # the reader closed the pipe; the interpreter must not flush again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(error: Exception) -> None:
+def _print_error(error: Exception) -> None:
     print("dipc: %s" % error, file=sys.stderr)
 
 
