@@ -16,7 +16,7 @@ fn the_python_client_passes_its_own_tests() {
     let directory = Directory::new();
     let socket = directory.path().join("unix.sock");
     let server = Server::start(&format!("4 64 0 8 --unix {}", socket.display()));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/test_dipc.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/run_tests.py");
     let tests = Command::new("python3").args([script, &server.port.to_string()]).arg(&socket).output();
     let tests = tests.expect("python3 runs");
     let report = text(&tests.stderr);

@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""Runs the tests of dipc.py and chat.py against a server that was just started as `dipc 4 64 PORT 8 --unix PATH`.
+
+    python3 run_tests.py PORT [UNIX_PATH]
+
+The tests need four mailboxes of 64 kB, and packets of at most 8 kB. Mailbox 2 is never written. Without UNIX_PATH, the
+tests of the Unix socket are skipped. Without a server, only test_wire.py can run: python3 -m unittest test_wire.
+"""
+
+import os
+import sys
+import unittest
+
+sys.dont_write_bytecode = True  # leaves no __pycache__ in the source directory
+
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 3:
+        sys.exit("usage: run_tests.py PORT [UNIX_PATH]")
+    os.environ.update(zip(("DIPC_TEST_PORT", "DIPC_TEST_UNIX"), sys.argv[1:]))
+    directory = os.path.dirname(os.path.abspath(__file__))
+    unittest.main(module=None, argv=sys.argv[:1] + ["discover", "--start-directory", directory])

@@ -1,0 +1,121 @@
+"""Locks, and how they end."""
+
+import contextlib
+import threading
+import unittest
+
+import dipc
+from support import TIMEOUT, connect, require_server, wait_until
+
+setUpModule = require_server
+
+
+class Locks(unittest.TestCase):
+    def setUp(self):
+        self.m, self.other = connect(name="holder"), connect(name="other")
+        self.addCleanup(self.m.close)
+        self.addCleanup(self.other.close)
+
+    def test_a_lock_keeps_others_out_until_the_end_of_the_with(self):
+        with self.m.lock(0, 3) as lock:
+            self.assertEqual(lock.boxes, [0, 3])
+            self.m.write(3, self.m.read(0))
+            for box in (0, 3):
+                with self.assertRaises(dipc.Timeout):
+                    self.other.read(box, wait=0.01)
+            with self.assertRaises(dipc.Locked):
+                self.other.lock(1, 3, wait=0)
+            self.other.write(1, b"free")
+        self.other.write(3, b"free again")
+        with self.m.lock(0) as later:
+            self.assertGreater(later.grant, lock.grant)
+
+    def test_a_shared_lock_lets_readers_in_and_nobody_write(self):
+        with self.m.lock(3, shared=True), self.other.lock(3, shared=True, wait=0):
+            self.other.read(3, wait=0)
+            for call in (lambda: self.m.write(3, b""), lambda: self.m.put(3, b""), lambda: self.m.take(3),
+                         lambda: self.m.lock(3)):
+                with self.assertRaises(dipc.Denied):
+                    call()
+
+    def test_an_exception_unlocks_too_and_comes_through(self):
+        with self.assertRaises(ZeroDivisionError):
+            with self.m.lock(3):
+                1 / 0
+        self.other.write(3, b"", wait=0)
+        with self.assertRaises(ZeroDivisionError):
+            with self.m.lock(3):
+                self.m.close()
+                1 / 0
+
+    def test_unlock_may_come_early_and_in_parts(self):
+        with self.m.lock(0, 1, 3) as lock:
+            self.m.unlock(1)
+            self.assertEqual(lock.boxes, [0, 3])
+            self.other.write(1, b"", wait=0)
+            lock.unlock()
+            lock.unlock()
+            self.other.write(3, b"", wait=0)
+            with self.other.lock(3):
+                pass
+        with self.m.lock(0) as first, self.m.lock(1, 3) as second:
+            with self.assertRaises(dipc.LockLost):
+                self.m.unlock(0, grant=second.grant)
+            self.m.unlock(grant=second.grant)
+            self.assertEqual((first.boxes, second.boxes), ([0], []))
+            self.m.unlock()
+            self.assertEqual(first.boxes, [])
+            with self.assertRaises(dipc.LockLost):
+                self.m.unlock(0)
+
+    def test_the_end_of_a_lock_that_ran_out_raises_unless_something_else_does(self):
+        with self.assertRaises(dipc.LockLost) as lost:
+            with self.m.lock(3, ttl=0.02) as lock:
+                self.other.write(3, b"in between", wait=TIMEOUT)
+        self.assertEqual((lost.exception.code, lock.lost), ("lease", True))
+        self.assertIsInstance(lost.exception, dipc.Refused)
+        with self.assertRaises(ZeroDivisionError):
+            with self.m.lock(3, ttl=0.02):
+                self.other.write(3, b"in between", wait=TIMEOUT)
+                1 / 0
+        self.m.write(3, b"as before", wait=0)
+
+    def test_under_a_lost_lock_nothing_is_done(self):
+        with contextlib.suppress(dipc.LockLost):
+            with self.m.lock(3, ttl=0.02) as lock:
+                self.other.write(3, b"theirs", wait=TIMEOUT)
+                self.m.ping()
+                self.assertTrue(lock.lost)
+                with self.assertRaises(dipc.LockLost):
+                    self.m.write(3, b"mine")
+                self.assertEqual(self.other.read(3), b"theirs")
+                with self.m.lock(3) as anew:
+                    self.m.write(3, b"mine")
+                self.assertFalse(anew.lost)
+
+    def test_to_wait_for_each_other_is_refused(self):
+        with self.m.lock(0), self.other.lock(1):
+            waits = threading.Thread(target=lambda: self.m.lock(1, wait=TIMEOUT), daemon=True)
+            waits.start()
+            with connect() as watcher:
+                wait_until(lambda: any(conn["waits"] == 1 for conn in watcher.stat("conns")))
+            with self.assertRaises(dipc.Deadlock):
+                self.other.lock(0)
+            self.other.unlock()
+            waits.join(TIMEOUT)
+
+    def test_stat_tells_of_locks_and_who_waits(self):
+        with self.m.lock(1, 3) as lock, connect() as watcher:
+            watcher.watch(2)
+            locks = watcher.stat("locks")
+            self.assertEqual([(at["box"], at["name"], at["mode"], at["grant"]) for at in locks],
+                             [(1, "holder", "exclusive", lock.grant), (3, "holder", "exclusive", lock.grant)])
+            self.assertLess(locks[0]["held_seconds"], locks[0]["lease_seconds"])
+            box = watcher.stat(3)
+            self.assertEqual((box["mailbox"], box["held"], box["holders"], box["overtakes"]), (3, "exclusive", 1, 0))
+            self.assertEqual(box["lock"][0]["holder"], locks[1]["holder"])
+            self.assertEqual((watcher.stat(2)["lock"], watcher.stat(2)["watchers"]), ([], 1))
+            conns = {conn["name"]: conn for conn in watcher.stat("conns")}
+            self.assertEqual((conns["holder"]["locks"], conns["holder"]["watches"]), ([1, 3], []))
+            self.assertEqual((conns[None]["locks"], conns[None]["watches"], conns[None]["waits"]), ([], [2], None))
+            self.assertEqual(conns["holder"]["connection"], locks[0]["holder"])

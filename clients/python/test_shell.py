@@ -1,0 +1,200 @@
+"""dipc.py as a command, and its prompt."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import unittest
+
+import dipc
+from support import ALL_BYTES, PORT, SCRIPT, TIMEOUT, connect, require_server, shell, wait_until
+
+setUpModule = require_server
+
+
+class Shell(unittest.TestCase):
+    def setUp(self):
+        self.m = connect()
+        self.addCleanup(self.m.close)
+
+    def test_read_writes_exactly_the_bytes(self):
+        for data in (ALL_BYTES, b"", b"no end of line", b"\r\n"):
+            self.m.write(3, data)
+            self.assertEqual(shell(PORT, "read", 3), (0, data, b""))
+        self.m.write(3, b"hello world")
+        self.assertEqual(shell(PORT, "r", 3, "--off", 6, "--len=2", "--wait", 1), (0, b"wo", b""))
+
+    def test_write_takes_arguments_or_standard_input(self):
+        code, out, err = shell(PORT, "write", 3, "hello", "", "wörld", data=b"not this")
+        self.assertEqual((code, out, err), (0, b"version %d\n" % self.m.read(3).version, b""))
+        self.assertEqual(self.m.read(3), "hello  wörld".encode())
+        for data in (ALL_BYTES, b"", b"line\n"):
+            self.assertEqual(shell(PORT, "w", 3, data=data)[0], 0)
+            self.assertEqual((self.m.read(3), self.m.read(3).count), (data, 1))
+        self.assertEqual(shell(PORT, "write", 3, "", data=b"not this")[0], 0)
+        self.assertEqual(self.m.read(3), b"")
+        self.assertEqual(shell("--off", "0", PORT, "write", 3, "--", "--if")[0], 0)
+        self.assertEqual(self.m.read(3), b"--if")
+
+    def test_put_and_take(self):
+        version = self.m.write(3, b"first")
+        self.assertEqual(shell(PORT, "put", 3, "two", "words"), (0, b"version %d\ncount 2\n" % (version + 1), b""))
+        self.assertEqual(shell(PORT, "put", 3, "--drop", "--wait", 1, data=ALL_BYTES)[0], 0)
+        self.assertEqual(shell(PORT, "read", 3, "--after", version), (0, b"two words", b""))
+        taken = [shell(PORT, "take", 3, "--wait", 0) for _ in range(4)]
+        self.assertEqual(taken, [(0, data, b"") for data in (b"first", b"two words", ALL_BYTES)] +
+                         [(1, b"", b"dipc: empty\n")])
+
+    def test_watch_prints_a_line_for_each_message_until_ctrl_c(self):
+        version = self.m.write(3, b"gone")
+        self.m.write(3, b"a")
+        watch = subprocess.Popen([sys.executable, SCRIPT, PORT, "watch", "--after", str(version - 1), "1,3"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        lines = iter(watch.stdout.readline, b"")  # some may be of mailbox 1
+        self.assertIn(b"3: a\n", lines)
+        self.m.write(3, b"b\n")
+        self.assertIn(b"3: b\n", lines)
+        watch.send_signal(signal.SIGINT)
+        err = watch.communicate(timeout=TIMEOUT)[1]
+        self.assertIn(b"dipc: 1 messages of mailbox 3 are gone\n", err)
+        self.assertEqual((watch.returncode, b"Traceback" in err), (130, False))
+
+    def test_what_is_not_done_exits_1(self):
+        version = self.m.write(3, b"x")
+        self.assertEqual(shell(PORT, "write", 3, "--if", version, "y")[0], 0)
+        conflict = b"dipc: conflict v=%d\n" % (version + 1)
+        self.assertEqual(shell(PORT, "write", 3, "--if", version, "z"), (1, b"", conflict))
+
+    def test_what_is_refused_or_wrong_exits_2_with_one_line(self):
+        for words in ((PORT, "read", 4), (PORT, "write", 3, "x" * 70000), (PORT, "frobnicate"), (PORT, "read"),
+                      (PORT, "read", "three"), (PORT, "read", 3, 4), (PORT, "read", 3, "--if", 4), (PORT, "write"),
+                      (PORT, "read", 3, "--off", "x"), (PORT, "ping", "--nonsense"), (PORT, "--wait", 1), (),
+                      ("port", "ping"), (70000, "ping"), (PORT, "hello", "two words"),
+                      (PORT, "take"), (PORT, "put"), (PORT, "put", 3, "--off", 1, "x"), (PORT, "watch", "1,x"),
+                      (PORT, "watch", ""), (PORT, "stat", "nonsense"), (PORT, "stat", 4), (PORT, "write", 3, "--drop")):
+            code, out, err = shell(*words)
+            self.assertEqual((code, out), (2, b""), words)
+            self.assertRegex(err, rb"\Adipc: [^\n]+\n\Z", words)
+
+    def test_where_nobody_listens_exits_3(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            code, out, err = shell(silent.getsockname()[1], "ping")
+        self.assertEqual((code, out), (3, b""))
+        self.assertRegex(err, rb"\Adipc: cannot connect to 127.0.0.1:\d+: [^\n]+\n\Z")
+        self.assertEqual(shell("--unix", "/nowhere/at/all", "ping")[0], 3)
+
+    def test_the_smaller_commands(self):
+        self.assertEqual(shell(PORT, "ping", "--host", "localhost"), (0, b"ok\n", b""))
+        self.assertIn(b"proto 1\n", shell(PORT, "hello", "tester")[1])
+        for topic in ((), (3,), ("conns",), ("locks",)):
+            self.assertRegex(shell(PORT, "stat", *topic)[1], rb"\A(\S+ .*\n)*\Z")
+        self.assertEqual(shell(PORT, "help")[1].decode().strip(), self.m.help().strip())
+        self.assertEqual(shell("--help")[:2], (0, dipc.__doc__.encode()))
+
+
+class Prompt(unittest.TestCase):
+    def setUp(self):
+        self.m = connect()
+        self.addCleanup(self.m.close)
+
+    def test_commands_from_a_pipe_need_no_prompt(self):
+        code, out, err = shell(PORT, data=b"write 3 two  blanks \n\nread 3\nw 3\nthe text\xff\nr 3\nping\n"
+                                    b"put 3 more  text\nput 3\nto take\ntake 3\ntake 3\nr 3\n"
+                                    b"w 3\nthe text\xff\nquit\nping\n")
+        version = self.m.read(3).version
+        expected = (b"version %d\ntwo  blanks \nversion %d\nthe text\xff\nok\n"
+                    b"version %d\ncount 2\nversion %d\ncount 3\n"
+                    b"the text\xff\nmore  text\nto take\nversion %d\n" % tuple(range(version - 4, version + 1)))
+        self.assertEqual((code, out, err), (0, expected, b""))
+        self.assertEqual(self.m.read(3), b"the text\xff")
+
+    def test_a_refused_command_does_not_end_it(self):
+        code, out, err = shell(PORT, data=b"read 9\nfrobnicate\nread x\nread\nping\n")
+        self.assertEqual((code, out), (0, b"ok\n"))
+        self.assertRegex(err, rb"\Adipc: box max=3[^\n]*\n(dipc: [^\n]+\n){3}\Z")
+
+    def test_the_end_of_input_ends_it_also_within_a_write(self):
+        version = self.m.write(3, b"kept")
+        self.assertEqual(shell(PORT, data=b""), (0, b"", b""))
+        self.assertEqual(shell(PORT, data=b"write 3\n"), (0, b"", b""))
+        self.assertEqual(self.m.read(3).version, version)
+
+    def test_a_lost_connection_exits_3(self):
+        for goodbye in (b"", b"ERR drain\n"):
+            with socket.socket() as server:
+                server.settimeout(TIMEOUT)
+                server.bind(("127.0.0.1", 0))
+                server.listen()
+                prompt = subprocess.Popen([sys.executable, SCRIPT, str(server.getsockname()[1])], bufsize=0,
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                prompt.stdin.write(b"ping\nping\n")
+                client = server.accept()[0]
+                client.recv(5, socket.MSG_WAITALL)
+                client.sendall(goodbye)
+                client.close()
+                out, err = prompt.communicate(timeout=TIMEOUT)
+            self.assertEqual((prompt.returncode, out), (3, b""))
+            self.assertTrue(err.endswith(b"dipc: the server closed the connection\n"), err)
+
+    @unittest.skipUnless(hasattr(os, "openpty"), "no terminals here")
+    def test_ctrl_c_ends_a_watch_and_nothing_else(self):
+        ours, theirs = os.openpty()
+        self.addCleanup(os.close, ours)
+        prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
+                                  start_new_session=True, env=dict(os.environ, TERM="dumb"))
+        watchdog = threading.Timer(TIMEOUT, prompt.kill)
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
+        os.close(theirs)
+        seen = b""
+
+        def until(awaited):
+            nonlocal seen
+            while awaited not in seen:
+                seen += os.read(ours, 1024)
+            seen = seen.partition(awaited)[2]
+
+        until(b"dipc> ")
+        os.write(ours, b"watch 3\n")
+        wait_until(lambda: self.m.stat(3)["watchers"] == 1)
+        self.m.write(3, b"some news")
+        until(b"some news\r\n")
+        prompt.send_signal(signal.SIGINT)
+        until(b"dipc> ")
+        self.assertEqual(self.m.stat(3)["watchers"], 0)
+        os.write(ours, b"quit\n")
+        self.assertEqual(prompt.wait(), 0)
+
+    @unittest.skipUnless(hasattr(os, "openpty"), "no terminals here")
+    def test_on_a_terminal_it_prompts_and_ctrl_c_leaves_no_traceback(self):
+        ours, theirs = os.openpty()
+        self.addCleanup(os.close, ours)
+        prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
+                                  start_new_session=True, env=dict(os.environ, TERM="dumb"))
+        watchdog = threading.Timer(TIMEOUT, prompt.kill)
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
+        os.close(theirs)
+        seen = b""
+        for awaited, answer in ((b"dipc> ", b"write 3\n"), (b"text> ", b"typed\n"), (b"dipc> ", b"read 3\n"),
+                                (b"typed\r\n", b""), (b"dipc> ", b"")):
+            while awaited not in seen:
+                seen += os.read(ours, 1024)
+            seen = seen.partition(awaited)[2]
+            os.write(ours, answer)
+        for _ in range(TIMEOUT):  # the line editor sleeps through a signal that comes just before it listens
+            prompt.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                prompt.wait(1)
+                break
+        with contextlib.suppress(OSError):  # which is how a terminal ends on Linux
+            for more in iter(lambda: os.read(ours, 1024), b""):
+                seen += more
+        self.assertEqual(prompt.returncode, 130)
+        self.assertNotIn(b"Traceback", seen)

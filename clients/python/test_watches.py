@@ -1,0 +1,78 @@
+"""Watches."""
+
+import threading
+import unittest
+
+import dipc
+from support import ALL_BYTES, PORT, connect, require_server
+
+setUpModule = require_server
+
+
+class Watches(unittest.TestCase):
+    def setUp(self):
+        self.m, self.other = connect(), connect()
+        self.addCleanup(self.m.close)
+        self.addCleanup(self.other.close)
+
+    def test_a_watch_brings_what_is_written_from_then_on(self):
+        before = self.other.write(3, b"before")
+        watch = self.m.watch(3)
+        self.assertEqual(watch.versions, {3: before})
+        self.other.write(3, ALL_BYTES)
+        self.assertEqual(next(watch), (before + 1, ALL_BYTES))
+        self.m.write(3, b"own")
+        for version, data in watch:
+            self.assertEqual((version, data), (before + 2, b"own"))
+            self.m.unwatch(3)
+        self.assertEqual(list(watch), [])
+
+    def test_a_watch_begins_where_it_is_told(self):
+        self.other.write(3, b"a")
+        last = self.other.put(3, b"b")
+        watch = self.m.watch(3, after=0)
+        events = [next(watch), next(watch)]
+        self.assertEqual(events, [(last - 1, b"a"), (last, b"b")])
+        self.assertEqual([(event.box, event.lost) for event in events], [(3, last - 2), (3, 0)])
+
+    def test_one_watch_of_several_mailboxes_and_several_of_one(self):
+        both, one = self.m.watch(0, 3), self.m.watch(1)
+        self.other.write(1, b"1")
+        self.other.write(3, b"3")
+        self.other.write(0, b"0")
+        self.assertEqual(sorted((event.box, event.data) for event in (next(both), next(both))), [(0, b"0"), (3, b"3")])
+        self.assertEqual(next(one).data, b"1")
+        anew = self.m.watch(3)
+        self.other.write(3, b"4")
+        self.other.write(0, b"5")
+        self.assertEqual((next(both).data, next(anew).data), (b"5", b"4"))
+        self.m.unwatch()
+        self.assertEqual((list(both), list(one), list(anew)), ([], [], []))
+
+    def test_events_that_come_with_answers_are_kept(self):
+        watch = self.m.watch(3)
+        datas = [b"%d" % number for number in range(100)]
+        for data in datas:
+            self.m.put(3, data, drop=True)
+        self.m.ping()
+        self.assertEqual([next(watch).data for _ in datas], datas)
+
+    def test_a_loop_waits_longer_than_the_timeout(self):
+        self.m.close()
+        self.m = dipc.connect(int(PORT), timeout=0.01)
+        self.addCleanup(self.m.close)
+        watch = self.m.watch(3)
+        writer = threading.Timer(0.05, lambda: self.other.write(3, b"late"))
+        writer.start()
+        self.assertEqual(next(watch).data, b"late")
+        writer.join()
+
+    def test_a_lost_lock_is_no_event(self):
+        watch = self.m.watch(0)
+        with self.assertRaises(dipc.LockLost):
+            with self.m.lock(3, ttl=0.02) as lock:
+                writer = threading.Thread(target=lambda: (self.other.write(3, b""), self.other.write(0, b"free")))
+                writer.start()
+                self.assertEqual(next(watch).data, b"free")
+                writer.join()
+                self.assertTrue(lock.lost)
