@@ -21,4 +21,5 @@ fn the_python_client_passes_its_own_tests() {
     let tests = tests.expect("python3 runs");
     let report = text(&tests.stderr);
     assert!(tests.status.success() && !report.contains("skipped"), "{report}");
+    assert!(!report.contains("Ran 0 tests"), "{report}");
 }

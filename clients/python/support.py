@@ -11,6 +11,7 @@ import dipc
 PORT = os.environ.get("DIPC_TEST_PORT")
 UNIX = os.environ.get("DIPC_TEST_UNIX")
 SCRIPT = os.path.abspath(dipc.__file__)
+CHAT = os.path.join(os.path.dirname(SCRIPT), "chat.py")
 TIMEOUT = 20  # seconds; no wait is longer
 ALL_BYTES = bytes(range(256))
 

@@ -1,4 +1,4 @@
-"""Locks, and how they end."""
+"""Tests of locks and leases."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ class Locks(unittest.TestCase):
         self.addCleanup(self.m.close)
         self.addCleanup(self.other.close)
 
-    def test_a_lock_keeps_others_out_until_the_end_of_the_with(self):
+    def test_a_lock_excludes_other_clients_until_the_end_of_the_with(self):
         with self.m.lock(0, 3) as lock:
             self.assertEqual(lock.boxes, [0, 3])
             self.m.write(3, self.m.read(0))
@@ -30,7 +30,7 @@ class Locks(unittest.TestCase):
         with self.m.lock(0) as later:
             self.assertGreater(later.grant, lock.grant)
 
-    def test_a_shared_lock_lets_readers_in_and_nobody_write(self):
+    def test_a_shared_lock_admits_reads_and_no_writes(self):
         with self.m.lock(3, shared=True), self.other.lock(3, shared=True, wait=0):
             self.other.read(3, wait=0)
             for call in (lambda: self.m.write(3, b""), lambda: self.m.put(3, b""), lambda: self.m.take(3),
@@ -38,7 +38,7 @@ class Locks(unittest.TestCase):
                 with self.assertRaises(dipc.Denied):
                     call()
 
-    def test_an_exception_unlocks_too_and_comes_through(self):
+    def test_an_exception_unlocks_and_is_propagated(self):
         with self.assertRaises(ZeroDivisionError):
             with self.m.lock(3):
                 1 / 0
@@ -48,7 +48,7 @@ class Locks(unittest.TestCase):
                 self.m.close()
                 1 / 0
 
-    def test_unlock_may_come_early_and_in_parts(self):
+    def test_mailboxes_can_be_unlocked_early_and_one_by_one(self):
         with self.m.lock(0, 1, 3) as lock:
             self.m.unlock(1)
             self.assertEqual(lock.boxes, [0, 3])
@@ -68,7 +68,7 @@ class Locks(unittest.TestCase):
             with self.assertRaises(dipc.LockLost):
                 self.m.unlock(0)
 
-    def test_the_end_of_a_lock_that_ran_out_raises_unless_something_else_does(self):
+    def test_the_end_of_an_expired_lock_raises_unless_another_exception_is_raised(self):
         with self.assertRaises(dipc.LockLost) as lost:
             with self.m.lock(3, ttl=0.02) as lock:
                 self.other.write(3, b"in between", wait=TIMEOUT)
@@ -80,7 +80,7 @@ class Locks(unittest.TestCase):
                 1 / 0
         self.m.write(3, b"as before", wait=0)
 
-    def test_under_a_lost_lock_nothing_is_done(self):
+    def test_requests_under_an_expired_lock_are_refused(self):
         with contextlib.suppress(dipc.LockLost):
             with self.m.lock(3, ttl=0.02) as lock:
                 self.other.write(3, b"theirs", wait=TIMEOUT)
@@ -89,11 +89,11 @@ class Locks(unittest.TestCase):
                 with self.assertRaises(dipc.LockLost):
                     self.m.write(3, b"mine")
                 self.assertEqual(self.other.read(3), b"theirs")
-                with self.m.lock(3) as anew:
+                with self.m.lock(3) as second:
                     self.m.write(3, b"mine")
-                self.assertFalse(anew.lost)
+                self.assertFalse(second.lost)
 
-    def test_to_wait_for_each_other_is_refused(self):
+    def test_a_cycle_of_waits_is_refused(self):
         with self.m.lock(0), self.other.lock(1):
             waits = threading.Thread(target=lambda: self.m.lock(1, wait=TIMEOUT), daemon=True)
             waits.start()
@@ -104,7 +104,7 @@ class Locks(unittest.TestCase):
             self.other.unlock()
             waits.join(TIMEOUT)
 
-    def test_stat_tells_of_locks_and_who_waits(self):
+    def test_stat_shows_locks_watches_and_waiters(self):
         with self.m.lock(1, 3) as lock, connect() as watcher:
             watcher.watch(2)
             locks = watcher.stat("locks")

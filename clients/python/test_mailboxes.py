@@ -1,4 +1,4 @@
-"""Reads, writes, queues, and the connection itself, over TCP and the Unix socket."""
+"""Tests of reads, writes, queues and connections, over TCP and the Unix socket."""
 
 import contextlib
 import threading
@@ -10,19 +10,19 @@ from support import ALL_BYTES, TIMEOUT, UNIX, connect, require_server, shell
 setUpModule = require_server
 
 
-class Module(unittest.TestCase):
+class Messages(unittest.TestCase):
     def setUp(self):
         self.m = connect()
         self.addCleanup(self.m.close)
 
-    def test_a_message_comes_back_with_its_version_and_count(self):
+    def test_a_read_returns_the_message_with_version_and_count(self):
         version = self.m.write(3, b"hello")
         message = self.m.read(3)
         self.assertEqual(message, b"hello")
         self.assertEqual((message.version, message.count), (version, 1))
         self.assertEqual(self.m.write(3, b"again"), version + 1)
 
-    def test_any_bytes_come_back_unchanged(self):
+    def test_any_bytes_are_returned_unchanged(self):
         for data in (ALL_BYTES, b"", b"\n", b"\r\n", b"a\nb\r\nc\n", b"q\n", b"OK v=1\n", b"\xff\xf4\xff\xfd"):
             for kind in (bytes, bytearray, memoryview):
                 self.m.write(0, kind(data))
@@ -32,7 +32,7 @@ class Module(unittest.TestCase):
         self.m.write(0, "grüße ☃")
         self.assertEqual(self.m.read(0).decode(), "grüße ☃")
 
-    def test_what_is_neither_bytes_nor_text_is_a_type_error(self):
+    def test_data_that_is_neither_bytes_nor_text_is_a_type_error(self):
         for wrong in (5, None, [1, 2]):
             with self.assertRaises(TypeError):
                 self.m.write(0, wrong)
@@ -43,7 +43,7 @@ class Module(unittest.TestCase):
         self.assertEqual((self.m.read(0), self.m.read(0).count), (b"", 1))
         self.assertEqual((self.m.read(2), self.m.read(2).count, self.m.read(2).version), (b"", 0, 0))
 
-    def test_a_message_as_long_as_a_packet_fits_and_a_longer_one_is_refused(self):
+    def test_a_message_of_the_largest_size_is_accepted_and_a_larger_one_refused(self):
         self.m.write(0, b"before")
         with self.assertRaises(dipc.Refused) as refused:
             self.m.write(0, b"x" * 8193)
@@ -53,13 +53,13 @@ class Module(unittest.TestCase):
         self.m.write(0, longest)
         self.assertEqual(self.m.read(0), longest)
 
-    def test_an_enormous_message_is_refused_too(self):
+    def test_a_very_large_message_is_refused(self):
         with self.assertRaises((dipc.Refused, ConnectionError)) as refused:
             self.m.write(0, bytes(4 << 20))
         if isinstance(refused.exception, dipc.Refused):
             self.assertEqual(refused.exception.code, "size")
 
-    def test_a_write_under_a_condition_happens_only_at_that_version(self):
+    def test_a_conditional_write_needs_its_version(self):
         version = self.m.write(1, b"mine")
         self.assertEqual(self.m.write(1, b"next", if_version=version), version + 1)
         with self.assertRaises(dipc.Conflict) as conflict:
@@ -68,7 +68,7 @@ class Module(unittest.TestCase):
         self.assertIsInstance(conflict.exception, dipc.NotDone)
         self.assertEqual(self.m.read(1), b"next")
 
-    def test_a_slice_can_be_read_and_patched(self):
+    def test_a_part_can_be_read_and_overwritten(self):
         version = self.m.write(0, b"hello world")
         self.assertEqual(self.m.read(0, off=6), b"world")
         self.assertEqual(self.m.read(0, len=5), b"hello")
@@ -76,7 +76,7 @@ class Module(unittest.TestCase):
         self.assertEqual(self.m.write(0, b"WOR", off=6), version + 1)
         self.assertEqual(self.m.read(0), b"hello WORld")
 
-    def test_a_mailbox_that_is_not_there_is_refused_and_the_connection_lives(self):
+    def test_an_unknown_mailbox_is_refused_and_the_connection_stays_open(self):
         for call in (lambda: self.m.read(4), lambda: self.m.write(4, b"q\nping\n")):
             with self.assertRaises(dipc.Refused) as refused:
                 call()
@@ -84,12 +84,12 @@ class Module(unittest.TestCase):
             self.assertIsInstance(refused.exception, dipc.DipcError)
         self.m.ping()
 
-    def test_a_wait_may_be_anything_from_nothing_to_for_ever(self):
+    def test_any_wait_from_zero_to_infinity_is_accepted(self):
         for wait in (None, 0, 0.25, 1e-5, 3, float("inf")):
             self.m.write(0, b"soon", wait=wait)
             self.assertEqual(self.m.read(0, wait=wait), b"soon")
 
-    def test_what_would_break_out_of_the_header_never_leaves(self):
+    def test_words_that_would_corrupt_the_request_line_are_rejected(self):
         for name in ("two words", "line\nq", "grüße"):
             with self.assertRaises(ValueError):
                 self.m.hello(name)
@@ -97,7 +97,7 @@ class Module(unittest.TestCase):
             self.m.read("3")
         self.m.ping()
 
-    def test_the_server_tells_of_itself(self):
+    def test_hello_stat_and_help_describe_the_server(self):
         hello = self.m.hello("tester")
         self.assertEqual((hello["proto"], hello["boxes"]), (1, 4))
         self.assertTrue(self.m.stat())
@@ -111,7 +111,7 @@ class Module(unittest.TestCase):
         with self.assertRaises(ConnectionError):
             m.ping()
 
-    def test_an_address_must_be_one_and_right(self):
+    def test_an_invalid_address_is_a_value_error(self):
         for wrong in ({}, {"port": 1, "unix": "x"}, {"port": 0}, {"port": 65536}):
             with self.assertRaises(ValueError):
                 dipc.connect(**wrong)
@@ -124,7 +124,7 @@ class Module(unittest.TestCase):
         for m in many:
             m.close()
 
-    def test_of_many_writers_under_a_condition_each_gets_its_turn(self):
+    def test_conditional_writes_of_many_clients_all_succeed_in_the_end(self):
         start = self.m.write(1, b"0")
 
         def count():
@@ -147,7 +147,7 @@ class Module(unittest.TestCase):
         self.assertEqual(self.m.read(1).version, start + 160)
 
 
-class Lists(unittest.TestCase):
+class Queues(unittest.TestCase):
     def setUp(self):
         self.m = connect()
         self.addCleanup(self.m.close)
@@ -155,7 +155,7 @@ class Lists(unittest.TestCase):
             while True:
                 self.m.take(1, wait=0)
 
-    def test_what_is_put_is_taken_in_order(self):
+    def test_messages_are_taken_in_the_order_of_their_puts(self):
         start = self.m.read(1).version
         puts = [self.m.put(1, data) for data in (b"one", "zw\u00f6lf", b"")]
         self.assertEqual([(put - start, put.count) for put in puts], [(1, 1), (2, 2), (3, 3)])
@@ -163,7 +163,7 @@ class Lists(unittest.TestCase):
         self.assertEqual(taken, [b"one", "zw\u00f6lf".encode(), b""])
         self.assertEqual([(m.version, m.count) for m in taken], [(start + 1, 2), (start + 2, 1), (start + 3, 0)])
 
-    def test_nothing_to_take_and_no_room_are_said_in_time(self):
+    def test_empty_and_full_are_reported_in_time(self):
         for wait in (0, 0.05):
             with self.assertRaises(dipc.Empty):
                 self.m.take(1, wait=wait)
@@ -178,7 +178,7 @@ class Lists(unittest.TestCase):
         with self.assertRaises(dipc.Multi):
             self.m.write(1, b"x", off=1)
 
-    def test_read_after_brings_the_next_and_tells_what_is_gone(self):
+    def test_read_after_returns_the_next_message_and_counts_lost_ones(self):
         start = self.m.put(1, b"a")
         self.m.put(1, b"b")
         self.assertEqual(self.m.read(1, after=start - 1), b"a")
@@ -190,7 +190,7 @@ class Lists(unittest.TestCase):
             self.m.read(1, after=start + 1, wait=0.01)
         self.assertEqual(timeout.exception.fields, {"v": start + 1})
 
-    def test_who_takes_waits_for_who_puts(self):
+    def test_a_take_waits_for_a_put(self):
         taken = []
         taker = threading.Thread(target=lambda: taken.append(self.m.take(1, wait=TIMEOUT)), daemon=True)
         taker.start()
@@ -205,13 +205,13 @@ class Unix(unittest.TestCase):
         if not UNIX:
             self.skipTest("no unix socket: DIPC_TEST_UNIX is not set")
 
-    def test_both_sockets_lead_to_the_same_mailboxes(self):
-        with dipc.connect(unix=UNIX, timeout=TIMEOUT, name="local") as near, connect() as far:
-            version = near.write(3, ALL_BYTES)
-            self.assertEqual(far.read(3), ALL_BYTES)
-            self.assertEqual(far.read(3).version, version)
+    def test_both_sockets_access_the_same_mailboxes(self):
+        with dipc.connect(unix=UNIX, timeout=TIMEOUT, name="local") as local, connect() as remote:
+            version = local.write(3, ALL_BYTES)
+            self.assertEqual(remote.read(3), ALL_BYTES)
+            self.assertEqual(remote.read(3).version, version)
 
-    def test_the_shell_takes_a_path_in_place_of_the_port(self):
+    def test_the_command_line_accepts_a_path_instead_of_a_port(self):
         self.assertEqual(shell("--unix", UNIX, "write", 3, "by", "path")[0], 0)
         self.assertEqual(shell("read", 3, "--unix", UNIX), (0, b"by path", b""))
         self.assertEqual(shell("--unix", UNIX, data=b"read 3\n"), (0, b"by path\n", b""))

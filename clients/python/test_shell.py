@@ -1,4 +1,4 @@
-"""dipc.py as a command, and its prompt."""
+"""Tests of the command line of dipc.py, and of its prompt."""
 
 import contextlib
 import os
@@ -20,14 +20,14 @@ class Shell(unittest.TestCase):
         self.m = connect()
         self.addCleanup(self.m.close)
 
-    def test_read_writes_exactly_the_bytes(self):
+    def test_read_prints_exactly_the_bytes(self):
         for data in (ALL_BYTES, b"", b"no end of line", b"\r\n"):
             self.m.write(3, data)
             self.assertEqual(shell(PORT, "read", 3), (0, data, b""))
         self.m.write(3, b"hello world")
         self.assertEqual(shell(PORT, "r", 3, "--off", 6, "--len=2", "--wait", 1), (0, b"wo", b""))
 
-    def test_write_takes_arguments_or_standard_input(self):
+    def test_write_reads_arguments_or_standard_input(self):
         code, out, err = shell(PORT, "write", 3, "hello", "", "wörld", data=b"not this")
         self.assertEqual((code, out, err), (0, b"version %d\n" % self.m.read(3).version, b""))
         self.assertEqual(self.m.read(3), "hello  wörld".encode())
@@ -55,22 +55,22 @@ class Shell(unittest.TestCase):
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(watch.wait)
         self.addCleanup(watch.kill)
-        lines = iter(watch.stdout.readline, b"")  # some may be of mailbox 1
+        lines = iter(watch.stdout.readline, b"")  # some may belong to mailbox 1
         self.assertIn(b"3: a\n", lines)
         self.m.write(3, b"b\n")
         self.assertIn(b"3: b\n", lines)
         watch.send_signal(signal.SIGINT)
         err = watch.communicate(timeout=TIMEOUT)[1]
-        self.assertIn(b"dipc: 1 messages of mailbox 3 are gone\n", err)
+        self.assertIn(b"dipc: 1 messages of mailbox 3 are lost\n", err)
         self.assertEqual((watch.returncode, b"Traceback" in err), (130, False))
 
-    def test_what_is_not_done_exits_1(self):
+    def test_a_request_that_is_not_done_exits_1(self):
         version = self.m.write(3, b"x")
         self.assertEqual(shell(PORT, "write", 3, "--if", version, "y")[0], 0)
         conflict = b"dipc: conflict v=%d\n" % (version + 1)
         self.assertEqual(shell(PORT, "write", 3, "--if", version, "z"), (1, b"", conflict))
 
-    def test_what_is_refused_or_wrong_exits_2_with_one_line(self):
+    def test_a_refused_or_invalid_command_exits_2_with_one_line(self):
         for words in ((PORT, "read", 4), (PORT, "write", 3, "x" * 70000), (PORT, "frobnicate"), (PORT, "read"),
                       (PORT, "read", "three"), (PORT, "read", 3, 4), (PORT, "read", 3, "--if", 4), (PORT, "write"),
                       (PORT, "read", 3, "--off", "x"), (PORT, "ping", "--nonsense"), (PORT, "--wait", 1), (),
@@ -81,15 +81,15 @@ class Shell(unittest.TestCase):
             self.assertEqual((code, out), (2, b""), words)
             self.assertRegex(err, rb"\Adipc: [^\n]+\n\Z", words)
 
-    def test_where_nobody_listens_exits_3(self):
-        with socket.socket() as silent:
-            silent.bind(("127.0.0.1", 0))
-            code, out, err = shell(silent.getsockname()[1], "ping")
+    def test_a_failed_connection_exits_3(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            code, out, err = shell(unused.getsockname()[1], "ping")
         self.assertEqual((code, out), (3, b""))
         self.assertRegex(err, rb"\Adipc: cannot connect to 127.0.0.1:\d+: [^\n]+\n\Z")
         self.assertEqual(shell("--unix", "/nowhere/at/all", "ping")[0], 3)
 
-    def test_the_smaller_commands(self):
+    def test_ping_hello_stat_and_help(self):
         self.assertEqual(shell(PORT, "ping", "--host", "localhost"), (0, b"ok\n", b""))
         self.assertIn(b"proto 1\n", shell(PORT, "hello", "tester")[1])
         for topic in ((), (3,), ("conns",), ("locks",)):
@@ -103,7 +103,7 @@ class Prompt(unittest.TestCase):
         self.m = connect()
         self.addCleanup(self.m.close)
 
-    def test_commands_from_a_pipe_need_no_prompt(self):
+    def test_commands_are_read_from_a_pipe(self):
         code, out, err = shell(PORT, data=b"write 3 two  blanks \n\nread 3\nw 3\nthe text\xff\nr 3\nping\n"
                                     b"put 3 more  text\nput 3\nto take\ntake 3\ntake 3\nr 3\n"
                                     b"w 3\nthe text\xff\nquit\nping\n")
@@ -114,19 +114,19 @@ class Prompt(unittest.TestCase):
         self.assertEqual((code, out, err), (0, expected, b""))
         self.assertEqual(self.m.read(3), b"the text\xff")
 
-    def test_a_refused_command_does_not_end_it(self):
+    def test_a_refused_command_does_not_end_the_prompt(self):
         code, out, err = shell(PORT, data=b"read 9\nfrobnicate\nread x\nread\nping\n")
         self.assertEqual((code, out), (0, b"ok\n"))
         self.assertRegex(err, rb"\Adipc: box max=3[^\n]*\n(dipc: [^\n]+\n){3}\Z")
 
-    def test_the_end_of_input_ends_it_also_within_a_write(self):
+    def test_the_end_of_input_ends_the_prompt_even_within_a_write(self):
         version = self.m.write(3, b"kept")
         self.assertEqual(shell(PORT, data=b""), (0, b"", b""))
         self.assertEqual(shell(PORT, data=b"write 3\n"), (0, b"", b""))
         self.assertEqual(self.m.read(3).version, version)
 
     def test_a_lost_connection_exits_3(self):
-        for goodbye in (b"", b"ERR drain\n"):
+        for last in (b"", b"ERR drain\n"):
             with socket.socket() as server:
                 server.settimeout(TIMEOUT)
                 server.bind(("127.0.0.1", 0))
@@ -136,14 +136,14 @@ class Prompt(unittest.TestCase):
                 prompt.stdin.write(b"ping\nping\n")
                 client = server.accept()[0]
                 client.recv(5, socket.MSG_WAITALL)
-                client.sendall(goodbye)
+                client.sendall(last)
                 client.close()
                 out, err = prompt.communicate(timeout=TIMEOUT)
             self.assertEqual((prompt.returncode, out), (3, b""))
             self.assertTrue(err.endswith(b"dipc: the server closed the connection\n"), err)
 
-    @unittest.skipUnless(hasattr(os, "openpty"), "no terminals here")
-    def test_ctrl_c_ends_a_watch_and_nothing_else(self):
+    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+    def test_ctrl_c_ends_a_watch_and_not_the_prompt(self):
         ours, theirs = os.openpty()
         self.addCleanup(os.close, ours)
         prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
@@ -163,16 +163,16 @@ class Prompt(unittest.TestCase):
         until(b"dipc> ")
         os.write(ours, b"watch 3\n")
         wait_until(lambda: self.m.stat(3)["watchers"] == 1)
-        self.m.write(3, b"some news")
-        until(b"some news\r\n")
+        self.m.write(3, b"a message")
+        until(b"a message\r\n")
         prompt.send_signal(signal.SIGINT)
         until(b"dipc> ")
         self.assertEqual(self.m.stat(3)["watchers"], 0)
         os.write(ours, b"quit\n")
         self.assertEqual(prompt.wait(), 0)
 
-    @unittest.skipUnless(hasattr(os, "openpty"), "no terminals here")
-    def test_on_a_terminal_it_prompts_and_ctrl_c_leaves_no_traceback(self):
+    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+    def test_a_terminal_has_a_prompt_and_ctrl_c_prints_no_traceback(self):
         ours, theirs = os.openpty()
         self.addCleanup(os.close, ours)
         prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
@@ -188,12 +188,12 @@ class Prompt(unittest.TestCase):
                 seen += os.read(ours, 1024)
             seen = seen.partition(awaited)[2]
             os.write(ours, answer)
-        for _ in range(TIMEOUT):  # the line editor sleeps through a signal that comes just before it listens
+        for _ in range(TIMEOUT):  # the line editor misses a signal that arrives just before it waits
             prompt.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 prompt.wait(1)
                 break
-        with contextlib.suppress(OSError):  # which is how a terminal ends on Linux
+        with contextlib.suppress(OSError):  # Linux reports the end of a terminal as an error
             for more in iter(lambda: os.read(ours, 1024), b""):
                 seen += more
         self.assertEqual(prompt.returncode, 130)

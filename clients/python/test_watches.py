@@ -1,4 +1,4 @@
-"""Watches."""
+"""Tests of watches."""
 
 import threading
 import unittest
@@ -15,7 +15,7 @@ class Watches(unittest.TestCase):
         self.addCleanup(self.m.close)
         self.addCleanup(self.other.close)
 
-    def test_a_watch_brings_what_is_written_from_then_on(self):
+    def test_a_watch_returns_new_messages(self):
         before = self.other.write(3, b"before")
         watch = self.m.watch(3)
         self.assertEqual(watch.versions, {3: before})
@@ -27,7 +27,7 @@ class Watches(unittest.TestCase):
             self.m.unwatch(3)
         self.assertEqual(list(watch), [])
 
-    def test_a_watch_begins_where_it_is_told(self):
+    def test_a_watch_can_start_after_a_version(self):
         self.other.write(3, b"a")
         last = self.other.put(3, b"b")
         watch = self.m.watch(3, after=0)
@@ -42,14 +42,14 @@ class Watches(unittest.TestCase):
         self.other.write(0, b"0")
         self.assertEqual(sorted((event.box, event.data) for event in (next(both), next(both))), [(0, b"0"), (3, b"3")])
         self.assertEqual(next(one).data, b"1")
-        anew = self.m.watch(3)
+        later = self.m.watch(3)
         self.other.write(3, b"4")
         self.other.write(0, b"5")
-        self.assertEqual((next(both).data, next(anew).data), (b"5", b"4"))
+        self.assertEqual((next(both).data, next(later).data), (b"5", b"4"))
         self.m.unwatch()
-        self.assertEqual((list(both), list(one), list(anew)), ([], [], []))
+        self.assertEqual((list(both), list(one), list(later)), ([], [], []))
 
-    def test_events_that_come_with_answers_are_kept(self):
+    def test_events_between_answers_are_buffered(self):
         watch = self.m.watch(3)
         datas = [b"%d" % number for number in range(100)]
         for data in datas:
@@ -57,7 +57,7 @@ class Watches(unittest.TestCase):
         self.m.ping()
         self.assertEqual([next(watch).data for _ in datas], datas)
 
-    def test_a_loop_waits_longer_than_the_timeout(self):
+    def test_a_loop_ignores_the_timeout(self):
         self.m.close()
         self.m = dipc.connect(int(PORT), timeout=0.01)
         self.addCleanup(self.m.close)

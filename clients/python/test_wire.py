@@ -1,4 +1,4 @@
-"""Requests byte for byte, and answers that a server gives rarely or never. They come from a socket pair."""
+"""Tests of the wire format: exact requests, and rare or invalid answers. A socket pair replaces the server."""
 
 import socket
 import threading
@@ -9,10 +9,8 @@ from support import TIMEOUT
 
 
 class Wire(unittest.TestCase):
-    """Answers that a good server gives rarely or never."""
-
     def peer(self, answers, timeout=TIMEOUT):
-        """A connection whose server has said this already, and the server's end of it."""
+        """Returns a connection that has received these answers, and the socket of its server."""
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout)
         theirs.settimeout(TIMEOUT)
@@ -22,7 +20,7 @@ class Wire(unittest.TestCase):
         self.addCleanup(m.close)
         return m, theirs
 
-    def test_requests_byte_for_byte(self):
+    def test_the_exact_bytes_of_requests(self):
         m, server = self.peer(b"OK v=8\n" + b"DATA 1 v=8 n=1\nx\n" * 4 + b"OK\nOK proto=1\n")
         m.write(3, "hello", if_version=7, off=2, wait=0.5)
         m.read(3)
@@ -36,7 +34,7 @@ class Wire(unittest.TestCase):
                     b"ping\nhello name=me\nq\n")
         self.assertEqual(server.makefile("rb").read(), expected)
 
-    def test_requests_of_lists_locks_and_watches_byte_for_byte(self):
+    def test_the_exact_bytes_of_requests_for_queues_locks_and_watches(self):
         m, server = self.peer(b"OK v=1 n=1\n" * 2 + b"DATA 1 v=1 n=0\nx\n" * 2 +
                               b"OK grant=9\nOK\nOK grant=10\nOK\nOK\nOK v=0\nOK v=1,2\nOK\nOK\n" + b"DATA 0\n\n" * 4)
         m.put(3, "hello")
@@ -62,7 +60,7 @@ class Wire(unittest.TestCase):
             with self.assertRaises(ValueError):
                 call()
 
-    def test_of_too_many_events_the_oldest_go_and_are_counted(self):
+    def test_the_oldest_of_too_many_events_are_dropped_and_counted(self):
         event = b"EVENT 1000 box=%d v=%d\n" + b"x" * 1000 + b"\n"
         kept, dipc.KEPT = dipc.KEPT, 3 * (1000 + dipc.EVENT)
         self.addCleanup(setattr, dipc, "KEPT", kept)
@@ -75,7 +73,7 @@ class Wire(unittest.TestCase):
         self.assertEqual([(event.box, event.version, event.lost) for event in events],
                          [(1, 4, 3), (1, 5, 0), (2, 9, 8)])
 
-    def test_an_event_may_come_in_pieces_and_between_any_answers(self):
+    def test_an_event_may_arrive_in_pieces_and_between_any_answers(self):
         whole = (b"OK v=0\r\nEVENT 3 box=1 v=1\r\na\nb\r\nOK\r\nEVENT 0 box=7 v=9\r\n\r\n"
                  b"EVENT 1 box=1 v=4 lost=2\r\nc\r\n")
         for size in (1, 7, 1000):
@@ -90,28 +88,28 @@ class Wire(unittest.TestCase):
             self.assertEqual(events, [(1, b"a\nb"), (4, b"c")])
             self.assertEqual((events[0].lost, events[1].lost), (0, 2))
 
-    def test_who_watches_hears_what_is_said_while_he_sends(self):
+    def test_events_are_received_while_a_request_is_sent(self):
         event, body = b"EVENT 1000000 box=1 v=1\n" + bytes(1000000) + b"\n", bytes(3000000)
         m, server = self.peer(b"OK v=0\n")
 
-        def stubborn():
-            server.sendall(event * 3)  # and listens only then
-            got = 0
-            while got < len(body):
-                got += len(server.recv(1 << 20))
+        def send_then_receive():
+            server.sendall(event * 3)
+            received = 0
+            while received < len(body):
+                received += len(server.recv(1 << 20))
             server.sendall(b"OK v=2\n")
 
-        thread = threading.Thread(target=stubborn)
+        thread = threading.Thread(target=send_then_receive)
         watch = m.watch(1)
         thread.start()
         self.assertEqual(m.write(2, body), 2)
         self.assertEqual([len(next(watch).data) for _ in range(3)], [1000000] * 3)
         thread.join()
 
-    def test_a_watch_ends_with_its_server(self):
-        for goodbye, error in ((b"", ConnectionError), (b"OK\n", ConnectionError),
+    def test_a_watch_ends_when_the_server_closes(self):
+        for last, error in ((b"", ConnectionError), (b"OK\n", ConnectionError),
                                (b"ERR drain : bye\n", dipc.Refused)):
-            m, server = self.peer(b"OK v=0\nEVENT 1 box=1 v=1\nx\n" + goodbye)
+            m, server = self.peer(b"OK v=0\nEVENT 1 box=1 v=1\nx\n" + last)
             server.shutdown(socket.SHUT_WR)
             watch = m.watch(1)
             self.assertEqual(next(watch).data, b"x")
@@ -131,7 +129,7 @@ class Wire(unittest.TestCase):
             self.assertIsInstance(error.exception, dipc.NotDone if code in reasons else dipc.Refused)
             m.ping()
 
-    def test_a_timeout_is_one_of_ours_and_one_of_python_s(self):
+    def test_a_timeout_is_a_dipc_error_and_a_timeout_error(self):
         m, _ = self.peer(b"NO timeout v=5\nOK\n")
         with self.assertRaises(dipc.Timeout) as timeout:
             m.read(3, wait=0)
@@ -141,13 +139,13 @@ class Wire(unittest.TestCase):
         self.assertEqual(str(timeout.exception), "timeout v=5")
         m.ping()
 
-    def test_a_reason_without_a_class_of_its_own_is_not_done(self):
+    def test_an_unknown_reason_is_not_done(self):
         m, _ = self.peer(b"NO fun\n")
         with self.assertRaises(dipc.NotDone) as not_done:
             m.write(3, b"x", off=1)
         self.assertEqual(not_done.exception.code, "fun")
 
-    def test_a_refusal_tells_code_fields_and_text(self):
+    def test_a_refusal_has_code_fields_and_text(self):
         m, _ = self.peer(b"ERR size max=8 : too long : by far\r\n" b"ERR verb\nOK\r\n")
         with self.assertRaises(dipc.Refused) as refused:
             m.write(3, b"123456789")
@@ -158,7 +156,7 @@ class Wire(unittest.TestCase):
             m.ping()
         m.ping()
 
-    def test_a_refusal_before_hanging_up_is_heard_even_if_sending_fails(self):
+    def test_a_refusal_is_reported_even_if_sending_fails(self):
         m, server = self.peer(b"ERR busy max=1\n")
         server.close()
         with self.assertRaises(dipc.Refused) as refused:
@@ -166,7 +164,7 @@ class Wire(unittest.TestCase):
         self.assertEqual((refused.exception.code, refused.exception.fields), ("busy", {"max": 1}))
         self.assertTrue(m.closed)
 
-    def test_a_server_that_hangs_up_is_a_connection_error(self):
+    def test_a_closed_connection_is_a_connection_error(self):
         for part in (b"", b"DAT", b"DATA 5 v=1 n=1\nhel", b"DATA 5 v=1 n=1\nhello"):
             m, server = self.peer(part)
             server.close()
@@ -174,17 +172,17 @@ class Wire(unittest.TestCase):
                 m.read(3)
             self.assertTrue(m.closed)
 
-    def test_after_a_silence_the_connection_does_not_answer_again(self):
+    def test_after_a_timeout_of_the_socket_the_connection_is_closed(self):
         for part in (b"", b"DATA 5 v=1", b"DATA 5 v=1 n=1\nhel"):
             m, server = self.peer(part, timeout=0.01)
-            with self.assertRaises(TimeoutError) as silence:
+            with self.assertRaises(TimeoutError) as timeout:
                 m.read(3)
-            self.assertNotIsInstance(silence.exception, dipc.DipcError)
+            self.assertNotIsInstance(timeout.exception, dipc.DipcError)
             self.assertTrue(m.closed)
             with self.assertRaises(ConnectionError):
                 m.read(3)
 
-    def test_what_is_not_dipc_is_a_connection_error(self):
+    def test_an_invalid_answer_is_a_connection_error(self):
         for answer in (b"HTTP/1.1 400 Bad Request\r\n", b"\n", b"OKAY\n", b"NO\n", b"ERR\n", b"OK v\n", b"OK  v=1\n",
                        b"DATA\n", b"DATA x v=1 n=1\n", b"DATA -1 v=1 n=1\n", b"DATA 2 v=1 n=1\nabc\n", b"\xff\xfe\n",
                        b"DATA 3\nabc\n", b"DATA 3 v=one n=1\nabc\n", b"OK v=1\n", b"EVENT 0 box=1 v=1\n\n",
