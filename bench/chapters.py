@@ -34,7 +34,7 @@ def image(name, text):
 
 
 def by_mix(section, first, rates, remark=""):
-    """Tables of ratios, CPU times and rates, one for each mix. `rates`: the unit and a formatting function."""
+    """A table of ratios, CPU times and rates for each mix. `rates`: the unit and a formatting function."""
     unit, of_rate = rates
 
     def write(about, runs):
@@ -50,7 +50,8 @@ def by_mix(section, first, rates, remark=""):
                           median(ratio_to_best(runs, section, n, mix, "requests_per_second", max))]
                 rows.append([number(n)] + [number(value, 2) for value in ratios + cpu]
                             + [of_rate(value, n) for value in rate])
-            parts += [f"### {name.capitalize()}\n", image(f"{section}-{mix}", f"{first}: {name}"), table(header, rows)]
+            plot = image(f"{section}-{mix}", f"{first}: {name}")
+            parts += [f"### {name.capitalize()}\n", plot, table(header, rows)]
         return RATIOS + remark + "\n" + "\n".join(parts)
     return write
 

@@ -39,7 +39,7 @@ class Goal(NamedTuple):
         return "reached" if reached else "not reached"
 
     def speedup_shown(self):
-        """The speedup that dipc needs, in the time beyond that of the baseline; empty if the goal is reached."""
+        """The speedup that dipc needs, in its time beyond the baseline. Empty if the goal is reached."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
         value, baseline, limit = (self.time(ratio) for ratio in (float(self.shown()), self.baseline, self.limit))
@@ -112,7 +112,7 @@ def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
 
 
 def idle_bytes(runs, server):
-    """Memory per idle connection: the difference between most and no idle connections, divided by their number."""
+    """Memory per idle connection, from the difference between the most and no idle connections."""
     counts = sorted(n for section, name, n, _ in runs.points if (section, name) == ("idle", server))
     if len(counts) < 2 or counts[0] != 0:
         return None

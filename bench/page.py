@@ -73,7 +73,7 @@ wait for events, elsewhere in the kernel, or in the program and its libraries. O
 call delivers the message to the receiving socket and wakes the receiver. So sending is the most expensive
 part, and costs about the same for every server.
 """
-PROFILE_HEADER = ["load", "server", "total", "sending", "receiving", "waiting", "rest of the kernel", "program"]
+PROFILE_HEADER = ["load", "server", "total", "sending", "receiving", "waiting", "other kernel", "program"]
 
 
 def write(about, runs, profiled):

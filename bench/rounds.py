@@ -1,8 +1,8 @@
-"""Runs the measurements. Each round measures all points, and each point all servers in rotating order. Further
-rounds measure only the gated points.
+"""Runs the measurements. Each round measures all points, and at each point all servers, in rotating order.
+Further rounds measure only the gated points.
 
-Every run starts its server and stops it afterwards. So no state of an earlier run is left, and no other server
-uses processor time.
+Every run starts its server and stops it afterwards. So no state of an earlier run is left, and no other
+server uses processor time.
 """
 
 import csv

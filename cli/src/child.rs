@@ -84,7 +84,7 @@ impl ProcessTree {
         ProcessTree { preexisting: descendants(&[]) }
     }
 
-    /// Reaps ended children, except `command`: as a zombie it keeps its process id.
+    /// Reaps ended children, except `command`: until it is reaped, its process id is not reused.
     pub fn reap(&self, command: Pid) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while let Ok(status) = waitid(Id::All, flags)

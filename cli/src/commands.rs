@@ -121,7 +121,7 @@ fn hello(client: &mut Client, name: Option<&str>, out: &Output) -> Result<(), Fa
 
 /// Parses a list of mailboxes. `*` is the empty list, which means all.
 fn list(word: &str) -> Result<Vec<u32>, Failure> {
-    let number = |word: &str| word.parse().map_err(|_| Failure::Usage(format!("{word:?} is no mailbox")));
+    let number = |word: &str| word.parse().map_err(|_| Failure::Usage(format!("{word:?} is not a mailbox")));
     if word == "*" { Ok(Vec::new()) } else { word.split(',').map(number).collect() }
 }
 
@@ -131,7 +131,7 @@ fn topic(word: Option<&str>) -> Result<Topic, Failure> {
         Some("conns") => Topic::Connections,
         Some("locks") => Topic::Locks,
         Some(word) => Topic::Mailbox(
-            word.parse().map_err(|_| Failure::Usage(format!("{word:?}: a mailbox, conns or locks")))?,
+            word.parse().map_err(|_| Failure::Usage(format!("{word:?} is not a mailbox, conns or locks")))?,
         ),
     })
 }

@@ -54,7 +54,7 @@ pub fn run(mut lock: LockGuard, locking: &Locking, words: &[OsString], out: &Out
     let signals = Signals::new()?;
     let mut command = child::command(words);
     let boxes = lock.mailboxes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.grant().to_string());
+    command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.fencing_token().to_string());
     // With a terminal the command stays in the foreground process group, so that it can ask for a password.
     // Without one it gets a process group of its own, which can be signalled as a whole.
     let has_group = !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal());
@@ -105,12 +105,12 @@ impl Supervisor {
                 return Ok(None);
             }
             let is_readable = self.wait(Some(lock), renewal)?;
-            let held = match (is_readable, Instant::now() >= renewal) {
+            let result = match (is_readable, Instant::now() >= renewal) {
                 (_, true) => lock.ping().and_then(|()| events(lock, out)),
                 (true, false) => events(lock, out),
                 (false, false) => Ok(()),
             };
-            if let Err(error) = held {
+            if let Err(error) = result {
                 return Ok(Some(error));
             }
             if Instant::now() >= renewal {
@@ -226,14 +226,16 @@ impl Drop for Signals {
 fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
     while let Some(event) = lock.event(Some(Duration::ZERO))? {
         match event {
-            Event::LockLost { grant, .. } if grant == lock.grant() => break,
+            Event::LockLost { fencing_token, .. } if fencing_token == lock.fencing_token() => break,
             // The prompt may hold other locks.
             Event::LockLost { mailbox, .. } => out.print_lock_lost(mailbox),
             Event::Message { .. } => {}
         }
     }
     match lock.is_lost() {
-        true => Err(Error::Refused { code: Code::Lease, text: "the lock has run out".to_owned(), max: None }),
+        true => {
+            Err(Error::Refused { code: Code::Lease, text: "the lease has expired".to_owned(), max: None })
+        }
         false => Ok(()),
     }
 }

@@ -41,7 +41,7 @@ impl Output {
             self.print_lost(mailbox, *lost);
         }
         if self.is_terminal && data.is_empty() {
-            self.print_note(if *count == 0 { "there is no message" } else { "a message without bytes" });
+            self.print_note(if *count == 0 { "the mailbox is empty" } else { "the message is empty" });
             return Ok(());
         }
         self.print_data(data, self.whole_lines)
@@ -104,11 +104,11 @@ impl Output {
     }
 
     fn print_lost(&self, mailbox: u32, lost: u64) {
-        let messages = if lost == 1 { "1 message is" } else { &format!("{lost} messages are") };
-        self.print_note(&format!("{messages} gone from mailbox {mailbox}"));
+        let (messages, are) = if lost == 1 { ("message", "is") } else { ("messages", "are") };
+        self.print_note(&format!("{lost} {messages} of mailbox {mailbox} {are} lost"));
     }
 
-    /// Something for people, beside the output.
+    /// Prints a note to stderr, as JSON if the output is JSON.
     pub fn print_note(&self, text: &str) {
         // An error of stderr cannot be reported anywhere.
         let _ = match self.json {

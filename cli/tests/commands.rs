@@ -164,7 +164,7 @@ fn news_are_lines() {
     server.run(&["take", "2"]).expect(0, "one");
     let ran = server.run(&["watch", "2", "--after", "0", "-n", "2"]);
     ran.expect(0, "two\nthree\n");
-    assert!(ran.stderr.contains("1 message is gone from mailbox 2"), "{ran:?}");
+    assert!(ran.stderr.contains("1 message of mailbox 2 is lost"), "{ran:?}");
     server.run(&["watch", "2,3", "--after", "2", "-n", "1"]).expect(0, "2: three\n");
     let json = server.run(&["watch", "2", "--after", "2", "-n", "1", "--json"]).json();
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));

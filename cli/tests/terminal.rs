@@ -229,7 +229,7 @@ fn data_does_no_harm_to_a_terminal() {
     read.expect("a\\x1b]0;title\\x07b\\x1b[2J\\x0dc\r\n");
     read.expect_end();
     let mut empty = Terminal::start(&server, &["read", "0"]);
-    empty.expect("there is no message");
+    empty.expect("the mailbox is empty");
     empty.expect_end();
 }
 

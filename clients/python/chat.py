@@ -16,7 +16,7 @@ import dipc
 
 class Chat:
     def __init__(self, port, box, name):
-        # A connection must be used by one thread at a time: one connection receives lines, the other sends them.
+        # A connection must be used by one thread at a time: one receives lines, the other sends them.
         self.receiver, self.sender = dipc.connect(port), dipc.connect(port)
         self.box, self.name, self.last, self.printing = box, name, float("inf"), threading.Lock()
 
@@ -47,7 +47,8 @@ class Chat:
         with contextlib.suppress(KeyboardInterrupt):
             for line in sys.stdin:
                 if sys.stdin.isatty() and sys.stdout.isatty():
-                    print("\x1b[A\x1b[2K", end="", flush=True)  # erases the typed line, which is printed again when it is received
+                    # Erases the typed line, which is printed again when it is received.
+                    print("\x1b[A\x1b[2K", end="", flush=True)
                 self.send("%s: %s" % (self.name, line.rstrip("\r\n")))
         with self.printing:  # the thread must not print the last line before it can compare its version
             self.last = self.send("* %s leaves" % self.name)

@@ -8,7 +8,7 @@ As a module (a connection must be used by one thread at a time):
         version = m.write(3, b"any bytes, or text")
         message = m.read(3)             # bytes with a .version and a .count
         m.read(3, after=version)        # waits for the next message; .lost is the number of missed ones
-        m.put(3, "one more")            # appends to the queue; drop=True drops the oldest messages to make room
+        m.put(3, "one more")            # appends to the queue; drop=True drops old messages to make room
         m.take(3, wait=5)               # removes the oldest message; raises Empty after 5 seconds
         with m.lock(3, 4):              # excludes other clients; shared=True admits their reads
             m.write(4, m.read(3))
@@ -36,8 +36,8 @@ From the shell, one command:
               --         ends the options: write 3 -- --text
     exit code 0 done, 1 not done (conflict, timeout, empty, full), 2 refused or wrong usage, 3 no connection
 
-Without a command there is a prompt for the same commands and quit. There, write and put without text ask for it,
-and Ctrl-C ends a watch.
+Without a command there is a prompt for the same commands and quit. There, write and put without text ask for
+it, and Ctrl-C ends a watch.
 """
 
 import collections
@@ -76,11 +76,11 @@ class Refused(DipcError):
 
 
 class LockLost(Refused):
-    """The lease has expired, so other clients may have used the mailbox; or the client never held the lock."""
+    """The lease has expired, and other clients may have used the mailbox; or the lock was never held."""
 
 
 class Deadlock(Refused):
-    """The request would complete a cycle of waits. The client still holds its locks: unlock them, and retry."""
+    """The request would complete a cycle of waits. The locks are still held: unlock them, and retry."""
 
 
 class Denied(Refused):
@@ -151,7 +151,7 @@ class Put(int):
 
 
 class Event(NamedTuple("Event", [("version", int), ("data", bytes)])):
-    """A message of a watch: the pair (version, data), with its .box. .lost: the number of missed messages before."""
+    """A message of a watch: the pair (version, data), with its .box. .lost: the number of missed messages."""
 
     box: int
     lost: int
@@ -166,8 +166,8 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
             timeout: Optional[float] = None, name: Optional[str] = None) -> "Mailboxes":
     """Connects to a server by its TCP port or by the path of its Unix socket. Raises OSError if this fails.
 
-    timeout: longest silence of the server in seconds, while connecting and during a request. It has to exceed every
-    wait. None: no limit. name: the name of this connection in `stat`.
+    timeout: longest silence of the server in seconds, while connecting and during a request. It has to exceed
+    every wait. None: no limit. name: the name of this connection in `stat`.
     """
     if (port is None) == (unix is None):
         raise ValueError("give either a port or a unix path")
@@ -191,9 +191,9 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
 class Mailboxes:
     """A connection to the mailboxes of one server. It closes at the end of a `with`.
 
-    Every method raises Refused if the server refuses the request, ConnectionError if the connection is lost or the
-    server does not speak dipc, and TimeoutError if the server was silent for too long. After the last two the
-    connection is .closed: a late answer would be mistaken for that of the next request.
+    Every method raises Refused if the server refuses the request, ConnectionError if the connection is lost
+    or the server does not speak dipc, and TimeoutError if the server was silent for too long. After the last
+    two the connection is .closed: a late answer would be mistaken for that of the next request.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -209,20 +209,20 @@ class Mailboxes:
 
     def read(self, box: int, off: Optional[int] = None, len: Optional[int] = None,
              wait: Optional[float] = None, after: Optional[int] = None) -> Message:
-        """Returns the newest message, or `len` bytes of it from byte `off` on. An empty mailbox gives b"", .count 0.
+        """Returns the newest message, or `len` bytes of it from byte `off`; of an empty mailbox b"", .count 0.
 
-        after: returns the oldest message newer than this version, and waits for it. wait: seconds; 0 does not wait,
-        float("inf") waits forever, None is the server's default. Raises Timeout.
+        after: returns the oldest message newer than this version, and waits for it. wait: seconds; 0 does not
+        wait, float("inf") waits forever, None is the server's default. Raises Timeout.
         """
         fields, data = self._ask("DATA v n", _line("r", box, after=after, off=off, len=len, wait=_seconds(wait)))
         return Message(data, fields["v"], fields["n"], fields.get("lost", 0))
 
     def write(self, box: int, data: Union[bytes, str], if_version: Optional[int] = None,
               off: Optional[int] = None, wait: Optional[float] = None) -> int:
-        """Replaces the contents of the mailbox with `data` (bytes-like, or str as UTF-8). Returns the new version.
+        """Replaces the mailbox's contents with `data` (bytes-like, or str as UTF-8). Returns the new version.
 
-        if_version: writes only if the mailbox is at this version, otherwise raises Conflict. off: overwrites the
-        message from this byte on; raises Multi if there are several. wait: as for read. Raises Timeout.
+        if_version: writes only if the mailbox is at this version, otherwise raises Conflict. off: overwrites
+        the message from this byte on; raises Multi if there are several. wait: as for read. Raises Timeout.
         """
         body = _body(data)
         head = _line("w", box, len(body), off=off, wait=_seconds(wait), **{"if": if_version})
@@ -231,8 +231,8 @@ class Mailboxes:
     def put(self, box: int, data: Union[bytes, str], drop: bool = False, wait: Optional[float] = None) -> Put:
         """Appends `data` to the mailbox's queue. Returns the new version, with a .count.
 
-        Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not available in
-        time. drop: drops the oldest messages to make room. wait: as for read.
+        Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not
+        available in time. drop: drops the oldest messages to make room. wait: as for read.
         """
         body = _body(data)
         head = _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait))
@@ -249,11 +249,11 @@ class Mailboxes:
 
     def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "Lock":
-        """Locks all these mailboxes, or none, until the end of a `with`, an unlock, or the end of this connection.
+        """Locks all these mailboxes, or none, until the end of a `with`, an unlock, or the connection's end.
 
-        The lock excludes all other clients, or with shared=True only their writes. ttl: the lease, in seconds. The
-        locks expire after so long without a request on this connection; None is the server's default. wait: as for
-        read. Raises Timeout, or Locked if wait is 0; Deadlock; Denied.
+        The lock excludes all other clients, or with shared=True only their writes. ttl: the lease, in
+        seconds. The locks expire after so long without a request on this connection; None is the server's
+        default. wait: as for read. Raises Timeout, or Locked if wait is 0; Deadlock; Denied.
         """
         options = {"wait": _seconds(wait), "ttl": _seconds(ttl)}
         fields = self._ask("OK grant", _line("lock " + _list(boxes) + " r" * shared, **options))[0]
@@ -283,8 +283,8 @@ class Mailboxes:
     def watch(self, *boxes: int, after: Optional[int] = None) -> "Watch":
         """Starts to watch these mailboxes. Iterating over the result returns each new message, forever.
 
-        after: starts after this version, with the stored messages; after=0 starts with all stored messages. A mailbox
-        belongs to one watch at a time: the new watch takes it over from an earlier one.
+        after: starts after this version, with the stored messages; after=0 starts with all stored messages. A
+        mailbox belongs to one watch at a time: the new watch takes it over from an earlier one.
         """
         fields = self._ask("OK v", _line("watch " + _list(boxes), after=after), str if boxes[1:] else int)[0]
         versions = [int(version) for version in str(fields["v"]).split(",")]
@@ -295,7 +295,7 @@ class Mailboxes:
         return watch
 
     def unwatch(self, *boxes: int) -> None:
-        """Stops watching these mailboxes; without arguments, all. A loop over a watch without mailboxes ends."""
+        """Stops watching these mailboxes, or all. A loop over a watch without mailboxes ends."""
         self._ask("OK", _line("unwatch " + _list(boxes or "*")))
         for box in boxes or list(self._watches):
             self._remove(box)
@@ -305,13 +305,14 @@ class Mailboxes:
         self._ask("OK", _line("ping"))
 
     def hello(self, name: Optional[str] = None, token: Optional[str] = None) -> Fields:
-        """Names this connection. Returns the properties of the server: proto, server, boxes, size, packet, .."""
+        """Names this connection. Returns the server's properties: proto, server, boxes, size, packet, .."""
         return self._ask("OK", _line("hello", name=name, token=token))[0]
 
     def stat(self, topic: Union[int, str, None] = None) -> Any:
-        """Returns statistics by name: of the server, or of a mailbox by its number, with a list of locks in "lock".
+        """Returns statistics by name: of the server, or of a mailbox, with its locks as a list in "lock".
 
-        "conns" returns a list with a dict for each connection, "locks" one with a dict for each lock and holder.
+        "conns" returns a list with a dict for each connection, "locks" one with a dict for each lock and
+        holder.
         """
         lines = [line.partition(" ")[::2] for line in self._stat(topic).splitlines()]
         if topic in STATS:
@@ -337,7 +338,7 @@ class Mailboxes:
             self._close_socket()
 
     def _ask(self, shape: str, request: bytes, number: type = int) -> Tuple[Fields, bytes]:
-        """Sends a request. Returns the fields and data of its answer. shape: the expected kind and numeric fields."""
+        """Sends a request. Returns fields and data of its answer. shape: expected kind and numeric fields."""
         if self.closed:
             raise ConnectionError("the connection is closed")
         with self._closing():
@@ -358,7 +359,7 @@ class Mailboxes:
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
-        """Closes the connection on any exception, including KeyboardInterrupt: the answer is still outstanding."""
+        """Closes the connection on any exception, even KeyboardInterrupt: the answer is still outstanding."""
         try:
             yield
         except socket.timeout:
@@ -369,7 +370,7 @@ class Mailboxes:
             raise
 
     def _send(self, request: bytes) -> None:
-        """Sends a request. With watches, reads events meanwhile: a server that sends events does not receive."""
+        """Sends a request. With watches, reads events meanwhile: a server that sends does not receive."""
         if not self._watches:
             return self._sock.sendall(request)
         timeout, rest = self._sock.gettimeout(), memoryview(request)
@@ -399,7 +400,7 @@ class Mailboxes:
         self._received += received
 
     def _answer(self) -> Tuple[str, str, Fields, str, bytes]:
-        """Receives an answer: kind, the word after it, fields, text and data. Buffers the events before it."""
+        """Receives an answer: kind, the word after it, fields, text, data. Buffers the events before it."""
         while True:
             self._buffer_events()
             answer = self._parse()
@@ -460,10 +461,11 @@ class Mailboxes:
 class Lock:
     """Locked mailboxes. They are unlocked at the end of a `with`.
 
-    .grant: the number of this lock; later locks have higher numbers. .boxes: the mailboxes that are still locked.
-    .lost: whether the server has reported that the lease has expired. The report is received with the next answer, or
-    in a watch. Then the mailboxes are not protected any more: every request of this connection in them raises
-    LockLost, and so does the end of the `with`, unless another exception is raised already. unlock() ends this.
+    .grant: the number of this lock; later locks have higher numbers. .boxes: the mailboxes that are still
+    locked. .lost: whether the server has reported that the lease has expired. The report is received with the
+    next answer, or in a watch. Then the mailboxes are not protected any more: every request of this
+    connection in them raises LockLost, and so does the end of the `with`, unless another exception is raised
+    already. unlock() ends this.
     """
 
     def __init__(self, mailboxes: Mailboxes, boxes: Iterable[int], grant: int) -> None:
@@ -477,7 +479,7 @@ class Lock:
             self.unlock()
 
     def unlock(self) -> None:
-        """Unlocks the mailboxes of this lock, but not those of a newer one. Raises LockLost if the lease expired."""
+        """Unlocks what this lock still holds. Raises LockLost if the lease has expired."""
         boxes, self.boxes = self.boxes, []
         if boxes:
             self._mailboxes.unlock(*boxes, grant=self.grant)
@@ -488,11 +490,12 @@ class Lock:
 
 
 class Watch:
-    """Iterates over new messages of mailboxes: pairs (version, data) with a .box. .versions: the start, by mailbox.
+    """Iterates over new messages: pairs (version, data) with a .box. .versions: the start, by mailbox.
 
-    The loop waits forever, regardless of the connection's timeout. Ctrl-C ends the loop and keeps the connection.
-    The loop may use the connection, including for other watches: events that arrive meanwhile are buffered. If they
-    exceed KEPT octets, the oldest are dropped, and the next event of their mailbox counts them in its .lost.
+    The loop waits forever, regardless of the connection's timeout. Ctrl-C ends the loop and keeps the
+    connection. The loop may use the connection, including for other watches: events that arrive meanwhile are
+    buffered. If they exceed KEPT octets, the oldest are dropped, and the next event of their mailbox counts
+    them in its .lost.
     """
 
     def __init__(self, mailboxes: Mailboxes, versions: Dict[int, int]) -> None:
@@ -541,7 +544,7 @@ class Watch:
 
 
 def _line(verb: str, *numbers: int, **options: Any) -> bytes:
-    """The first line of a request. Options that are None are omitted. Rejects words that would corrupt the line."""
+    """The first line of a request, without options that are None. Rejects words that would break the line."""
     words = verb.split() + ["%d" % number for number in numbers]
     words += ["%s=%s" % pair for pair in options.items() if pair[1] is not None]
     for word in words:
@@ -630,7 +633,7 @@ def main(argv: List[str]) -> int:
 
 
 def _prompt(mailboxes: Mailboxes) -> int:
-    """Runs commands line by line until quit or the end of input. A refused command does not end the prompt."""
+    """Runs commands line by line until quit or the end of input. A failed command does not end the prompt."""
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         with contextlib.suppress(ImportError):

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the tests of dipc.py and chat.py against a server that was just started as `dipc 4 64 PORT 8 --unix PATH`.
+"""Runs the tests of dipc.py and chat.py against a new server: `dipc 4 64 PORT 8 --unix PATH`.
 
     python3 run_tests.py PORT [UNIX_PATH]
 
-The tests need four mailboxes of 64 kB, and packets of at most 8 kB. Mailbox 2 is never written. Without UNIX_PATH, the
-tests of the Unix socket are skipped. Without a server, only test_wire.py can run: python3 -m unittest test_wire.
+The tests need four mailboxes of 64 kB, and packets of at most 8 kB. Mailbox 2 is never written. Without
+UNIX_PATH, the tests of the Unix socket are skipped. Without a server, only test_wire.py runs:
+
+    python3 -m unittest test_wire
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Tests of the wire format: exact requests, and rare or invalid answers. A socket pair replaces the server."""
+"""Tests of the wire format: exact requests, and rare or invalid answers. They need no server."""
 
 import socket
 import threading

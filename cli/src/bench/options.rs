@@ -121,11 +121,11 @@ impl BenchOptions {
             return Err(Failure::Usage(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d")));
         }
         if self.percentiles.is_some() && self.mix.len() > 1 {
-            return Err(Failure::Usage("--percentiles has one file: say one mix".to_owned()));
+            return Err(Failure::Usage("--percentiles writes one file: use one mix".to_owned()));
         }
         let unknown = |mix: &&Mix| mix.kinds().iter().any(|kind| self.system.head(*kind, 0, 0).is_none());
         let Some(mix) = self.mix.iter().find(unknown) else { return Ok(()) };
-        Err(Failure::Usage(format!("{} has nothing like -t {}", self.system.name(), mix.name())))
+        Err(Failure::Usage(format!("{} has no equivalent of -t {}", self.system.name(), mix.name())))
     }
 }
 
@@ -136,7 +136,7 @@ fn within<const MIN: usize, const MAX: usize>(word: &str) -> Result<usize, Strin
 
 fn period(word: &str) -> Result<Duration, String> {
     let period = warmup(word)?;
-    if period.is_zero() { Err("more than 0 seconds".to_owned()) } else { Ok(period) }
+    if period.is_zero() { Err("must be more than 0 seconds".to_owned()) } else { Ok(period) }
 }
 
 fn warmup(word: &str) -> Result<Duration, String> {

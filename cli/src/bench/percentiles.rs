@@ -5,8 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use hdrhistogram::Histogram;
 
-/// Number of lines in each interval. The intervals halve the remaining distance to 100 %: 0 to 50 %, 50 to 75
-/// %, ..
+/// Number of lines in each interval. The intervals halve the remaining distance to 1: 0 to 0.5, 0.5 to 0.75, ..
 const TICKS: u32 = 5;
 
 /// Latencies are recorded in ns, and printed in ms, which the plotter expects.

@@ -41,7 +41,7 @@ impl Target {
             Address::Tcp { host, port } => loopback(host, *port),
         };
         let candidates = candidates.map_err(|error| connect_failure(&address, system, error))?;
-        let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
+        let mut last = Error::new(ErrorKind::NotFound, "the host name has no address");
         for socket in candidates {
             let target = Target { address: address.clone(), system, socket };
             match target.open(0) {

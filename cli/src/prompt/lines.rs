@@ -1,4 +1,4 @@
-//! The lines of the prompt: from a line editor at a terminal, otherwise from standard input.
+//! The lines of the prompt: from a line editor on a terminal, otherwise from standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
