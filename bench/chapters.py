@@ -95,9 +95,9 @@ def idle(about, runs):
 
 IDLE = """\
 Resident memory of the server (VmRSS, including shared memory) after each connection has sent one ping and has
-been idle for four seconds. The last line is the difference between the first and the last number of
-connections, divided by the connections. So it excludes the memory of the program and its mailboxes. The
-kernel's memory for sockets is not included.
+been idle for four seconds. The last line is the memory per connection: the difference between the rows with
+the most and with no idle connections, divided by the number of connections. It excludes the memory of the
+program and its mailboxes, and the kernel's memory for sockets.
 """
 
 
@@ -109,7 +109,7 @@ def waits(about, runs):
         header = ["clients"] + [f"{server} / dipc" for server in LOCKS]
         header += [f"{server}, {unit}" for unit in ("ms", "/s", "Jain") for server in ("dipc",) + LOCKS]
         rows = [[number(n)] + waits_at(runs, section, n) for n in about["sections"][section]["values"]]
-        parts += [f"### {title}\n", table(header, rows), longer(about, runs, section)]
+        parts += [f"### {title}\n", table(header, rows), summary(about, runs, section)]
     return "\n".join(parts)
 
 
@@ -121,8 +121,8 @@ def waits_at(runs, section, n):
             + [number(value) for value in rate] + [number(value, 3) for value in jain])
 
 
-def longer(about, runs, section):
-    """Summarizes the table in a sentence."""
+def summary(about, runs, section):
+    """The number of points at which a writer waits longer than with dipc."""
     values = about["sections"][section]["values"]
     text = []
     for server in LOCKS:

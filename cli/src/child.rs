@@ -62,8 +62,8 @@ pub fn start(command: &mut Command, out: &Output) -> Started {
     )
 }
 
-/// Restores SIGCHLD, which this process may have inherited as ignored. Then the kernel would discard the exit
-/// codes of children. Any handler ends that.
+/// Restores SIGCHLD. This process may have inherited it as ignored, and then the kernel discards the exit codes
+/// of children. Any handler ends that.
 fn restore_sigchld() {
     static RESTORED: Once = Once::new();
     // Fails only for signals without handlers, such as SIGKILL.

@@ -142,59 +142,61 @@ class Prompt(unittest.TestCase):
             self.assertEqual((prompt.returncode, out), (3, b""))
             self.assertTrue(err.endswith(b"dipc: the server closed the connection\n"), err)
 
-    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+
+class Terminal:
+    """The prompt of dipc.py on a terminal of its own."""
+
+    def __init__(self, test):
+        self.master, slave = os.openpty()
+        test.addCleanup(os.close, self.master)
+        self.process = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=slave, stdout=slave, stderr=slave,
+                                        start_new_session=True, env=dict(os.environ, TERM="dumb"))
+        watchdog = threading.Timer(TIMEOUT, self.process.kill)
+        watchdog.start()
+        test.addCleanup(watchdog.cancel)
+        os.close(slave)
+        self.output = b""
+
+    def expect(self, text):
+        """Reads until the output contains this text, and discards the output up to its end."""
+        while text not in self.output:
+            self.output += os.read(self.master, 1024)
+        self.output = self.output.partition(text)[2]
+
+    def type(self, keys):
+        os.write(self.master, keys)
+
+
+@unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+class PromptOnTerminal(unittest.TestCase):
     def test_ctrl_c_ends_a_watch_and_not_the_prompt(self):
-        ours, theirs = os.openpty()
-        self.addCleanup(os.close, ours)
-        prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
-                                  start_new_session=True, env=dict(os.environ, TERM="dumb"))
-        watchdog = threading.Timer(TIMEOUT, prompt.kill)
-        watchdog.start()
-        self.addCleanup(watchdog.cancel)
-        os.close(theirs)
-        seen = b""
+        terminal = Terminal(self)
+        terminal.expect(b"dipc> ")
+        terminal.type(b"watch 3\n")
+        with connect() as m:
+            wait_until(lambda: m.stat(3)["watchers"] == 1)
+            m.write(3, b"a message")
+            terminal.expect(b"a message\r\n")
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.expect(b"dipc> ")
+            self.assertEqual(m.stat(3)["watchers"], 0)
+        terminal.type(b"quit\n")
+        self.assertEqual(terminal.process.wait(), 0)
 
-        def until(awaited):
-            nonlocal seen
-            while awaited not in seen:
-                seen += os.read(ours, 1024)
-            seen = seen.partition(awaited)[2]
-
-        until(b"dipc> ")
-        os.write(ours, b"watch 3\n")
-        wait_until(lambda: self.m.stat(3)["watchers"] == 1)
-        self.m.write(3, b"a message")
-        until(b"a message\r\n")
-        prompt.send_signal(signal.SIGINT)
-        until(b"dipc> ")
-        self.assertEqual(self.m.stat(3)["watchers"], 0)
-        os.write(ours, b"quit\n")
-        self.assertEqual(prompt.wait(), 0)
-
-    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
-    def test_a_terminal_has_a_prompt_and_ctrl_c_prints_no_traceback(self):
-        ours, theirs = os.openpty()
-        self.addCleanup(os.close, ours)
-        prompt = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=theirs, stdout=theirs, stderr=theirs,
-                                  start_new_session=True, env=dict(os.environ, TERM="dumb"))
-        watchdog = threading.Timer(TIMEOUT, prompt.kill)
-        watchdog.start()
-        self.addCleanup(watchdog.cancel)
-        os.close(theirs)
-        seen = b""
-        for awaited, answer in ((b"dipc> ", b"write 3\n"), (b"text> ", b"typed\n"), (b"dipc> ", b"read 3\n"),
-                                (b"typed\r\n", b""), (b"dipc> ", b"")):
-            while awaited not in seen:
-                seen += os.read(ours, 1024)
-            seen = seen.partition(awaited)[2]
-            os.write(ours, answer)
+    def test_it_asks_for_a_text_and_ctrl_c_prints_no_traceback(self):
+        terminal = Terminal(self)
+        for expected, keys in ((b"dipc> ", b"write 3\n"), (b"text> ", b"typed\n"), (b"dipc> ", b"read 3\n"),
+                               (b"typed\r\n", b""), (b"dipc> ", b"")):
+            terminal.expect(expected)
+            terminal.type(keys)
         for _ in range(TIMEOUT):  # the line editor misses a signal that arrives just before it waits
-            prompt.send_signal(signal.SIGINT)
+            terminal.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                prompt.wait(1)
+                terminal.process.wait(1)
                 break
+        output = terminal.output
         with contextlib.suppress(OSError):  # Linux reports the end of a terminal as an error
-            for more in iter(lambda: os.read(ours, 1024), b""):
-                seen += more
-        self.assertEqual(prompt.returncode, 130)
-        self.assertNotIn(b"Traceback", seen)
+            for more in iter(lambda: os.read(terminal.master, 1024), b""):
+                output += more
+        self.assertEqual(terminal.process.returncode, 130)
+        self.assertNotIn(b"Traceback", output)
