@@ -46,7 +46,12 @@ pub fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuar
 
 /// Runs the command, then unlocks. Sets the connection's timeout to a third of the lease. Returns how the
 /// command ended.
-pub fn run(mut lock: LockGuard, locking: &Locking, words: &[OsString], out: &Output) -> Result<Exit, Failure> {
+pub fn run(
+    mut lock: LockGuard,
+    locking: &Locking,
+    words: &[OsString],
+    out: &Output,
+) -> Result<Exit, Failure> {
     let third = locking.ttl.unwrap_or(TTL) / 3;
     // After a SIGSTOP, the lock and its loss may have been received in one read. Such an event is in the
     // client's buffer already, where poll does not see it.

@@ -21,7 +21,7 @@ impl<T: Transport> Server<T> {
         self.counters.requests.merge(&mut job.tally);
         let mut text = String::new();
         let written = match topic {
-            Topic::Server => self.render_server(&mut text),
+            Topic::Server => self.render_server(id, &mut text),
             Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text),
             Topic::Connections => self.render_connections(id, &mut text),
             Topic::Locks => self.render_locks(&mut text),
@@ -30,12 +30,13 @@ impl<T: Transport> Server<T> {
         reply(job, &Reply::Text(&text), Outcome::Info);
     }
 
-    fn render_server(&self, text: &mut String) -> std::fmt::Result {
+    fn render_server(&self, asking: ConnectionId, text: &mut String) -> std::fmt::Result {
         let (mut working, mut waiting, mut flushing, mut watching) = (0, 0, 0, 0);
-        for (_, connection) in self.clients.iter() {
+        for (id, connection) in self.clients.iter() {
             watching += usize::from(connection.is_watcher());
             match connection.phase() {
-                Phase::Working => working += 1,
+                // The `stat` itself is not counted.
+                Phase::Working => working += usize::from(id != asking),
                 Phase::Waiting { .. } => waiting += 1,
                 Phase::Flushing(_) => flushing += 1,
                 Phase::Idle | Phase::Lingering { .. } | Phase::Closed => {}
@@ -109,7 +110,6 @@ impl<T: Transport> Server<T> {
                 Phase::Waiting { mailbox, .. } => write!(text, " phase=waiting waits={mailbox}")?,
                 Phase::Flushing(_) => write!(text, " phase=flushing waits=-")?,
                 Phase::Working => write!(text, " phase=working waits=-")?,
-                _ if id == asking => write!(text, " phase=working waits=-")?,
                 Phase::Idle => write!(text, " phase=idle waits=-")?,
                 Phase::Lingering { .. } | Phase::Closed => write!(text, " phase=leaving waits=-")?,
             }
