@@ -40,6 +40,8 @@ const STEPS: usize = 300;
 struct Run {
     replies: u64,
     events: u64,
+    /// Pairs of writes that were executed in one stay.
+    pairs: u64,
 }
 
 /// Runs one seed. Prints the trace if the run fails.
@@ -54,7 +56,8 @@ fn run_seed(seed: u64, steps: usize) -> Run {
         }
         current_step.set(steps);
         world.finish();
-        Run { replies: world.oracle.replies, events: world.oracle.events }
+        let oracle = &world.oracle;
+        Run { replies: oracle.replies, events: oracle.events, pairs: oracle.runs_checked }
     }));
     run.unwrap_or_else(|panic| {
         eprintln!(
@@ -82,13 +85,18 @@ fn every_run_follows_the_rules() {
     let steps = env_number("DIPC_STEPS").map_or(STEPS, |steps| steps as usize);
     let started = Instant::now();
     let runs = seeds.end - seeds.start;
-    let (mut replies, mut events) = (0, 0);
+    let mut total = Run::default();
     for seed in seeds {
         let run = run_seed(seed, steps);
-        replies += run.replies;
-        events += run.events;
+        total.replies += run.replies;
+        total.events += run.events;
+        total.pairs += run.pairs;
     }
     let seconds = started.elapsed().as_secs_f64();
     let rate = (runs * steps as u64) as f64 / seconds;
-    println!("{runs} runs in {seconds:.1} s: {rate:.0} steps/s, {replies} replies, {events} events");
+    let Run { replies, events, pairs } = total;
+    println!(
+        "{runs} runs in {seconds:.1} s: {rate:.0} steps/s, {replies} replies, {events} events, {pairs} pairs"
+    );
+    assert!(runs < SEEDS || pairs > 0, "no run of requests was checked");
 }

@@ -23,7 +23,7 @@ impl<T: Transport> Server<T> {
         let written = match topic {
             Topic::Server => self.render_server(id, &mut text),
             Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text),
-            Topic::Connections => self.render_connections(id, &mut text),
+            Topic::Connections => self.render_connections(&mut text),
             Topic::Locks => self.render_locks(&mut text),
         };
         written.expect("a string takes everything");
@@ -99,7 +99,7 @@ impl<T: Transport> Server<T> {
         writeln!(text, "watchers {}", self.clients.iter().filter_map(watches).count())
     }
 
-    fn render_connections(&self, asking: ConnectionId, text: &mut String) -> std::fmt::Result {
+    fn render_connections(&self, text: &mut String) -> std::fmt::Result {
         for (id, connection) in self.clients.iter() {
             let session = connection.extras.as_deref();
             write!(text, "{} name={}", id.generation, name_of(session))?;

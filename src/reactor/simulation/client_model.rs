@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::history::State;
+use super::oracle::LastWrite;
 use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 
@@ -34,6 +35,8 @@ pub struct PendingRequest {
     pub request: ClientRequest,
     pub eol: &'static str,
     pub sent: Moment,
+    /// The burst in which its last byte was sent. Requests of one burst arrive together.
+    pub burst: Option<u64>,
     /// The newest known state of each mailbox when the request was sent.
     pub floors: Vec<State>,
     /// The highest fencing token known when the request was sent.
@@ -92,6 +95,8 @@ pub struct ClientModel {
     pub was_slow: bool,
     /// Whether the server holds output that the client has not read.
     pub has_unread_output: bool,
+    /// The last reply, if it was to a write.
+    pub last_write: Option<LastWrite>,
 }
 
 impl PendingRequest {

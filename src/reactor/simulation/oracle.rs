@@ -7,6 +7,9 @@
 mod events;
 mod locks;
 mod requests;
+mod runs;
+
+use std::collections::BTreeMap;
 
 use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
 use super::client_model::{ClientModel, Moment, PROGRESS_TIMEOUT, PendingRequest};
@@ -15,6 +18,7 @@ use super::pipe::ClientEnd;
 use super::reply::ParsedReply;
 use super::request::ClientRequest;
 use super::wait_graph::WaitGraph;
+pub use runs::LastWrite;
 
 /// Everything that is known from requests, replies and events.
 #[derive(Debug, Default)]
@@ -26,8 +30,15 @@ pub struct Oracle {
     /// The highest fencing token of any reply.
     last_grant: u64,
     request_count: u64,
+    /// How many bursts of requests there were, and the present one, if it arrives together.
+    bursts: u64,
+    burst: Option<u64>,
+    /// When each client was last known to have a request or a watch that may wait for a condition of a mailbox.
+    last_conditions: BTreeMap<(u32, runs::Kind, usize), u64>,
     pub replies: u64,
     pub events: u64,
+    /// Pairs of writes of one run whose versions were checked.
+    pub runs_checked: u64,
 }
 
 impl Oracle {
@@ -66,6 +77,7 @@ impl Oracle {
             request,
             eol,
             sent: self.now,
+            burst: self.burst,
             floors: self.mailboxes.iter().map(|history| history.floor).collect(),
             last_grant: self.last_grant,
             is_pipelined: !model.outstanding.is_empty(),
@@ -124,6 +136,7 @@ impl Oracle {
     /// The server has removed the connection and all its jobs. The outcome of its pending requests stays
     /// unknown.
     pub fn client_removed(&mut self, client: usize) {
+        self.record_conditions();
         let model = &mut self.models[client];
         if std::mem::replace(&mut model.is_removed, true) {
             return;
@@ -167,6 +180,7 @@ impl Oracle {
     }
 
     fn check_reply(&mut self, client: usize, reply: &ParsedReply) {
+        self.record_conditions();
         let pending = self.models[client].outstanding.pop_front();
         let pending =
             pending.unwrap_or_else(|| panic!("client {client} received {reply} without a pending request"));
@@ -194,6 +208,7 @@ impl Oracle {
             (("OK", _), _) => self.check_other_reply(client, &pending, reply),
             _ => panic!("{reply} to {:?}", pending.request),
         }
+        self.check_run(client, &pending, reply);
         let model = &mut self.models[client];
         model.last_sent = pending.sent;
         model.last_replied = self.now;

@@ -35,6 +35,10 @@ fn take(mailbox: u32, wait: Wait) -> ClientRequest {
     ClientRequest::Take { mailbox, wait }
 }
 
+fn put(mailbox: u32, body: &[u8]) -> ClientRequest {
+    ClientRequest::Put { mailbox, drop_oldest: false, body: body.to_vec(), wait: FOREVER }
+}
+
 fn lock(mailbox: u32, seconds: u64) -> ClientRequest {
     ClientRequest::Lock {
         mailboxes: vec![mailbox],
@@ -178,4 +182,47 @@ fn no_message_is_taken_for_a_half_closed_client() {
     world.send_requests(writer, [write(2)]);
     world.run_until_quiescent();
     assert_eq!((world.message_count(2), world.outstanding_count(taker)), (1, 0));
+}
+
+/// A run kept its mailbox although it had just put the message that another client's `take` waited for, and replaced it.
+#[test]
+fn a_run_yields_to_a_request_whose_condition_it_has_met() {
+    let mut world = world();
+    let [taker, writer] = [world.connect_with_capacity(1000), world.connect_with_capacity(1000)];
+    world.send_requests(taker, [take(0, FOREVER)]);
+    world.run_until_quiescent();
+    world.send_requests(writer, [put(0, b"for the taker"), write(0), put(0, b"another one")]);
+    world.run_until_quiescent();
+    assert_eq!([taker, writer].map(|client| world.outstanding_count(client)), [0, 0]);
+    assert_eq!(world.oracle.mailboxes[0].current().version, 3);
+    assert_eq!(world.message_count(0), 2, "the first message is taken before it is replaced");
+}
+
+/// Batches of several clients for one mailbox were interleaved request by request.
+#[test]
+fn runs_of_several_clients_are_not_interleaved() {
+    let mut world = world();
+    let [holder, first, second] = [1000; 3].map(|capacity| world.connect_with_capacity(capacity));
+    world.send_requests(holder, [lock(1, 100)]);
+    world.run_until_quiescent();
+    for client in [first, second] {
+        world.send_requests(client, [write(1), write(1), write(1)]);
+        world.run_quiet_tick();
+    }
+    world.send_requests(holder, [ClientRequest::Unlock { mailboxes: None, grant: None }]);
+    world.run_until_quiescent();
+    assert_eq!([first, second].map(|client| world.oracle.last_version(client)), [Some(3), Some(6)]);
+}
+
+/// A read waited for the writes behind it in its own batch, because its place was taken for all of them.
+#[test]
+fn a_read_does_not_wait_for_the_writes_behind_it() {
+    let mut world = world();
+    let [holder, client] = [1000; 2].map(|capacity| world.connect_with_capacity(capacity));
+    let shared = ClientRequest::Lock { mailboxes: vec![1], shared: true, wait: FOREVER, ttl: None };
+    world.send_requests(holder, [shared]);
+    world.run_until_quiescent();
+    world.send_requests(client, [read(1), read(1), write(1)]);
+    world.run_until_quiescent();
+    assert_eq!(world.outstanding_count(client), 1, "the write waits for the shared lock, the reads do not");
 }

@@ -47,7 +47,15 @@ impl World {
         for _ in 0..count {
             let hints = self.oracle.hints(client);
             let request = self.clients[client].random_request(&hints, &mut self.rng);
-            self.clients[client].queue_request(request, &mut self.rng);
+            // Sometimes a run of requests for one mailbox.
+            let is_access = matches!(
+                request,
+                ClientRequest::Read { .. } | ClientRequest::Write { .. } | ClientRequest::Put { .. }
+            );
+            let repeats = if is_access && self.rng.chance(15) { 1 + self.rng.below(3) } else { 0 };
+            for _ in 0..=repeats {
+                self.clients[client].queue_request(request.clone(), &mut self.rng);
+            }
         }
         self.send(client);
     }
@@ -75,6 +83,9 @@ impl World {
 
     /// Sends as many bytes as the pipe accepts. Returns whether there were any.
     pub(super) fn send(&mut self, client: usize) -> bool {
+        // A TCP socket gives a reader all bytes that have arrived.
+        let arrives_together = !self.clients[client].pipe.borrow().is_unix();
+        self.oracle.begin_burst(arrives_together);
         let (is_any, sent) = self.clients[client].send();
         for composed in sent {
             self.trace(|| {

@@ -1,0 +1,88 @@
+//! A run is one stay: consecutive requests of one batch for one mailbox are executed under one grant.
+//!
+//! Requests are admitted in the order in which their runs became next, and a stay lasts at most one run. What that means for two
+//! consecutive writes of one run: no other client's change lies between them, unless a request was waiting for a condition,
+//! which a change of the mailbox may have met.
+
+use super::super::client_model::PendingRequest;
+use super::super::reply::ParsedReply;
+use super::super::request::ClientRequest;
+use super::Oracle;
+
+/// The last reply to a client, if it was to a write.
+#[derive(Clone, Copy, Debug)]
+pub struct LastWrite {
+    burst: u64,
+    mailbox: u32,
+    version: u64,
+}
+
+impl Oracle {
+    /// A client begins to send. Whatever it sends until the next call arrives together, unless the socket divides it.
+    pub fn begin_burst(&mut self, arrives_together: bool) {
+        self.record_conditions();
+        self.bursts += 1;
+        self.burst = arrives_together.then_some(self.bursts);
+    }
+
+    /// Checks the version of a write against that of the write before it.
+    pub(super) fn check_run(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        let last = self.models[client].last_write.take();
+        let is_write = matches!(pending.request, ClientRequest::Write { .. } | ClientRequest::Put { .. });
+        let Some(burst) = pending.burst.filter(|_| is_write && reply.word == "OK") else { return };
+        let version = reply.number("v").expect("a version");
+        let mailbox = pending.request.mailboxes()[0];
+        self.models[client].last_write = Some(LastWrite { burst, mailbox, version });
+        let is_run = |last: &LastWrite| last.burst == burst && last.mailbox == mailbox;
+        if let Some(last) = last.filter(is_run)
+            && !self.may_have_waited(client, mailbox, pending.sent.sequence)
+        {
+            assert_eq!(version, last.version + 1, "another client's change interrupts a run: {pending:?}");
+            self.runs_checked += 1;
+        }
+    }
+
+    /// The version that the last reply to a client named, if it was to a write.
+    pub fn last_version(&self, client: usize) -> Option<u64> {
+        self.models[client].last_write.map(|last| last.version)
+    }
+
+    /// Remembers which requests and watches may wait for a condition at this moment.
+    pub(super) fn record_conditions(&mut self) {
+        for (client, model) in self.models.iter().enumerate().filter(|(_, model)| !model.is_removed) {
+            for pending in &model.outstanding {
+                let (kind, mailboxes) = condition_of(&pending.request);
+                for mailbox in mailboxes {
+                    self.last_conditions.insert((mailbox, kind, client), self.now.sequence);
+                }
+            }
+            for mailbox in model.watches.keys() {
+                self.last_conditions.insert((*mailbox, Kind::Watch, client), self.now.sequence);
+            }
+        }
+    }
+
+    /// Whether another request, or any watch, may have waited for a condition of a mailbox since a moment.
+    fn may_have_waited(&self, client: usize, mailbox: u32, since: u64) -> bool {
+        self.last_conditions.iter().any(|(&(of, kind, other), &last)| {
+            of == mailbox && last >= since && (other != client || kind == Kind::Watch)
+        })
+    }
+}
+
+/// What may wait for a condition. The read of a watch does so beside the requests of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Request,
+    Watch,
+}
+
+fn condition_of(request: &ClientRequest) -> (Kind, Vec<u32>) {
+    match request {
+        ClientRequest::Take { .. }
+        | ClientRequest::Put { drop_oldest: false, .. }
+        | ClientRequest::Read { after: Some(_), .. } => (Kind::Request, request.mailboxes()),
+        ClientRequest::Watch { .. } => (Kind::Watch, request.mailboxes()),
+        _ => (Kind::Request, Vec::new()),
+    }
+}
