@@ -23,7 +23,7 @@ mod tests {
         // Programs read the section NAME, which has to be one line.
         assert!(page.contains("its clients\n.SH DESCRIPTION\n"));
         let plain = page.replace("\\fB", "").replace("\\fR", "").replace("\\-", "-").replace("\\&", "");
-        for word in ["Fair", "lost=lock", "ERR deadlock", "SWALLOW_MAX", "socket.create_connection"] {
+        for word in ["Fair", "lost=lock", "ERR deadlock", "DISCARD_MAX", "socket.create_connection"] {
             assert!(plain.contains(word), "{word}");
         }
         for heading in PROTOCOL.lines().filter_map(|line| line.strip_prefix("## ")) {
