@@ -1,6 +1,7 @@
 # make                builds ./dipc, ./dipcrm and ./dipc-cli
 # make check          runs the checks of CI: formatting, lints, documentation, tests
 # make deny           checks the dependencies with cargo-deny: bans, licenses, sources, and advisories
+# make mutations      checks that the tests find the mistakes of tests/mutations; about 20 minutes
 # make man            writes the man pages into target/man
 # make completions    writes the completions for bash, zsh and fish into target/completions
 # make install        installs programs, man pages and completions under $(DESTDIR)$(PREFIX); needs `make` before
@@ -21,7 +22,7 @@ BASH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all check deny man completions install uninstall clean
+.PHONY: all check deny mutations man completions install uninstall clean
 
 all:
 	cargo build --release
@@ -39,6 +40,9 @@ deny:
 	else \
 	    echo "make deny: advisories were NOT checked: the advisory database cannot be fetched" >&2; \
 	fi
+
+mutations:
+	tests/mutations/run
 
 man:
 	cargo run --bin dipc-cli -- manual target/man

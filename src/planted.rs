@@ -6,49 +6,6 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "planted-bugs"), allow(dead_code, reason = "only tests plant them"))]
 pub enum Bug {
-    // The mailboxes.
-    /// A waiter that leaves the queue does not let in whoever stood behind it.
-    CancelWithoutNext,
-    /// Whether to queue is decided under the lock, but the queueing happens under a second one.
-    SeparateLocks,
-    /// A request that misses something leaves the mailbox under the lock, but is set aside under a second one.
-    LeavesBeforeItIsAside,
-    /// Who comes and goes in one step lets nobody in.
-    PassLetsNobodyIn,
-    /// What frees a mailbox lets in the first of those who may be in together.
-    AdmitsOneAtATime,
-    /// A reader goes in beside readers although a writer waits.
-    ReadersPassTheWriter,
-    /// Those who are back from aside stand behind the queue.
-    AsideComesLast,
-    /// Of those who wait for room, whoever fits goes first.
-    SmallerPutPasses,
-    /// A taker takes before the readers have seen what it takes.
-    TakersBeforeReaders,
-    /// Who waited for news still counts as waiting when it is in.
-    RemembersTheLowest,
-    /// Readers stand aside in the order in which they were set aside.
-    AsideOutOfOrder,
-    /// A write is committed before its payload lies there.
-    CommitsBeforeThePayload,
-    /// The word that makes a record the state is stored before the record.
-    CommitsBeforeTheRecord,
-    // The workers.
-    /// A worker looks for work, then takes the lock, then sleeps.
-    LooksBeforeTheLock,
-    /// Whoever is in a long job still counts as available.
-    LongJobStaysAvailable,
-    /// Whoever starts a long job does not see to it that somebody else is available.
-    LongJobWakesNobody,
-    /// The pool is told to stop, those who sleep are not.
-    StopWakesNobody,
-    /// Whether to wake is decided under the lock, but the push happens under a second one.
-    DecidesBeforeThePush,
-    /// The reactor says that it sleeps whether or not there is something for it.
-    SleepsWithoutLooking,
-    /// A reactor that was woken is woken again by every post.
-    WakesAgain,
-    // The reactor.
     /// Whom a waiter lets in that gives up is not run.
     CancelRunsNobody,
     /// A request renews leases that have ended.

@@ -16,7 +16,6 @@ use std::collections::VecDeque;
 
 use super::block::Contents;
 use super::wait_set::WaitSet;
-use crate::planted::{Bug, is_planted};
 
 /// How a request wants to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +165,6 @@ impl<J> Admission<J> {
     pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
         let somebody_is_next =
             !self.queue.is_empty() || self.wait_set.as_ref().is_some_and(|aside| aside.is_ready());
-        let somebody_is_next = somebody_is_next && !is_planted(Bug::ReadersPassTheWriter);
         if somebody_is_next || self.conflicts(mode) {
             return None;
         }
@@ -215,9 +213,6 @@ impl<J> Admission<J> {
             Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
             Err(_) => self.wait_set.as_mut().and_then(|aside| aside.remove(ticket.0)),
         }?;
-        if is_planted(Bug::CancelWithoutNext) {
-            return Some(job);
-        }
         self.admit_next(admitted);
         Some(job)
     }
@@ -268,13 +263,13 @@ impl<J> Admission<J> {
         self.overtakes
     }
 
-    pub(super) fn enqueue(&mut self, mode: Mode, job: J) -> Ticket {
+    fn enqueue(&mut self, mode: Mode, job: J) -> Ticket {
         let number = self.arrive();
         self.queue.push_back(Waiter { number, mode, job });
         Ticket(number)
     }
 
-    pub(super) fn insert_in_wait_set(
+    fn insert_in_wait_set(
         &mut self,
         number: u64,
         condition: Condition,
@@ -289,9 +284,6 @@ impl<J> Admission<J> {
 
     /// The one step that lets waiters in.
     fn admit_next(&mut self, admitted: &mut Vec<(Grant, J)>) {
-        if is_planted(Bug::AsideComesLast) {
-            self.admit_queued(admitted);
-        }
         if self.wait_set.is_some() {
             self.admit_from_wait_set(admitted);
         }
@@ -309,9 +301,6 @@ impl<J> Admission<J> {
         {
             let grant = self.grant(waiter.mode, waiter.number);
             admitted.push((grant, waiter.job));
-            if is_planted(Bug::AdmitsOneAtATime) {
-                break;
-            }
         }
     }
 
@@ -373,7 +362,7 @@ impl<J> Admission<J> {
         };
     }
 
-    pub(super) fn next_is_grantable(&self) -> bool {
+    fn next_is_grantable(&self) -> bool {
         match self.wait_set.as_ref().and_then(|aside| aside.ready()) {
             Some(mode) => !self.conflicts(mode),
             None => self.head_is_grantable(),
@@ -383,7 +372,6 @@ impl<J> Admission<J> {
     /// Whether the head of the queue may go in; never before those who are back from aside.
     fn head_is_grantable(&self) -> bool {
         let nobody_before = !self.wait_set.as_ref().is_some_and(|aside| aside.is_ready());
-        let nobody_before = nobody_before || is_planted(Bug::AsideComesLast);
         nobody_before && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
     }
 

@@ -21,7 +21,6 @@ mod control;
 mod entry;
 
 use super::ring::Ring;
-use crate::planted::{Bug, is_planted};
 use control::Record;
 pub use control::{Contents, Control, Damaged, Recovered};
 use entry::Entry;
@@ -245,9 +244,6 @@ impl<'a> Block<'a> {
 
     fn write_entry(&mut self, live: Record, at: u64, bytes: &[u8]) -> Entry {
         let frame = self.begin_entry(live, at, bytes.len());
-        if is_planted(Bug::CommitsBeforeThePayload) {
-            self.commit_single(live, frame);
-        }
         self.ring.write(frame.payload(), bytes);
         frame
     }

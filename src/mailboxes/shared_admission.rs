@@ -3,7 +3,6 @@
 
 use super::admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 use super::block::Contents;
-use crate::planted::{Bug, is_planted};
 use crate::sync::Mutex;
 
 /// One mailbox's queue. Its memory is a [`Block`](super::Block) of the segment.
@@ -21,12 +20,6 @@ impl<J> Default for SharedAdmission<J> {
 impl<J> SharedAdmission<J> {
     /// See [`Admission::admit`].
     pub fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
-        if is_planted(Bug::SeparateLocks) {
-            return match self.try_admit(mode) {
-                Some(grant) => Admitted::Granted(grant, job),
-                None => Admitted::Queued(self.admission.lock().enqueue(mode, job)),
-            };
-        }
         self.admission.lock().admit(mode, job)
     }
 
@@ -49,9 +42,6 @@ impl<J> SharedAdmission<J> {
         let mut grant = admission.try_admit(mode)?;
         let Some(result) = work(&mut grant) else { return Some(Err(grant)) };
         admission.release(grant, contents, admitted);
-        if is_planted(Bug::PassLetsNobodyIn) {
-            admitted.clear();
-        }
         Some(Ok(result))
     }
 
@@ -69,11 +59,6 @@ impl<J> SharedAdmission<J> {
         job: J,
         admitted: &mut Vec<(Grant, J)>,
     ) -> Ticket {
-        if is_planted(Bug::LeavesBeforeItIsAside) {
-            let number = grant.number();
-            self.release(grant, || contents, admitted);
-            return self.admission.lock().insert_in_wait_set(number, condition, contents, job);
-        }
         self.admission.lock().wait_for(grant, condition, contents, job, admitted)
     }
 
@@ -113,5 +98,5 @@ impl<J> SharedAdmission<J> {
     }
 }
 
-#[cfg(all(test, feature = "loom", feature = "planted-bugs"))]
+#[cfg(all(test, feature = "loom"))]
 mod model;

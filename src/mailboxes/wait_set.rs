@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 
 use super::admission::{Condition, Mode};
 use super::block::Contents;
-use crate::planted::{Bug, is_planted};
 
 /// Jobs of type `J` that wait for something in a mailbox.
 #[derive(Debug)]
@@ -41,9 +40,6 @@ impl<J> WaitSet<J> {
     /// The mailbox holds this now.
     pub fn set_contents(&mut self, contents: Contents) {
         self.contents = contents;
-        if is_planted(Bug::SmallerPutPasses) {
-            self.putters.make_contiguous().sort_by_key(|putter| !putter.condition.is_met(&contents));
-        }
     }
 
     /// Adds a job, in the order of arrival.
@@ -55,7 +51,6 @@ impl<J> WaitSet<J> {
         };
         // Readers were in together, and may be set aside in any order.
         let at = list.partition_point(|waiter| waiter.number < number);
-        let at = if is_planted(Bug::AsideOutOfOrder) { list.len() } else { at };
         list.insert(at, Blocked { number, condition, job });
         if let Condition::NewerThan(version) = condition {
             self.lowest = Some(self.lowest.map_or(version, |lowest| lowest.min(version)));
@@ -88,11 +83,8 @@ impl<J> WaitSet<J> {
     /// How whoever is due wants to be in; `None` when nobody is.
     pub fn ready(&self) -> Option<Mode> {
         let WaitSet { takers, putters, contents, .. } = self;
-        let has_news = self.has_ready_reader();
-        let has_news =
-            has_news && !(is_planted(Bug::TakersBeforeReaders) && is_first_ready(takers, contents));
         match () {
-            () if has_news => Some(Mode::Shared),
+            () if self.has_ready_reader() => Some(Mode::Shared),
             () if is_first_ready(takers, contents) || is_first_ready(putters, contents) => {
                 Some(Mode::Exclusive)
             }
@@ -114,9 +106,6 @@ impl<J> WaitSet<J> {
             } else {
                 self.readers.push_back(reader);
             }
-        }
-        if is_planted(Bug::RemembersTheLowest) {
-            return;
         }
         self.find_lowest();
     }

@@ -3,7 +3,6 @@
 use std::{fmt, io};
 
 use super::job::Completion;
-use crate::planted::{Bug, is_planted};
 use crate::sync::Mutex;
 
 /// The queue between the workers and the reactor. The waker is called only for a reactor that sleeps: posting and
@@ -32,14 +31,7 @@ impl Completions {
         }
         let mut inbox = self.inbox.lock();
         let wake = std::mem::take(&mut inbox.reactor_sleeps);
-        if is_planted(Bug::DecidesBeforeThePush) {
-            drop(inbox);
-            inbox = self.inbox.lock();
-        }
         inbox.completions.append(posted);
-        if is_planted(Bug::WakesAgain) {
-            inbox.reactor_sleeps = wake;
-        }
         drop(inbox);
         if wake { (self.wake)() } else { Ok(()) }
     }
@@ -56,9 +48,6 @@ impl Completions {
     pub fn prepare_to_sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();
-        if is_planted(Bug::SleepsWithoutLooking) {
-            inbox.reactor_sleeps = true;
-        }
         inbox.reactor_sleeps
     }
 }
@@ -69,5 +58,5 @@ impl fmt::Debug for Completions {
     }
 }
 
-#[cfg(all(test, feature = "loom", feature = "planted-bugs"))]
+#[cfg(all(test, feature = "loom"))]
 mod model;

@@ -8,7 +8,6 @@
 //! So a post wakes somebody only when nobody is available, and many small jobs cost one wake-up, not one each. Whoever
 //! starts a long job stops being available, and sees to it that somebody else is.
 
-use crate::planted::{Bug, is_planted};
 use crate::sync::{Condvar, Mutex};
 
 /// The sleepers of one pool.
@@ -36,9 +35,8 @@ impl Sleep {
 
     /// Returns true as soon as `has_work`, false when the pool stops. `has_work` looks wherever work is posted.
     pub fn wait_for_work(&self, has_work: impl Fn() -> bool) -> bool {
-        let mut old_look = is_planted(Bug::LooksBeforeTheLock).then(&has_work);
         let mut state = self.state.lock();
-        while !old_look.take().unwrap_or_else(&has_work) {
+        while !has_work() {
             if state.stopping {
                 return false;
             }
@@ -56,9 +54,6 @@ impl Sleep {
 
     /// Runs a long job, with somebody else available meanwhile, as far as there is anybody.
     pub fn block_in_place<R>(&self, long_job: impl FnOnce() -> R) -> R {
-        if is_planted(Bug::LongJobStaysAvailable) {
-            return long_job();
-        }
         self.yield_availability();
         let result = long_job();
         self.state.lock().available += 1;
@@ -70,9 +65,6 @@ impl Sleep {
         let mut state = self.state.lock();
         state.stopping = true;
         state.available += std::mem::take(&mut state.sleeping);
-        if is_planted(Bug::StopWakesNobody) {
-            return;
-        }
         self.wake.notify_all();
     }
 
@@ -84,9 +76,6 @@ impl Sleep {
     fn yield_availability(&self) {
         let mut state = self.state.lock();
         state.available -= 1;
-        if is_planted(Bug::LongJobWakesNobody) {
-            return;
-        }
         self.wake_one_if_needed(&mut state);
     }
 
@@ -99,5 +88,5 @@ impl Sleep {
     }
 }
 
-#[cfg(all(test, feature = "loom", feature = "planted-bugs"))]
+#[cfg(all(test, feature = "loom"))]
 mod model;

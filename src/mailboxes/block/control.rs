@@ -8,7 +8,6 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::ENTRY_HEADER;
-use crate::planted::{Bug, is_planted};
 
 /// Positions and versions end here; no server lives to see it.
 const POSITION_MAX: u64 = 1 << 62;
@@ -141,9 +140,6 @@ impl Control {
     pub(super) fn commit(&self, record: Record) {
         debug_assert!(record.is_consistent(), "{record:?}");
         let word = self.word.load(Ordering::Relaxed);
-        if is_planted(Bug::CommitsBeforeTheRecord) {
-            self.word.store(next(word), Ordering::Release);
-        }
         self.records[1 - active(word)].store(record);
         self.word.store(next(word), Ordering::Release);
         // The next change under the same grant writes where the old state was: never before the word has left it.

@@ -1,4 +1,4 @@
-//! Every interleaving of a few threads at one mailbox: `cargo test --lib --features loom,planted-bugs model`.
+//! Every interleaving of a few threads at one mailbox: `cargo test --lib --features loom model`.
 
 mod leaving;
 mod queue;
@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use loom::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::planted::{Bug, with};
 
 /// What somebody comes for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

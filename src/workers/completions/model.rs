@@ -1,4 +1,4 @@
-//! Every interleaving of two workers that post and a reactor: `cargo test --lib --features loom,planted-bugs model`.
+//! Every interleaving of two workers that post and a reactor: `cargo test --lib --features loom model`.
 //!
 //! A post that the reactor is not told of leaves it asleep for ever; loom calls that a deadlock.
 
@@ -9,7 +9,6 @@ use loom::thread;
 
 use super::super::job::{ConnectionId, Job};
 use super::*;
-use crate::planted::with;
 use crate::sync::Condvar;
 
 /// What the reactor sleeps in. Like the kernel's, it remembers a wake-up that came before the sleep.
@@ -91,22 +90,4 @@ fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>
 fn model_every_post_is_seen() {
     every_post_is_seen(1, 2);
     every_post_is_seen(2, 1);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn model_finds_deciding_to_wake_before_the_push() {
-    with(Bug::DecidesBeforeThePush, || every_post_is_seen(1, 1));
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn model_finds_going_to_sleep_without_a_look() {
-    with(Bug::SleepsWithoutLooking, || every_post_is_seen(1, 1));
-}
-
-#[test]
-#[should_panic(expected = "a reactor that does not sleep was woken")]
-fn model_finds_the_reactor_that_is_woken_again() {
-    with(Bug::WakesAgain, || every_post_is_seen(1, 2));
 }

@@ -1,4 +1,4 @@
-//! Every interleaving of a poster and two workers: `cargo test --lib --features loom,planted-bugs model`.
+//! Every interleaving of a poster and two workers: `cargo test --lib --features loom model`.
 //!
 //! A wake-up that is lost leaves a thread asleep for ever; loom calls that a deadlock.
 
@@ -8,7 +8,6 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use super::*;
-use crate::planted::with;
 
 /// Jobs that were posted, and workers that sleep when there are none.
 struct Pool {
@@ -152,28 +151,4 @@ fn model_what_a_long_job_lets_in_does_not_wait_for_it() {
 #[test]
 fn model_a_stop_comes_when_all_is_done() {
     a_stop_comes_when_all_is_done();
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn model_finds_the_look_before_the_lock() {
-    with(Bug::LooksBeforeTheLock, nothing_posted_is_left);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn model_finds_the_long_job_that_stays_available() {
-    with(Bug::LongJobStaysAvailable, what_a_long_job_lets_in_does_not_wait_for_it);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn model_finds_the_long_job_that_wakes_nobody() {
-    with(Bug::LongJobWakesNobody, others_go_on_beside_a_long_job);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn model_finds_the_stop_that_wakes_nobody() {
-    with(Bug::StopWakesNobody, a_stop_comes_when_all_is_done);
 }

@@ -90,29 +90,6 @@ fn a_kill_leaves_the_old_or_the_new<P>(
     assert!(seen_new && steps > 50, "{steps} instructions, committed: {seen_new}");
 }
 
-#[cfg(feature = "planted-bugs")]
-mod planted {
-    use super::*;
-    use crate::planted::{Bug, with};
-
-    fn killed_with(bug: Bug) {
-        let write = |block: &mut Block, _: &()| assert!(block.write(b"first").is_ok());
-        with(bug, || a_kill_leaves_the_old_or_the_new(|_| (), write, &[(1, b"first")]));
-    }
-
-    #[test]
-    #[should_panic(expected = "neither the old nor the new")]
-    fn finds_the_commit_before_the_payload() {
-        killed_with(Bug::CommitsBeforeThePayload);
-    }
-
-    #[test]
-    #[should_panic(expected = "no record is ever damaged")]
-    fn finds_the_commit_before_the_record() {
-        killed_with(Bug::CommitsBeforeTheRecord);
-    }
-}
-
 const FULL: [u8; CAPACITY] = [b'f'; CAPACITY];
 
 #[test]

@@ -63,15 +63,3 @@ fn model_brief_ones_run() {
 fn model_a_waiter_gives_up() {
     a_waiter_gives_up();
 }
-
-#[test]
-#[should_panic(expected = "a reader waits for a reader")]
-fn model_finds_the_cancel_that_admits_nobody() {
-    with(Bug::CancelWithoutNext, a_waiter_gives_up);
-}
-
-#[test]
-#[should_panic(expected = "somebody waits and nobody is in")]
-fn model_finds_deciding_and_queueing_under_separate_locks() {
-    with(Bug::SeparateLocks, everybody_runs);
-}
