@@ -1,23 +1,24 @@
-//! Who may be in one mailbox, and who is next. Pure: no lock, thread, socket or clock.
+//! The admission of requests to one mailbox, in order of arrival. Pure: no lock, thread, socket or clock.
 //!
-//! **The law**: *a request is granted iff it conflicts with no holder and nobody is queued before it.* So consecutive
-//! readers are in together, a writer is in alone, and nobody ever passes anybody. Its corollary is asserted after
-//! every operation: whoever is next is never grantable. [`Admission::release`], [`Admission::cancel`] and
-//! [`Admission::wait_for`] share the one step that admits who is next, so a writer that gives up frees the readers
-//! behind it.
+//! **The law**: *a request is granted iff it conflicts with no holder and no request is queued before it.* So
+//! consecutive readers hold the mailbox together, a writer holds it alone, and no request overtakes another one. The
+//! corollary is asserted after every operation: the next request is never grantable. [`Admission::release`],
+//! [`Admission::cancel`] and [`Admission::wait_for`] share the one step that admits the next requests, so a writer
+//! that is cancelled admits the readers behind it.
 //!
-//! A request that was in and found that the mailbox does not hold what needs (a [`Condition`]) is *set aside*, and others pass. As
-//! soon as the mailbox holds it, that request is next again, before the whole queue: it came before all of that.
+//! A granted request whose [`Condition`] does not hold releases the mailbox and joins the *wait set*, as in a monitor.
+//! Later requests are admitted meanwhile. When the condition holds, the request is next, before the whole queue,
+//! because it arrived before every queued request.
 //!
-//! A waiter is a value in the queue. Nothing waits here: whoever frees the mailbox receives the jobs that this lets
-//! in, and runs them.
+//! A waiter is a value in the queue; no thread blocks here. The caller that frees the mailbox receives the jobs that
+//! this admits, and runs them.
 
 use std::collections::VecDeque;
 
 use super::block::Contents;
 use super::wait_set::WaitSet;
 
-/// How a request wants to be in.
+/// How a request holds a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Together with other readers.
@@ -26,19 +27,19 @@ pub enum Mode {
     Exclusive,
 }
 
-/// What a request waits for that was in and did not find it.
+/// What the mailbox must contain before a granted request can be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// A message with a version above this, to be read.
     NewerThan(u64),
     /// Any message, to be taken.
     NonEmpty,
-    /// Room for a message of so many bytes.
+    /// Room for a message of this many bytes.
     Room(u64),
 }
 
 impl Condition {
-    /// How to be in when it is there.
+    /// The mode in which a request that waits for this is admitted again.
     pub fn mode(self) -> Mode {
         match self {
             Condition::NewerThan(_) => Mode::Shared,
@@ -46,7 +47,7 @@ impl Condition {
         }
     }
 
-    /// Whether a mailbox with these contents has it.
+    /// Whether a mailbox with these contents meets the condition.
     pub fn is_met(self, contents: &Contents) -> bool {
         match self {
             Condition::NewerThan(version) => contents.count > 0 && contents.version > version,
@@ -56,9 +57,9 @@ impl Condition {
     }
 }
 
-/// The proof of admission. It may outlive the request that it was given to; [`Admission::release`] takes it back.
+/// The proof of admission. It may outlive its request, as a lock. [`Admission::release`] consumes it.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a grant that is not released holds its mailbox for ever"]
+#[must_use = "a grant that is never released blocks its mailbox for ever"]
 pub struct Grant {
     mode: Mode,
     number: u64,
@@ -68,42 +69,43 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// How the holder is in.
+    /// How the holder holds the mailbox.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The place in the order of arrival that was admitted.
+    /// The arrival number of the admitted request.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Whether somebody who had come later was admitted before. Never, says the law; it is counted all the same.
+    /// Whether a request that arrived later was admitted earlier. The law excludes that; it is counted all the same.
     pub fn overtaken(&self) -> bool {
         self.overtaken
     }
 
-    /// Whether it was given to a request of the wait set whose condition holds now.
+    /// Whether this grant admits a request from the wait set, whose condition is met now.
     pub fn resumed(&self) -> bool {
         self.resumed
     }
 
-    /// Whether requests were in the wait set when it was given. While an exclusive grant is held, none can join them.
+    /// Whether the wait set had requests when this grant was made. No request joins the wait set while an exclusive
+    /// grant is held.
     pub fn has_waiters(&self) -> bool {
         self.has_waiters
     }
 }
 
-/// A place in the queue, or aside. It stays good, for nothing, when the job has left.
+/// A job's place in the queue or in the wait set. After the job has left, a ticket refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-/// What became of a request for admission.
+/// The outcome of a request for admission.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admitted<J> {
-    /// It is in; the job runs now.
+    /// Admitted: the caller runs the job now.
     Granted(Grant, J),
-    /// The job lies in the queue.
+    /// The queue keeps the job.
     Queued(Ticket),
 }
 
@@ -112,11 +114,11 @@ pub enum Admitted<J> {
 pub struct Admission<J> {
     holders: Holders,
     queue: VecDeque<Waiter<J>>,
-    /// Boxed: rare, and there may be a million mailboxes.
+    /// Boxed: most mailboxes have none, and there may be a million mailboxes.
     wait_set: Option<Box<WaitSet<J>>>,
     /// The number of the next arrival.
-    next: u64,
-    /// The newest arrival that was admitted from the queue.
+    next_number: u64,
+    /// The highest number that was admitted, not counting the wait set.
     newest: Option<u64>,
     overtakes: u64,
 }
@@ -124,7 +126,7 @@ pub struct Admission<J> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holders {
     None,
-    /// So many readers, at least one.
+    /// This many readers, at least one.
     Readers(u32),
     Writer,
 }
@@ -136,8 +138,8 @@ struct Waiter<J> {
     job: J,
 }
 
-/// Waiters whose room an empty queue keeps.
-const ROOM_KEPT: usize = 4;
+/// An empty queue with a larger capacity is freed.
+const CAPACITY_KEPT: usize = 4;
 
 impl<J> Default for Admission<J> {
     fn default() -> Self {
@@ -145,7 +147,7 @@ impl<J> Default for Admission<J> {
             holders: Holders::None,
             queue: VecDeque::new(),
             wait_set: None,
-            next: 0,
+            next_number: 0,
             newest: None,
             overtakes: 0,
         }
@@ -153,7 +155,7 @@ impl<J> Default for Admission<J> {
 }
 
 impl<J> Admission<J> {
-    /// Takes the place of a new arrival: granted, or queued behind everybody who is there.
+    /// Admits a new arrival, or appends it to the queue.
     pub fn admit(&mut self, mode: Mode, job: J) -> Admitted<J> {
         match self.try_admit(mode) {
             Some(grant) => Admitted::Granted(grant, job),
@@ -161,19 +163,18 @@ impl<J> Admission<J> {
         }
     }
 
-    /// A grant if the arrival can be in at once; else it is as if it had never come.
+    /// Admits a new arrival if that is possible at once; otherwise nothing changes.
     pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
-        let somebody_is_next =
-            !self.queue.is_empty() || self.wait_set.as_ref().is_some_and(|aside| aside.is_ready());
-        if somebody_is_next || self.conflicts(mode) {
+        let has_predecessor = !self.queue.is_empty() || self.is_wait_set_ready();
+        if has_predecessor || self.conflicts(mode) {
             return None;
         }
         let number = self.arrive();
         Some(self.grant(mode, number))
     }
 
-    /// Ends a grant; `admitted` receives, in order, the jobs that this lets in. `contents` tells what the mailbox
-    /// holds; it is asked only when somebody waits for something there.
+    /// Ends a grant. `admitted` receives, in order, the jobs that this admits. `contents` returns the contents of the
+    /// mailbox; it is called only if they may have changed and the wait set is not empty.
     pub fn release(
         &mut self,
         grant: Grant,
@@ -181,16 +182,16 @@ impl<J> Admission<J> {
         admitted: &mut Vec<(Grant, J)>,
     ) {
         self.leave(&grant);
-        if let Some(aside) = &mut self.wait_set
+        if let Some(wait_set) = &mut self.wait_set
             && grant.mode == Mode::Exclusive
         {
-            aside.set_contents(contents());
+            wait_set.set_contents(contents());
         }
         self.admit_next(admitted);
     }
 
-    /// Ends a grant whose job did not find what it needs, and keeps the job until that is there, or until it is
-    /// cancelled. `contents` is what the mailbox holds; `admitted` as for [`Admission::release`].
+    /// Ends a grant whose job is blocked on `condition`. The wait set keeps the job until the condition is met or the
+    /// job is cancelled. `contents` are those of the mailbox; `admitted` as for [`Admission::release`].
     pub fn wait_for(
         &mut self,
         grant: Grant,
@@ -206,18 +207,18 @@ impl<J> Admission<J> {
         ticket
     }
 
-    /// Leaves the queue and takes the job along; `None` when it has been admitted or cancelled before.
-    /// `admitted` receives the jobs that this lets in.
+    /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled before.
+    /// `admitted` receives the jobs that this admits.
     pub fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
         let job = match self.position(ticket) {
             Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
-            Err(_) => self.wait_set.as_mut().and_then(|aside| aside.remove(ticket.0)),
+            Err(_) => self.wait_set.as_mut().and_then(|wait_set| wait_set.remove(ticket.0)),
         }?;
         self.admit_next(admitted);
         Some(job)
     }
 
-    /// The job at a place; `None` when it has left.
+    /// The waiting job with this ticket; `None` if it was admitted or cancelled.
     pub fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
         match self.position(ticket) {
             Ok(at) => self.queue.get_mut(at).map(|waiter| &mut waiter.job),
@@ -225,8 +226,8 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Whether a request of the wait set can go on when the mailbox holds `contents`: it is next, before the queue, so the
-    /// holder of the mailbox leaves.
+    /// Whether `contents` meet the condition of a request in the wait set. That request is next, before the queue, so
+    /// the holder of the mailbox must release it.
     pub fn is_condition_met(&mut self, contents: Contents) -> bool {
         self.wait_set.as_mut().is_some_and(|wait_set| {
             wait_set.set_contents(contents);
@@ -234,22 +235,22 @@ impl<J> Admission<J> {
         })
     }
 
-    /// Whether somebody was set aside who waits for room: whoever wants room too has to stand behind.
+    /// Whether a request in the wait set waits for room. A new request that needs room must wait behind it.
     pub fn has_room_waiter(&self) -> bool {
-        self.wait_set.as_ref().is_some_and(|aside| aside.has_room_waiter())
+        self.wait_set.as_ref().is_some_and(|wait_set| wait_set.has_room_waiter())
     }
 
-    /// How many wait to be admitted.
+    /// Number of requests in the queue.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// How many were set aside.
+    /// Number of requests in the wait set.
     pub fn waiting_for_condition(&self) -> usize {
-        self.wait_set.as_ref().map_or(0, |aside| aside.len())
+        self.wait_set.as_ref().map_or(0, |wait_set| wait_set.len())
     }
 
-    /// How many are in, and how; `None` when nobody is.
+    /// The mode and the number of the holders; `None` if the mailbox is free.
     pub fn holders(&self) -> Option<(Mode, u32)> {
         match self.holders {
             Holders::None => None,
@@ -258,7 +259,7 @@ impl<J> Admission<J> {
         }
     }
 
-    /// How often somebody was admitted before somebody who had come earlier. Stays 0.
+    /// Number of requests admitted after one that arrived later. Stays 0.
     pub fn overtakes(&self) -> u64 {
         self.overtakes
     }
@@ -276,25 +277,25 @@ impl<J> Admission<J> {
         contents: Contents,
         job: J,
     ) -> Ticket {
-        let aside = self.wait_set.get_or_insert_default();
-        aside.set_contents(contents);
-        aside.insert(number, condition, job);
+        let wait_set = self.wait_set.get_or_insert_default();
+        wait_set.set_contents(contents);
+        wait_set.insert(number, condition, job);
         Ticket(number)
     }
 
-    /// The one step that lets waiters in.
+    /// The one step that admits waiters.
     fn admit_next(&mut self, admitted: &mut Vec<(Grant, J)>) {
         if self.wait_set.is_some() {
             self.admit_from_wait_set(admitted);
         }
         self.admit_queued(admitted);
-        if self.queue.is_empty() && self.queue.capacity() > ROOM_KEPT {
+        if self.queue.is_empty() && self.queue.capacity() > CAPACITY_KEPT {
             self.queue = VecDeque::new();
         }
-        debug_assert!(!self.next_is_grantable(), "whoever is next is never grantable");
+        debug_assert!(!self.next_is_grantable(), "the next request is never grantable");
     }
 
-    /// Lets in the head of the queue, and so on.
+    /// Admits from the head of the queue as many waiters as possible.
     fn admit_queued(&mut self, admitted: &mut Vec<(Grant, J)>) {
         while self.head_is_grantable()
             && let Some(waiter) = self.queue.pop_front()
@@ -304,21 +305,21 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Lets in those who are back from aside: readers together, of the others one.
+    /// Admits requests of the wait set whose condition is met: all readers, or one taker or putter.
     fn admit_from_wait_set(&mut self, admitted: &mut Vec<(Grant, J)>) {
-        let Some(mut aside) = self.wait_set.take() else { return };
-        if aside.ready() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
-            aside.drain_readers(|number, job| admitted.push((self.resume(Mode::Shared, number), job)));
+        let Some(mut wait_set) = self.wait_set.take() else { return };
+        if wait_set.ready() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
+            wait_set.drain_readers(|number, job| admitted.push((self.resume(Mode::Shared, number), job)));
         }
-        if aside.ready() == Some(Mode::Exclusive)
+        if wait_set.ready() == Some(Mode::Exclusive)
             && !self.conflicts(Mode::Exclusive)
-            && let Some((number, job)) = aside.pop_writer()
+            && let Some((number, job)) = wait_set.pop_writer()
         {
             let mut grant = self.resume(Mode::Exclusive, number);
-            grant.has_waiters = aside.len() > 0;
+            grant.has_waiters = wait_set.len() > 0;
             admitted.push((grant, job));
         }
-        self.wait_set = Some(aside).filter(|aside| aside.len() > 0);
+        self.wait_set = Some(wait_set).filter(|wait_set| wait_set.len() > 0);
     }
 
     fn position(&self, ticket: Ticket) -> Result<usize, usize> {
@@ -326,8 +327,8 @@ impl<J> Admission<J> {
     }
 
     fn arrive(&mut self) -> u64 {
-        let number = self.next;
-        self.next += 1;
+        let number = self.next_number;
+        self.next_number += 1;
         number
     }
 
@@ -339,7 +340,7 @@ impl<J> Admission<J> {
         Grant { mode, number, overtaken, resumed: false, has_waiters: self.wait_set.is_some() }
     }
 
-    /// Admits a request of the wait set. It keeps the number of its arrival.
+    /// Admits a request of the wait set, which keeps its arrival number.
     fn resume(&mut self, mode: Mode, number: u64) -> Grant {
         self.enter(mode);
         Grant { mode, number, overtaken: false, resumed: true, has_waiters: false }
@@ -358,21 +359,24 @@ impl<J> Admission<J> {
         self.holders = match (grant.mode, self.holders) {
             (Mode::Exclusive, Holders::Writer) | (Mode::Shared, Holders::Readers(1)) => Holders::None,
             (Mode::Shared, Holders::Readers(n)) if n > 1 => Holders::Readers(n - 1),
-            (mode, holders) => unreachable!("a {mode:?} grant comes back to {holders:?}"),
+            (mode, holders) => unreachable!("a {mode:?} grant is released to {holders:?}"),
         };
     }
 
     fn next_is_grantable(&self) -> bool {
-        match self.wait_set.as_ref().and_then(|aside| aside.ready()) {
+        match self.wait_set.as_ref().and_then(|wait_set| wait_set.ready()) {
             Some(mode) => !self.conflicts(mode),
             None => self.head_is_grantable(),
         }
     }
 
-    /// Whether the head of the queue may go in; never before those who are back from aside.
+    /// Whether the head of the queue can be admitted: never before a request of the wait set whose condition is met.
     fn head_is_grantable(&self) -> bool {
-        let nobody_before = !self.wait_set.as_ref().is_some_and(|aside| aside.is_ready());
-        nobody_before && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
+        !self.is_wait_set_ready() && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
+    }
+
+    fn is_wait_set_ready(&self) -> bool {
+        self.wait_set.as_ref().is_some_and(|wait_set| wait_set.is_ready())
     }
 
     fn conflicts(&self, mode: Mode) -> bool {

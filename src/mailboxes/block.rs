@@ -1,10 +1,11 @@
-//! The memory of one mailbox: a list of messages, changed by one store. Pure: no lock, thread, socket or clock.
+//! The memory of one mailbox: a list of messages. A single store commits each change. Pure: no lock, thread, socket or
+//! clock.
 //!
-//! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* Killed before it,
-//! the mailbox has its old content, whole; killed after it, the new.
+//! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* After a kill before
+//! that store, the mailbox has its old contents; after a kill behind it, the new ones.
 //!
-//! A message is a frame `len u32 | payload` in a [`Ring`]. The frames of a list lie one behind the other, from the
-//! record's head to its tail:
+//! A message is an entry `len u32 | payload` in a [`Ring`]. The entries of a list are contiguous, from the record's
+//! head to its tail:
 //!
 //! ```text
 //!     head                            last               tail
@@ -12,10 +13,10 @@
 //!       version - count + 1             version
 //! ```
 //!
-//! All live frames together take at most the capacity and one header, and so does a new one; the ring is twice that
-//! size. So a new message always fits behind the live ones, whatever they are, before the ring comes around to them.
-//! One that stands alone goes to the start of the half that they do not touch, if there is one: a mailbox of small
-//! messages then lives in two places that stay in the cache, instead of walking through its ring.
+//! All live entries together take at most the capacity and one header, and so does a new one. The ring has twice that
+//! size, so a new message always fits behind the live ones without wrapping around to them. A message that replaces
+//! all others goes to the start of a half of the ring that has no live bytes, if there is one. A mailbox of small
+//! messages then uses two places that stay in the cache, instead of moving through its whole ring.
 
 mod control;
 mod entry;
@@ -28,54 +29,54 @@ use entry::Entry;
 /// Bytes before each payload.
 pub const ENTRY_HEADER: usize = 4;
 
-/// A message, where it lies.
+/// A message in the ring.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Its bytes, in order; the second part is empty unless they wrap.
     pub parts: [&'a [u8]; 2],
-    /// Its version; the mailbox's when this is the empty message of an empty mailbox.
+    /// Its version. For the empty message of an empty mailbox, the version of the mailbox.
     pub version: u64,
-    /// How many messages the mailbox holds; without this one when it is taken.
+    /// Number of messages in the mailbox, not counting this one if it is being taken.
     pub count: u64,
-    /// How many messages between the cursor and this one are gone; 0 where there is no cursor.
+    /// Number of messages between the cursor and this one that no longer exist; 0 without a cursor.
     pub lost: u64,
 }
 
-/// How far somebody has read. It holds for one mailbox in one run of the server.
+/// The position of a reader. It is valid for one mailbox in one run of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Everything up to this version has been read.
+    /// The last version that was read.
     pub version: u64,
-    /// Where the message of this version ends, when it was found.
+    /// Where the message of this version ends, if it was found.
     next: Option<u64>,
 }
 
 impl Cursor {
-    /// A cursor behind `version`, which need not exist.
+    /// A cursor after `version`, which need not exist.
     pub fn at(version: u64) -> Self {
         Cursor { version, next: None }
     }
 }
 
-/// What became of a patch.
+/// The outcome of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patched {
-    /// The result is the only message.
+    /// Patched: the result is the only message.
     Done {
         /// Its version.
         version: u64,
     },
-    /// There are several messages; nothing has changed.
+    /// Not patched, because there are several messages.
     Multi,
 }
 
-/// A message that was taken, to put it back where it was.
+/// Undoes a take; see [`Block::requeue`].
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
     before: Record,
 }
 
-/// The memory of one mailbox, in the hands of somebody who holds a grant for it.
+/// The memory of one mailbox, for the holder of a grant.
 #[derive(Debug)]
 pub struct Block<'a> {
     control: &'a Control,
@@ -84,7 +85,7 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// The block of `control` and `ring`; the ring has room for two messages of `capacity` bytes and their headers.
+    /// A block of `control` and `ring`. The ring has room for two messages of `capacity` bytes with their headers.
     pub fn new(control: &'a Control, ring: Ring<'a>, capacity: usize) -> Self {
         debug_assert!(ring.size() >= 2 * (capacity + ENTRY_HEADER));
         Block { control, ring, capacity }
@@ -95,20 +96,20 @@ impl<'a> Block<'a> {
         self.record().map(|record| record.version)
     }
 
-    /// What the mailbox holds.
+    /// The contents of the mailbox.
     pub fn contents(&self) -> Result<Contents, Damaged> {
         self.record().map(|record| record.contents(self.capacity as u64))
     }
 
-    /// At most `len` bytes from `offset` on of the newest message; an empty mailbox has an empty one.
+    /// At most `len` bytes from `offset` on of the newest message. An empty mailbox returns an empty message.
     pub fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
         let record = self.record()?;
         let parts = self.slice(Entry::newest(&self.ring, record)?, offset, len);
         Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
     }
 
-    /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and the cursor behind
-    /// it; `None` when there is none. The cursor that comes back finds the next message at once, without a walk.
+    /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and a cursor after that
+    /// message; `None` if no message is newer. The new cursor finds the next message without walking the list.
     pub fn after(
         &self,
         cursor: Cursor,
@@ -120,23 +121,22 @@ impl<'a> Block<'a> {
             return Ok(None);
         }
         let version = record.first().max(cursor.version + 1);
-        let frame = Entry::of(&self.ring, record, version, cursor)?;
-        let parts = self.slice(frame, offset, len);
+        let entry = Entry::of(&self.ring, record, version, cursor)?;
+        let parts = self.slice(entry, offset, len);
         let lost = version - cursor.version - 1;
         let message = Message { parts, version, count: record.count, lost };
-        Ok(Some((message, Cursor { version, next: Some(frame.end()) })))
+        Ok(Some((message, Cursor { version, next: Some(entry.end()) })))
     }
 
-    /// Makes `bytes`, at most the capacity, the only message; returns its version.
+    /// Replaces all messages by one with `bytes`, at most the capacity. Returns its version.
     pub fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
         let record = self.record()?;
-        let frame = self.write_entry(record, self.free_offset(record), bytes);
-        Ok(self.commit_single(record, frame))
+        let entry = self.write_entry(record, self.free_offset(record), bytes);
+        Ok(self.commit_single(record, entry))
     }
 
-    /// Puts `bytes` at `offset` of the one message, with zeros in between when it ends before that, and makes the
-    /// result the only message. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at most
-    /// the capacity.
+    /// Replaces the only message by a copy with `bytes` at `offset`. If the message ends before `offset`, zeros fill
+    /// the gap. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at most the capacity.
     pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<Patched, Damaged> {
         let record = self.record()?;
         if record.count > 1 {
@@ -144,8 +144,8 @@ impl<'a> Block<'a> {
         }
         let old = Entry::newest(&self.ring, record)?;
         let end = offset + bytes.len();
-        let frame = self.begin_entry(record, self.free_offset(record), old.len.max(end));
-        let (from, to) = (old.payload(), frame.payload());
+        let entry = self.begin_entry(record, self.free_offset(record), old.len.max(end));
+        let (from, to) = (old.payload(), entry.payload());
         let kept = old.len.min(offset);
         self.ring.copy(from, to, kept);
         self.ring.zero(to + kept as u64, offset - kept);
@@ -153,16 +153,16 @@ impl<'a> Block<'a> {
         if old.len > end {
             self.ring.copy(from + end as u64, to + end as u64, old.len - end);
         }
-        Ok(Patched::Done { version: self.commit_single(record, frame) })
+        Ok(Patched::Done { version: self.commit_single(record, entry) })
     }
 
-    /// Adds `bytes`, at most the capacity, as the newest message; `None` when there is no room for it.
+    /// Adds `bytes`, at most the capacity, as the newest message; `None` if there is no room for it.
     pub fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
         let record = self.record()?;
         Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, bytes)))
     }
 
-    /// Adds `bytes`, at most the capacity, as the newest message, without as many of the oldest as are in its way.
+    /// Adds `bytes`, at most the capacity, as the newest message. Drops the oldest messages until there is room.
     pub fn put_dropping(&mut self, bytes: &[u8]) -> Result<Contents, Damaged> {
         let record = self.record()?;
         let mut kept = record;
@@ -172,27 +172,27 @@ impl<'a> Block<'a> {
         Ok(self.append(record, kept, bytes))
     }
 
-    /// Gives the oldest message away, then removes it; `None` when there is none.
-    pub fn take(&mut self, give: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
+    /// Passes the oldest message to `copy`, then removes it; `None` if there is no message.
+    pub fn take(&mut self, copy: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
         let before = self.record()?;
         if before.count == 0 {
             return Ok(None);
         }
         let oldest = Entry::oldest(&self.ring, before)?;
-        let left = before.without_oldest(oldest.end());
+        let after = before.without_oldest(oldest.end());
         let parts = self.slice(oldest, 0, u64::MAX);
-        give(Message { parts, version: before.first(), count: left.count, lost: 0 });
-        self.control.commit(left);
+        copy(Message { parts, version: before.first(), count: after.count, lost: 0 });
+        self.control.commit(after);
         Ok(Some(Taken { before }))
     }
 
-    /// Puts a taken message back where it was: under the grant that it was taken under, before any other change but
-    /// further takes, which this undoes too.
+    /// Restores the list as it was before a take. This is valid under the grant of that take, and only if nothing but
+    /// further takes has changed the list since; they are undone too.
     pub fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
         let Taken { before } = taken;
         let record = self.record()?;
         let unchanged = (before.version, before.tail) == (record.version, record.tail);
-        assert!(unchanged, "{before:?} was taken from, and is {record:?} now");
+        assert!(unchanged, "{before:?} was changed to {record:?} after a take");
         self.control.commit(before);
         Ok(())
     }
@@ -206,15 +206,16 @@ impl<'a> Block<'a> {
         record.room(self.capacity as u64).is_some_and(|room| len as u64 <= room)
     }
 
-    /// A part of the payload of a frame.
-    fn slice(&self, frame: Entry, offset: u64, len: u64) -> [&[u8]; 2] {
-        let offset = offset.min(frame.len as u64);
-        let len = len.min(frame.len as u64 - offset) as usize;
-        self.ring.read(frame.payload() + offset, len)
+    /// A part of the payload of an entry.
+    fn slice(&self, entry: Entry, offset: u64, len: u64) -> [&[u8]; 2] {
+        let offset = offset.min(entry.len as u64);
+        let len = len.min(entry.len as u64 - offset) as usize;
+        self.ring.read(entry.payload() + offset, len)
     }
 
-    /// Where a message of any size overwrites no live one: at the start of a half that none touches, or behind all.
-    /// What is live takes at most one half, and so does the message: behind all, it ends before the head comes again.
+    /// A position where an entry of any size overwrites no live one: the start of a half without live bytes, or the
+    /// tail. The live entries take at most one half and the new entry at most the other, so an entry at the tail ends
+    /// before it reaches the head.
     fn free_offset(&self, record: Record) -> u64 {
         let size = self.ring.size() as u64;
         let half = size / 2;
@@ -229,7 +230,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Starts a frame beside all that is live: writes its header.
+    /// Begins an entry that does not overlap the live ones: writes its header.
     fn begin_entry(&mut self, live: Record, at: u64, len: usize) -> Entry {
         assert!(len <= self.capacity, "{len} bytes into a mailbox of {}", self.capacity);
         debug_assert!({
@@ -243,26 +244,27 @@ impl<'a> Block<'a> {
     }
 
     fn write_entry(&mut self, live: Record, at: u64, bytes: &[u8]) -> Entry {
-        let frame = self.begin_entry(live, at, bytes.len());
-        self.ring.write(frame.payload(), bytes);
-        frame
+        let entry = self.begin_entry(live, at, bytes.len());
+        self.ring.write(entry.payload(), bytes);
+        entry
     }
 
-    /// Commits: `frame` is the only message now.
-    fn commit_single(&mut self, old: Record, frame: Entry) -> u64 {
+    /// Commits `entry` as the only message. Returns its version.
+    fn commit_single(&mut self, old: Record, entry: Entry) -> u64 {
         let version = old.version + 1;
-        let (head, tail) = (frame.at, frame.end());
+        let (head, tail) = (entry.at, entry.end());
         self.control.commit(Record { version, head, tail, last: head, count: 1 });
         version
     }
 
-    /// Commits `kept`, the newest of the live messages, and `bytes` behind them. Nothing of `live` is overwritten.
+    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. Does not overwrite any
+    /// of `live`.
     fn append(&mut self, live: Record, kept: Record, bytes: &[u8]) -> Contents {
-        let alone = kept.count == 0;
-        let frame = self.write_entry(live, if alone { self.free_offset(live) } else { live.tail }, bytes);
-        let head = if alone { frame.at } else { kept.head };
+        let is_only = kept.count == 0;
+        let entry = self.write_entry(live, if is_only { self.free_offset(live) } else { live.tail }, bytes);
+        let head = if is_only { entry.at } else { kept.head };
         let (version, count) = (live.version + 1, kept.count + 1);
-        let record = Record { version, head, tail: frame.end(), last: frame.at, count };
+        let record = Record { version, head, tail: entry.end(), last: entry.at, count };
         self.control.commit(record);
         record.contents(self.capacity as u64)
     }

@@ -1,17 +1,17 @@
-//! Whether a wait would never end by itself. Pure: it asks who holds what, and who waits where.
+//! The search for cycles of waits. Pure: callbacks tell which owners hold a mailbox, and where an owner waits.
 //!
-//! Only a connection that holds a lock while it waits can be waited for without end; a request that runs comes to its
-//! end. Whoever waits at a mailbox waits for *all* locks that are held there: one that shuts others out it conflicts with,
-//! and beside a shared one it would be in already, if it did not stand behind somebody whom that lock keeps out. So the
-//! places in the queue need not be looked at: a path leads from a mailbox to those who hold it, and from each of these to
-//! the mailbox where it waits.
+//! Only a connection that waits while it holds a lock can be part of a cycle, because a running request ends by itself.
+//! A request that waits for a mailbox waits for *all* locks that are held there. It conflicts with an exclusive lock. A
+//! request compatible with a shared lock waits only if an earlier waiter conflicts with that lock. So the search ignores
+//! the order of the queue: edges lead from a mailbox to the owners that hold it, and from an owner to the mailbox that
+//! it waits for.
 
 use std::collections::HashSet;
 
-/// Whether `owner`, which holds locks, would wait for itself if it waited at `mailbox`. `holders` calls back with each
-/// owner of a lock of a mailbox, `waits_at` tells where an owner waits.
+/// Whether `owner`, which holds locks, would complete a cycle of waits if it waited for `mailbox`. `holders` appends the
+/// owners of all locks of a mailbox. `waiting_on` returns the mailbox that an owner waits for.
 ///
-/// Each mailbox is visited once: the cost is the number of locks that are reached.
+/// Each mailbox is visited once, so the cost is the number of locks that are reached.
 pub fn would_deadlock<Owner: Copy + Eq>(
     owner: Owner,
     mailbox: u32,

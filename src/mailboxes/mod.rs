@@ -1,7 +1,7 @@
-//! The mailboxes: who may be in, and what they hold. Knows no thread, socket or clock.
+//! The mailboxes: admission to them and their memory. Knows no thread, socket or clock.
 //!
-//! [`Admission`] is the queue of one mailbox, [`Block`] its memory, [`Segment`] the memory of all. [`Mailboxes`] is
-//! the table: it asks for a [`Grant`] wherever memory is touched.
+//! [`Admission`] is the queue of one mailbox, [`Block`] is its memory, and [`Segment`] is the memory of all mailboxes.
+//! [`Mailboxes`] is the table: it requires a [`Grant`] for every access to the memory.
 
 mod admission;
 mod block;
@@ -21,18 +21,18 @@ pub use shared_admission::SharedAdmission;
 /// The table of all mailboxes, with waiting jobs of type `J`.
 #[derive(Debug)]
 pub struct Mailboxes<J> {
-    queues: Box<[SharedAdmission<J>]>,
+    admissions: Box<[SharedAdmission<J>]>,
     segment: Segment,
 }
 
 impl<J> Mailboxes<J> {
-    /// The mailboxes of a segment; nobody is in, nobody waits.
+    /// The mailboxes of a segment, without holders and waiters.
     pub fn new(segment: Segment) -> Self {
-        let queues = (0..segment.geometry().mailboxes).map(|_| SharedAdmission::default()).collect();
-        Mailboxes { queues, segment }
+        let admissions = (0..segment.geometry().mailboxes).map(|_| SharedAdmission::default()).collect();
+        Mailboxes { admissions, segment }
     }
 
-    /// How many mailboxes of which size.
+    /// Number and sizes of the mailboxes.
     pub fn geometry(&self) -> Geometry {
         self.segment.geometry()
     }
@@ -42,9 +42,9 @@ impl<J> Mailboxes<J> {
         &self.segment
     }
 
-    /// The queue of a mailbox.
+    /// The admission of a mailbox.
     pub fn queue(&self, mailbox: u32) -> &SharedAdmission<J> {
-        &self.queues[mailbox as usize]
+        &self.admissions[mailbox as usize]
     }
 
     /// The newest version of a mailbox, without a grant.
@@ -52,24 +52,24 @@ impl<J> Mailboxes<J> {
         self.segment.control(mailbox).version()
     }
 
-    /// What a mailbox holds, without a grant.
+    /// The contents of a mailbox, without a grant.
     pub fn contents(&self, mailbox: u32) -> Result<Contents, Damaged> {
         self.segment.control(mailbox).contents(self.geometry().capacity)
     }
 
-    /// Bytes of all messages of a mailbox, their frames not counted, without a grant.
+    /// Bytes of all messages of a mailbox, not counting their headers, without a grant.
     pub fn message_bytes(&self, mailbox: u32) -> u64 {
         let control = self.segment.control(mailbox);
         let count = self.contents(mailbox).map_or(0, |contents| contents.count);
         control.live_bytes().saturating_sub(count * block::ENTRY_HEADER as u64)
     }
 
-    /// Ends a grant that the queue of a mailbox gave; see [`Admission::release`].
+    /// Ends a grant for a mailbox; see [`Admission::release`].
     pub fn release(&self, mailbox: u32, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
         self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), admitted);
     }
 
-    /// Does `work` under a grant that ends with it, unless it declines; see [`SharedAdmission::try_inline`].
+    /// Executes `work` under a grant and ends the grant; see [`SharedAdmission::try_inline`].
     pub fn try_inline<R>(
         &self,
         mailbox: u32,
@@ -80,7 +80,7 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), admitted)
     }
 
-    /// Ends a grant whose job misses something; see [`Admission::wait_for`].
+    /// Ends a grant whose job is blocked on a condition; see [`Admission::wait_for`].
     pub fn wait_for(
         &self,
         mailbox: u32,
@@ -93,36 +93,37 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).wait_for(grant, condition, contents, job, admitted)
     }
 
-    /// Whether a request of a mailbox's wait set can go on now, so that the holder of `grant` has to leave.
+    /// Whether the holder of `grant` must release it because a request of the wait set is ready.
     pub fn must_yield(&self, mailbox: u32, grant: &Grant) -> bool {
         grant.mode() == Mode::Exclusive
             && grant.has_waiters()
             && self.queue(mailbox).is_condition_met(self.contents_or_unlimited(mailbox))
     }
 
-    /// A damaged mailbox has whatever anybody needs: they come in, and hear of the damage.
+    /// The contents of a mailbox. Those of a damaged one meet every condition: its waiters are admitted, and each is
+    /// answered with the error.
     fn contents_or_unlimited(&self, mailbox: u32) -> Contents {
-        let anything = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
-        self.contents(mailbox).unwrap_or(anything)
+        let unlimited = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
+        self.contents(mailbox).unwrap_or(unlimited)
     }
 
-    /// The memory of a mailbox, under a grant that its own queue gave.
-    #[allow(unsafe_code, reason = "the grant is the proof that the segment asks for")]
+    /// The memory of a mailbox for reading, under a grant for this mailbox.
+    #[allow(unsafe_code, reason = "the grant is the proof that the segment requires")]
     pub fn read<'a>(&'a self, mailbox: u32, _grant: &'a Grant) -> impl std::ops::Deref<Target = Block<'a>> {
         // SAFETY: the grant lives as long as the block; a shared reference to the block only reads.
         ReadOnly(unsafe { self.segment.block(mailbox) })
     }
 
-    /// The memory of a mailbox, to be changed, under an exclusive grant that its own queue gave.
-    #[allow(unsafe_code, reason = "the grant is the proof that the segment asks for")]
+    /// The memory of a mailbox for writing, under an exclusive grant for this mailbox.
+    #[allow(unsafe_code, reason = "the grant is the proof that the segment requires")]
     pub fn write<'a>(&'a self, mailbox: u32, grant: &'a mut Grant) -> Block<'a> {
-        assert_eq!(grant.mode(), Mode::Exclusive, "only a writer writes");
-        // SAFETY: the grant lives as long as the block, and admits nobody else.
+        assert_eq!(grant.mode(), Mode::Exclusive, "writing needs an exclusive grant");
+        // SAFETY: the grant lives as long as the block, and excludes all other holders.
         unsafe { self.segment.block(mailbox) }
     }
 }
 
-/// A block that cannot be written to.
+/// A block without methods that change it.
 struct ReadOnly<'a>(Block<'a>);
 
 impl<'a> std::ops::Deref for ReadOnly<'a> {

@@ -4,10 +4,10 @@
 //!     header page │ control area of mailbox 0, 1, 2 .. │ ring of mailbox 0, 1, 2 ..
 //! ```
 //!
-//! The control areas lie together, not each beside its ring: a start with a million mailboxes then walks through 128
-//! bytes each and touches none of the rings' pages. The file has no holes: its memory is reserved when it is made,
-//! so that a full `/dev/shm` is an error at the start and never a SIGBUS later.
-#![allow(unsafe_code, reason = "maps the file and hands out its parts")]
+//! The control areas are contiguous, not each next to its ring. A start with a million mailboxes therefore reads 128
+//! bytes for each of them and touches no page of the rings. The file has no holes: its memory is reserved when the file
+//! is created, so that a full `/dev/shm` is an error at the start and never a SIGBUS later.
+#![allow(unsafe_code, reason = "maps the file and returns references into it")]
 
 use std::fs::File;
 use std::io;
@@ -23,27 +23,27 @@ const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
 const FORMAT: u32 = 2;
 const ENDIANNESS: u32 = 0x0102_0304;
-/// Where the numbers lie that change: the counter of locks and the epoch. The checksum covers what is before them.
+/// Offsets of the fields that change: the counter of locks and the epoch. The checksum covers the bytes before them.
 const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
 
-/// The largest capacity of a mailbox: a frame's length has 32 bits.
+/// The largest capacity of a mailbox: the length of an entry has 32 bits.
 pub const CAPACITY_MAX: u64 = (u32::MAX as u64) - ENTRY_HEADER as u64;
 
-/// How many mailboxes of which size.
+/// Number and sizes of the mailboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// How many mailboxes, at least one.
+    /// Number of mailboxes, at least one.
     pub mailboxes: u32,
-    /// Bytes that each holds.
+    /// Bytes that each mailbox can hold.
     pub capacity: u64,
-    /// Bytes that one request carries.
+    /// Most bytes of data in one request.
     pub packet: u64,
 }
 
 impl Geometry {
-    /// Bytes of the whole segment; `None` when that is beyond what this machine can address.
+    /// Bytes of the whole segment; `None` if a file cannot be that large.
     pub fn segment_size(&self) -> Option<u64> {
         let rings = u64::from(self.mailboxes).checked_mul(self.ring_size()?)?;
         self.rings_at().checked_add(rings).filter(|&size| i64::try_from(size).is_ok())
@@ -59,21 +59,21 @@ impl Geometry {
     }
 }
 
-/// Why a file is not taken as a segment.
+/// Why a file cannot be used as a segment.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// The system refuses.
+    /// A system call failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// `mailboxes * size` cannot be counted.
-    #[error("so many mailboxes of this size are more than this machine can address")]
+    /// The size of the segment overflows.
+    #[error("too many mailboxes of this size: this machine cannot address the memory")]
     TooLarge,
     /// Not a segment, or one of another version or machine.
     #[error("the segment {0}")]
     Foreign(&'static str),
-    /// A segment of other mailboxes.
+    /// A segment with mailboxes of another number or size.
     #[error(
-        "the segment holds {} mailboxes of {} kB with packets of {} kB",
+        "existing data has a different size: {} mailboxes of {} kB with packets of {} kB",
         .0.mailboxes, .0.capacity / 1024, .0.packet / 1024
     )]
     OtherGeometry(Geometry),
@@ -89,7 +89,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Makes `file`, empty, the segment of empty mailboxes. The header comes last: a file without one is no segment.
+    /// Creates a segment of empty mailboxes in `file`, which is empty. The header is written last: a file without a
+    /// header is not a segment.
     pub fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
         let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
         reserve(file, size)?;
@@ -101,7 +102,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Opens the segment in `file` again, which must have this geometry. Its epoch grows by one.
+    /// Opens an existing segment, which must have this geometry. Increments its epoch.
     pub fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
         let found = check(file)?;
         if found != geometry {
@@ -109,14 +110,14 @@ impl Segment {
         }
         let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
         if file.metadata()?.len() != size {
-            return Err(SegmentError::Foreign("is not as long as it should be"));
+            return Err(SegmentError::Foreign("does not have the length that its header says"));
         }
         let mut segment = Segment::map(file, geometry, size, 0)?;
         segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Ok(segment)
     }
 
-    /// Looks at every mailbox after a start; tells those that are not whole.
+    /// Recovers every mailbox at a start. Returns those that were damaged.
     pub fn recover(&self) -> Vec<(u32, Recovered)> {
         (0..self.geometry.mailboxes)
             .map(|mailbox| (mailbox, self.control(mailbox).recover()))
@@ -124,17 +125,18 @@ impl Segment {
             .collect()
     }
 
-    /// How many mailboxes of which size.
+    /// Number and sizes of the mailboxes.
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
 
-    /// How often this segment was started, from 1.
+    /// How many servers have used this segment, from 1.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The number of the next lock, from 1. It goes on after a restart, so no lock ever has the number of an older one.
+    /// The fencing token of the next lock, from 1. The counter survives restarts, so every lock has a higher token than
+    /// all locks before it.
     pub fn next_token(&self) -> u64 {
         self.word(TOKENS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
@@ -143,8 +145,8 @@ impl Segment {
     pub fn control(&self, mailbox: u32) -> &Control {
         assert!(mailbox < self.geometry.mailboxes);
         let at = HEADER_SIZE + mailbox as usize * size_of::<Control>();
-        // SAFETY: the control areas lie behind the header page, each on its own alignment, all inside the mapping,
-        // which lives as long as `self`. They consist of atomics, for which every bit pattern is valid.
+        // SAFETY: the control areas follow the header page. Each is aligned and lies inside the mapping, which lives as
+        // long as `self`. A control area consists of atomics, for which every bit pattern is valid.
         unsafe { &*self.map.as_ptr().add(at).cast::<Control>() }
     }
 
@@ -152,11 +154,11 @@ impl Segment {
     ///
     /// # Safety
     ///
-    /// The caller holds a grant for this mailbox as long as the block lives; only under an exclusive one it writes.
+    /// The caller holds a grant for this mailbox as long as the block lives, and an exclusive one if it writes.
     pub(super) unsafe fn block(&self, mailbox: u32) -> Block<'_> {
         let control = self.control(mailbox);
         let at = self.geometry.rings_at() as usize + mailbox as usize * self.ring_size;
-        // SAFETY: `segment_size` counted all rings into the mapping, and the caller's grant keeps everybody else away.
+        // SAFETY: `segment_size` includes all rings, and the caller's grant excludes conflicting accesses.
         let ring = unsafe { Ring::new(self.map.as_mut_ptr().add(at), self.ring_size) };
         Block::new(control, ring, self.geometry.capacity as usize)
     }
@@ -170,12 +172,12 @@ impl Segment {
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
-        // SAFETY: only called with aligned offsets inside the header page, which is mapped as long as `self` lives.
+        // SAFETY: all callers pass aligned offsets inside the header page, which is mapped as long as `self` lives.
         unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
     }
 }
 
-/// Gives the file its memory now.
+/// Allocates the memory of the file.
 fn reserve(file: &File, size: u64) -> io::Result<()> {
     let size = i64::try_from(size).map_err(io::Error::other)?;
     Ok(nix::fcntl::posix_fallocate(file, 0, size)?)
@@ -201,7 +203,7 @@ fn header(geometry: Geometry, uid: u32) -> [u8; HEADER_SIZE] {
     header
 }
 
-/// Reads a header; whatever is not exactly one of ours is refused by name.
+/// Reads and checks a header.
 fn check(file: &File) -> Result<Geometry, SegmentError> {
     let mut header = [0; HEADER_SIZE];
     match file.read_exact_at(&mut header, 0) {
@@ -216,7 +218,7 @@ fn check(file: &File) -> Result<Geometry, SegmentError> {
         return Err(SegmentError::Foreign("was not made by dipc"));
     }
     if u32_at(8) != ENDIANNESS {
-        return Err(SegmentError::Foreign("was made on a machine of the other byte order"));
+        return Err(SegmentError::Foreign("was made on a machine with another byte order"));
     }
     if u32_at(12) != FORMAT {
         return Err(SegmentError::Foreign("has the format of another version of dipc"));

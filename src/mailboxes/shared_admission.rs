@@ -1,11 +1,11 @@
-//! The admission of one mailbox, shared by threads: every operation is one critical section, and no job runs inside but one
-//! that is over at once, see [`SharedAdmission::try_inline`].
+//! The admission of one mailbox, shared by threads. Every operation is one critical section. No job runs in it, except
+//! small ones: see [`SharedAdmission::try_inline`].
 
 use super::admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 use super::block::Contents;
 use crate::sync::Mutex;
 
-/// One mailbox's queue. Its memory is a [`Block`](super::Block) of the segment.
+/// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the segment.
 #[derive(Debug)]
 pub struct SharedAdmission<J> {
     admission: Mutex<Admission<J>>,
@@ -28,9 +28,10 @@ impl<J> SharedAdmission<J> {
         self.admission.lock().try_admit(mode)
     }
 
-    /// Lets in, does `work` and ends the grant in one critical section, for work that is over sooner than a second way into
-    /// the section. Work that is not declines with `None`: then the grant is the caller's. `None` when somebody is in the
-    /// way. See [`Admission::try_admit`] and [`Admission::release`].
+    /// Admits, executes `work` and ends the grant in one critical section. This is for work that takes less time than
+    /// entering the section again. Other work declines by returning `None`; then the caller gets the grant, as `Err`.
+    /// Returns `None` if the request cannot be admitted at once. See [`Admission::try_admit`] and
+    /// [`Admission::release`].
     pub fn try_inline<R>(
         &self,
         mode: Mode,
@@ -45,7 +46,7 @@ impl<J> SharedAdmission<J> {
         Some(Ok(result))
     }
 
-    /// See [`Admission::release`]. The jobs that it lets in are run by the caller, after it.
+    /// See [`Admission::release`]. The caller runs the admitted jobs, outside of the critical section.
     pub fn release(&self, grant: Grant, contents: impl FnOnce() -> Contents, admitted: &mut Vec<(Grant, J)>) {
         self.admission.lock().release(grant, contents, admitted);
     }
@@ -67,14 +68,14 @@ impl<J> SharedAdmission<J> {
         self.admission.lock().cancel(ticket, admitted)
     }
 
-    /// What `look` makes of the job at a place in the queue; see [`Admission::waiter`].
-    pub fn with_waiter<R>(&self, ticket: Ticket, look: impl FnOnce(&mut J) -> R) -> Option<R> {
-        self.admission.lock().waiter(ticket).map(look)
+    /// Calls `visit` with the waiting job of a ticket; see [`Admission::waiter`].
+    pub fn with_waiter<R>(&self, ticket: Ticket, visit: impl FnOnce(&mut J) -> R) -> Option<R> {
+        self.admission.lock().waiter(ticket).map(visit)
     }
 
-    /// What `look` makes of the whole queue.
-    pub fn inspect<R>(&self, look: impl FnOnce(&Admission<J>) -> R) -> R {
-        look(&self.admission.lock())
+    /// Calls `visit` with the admission.
+    pub fn inspect<R>(&self, visit: impl FnOnce(&Admission<J>) -> R) -> R {
+        visit(&self.admission.lock())
     }
 
     /// See [`Admission::is_condition_met`].

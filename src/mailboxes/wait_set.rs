@@ -1,23 +1,23 @@
-//! Those who were admitted to a mailbox and did not find what they need.
+//! The wait set of one mailbox: requests that were admitted and whose condition did not hold.
 //!
-//! Readers who wait for news are due together as soon as there are any. Of those who wait for a message to take, and of
-//! those who wait for room, the first in order of arrival is due: nobody with a smaller need passes. Readers are due
-//! before takers, so that what is taken has been seen.
+//! A request is *ready* when the mailbox meets its condition. All readers that are ready are admitted together. Of the
+//! takers, and of the requests that wait for room, only the first in order of arrival can be ready, so a small message
+//! does not overtake a large one. Readers come before takers, so that they see a message before it is taken.
 
 use std::collections::VecDeque;
 
 use super::admission::{Condition, Mode};
 use super::block::Contents;
 
-/// Jobs of type `J` that wait for something in a mailbox.
+/// Jobs of type `J`, each blocked on a condition.
 #[derive(Debug)]
 pub(super) struct WaitSet<J> {
     readers: VecDeque<Blocked<J>>,
     takers: VecDeque<Blocked<J>>,
     putters: VecDeque<Blocked<J>>,
-    /// The lowest version that a reader waits to see passed, so that a change costs one look, not one per reader.
-    lowest: Option<u64>,
-    /// What the mailbox held when it was last changed.
+    /// The lowest version of all readers' conditions, so that a change costs one comparison, not one per reader.
+    lowest_version: Option<u64>,
+    /// The contents of the mailbox after its last change.
     contents: Contents,
 }
 
@@ -32,12 +32,12 @@ impl<J> Default for WaitSet<J> {
     fn default() -> Self {
         let [readers, takers, putters] = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
         let contents = Contents { version: 0, count: 0, room: None };
-        WaitSet { readers, takers, putters, lowest: None, contents }
+        WaitSet { readers, takers, putters, lowest_version: None, contents }
     }
 }
 
 impl<J> WaitSet<J> {
-    /// The mailbox holds this now.
+    /// Records the current contents of the mailbox.
     pub fn set_contents(&mut self, contents: Contents) {
         self.contents = contents;
     }
@@ -49,11 +49,11 @@ impl<J> WaitSet<J> {
             Condition::NonEmpty => &mut self.takers,
             Condition::Room(_) => &mut self.putters,
         };
-        // Readers were in together, and may be set aside in any order.
+        // Readers that held the mailbox together may arrive here in any order.
         let at = list.partition_point(|waiter| waiter.number < number);
         list.insert(at, Blocked { number, condition, job });
         if let Condition::NewerThan(version) = condition {
-            self.lowest = Some(self.lowest.map_or(version, |lowest| lowest.min(version)));
+            self.lowest_version = Some(self.lowest_version.map_or(version, |lowest| lowest.min(version)));
         }
     }
 
@@ -65,9 +65,9 @@ impl<J> WaitSet<J> {
         });
         let removed = removed?;
         if let Condition::NewerThan(version) = removed.condition
-            && Some(version) == self.lowest
+            && Some(version) == self.lowest_version
         {
-            self.find_lowest();
+            self.find_lowest_version();
         }
         Some(removed.job)
     }
@@ -80,7 +80,7 @@ impl<J> WaitSet<J> {
         })
     }
 
-    /// How whoever is due wants to be in; `None` when nobody is.
+    /// The mode of the requests that are ready and next; `None` if no request is ready.
     pub fn ready(&self) -> Option<Mode> {
         let WaitSet { takers, putters, contents, .. } = self;
         match () {
@@ -92,25 +92,25 @@ impl<J> WaitSet<J> {
         }
     }
 
-    /// Whether anybody is due.
+    /// Whether any request is ready.
     pub fn is_ready(&self) -> bool {
         self.ready().is_some()
     }
 
-    /// Takes out all readers that are due.
-    pub fn drain_readers(&mut self, mut due: impl FnMut(u64, J)) {
+    /// Removes all readers that are ready and passes them to `on_ready`.
+    pub fn drain_readers(&mut self, mut on_ready: impl FnMut(u64, J)) {
         for _ in 0..self.readers.len() {
             let Some(reader) = self.readers.pop_front() else { break };
             if reader.condition.is_met(&self.contents) {
-                due(reader.number, reader.job);
+                on_ready(reader.number, reader.job);
             } else {
                 self.readers.push_back(reader);
             }
         }
-        self.find_lowest();
+        self.find_lowest_version();
     }
 
-    /// Takes out the one who is due to take or to put.
+    /// Removes the taker or putter that is ready and next.
     pub fn pop_writer(&mut self) -> Option<(u64, J)> {
         let WaitSet { takers, putters, contents, .. } = self;
         let list = if is_first_ready(takers, contents) { takers } else { putters };
@@ -118,26 +118,26 @@ impl<J> WaitSet<J> {
         Some((writer.number, writer.job))
     }
 
-    /// Whether somebody waits for room.
+    /// Whether a request waits for room.
     pub fn has_room_waiter(&self) -> bool {
         !self.putters.is_empty()
     }
 
-    /// How many there are.
+    /// Number of requests.
     pub fn len(&self) -> usize {
         self.readers.len() + self.takers.len() + self.putters.len()
     }
 
     fn has_ready_reader(&self) -> bool {
-        self.lowest.is_some_and(|version| Condition::NewerThan(version).is_met(&self.contents))
+        self.lowest_version.is_some_and(|version| Condition::NewerThan(version).is_met(&self.contents))
     }
 
-    fn find_lowest(&mut self) {
+    fn find_lowest_version(&mut self) {
         let version = |reader: &Blocked<J>| match reader.condition {
             Condition::NewerThan(version) => Some(version),
             Condition::NonEmpty | Condition::Room(_) => None,
         };
-        self.lowest = self.readers.iter().filter_map(version).min();
+        self.lowest_version = self.readers.iter().filter_map(version).min();
     }
 
     fn lists(&mut self) -> [&mut VecDeque<Blocked<J>>; 3] {

@@ -1,12 +1,12 @@
-//! What the workers tell the reactor.
+//! The queue of completions from the workers to the reactor.
 
 use std::{fmt, io};
 
 use super::job::Completion;
 use crate::sync::Mutex;
 
-/// The queue between the workers and the reactor. The waker is called only for a reactor that sleeps: posting and
-/// going to sleep happen under one lock, so either the reactor sees the post or the worker sees the sleeper.
+/// The queue between the workers and the reactor. The waker is called only if the reactor sleeps. Posting and going to
+/// sleep use one lock, so either the reactor sees the completion, or the worker sees that the reactor sleeps.
 pub struct Completions {
     inbox: Mutex<Inbox>,
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
@@ -19,12 +19,12 @@ struct Inbox {
 }
 
 impl Completions {
-    /// An empty queue that wakes its reader through `wake`.
+    /// An empty queue that wakes the reactor by calling `wake`.
     pub fn new(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         Completions { inbox: Mutex::default(), wake: Box::new(wake) }
     }
 
-    /// Sends completions and leaves `posted` empty.
+    /// Appends the completions of `posted`, and leaves it empty.
     pub fn post(&self, posted: &mut Vec<Completion>) -> io::Result<()> {
         if posted.is_empty() {
             return Ok(());
@@ -36,7 +36,7 @@ impl Completions {
         if wake { (self.wake)() } else { Ok(()) }
     }
 
-    /// Moves everything that has come to `drained`, which is empty.
+    /// Moves all completions to `drained`, which is empty.
     pub fn drain(&self, drained: &mut Vec<Completion>) {
         debug_assert!(drained.is_empty());
         let mut inbox = self.inbox.lock();
@@ -44,7 +44,7 @@ impl Completions {
         std::mem::swap(&mut inbox.completions, drained);
     }
 
-    /// The reactor is about to poll. True when it may sleep; false when completions are there already.
+    /// Announces that the reactor is about to poll. Returns true if it may sleep, false if there are completions.
     pub fn prepare_to_sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();

@@ -1,16 +1,16 @@
-//! How idle workers sleep, and how they are woken without a wake-up getting lost.
+//! How idle workers sleep, and how they are woken without lost wake-ups.
 //!
-//! *Going to sleep*: take the lock, look for work once more, wait. *Posting*: make the work visible, take the lock,
-//! wake. If the post comes before the second look, the look finds it; if it comes after, the sleeper is already
-//! waiting, because it has held the lock from its look until then. There is no third case.
+//! *Going to sleep*: take the lock, look for work again, wait. *Posting*: make the work visible, take the lock, wake. If
+//! the post comes before the second look, the look finds it. If the post comes after, the sleeper is already waiting,
+//! because it has held the lock from its look until then. There is no third case.
 //!
-//! A worker is *available* when it is awake and not in a long job: it will find whatever was posted before it sleeps.
-//! So a post wakes somebody only when nobody is available, and many small jobs cost one wake-up, not one each. Whoever
-//! starts a long job stops being available, and sees to it that somebody else is.
+//! A worker is *available* when it is awake and not in a long job: before it sleeps, it will find any posted work. So a
+//! post wakes a worker only if none is available, and many small jobs cost one wake-up, not one each. A worker that
+//! begins a long job stops being available, and wakes another one if none is left.
 
 use crate::sync::{Condvar, Mutex};
 
-/// The sleepers of one pool.
+/// The sleeping workers of one pool.
 #[derive(Debug)]
 pub struct Sleep {
     state: Mutex<State>,
@@ -20,20 +20,21 @@ pub struct Sleep {
 #[derive(Debug)]
 struct State {
     available: usize,
-    /// Those who wait and were not woken. The waker counts a sleeper as available, not the sleeper itself, so that a
-    /// second post does not wake a second one in between.
+    /// Number of workers that wait and were not woken. The thread that wakes a worker counts it as available, not the
+    /// worker itself, so that a second post before the worker runs does not wake another one.
     sleeping: usize,
     stopping: bool,
 }
 
 impl Sleep {
-    /// For `workers` workers, all awake.
+    /// The state of `workers` workers, all awake.
     pub fn new(workers: usize) -> Self {
         let state = State { available: workers, sleeping: 0, stopping: false };
         Sleep { state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// Returns true as soon as `has_work`, false when the pool stops. `has_work` looks wherever work is posted.
+    /// Blocks until `has_work` returns true or the pool stops. Returns whether there is work. `has_work` checks all
+    /// queues that work is posted to.
     pub fn wait_for_work(&self, has_work: impl Fn() -> bool) -> bool {
         let mut state = self.state.lock();
         while !has_work() {
@@ -47,12 +48,12 @@ impl Sleep {
         true
     }
 
-    /// Work was posted: wakes a sleeper unless somebody is available.
+    /// Wakes a sleeping worker, unless one is available. To be called after posting work.
     pub fn notify(&self) {
         self.wake_one_if_needed(&mut self.state.lock());
     }
 
-    /// Runs a long job, with somebody else available meanwhile, as far as there is anybody.
+    /// Runs a long job. Another worker is made available first, if one sleeps and none is available.
     pub fn block_in_place<R>(&self, long_job: impl FnOnce() -> R) -> R {
         self.yield_availability();
         let result = long_job();
@@ -60,7 +61,7 @@ impl Sleep {
         result
     }
 
-    /// Lets everybody go who finds no work.
+    /// Ends all waits; from now on a worker that finds no work does not wait.
     pub fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
@@ -68,7 +69,7 @@ impl Sleep {
         self.wake.notify_all();
     }
 
-    /// How many sleep right now.
+    /// Number of sleeping workers.
     pub fn sleeping(&self) -> usize {
         self.state.lock().sleeping
     }

@@ -1,9 +1,9 @@
-//! The queue against its law.
+//! Tests of the admission law.
 
 mod law;
 mod sentences;
 
 use super::*;
 
-/// A mailbox that nobody has written to.
-const NOTHING: Contents = Contents { version: 0, count: 0, room: Some(1) };
+/// The contents of a new mailbox.
+const EMPTY: Contents = Contents { version: 0, count: 0, room: Some(1) };

@@ -1,4 +1,5 @@
-//! The control area of one mailbox: which of two records is the state, and how a kill leaves one of them whole.
+//! The control area of one mailbox: two records, and a word that tells which of them is active. A kill at any moment
+//! leaves the active record intact.
 //!
 //! ```text
 //!     word = seq << 1 | active            fill the inactive record, then store the word
@@ -9,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::ENTRY_HEADER;
 
-/// Positions and versions end here; no server lives to see it.
+/// The largest valid position and version. No server runs long enough to reach it.
 const POSITION_MAX: u64 = 1 << 62;
 
-/// The control area of one mailbox, as it lies in the segment, on cache lines of its own.
+/// The control area of one mailbox, as laid out in the segment, on its own cache lines.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct Control {
@@ -31,50 +32,50 @@ struct Slot {
     checksum: AtomicU64,
 }
 
-/// One state of a mailbox: where its messages lie.
+/// One state of a mailbox: the positions of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Of the newest message that was ever in.
+    /// Version of the newest message that was ever stored.
     pub version: u64,
-    /// Where the oldest frame starts.
+    /// Where the oldest entry begins.
     pub head: u64,
-    /// Where the newest frame ends.
+    /// Where the newest entry ends.
     pub tail: u64,
-    /// Where the newest frame starts; the tail when there is none.
+    /// Where the newest entry begins; the tail if there is no message.
     pub last: u64,
-    /// How many messages.
+    /// Number of messages.
     pub count: u64,
 }
 
-/// What a mailbox holds.
+/// The contents of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// The newest version; 0 when nothing was ever in.
+    /// The newest version; 0 before the first message.
     pub version: u64,
-    /// How many messages: the versions `version - count + 1 ..= version`.
+    /// Number of messages. Their versions are `version - count + 1 ..= version`.
     pub count: u64,
-    /// Bytes of the largest message that a put would take now; `None` when not even an empty one has room.
+    /// Bytes of the largest message that a put could add; `None` if there is no room for an empty message.
     pub room: Option<u64>,
 }
 
-/// The memory does not hold what this server writes.
+/// The memory has contents that this server never writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory of this mailbox is damaged")]
 pub struct Damaged;
 
-/// What recovery found at a start.
+/// The outcome of the recovery of a mailbox at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovered {
-    /// The active record is good.
+    /// The active record is intact.
     Whole,
-    /// The active record was bad, the one before it is active now.
+    /// The active record was damaged; the previous record is active now.
     FellBack,
-    /// Both are bad; every request of this mailbox is refused.
+    /// Both records are damaged; every request for this mailbox is refused.
     Lost,
 }
 
 impl Control {
-    /// Makes this the control area of an empty mailbox.
+    /// Initializes the control area of an empty mailbox.
     pub fn format(&self) {
         let empty = Record { version: 0, head: 0, tail: 0, last: 0, count: 0 };
         self.records[0].store(empty);
@@ -82,30 +83,30 @@ impl Control {
         self.word.store(0, Ordering::Release);
     }
 
-    /// The newest version, for somebody who holds no grant.
+    /// The newest version, for a caller without a grant.
     pub fn version(&self) -> Result<u64, Damaged> {
         self.snapshot().map(|record| record.version)
     }
 
-    /// What the mailbox of `capacity` bytes holds, for somebody who holds no grant.
+    /// The contents of this mailbox of `capacity` bytes, for a caller without a grant.
     pub fn contents(&self, capacity: u64) -> Result<Contents, Damaged> {
         Ok(self.snapshot()?.check_capacity(capacity)?.contents(capacity))
     }
 
-    /// About how many bytes the mailbox holds, for somebody who holds no grant.
+    /// Bytes of all entries of the mailbox, for a caller without a grant; 0 if the record is damaged.
     pub fn live_bytes(&self) -> u64 {
         self.snapshot().map_or(0, |record| record.live())
     }
 
-    /// The same of a mailbox of `capacity` bytes, but of a record that is not checked, and perhaps of two states at once:
-    /// for whoever only wants to know how much work it is.
+    /// An estimate of [`Control::live_bytes`], at most `capacity`, without verifying the checksum. The head and the
+    /// tail may belong to two states. Enough for an estimate of how long a request will take.
     pub fn approximate_bytes(&self, capacity: u64) -> u64 {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
         let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
         live.min(capacity)
     }
 
-    /// Looks at both records after a start; falls back to the older one when the active one is bad.
+    /// Checks both records at a start. If the active one is damaged, activates the other one.
     pub fn recover(&self) -> Recovered {
         let word = self.word.load(Ordering::Acquire);
         if self.records[active(word)].load().is_ok() {
@@ -118,13 +119,13 @@ impl Control {
         Recovered::FellBack
     }
 
-    /// The active record, read while somebody may be committing.
+    /// The active record, read while another thread may be committing.
     fn snapshot(&self) -> Result<Record, Damaged> {
         loop {
             let word = self.word.load(Ordering::Acquire);
             let record = self.records[active(word)].load();
             fence(Ordering::Acquire);
-            // The active record is only rewritten after the word has moved away from it.
+            // A commit writes the inactive record only. If the word has not changed, this record was active throughout.
             if self.word.load(Ordering::Relaxed) == word {
                 return record;
             }
@@ -136,13 +137,14 @@ impl Control {
         self.records[active(self.word.load(Ordering::Acquire))].load()
     }
 
-    /// Makes `record` the state.
+    /// Makes `record` the active one.
     pub(super) fn commit(&self, record: Record) {
         debug_assert!(record.is_consistent(), "{record:?}");
         let word = self.word.load(Ordering::Relaxed);
         self.records[1 - active(word)].store(record);
         self.word.store(next(word), Ordering::Release);
-        // The next change under the same grant writes where the old state was: never before the word has left it.
+        // The next change under the same grant overwrites the old state. This fence orders those stores after the one
+        // of the word.
         fence(Ordering::Release);
     }
 }
@@ -180,18 +182,18 @@ impl Slot {
 }
 
 impl Record {
-    /// The version of the oldest message; one more than the newest when there is none.
+    /// The version of the oldest message; if there is none, one more than the newest version.
     pub fn first(&self) -> u64 {
         self.version - self.count + 1
     }
 
-    /// Bytes of all frames.
+    /// Bytes of all entries.
     pub fn live(&self) -> u64 {
         self.tail - self.head
     }
 
-    /// Bytes of the largest message that may be added; `None` when not even an empty one may. One message of full size
-    /// fits when there is none, and each further one costs its header.
+    /// Bytes of the largest message that can be added; `None` if there is no room for an empty message. The header of
+    /// one message is not counted against the capacity, so that a single message can have the size of the mailbox.
     pub fn room(&self, capacity: u64) -> Option<u64> {
         capacity.checked_sub(self.live())
     }
@@ -200,19 +202,19 @@ impl Record {
         Contents { version: self.version, count: self.count, room: self.room(capacity) }
     }
 
-    /// The list without its oldest message, whose frame has this end.
+    /// The list without its oldest message, whose entry ends at `end`.
     pub fn without_oldest(self, end: u64) -> Self {
         let count = self.count - 1;
         let last = if count == 0 { self.tail } else { self.last };
         Record { head: end, last, count, ..self }
     }
 
-    /// This record, if a mailbox of `capacity` bytes can hold so much.
+    /// Returns this record if its messages fit into a mailbox of `capacity` bytes.
     pub fn check_capacity(self, capacity: u64) -> Result<Self, Damaged> {
         if self.live() <= capacity + ENTRY_HEADER as u64 { Ok(self) } else { Err(Damaged) }
     }
 
-    /// Whether the numbers can belong together: every frame has room for its header.
+    /// Whether the fields are consistent: ordered, within bounds, and with room for the header of every entry.
     fn is_consistent(&self) -> bool {
         let header = ENTRY_HEADER as u64;
         let ordered = self.head <= self.last && self.last <= self.tail && self.tail <= POSITION_MAX;
@@ -226,7 +228,7 @@ impl Record {
             }
     }
 
-    /// Mixes the numbers so that no flipped bit and no page of zeros passes for a record.
+    /// A checksum that detects every flipped bit, and a page of zeros.
     fn checksum(&self) -> u64 {
         [self.version, self.head, self.tail, self.last, self.count]
             .iter()

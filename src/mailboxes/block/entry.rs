@@ -1,4 +1,4 @@
-//! One message in the ring, and the ways to find it. Whatever the bytes there are, nothing outside the list is touched.
+//! One message in the ring, and how to find it. Damaged bytes in the ring never lead outside of the list.
 
 use super::control::{Damaged, Record};
 use super::{Cursor, ENTRY_HEADER};
@@ -7,42 +7,42 @@ use crate::mailboxes::Ring;
 /// A message in the ring: `len u32 | payload`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// Where it starts.
+    /// Position of its header.
     pub at: u64,
     /// Bytes of its payload.
     pub len: usize,
 }
 
 impl Entry {
-    /// Where its payload starts.
+    /// Position of its payload.
     pub fn payload(self) -> u64 {
         self.at + ENTRY_HEADER as u64
     }
 
-    /// Where the next one starts.
+    /// Position after its payload, where the next entry begins.
     pub fn end(self) -> u64 {
         self.payload() + self.len as u64
     }
 
-    /// The newest message; an empty one when there is none.
+    /// The newest message; an empty entry if there is none.
     pub fn newest(ring: &Ring, record: Record) -> Result<Entry, Damaged> {
         match record.count {
             0 => Ok(Entry { at: record.tail, len: 0 }),
-            _ => Entry::whole(ring, record, record.last, 1),
+            _ => Entry::checked(ring, record, record.last, 1),
         }
     }
 
-    /// The oldest message of a list that has one.
+    /// The oldest message of a list that is not empty.
     pub fn oldest(ring: &Ring, record: Record) -> Result<Entry, Damaged> {
-        Entry::whole(ring, record, record.head, record.count)
+        Entry::checked(ring, record, record.head, record.count)
     }
 
-    /// The message of a live version: the first one behind the cursor, or the oldest.
+    /// The message of a live version: the first one after the cursor, or the oldest.
     pub fn of(ring: &Ring, record: Record, version: u64, cursor: Cursor) -> Result<Entry, Damaged> {
-        // A message stays in its place as long as it lives, and the next one lies right behind it. Behind one that is
-        // gone there may be anything.
-        let behind = cursor.next.filter(|_| cursor.version >= record.first());
-        let (mut at, mut reached) = match behind {
+        // A live message does not move, and the next one begins where it ends. The cursor's position is not valid if
+        // its message no longer exists.
+        let next = cursor.next.filter(|_| cursor.version >= record.first());
+        let (mut at, mut reached) = match next {
             _ if version == record.version => (record.last, version),
             Some(next) => (next, version),
             None => (record.head, record.first()),
@@ -51,31 +51,32 @@ impl Entry {
             at = Entry::header(ring, record, at, record.version - reached + 1)?.end();
             reached += 1;
         }
-        Entry::whole(ring, record, at, record.version - version + 1)
+        Entry::checked(ring, record, at, record.version - version + 1)
     }
 
-    /// The frame at `at`, with which `left` are left of the list. The one behind it must be in order too: that tells a
-    /// wrong length from a right one.
-    fn whole(ring: &Ring, record: Record, at: u64, left: u64) -> Result<Entry, Damaged> {
-        let frame = Entry::header(ring, record, at, left)?;
-        if left > 1 {
-            Entry::header(ring, record, frame.end(), left - 1)?;
+    /// The entry at `at`, the first of the last `remaining` entries of the list. Checks the header of the next entry
+    /// too, which detects a wrong length of this one.
+    fn checked(ring: &Ring, record: Record, at: u64, remaining: u64) -> Result<Entry, Damaged> {
+        let entry = Entry::header(ring, record, at, remaining)?;
+        if remaining > 1 {
+            Entry::header(ring, record, entry.end(), remaining - 1)?;
         }
-        Ok(frame)
+        Ok(entry)
     }
 
-    /// The frame at `at`, with which `left` are left of the list. It leaves room for the headers of the others.
-    fn header(ring: &Ring, record: Record, at: u64, left: u64) -> Result<Entry, Damaged> {
+    /// The entry at `at`, the first of the last `remaining` entries of the list. Its length must leave room for the
+    /// headers of the others.
+    fn header(ring: &Ring, record: Record, at: u64, remaining: u64) -> Result<Entry, Damaged> {
         let [front, back] = ring.read(at, ENTRY_HEADER);
         let mut header = [0; ENTRY_HEADER];
         header[..front.len()].copy_from_slice(front);
         header[front.len()..].copy_from_slice(back);
-        let frame = Entry { at, len: u32::from_ne_bytes(header) as usize };
-        let fits = match left {
-            1 => at == record.last && frame.end() == record.tail,
-            2 => frame.end() == record.last,
-            _ => frame.end() + (left - 2) * ENTRY_HEADER as u64 <= record.last,
+        let entry = Entry { at, len: u32::from_ne_bytes(header) as usize };
+        let fits = match remaining {
+            1 => at == record.last && entry.end() == record.tail,
+            2 => entry.end() == record.last,
+            _ => entry.end() + (remaining - 2) * ENTRY_HEADER as u64 <= record.last,
         };
-        if record.head <= at && fits { Ok(frame) } else { Err(Damaged) }
+        if record.head <= at && fits { Ok(entry) } else { Err(Damaged) }
     }
 }

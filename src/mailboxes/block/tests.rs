@@ -1,5 +1,5 @@
-//! The block alone: against a naive model, killed between any two of its stores, and on damaged memory.
-#![allow(unsafe_code, reason = "holds blocks without an admission queue, and forks")]
+//! Tests of a block without admission: against a naive model, killed between any two stores, and on damaged memory.
+#![allow(unsafe_code, reason = "creates blocks without grants, and forks")]
 
 mod damage;
 mod kill;
@@ -14,13 +14,13 @@ const CAPACITY: usize = SMALL.capacity as usize;
 /// Versions and bytes, oldest first.
 type List = Vec<(u64, Vec<u8>)>;
 
-/// The block of mailbox 1 of 3, so that a stray store would hit a neighbour.
+/// The block of mailbox 1 of 3, so that a stray store would change a neighbour.
 fn block(segment: &Segment) -> Block<'_> {
-    // SAFETY: each test has its segment for itself, and one thread.
+    // SAFETY: each test has its own segment and uses it in one thread.
     unsafe { segment.block(1) }
 }
 
-/// All messages, each found behind the one before.
+/// All messages, each found with the cursor after the previous one.
 fn list(block: &Block) -> Result<List, Damaged> {
     let mut list = List::new();
     let mut cursor = Cursor::at(0);
@@ -33,32 +33,32 @@ fn list(block: &Block) -> Result<List, Damaged> {
 
 fn put_all(block: &mut Block, messages: &[&[u8]]) {
     for message in messages {
-        assert!(block.put(message).expect("whole").is_some(), "no room for {message:?}");
+        assert!(block.put(message).expect("not damaged").is_some(), "no room for {message:?}");
     }
 }
 
 fn take_many(block: &mut Block, count: usize) {
     for _ in 0..count {
-        assert!(block.take(|_| {}).expect("whole").is_some(), "nothing to take");
+        assert!(block.take(|_| {}).expect("not damaged").is_some(), "nothing to take");
     }
 }
 
-/// Makes an empty block hold three messages that touch both halves of its ring of 136 bytes.
-fn astride(block: &mut Block) {
+/// Puts three messages into an empty block. They span both halves of its ring of 136 bytes.
+fn spanning(block: &mut Block) {
     put_all(block, &[b""]);
     take_many(block, 1);
     put_all(block, &[&[b'x'; 16], &[b'x'; 16], &[b'a'; 16]]);
     take_many(block, 2);
     put_all(block, &[&[b'b'; 16], &[b'c'; 16]]);
-    let record = block.record().expect("whole");
+    let record = block.record().expect("not damaged");
     assert_eq!((record.head, record.tail, record.count), (40, 100, 3));
 }
 
-/// Makes an empty block hold three messages, the middle one with a header that the end of the ring cuts in two.
+/// Puts three messages into an empty block. The header of the middle one wraps around the end of the ring.
 fn wrapped(block: &mut Block) {
     put_all(block, &[&[b'x'; 16], &[b'x'; 16], &[b'a'; 22]]);
     take_many(block, 2);
     put_all(block, &[&[b'b'; 16], &[b'c'; 10]]);
-    let record = block.record().expect("whole");
+    let record = block.record().expect("not damaged");
     assert_eq!((record.head, record.last, record.tail, record.count), (108, 154, 168, 3));
 }

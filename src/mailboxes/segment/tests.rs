@@ -1,4 +1,4 @@
-//! Segments found again, damaged, cut and too large.
+//! Segments that are reopened, damaged, truncated and too large.
 
 use super::*;
 use std::os::fd::OwnedFd;
@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 pub const SMALL: Geometry = Geometry { mailboxes: 3, capacity: 64, packet: 64 };
 
 pub fn memory() -> File {
-    let fd: OwnedFd = nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
-        .expect("a file in memory");
+    let fd: OwnedFd =
+        nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).expect("created");
     File::from(fd)
 }
 
 #[test]
-fn a_segment_is_found_again_and_its_epoch_grows() {
+fn every_open_increments_the_epoch() {
     let file = memory();
     assert_eq!(Segment::create(&file, SMALL, 0).expect("created").epoch(), 1);
     assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 2);
@@ -20,7 +20,7 @@ fn a_segment_is_found_again_and_its_epoch_grows() {
 }
 
 #[test]
-fn locks_are_counted_on_after_a_restart() {
+fn fencing_tokens_continue_after_a_restart() {
     let file = memory();
     let segment = Segment::create(&file, SMALL, 0).expect("created");
     assert_eq!([segment.next_token(), segment.next_token()], [1, 2]);
@@ -47,7 +47,7 @@ fn every_damaged_header_byte_is_refused() {
         assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))), "byte {at}");
         file.write_all_at(&byte, at as u64).expect("written");
     }
-    Segment::open(&file, SMALL).expect("whole again");
+    Segment::open(&file, SMALL).expect("restored");
 }
 
 #[test]
@@ -57,14 +57,14 @@ fn another_geometry_and_another_length_are_refused() {
     let other = Geometry { mailboxes: 4, ..SMALL };
     let refused = Segment::open(&file, other).expect_err("another geometry");
     assert!(matches!(refused, SegmentError::OtherGeometry(SMALL)), "{refused}");
-    file.set_len(SMALL.segment_size().expect("small") - 1).expect("cut");
+    file.set_len(SMALL.segment_size().expect("small") - 1).expect("truncated");
     assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))));
-    file.set_len(100).expect("cut");
+    file.set_len(100).expect("truncated");
     assert!(matches!(Segment::open(&file, SMALL), Err(SegmentError::Foreign(_))));
 }
 
 #[test]
-fn sizes_are_counted_without_overflow() {
+fn sizes_that_overflow_are_refused() {
     let huge = Geometry { mailboxes: u32::MAX, capacity: CAPACITY_MAX, packet: 1 };
     assert_eq!(huge.segment_size(), None);
     let wide = Geometry { mailboxes: 1, capacity: u64::MAX, packet: 1 };
@@ -73,7 +73,7 @@ fn sizes_are_counted_without_overflow() {
 }
 
 #[test]
-fn a_damaged_record_falls_back_and_two_lose_the_mailbox() {
+fn one_damaged_record_is_recovered_and_two_are_not() {
     let file = memory();
     Segment::create(&file, SMALL, 0).expect("created");
     let control = HEADER_SIZE as u64 + size_of::<Control>() as u64;

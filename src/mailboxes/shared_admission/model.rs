@@ -1,6 +1,6 @@
-//! Every interleaving of a few threads at one mailbox: `cargo test --lib --features loom model`.
+//! All interleavings of a few threads that use one mailbox: `cargo test --lib --features loom model`.
 
-mod leaving;
+mod cancel;
 mod queue;
 mod wait_set;
 
@@ -12,39 +12,39 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// What somebody comes for.
+/// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
-    /// To be in, and out again.
-    Enter(Mode),
-    /// To stay in: the grant goes home.
+enum Request {
+    /// Holds the mailbox only while it executes.
+    Access(Mode),
+    /// Keeps the mailbox: the grant outlives the request.
     Lock,
-    /// Of several that take, this one.
+    /// A take; the number tells several apart.
     Take(u32),
     Put,
-    /// To see that something was put.
-    News(u32),
+    /// A read that waits for the first message; the number tells several apart.
+    ReadNew(u32),
 }
 
-impl Ask {
+impl Request {
     fn mode(self) -> Mode {
         match self {
-            Ask::Enter(mode) => mode,
-            Ask::News(_) => Mode::Shared,
-            Ask::Lock | Ask::Take(_) | Ask::Put => Mode::Exclusive,
+            Request::Access(mode) => mode,
+            Request::ReadNew(_) => Mode::Shared,
+            Request::Lock | Request::Take(_) | Request::Put => Mode::Exclusive,
         }
     }
 }
 
-/// A mailbox, and who is inside it as far as those inside can tell. What is behind a lock of std is what happened, told
-/// to the test; the model need not look there.
+/// A mailbox and its holders, as counted by the holders. Locks of std protect the records of the test, which need not
+/// be part of the model.
 struct Shared {
-    mailbox: SharedAdmission<Ask>,
+    mailbox: SharedAdmission<Request>,
     readers: AtomicU32,
     writers: AtomicU32,
     contents: std::sync::Mutex<Contents>,
-    done: std::sync::Mutex<Vec<Ask>>,
-    home: std::sync::Mutex<Vec<Grant>>,
+    executed: std::sync::Mutex<Vec<Request>>,
+    locks: std::sync::Mutex<Vec<Grant>>,
 }
 
 impl Shared {
@@ -55,41 +55,43 @@ impl Shared {
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             contents: contents.into(),
-            done: Default::default(),
-            home: Default::default(),
+            executed: Default::default(),
+            locks: Default::default(),
         })
     }
 
     fn contents(&self) -> Contents {
-        *self.contents.lock().expect("whole")
+        *self.contents.lock().expect("not poisoned")
     }
 
-    /// What a worker does with a granted job, and with all that its release lets in. The ticket of the last one that
-    /// was set aside.
-    fn run(&self, grant: Grant, ask: Ask) -> Option<Ticket> {
-        let mut admitted = vec![(grant, ask)];
-        let mut set_aside = None;
-        while let Some((grant, ask)) = admitted.pop() {
-            if ask == Ask::Lock {
-                self.home.lock().expect("whole").push(grant);
+    /// Executes a granted request, and all requests that its release admits, as a worker does. Returns the ticket of
+    /// the last one that joined the wait set.
+    fn run(&self, grant: Grant, request: Request) -> Option<Ticket> {
+        let mut admitted = vec![(grant, request)];
+        let mut waiting = None;
+        while let Some((grant, request)) = admitted.pop() {
+            if request == Request::Lock {
+                self.locks.lock().expect("not poisoned").push(grant);
                 continue;
             }
-            self.be_in(grant.mode());
-            match self.serve(ask) {
+            self.check_holders(grant.mode());
+            match self.execute(request) {
                 Ok(()) => {
-                    self.done.lock().expect("whole").push(ask);
+                    self.executed.lock().expect("not poisoned").push(request);
                     self.mailbox.release(grant, || self.contents(), &mut admitted);
                 }
-                Err(need) => {
+                Err(condition) => {
                     let contents = self.contents();
-                    set_aside = Some(self.mailbox.wait_for(grant, need, contents, ask, &mut admitted));
+                    let ticket = self.mailbox.wait_for(grant, condition, contents, request, &mut admitted);
+                    waiting = Some(ticket);
                 }
             }
         }
-        set_aside
+        waiting
     }
 
-    fn be_in(&self, mode: Mode) {
+    /// Holds the mailbox, and asserts that no other holder conflicts.
+    fn check_holders(&self, mode: Mode) {
         match mode {
             Mode::Shared => {
                 self.readers.fetch_add(1, Ordering::SeqCst);
@@ -104,111 +106,111 @@ impl Shared {
         }
     }
 
-    fn serve(&self, ask: Ask) -> Result<(), Condition> {
-        let mut contents = self.contents.lock().expect("whole");
+    fn execute(&self, request: Request) -> Result<(), Condition> {
+        let mut contents = self.contents.lock().expect("not poisoned");
         let Contents { version, count, .. } = *contents;
-        let need = match ask {
-            Ask::Enter(_) | Ask::Lock => return Ok(()),
-            Ask::Take(_) => Condition::NonEmpty,
-            Ask::Put => Condition::Room(1),
-            Ask::News(_) => Condition::NewerThan(0),
+        let condition = match request {
+            Request::Access(_) | Request::Lock => return Ok(()),
+            Request::Take(_) => Condition::NonEmpty,
+            Request::Put => Condition::Room(1),
+            Request::ReadNew(_) => Condition::NewerThan(0),
         };
-        if !need.is_met(&contents) {
-            return Err(need);
+        if !condition.is_met(&contents) {
+            return Err(condition);
         }
-        *contents = match ask {
-            Ask::Put => Contents { version: version + 1, count: 1, room: None },
-            Ask::Take(_) => Contents { version, count: 0, room: Some(1) },
+        *contents = match request {
+            Request::Put => Contents { version: version + 1, count: 1, room: None },
+            Request::Take(_) => Contents { version, count: 0, room: Some(1) },
             _ => Contents { version, count, ..*contents },
         };
         Ok(())
     }
 
-    /// Comes, and goes on as far as it can; a ticket when that is not to the end.
-    fn ask(&self, ask: Ask) -> Option<Ticket> {
-        match self.mailbox.admit(ask.mode(), ask) {
-            Admitted::Granted(grant, ask) => self.run(grant, ask),
+    /// Admits and runs a request. Returns its ticket if it has to wait.
+    fn submit(&self, request: Request) -> Option<Ticket> {
+        match self.mailbox.admit(request.mode(), request) {
+            Admitted::Granted(grant, request) => self.run(grant, request),
             Admitted::Queued(ticket) => Some(ticket),
         }
     }
 
-    /// The same, in one step if that is brief.
-    fn try_inline(&self, ask: Ask) -> Option<Ticket> {
+    /// The same with one critical section, if the request is small.
+    fn try_inline(&self, request: Request) -> Option<Ticket> {
         let mut admitted = Vec::new();
         let work = |grant: &mut Grant| {
-            matches!(ask, Ask::Enter(_) | Ask::Put).then(|| {
-                self.be_in(grant.mode());
-                self.serve(ask).expect("what it needs is there");
+            matches!(request, Request::Access(_) | Request::Put).then(|| {
+                self.check_holders(grant.mode());
+                self.execute(request).expect("its condition is met");
             })
         };
-        match self.mailbox.try_inline(ask.mode(), work, || self.contents(), &mut admitted) {
-            Some(Ok(())) => self.done.lock().expect("whole").push(ask),
-            Some(Err(grant)) => return self.run(grant, ask),
-            None => return self.ask(ask),
+        match self.mailbox.try_inline(request.mode(), work, || self.contents(), &mut admitted) {
+            Some(Ok(())) => self.executed.lock().expect("not poisoned").push(request),
+            Some(Err(grant)) => return self.run(grant, request),
+            None => return self.submit(request),
         }
-        for (grant, ask) in admitted {
-            self.run(grant, ask);
+        for (grant, request) in admitted {
+            self.run(grant, request);
         }
         None
     }
 
-    /// Gives up, as at a deadline, or when the client is gone. Whoever that lets in runs.
-    fn give_up(&self, ticket: Ticket) -> bool {
+    /// Cancels a request, as a timeout or a disconnect does, and runs the requests that this admits.
+    fn cancel(&self, ticket: Ticket) -> bool {
         let mut admitted = Vec::new();
         let cancelled = self.mailbox.cancel(ticket, &mut admitted).is_some();
-        for (grant, ask) in admitted {
-            self.run(grant, ask);
+        for (grant, request) in admitted {
+            self.run(grant, request);
         }
         cancelled
     }
 
-    /// How often somebody was served.
-    fn served(&self, ask: Ask) -> usize {
-        self.done.lock().expect("whole").iter().filter(|done| **done == ask).count()
+    /// Number of executions of a request.
+    fn executions(&self, request: Request) -> usize {
+        self.executed.lock().expect("not poisoned").iter().filter(|executed| **executed == request).count()
     }
 
-    /// Comes when nobody is in, and stays.
-    fn stay(&self, mode: Mode) -> Grant {
-        self.mailbox.try_admit(mode).expect("nobody is in")
+    /// Locks the free mailbox.
+    fn hold(&self, mode: Mode) -> Grant {
+        self.mailbox.try_admit(mode).expect("the mailbox is free")
     }
 
-    /// Comes behind somebody who stays.
-    fn wait(&self, ask: Ask) -> Ticket {
-        self.ask(ask).expect("somebody is in")
+    /// Queues a request behind a holder.
+    fn queue(&self, request: Request) -> Ticket {
+        self.submit(request).expect("the mailbox is held")
     }
 
-    fn nobody_is_left(&self) {
-        assert_eq!(self.mailbox.waiting(), 0, "somebody waits and nobody is in");
-        assert_eq!(self.mailbox.inspect(|admission| admission.holders()), None, "somebody never left");
+    fn assert_idle(&self) {
+        assert_eq!(self.mailbox.waiting(), 0, "a request waits for a free mailbox");
+        assert_eq!(self.mailbox.inspect(|admission| admission.holders()), None, "a grant was not released");
         assert_eq!(self.mailbox.overtakes(), 0);
     }
 }
 
-/// Runs `model` with each interleaving of its threads that takes at most three preemptions; everything that came of it.
+/// Runs `model` with each interleaving of its threads that has at most three preemptions. Returns the set of outcomes.
 fn explore<O>(model: impl Fn(&Arc<Shared>) -> O + Sync + Send + 'static) -> BTreeSet<O>
 where
     O: Ord + Send + 'static,
 {
     let outcomes = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
-    let told = Arc::clone(&outcomes);
+    let collected = Arc::clone(&outcomes);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(move || {
         let outcome = model(&Shared::new());
-        told.lock().expect("whole").insert(outcome);
+        collected.lock().expect("not poisoned").insert(outcome);
     });
-    std::mem::take(&mut outcomes.lock().expect("whole"))
+    std::mem::take(&mut outcomes.lock().expect("not poisoned"))
 }
 
-/// Runs `act` beside the others.
-fn beside<R: 'static>(
+/// Runs `work` in another thread.
+fn spawn<R: 'static>(
     shared: &Arc<Shared>,
-    act: impl FnOnce(&Shared) -> R + 'static,
+    work: impl FnOnce(&Shared) -> R + 'static,
 ) -> loom::thread::JoinHandle<R> {
     let shared = Arc::clone(shared);
-    loom::thread::spawn(move || act(&shared))
+    loom::thread::spawn(move || work(&shared))
 }
 
-fn joined<R>(thread: loom::thread::JoinHandle<R>) -> R {
-    thread.join().expect("the other thread ends")
+fn join<R>(thread: loom::thread::JoinHandle<R>) -> R {
+    thread.join().expect("the thread did not panic")
 }

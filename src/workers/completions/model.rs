@@ -1,6 +1,6 @@
-//! Every interleaving of two workers that post and a reactor: `cargo test --lib --features loom model`.
+//! All interleavings of two workers that post and a reactor: `cargo test --lib --features loom model`.
 //!
-//! A post that the reactor is not told of leaves it asleep for ever; loom calls that a deadlock.
+//! After a post that does not wake it, the reactor sleeps for ever; loom reports that as a deadlock.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::super::job::{ConnectionId, Job};
 use super::*;
 use crate::sync::Condvar;
 
-/// What the reactor sleeps in. Like the kernel's, it remembers a wake-up that came before the sleep.
+/// Models the poll and the waker of the reactor: a wake-up before the poll is not lost.
 struct Poll {
     woken: Mutex<bool>,
     wake: Condvar,
@@ -38,8 +38,8 @@ fn completion(slot: u32, generation: u32) -> Completion {
     Completion::Done(Box::new(Job::new(ConnectionId { slot, generation })))
 }
 
-/// Each worker posts so often; the reactor goes on until it has everything.
-fn every_post_is_seen(workers: u32, posts: u32) {
+/// Each of `workers` workers posts `posts` completions; the reactor runs until it has received all.
+fn every_completion_is_received(workers: u32, posts: u32) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(move || {
@@ -53,31 +53,33 @@ fn every_post_is_seen(workers: u32, posts: u32) {
         let completions = Arc::new(Completions::new(wake));
         let post = |worker| {
             let completions = Arc::clone(&completions);
-            let post = move |count| completions.post(&mut vec![completion(worker, count)]).expect("woken");
+            let post = move |number| {
+                completions.post(&mut vec![completion(worker, number)]).expect("the waker does not fail")
+            };
             thread::spawn(move || (0..posts).for_each(post))
         };
         let threads: Vec<_> = (0..workers).map(post).collect();
-        let (seen, sleeps) = react(&completions, &poll, workers * posts);
-        threads.into_iter().for_each(|thread| thread.join().expect("a worker ends"));
+        let (received, sleeps) = react(&completions, &poll, workers * posts);
+        threads.into_iter().for_each(|thread| thread.join().expect("the worker did not panic"));
         for worker in 0..workers {
-            let of_worker = seen.iter().filter(|id| id.slot == worker).map(|id| id.generation);
-            assert!(of_worker.eq(0..posts), "in the order in which they were posted");
+            let of_worker = received.iter().filter(|id| id.slot == worker).map(|id| id.generation);
+            assert!(of_worker.eq(0..posts), "the completions of a worker are received in another order");
         }
         assert!(poll.wakes.load(Ordering::SeqCst) <= sleeps, "a reactor that does not sleep was woken");
     });
 }
 
-/// The reactor: what came, in order, and how often it slept.
+/// Runs the reactor. Returns the completions in the order in which they were received, and how often it slept.
 fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>, u32) {
-    let (mut seen, mut drained, mut sleeps) = (Vec::new(), Vec::new(), 0);
+    let (mut received, mut drained, mut sleeps) = (Vec::new(), Vec::new(), 0);
     loop {
         completions.drain(&mut drained);
-        seen.extend(drained.drain(..).map(|completion| match completion {
+        received.extend(drained.drain(..).map(|completion| match completion {
             Completion::Done(job) => job.connection,
-            Completion::WaitStarted(parked) => parked.connection,
+            Completion::WaitStarted(waiting) => waiting.connection,
         }));
-        if seen.len() == all as usize {
-            return (seen, sleeps);
+        if received.len() == all as usize {
+            return (received, sleeps);
         }
         if completions.prepare_to_sleep() {
             sleeps += 1;
@@ -87,7 +89,7 @@ fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>
 }
 
 #[test]
-fn model_every_post_is_seen() {
-    every_post_is_seen(1, 2);
-    every_post_is_seen(2, 1);
+fn model_every_completion_is_received() {
+    every_completion_is_received(1, 2);
+    every_completion_is_received(2, 1);
 }

@@ -1,6 +1,6 @@
-//! Every interleaving of a poster and two workers: `cargo test --lib --features loom model`.
+//! All interleavings of a thread that posts and two workers: `cargo test --lib --features loom model`.
 //!
-//! A wake-up that is lost leaves a thread asleep for ever; loom calls that a deadlock.
+//! After a lost wake-up a thread sleeps for ever; loom reports that as a deadlock.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use loom::thread;
 
 use super::*;
 
-/// Jobs that were posted, and workers that sleep when there are none.
+/// Posted jobs, and workers that sleep when there are none.
 struct Pool {
     sleep: Sleep,
-    /// Jobs that nobody has taken yet: [`SHORT`] or [`LONG`] for each.
+    /// Jobs that no worker has taken yet: the sum of [`SHORT`] or [`LONG`] for each.
     posted: AtomicUsize,
-    ran: AtomicUsize,
-    short_ran: Mutex<bool>,
-    tell: Condvar,
+    finished: AtomicUsize,
+    short_finished: Mutex<bool>,
+    short_finished_changed: Condvar,
 }
 
 const SHORT: usize = 1;
@@ -36,22 +36,22 @@ impl Pool {
         self.posted.load(Ordering::SeqCst) > 0
     }
 
-    fn find(&self) -> Option<usize> {
+    fn take(&self) -> Option<usize> {
         let kind = |posted: usize| if posted < LONG { SHORT } else { LONG };
         let without = |posted: usize| posted.checked_sub(kind(posted));
         let taken = self.posted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, without);
         taken.ok().map(kind)
     }
 
-    /// The life of a worker. Whoever runs the last of `all` jobs stops the pool.
+    /// The loop of a worker. The worker that finishes the last of `all` jobs stops the pool.
     fn work(&self, all: usize, long_job: impl Fn(&Pool)) {
         loop {
-            while let Some(kind) = self.find() {
+            while let Some(kind) = self.take() {
                 match kind {
                     LONG => self.sleep.block_in_place(|| long_job(self)),
                     _ => self.run_short(),
                 }
-                if self.ran.fetch_add(1, Ordering::SeqCst) + 1 == all {
+                if self.finished.fetch_add(1, Ordering::SeqCst) + 1 == all {
                     self.sleep.stop();
                 }
             }
@@ -62,20 +62,20 @@ impl Pool {
     }
 
     fn run_short(&self) {
-        *self.short_ran.lock() = true;
-        self.tell.notify_all();
+        *self.short_finished.lock() = true;
+        self.short_finished_changed.notify_all();
     }
 
-    /// As long as a job can be: others have to go on without it.
-    fn until_a_short_one_ran(&self) {
-        let mut ran = self.short_ran.lock();
-        while !*ran {
-            self.tell.wait(&mut ran);
+    /// A long job that ends only after a short one, which another worker has to run.
+    fn wait_for_short_job(&self) {
+        let mut finished = self.short_finished.lock();
+        while !*finished {
+            self.short_finished_changed.wait(&mut finished);
         }
     }
 }
 
-/// `post`s beside so many workers, which run `all` jobs.
+/// Calls `post` while `workers` workers run `all` jobs.
 fn explore(workers: usize, all: usize, post: fn(&Pool), long_job: fn(&Pool)) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -83,9 +83,9 @@ fn explore(workers: usize, all: usize, post: fn(&Pool), long_job: fn(&Pool)) {
         let pool = Arc::new(Pool {
             sleep: Sleep::new(workers),
             posted: AtomicUsize::new(0),
-            ran: AtomicUsize::new(0),
-            short_ran: Mutex::new(false),
-            tell: Condvar::new(),
+            finished: AtomicUsize::new(0),
+            short_finished: Mutex::new(false),
+            short_finished_changed: Condvar::new(),
         });
         let work = |_| {
             let pool = Arc::clone(&pool);
@@ -93,13 +93,14 @@ fn explore(workers: usize, all: usize, post: fn(&Pool), long_job: fn(&Pool)) {
         };
         let workers: Vec<_> = (0..workers).map(work).collect();
         post(&pool);
-        workers.into_iter().for_each(|worker| worker.join().expect("a worker ends"));
-        assert_eq!(pool.ran.load(Ordering::SeqCst), all, "the pool stopped before all was done");
+        workers.into_iter().for_each(|worker| worker.join().expect("the worker did not panic"));
+        assert_eq!(pool.finished.load(Ordering::SeqCst), all, "the pool stopped before the last job");
         assert_eq!(pool.sleep.sleeping(), 0);
     });
 }
 
-fn nothing_posted_is_left() {
+#[test]
+fn model_every_posted_job_runs() {
     let post = |pool: &Pool| {
         pool.post(SHORT);
         pool.post(SHORT);
@@ -108,47 +109,29 @@ fn nothing_posted_is_left() {
     explore(2, 2, post, |_| {});
 }
 
-fn others_go_on_beside_a_long_job() {
+#[test]
+fn model_a_long_job_does_not_delay_queued_jobs() {
     let post = |pool: &Pool| {
         pool.push(LONG);
         pool.post(SHORT);
     };
-    explore(2, 2, post, Pool::until_a_short_one_ran);
+    explore(2, 2, post, Pool::wait_for_short_job);
 }
 
-fn what_a_long_job_lets_in_does_not_wait_for_it() {
+#[test]
+fn model_a_long_job_does_not_delay_the_job_it_posts() {
     let long_job = |pool: &Pool| {
         pool.post(SHORT);
-        pool.until_a_short_one_ran();
+        pool.wait_for_short_job();
     };
     explore(2, 2, |pool| pool.post(LONG), long_job);
 }
 
-fn a_stop_comes_when_all_is_done() {
+#[test]
+fn model_stop_wakes_all_workers() {
     let post = |pool: &Pool| {
         pool.post(SHORT);
         pool.sleep.stop();
     };
-    // Nobody runs so many that it would stop the pool.
     explore(2, 1, post, |_| {});
-}
-
-#[test]
-fn model_nothing_posted_is_left() {
-    nothing_posted_is_left();
-}
-
-#[test]
-fn model_others_go_on_beside_a_long_job() {
-    others_go_on_beside_a_long_job();
-}
-
-#[test]
-fn model_what_a_long_job_lets_in_does_not_wait_for_it() {
-    what_a_long_job_lets_in_does_not_wait_for_it();
-}
-
-#[test]
-fn model_a_stop_comes_when_all_is_done() {
-    a_stop_comes_when_all_is_done();
 }

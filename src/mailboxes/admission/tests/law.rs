@@ -1,4 +1,4 @@
-//! Any sequence of arrivals and departures, beside a naive model of the law.
+//! Random sequences of operations, compared with a naive model of the law.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -6,98 +6,97 @@ use proptest::test_runner::TestCaseResult;
 
 use super::*;
 
-/// The law, word for word, over a plain list of everybody who came and has not left.
+/// The law over a plain list of all requests that have arrived and not left, in order of arrival.
 struct Naive {
-    present: Vec<Somebody>,
+    requests: Vec<Request>,
     contents: Contents,
 }
 
-/// One of them, by the number of its arrival.
 #[derive(Clone, Copy)]
-struct Somebody {
+struct Request {
     number: u64,
     mode: Mode,
-    is: Is,
+    state: State,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Is {
-    In,
+enum State {
+    Granted,
     Queued,
-    Aside(Condition),
+    InWaitSet(Condition),
 }
 
 impl Naive {
-    /// Lets in whoever may be in, one after the other, until nobody may; returns who that was.
-    fn settle(&mut self) -> Vec<u64> {
-        let mut let_in = Vec::new();
+    /// Admits requests, one after the other, until the next one conflicts. Returns their numbers.
+    fn admit(&mut self) -> Vec<u64> {
+        let mut admitted = Vec::new();
         while let Some(next) = self.next()
-            && !self.conflicts(self.present[next].mode)
+            && !self.conflicts(self.requests[next].mode)
         {
-            self.present[next].is = Is::In;
-            let_in.push(self.present[next].number);
+            self.requests[next].state = State::Granted;
+            admitted.push(self.requests[next].number);
         }
-        let_in
+        admitted
     }
 
-    /// Who is next: a reader with news, else a taker, else a putter, else the head of the queue.
+    /// The next request: a ready reader of the wait set, else its first taker or putter, if that is ready, else the
+    /// head of the queue.
     fn next(&self) -> Option<usize> {
-        let news = self.first(|is| matches!(is, Is::Aside(Condition::NewerThan(_)) if self.is_due(is)));
-        let taker = self.first(|is| is == Is::Aside(Condition::NonEmpty)).filter(|at| self.is_due_at(*at));
-        let putter =
-            self.first(|is| matches!(is, Is::Aside(Condition::Room(_)))).filter(|at| self.is_due_at(*at));
-        news.or(taker).or(putter).or(self.first(|is| is == Is::Queued))
+        let is_reader = |state| matches!(state, State::InWaitSet(Condition::NewerThan(_)));
+        let is_taker = |state| state == State::InWaitSet(Condition::NonEmpty);
+        let is_putter = |state| matches!(state, State::InWaitSet(Condition::Room(_)));
+        let is_ready_at = |at: &usize| self.is_ready(self.requests[*at].state);
+        self.first(|state| is_reader(state) && self.is_ready(state))
+            .or(self.first(is_taker).filter(is_ready_at))
+            .or(self.first(is_putter).filter(is_ready_at))
+            .or(self.first(|state| state == State::Queued))
     }
 
-    /// The first to have come of those who are so.
-    fn first(&self, so: impl Fn(Is) -> bool) -> Option<usize> {
-        self.present.iter().position(|somebody| so(somebody.is))
+    /// The index of the first request in such a state.
+    fn first(&self, matches: impl Fn(State) -> bool) -> Option<usize> {
+        self.requests.iter().position(|request| matches(request.state))
     }
 
-    fn is_due_at(&self, at: usize) -> bool {
-        self.is_due(self.present[at].is)
-    }
-
-    /// Whether the mailbox holds what somebody aside needs.
-    fn is_due(&self, is: Is) -> bool {
+    /// Whether the contents meet the condition of a request in the wait set.
+    fn is_ready(&self, state: State) -> bool {
         let Contents { version, count, room } = self.contents;
-        match is {
-            Is::Aside(Condition::NewerThan(after)) => count > 0 && version > after,
-            Is::Aside(Condition::NonEmpty) => count > 0,
-            Is::Aside(Condition::Room(bytes)) => room.is_some_and(|room| room >= bytes),
-            Is::In | Is::Queued => false,
+        match state {
+            State::InWaitSet(Condition::NewerThan(after)) => count > 0 && version > after,
+            State::InWaitSet(Condition::NonEmpty) => count > 0,
+            State::InWaitSet(Condition::Room(bytes)) => room.is_some_and(|room| room >= bytes),
+            State::Granted | State::Queued => false,
         }
     }
 
     fn conflicts(&self, mode: Mode) -> bool {
-        let mut holders = self.present.iter().filter(|other| other.is == Is::In);
+        let mut holders = self.requests.iter().filter(|other| other.state == State::Granted);
         holders.any(|holder| mode == Mode::Exclusive || holder.mode == Mode::Exclusive)
     }
 
     fn arrive(&mut self, number: u64, mode: Mode) -> Vec<u64> {
-        self.present.push(Somebody { number, mode, is: Is::Queued });
-        self.settle()
+        self.requests.push(Request { number, mode, state: State::Queued });
+        self.admit()
     }
 
     fn leave(&mut self, number: u64) -> Vec<u64> {
-        self.present.retain(|somebody| somebody.number != number);
-        self.settle()
+        self.requests.retain(|request| request.number != number);
+        self.admit()
     }
 
-    fn set_aside(&mut self, number: u64, need: Condition) -> Vec<u64> {
-        let mode = if let Condition::NewerThan(_) = need { Mode::Shared } else { Mode::Exclusive };
-        for somebody in self.present.iter_mut().filter(|somebody| somebody.number == number) {
-            *somebody = Somebody { number, mode, is: Is::Aside(need) };
+    fn wait(&mut self, number: u64, condition: Condition) -> Vec<u64> {
+        let mode = if let Condition::NewerThan(_) = condition { Mode::Shared } else { Mode::Exclusive };
+        for request in self.requests.iter_mut().filter(|request| request.number == number) {
+            *request = Request { number, mode, state: State::InWaitSet(condition) };
         }
-        self.settle()
+        self.admit()
     }
 
     fn waits(&self, number: u64) -> bool {
-        self.present.iter().any(|somebody| somebody.number == number && somebody.is != Is::In)
+        self.requests.iter().any(|request| request.number == number && request.state != State::Granted)
     }
 
-    fn count(&self, so: impl Fn(&Somebody) -> bool) -> usize {
-        self.present.iter().filter(|somebody| so(somebody)).count()
+    fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
+        self.requests.iter().filter(|request| matches(request)).count()
     }
 }
 
@@ -105,10 +104,10 @@ impl Naive {
 enum Step {
     Admit(Mode),
     TryAdmit(Mode),
-    /// A holder leaves; if it was alone, with other contents.
+    /// A holder releases its grant; an exclusive one has changed the contents.
     Release(Index, Contents),
-    /// A holder misses something.
-    SetAside(Index, Condition),
+    /// The condition of a holder does not hold.
+    Wait(Index, Condition),
     Cancel(Index),
 }
 
@@ -116,7 +115,7 @@ fn mode() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Shared), Just(Mode::Exclusive)]
 }
 
-/// So few values that most of them matter to somebody.
+/// Contents from a small range, so that most of them meet some conditions.
 fn contents() -> impl Strategy<Value = Contents> {
     (0..4u64, 0..3u64, prop::option::of(0..4u64)).prop_map(|(version, count, room)| Contents {
         version,
@@ -125,7 +124,7 @@ fn contents() -> impl Strategy<Value = Contents> {
     })
 }
 
-fn need() -> impl Strategy<Value = Condition> {
+fn condition() -> impl Strategy<Value = Condition> {
     prop_oneof![
         2 => (0..4u64).prop_map(Condition::NewerThan),
         1 => Just(Condition::NonEmpty),
@@ -138,13 +137,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => mode().prop_map(Step::Admit),
         1 => mode().prop_map(Step::TryAdmit),
         3 => (any::<Index>(), contents()).prop_map(|(which, contents)| Step::Release(which, contents)),
-        2 => (any::<Index>(), need()).prop_map(|(which, need)| Step::SetAside(which, need)),
+        2 => (any::<Index>(), condition()).prop_map(|(which, condition)| Step::Wait(which, condition)),
         2 => any::<Index>().prop_map(Step::Cancel),
     ];
     prop::collection::vec(step, 1..200)
 }
 
-/// Does the same to the queue and to the model.
+/// The admission and the model, which execute the same steps.
 struct Both {
     admission: Admission<u64>,
     naive: Naive,
@@ -154,7 +153,7 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let naive = Naive { present: Vec::new(), contents: NOTHING };
+        let naive = Naive { requests: Vec::new(), contents: EMPTY };
         Both { admission: Admission::default(), naive, holding: Vec::new(), tickets: Vec::new() }
     }
 
@@ -185,10 +184,10 @@ impl Both {
                 let contents = naive.contents;
                 admission.release(grant, || contents, &mut admitted);
             }
-            Step::SetAside(which, need) if !holding.is_empty() => {
+            Step::Wait(which, condition) if !holding.is_empty() => {
                 let (number, grant) = holding.remove(which.index(holding.len()));
-                expected = naive.set_aside(number, need);
-                let ticket = admission.wait_for(grant, need, naive.contents, number, &mut admitted);
+                expected = naive.wait(number, condition);
+                let ticket = admission.wait_for(grant, condition, naive.contents, number, &mut admitted);
                 tickets.push((number, ticket));
             }
             Step::Cancel(which) if !tickets.is_empty() => {
@@ -200,45 +199,41 @@ impl Both {
                 prop_assert_eq!(admission.waiter(ticket).copied(), waits.then_some(number));
                 prop_assert_eq!(admission.cancel(ticket, &mut admitted), waits.then_some(number));
             }
-            Step::Release(..) | Step::SetAside(..) | Step::Cancel(_) => {}
+            Step::Release(..) | Step::Wait(..) | Step::Cancel(_) => {}
         }
         let found: Vec<u64> = admitted.iter().map(|(_, job)| *job).collect();
         prop_assert_eq!(found, expected);
         holding.extend(admitted.into_iter().map(|(grant, job)| (job, grant)));
-        self.agree()
+        self.compare()
     }
 
-    fn agree(&self) -> TestCaseResult {
+    fn compare(&self) -> TestCaseResult {
         let Both { admission, naive, holding, .. } = self;
         prop_assert!(!admission.next_is_grantable());
         prop_assert_eq!(admission.overtakes(), 0);
-        prop_assert_eq!(admission.waiting(), naive.count(|somebody| somebody.is == Is::Queued));
+        prop_assert_eq!(admission.waiting(), naive.count(|request| request.state == State::Queued));
         prop_assert_eq!(
             admission.waiting_for_condition(),
-            naive.count(|somebody| matches!(somebody.is, Is::Aside(_)))
+            naive.count(|request| matches!(request.state, State::InWaitSet(_)))
         );
-        let needs_room = |somebody: &Somebody| matches!(somebody.is, Is::Aside(Condition::Room(_)));
+        let needs_room = |request: &Request| matches!(request.state, State::InWaitSet(Condition::Room(_)));
         prop_assert_eq!(admission.has_room_waiter(), naive.count(needs_room) > 0);
         let holders = holding.first().map(|(_, grant)| (grant.mode(), holding.len() as u32));
         prop_assert_eq!(admission.holders(), holders);
         for (number, grant) in holding {
-            let is_so = |somebody: &Somebody| {
-                (somebody.number, somebody.mode, somebody.is == Is::In) == (*number, grant.mode(), true)
+            let is_holder = |request: &Request| {
+                (request.number, request.mode, request.state) == (*number, grant.mode(), State::Granted)
             };
-            prop_assert_eq!(naive.count(is_so), 1);
+            prop_assert_eq!(naive.count(is_holder), 1);
         }
         Ok(())
     }
 }
 
-fn behaves_like_the_law(steps: Vec<Step>) -> TestCaseResult {
-    let mut both = Both::new();
-    (0..).zip(steps).try_for_each(|(arrival, step)| both.step(arrival, step))
-}
-
 proptest! {
     #[test]
-    fn behaves_like_the_law_word_for_word(steps in steps()) {
-        behaves_like_the_law(steps)?;
+    fn admits_exactly_as_the_law_says(steps in steps()) {
+        let mut both = Both::new();
+        (0..).zip(steps).try_for_each(|(arrival, step)| both.step(arrival, step))?;
     }
 }

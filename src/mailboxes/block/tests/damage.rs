@@ -1,4 +1,4 @@
-//! Bytes that this server did not write: what was there, or `Damaged`; never a panic, never a byte of a neighbour.
+//! Damaged memory: every access returns the old contents or `Damaged`. It never panics, and never accesses a neighbour.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,7 +10,7 @@ use super::*;
 /// Bytes of the control area that are in use: the word and two records.
 const CONTROL_USED: usize = 104;
 
-/// A segment whose mailbox 1 holds three messages; their bytes make no header.
+/// A segment whose mailbox 1 holds three messages. No bytes of their payloads are a valid header.
 fn prepared() -> Segment {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");
     wrapped(&mut block(&segment));
@@ -30,21 +30,21 @@ fn flip_ring(segment: &Segment, at: u64, bits: u8) {
     block.ring.write(at, &[byte ^ bits]);
 }
 
-/// Looks in every way and changes in every way; tells what every look has shown.
-fn everything(segment: &Segment) -> Vec<Result<List, Damaged>> {
+/// Calls every operation of a block. Returns the results of those that read.
+fn all_operations(segment: &Segment) -> Vec<Result<List, Damaged>> {
     let mut block = block(segment);
-    let mut looks = vec![list(&block)];
+    let mut reads = vec![list(&block)];
     let one = |message: Message| vec![(message.version, message.parts.concat())];
-    looks.push(block.read(0, u64::MAX).map(one));
+    reads.push(block.read(0, u64::MAX).map(one));
     let versions = 0..block.version().map_or(0, |version| version.min(30) + 2);
     for cursor in versions.map(Cursor::at).chain([Cursor::at(u64::MAX), Cursor { version: 4, next: Some(3) }])
     {
         let found = block.after(cursor, 0, u64::MAX);
-        looks.push(found.map(|found| found.map_or_else(List::new, |(message, _)| one(message))));
+        reads.push(found.map(|found| found.map_or_else(List::new, |(message, _)| one(message))));
     }
-    let mut given = List::new();
-    let taken = block.take(|message| given = one(message));
-    looks.push(taken.map(|_| given));
+    let mut copied = List::new();
+    let taken = block.take(|message| copied = one(message));
+    reads.push(taken.map(|_| copied));
     if let Ok(Some(taken)) = taken {
         assert_eq!(block.requeue(taken), Ok(()));
     }
@@ -54,44 +54,45 @@ fn everything(segment: &Segment) -> Vec<Result<List, Damaged>> {
         |block: &mut Block| block.put(b"").map(drop),
         |block: &mut Block| block.put_dropping(&[1; 30]).map(drop),
         |block: &mut Block| block.put_dropping(&[1; CAPACITY]).map(drop),
-        |block: &mut Block| block.write(b"healed").map(drop),
+        |block: &mut Block| block.write(b"repaired").map(drop),
     ] {
         let changed = change(&mut block);
-        assert!(changed.is_ok() || !empty, "an empty list has no frame that is wrong");
+        assert!(changed.is_ok() || !empty, "an empty list has no entry that could be damaged");
     }
-    looks
+    reads
 }
 
-/// Every look has shown what was there, or that it is damaged. Tells how many were the latter.
-fn old_or_damaged(looks: &[Result<List, Damaged>], old: &[List]) -> usize {
-    for look in looks {
-        let Ok(found) = look else { continue };
-        let known = |old: &List| found.iter().all(|message| old.contains(message));
-        assert!(old.iter().any(known), "{found:?} was never there");
+/// Asserts that every read returned messages of `old`, or `Damaged`. Returns how many returned `Damaged`.
+fn old_or_damaged(reads: &[Result<List, Damaged>], old: &List) -> usize {
+    for read in reads {
+        let Ok(found) = read else { continue };
+        let is_old = found.iter().all(|message| old.contains(message));
+        assert!(is_old, "{found:?} was never stored");
     }
-    looks.iter().filter(|look| look.is_err()).count()
+    reads.iter().filter(|read| read.is_err()).count()
 }
 
 #[test]
-fn a_flipped_byte_of_a_frame_header_never_makes_a_message() {
-    let old = list(&block(&prepared())).expect("whole");
-    let record = block(&prepared()).record().expect("whole");
+fn a_damaged_entry_header_never_creates_a_message() {
+    let old = list(&block(&prepared())).expect("not damaged");
+    let record = block(&prepared()).record().expect("not damaged");
     let heads = [record.head, record.head + 26, record.last];
     for (at, bits) in
         heads.iter().flat_map(|head| *head..head + 4).flat_map(|at| (1..=255).map(move |bits| (at, bits)))
     {
         let segment = prepared();
         flip_ring(&segment, at, bits);
-        let damaged = old_or_damaged(&everything(&segment), std::slice::from_ref(&old));
-        assert!(damaged > 0, "byte {at} flipped by {bits:#x} was not seen");
-        assert_eq!(list(&block(&segment)).expect("a write heals").last().expect("one").1, b"healed");
+        let damaged = old_or_damaged(&all_operations(&segment), &old);
+        assert!(damaged > 0, "byte {at} flipped by {bits:#x} was not detected");
+        let repaired = list(&block(&segment)).expect("a write repairs the mailbox");
+        assert_eq!(repaired.last().expect("one message").1, b"repaired");
     }
 }
 
 #[test]
-fn a_flipped_byte_of_a_record_is_damage_until_a_start_falls_back() {
-    let now = list(&block(&prepared())).expect("whole");
-    // The state before, which the other record holds: without the message that was put last.
+fn a_damaged_record_is_refused_until_recovery_restores_the_previous_one() {
+    let now = list(&block(&prepared())).expect("not damaged");
+    // The other record has the previous state, without the newest message.
     let before = now[..2].to_vec();
     for (at, bits) in (8..CONTROL_USED).flat_map(|at| (1..=255).map(move |bits| (at, bits))) {
         let segment = prepared();
@@ -99,36 +100,36 @@ fn a_flipped_byte_of_a_record_is_damage_until_a_start_falls_back() {
         let active = list(&block(&segment)).is_err();
         assert_eq!(segment.control(1).contents(SMALL.capacity).is_err(), active);
         if active {
-            let looks = everything(&segment);
-            assert!(looks.iter().all(Result::is_err), "byte {at} flipped by {bits:#x}");
+            let reads = all_operations(&segment);
+            assert!(reads.iter().all(Result::is_err), "byte {at} flipped by {bits:#x}");
         }
         assert_eq!(segment.recover().len(), usize::from(active));
-        let found = list(&block(&segment)).expect("whole again");
+        let found = list(&block(&segment)).expect("recovered");
         assert_eq!(found, if active { before.clone() } else { now.clone() });
     }
 }
 
 #[test]
-fn a_flipped_word_shows_this_state_or_the_one_before() {
-    let now = list(&block(&prepared())).expect("whole");
+fn a_damaged_word_activates_the_current_or_the_previous_state() {
+    let now = list(&block(&prepared())).expect("not damaged");
     for (at, bits) in (0..8).flat_map(|at| (1..=255).map(move |bits| (at, bits))) {
         let segment = prepared();
         flip_control(&segment, at, bits);
-        old_or_damaged(&everything(&segment), std::slice::from_ref(&now));
+        old_or_damaged(&all_operations(&segment), &now);
     }
 }
 
 #[test]
-fn a_cursor_of_another_mailbox_leads_nowhere() {
+fn a_cursor_of_another_mailbox_finds_no_message() {
     let segment = prepared();
     let mut block = block(&segment);
     let free = 36;
-    let len = u32::try_from(block.record().expect("whole").last - free).expect("small") - 4;
+    let len = u32::try_from(block.record().expect("not damaged").last - free).expect("small") - 4;
     block.ring.write(free, &len.to_ne_bytes());
     assert_eq!(block.after(Cursor { version: 3, next: Some(free) }, 0, u64::MAX), Err(Damaged));
 }
 
-/// A record in which everything is possible that its own numbers allow, on whatever bytes.
+/// Any consistent record.
 fn records() -> impl Strategy<Value = Record> {
     let sizes = (0..5u64, 0..=CAPACITY as u64, 0..=CAPACITY as u64 + 8);
     (0..300u64, sizes, 0..9u64).prop_map(|(head, (count, newest, older), gone)| {
@@ -145,7 +146,7 @@ fn records() -> impl Strategy<Value = Record> {
 
 proptest! {
     #[test]
-    fn no_bytes_lead_out_of_the_list(
+    fn any_bytes_in_the_ring_keep_accesses_inside_the_list(
         record in records(),
         ring in prop::collection::vec(prop_oneof![8 => Just(0u8), 1 => 0..70u8, 1 => any::<u8>()], 136),
     ) {
@@ -155,9 +156,9 @@ proptest! {
         block.control.commit(record);
         let within = record.live() <= (CAPACITY + ENTRY_HEADER) as u64;
         prop_assert_eq!(block.contents().is_ok(), within);
-        for look in everything(&segment) {
-            let bytes: u64 = look.unwrap_or_default().iter().map(|(_, bytes)| (ENTRY_HEADER + bytes.len()) as u64).sum();
-            // An empty list has an empty message, without a header.
+        for read in all_operations(&segment) {
+            let bytes: u64 = read.unwrap_or_default().iter().map(|(_, bytes)| (ENTRY_HEADER + bytes.len()) as u64).sum();
+            // An empty list reads as an empty message, which has no header.
             prop_assert!(bytes <= record.live().max(ENTRY_HEADER as u64));
         }
         for neighbour in [0, 2] {

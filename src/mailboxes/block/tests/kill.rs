@@ -1,4 +1,4 @@
-//! Killed after every single instruction of a change.
+//! Kills after every instruction of a change.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,31 +10,31 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use super::*;
 
-/// Runs `change` in a child process instruction by instruction. What a kill at that instant would leave behind is
-/// exactly what the shared memory holds then, so it is looked at after every one of them.
-fn at_every_instruction(segment: &Segment, change: impl Fn(&mut Block), mut look: impl FnMut()) -> usize {
+/// Executes `change` in a child process instruction by instruction. Calls `check` after each: the shared memory then has
+/// exactly the contents that a kill at this moment would leave. Returns the number of instructions.
+fn at_every_instruction(segment: &Segment, change: impl Fn(&mut Block), mut check: impl FnMut()) -> usize {
     let mut target = block(segment);
-    // SAFETY: the child only stores to memory that is mapped already and makes system calls; it takes no lock and
-    // allocates nothing, so it does not matter which other threads were running.
+    // SAFETY: the child only stores to mapped memory and makes system calls. It takes no lock and allocates nothing, so
+    // the state of other threads at the fork does not matter.
     match unsafe { fork() }.expect("forked") {
         ForkResult::Child => {
             let traced = ptrace::traceme().and_then(|()| raise(Signal::SIGSTOP));
             if traced.is_ok() {
                 change(&mut target);
             }
-            // SAFETY: ends the child without running anything of the parent's.
+            // SAFETY: ends the child without running destructors or exit handlers of the parent.
             unsafe { nix::libc::_exit(0) }
         }
-        ForkResult::Parent { child } => step_to_the_end(child, &mut look),
+        ForkResult::Parent { child } => step_until_exit(child, &mut check),
     }
 }
 
-fn step_to_the_end(child: Pid, look: &mut impl FnMut()) -> usize {
+fn step_until_exit(child: Pid, check: &mut impl FnMut()) -> usize {
     let mut steps = 0;
     loop {
-        match waitpid(child, None).expect("the child is ours") {
+        match waitpid(child, None).expect("it is a child of this process") {
             WaitStatus::Stopped(..) => {
-                look();
+                check();
                 steps += 1;
                 ptrace::step(child, None).expect("stepped");
             }
@@ -44,25 +44,24 @@ fn step_to_the_end(child: Pid, look: &mut impl FnMut()) -> usize {
     }
 }
 
-type Found = (Contents, List);
-
-fn content(segment: &Segment) -> Found {
+fn content(segment: &Segment) -> (Contents, List) {
     let block = block(segment);
-    (block.contents().expect("whole"), list(&block).expect("whole"))
+    (block.contents().expect("not damaged"), list(&block).expect("not damaged"))
 }
 
-/// What a server would find that starts from the file as it is now.
+/// Starts from a copy of the file in its present state, as a new server does.
 fn recovered(file: &File, copy: &File) -> Segment {
     let mut bytes = vec![0; SMALL.segment_size().expect("small") as usize];
     file.read_exact_at(&mut bytes, 0).expect("read");
     copy.write_all_at(&bytes, 0).expect("written");
-    let segment = Segment::open(copy, SMALL).expect("the header is whole");
-    assert_eq!(segment.recover(), [], "no record is ever damaged");
+    let segment = Segment::open(copy, SMALL).expect("the header is intact");
+    assert_eq!(segment.recover(), [], "a kill never damages a record");
     segment
 }
 
-/// Kills `change` everywhere, after `prepare`, whose result it gets. The new content holds these messages.
-fn a_kill_leaves_the_old_or_the_new<P>(
+/// Kills `change` after every instruction; it gets the result of `prepare`. Expects the old contents or the new ones,
+/// which are `messages`.
+fn assert_kill_leaves_old_or_new<P>(
     prepare: impl Fn(&mut Block) -> P,
     change: impl Fn(&mut Block, &P),
     messages: &[(u64, &[u8])],
@@ -72,9 +71,9 @@ fn a_kill_leaves_the_old_or_the_new<P>(
     let prepared = prepare(&mut block(&segment));
     let old = content(&segment);
     let new = {
-        let unharmed = recovered(&file, &copy);
-        change(&mut block(&unharmed), &prepared);
-        content(&unharmed)
+        let undisturbed = recovered(&file, &copy);
+        change(&mut block(&undisturbed), &prepared);
+        content(&undisturbed)
     };
     assert_eq!(new.1, messages.iter().map(|(version, bytes)| (*version, bytes.to_vec())).collect::<List>());
     let mut seen_new = false;
@@ -83,7 +82,7 @@ fn a_kill_leaves_the_old_or_the_new<P>(
         |block| change(block, &prepared),
         || {
             let found = content(&recovered(&file, &copy));
-            assert!(found == new || (found == old && !seen_new), "neither the old nor the new: {found:?}");
+            assert!(found == new || (found == old && !seen_new), "neither old nor new: {found:?}");
             seen_new = found == new;
         },
     );
@@ -93,72 +92,72 @@ fn a_kill_leaves_the_old_or_the_new<P>(
 const FULL: [u8; CAPACITY] = [b'f'; CAPACITY];
 
 #[test]
-fn a_kill_between_any_two_stores_of_a_write_leaves_a_whole_message() {
+fn a_kill_during_a_write_leaves_the_old_message_or_the_new() {
     let write = |bytes: &'static [u8]| move |block: &mut Block, _: &()| assert!(block.write(bytes).is_ok());
-    a_kill_leaves_the_old_or_the_new(|_| (), write(b"first"), &[(1, b"first")]);
+    assert_kill_leaves_old_or_new(|_| (), write(b"first"), &[(1, b"first")]);
     let old = |block: &mut Block| {
         for bytes in [&FULL[..], b"short", &[b'a'; CAPACITY]] {
             block.write(bytes).expect("written");
         }
     };
-    a_kill_leaves_the_old_or_the_new(old, write(&FULL), &[(4, &FULL)]);
-    a_kill_leaves_the_old_or_the_new(astride, write(&FULL), &[(7, &FULL)]);
-    a_kill_leaves_the_old_or_the_new(wrapped, write(&FULL), &[(6, &FULL)]);
+    assert_kill_leaves_old_or_new(old, write(&FULL), &[(4, &FULL)]);
+    assert_kill_leaves_old_or_new(spanning, write(&FULL), &[(7, &FULL)]);
+    assert_kill_leaves_old_or_new(wrapped, write(&FULL), &[(6, &FULL)]);
 }
 
 #[test]
-fn a_kill_between_any_two_stores_of_a_patch_leaves_a_whole_message() {
+fn a_kill_during_a_patch_leaves_the_old_message_or_the_new() {
     let patch = |block: &mut Block, _: &()| assert!(block.patch(8, b"world").is_ok());
     let hello = |block: &mut Block| put_all(block, &[b"hello"]);
-    a_kill_leaves_the_old_or_the_new(hello, patch, &[(2, b"hello\0\0\0world")]);
+    assert_kill_leaves_old_or_new(hello, patch, &[(2, b"hello\0\0\0world")]);
     let last_of_three = |block: &mut Block| {
         wrapped(block);
         take_many(block, 2);
     };
-    a_kill_leaves_the_old_or_the_new(last_of_three, patch, &[(6, b"ccccccccworld")]);
+    assert_kill_leaves_old_or_new(last_of_three, patch, &[(6, b"ccccccccworld")]);
 }
 
 #[test]
-fn a_kill_between_any_two_stores_of_a_put_leaves_the_list_with_or_without_it() {
+fn a_kill_during_a_put_leaves_the_list_with_or_without_the_message() {
     let put = |bytes: &'static [u8]| {
         move |block: &mut Block, _: &()| assert!(matches!(block.put(bytes), Ok(Some(_))))
     };
-    a_kill_leaves_the_old_or_the_new(|_| (), put(&FULL), &[(1, &FULL)]);
+    assert_kill_leaves_old_or_new(|_| (), put(&FULL), &[(1, &FULL)]);
     let [a, b, c] = [[b'a'; 16], [b'b'; 16], [b'c'; 16]];
-    a_kill_leaves_the_old_or_the_new(astride, put(b"new!"), &[(4, &a), (5, &b), (6, &c), (7, b"new!")]);
+    assert_kill_leaves_old_or_new(spanning, put(b"new!"), &[(4, &a), (5, &b), (6, &c), (7, b"new!")]);
     let messages: [(u64, &[u8]); 4] = [(3, &[b'a'; 22]), (4, &b), (5, &c[..10]), (6, b"new!")];
-    a_kill_leaves_the_old_or_the_new(wrapped, put(b"new!"), &messages);
+    assert_kill_leaves_old_or_new(wrapped, put(b"new!"), &messages);
     let one = |block: &mut Block| put_all(block, &[&[b'a'; 40]]);
-    a_kill_leaves_the_old_or_the_new(one, put(&[b'w'; 20]), &[(1, &[b'a'; 40]), (2, &[b'w'; 20])]);
+    assert_kill_leaves_old_or_new(one, put(&[b'w'; 20]), &[(1, &[b'a'; 40]), (2, &[b'w'; 20])]);
 }
 
 #[test]
-fn a_kill_between_any_two_stores_of_a_put_that_drops_leaves_the_old_list_or_the_new() {
+fn a_kill_during_a_dropping_put_leaves_the_old_list_or_the_new() {
     let put =
         |bytes: &'static [u8]| move |block: &mut Block, _: &()| assert!(block.put_dropping(bytes).is_ok());
     let c = [b'c'; 16];
-    a_kill_leaves_the_old_or_the_new(astride, put(&[b'n'; 40]), &[(6, &c), (7, &[b'n'; 40])]);
-    a_kill_leaves_the_old_or_the_new(wrapped, put(&[b'n'; 40]), &[(5, &c[..10]), (6, &[b'n'; 40])]);
-    a_kill_leaves_the_old_or_the_new(astride, put(&FULL), &[(7, &FULL)]);
-    a_kill_leaves_the_old_or_the_new(wrapped, put(&FULL), &[(6, &FULL)]);
+    assert_kill_leaves_old_or_new(spanning, put(&[b'n'; 40]), &[(6, &c), (7, &[b'n'; 40])]);
+    assert_kill_leaves_old_or_new(wrapped, put(&[b'n'; 40]), &[(5, &c[..10]), (6, &[b'n'; 40])]);
+    assert_kill_leaves_old_or_new(spanning, put(&FULL), &[(7, &FULL)]);
+    assert_kill_leaves_old_or_new(wrapped, put(&FULL), &[(6, &FULL)]);
 }
 
 #[test]
-fn a_kill_between_any_two_stores_of_a_take_leaves_the_list_with_or_without_it() {
+fn a_kill_during_a_take_leaves_the_list_with_or_without_the_message() {
     let take = |block: &mut Block, _: &()| take_many(block, 1);
-    a_kill_leaves_the_old_or_the_new(|block| put_all(block, &[b"one"]), take, &[]);
-    a_kill_leaves_the_old_or_the_new(wrapped, take, &[(4, &[b'b'; 16]), (5, &[b'c'; 10])]);
+    assert_kill_leaves_old_or_new(|block| put_all(block, &[b"one"]), take, &[]);
+    assert_kill_leaves_old_or_new(wrapped, take, &[(4, &[b'b'; 16]), (5, &[b'c'; 10])]);
 }
 
 #[test]
-fn a_kill_between_any_two_stores_of_an_untake_leaves_the_list_with_or_without_it() {
+fn a_kill_during_a_requeue_leaves_the_list_with_or_without_the_message() {
     let taken = |block: &mut Block| {
         wrapped(block);
-        let taken = block.take(|_| {}).expect("whole").expect("there are three");
+        let taken = block.take(|_| {}).expect("not damaged").expect("there are three");
         take_many(block, 2);
         taken
     };
-    let untake = |block: &mut Block, taken: &Taken| assert!(block.requeue(*taken).is_ok());
+    let requeue = |block: &mut Block, taken: &Taken| assert!(block.requeue(*taken).is_ok());
     let messages: [(u64, &[u8]); 3] = [(3, &[b'a'; 22]), (4, &[b'b'; 16]), (5, &[b'c'; 10])];
-    a_kill_leaves_the_old_or_the_new(taken, untake, &messages);
+    assert_kill_leaves_old_or_new(taken, requeue, &messages);
 }

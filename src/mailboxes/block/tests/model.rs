@@ -1,4 +1,4 @@
-//! Any sequence of changes and looks, beside a vector of versions and bytes.
+//! Random sequences of operations, compared with a vector of versions and bytes.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -10,18 +10,18 @@ enum Step {
     Write(Vec<u8>),
     Patch(usize, Vec<u8>),
     Put(Vec<u8>),
-    /// As large as fits; or one byte more, which must not fit.
-    PutToTheEdge {
-        beyond: bool,
+    /// A message that exactly fits; or one byte more, which must not fit.
+    PutExactly {
+        too_large: bool,
     },
     PutDropping(Vec<u8>),
     Take,
-    /// Takes so many, then goes back to before the first of them.
-    TakeAndUntake(usize),
+    /// Takes several messages, then undoes all of these takes.
+    TakeAndRequeue(usize),
     Read(u64, u64),
-    /// With a cursor that some step before has left.
+    /// With a cursor that an earlier step returned.
     After(Index, u64, u64),
-    /// With one that has never read.
+    /// With a new cursor.
     AfterVersion(u64),
     Reopen,
 }
@@ -42,10 +42,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => bytes().prop_map(Step::Write),
         2 => patch,
         12 => bytes().prop_map(Step::Put),
-        2 => any::<bool>().prop_map(|beyond| Step::PutToTheEdge { beyond }),
+        2 => any::<bool>().prop_map(|too_large| Step::PutExactly { too_large }),
         4 => bytes().prop_map(Step::PutDropping),
         6 => Just(Step::Take),
-        3 => (1..5usize).prop_map(Step::TakeAndUntake),
+        3 => (1..5usize).prop_map(Step::TakeAndRequeue),
         2 => range().prop_map(|(offset, len)| Step::Read(offset, len)),
         8 => (any::<Index>(), range()).prop_map(|(cursor, (offset, len))| Step::After(cursor, offset, len)),
         3 => version.prop_map(Step::AfterVersion),
@@ -87,12 +87,12 @@ fn part(bytes: &[u8], offset: u64, len: u64) -> &[u8] {
     &bytes[start..end]
 }
 
-/// Takes; tells the version, how many are left, and the bytes.
-fn taken(block: &mut Block) -> Option<(u64, u64, Vec<u8>)> {
-    let mut given = None;
-    let token = block.take(|message| given = Some((message.version, message.count, message.parts.concat())));
-    assert_eq!(token.expect("whole").is_some(), given.is_some());
-    given
+/// Takes a message. Returns its version, the number of remaining messages, and its bytes.
+fn take(block: &mut Block) -> Option<(u64, u64, Vec<u8>)> {
+    let mut copied = None;
+    let taken = block.take(|message| copied = Some((message.version, message.count, message.parts.concat())));
+    assert_eq!(taken.expect("not damaged").is_some(), copied.is_some());
+    copied
 }
 
 fn run(
@@ -107,7 +107,7 @@ fn run(
             prop_assert_eq!(block.write(&bytes), Ok(model.push(bytes).version));
         }
         Step::Patch(offset, bytes) => {
-            let patched = block.patch(offset, &bytes).expect("whole");
+            let patched = block.patch(offset, &bytes).expect("not damaged");
             if model.list.len() > 1 {
                 prop_assert_eq!(patched, Patched::Multi);
             } else {
@@ -118,14 +118,14 @@ fn run(
             }
         }
         Step::Put(bytes) => {
-            let put = block.put(&bytes).expect("whole");
+            let put = block.put(&bytes).expect("not damaged");
             prop_assert_eq!(put, model.fits(bytes.len()).then(|| model.push(bytes)));
         }
-        Step::PutToTheEdge { beyond } => {
-            let len = model.contents().room.map_or(0, |room| room as usize + usize::from(beyond));
+        Step::PutExactly { too_large } => {
+            let len = model.contents().room.map_or(0, |room| room as usize + usize::from(too_large));
             if len <= CAPACITY {
-                let put = block.put(&vec![7; len]).expect("whole");
-                prop_assert_eq!(put.is_some(), !beyond && model.contents().room.is_some());
+                let put = block.put(&vec![7; len]).expect("not damaged");
+                prop_assert_eq!(put.is_some(), !too_large && model.contents().room.is_some());
                 prop_assert_eq!(put, model.fits(len).then(|| model.push(vec![7; len])));
             }
         }
@@ -138,29 +138,29 @@ fn run(
         Step::Take => {
             let oldest = (!model.list.is_empty()).then(|| model.list.remove(0));
             let expected = oldest.map(|(version, bytes)| (version, model.list.len() as u64, bytes));
-            prop_assert_eq!(taken(block), expected);
+            prop_assert_eq!(take(block), expected);
         }
-        Step::TakeAndUntake(count) => {
-            let tokens: Vec<_> = (0..count).map_while(|_| block.take(|_| {}).expect("whole")).collect();
-            prop_assert_eq!(tokens.len(), count.min(model.list.len()));
-            prop_assert_eq!(block.contents().expect("whole").version, model.version);
-            if let Some(first) = tokens.first() {
+        Step::TakeAndRequeue(count) => {
+            let taken: Vec<_> = (0..count).map_while(|_| block.take(|_| {}).expect("not damaged")).collect();
+            prop_assert_eq!(taken.len(), count.min(model.list.len()));
+            prop_assert_eq!(block.contents().expect("not damaged").version, model.version);
+            if let Some(first) = taken.first() {
                 prop_assert_eq!(block.requeue(*first), Ok(()));
             }
         }
         Step::Read(offset, len) => {
-            let message = block.read(offset, len).expect("whole");
+            let message = block.read(offset, len).expect("not damaged");
             let newest = model.list.last().map_or(&[][..], |(_, bytes)| bytes);
             prop_assert_eq!(message.parts.concat(), part(newest, offset, len));
-            let about = (message.version, message.count, message.lost);
-            prop_assert_eq!(about, (model.version, model.list.len() as u64, 0));
+            let fields = (message.version, message.count, message.lost);
+            prop_assert_eq!(fields, (model.version, model.list.len() as u64, 0));
         }
         Step::After(index, offset, len) => {
             let cursor = *index.get(cursors);
             after(block, model, cursors, cursor, offset, len)?;
         }
         Step::AfterVersion(version) => after(block, model, cursors, Cursor::at(version), 0, u64::MAX)?,
-        Step::Reopen => unreachable!("reopens the whole segment"),
+        Step::Reopen => unreachable!("the caller reopens the segment"),
     }
     Ok(())
 }
@@ -173,23 +173,23 @@ fn after(
     offset: u64,
     len: u64,
 ) -> Result<(), TestCaseError> {
-    let found = block.after(cursor, offset, len).expect("whole");
+    let found = block.after(cursor, offset, len).expect("not damaged");
     let expected = model.after(cursor.version);
     prop_assert_eq!(found.is_some(), expected.is_some());
     if let (Some((message, next)), Some((version, bytes))) = (found, expected) {
         prop_assert_eq!(message.parts.concat(), part(bytes, offset, len));
-        let about = (message.version, message.count, message.lost, next.version);
+        let fields = (message.version, message.count, message.lost, next.version);
         let lost = version - cursor.version - 1;
-        prop_assert_eq!(about, (*version, model.list.len() as u64, lost, *version));
+        prop_assert_eq!(fields, (*version, model.list.len() as u64, lost, *version));
         cursors.push(next);
     }
     Ok(())
 }
 
-/// A second list, read without the positions that the first one's cursors carry.
-fn walked(block: &Block) -> List {
+/// All messages, each found with a new cursor, which has no position.
+fn list_by_version(block: &Block) -> List {
     let walk = |version| {
-        let (message, _) = block.after(Cursor::at(version), 0, u64::MAX).expect("whole")?;
+        let (message, _) = block.after(Cursor::at(version), 0, u64::MAX).expect("not damaged")?;
         Some((message.version, message.parts.concat()))
     };
     std::iter::successors(walk(0), |(version, _)| walk(*version)).collect()
@@ -218,7 +218,7 @@ proptest! {
             prop_assert_eq!(segment.control(1).contents(SMALL.capacity), Ok(model.contents()));
             prop_assert_eq!(segment.control(1).version(), Ok(model.version));
             prop_assert_eq!(list(&block(&segment)), Ok(model.list.clone()));
-            prop_assert_eq!(&walked(&block(&segment)), &model.list);
+            prop_assert_eq!(&list_by_version(&block(&segment)), &model.list);
         }
         for neighbour in [0, 2] {
             // SAFETY: one thread.
@@ -229,26 +229,26 @@ proptest! {
 }
 
 #[test]
-fn a_full_message_fits_into_an_empty_mailbox_and_nothing_beside_it() {
+fn a_message_of_full_size_fits_into_an_empty_mailbox_only() {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");
     let mut block = block(&segment);
-    let full = block.put(&[1; CAPACITY]).expect("whole").expect("fits");
+    let full = block.put(&[1; CAPACITY]).expect("not damaged").expect("fits");
     assert_eq!(full, Contents { version: 1, count: 1, room: None });
     assert_eq!(block.put(b""), Ok(None));
     assert_eq!(block.write(&[1; CAPACITY - 4]), Ok(2));
-    assert_eq!(block.contents().expect("whole").room, Some(0));
+    assert_eq!(block.contents().expect("not damaged").room, Some(0));
     assert_eq!(block.put(b"x"), Ok(None));
     assert_eq!(block.put(b""), Ok(Some(Contents { version: 3, count: 2, room: None })));
 }
 
 #[test]
-fn put_and_take_in_turns_stay_in_two_places() {
+fn alternating_put_and_take_use_two_positions() {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");
     let mut block = block(&segment);
     let mut heads: Vec<u64> = (0..20)
         .map(|_| {
-            put_all(&mut block, &[b"ball"]);
-            let head = block.record().expect("whole").head;
+            put_all(&mut block, &[b"text"]);
+            let head = block.record().expect("not damaged").head;
             take_many(&mut block, 1);
             head
         })
@@ -259,12 +259,12 @@ fn put_and_take_in_turns_stay_in_two_places() {
 }
 
 #[test]
-#[should_panic(expected = "was taken from")]
-fn nothing_is_put_back_after_another_change() {
+#[should_panic(expected = "after a take")]
+fn a_requeue_after_another_change_panics() {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");
     let mut block = block(&segment);
     put_all(&mut block, &[b"a", b"b"]);
-    let taken = block.take(|_| {}).expect("whole").expect("there is one");
+    let taken = block.take(|_| {}).expect("not damaged").expect("there is one");
     put_all(&mut block, &[b"c"]);
-    block.requeue(taken).expect("whole");
+    block.requeue(taken).expect("not damaged");
 }

@@ -1,66 +1,58 @@
-//! Those who were in, missed something, and come back when it is there.
+//! Requests that join the wait set, and the changes that meet their conditions.
 
 use super::*;
 
-/// A taker and a putter in any order: the message is taken.
-fn a_put_reaches_the_taker() {
-    explore(|shared| {
-        let thread = beside(shared, |shared| shared.ask(Ask::Take(0)));
-        shared.ask(Ask::Put);
-        joined(thread);
-        assert_eq!(shared.served(Ask::Take(0)), 1, "a taker waits beside a message");
-        shared.nobody_is_left();
-    });
-}
-
-/// The same when the put comes and goes in one step, and the taker would.
-fn a_brief_put_reaches_the_taker() {
-    explore(|shared| {
-        let thread = beside(shared, |shared| shared.try_inline(Ask::Take(0)));
-        shared.try_inline(Ask::Put);
-        joined(thread);
-        assert_eq!(shared.served(Ask::Take(0)), 1, "a taker waits beside a message");
-        shared.nobody_is_left();
-    });
-}
-
-/// A put brings news while one who waits for it gives up, at a deadline and because its client is gone, and another one
-/// stands behind: everybody who stays is served, nobody is twice.
-fn one_of_three_wins(ask: fn(u32) -> Ask) {
-    let outcomes = explore(move |shared| {
-        let first = shared.ask(ask(0)).expect("nothing is there");
-        shared.ask(ask(1)).expect("nothing is there");
-        let timeout = beside(shared, move |shared| shared.give_up(first));
-        let disconnect = beside(shared, move |shared| shared.give_up(first));
-        shared.ask(Ask::Put);
-        let given_up = [joined(timeout), joined(disconnect)];
-        let [first, second] = [shared.served(ask(0)), shared.served(ask(1))];
-        let outcome = [first, given_up[0].into(), given_up[1].into()];
-        assert_eq!(outcome.iter().sum::<usize>(), 1, "given up, or served");
-        let one_message_for_both = ask(0).mode() == Mode::Exclusive;
-        assert_eq!(second, if one_message_for_both { 1 - first } else { 1 }, "the second one");
-        shared.nobody_is_left();
-        outcome
-    });
-    assert_eq!(outcomes.len(), 3, "each of them wins some time");
-}
-
+/// A take and a put in any order.
 #[test]
 fn model_a_put_reaches_the_taker() {
-    a_put_reaches_the_taker();
+    explore(|shared| {
+        let thread = spawn(shared, |shared| shared.submit(Request::Take(0)));
+        shared.submit(Request::Put);
+        join(thread);
+        assert_eq!(shared.executions(Request::Take(0)), 1, "a taker waits although there is a message");
+        shared.assert_idle();
+    });
+}
+
+/// The same with a put that is admitted and released in one critical section.
+#[test]
+fn model_an_inline_put_reaches_the_taker() {
+    explore(|shared| {
+        let thread = spawn(shared, |shared| shared.try_inline(Request::Take(0)));
+        shared.try_inline(Request::Put);
+        join(thread);
+        assert_eq!(shared.executions(Request::Take(0)), 1, "a taker waits although there is a message");
+        shared.assert_idle();
+    });
+}
+
+/// Two requests wait. A put meets their condition while a timeout and a disconnect cancel the first: it is executed or
+/// cancelled, once, and the second is executed if there is a message for it.
+fn exactly_one_of_three_wins(request: fn(u32) -> Request) {
+    let outcomes = explore(move |shared| {
+        let first = shared.submit(request(0)).expect("the mailbox is empty");
+        shared.submit(request(1)).expect("the mailbox is empty");
+        let timeout = spawn(shared, move |shared| shared.cancel(first));
+        let disconnect = spawn(shared, move |shared| shared.cancel(first));
+        shared.submit(Request::Put);
+        let cancelled = [join(timeout), join(disconnect)];
+        let [first, second] = [shared.executions(request(0)), shared.executions(request(1))];
+        let outcome = [first, cancelled[0].into(), cancelled[1].into()];
+        assert_eq!(outcome.iter().sum::<usize>(), 1, "cancelled, or executed");
+        let one_message_for_both = request(0).mode() == Mode::Exclusive;
+        assert_eq!(second, if one_message_for_both { 1 - first } else { 1 }, "the second request");
+        shared.assert_idle();
+        outcome
+    });
+    assert_eq!(outcomes.len(), 3, "each of the three wins in some interleaving");
 }
 
 #[test]
-fn model_a_brief_put_reaches_the_taker() {
-    a_brief_put_reaches_the_taker();
+fn model_put_timeout_or_disconnect_wins_a_taker() {
+    exactly_one_of_three_wins(Request::Take);
 }
 
 #[test]
-fn model_one_of_put_timeout_and_disconnect_wins_a_taker() {
-    one_of_three_wins(Ask::Take);
-}
-
-#[test]
-fn model_one_of_put_timeout_and_disconnect_wins_a_reader() {
-    one_of_three_wins(Ask::News);
+fn model_put_timeout_or_disconnect_wins_a_reader() {
+    exactly_one_of_three_wins(Request::ReadNew);
 }
