@@ -1,7 +1,7 @@
 # make                builds ./dipc, ./dipcrm and ./dipc-cli
 # make check          runs the checks of CI: formatting, lints, documentation, tests
 # make deny           checks the dependencies with cargo-deny: bans, licenses, sources, and advisories
-# make mutations      checks that the tests find the mistakes of tests/mutations; about 20 minutes
+# make mutations      checks that the tests find the mistakes of tests/mutations; about ten minutes
 # make man            writes the man pages into target/man
 # make completions    writes the completions for bash, zsh and fish into target/completions
 # make install        installs programs, man pages and completions under $(DESTDIR)$(PREFIX); needs `make` before

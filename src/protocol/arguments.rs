@@ -1,51 +1,28 @@
-//! The words behind a verb, and what each key takes.
+//! The arguments of a header line: the words after the verb, and the values of keys.
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::request::{Limits, Refusal, Wait};
 
-/// Bytes of a client's word that are repeated to it.
+/// Most bytes of a client's word that an error text repeats.
 const ECHO_MAX: usize = 32;
 
-/// Bytes of the name that a connection may give itself.
+/// Most bytes in the name that a connection gives itself.
 pub const NAME_MAX: usize = 64;
 
-/// Arguments of one header that are looked at: no verb has more.
+/// Most words without and with `=` that are stored. No verb has more.
 const POSITIONAL_MAX: usize = 2;
 const KEYS_MAX: usize = 4;
 
-/// The words after the verb, sorted into positions and keys, nothing copied.
+/// The words after the verb, split into positional words and keys with values. Borrows the line, and does not allocate.
 #[derive(Default)]
 pub(super) struct Arguments<'a> {
-    positional: Few<&'a [u8], POSITIONAL_MAX>,
-    keys: Few<(&'a [u8], &'a [u8]), KEYS_MAX>,
-    /// There was more than any verb takes.
+    positional: ArrayVec<&'a [u8], POSITIONAL_MAX>,
+    keys: ArrayVec<(&'a [u8], &'a [u8]), KEYS_MAX>,
+    /// Whether there were more words than any verb has.
     excess: bool,
-}
-
-/// A list that lies on the stack.
-pub(super) struct Few<T, const N: usize> {
-    items: [T; N],
-    len: usize,
-}
-
-impl<T: Copy + Default, const N: usize> Default for Few<T, N> {
-    fn default() -> Self {
-        Few { items: [T::default(); N], len: 0 }
-    }
-}
-
-impl<T, const N: usize> Few<T, N> {
-    /// Appends, if there is room.
-    fn push(&mut self, item: T) -> bool {
-        let room = self.items.get_mut(self.len).map(|slot| *slot = item).is_some();
-        self.len += usize::from(room);
-        room
-    }
-
-    pub fn as_slice(&self) -> &[T] {
-        &self.items[..self.len]
-    }
 }
 
 impl<'a> Arguments<'a> {
@@ -53,42 +30,41 @@ impl<'a> Arguments<'a> {
         let mut arguments = Arguments::default();
         for word in words {
             let stored = match word.iter().position(|&b| b == b'=') {
-                Some(at) => arguments.keys.push((&word[..at], &word[at + 1..])),
-                None => arguments.positional.push(word),
+                Some(at) => arguments.keys.try_push((&word[..at], &word[at + 1..])).is_ok(),
+                None => arguments.positional.try_push(word).is_ok(),
             };
             arguments.excess |= !stored;
         }
         arguments
     }
 
-    /// Refuses more positions than `positional`, keys that are not in `known`, and keys that come twice.
+    /// Refuses more than `positional` words without `=`, keys that are not in `known`, and repeated keys.
     pub fn only(&self, verb: &str, positional: usize, known: &[&str]) -> Result<(), Refusal> {
-        let keys = self.keys.as_slice();
-        for (at, (key, _)) in keys.iter().enumerate() {
+        for (at, (key, _)) in self.keys.iter().enumerate() {
             if !known.iter().any(|name| name.as_bytes() == *key) {
                 return Err(Refusal::Syntax(format!("{verb} has no key {}, try help", echo(key))));
             }
-            if keys[..at].iter().any(|(earlier, _)| earlier == key) {
+            if self.keys[..at].iter().any(|(earlier, _)| earlier == key) {
                 return Err(Refusal::Syntax(format!("the key {} is there twice", echo(key))));
             }
         }
-        if self.excess || self.positional.len > positional {
+        if self.excess || self.positional.len() > positional {
             return Err(Refusal::Syntax(format!("too many arguments for {verb}, try help")));
         }
         Ok(())
     }
 
-    /// The word at position `at`.
+    /// The positional word at index `at`.
     pub fn word(&self, at: usize) -> Option<&'a [u8]> {
-        self.positional.as_slice().get(at).copied()
+        self.positional.get(at).copied()
     }
 
-    /// The mailbox at position `at`.
+    /// The mailbox at index `at`.
     pub fn mailbox(&self, at: usize, limits: &Limits) -> Result<u32, Refusal> {
         existing(self.word(at).unwrap_or_default(), limits)
     }
 
-    /// The list of mailboxes that comes first, in its own order.
+    /// The list of mailboxes in the first word, in the order given.
     pub fn mailboxes(&self, limits: &Limits) -> Result<Box<[u32]>, Refusal> {
         let words = self.word(0).unwrap_or_default().split(|&b| b == b',');
         let mailboxes = words.map(|word| existing(word, limits)).collect::<Result<Box<[u32]>, _>>()?;
@@ -100,13 +76,13 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// A list as above, or `None` for `*`.
+    /// The same list, or `None` for `*`.
     pub fn mailboxes_or_all(&self, limits: &Limits) -> Result<Option<Box<[u32]>>, Refusal> {
         if self.word(0) == Some(b"*") { Ok(None) } else { self.mailboxes(limits).map(Some) }
     }
 
     fn value(&self, key: &str) -> Option<&'a [u8]> {
-        self.keys.as_slice().iter().find(|(name, _)| *name == key.as_bytes()).map(|&(_, value)| value)
+        self.keys.iter().find(|(name, _)| *name == key.as_bytes()).map(|&(_, value)| value)
     }
 
     pub fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
@@ -126,7 +102,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// How long a lock is wanted; less than a nanosecond is nothing.
+    /// The duration of a lock. Less than a nanosecond counts as zero, which is refused.
     pub fn ttl(&self) -> Result<Option<Duration>, Refusal> {
         match self.value("ttl") {
             None => Ok(None),
@@ -138,7 +114,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// Whether a full mailbox drops its oldest message.
+    /// Whether a put to a full mailbox drops the oldest messages.
     pub fn dropping(&self) -> Result<bool, Refusal> {
         match self.value("full") {
             None => Ok(false),
@@ -147,7 +123,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// What a connection calls itself.
+    /// The name of the connection.
     pub fn name(&self) -> Result<Option<Box<str>>, Refusal> {
         match self.value("name") {
             None => Ok(None),
@@ -169,7 +145,7 @@ fn existing(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
     mailbox(word, limits).ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
 }
 
-/// A decimal number; one beyond 64 bits is the largest, which every bound refuses.
+/// A decimal number. A number of more than 64 bits becomes the largest one, which exceeds every limit.
 pub(super) fn decimal(word: &[u8]) -> Option<u64> {
     if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
         return None;
@@ -177,7 +153,7 @@ pub(super) fn decimal(word: &[u8]) -> Option<u64> {
     Some(word.iter().fold(0u64, |n, digit| n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
 }
 
-/// Seconds with decimals, down to the nanosecond; further digits count as nothing.
+/// Seconds with decimals. Digits after the nanoseconds are ignored.
 fn seconds(word: &[u8]) -> Option<Duration> {
     let (whole, fraction) = match word.iter().position(|&b| b == b'.') {
         Some(at) => (&word[..at], &word[at + 1..]),
@@ -192,7 +168,7 @@ fn seconds(word: &[u8]) -> Option<Duration> {
     Some(Duration::new(whole, nanos))
 }
 
-/// A client's word, safe to show: printable, and not long.
+/// A client's word for an error text: printable and shortened.
 pub(super) fn echo(word: &[u8]) -> String {
     let shown = &word[..word.len().min(ECHO_MAX)];
     let dots = if shown.len() < word.len() { ".." } else { "" };

@@ -1,14 +1,14 @@
-//! Cuts complete requests from the bytes of one connection. Sans-IO: it holds no bytes, only where it stands.
+//! Cuts complete requests from the bytes of one connection. Sans-IO: it stores no bytes, only its state.
 //!
-//! The caller keeps the bytes that were not yet cut and offers them again, with more behind them. Its law:
-//! *however the bytes are cut into packets, the same requests come out*, and after one that
-//! [closes](Request::closes) nothing comes out at all.
+//! The caller keeps the bytes that are not part of a complete request, and passes them again with more bytes appended.
+//! The law: *the requests do not depend on how the bytes are split into packets*, and no request follows one that
+//! [closes](Request::closes) the connection.
 //!
 //! ```text
-//!            ┌──────────── good body ─────────────┐
+//!            ┌──────── complete request ──────────┐
 //!            ▼                                    │
-//!   ┌──── Open ── header of a refused w or put ───┼──► Swallowing ── its end ──► Open
-//!   │        └─────── anything that closes ───────┴──────────┴─────────────────► Closed
+//!   ┌──── Open ── header of a refused w or put ───┼──► Discarding ── its end ──► Open
+//!   │        └─────── request that closes ────────┴──────────┴─────────────────► Closed
 //!   └─ blank lines, telnet options: skipped
 //! ```
 
@@ -17,13 +17,14 @@ use std::ops::Range;
 use super::header::{self, Body, FastHeader, HEADER_MAX, Header};
 use super::request::{Eol, Framed, Limits, Refusal, Request};
 
-/// Bytes of a refused body that are skipped, when the packet size is below it, before the connection is closed.
+/// Most bytes of a refused body that are discarded, or the packet size if that is larger. A longer body closes the
+/// connection.
 pub const DISCARD_MAX: u64 = 1024 * 1024;
 
-/// Bad lines in a row that end a connection.
+/// Number of consecutive invalid lines that closes a connection.
 pub const BAD_LINES_MAX: u8 = 8;
 
-/// Bytes of the longest line that may be a plain one, with its end.
+/// Most bytes in a line that the fast path parses, with its end.
 const FAST_HEADER_MAX: usize = 32;
 
 /// First words of other protocols: HTTP from a browser or a proxy, SSH.
@@ -43,11 +44,11 @@ const FOREIGN: [&[u8]; 13] = [
     b"SSH-",
 ];
 
-/// Where one connection's stream stands.
+/// The state of framing of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Framer {
     state: State,
-    /// Bytes of an unfinished line body that were searched in vain, so that a slow sender costs no second search.
+    /// Bytes of an incomplete line body without an end of line, so that they are not searched again.
     searched: usize,
     bad_lines: u8,
 }
@@ -56,12 +57,12 @@ pub struct Framer {
 enum State {
     #[default]
     Open,
-    /// Boxed: rare, and a connection at rest shall be small.
+    /// Boxed: rare, and idle connections are small.
     Discarding(Box<Discard>),
     Closed,
 }
 
-/// A refused body on its way past.
+/// A refused body that is being discarded.
 #[derive(Clone, Debug)]
 struct Discard {
     remaining: Remaining,
@@ -71,28 +72,29 @@ struct Discard {
 
 #[derive(Clone, Debug)]
 enum Remaining {
-    /// So many bytes, then an end of line.
+    /// This many bytes, then an end of line.
     Octets(u64),
-    /// An end of line; so many bytes came before it.
+    /// An end of line, after this many discarded bytes.
     Line(u64),
 }
 
-/// What the front of the bytes turned out to be.
+/// The result of looking at the first bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Cut {
-    /// No complete request yet: at least so many bytes are missing.
+    /// No complete request yet: at least this many bytes are missing.
     NotYet(usize),
-    /// So many bytes are of no interest.
+    /// Skip this many bytes.
     Skip(usize),
-    /// A request, and how many bytes it took.
+    /// A request, and its number of bytes.
     Request(Framed, usize),
-    /// The stream ended with the request before.
+    /// The previous request has closed the connection.
     Closed,
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes`, which start where the last cut ended, until `found` holds `max`.
-    /// Returns how many bytes that took, and how many the next request lacks at least; 0 where nobody knows.
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max`. `bytes` start where the last cut
+    /// ended. Returns the number of bytes used, and the number that the next request lacks at least, or 0 if that is
+    /// unknown.
     pub fn cut(
         &mut self,
         bytes: &[u8],
@@ -102,10 +104,10 @@ impl Framer {
     ) -> (usize, usize) {
         let mut used = 0;
         while found.len() < max {
-            if let Some((plain, eol, body, len)) = self.fast_path(&bytes[used..], limits) {
-                // Made in its place: what is stored in parts a moment before it is copied as a whole makes the processor wait.
+            if let Some((header, eol, body, len)) = self.fast_path(&bytes[used..], limits) {
+                // Constructed in place: copying a value right after storing its fields stalls on store forwarding.
                 let body = used + body.start..used + body.end;
-                found.push(Framed { request: plain.request(), eol, body });
+                found.push(Framed { request: header.request(), eol, body });
                 used += len;
                 continue;
             }
@@ -123,7 +125,7 @@ impl Framer {
         (used, 0)
     }
 
-    /// A whole request with a plain header line: what [`Framer::next`] would make of it, in a shorter way.
+    /// Cuts a complete request with a frequent header line, with the same result as [`Framer::next`] but faster.
     #[inline]
     fn fast_path(&mut self, bytes: &[u8], limits: &Limits) -> Option<(FastHeader, Eol, Range<usize>, usize)> {
         if !matches!(self.state, State::Open) {
@@ -131,9 +133,9 @@ impl Framer {
         }
         let at = bytes.iter().take(FAST_HEADER_MAX).position(|&b| b == b'\n')?;
         let (line, eol) = strip(&bytes[..at]);
-        let plain = FastHeader::parse(line, limits)?;
+        let header = FastHeader::parse(line, limits)?;
         let start = at + 1;
-        let (body, end) = match plain {
+        let (body, end) = match header {
             FastHeader::Read { .. } => (0..0, start),
             FastHeader::Write { len, .. } => {
                 let end = start + usize_of(len);
@@ -142,16 +144,16 @@ impl Framer {
             }
         };
         (self.bad_lines, self.searched) = (0, 0);
-        Some((plain, eol, body, end))
+        Some((header, eol, body, end))
     }
 
-    /// Looks at the front of `bytes`.
+    /// Looks at the front of `bytes`, and updates the state.
     fn next(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
         let cut = match &mut self.state {
             State::Closed => Cut::Closed,
             _ if bytes.is_empty() => Cut::NotYet(1),
             State::Discarding(_) => self.discard(bytes, limits),
-            State::Open => self.open(bytes, limits),
+            State::Open => self.cut_request(bytes, limits),
         };
         match &cut {
             Cut::NotYet(missing) => debug_assert!(*missing > 0),
@@ -164,7 +166,7 @@ impl Framer {
         cut
     }
 
-    /// Whether [`Framer::complete`] has any chance: not while a body is shorter than its header says.
+    /// Whether [`Framer::complete`] may succeed: not while a body is shorter than its header says.
     pub fn may_complete(&self, bytes: &[u8], limits: &Limits) -> bool {
         match (&self.state, first_line(bytes, limits)) {
             (State::Open, Some((Header { body: Body::Length(len), .. }, start))) => {
@@ -174,11 +176,11 @@ impl Framer {
         }
     }
 
-    /// The request that the kept bytes are when nothing follows but silence: one that lacked only its end of line.
-    /// `ended` is those bytes with a `\n` behind them. Without success nothing has changed.
+    /// Cuts the last request after a time of silence, if it lacks only its end of line. `ended` is the remaining bytes
+    /// with a `\n` appended. Returns `None` and changes nothing if there is no such request.
     pub fn complete(&mut self, ended: &[u8], limits: &Limits) -> Option<Framed> {
-        if let State::Discarding(swallow) = &self.state
-            && matches!(swallow.remaining, Remaining::Line(0))
+        if let State::Discarding(discard) = &self.state
+            && matches!(discard.remaining, Remaining::Line(0))
         {
             return None;
         }
@@ -188,7 +190,7 @@ impl Framer {
             match framer.next(&ended[at..], limits) {
                 Cut::Skip(len) => at += len,
                 Cut::Request(mut framed, len) if at + len == ended.len() => {
-                    if framed.body.is_empty() && announces_line(&ended[at..], limits) {
+                    if framed.body.is_empty() && has_line_body(&ended[at..], limits) {
                         return None;
                     }
                     framed.move_body(at);
@@ -200,10 +202,11 @@ impl Framer {
         }
     }
 
-    /// Whether a body is under way of which the header tells how long it is: those have to keep coming.
+    /// Whether the remaining bytes are part of a request whose header has the length of its body. Such a body must not
+    /// stall.
     pub fn awaits_octets(&self, bytes: &[u8], limits: &Limits) -> bool {
         match &self.state {
-            State::Discarding(swallow) => matches!(swallow.remaining, Remaining::Octets(_)),
+            State::Discarding(discard) => matches!(discard.remaining, Remaining::Octets(_)),
             State::Open => {
                 matches!(first_line(bytes, limits), Some((Header { body: Body::Length(_), .. }, _)))
             }
@@ -211,12 +214,12 @@ impl Framer {
         }
     }
 
-    /// Whether there is a part of a request that the caller does not keep in its own bytes.
+    /// Whether a refused body is being discarded: a part of a request that is not in the bytes of the caller.
     pub fn is_discarding(&self) -> bool {
         matches!(self.state, State::Discarding(_))
     }
 
-    fn open(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+    fn cut_request(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
         match bytes[0] {
             IAC => return self.telnet_option(bytes),
             b'\r' if bytes.len() == 1 => return Cut::NotYet(1),
@@ -281,7 +284,7 @@ impl Framer {
     }
 
     fn line(&mut self, bytes: &[u8], request: Request, eol: Eol, start: usize, limits: &Limits) -> Cut {
-        // Two bytes more than fit are enough to know: the body is too long, or its end is among them.
+        // Two bytes more than the maximum are enough: they contain the end of the line, or the body is too long.
         let enough = start + usize_of(limits.body_max()) + 2;
         let front = &bytes[..bytes.len().min(enough)];
         let from = start.max(self.searched);
@@ -301,29 +304,31 @@ impl Framer {
         }
     }
 
-    fn skip_body(&mut self, left: Remaining, refusal: Refusal, eol: Eol, len: usize) -> Cut {
-        self.state = State::Discarding(Box::new(Discard { remaining: left, refusal, eol }));
+    fn skip_body(&mut self, remaining: Remaining, refusal: Refusal, eol: Eol, len: usize) -> Cut {
+        self.state = State::Discarding(Box::new(Discard { remaining, refusal, eol }));
         Cut::Skip(len)
     }
 
     fn discard(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
-        let State::Discarding(swallow) = &mut self.state else { unreachable!("called while swallowing") };
-        let eol = swallow.eol;
-        let end = match &mut swallow.remaining {
+        let State::Discarding(discard) = &mut self.state else {
+            unreachable!("only called while discarding")
+        };
+        let eol = discard.eol;
+        let end = match &mut discard.remaining {
             Remaining::Octets(0) => match line_end(bytes) {
                 End::At(len) => len,
                 End::NotYet => return Cut::NotYet(1),
                 End::Other => return self.refuse_length(eol, bytes.len()),
             },
-            Remaining::Octets(left) => {
-                let skipped = usize_of(*left).min(bytes.len());
-                *left -= skipped as u64;
+            Remaining::Octets(octets) => {
+                let skipped = usize_of(*octets).min(bytes.len());
+                *octets -= skipped as u64;
                 return Cut::Skip(skipped);
             }
-            Remaining::Line(seen) => {
+            Remaining::Line(discarded) => {
                 let end = bytes.iter().position(|&b| b == b'\n');
-                *seen += end.unwrap_or(bytes.len()) as u64;
-                if *seen > discard_max(limits) {
+                *discarded += end.unwrap_or(bytes.len()) as u64;
+                if *discarded > discard_max(limits) {
                     let refusal = Refusal::Size { max: limits.body_max(), close: true };
                     return self.answer(Request::Refused(refusal), eol, bytes.len());
                 }
@@ -333,12 +338,12 @@ impl Framer {
                 }
             }
         };
-        let refusal = swallow.refusal.clone();
+        let refusal = discard.refusal.clone();
         self.state = State::Open;
         self.answer(Request::Refused(refusal), eol, end)
     }
 
-    /// Telnet speaks of its options in between: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`.
+    /// Skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`.
     fn telnet_option(&mut self, bytes: &[u8]) -> Cut {
         let len = match bytes.get(1) {
             None => return Cut::NotYet(1),
@@ -357,7 +362,7 @@ impl Framer {
         self.answer_with(request, eol, 0..0, len)
     }
 
-    /// The one place that lets a request out, counts bad lines and closes.
+    /// The one place that returns a request, counts invalid lines and closes.
     fn answer_with(&mut self, request: Request, eol: Eol, body: Range<usize>, len: usize) -> Cut {
         let bad = matches!(request, Request::Refused(Refusal::Syntax(_) | Refusal::Verb(_)));
         self.bad_lines = if bad { self.bad_lines + 1 } else { 0 };
@@ -391,7 +396,7 @@ impl Framer {
 const IAC: u8 = 255;
 
 enum End {
-    /// An end of line of so many bytes.
+    /// An end of line of this many bytes.
     At(usize),
     NotYet,
     Other,
@@ -406,7 +411,7 @@ fn line_end(bytes: &[u8]) -> End {
     }
 }
 
-/// A line without the CR of its CR LF.
+/// Removes the CR of a line that ended in CR LF.
 fn strip(line: &[u8]) -> (&[u8], Eol) {
     match line.split_last() {
         Some((b'\r', line)) => (line, Eol::CrLf),
@@ -414,14 +419,14 @@ fn strip(line: &[u8]) -> (&[u8], Eol) {
     }
 }
 
-/// The header that `bytes` begin with, and where it ends.
+/// The header at the start of `bytes`, and the offset after it.
 fn first_line(bytes: &[u8], limits: &Limits) -> Option<(Header, usize)> {
     let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
     let at = front.iter().position(|&b| b == b'\n')?;
     Some((header::parse(strip(&front[..at]).0, limits)?, at + 1))
 }
 
-fn announces_line(bytes: &[u8], limits: &Limits) -> bool {
+fn has_line_body(bytes: &[u8], limits: &Limits) -> bool {
     matches!(first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
 }
 
@@ -429,7 +434,7 @@ fn discard_max(limits: &Limits) -> u64 {
     limits.packet.max(DISCARD_MAX)
 }
 
-/// A length that was checked against the packet size or the swallow limit; both fit.
+/// Converts a length that was checked against the packet size or [`DISCARD_MAX`].
 fn usize_of(len: u64) -> usize {
     usize::try_from(len).expect("a checked length fits into memory")
 }

@@ -1,36 +1,36 @@
-//! One header line to one request without its body, and how far that body reaches.
+//! Parses one header line to a request without its body, and to the extent of that body.
 //!
-//! The extent of a body depends only on the verb and on `<len>`, never on whether the rest of the line is right: a
-//! refused request still takes its data with it, so that data is never read as a request.
+//! The extent of a body depends only on the verb and on `<len>`, never on whether the rest of the line is valid. The
+//! data of a refused request is discarded with it, so that data is never parsed as a request.
 
 use super::arguments::{Arguments, decimal, echo, mailbox};
 use super::request::{Limits, LockRequest, Refusal, Request, Topic, Wait};
 
-/// Bytes of a header line, without its end.
+/// Most bytes in a header line, without its end.
 pub const HEADER_MAX: usize = 1024;
 
-/// The verbs and keys beyond plain reading and writing, in alphabetical order, so that a client need not probe.
+/// The optional verbs and keys, in alphabetical order. `hello` lists them, so that clients need not try them.
 pub(super) const FEATURES: &str = "after,full,grant,if,len,lock,off,put,take,ttl,wait,watch";
 
-/// What follows the header line.
+/// The data that follows a header line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     /// Nothing.
     None,
     /// One line.
     Line,
-    /// So many bytes and an end of line.
+    /// This many bytes and an end of line.
     Length(u64),
 }
 
-/// A header line, understood. The body of its request is still empty.
+/// A parsed header line. The body of its request is still empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub request: Result<Request, Refusal>,
     pub body: Body,
 }
 
-/// Reads a header line, without its end. A line of nothing but blanks is `None`.
+/// Parses a header line, without its end. Returns `None` for a blank line.
 pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
     let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
     let verb = words.next()?;
@@ -61,7 +61,7 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
     })
 }
 
-/// A header of nearly every request of a busy client: `r 3` or `w 3 100`, and nothing else.
+/// The header of the most frequent requests: exactly `r 3` or `w 3 100`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FastHeader {
     Read { mailbox: u32 },
@@ -69,7 +69,8 @@ pub(super) enum FastHeader {
 }
 
 impl FastHeader {
-    /// Reads a line without the detour over words and keys, to what [`parse`] would make of it. `None` is any other line.
+    /// Parses such a line to the result of [`parse`], without splitting it into words and keys. Returns `None` for any
+    /// other line.
     #[inline]
     pub fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
         match line {

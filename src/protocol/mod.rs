@@ -1,7 +1,7 @@
-//! Bytes to meaning and back, without any I/O.
+//! The wire protocol: decoding of requests and encoding of replies, without I/O.
 //!
-//! [`Framer`] cuts complete [`Request`]s from the bytes of a connection, [`Reply`] writes answers. Nothing here knows
-//! a socket, a thread or a clock; `docs/protocol.md` is the contract.
+//! [`Framer`] cuts complete [`Request`]s from the bytes of a connection. [`Reply`] encodes answers. This module uses no
+//! socket, thread or clock. `docs/protocol.md` is the contract.
 
 mod arguments;
 mod framer;

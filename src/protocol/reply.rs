@@ -1,104 +1,104 @@
-//! What a client is answered, and its bytes.
+//! Answers and events, and their encoding.
 
 use super::header::FEATURES;
 use super::request::{Eol, Refusal};
 
-/// Bytes of a line of numbers, at most: four of 20 digits, their names, and an end of line.
+/// Most bytes in a line of fields: four numbers of 20 digits, their names, and an end of line.
 const LINE_MAX: usize = 104;
 
 /// One answer, or an event.
 #[derive(Debug)]
 pub enum Reply<'a> {
-    /// `OK`: done, nothing to tell.
+    /// `OK`: done.
     Ok,
     /// `OK v=`: written.
     Written {
-        /// The version that this write made.
+        /// The version of the written message.
         version: u64,
     },
     /// `OK v= n=`: added.
     Put {
-        /// The version that this message made.
+        /// The version of the added message.
         version: u64,
-        /// How many messages the mailbox holds with it.
+        /// Number of messages in the mailbox, including this one.
         count: u64,
     },
     /// `OK grant=`: locked.
     Locked {
-        /// The number of the grant.
+        /// The fencing token of the lock.
         grant: u64,
     },
-    /// `OK v=1,0,7`: watching, behind these versions.
+    /// `OK v=1,0,7`: watching, from these versions on.
     Watching {
-        /// One for each mailbox, in the order asked.
+        /// The version of each mailbox, in the order of the request.
         versions: &'a [u64],
     },
-    /// `DATA len v= n= [lost=]`: a message, in the one or two parts it is stored in.
+    /// `DATA len v= n= [lost=]`: a message, in one or two parts as stored.
     Message {
-        /// The bytes wanted.
+        /// The requested bytes.
         parts: [&'a [u8]; 2],
-        /// The message's version; the mailbox's when there is no message.
+        /// The version of the message; that of the mailbox if there is no message.
         version: u64,
-        /// How many messages it holds.
+        /// Number of messages in the mailbox.
         count: u64,
-        /// How many messages after the one asked for are gone; 0 is not said.
+        /// Number of messages between the requested one and this one that no longer exist; `lost=` is omitted if 0.
         lost: u64,
     },
-    /// `DATA len`: lines for a person. Each `\n` becomes the client's own end of line.
+    /// `DATA len`: lines of text. Each `\n` becomes the client's end of line.
     Text(&'a str),
-    /// `OK proto=1 ..`: what `hello` tells.
+    /// `OK proto=1 ..`: the answer to `hello`.
     Hello {
-        /// How many mailboxes there are.
+        /// Number of mailboxes.
         mailboxes: u32,
-        /// Bytes that each holds.
+        /// Bytes that each mailbox can hold.
         capacity: u64,
-        /// Bytes that one request carries.
+        /// Most bytes of data in one request.
         packet: u64,
     },
-    /// `NO timeout`: waited in vain; a reader is told the version.
+    /// `NO timeout`: the wait has timed out.
     Timeout {
         /// The newest version, for a read.
         version: Option<u64>,
     },
-    /// `NO conflict v=`: the version is another one.
+    /// `NO conflict v=`: not written, because the version is not the expected one.
     Conflict {
         /// The newest version.
         version: u64,
     },
-    /// `NO ..`: why else it was not done.
+    /// `NO ..`: not done for another reason.
     NotDone(Reason),
     /// `ERR ..`
     Refused(&'a Refusal),
-    /// `EVENT len box= v= [lost=]`: a message for a watcher, in the one or two parts it is stored in.
+    /// `EVENT len box= v= [lost=]`: a message of a watched mailbox, in one or two parts as stored.
     Event {
-        /// Where it arrived.
+        /// The mailbox.
         mailbox: u32,
-        /// All its bytes.
+        /// All bytes of the message.
         parts: [&'a [u8]; 2],
-        /// Its version.
+        /// The version of the message.
         version: u64,
-        /// How many messages since the last event are gone; 0 is not said.
+        /// Number of messages since the previous event that no longer exist; `lost=` is omitted if 0.
         lost: u64,
     },
-    /// `EVENT 0 box= v= lost=lock`: a lease ran out under a living client.
+    /// `EVENT 0 box= v= lost=lock`: the lease of a connected client has expired.
     LockLost {
-        /// Whose lock it was.
+        /// The mailbox that was locked.
         mailbox: u32,
         /// The newest version.
         version: u64,
     },
 }
 
-/// Why a request that is right was not done, where nothing more is to tell.
+/// Why a valid request was not done, without further fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Nothing to take.
+    /// There is no message to take.
     Empty,
-    /// No room to put.
+    /// There is no room for the message.
     Full,
-    /// Somebody holds it.
+    /// Another connection holds the mailbox.
     Locked,
-    /// Several messages, so none to patch.
+    /// There are several messages; a patch needs a single one.
     Multi,
 }
 
@@ -115,7 +115,7 @@ impl Reason {
 }
 
 impl Reply<'_> {
-    /// Appends the answer's bytes, its lines ended by `eol`.
+    /// Appends the encoded answer, with lines that end in `eol`.
     pub fn encode(&self, eol: Eol, out: &mut Vec<u8>) {
         match self {
             Reply::Ok => out.extend_from_slice(b"OK"),
@@ -209,8 +209,7 @@ fn len([front, back]: &[&[u8]; 2]) -> u64 {
     (front.len() + back.len()) as u64
 }
 
-/// A line of numbers in one piece. It is written from its end on: so nobody has to know how long a number is before it is
-/// there.
+/// A line of fields, written from its end to its start, because the digits of a number come out in this order.
 struct Line {
     bytes: [u8; LINE_MAX],
     start: usize,
@@ -230,7 +229,7 @@ impl Line {
         &self.bytes[self.start..]
     }
 
-    /// Puts `name` and `value` before all that is there.
+    /// Prepends `name` and `value`.
     fn field<const LEN: usize>(&mut self, name: &[u8; LEN], mut value: u64) {
         loop {
             self.start -= 1;
@@ -249,16 +248,17 @@ impl Line {
         }
     }
 
+    /// Prepends `text`.
     fn text<const LEN: usize>(&mut self, text: &[u8; LEN]) {
         self.start -= LEN;
         self.bytes[self.start..self.start + LEN].copy_from_slice(text);
     }
 }
 
-/// Appends a header line and the message behind it; grows at most once.
+/// Appends a header line and a message. `out` grows at most once.
 fn push_message(out: &mut Vec<u8>, line: &Line, [front, back]: &[&[u8]; 2]) {
     let line = line.as_bytes();
-    // And its end of line.
+    // Includes the end of line after the message.
     out.reserve(line.len() + front.len() + back.len() + 2);
     out.extend_from_slice(line);
     out.extend_from_slice(front);
@@ -279,7 +279,7 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], value: u64) {
     push_decimal(out, value);
 }
 
-/// Appends `value` in decimal, without the detour of the formatting machinery.
+/// Appends `value` in decimal. This is faster than `write!`.
 pub fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
@@ -301,10 +301,10 @@ mod tests {
     fn encoded(reply: &Reply, eol: Eol) -> String {
         let mut out = Vec::new();
         reply.encode(eol, &mut out);
-        String::from_utf8(out).expect("text")
+        String::from_utf8(out).expect("UTF-8")
     }
 
-    /// What travels, with `~` for an end of line.
+    /// Encoded replies, with `~` for an end of line.
     const GOLDEN: &[(Reply, &str)] = &[
         (Reply::Ok, "OK~"),
         (Reply::Written { version: u64::MAX }, "OK v=18446744073709551615~"),
@@ -342,8 +342,8 @@ mod tests {
         (Reply::Refused(&Refusal::Mailbox { max: 3 }), "ERR box max=3 : mailboxes are numbered 0 to 3~"),
         (Reply::Refused(&Refusal::Size { max: 9, close: true }), "ERR size max=9 : at most 9 bytes of data~"),
         (Reply::Refused(&Refusal::Busy { max: 2 }), "ERR busy max=2 : too many clients, try again~"),
-        (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has run out or was never yours~"),
-        (Reply::Refused(&Refusal::Deadlock), "ERR deadlock : this would wait for itself through others~"),
+        (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has expired or was never yours~"),
+        (Reply::Refused(&Refusal::Deadlock), "ERR deadlock : this request would complete a cycle of waits~"),
         (Reply::Refused(&Refusal::Denied("no upgrade")), "ERR denied : no upgrade~"),
         (Reply::Refused(&Refusal::Frame("no length")), "ERR frame : no length~"),
         (Reply::Refused(&Refusal::Drain), "ERR drain : the server is stopping~"),
@@ -361,25 +361,25 @@ mod tests {
     ];
 
     #[test]
-    fn each_answer_is_written_as_the_protocol_says() {
+    fn each_reply_is_encoded_as_documented() {
         for (reply, bytes) in GOLDEN {
             assert_eq!(encoded(reply, Eol::Lf), bytes.replace('~', "\n"), "{reply:?}");
             assert_eq!(encoded(reply, Eol::CrLf), bytes.replace('~', "\r\n"), "{reply:?}");
         }
-        for refusal in [Refusal::Syntax("so".into()), Refusal::Verb("so".into())] {
+        for refusal in [Refusal::Syntax("text".into()), Refusal::Verb("text".into())] {
             let expected = format!("ERR {} : {refusal}\n", refusal.code());
             assert_eq!(encoded(&Reply::Refused(&refusal), Eol::Lf), expected);
         }
     }
 
     #[test]
-    fn text_is_as_long_as_its_length_says() {
+    fn text_has_the_length_in_its_header() {
         assert_eq!(encoded(&Reply::Text("a 1\nb 2\n"), Eol::Lf), "DATA 8\na 1\nb 2\n\n");
         assert_eq!(encoded(&Reply::Text("a 1\nb 2\n"), Eol::CrLf), "DATA 10\r\na 1\r\nb 2\r\n\r\n");
     }
 
     #[test]
-    fn decimals_are_the_standard_ones() {
+    fn decimals_are_formatted_as_by_the_standard_library() {
         for value in [0, 9, 10, 99, 100, 12345, u64::MAX] {
             let mut out = Vec::new();
             push_decimal(&mut out, value);

@@ -1,9 +1,9 @@
-//! What a client asks: already checked, so that no later layer has to.
+//! Requests of clients. All arguments are already checked, so that no later layer has to check them.
 
 use std::ops::Range;
 use std::time::Duration;
 
-/// How a header line ended; its answer ends the same way.
+/// The end of a header line. The lines of its answer end the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Eol {
     /// `\n`: nc and programs.
@@ -33,84 +33,84 @@ pub enum Wait {
     Forever,
 }
 
-/// What the requests of this server are measured against.
+/// The limits that this server checks requests against.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Mailboxes are numbered below this.
+    /// Number of mailboxes.
     pub mailboxes: u32,
-    /// Bytes that a mailbox holds.
+    /// Bytes that a mailbox can hold.
     pub capacity: u64,
-    /// Bytes that one request carries.
+    /// Most bytes of data in one request.
     pub packet: u64,
 }
 
 impl Limits {
-    /// The largest body that any request may have, in bytes.
+    /// Most bytes in the body of a request.
     pub fn body_max(&self) -> u64 {
         self.packet.min(self.capacity)
     }
 }
 
-/// One request of a client. Every mailbox is one that exists, no list names one twice, every body lies within [`Limits`].
+/// One request of a client. Every mailbox exists, no list names a mailbox twice, every body is within [`Limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// `r`: the newest message, or `len` bytes of it from `offset` on.
+    /// `r`: returns the newest message, or `len` bytes of it from `offset` on.
     Read {
         /// Which mailbox.
         mailbox: u32,
-        /// `after=V`: the oldest message newer than V instead.
+        /// `after=V`: returns the oldest message newer than V instead.
         after: Option<u64>,
-        /// First byte wanted.
+        /// Offset of the first byte to return.
         offset: u64,
-        /// How many bytes at most; `None` is all.
+        /// Most bytes to return; `None` is all.
         len: Option<u64>,
-        /// Patience.
+        /// How long to wait for admission.
         wait: Wait,
     },
-    /// `w`: replace the content, or with `offset` a part of it.
+    /// `w`: replaces all messages by one, or with `offset` a part of the message.
     Write {
         /// Which mailbox.
         mailbox: u32,
-        /// `if=V`: only when this is the version.
+        /// `if=V`: writes only if this is the version.
         expected: Option<u64>,
-        /// `off=N`: patch the message from this byte on.
+        /// `off=N`: patches the message from this byte on.
         offset: Option<u64>,
-        /// Patience.
+        /// How long to wait for admission.
         wait: Wait,
     },
-    /// `put`: add a message at the end.
+    /// `put`: adds a message at the end.
     Put {
         /// Which mailbox.
         mailbox: u32,
-        /// `full=drop`: make room by dropping the oldest, instead of waiting for it.
+        /// `full=drop`: drops the oldest messages if there is no room, instead of waiting for room.
         dropping: bool,
-        /// Patience.
+        /// How long to wait for admission.
         wait: Wait,
     },
-    /// `take`: remove the oldest message and answer it.
+    /// `take`: removes the oldest message and returns it.
     Take {
         /// Which mailbox.
         mailbox: u32,
-        /// Patience.
+        /// How long to wait for admission.
         wait: Wait,
     },
     /// `lock`. Boxed: rare, and large.
     Lock(Box<LockRequest>),
-    /// `unlock`: give back.
+    /// `unlock`: releases locks.
     Unlock {
-        /// Which mailboxes; `None` is `*`, all that the connection holds.
+        /// Which mailboxes; `None` is `*`, all that the connection has locked.
         mailboxes: Option<Box<[u32]>>,
-        /// `grant=G`: only what this grant holds.
+        /// `grant=G`: only locks with this fencing token.
         grant: Option<u64>,
     },
-    /// `watch`: push every new message.
+    /// `watch`: subscribes to new messages.
     Watch {
-        /// Which mailboxes, in the order of the answer's versions.
+        /// Which mailboxes, in the order of the versions in the answer.
         mailboxes: Box<[u32]>,
-        /// `after=V`: begin behind this version; `None` is the newest.
+        /// `after=V`: starts after this version; `None` is the newest.
         after: Option<u64>,
     },
-    /// `unwatch`: push no more.
+    /// `unwatch`: ends subscriptions.
     Unwatch {
         /// Which mailboxes; `None` is `*`, all that the connection watches.
         mailboxes: Option<Box<[u32]>>,
@@ -121,33 +121,33 @@ pub enum Request {
     Help,
     /// `hello`
     Hello {
-        /// `name=`: what `stat` calls the connection; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of printable ASCII.
+        /// `name=`: the name of the connection in `stat`; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of printable ASCII.
         name: Option<Box<str>>,
     },
     /// `stat`
     Stat(Topic),
-    /// `q`: close, no answer.
+    /// `q`: closes the connection without an answer.
     Quit,
-    /// Another protocol's client: close, no answer.
+    /// A request of another protocol: closes the connection without an answer.
     Foreign,
-    /// Something that is answered `ERR`.
+    /// A refused request, answered `ERR`.
     Refused(Refusal),
 }
 
-/// What `lock` asks for.
+/// The arguments of `lock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRequest {
-    /// Which mailboxes, ascending: everybody takes them in one order.
+    /// Which mailboxes, in ascending order: all requests acquire them in the same order.
     pub mailboxes: Box<[u32]>,
-    /// `r`: beside other readers.
+    /// `r`: a shared lock.
     pub shared: bool,
-    /// Patience.
+    /// How long to wait for each lock.
     pub wait: Wait,
-    /// `ttl=S`: how long the lock is wanted; longer than nothing, and for `inf` [`Duration::MAX`].
+    /// `ttl=S`: the duration of the lease, more than zero; [`Duration::MAX`] for `inf`.
     pub ttl: Option<Duration>,
 }
 
-/// What `stat` tells about.
+/// The topic of a `stat` request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// The server.
@@ -171,76 +171,76 @@ impl Request {
     }
 }
 
-/// A request as it was cut from the stream.
+/// A complete request cut from the bytes of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Framed {
-    /// What is asked.
+    /// The request.
     pub request: Request,
     /// How to end the lines of the answer.
     pub eol: Eol,
-    /// Where its data lies: from the first byte of the request on while it is framed, in the job's input from then on.
-    /// Empty where there is none.
+    /// The range of its data: relative to the bytes passed to the framer, later relative to the input of the job. Empty
+    /// if there is no data.
     pub body: Range<usize>,
 }
 
 impl Framed {
-    /// The bytes that it lies in begin so much earlier now.
+    /// Moves the range of the data by this many bytes.
     pub fn move_body(&mut self, by: usize) {
         self.body = self.body.start + by..self.body.end + by;
     }
 }
 
-/// Why a request is answered `ERR`, and what the answer says.
+/// Why a request is answered `ERR`, with the text of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The arguments are not of the verb's form.
+    /// The arguments are not valid for the verb.
     #[error("{0}")]
     Syntax(String),
     /// No such verb.
     #[error("unknown verb {0}, try help")]
     Verb(String),
-    /// No such mailbox; the largest number there is.
+    /// No mailbox has this number.
     #[error("mailboxes are numbered 0 to {max}")]
     Mailbox {
-        /// The last mailbox.
+        /// The number of the last mailbox.
         max: u32,
     },
-    /// More data than fits; `close` when it is too much even to skip.
+    /// Too much data.
     #[error("at most {max} bytes of data")]
     Size {
-        /// Bytes that would fit.
+        /// Most bytes in a request.
         max: u64,
-        /// Whether the connection ends with this answer.
+        /// Whether the connection closes, because the data is too long to be discarded.
         close: bool,
     },
-    /// More mailboxes than one connection may have.
+    /// Too many mailboxes for one connection.
     #[error("at most {max} mailboxes at a time")]
     Count {
-        /// How many it may have.
+        /// Most mailboxes of a connection.
         max: usize,
     },
-    /// `unlock` or a guarded request under a lock that is not, or no longer, the connection's.
-    #[error("this lock has run out or was never yours")]
+    /// The request relies on a lock that the connection does not hold or no longer holds.
+    #[error("this lock has expired or was never yours")]
     Lease,
-    /// The wait would close a cycle.
-    #[error("this would wait for itself through others")]
+    /// The wait would complete a cycle.
+    #[error("this request would complete a cycle of waits")]
     Deadlock,
-    /// Not allowed to this connection, and why.
+    /// Not allowed for this connection; the text tells why.
     #[error("{0}")]
     Denied(&'static str),
-    /// What follows cannot be told apart from data.
+    /// The boundary between requests and data is lost.
     #[error("{0}")]
     Frame(&'static str),
-    /// The place at the table is taken.
+    /// The table of connections is full.
     #[error("too many clients, try again")]
     Busy {
-        /// Clients served at once.
+        /// Most connections at a time.
         max: usize,
     },
-    /// The server stops.
+    /// The server is stopping.
     #[error("the server is stopping")]
     Drain,
-    /// The mailbox's memory does not make sense.
+    /// The memory of the mailbox is damaged.
     #[error("this mailbox is damaged")]
     Internal,
 }
@@ -263,7 +263,7 @@ impl Refusal {
         }
     }
 
-    /// The value of `max=`, for the codes that have one.
+    /// The value of `max=` for codes with a limit.
     pub fn max(&self) -> Option<u64> {
         match self {
             Refusal::Mailbox { max } => Some(u64::from(*max)),
@@ -273,7 +273,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the connection ends with this answer.
+    /// Whether the connection closes after this answer.
     pub fn closes(&self) -> bool {
         match self {
             Refusal::Syntax(_) | Refusal::Verb(_) | Refusal::Mailbox { .. } => false,
@@ -288,14 +288,14 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    /// A batch is a vector of these: what is rare and large is boxed.
+    /// A batch is a vector of requests, so rare and large arguments are boxed.
     #[test]
-    fn a_request_is_no_larger_than_a_write() {
+    fn a_request_has_at_most_64_bytes() {
         assert!(size_of::<Request>() <= 64);
     }
 
     #[test]
-    fn a_refusal_closes_only_where_the_stream_or_the_server_ends() {
+    fn each_refusal_has_its_code_and_closes_or_not() {
         for (refusal, code, closes) in [
             (Refusal::Syntax(String::new()), "syntax", false),
             (Refusal::Verb(String::new()), "verb", false),

@@ -1,29 +1,30 @@
-//! Streams of requests, cut everywhere.
+//! Streams of requests, split at every position.
 
 use super::*;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16 };
 
-/// What a connection does: keep the rest, offer it again. Returns each request with its body.
+/// Cuts requests from pieces of a stream as a connection does: passes unused bytes again. Returns each request with its
+/// body.
 fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)> {
     let mut framer = Framer::default();
-    let mut kept = Vec::new();
+    let mut unused = Vec::new();
     let mut found = Vec::new();
     for piece in pieces {
-        kept.extend_from_slice(piece);
+        unused.extend_from_slice(piece);
         let mut cut = Vec::new();
-        let (used, missing) = framer.cut(&kept, &LIMITS, usize::MAX, &mut cut);
+        let (used, missing) = framer.cut(&unused, &LIMITS, usize::MAX, &mut cut);
         found.extend(cut.into_iter().map(|mut framed| {
-            let data = kept[std::mem::take(&mut framed.body)].to_vec();
+            let data = unused[std::mem::take(&mut framed.body)].to_vec();
             (framed, data)
         }));
-        kept.drain(..used);
+        unused.drain(..used);
         if missing == 0 {
-            // The stream has ended.
+            // The last request has closed the connection.
             return found;
         }
-        assert!(kept.len() <= HEADER_MAX + 2 + 16 + 2, "{} bytes are kept", kept.len());
+        assert!(unused.len() <= HEADER_MAX + 2 + 16 + 2, "{} bytes are unused", unused.len());
     }
     found
 }
@@ -89,7 +90,7 @@ const STREAMS: &[&[u8]] = &[
 ];
 
 #[test]
-fn every_cut_and_every_pair_of_cuts_give_the_same_requests() {
+fn requests_do_not_depend_on_where_the_stream_is_split() {
     for stream in STREAMS {
         let whole = feed([*stream]);
         for first in 0..=stream.len() {
@@ -103,7 +104,7 @@ fn every_cut_and_every_pair_of_cuts_give_the_same_requests() {
 }
 
 #[test]
-fn each_stream_means_what_it_should() {
+fn each_stream_has_the_expected_requests() {
     let expected: &[&[&str]] = &[
         &["w", "r", "q"],
         &["w", "r", "q"],
@@ -146,7 +147,7 @@ fn each_stream_means_what_it_should() {
     assert_eq!(STREAMS.len(), expected.len());
 }
 
-/// Every stream of writes, written with `put` instead, gives the same requests with the same data.
+/// Every stream of writes, with `put` instead of `w`, has the same requests with the same data.
 #[test]
 fn a_put_is_cut_exactly_as_a_w() {
     let shape = |stream: &[u8]| -> Vec<_> {
@@ -163,7 +164,7 @@ fn a_put_is_cut_exactly_as_a_w() {
 }
 
 #[test]
-fn a_header_has_1024_bytes_and_not_one_more() {
+fn a_header_has_at_most_1024_bytes() {
     let line = |len: usize, end: &str| format!("r 0{}{end}", " ".repeat(len - 3)).into_bytes();
     assert_eq!(codes(&line(1024, "\n")), ["r"]);
     assert_eq!(codes(&line(1024, "\r\n")), ["r"]);
@@ -176,22 +177,22 @@ fn a_header_has_1024_bytes_and_not_one_more() {
 }
 
 #[test]
-fn a_line_that_never_ends_is_swallowed_up_to_the_limit() {
+fn an_endless_line_is_discarded_up_to_the_limit() {
     let mut stream = b"w 3\n".to_vec();
     stream.resize(4 + DISCARD_MAX as usize, b'x');
-    let mut good = stream.clone();
-    good.extend_from_slice(b"\nr 0\n");
-    assert_eq!(codes(&good), ["size", "r"]);
+    let mut longest = stream.clone();
+    longest.extend_from_slice(b"\nr 0\n");
+    assert_eq!(codes(&longest), ["size", "r"]);
     stream.extend_from_slice(b"x\nr 0\n");
     assert_eq!(codes(&stream), ["size"]);
 }
 
-fn finished(bytes: &[u8]) -> Option<Framed> {
+fn completed(bytes: &[u8]) -> Option<Framed> {
     Framer::default().complete(&[bytes, b"\n"].concat(), &LIMITS)
 }
 
 #[test]
-fn silence_completes_what_lacks_only_its_end_of_line() {
+fn silence_completes_a_request_that_lacks_only_its_end_of_line() {
     for line in [
         "r 3",
         "take 3 wait=1",
@@ -208,36 +209,36 @@ fn silence_completes_what_lacks_only_its_end_of_line() {
         "nonsense",
     ] {
         let whole = feed([format!("{line}\n").as_bytes()]);
-        assert_eq!(finished(line.as_bytes()).as_ref(), Some(&whole[0].0), "{line}");
+        assert_eq!(completed(line.as_bytes()).as_ref(), Some(&whole[0].0), "{line}");
     }
     for verb in ["w", "put"] {
         for rest in ["3\nhello", "3 5\nhello", "3\r\nhello", "3 5\r\nhello"] {
             for blank in ["", "\n"] {
                 let bytes = format!("{blank}{verb} {rest}");
-                let framed = finished(bytes.as_bytes()).expect("complete");
+                let framed = completed(bytes.as_bytes()).expect("complete");
                 assert_eq!(&bytes[framed.body.clone()], "hello", "{bytes:?}");
             }
         }
-        let empty = finished(format!("{verb} 3 0\n").as_bytes()).expect("complete");
+        let empty = completed(format!("{verb} 3 0\n").as_bytes()).expect("complete");
         assert!(empty.body.is_empty());
     }
 }
 
 #[test]
-fn silence_completes_nothing_else() {
+fn silence_completes_no_other_bytes() {
     for bytes in [&b""[..], b"\n", b"\xff", b"  "] {
-        assert_eq!(finished(bytes), None, "{}", bytes.escape_ascii());
+        assert_eq!(completed(bytes), None, "{}", bytes.escape_ascii());
     }
     for verb in ["w", "put"] {
         for rest in ["", " 3", " 3\n", " 3\r\n", " 3 5\n", " 3 5\nhell"] {
             let bytes = format!("{verb}{rest}");
-            assert_eq!(finished(bytes.as_bytes()), None, "{bytes:?}");
+            assert_eq!(completed(bytes.as_bytes()), None, "{bytes:?}");
         }
     }
 }
 
 #[test]
-fn silence_completes_a_refused_write_too() {
+fn silence_completes_a_refused_write() {
     for header in [&b"w 99\n"[..], b"put 99\n"] {
         let mut framer = Framer::default();
         assert_eq!(framer.next(header, &LIMITS), Cut::Skip(header.len()));
@@ -248,15 +249,15 @@ fn silence_completes_a_refused_write_too() {
     }
 }
 
-/// One line of any verb, right or nearly so.
+/// A line with any verb, valid or nearly valid.
 const LINE: &str = "(w|r|q|put|take|lock|unlock|watch|unwatch|stat|stat box|hello)\
     ( [0-4](,[0-4]?){0,3}| \\*)?( [0-9]{1,2}| r| conns| locks)?\
     ( (if|off|len|wait|after|ttl|grant|full|name)=([0-9.]{1,3}|inf|drop|bot)){0,2}\r?\n";
 
 proptest! {
-    /// Fragments of requests in any order, cut anywhere: never a panic, and always the same requests.
+    /// Parts of requests in any order, split at any positions.
     #[test]
-    fn any_stream_is_cut_the_same(
+    fn requests_of_random_streams_do_not_depend_on_the_splits(
         parts in prop::collection::vec(prop_oneof![
             prop::sample::select(STREAMS).prop_map(|stream| stream.to_vec()),
             LINE.prop_map(String::into_bytes),
@@ -276,16 +277,16 @@ proptest! {
 
 proptest! {
     #[test]
-    fn the_short_way_cuts_as_the_long_one(
+    fn the_fast_path_cuts_exactly_as_the_general_one(
         bytes in "[rw] [0-5]{1,2}( [0-9]{1,2})?( |  wait=1)?\r?\n[a-r0-3 \n\r]{0,14}",
         bad_lines in 0..BAD_LINES_MAX,
     ) {
-        let mut short = Framer { bad_lines, ..Framer::default() };
-        let mut long = short.clone();
-        if let Some((plain, eol, body, len)) = short.fast_path(bytes.as_bytes(), &LIMITS) {
-            let framed = Framed { request: plain.request(), eol, body };
-            prop_assert_eq!(long.next(bytes.as_bytes(), &LIMITS), Cut::Request(framed, len));
+        let mut fast = Framer { bad_lines, ..Framer::default() };
+        let mut general = fast.clone();
+        if let Some((header, eol, body, len)) = fast.fast_path(bytes.as_bytes(), &LIMITS) {
+            let framed = Framed { request: header.request(), eol, body };
+            prop_assert_eq!(general.next(bytes.as_bytes(), &LIMITS), Cut::Request(framed, len));
         }
-        prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+        prop_assert_eq!(format!("{fast:?}"), format!("{general:?}"));
     }
 }

@@ -1,4 +1,4 @@
-//! Header lines, and what they are understood as.
+//! Header lines, and the requests they are parsed to.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn unwatch(mailboxes: Option<&[u32]>) -> Request {
 }
 
 #[test]
-fn each_verb_with_each_key_means_what_it_should() {
+fn each_verb_with_each_key_is_parsed() {
     use Wait::{Default, For, Forever};
     for (line, body, expected) in [
         ("r 3", Body::None, read(None, 0, None, Default)),
@@ -103,7 +103,7 @@ fn each_verb_with_each_key_means_what_it_should() {
 }
 
 #[test]
-fn each_feature_is_a_verb_or_a_key_that_is_taken() {
+fn each_feature_is_a_supported_verb_or_key() {
     let lines = "r 3 after=1 off=1 len=1 wait=1\nput 3 full=drop\ntake 3\nlock 3 ttl=1\nw 3 if=1\n\
         unlock 3 grant=1\nwatch 3";
     lines.lines().for_each(|line| drop(request(line)));
@@ -144,7 +144,7 @@ fn a_put_is_framed_exactly_as_a_w() {
 }
 
 #[test]
-fn a_list_names_existing_mailboxes_and_each_once() {
+fn a_list_names_existing_mailboxes_without_repetition() {
     for verb in ["lock", "unlock", "watch", "unwatch"] {
         for list in ["", "4", "3,", ",3", ",", "1,,2", "1,4", "0,0,4", "-1", "r", "*,3", "3,*", "4294967296"]
         {
@@ -160,7 +160,7 @@ fn a_list_names_existing_mailboxes_and_each_once() {
 }
 
 #[test]
-fn only_the_header_line_bounds_a_list() {
+fn a_list_may_be_as_long_as_the_header_line() {
     let limits = Limits { mailboxes: 1000, ..LIMITS };
     let all: Vec<u32> = (0..280).rev().collect();
     let list = all.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
@@ -170,7 +170,7 @@ fn only_the_header_line_bounds_a_list() {
 }
 
 #[test]
-fn a_lock_lasts_longer_than_nothing() {
+fn a_ttl_is_more_than_zero() {
     let ttl = |word: &str| match header(&format!("lock 0 ttl={word}")).request {
         Ok(Request::Lock(lock)) => lock.ttl,
         Ok(other) => panic!("{other:?}"),
@@ -198,7 +198,7 @@ fn a_name_has_1_to_64_bytes() {
 }
 
 #[test]
-fn a_refusal_shows_the_form() {
+fn a_refusal_shows_the_correct_form() {
     for (line, expected) in [
         ("put 3 full=", "full= takes only drop: full=drop"),
         ("put 3 full=wait", "full= takes only drop: full=drop"),
@@ -221,7 +221,7 @@ fn a_refusal_shows_the_form() {
 }
 
 #[test]
-fn a_length_is_accepted_exactly_up_to_the_packet() {
+fn a_length_is_at_most_the_packet() {
     for (word, expected) in [
         ("0", "ok"),
         ("8192", "ok"),
@@ -244,7 +244,7 @@ fn a_length_is_accepted_exactly_up_to_the_packet() {
 }
 
 #[test]
-fn a_mailbox_is_one_that_exists() {
+fn a_mailbox_must_exist() {
     for word in ["4", "-1", "4294967296", "three", "", "99999999999999999999"] {
         assert_eq!(code(&format!("r {word}")), "box", "r {word}");
     }
@@ -290,7 +290,7 @@ fn unknown_and_repeated_keys_are_refused() {
 }
 
 #[test]
-fn what_is_refused_still_has_its_body() {
+fn a_refused_request_still_has_its_body() {
     assert_eq!(header("w 99 5").body, Body::Length(5));
     assert_eq!(header("w 3 5 foo=1").body, Body::Length(5));
     assert_eq!(header("w 3 5 6 7").body, Body::Length(5));
@@ -301,7 +301,7 @@ fn what_is_refused_still_has_its_body() {
 }
 
 #[test]
-fn waiting_is_measured_in_seconds_with_decimals() {
+fn a_wait_is_in_seconds_with_decimals() {
     let wait = |word: &str| match header(&format!("r 0 wait={word}")).request {
         Ok(Request::Read { wait, .. }) => Some(wait),
         _ => None,
@@ -318,38 +318,38 @@ fn waiting_is_measured_in_seconds_with_decimals() {
 }
 
 #[test]
-fn what_is_repeated_to_a_client_is_short_and_printable() {
+fn an_echoed_word_is_shortened() {
     let Err(refusal) = header(&"x".repeat(500)).request else { panic!("refused") };
     assert_eq!(refusal.to_string(), format!("unknown verb \"{}..\", try help", "x".repeat(32)));
 }
 
-/// What the short way makes of a line, as the long way would have it.
-fn plain_header(line: &str) -> Option<Header> {
-    let plain = FastHeader::parse(line.as_bytes(), &LIMITS)?;
-    let body = match plain {
+/// The result of the fast path, as a general header.
+fn fast_header(line: &str) -> Option<Header> {
+    let fast = FastHeader::parse(line.as_bytes(), &LIMITS)?;
+    let body = match fast {
         FastHeader::Read { .. } => Body::None,
         FastHeader::Write { len, .. } => Body::Length(len),
     };
-    Some(Header { request: Ok(plain.request()), body })
+    Some(Header { request: Ok(fast.request()), body })
 }
 
 #[test]
-fn the_usual_lines_are_read_the_short_way() {
+fn frequent_lines_take_the_fast_path() {
     for line in ["r 3", "r 0", "r 003", "w 3 0", "w 3 100", "w 3 8192", "w 3 007"] {
-        assert_eq!(plain_header(line), Some(header(line)), "{line}");
+        assert_eq!(fast_header(line), Some(header(line)), "{line}");
     }
     for line in
         ["r", "r ", "r 4", "r  3", "r 3 ", "r 3 wait=1", "w 3", "w 3 8193", "w 3  5", "w 4 5", "w 3 +5"]
     {
-        assert_eq!(plain_header(line), None, "{line}");
+        assert_eq!(fast_header(line), None, "{line}");
     }
 }
 
 proptest! {
     #[test]
-    fn the_short_way_and_the_long_way_agree(line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}") {
-        if let Some(plain) = plain_header(&line) {
-            prop_assert_eq!(plain, header(&line));
+    fn the_fast_path_parses_exactly_as_the_general_one(line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}") {
+        if let Some(fast) = fast_header(&line) {
+            prop_assert_eq!(fast, header(&line));
         }
     }
 }
