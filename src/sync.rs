@@ -1,4 +1,4 @@
-//! The locks that the models look inside: parking_lot's, or loom's when its models run.
+//! The locks that the models check: those of parking_lot, or those of loom with the feature `loom`.
 
 #[cfg(not(feature = "loom"))]
 pub use parking_lot::{Condvar, Mutex};
@@ -10,48 +10,48 @@ pub use model::{Condvar, Mutex};
 mod model {
     use std::ops::{Deref, DerefMut};
 
-    /// loom's mutex with parking_lot's face: no poisoning.
+    /// The mutex of loom with the interface of parking_lot: without poisoning.
     #[derive(Debug, Default)]
     pub struct Mutex<T>(loom::sync::Mutex<T>);
 
-    /// Absent only while its thread waits at a [`Condvar`].
+    /// `None` only while its thread waits at a [`Condvar`].
     #[derive(Debug)]
     pub struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
-    /// loom's condition variable with parking_lot's face; like that one, it wakes nobody without being told to.
+    /// The condition variable of loom with the interface of parking_lot: without spurious wake-ups.
     #[derive(Debug)]
     pub struct Condvar(loom::sync::Condvar);
 
     impl<T> Mutex<T> {
-        /// A new mutex; only inside a model.
+        /// A new mutex; only to be called in a model.
         pub fn new(value: T) -> Self {
             Mutex(loom::sync::Mutex::new(value))
         }
 
-        /// Waits for the lock.
+        /// Acquires the lock.
         pub fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().expect("a model's thread panicked")))
         }
     }
 
     impl Condvar {
-        /// A new one; only inside a model.
+        /// A new condition variable; only to be called in a model.
         pub fn new() -> Self {
             Condvar(loom::sync::Condvar::new())
         }
 
-        /// Gives the lock back until somebody wakes this thread.
+        /// Releases the lock, waits for a notification, and acquires the lock again.
         pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
             let inner = guard.0.take().expect("not waiting yet");
             guard.0 = Some(self.0.wait(inner).expect("a model's thread panicked"));
         }
 
-        /// Wakes one thread that waits.
+        /// Wakes one waiting thread.
         pub fn notify_one(&self) {
             self.0.notify_one();
         }
 
-        /// Wakes all threads that wait.
+        /// Wakes all waiting threads.
         pub fn notify_all(&self) {
             self.0.notify_all();
         }

@@ -402,7 +402,7 @@ fn the_usual_directory_is_in_shared_memory() {
 fn what_a_start_says_about_stopping_is_true() {
     let home = Home::new();
     let server = home.start("4 64 0 8");
-    let advice = server.line.split("to stop: ").nth(1).expect("advice");
+    let advice = server.line.split("to stop and delete all data: ").nth(1).expect("advice");
     let mut words = advice.split_whitespace();
     assert_eq!(words.next(), Some("dipcrm"), "{advice}");
     say(bare(DIPCRM).args(words)).expect_removed();

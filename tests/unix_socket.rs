@@ -165,10 +165,10 @@ fn the_leftover_of_a_killed_server_is_replaced() {
 fn the_socket_of_a_living_server_is_not_replaced() {
     let (server, path) = serve();
     let before = inode(&path);
-    expect_refused(&path, 3, "somebody listens on");
+    expect_refused(&path, 3, "another server listens on");
     // It is alive even while it does not answer.
     server.signal(Signal::SIGSTOP);
-    expect_refused(&path, 3, "somebody listens on");
+    expect_refused(&path, 3, "another server listens on");
     server.signal(Signal::SIGCONT);
     assert_eq!(inode(&path), before);
     Client::unix(&path).ask("ping\n", "OK\n");
@@ -283,7 +283,7 @@ fn of_two_started_at_once_on_one_path_exactly_one_wins() {
         };
         let (code, said) = loser.end();
         assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("somebody listens on"), "{said}");
+        assert!(said.contains("another server listens on"), "{said}");
         assert_eq!(Client::unix(&path).stat("pid"), u64::from(winner.child.id()));
         Client::tcp(port).ask("ping\n", "OK\n");
         // Only the winner has an instance.

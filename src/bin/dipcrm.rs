@@ -1,4 +1,4 @@
-//! `dipcrm PORT`: stops a server and removes all it has left.
+//! `dipcrm PORT`: stops a server and removes its data.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! Going to the background, and telling the truth about how it went.
+//! Moves the server to the background, and reports whether it has started.
 //!
-//! The parent waits on a pipe until the server says that clients can connect, or why they cannot. It returns that as its
-//! own exit code.
+//! The parent waits on a pipe until the server reports that clients can connect, or why it failed. The parent then exits
+//! with the server's code.
 #![allow(unsafe_code, reason = "forks")]
 
 use std::fs::File;
@@ -15,44 +15,44 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
-/// Whom to tell that the server is ready.
+/// Where to report whether the server has started.
 #[derive(Debug)]
 pub enum Notifier {
-    /// The parent, at the other end of a pipe; and what is to take the place of the terminal.
+    /// To the parent, through a pipe. The second file is `/dev/null`, which replaces the terminal.
     Parent(File, File),
-    /// Whoever looks at our stdout and stderr.
+    /// To stdout and stderr.
     Terminal,
 }
 
-/// On which side of the fork we are.
+/// The process in which [`detach`] returns.
 #[derive(Debug)]
 pub enum Side {
-    /// In the server.
+    /// The server.
     Server(Notifier),
-    /// In the parent, after the server has told how it went.
+    /// The parent, with the exit code that the server has reported.
     Parent(ExitCode),
 }
 
-/// Goes to the background. Everything so far has happened in one thread, which this asserts: no other would survive.
+/// Forks the server to the background. Asserts that the process has one thread, because no other survives a fork.
 pub fn detach() -> io::Result<Side> {
     assert_one_thread();
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    // SAFETY: there is one thread, so the child finds everything in order.
+    // SAFETY: there is one thread, so no other thread holds a lock or is in a critical section.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             drop(writer);
-            // There may be nobody to wait for: a caller can have its children's children reaped by the kernel.
+            // May fail: the kernel reaps the child itself if the caller of dipc ignores SIGCHLD.
             let _ = waitpid(child, None);
             Ok(Side::Parent(read_status(reader)))
         }
         ForkResult::Child => {
             drop(reader);
             setsid()?;
-            // Once more, so that the server leads no session and never gets a terminal.
+            // The second fork: the server does not lead its session, so it never gets a controlling terminal.
             // SAFETY: as above.
             match unsafe { fork() }? {
-                // SAFETY: nothing of this process in between is worth cleaning up.
+                // SAFETY: ends the intermediate process without running destructors or exit handlers.
                 ForkResult::Parent { .. } => unsafe { nix::libc::_exit(0) },
                 ForkResult::Child => {
                     chdir("/")?;
@@ -64,7 +64,7 @@ pub fn detach() -> io::Result<Side> {
 }
 
 impl Notifier {
-    /// Clients can connect; `line` tells where. Lets go of the terminal.
+    /// Reports that clients can connect, with the text `line`. Detaches from the terminal.
     pub fn ready(&mut self, line: &str) -> io::Result<()> {
         match self {
             Notifier::Parent(pipe, null) => {
@@ -75,22 +75,22 @@ impl Notifier {
                 pipe.write_all(line.as_bytes())
             }
             Notifier::Terminal => {
-                // Nobody may be reading; that is no reason not to serve.
+                // The server runs even if stdout is closed.
                 let _ = writeln!(io::stdout(), "{line}");
-                if let Err(error) = notify() {
-                    log::warn!("cannot tell the service manager: {error}");
+                if let Err(error) = notify_service_manager() {
+                    log::warn!("cannot notify the service manager: {error}");
                 }
                 Ok(())
             }
         }
     }
 
-    /// They never will, and why.
+    /// Reports that the server has failed to start, and why.
     pub fn failed(self, code: u8, reason: &str) -> ExitCode {
         match self {
             Notifier::Parent(mut pipe, _) => {
-                let told = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
-                if told.is_err() {
+                let reported = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
+                if reported.is_err() {
                     eprintln!("dipc: {reason}");
                 }
             }
@@ -100,16 +100,16 @@ impl Notifier {
     }
 }
 
-/// A file that may not grow any further is an error like any other, and not the end.
+/// Ignores SIGXFSZ: reaching the limit of file sizes is an error of the system call, and does not end the process.
 pub fn ignore_file_size_signal() {
-    // SAFETY: ignoring a signal runs no code of ours.
+    // SAFETY: ignoring a signal installs no handler.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 }
 
-/// Waits for what the server says, and says it.
+/// Waits for the report of the server, prints it, and returns its exit code.
 fn read_status(reader: OwnedFd) -> ExitCode {
-    let mut words = Vec::new();
-    match File::from(reader).read_to_end(&mut words).map(|_| words.split_first()) {
+    let mut bytes = Vec::new();
+    match File::from(reader).read_to_end(&mut bytes).map(|_| bytes.split_first()) {
         Ok(Some((0, line))) => {
             let _ = writeln!(io::stdout(), "{}", String::from_utf8_lossy(line));
             ExitCode::SUCCESS
@@ -119,15 +119,14 @@ fn read_status(reader: OwnedFd) -> ExitCode {
             ExitCode::from(*code)
         }
         Ok(None) | Err(_) => {
-            eprintln!("dipc: the server died before it was ready");
+            eprintln!("dipc: the server ended before it was ready");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Tells a service manager, if it has asked for that.
-/// Source: sd_notify(3).
-fn notify() -> io::Result<()> {
+/// Notifies a service manager that has set `NOTIFY_SOCKET`. Source: sd_notify(3).
+fn notify_service_manager() -> io::Result<()> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let bytes = path.as_encoded_bytes();
     let address = match bytes.split_first() {

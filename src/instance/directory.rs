@@ -1,8 +1,8 @@
 //! The directory of one instance, `/dev/shm/dipc-UID/PORT`, and the files in it.
 //!
-//! `lock` is held as long as the server lives, `segment` is the memory of the mailboxes, `control.sock` is how dipcrm
-//! asks, `pid` is for people, `socket` names the Unix-domain socket if there is one. Everything is reached through the
-//! directory's descriptor, and nothing that somebody else has put there is followed or trusted.
+//! `lock` is locked while the server runs. `segment` is the memory of the mailboxes. dipcrm connects to `control.sock`.
+//! `pid` is for people. `socket` contains the path of the Unix-domain socket, if there is one. All files are opened
+//! through the descriptor of the directory. Links and files of other users are refused.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -21,66 +21,66 @@ use crate::mailboxes::{Geometry, Segment, SegmentError};
 
 const LOCK: &str = "lock";
 const SEGMENT: &str = "segment";
-const SEGMENT_IN_THE_MAKING: &str = "segment.new";
+const NEW_SEGMENT: &str = "segment.new";
 const CONTROL: &str = "control.sock";
 const PID: &str = "pid";
 const SOCKET: &str = "socket";
 
-/// All that is ever in the directory. The lock comes last: while it is there, nobody else begins.
-const NAMES: [&str; 6] = [SEGMENT, SEGMENT_IN_THE_MAKING, CONTROL, PID, SOCKET, LOCK];
+/// All files of the directory. The lock is removed last: until then no other server starts here.
+const NAMES: [&str; 6] = [SEGMENT, NEW_SEGMENT, CONTROL, PID, SOCKET, LOCK];
 
-/// How often to begin again when the directory is removed under one's hands.
-const TRIES: usize = 1000;
+/// Most tries to claim a directory that other processes remove meanwhile.
+const CLAIM_TRIES: usize = 1000;
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The system refuses.
+    /// A system call failed.
     #[error("{path}: {error}", path = .path.display())]
     Io {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
-    /// It belongs to somebody else, or others can write to it.
+    /// The file belongs to another user, is open to other users, or is of another kind.
     #[error("{path} {reason}; dipc does not use it", path = .path.display())]
     NotOurs {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: &'static str,
     },
-    /// A server lives in it.
+    /// A server runs in the directory.
     #[error("a dipc runs in {path}", path = .path.display())]
     InUse {
-        /// Which.
+        /// The directory.
         path: PathBuf,
     },
 }
 
-/// The directory of an instance, open.
+/// The open directory of an instance.
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
     path: PathBuf,
     base: PathBuf,
-    /// The base is the usual one, made by dipc, and goes when it is empty.
-    base_is_ours: bool,
+    /// Whether the base is the default one, which dipc creates, and removes when it is empty.
+    is_default_base: bool,
 }
 
-/// The lock of an instance. Child processes share it, and it ends with the last of them: nothing unlocks it, not even
-/// the parent that returns after the server has gone to the background.
+/// The lock of an instance. Child processes inherit it, and the kernel releases it when the last of them ends. So it
+/// remains locked when the parent exits after moving the server to the background.
 #[derive(Debug)]
 pub struct InstanceLock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Directory {
-    /// Makes the directory of `port` if need be, and locks it.
+    /// Creates the directory of `port` if it does not exist, and locks it.
     pub fn claim(base: Option<&Path>, port: u16) -> Result<(Self, InstanceLock), DirectoryError> {
-        let (base, ours) = base_of(base);
-        for _ in 0..TRIES {
-            make(&base)?;
-            match Directory::open_in(&base, ours, port, true) {
+        let (base, is_default) = base_of(base);
+        for _ in 0..CLAIM_TRIES {
+            create_base(&base)?;
+            match Directory::open_in(&base, is_default, port, true) {
                 Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
                 Ok(directory) => match directory.lock()? {
@@ -92,21 +92,21 @@ impl Directory {
         Err(DirectoryError::Io { path: base, error: Errno::EBUSY.into() })
     }
 
-    /// Opens the directory of `port`; `None` when there is none.
+    /// Opens the directory of `port`; `None` if it does not exist.
     pub fn find(base: Option<&Path>, port: u16) -> Result<Option<Self>, DirectoryError> {
-        let (base, ours) = base_of(base);
-        match Directory::open_in(&base, ours, port, false) {
+        let (base, is_default) = base_of(base);
+        match Directory::open_in(&base, is_default, port, false) {
             Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             result => result.map(Some),
         }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Locks the instance. `None` when the directory was removed meanwhile.
+    /// Locks the instance. Returns `None` if the directory was removed meanwhile.
     pub fn lock(&self) -> Result<Option<InstanceLock>, DirectoryError> {
         let file = match self.open_file(LOCK, OFlag::O_CREAT | OFlag::O_RDWR) {
             Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
@@ -121,15 +121,15 @@ impl Directory {
                 return Err(DirectoryError::Io { path: self.path.join(LOCK), error });
             }
         }
-        // Between opening and locking, its last holder may have removed it: then this is the lock of nothing.
-        let held = fstat(&file).map_err(|errno| self.error(LOCK, errno))?;
+        // The last holder may have removed the file after it was opened here. Then the lock protects nothing.
+        let locked = fstat(&file).map_err(|errno| self.error(LOCK, errno))?;
         match fstatat(&self.fd, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(named) if named.st_ino == held.st_ino => Ok(Some(InstanceLock(file))),
+            Ok(current) if current.st_ino == locked.st_ino => Ok(Some(InstanceLock(file))),
             _ => Ok(None),
         }
     }
 
-    /// The segment: the one that is there, when it is of this geometry, or a new one.
+    /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates one.
     pub fn segment(&self, geometry: Geometry, fresh: bool) -> Result<Segment, OpenError> {
         match self.open_file(SEGMENT, OFlag::O_RDWR) {
             Ok(file) if !fresh => Ok(Segment::open(&file, geometry)?),
@@ -137,29 +137,29 @@ impl Directory {
                 Err(DirectoryError::Io { path: self.path.join(SEGMENT), error }.into())
             }
             Err(error @ DirectoryError::NotOurs { .. }) if !fresh => Err(error.into()),
-            // Beside the old one, if there is one: that goes when the new one is whole.
-            _ => self.make_segment(geometry).inspect_err(|_| {
-                let _ = self.unlink(SEGMENT_IN_THE_MAKING);
+            // An existing segment is replaced only when the new one is complete.
+            _ => self.create_segment(geometry).inspect_err(|_| {
+                let _ = self.unlink(NEW_SEGMENT);
             }),
         }
     }
 
-    fn make_segment(&self, geometry: Geometry) -> Result<Segment, OpenError> {
-        self.unlink(SEGMENT_IN_THE_MAKING)?;
-        let file = self.open_file(SEGMENT_IN_THE_MAKING, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
+    fn create_segment(&self, geometry: Geometry) -> Result<Segment, OpenError> {
+        self.unlink(NEW_SEGMENT)?;
+        let file = self.open_file(NEW_SEGMENT, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
         let segment = Segment::create(&file, geometry, geteuid().as_raw())?;
-        renameat(&self.fd, SEGMENT_IN_THE_MAKING, &self.fd, SEGMENT)
-            .map_err(|errno| self.error(SEGMENT, errno))?;
+        renameat(&self.fd, NEW_SEGMENT, &self.fd, SEGMENT).map_err(|errno| self.error(SEGMENT, errno))?;
         Ok(segment)
     }
 
-    /// Whether the segment's memory is memory by definition.
+    /// Whether the directory is in memory, not on a disk.
     pub fn is_on_tmpfs(&self) -> bool {
         nix::sys::statfs::fstatfs(&self.fd)
             .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
     }
 
-    /// Listens on the control socket. Only after the last fork: the listener's pid is what callers see.
+    /// Listens on the control socket. To be called after the last fork, because dipcrm gets the pid of the process that
+    /// listens.
     pub fn open_control(&self) -> Result<OwnedFd, DirectoryError> {
         self.unlink(CONTROL)?;
         let opened = || {
@@ -171,14 +171,15 @@ impl Directory {
         opened().map_err(|errno| self.error(CONTROL, errno))
     }
 
-    /// Calls the server that lives here.
-    pub fn call_control(&self) -> Result<OwnedFd, Errno> {
+    /// Connects to the control socket of the server.
+    pub fn connect_control(&self) -> Result<OwnedFd, Errno> {
         let fd = control_socket(SockFlag::empty())?;
         connect(fd.as_raw_fd(), &self.control_address()?)?;
         Ok(fd)
     }
 
-    /// Through the descriptor: a path of any length, and no link on the way.
+    /// The address of the control socket, through the descriptor of the directory. So the path may have any length, and
+    /// no link is followed.
     fn control_address(&self) -> Result<UnixAddr, Errno> {
         UnixAddr::new(format!("/proc/self/fd/{}/{CONTROL}", self.fd.as_raw_fd()).as_str())
     }
@@ -188,37 +189,37 @@ impl Directory {
         self.write_file(PID, format!("{}\n", std::process::id()).as_bytes())
     }
 
-    /// Writes down where the Unix-domain socket is, so that dipcrm finds it after a kill.
+    /// Writes the path of the Unix-domain socket, so that dipcrm finds it after a kill.
     pub fn write_socket_path(&self, path: &Path) -> Result<(), DirectoryError> {
         self.write_file(SOCKET, path.as_os_str().as_bytes())
     }
 
-    /// Where the Unix-domain socket is, or was.
+    /// The path of the Unix-domain socket of this or the last server.
     pub fn socket_path(&self) -> Option<PathBuf> {
         let mut bytes = Vec::new();
         self.open_file(SOCKET, OFlag::O_RDONLY).ok()?.read_to_end(&mut bytes).ok()?;
         Some(std::ffi::OsString::from_vec(bytes).into())
     }
 
-    /// Removes what only a living server needs; the segment stays. Whoever calls holds the lock.
+    /// Removes the files that only a running server needs, not the segment. The caller holds the lock.
     pub fn release(&self) {
         for name in [CONTROL, PID, SOCKET] {
             let _ = self.unlink(name);
         }
     }
 
-    /// Removes the directory again when nothing of value is in it. Whoever calls holds the lock.
+    /// Removes the directory if it has no segment. The caller holds the lock.
     pub fn remove_unless_used(&self) {
-        if !self.is_there(SEGMENT) {
+        if !self.exists(SEGMENT) {
             let _ = self.remove();
         }
     }
 
-    fn is_there(&self, name: &str) -> bool {
+    fn exists(&self, name: &str) -> bool {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Removes everything; tells whether there was more than the lock. Whoever calls holds the lock.
+    /// Removes everything. Returns whether there were files other than the lock. The caller holds the lock.
     pub fn remove(&self) -> Result<bool, DirectoryError> {
         let mut found = false;
         for name in NAMES {
@@ -227,23 +228,23 @@ impl Directory {
         let parent =
             open(&self.base, directory_flags(), Mode::empty()).map_err(|errno| self.error("", errno))?;
         let name = self.path.file_name().unwrap_or_default();
-        // Since the lock is gone, somebody else may move in, and perhaps out again between two looks.
+        // The lock has been removed, so another server may start here, and even end again between the two checks.
         for is_last_try in [false, true] {
             match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => break,
-                Err(Errno::ENOTEMPTY) if self.is_there(LOCK) => return Ok(found),
+                Err(Errno::ENOTEMPTY) if self.exists(LOCK) => return Ok(found),
                 Err(Errno::ENOTEMPTY) if !is_last_try => {}
                 Err(errno) => return Err(self.error("", errno)),
             }
         }
-        if self.base_is_ours {
-            // Goes when it is empty; other instances keep it.
+        if self.is_default_base {
+            // Fails if other instances are in it.
             let _ = std::fs::remove_dir(&self.base);
         }
         Ok(found)
     }
 
-    fn open_in(base: &Path, base_is_ours: bool, port: u16, create: bool) -> Result<Self, DirectoryError> {
+    fn open_in(base: &Path, is_default_base: bool, port: u16, create: bool) -> Result<Self, DirectoryError> {
         let parent = open_directory(None::<&OwnedFd>, base, base)?;
         verify(&parent, base, 0o022)?;
         let name = port.to_string();
@@ -256,16 +257,16 @@ impl Directory {
         }
         let fd = open_directory(Some(&parent), name.as_str(), &path)?;
         verify(&fd, &path, 0o077)?;
-        Ok(Directory { fd, path, base: base.to_owned(), base_is_ours })
+        Ok(Directory { fd, path, base: base.to_owned(), is_default_base })
     }
 
-    /// Opens one of our files: a regular one, with one name, never through a link.
+    /// Opens a file of the directory. It must be a regular file with a single name; links are not followed.
     fn open_file(&self, name: &str, flags: OFlag) -> Result<File, DirectoryError> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| self.error(name, errno))?;
         let found = fstat(&fd).map_err(|errno| self.error(name, errno))?;
-        if !is(&found, SFlag::S_IFREG) || found.st_nlink > 1 {
+        if !is_of_kind(&found, SFlag::S_IFREG) || found.st_nlink > 1 {
             let reason = "is not a plain file of its own";
             return Err(DirectoryError::NotOurs { path: self.path.join(name), reason });
         }
@@ -278,7 +279,7 @@ impl Directory {
         file.write_all(content).map_err(|error| DirectoryError::Io { path: self.path.join(name), error })
     }
 
-    /// Removes a file; tells whether it was there.
+    /// Removes a file. Returns whether it existed.
     fn unlink(&self, name: &str) -> Result<bool, DirectoryError> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
@@ -292,18 +293,18 @@ impl Directory {
     }
 }
 
-/// Why there is no segment to serve.
+/// Why the segment cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is in the way.
+    /// A file of the directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The segment is.
+    /// The contents of the segment cannot be used.
     #[error(transparent)]
     Segment(#[from] SegmentError),
 }
 
-/// The directory that instances are in, and whether dipc may remove it.
+/// The directory of all instances, and whether it is the default one.
 fn base_of(given: Option<&Path>) -> (PathBuf, bool) {
     match given {
         Some(base) => (base.to_owned(), false),
@@ -311,7 +312,7 @@ fn base_of(given: Option<&Path>) -> (PathBuf, bool) {
     }
 }
 
-fn make(base: &Path) -> Result<(), DirectoryError> {
+fn create_base(base: &Path) -> Result<(), DirectoryError> {
     match nix::unistd::mkdir(base, Mode::S_IRWXU) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err(io_error(base, errno)),
@@ -334,7 +335,7 @@ fn open_directory<P: ?Sized + NixPath>(
     opened.map_err(|errno| io_error(path, errno))
 }
 
-/// Checks by descriptor that a directory is ours, and that nobody who has one of the `forbidden` rights meddles.
+/// Checks an open directory: it must belong to this user, and have none of the `forbidden` permissions.
 fn verify(fd: &OwnedFd, path: &Path, forbidden: u32) -> Result<(), DirectoryError> {
     let found = fstat(fd).map_err(|errno| io_error(path, errno))?;
     let not_ours = |reason| Err(DirectoryError::NotOurs { path: path.to_owned(), reason });
@@ -347,7 +348,7 @@ fn verify(fd: &OwnedFd, path: &Path, forbidden: u32) -> Result<(), DirectoryErro
     Ok(())
 }
 
-fn is(found: &FileStat, kind: SFlag) -> bool {
+fn is_of_kind(found: &FileStat, kind: SFlag) -> bool {
     found.st_mode & SFlag::S_IFMT.bits() == kind.bits()
 }
 

@@ -1,4 +1,4 @@
-//! Where the log goes. One file, or stderr; it is opened anew on SIGHUP, after somebody has rotated it.
+//! The log: written to a file or to stderr. SIGHUP reopens the file, for log rotation.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,21 +10,21 @@ use simplelog::{ConfigBuilder, WriteLogger};
 
 use crate::options::LogLevel;
 
-static SINK: Mutex<Sink> = Mutex::new(Sink::Nowhere);
+static SINK: Mutex<Sink> = Mutex::new(Sink::None);
 
 enum Sink {
-    Nowhere,
+    None,
     Stderr,
     File(PathBuf, File),
 }
 
-/// What the logger writes to: whatever the sink is at that moment.
-struct ToSink;
+/// Writes to the current sink.
+struct SinkWriter;
 
-impl Write for ToSink {
+impl Write for SinkWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *SINK.lock() {
-            Sink::Nowhere => Ok(bytes.len()),
+            Sink::None => Ok(bytes.len()),
             Sink::Stderr => io::stderr().write(bytes),
             Sink::File(_, file) => file.write(bytes),
         }
@@ -35,33 +35,33 @@ impl Write for ToSink {
     }
 }
 
-/// Starts to log to `file`, else to stderr if `foreground`. A panic is logged too, and ends the process.
+/// Starts logging to `file`; without a file to stderr, if `foreground`. Panics are logged and end the process.
 pub fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Result<()> {
     *SINK.lock() = match file {
         Some(path) => Sink::File(path.to_owned(), append(path)?),
         None if foreground => Sink::Stderr,
-        None => Sink::Nowhere,
+        None => Sink::None,
     };
     let config = ConfigBuilder::new().set_time_format_rfc3339().set_target_level(LevelFilter::Off).build();
-    WriteLogger::init(filter(level), config, ToSink).map_err(io::Error::other)?;
+    WriteLogger::init(filter(level), config, SinkWriter).map_err(io::Error::other)?;
     std::panic::set_hook(Box::new(|panic| {
         ::log::error!("{}", panic.to_string().replace('\n', " "));
         eprintln!("dipc: {panic}");
-        // Half a server is worse than none; the segment keeps every acknowledged message.
+        // A server without one of its threads cannot be trusted. The segment keeps every acknowledged message.
         std::process::abort();
     }));
     Ok(())
 }
 
-/// Opens the log file anew.
+/// Reopens the log file.
 pub fn reopen() {
     let mut sink = SINK.lock();
     if let Sink::File(path, file) = &mut *sink {
         match append(path) {
             Ok(opened) => *file = opened,
             Err(error) => {
-                // The old file is better than none.
-                let _ = writeln!(file, "cannot open {} again: {error}", path.display());
+                // The log continues in the old file.
+                let _ = writeln!(file, "cannot reopen {}: {error}", path.display());
             }
         }
     }

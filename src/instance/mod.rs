@@ -1,7 +1,8 @@
-//! One running server: its directory, its memory, its start and its end.
+//! An instance: one running server with its directory and its memory. How it starts and how it is removed.
 //!
-//! [`start()`] makes everything that can fail before it says that the server runs; [`remove()`] leaves nothing behind. Between
-//! them stands the lock in the [`Directory`]: it is the only sign of life, because it dies with the process.
+//! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`] deletes everything
+//! of an instance. Only the lock in the [`Directory`] shows whether a server is running: the kernel releases it when the
+//! process ends.
 
 mod daemon;
 mod directory;

@@ -1,7 +1,8 @@
-//! `dipcrm`: whatever state the instance is in, afterwards there is none.
+//! `dipcrm`: removes an instance, whatever state it is in.
 //!
-//! Whoever gets the lock knows that no server lives, and may remove everything. A living one is asked through its control
-//! socket, and killed when it does not answer; its process is known from that socket, never from a file.
+//! The process that holds the lock of the instance knows that no server runs, and removes everything. A running server is
+//! asked to stop through its control socket, and killed if it does not stop. Its pid comes from that socket, never from a
+//! file.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -20,28 +21,28 @@ use super::unix_socket::remove_if_dead;
 use crate::options::RemoveOptions;
 use crate::reactor::{DRAIN, STOP};
 
-/// How long a server may take to stop before it is killed: its own time for that, and half as much again.
-const GRACE: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
+/// How long a server may take to stop before it is killed: its own drain time and half of that in addition.
+const STOP_TIMEOUT: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
 
-/// How long a killed process may take to be gone.
+/// How long a killed process may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often to look again at a server that is just starting or just stopping.
+/// Pause before another try with a server that is starting or stopping.
 const RETRY: Duration = Duration::from_millis(10);
 
-enum Found {
+enum Outcome {
     Removed,
-    Nothing,
+    NotFound,
 }
 
 /// Stops and removes the instance of a port.
 pub fn remove(options: &RemoveOptions) -> ExitCode {
     let dir = options.dir.as_deref();
     match Directory::find(dir, options.port)
-        .and_then(|found| found.map_or(Ok(Found::Nothing), |found| end(&found)))
+        .and_then(|found| found.map_or(Ok(Outcome::NotFound), |directory| stop_and_remove(&directory)))
     {
-        Ok(Found::Removed) => ExitCode::SUCCESS,
-        Ok(Found::Nothing) => {
+        Ok(Outcome::Removed) => ExitCode::SUCCESS,
+        Ok(Outcome::NotFound) => {
             eprintln!("dipcrm: there is no dipc on port {}", options.port);
             ExitCode::from(1)
         }
@@ -52,14 +53,14 @@ pub fn remove(options: &RemoveOptions) -> ExitCode {
     }
 }
 
-fn end(directory: &Directory) -> Result<Found, DirectoryError> {
-    let patience = Instant::now() + GRACE + KILL_TIMEOUT;
+fn stop_and_remove(directory: &Directory) -> Result<Outcome, DirectoryError> {
+    let deadline = Instant::now() + STOP_TIMEOUT + KILL_TIMEOUT;
     loop {
         match directory.lock() {
-            Ok(Some(_lock)) => return clean_up(directory),
-            Ok(None) => return Ok(Found::Nothing),
+            Ok(Some(_lock)) => return remove_files(directory),
+            Ok(None) => return Ok(Outcome::NotFound),
             Err(error @ DirectoryError::InUse { .. }) => {
-                if Instant::now() > patience {
+                if Instant::now() > deadline {
                     return Err(error);
                 }
                 stop_server(directory)
@@ -70,21 +71,21 @@ fn end(directory: &Directory) -> Result<Found, DirectoryError> {
     }
 }
 
-/// With the lock in hand: nobody lives here.
-fn clean_up(directory: &Directory) -> Result<Found, DirectoryError> {
+/// Removes all files. The caller holds the lock, so no server is running.
+fn remove_files(directory: &Directory) -> Result<Outcome, DirectoryError> {
     if let Some(path) = directory.socket_path()
         && let Err(error) = remove_if_dead(&path)
     {
         eprintln!("dipcrm: {error}");
     }
-    Ok(if directory.remove()? { Found::Removed } else { Found::Nothing })
+    Ok(if directory.remove()? { Outcome::Removed } else { Outcome::NotFound })
 }
 
-/// Asks the server to stop, and waits until it is gone.
+/// Asks the server to stop, and waits until it has ended. Kills it after a timeout.
 fn stop_server(directory: &Directory) -> io::Result<()> {
-    let control = match directory.call_control() {
+    let control = match directory.connect_control() {
         Ok(control) => control,
-        // It does not listen yet, or no more: its lock will tell.
+        // It does not listen yet, or no longer. The caller tries the lock again.
         Err(Errno::ENOENT | Errno::ECONNREFUSED) => {
             sleep(RETRY);
             return Ok(());
@@ -92,7 +93,7 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     };
     let server = match Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid()) {
-        // It has just ended: its lock will tell.
+        // It has just ended. The caller tries the lock again.
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {
             sleep(RETRY);
             return Ok(());
@@ -100,11 +101,11 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
         opened => opened?,
     };
     match send(control.as_raw_fd(), STOP, MsgFlags::MSG_NOSIGNAL) {
-        // It is on its way out.
+        // It is stopping.
         Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
         Err(errno) => return Err(errno.into()),
     }
-    if !server.ends_within(GRACE)? {
+    if !server.ends_within(STOP_TIMEOUT)? {
         eprintln!("dipcrm: process {} does not stop; killing it", server.pid);
         server.kill()?;
         server.ends_within(KILL_TIMEOUT)?;
@@ -112,19 +113,19 @@ fn stop_server(directory: &Directory) -> io::Result<()> {
     Ok(())
 }
 
-/// A process that cannot be mistaken for another one with the same number.
+/// A process, identified by a pidfd: its pid cannot be reused for another process meanwhile.
 struct Process {
     pid: i32,
     pidfd: OwnedFd,
 }
 
-#[allow(unsafe_code, reason = "pidfds have no safe interface here")]
+#[allow(unsafe_code, reason = "nix has no safe interface for pidfds")]
 impl Process {
     fn open(pid: i32) -> io::Result<Self> {
         // SAFETY: takes no pointers. Source: pidfd_open(2).
         let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
         let fd = i32::try_from(Errno::result(fd)?).map_err(io::Error::other)?;
-        // SAFETY: the descriptor is new, and nobody else knows it.
+        // SAFETY: the descriptor is new and has no other owner.
         Ok(Process { pid, pidfd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
@@ -142,10 +143,10 @@ impl Process {
 
 impl Process {
     fn ends_within(&self, time: Duration) -> io::Result<bool> {
-        let until = Instant::now() + time;
+        let deadline = Instant::now() + time;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
             match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
                 Ok(0) => return Ok(false),
                 Ok(_) => return Ok(true),

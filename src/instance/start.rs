@@ -1,7 +1,8 @@
-//! From the command line to a server that clients can connect to. Whatever can fail, fails here, and says why.
+//! Starts a server, from the options to a server that clients can connect to. Every step that can fail is done and
+//! reported here.
 //!
-//! The order is: bind, lock, listen, map, fork, control socket, threads. Nothing that dies in a fork is made before it,
-//! and nothing is touched that belongs to another instance.
+//! The order is: bind, lock, listen, map, fork, control socket, threads. Threads and the control socket do not survive a
+//! fork, so they come after it. The files of another instance are never changed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,27 +22,27 @@ use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
 use crate::reactor::{Listener, Reactor, Settings};
 
-/// Connections that the kernel holds until they are accepted.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// How long to wait before another try to listen.
-const LISTEN_PAUSES: [Duration; 3] =
+/// Pauses before further tries to listen.
+const LISTEN_RETRIES: [Duration; 3] =
     [Duration::from_millis(2), Duration::from_millis(5), Duration::from_millis(11)];
 
-/// Silence after which the kernel asks whether a client is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Idle time after which the kernel sends a keep-alive probe to a client.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 
-/// Silence between two such questions, and how many stay unanswered until it is not.
-const KEEPALIVE_AGAIN: Duration = Duration::from_secs(10);
-const KEEPALIVE_TRIES: u32 = 3;
+/// Time between two probes, and the number of unanswered probes that closes the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
-/// How long the kernel keeps sending to a client that acknowledges nothing.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// How long the kernel resends data that a client does not acknowledge.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Descriptors for everything but clients.
-const OWN_DESCRIPTORS: u64 = 32;
+/// Descriptors that are reserved for everything except clients.
+const RESERVED_DESCRIPTORS: u64 = 32;
 
-/// Why there is no server.
+/// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error("port {0} is in use")]
@@ -75,8 +76,8 @@ impl StartError {
     }
 }
 
-/// What a server is made of before it goes to the background.
-struct Parts {
+/// The resources of a server that are acquired before it moves to the background.
+struct Resources {
     directory: Directory,
     lock: InstanceLock,
     listener: Socket,
@@ -85,9 +86,9 @@ struct Parts {
     segment: Segment,
 }
 
-/// Starts a server; returns when it is ready, or with `--foreground` when it has stopped.
+/// Starts a server. Returns when it is ready; with `--foreground`, when it has stopped.
 pub fn start(options: &ServerOptions) -> ExitCode {
-    // Whatever is made from here on is ours alone.
+    // All files created from here on are private to this user.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     daemon::ignore_file_size_signal();
     let foreground = options.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
@@ -95,41 +96,40 @@ pub fn start(options: &ServerOptions) -> ExitCode {
         Ok(options) => options,
         Err(error) => return Notifier::Terminal.failed(1, &error.to_string()),
     };
-    let parts = match prepare(&options, foreground) {
-        Ok(parts) => parts,
+    let resources = match acquire(&options, foreground) {
+        Ok(resources) => resources,
         Err(error) => return Notifier::Terminal.failed(error.exit_code(), &error.to_string()),
     };
-    let readiness = match foreground {
+    let notifier = match foreground {
         true => Notifier::Terminal,
         false => match daemon::detach() {
             Ok(Side::Parent(code)) => return code,
-            Ok(Side::Server(readiness)) => readiness,
+            Ok(Side::Server(notifier)) => notifier,
             Err(error) => {
-                let code = Notifier::Terminal.failed(1, &format!("cannot go to the background: {error}"));
-                parts.discard();
+                let code = Notifier::Terminal.failed(1, &format!("cannot move to the background: {error}"));
+                resources.discard();
                 return code;
             }
         },
     };
-    serve(parts, &options, readiness)
+    serve(resources, &options, notifier)
 }
 
-impl Parts {
-    /// Leaves nothing behind that was not there before.
+impl Resources {
+    /// Removes everything that did not exist before the start.
     fn discard(self) {
-        leave(&self.directory, self.unix.as_ref().map(|(socket, _)| socket), self.segment.epoch() == 1);
+        clean_up(&self.directory, self.unix.as_ref().map(|(socket, _)| socket), self.segment.epoch() == 1);
     }
 }
 
-/// Everything that two servers could quarrel about, and everything that needs memory.
-fn prepare(options: &ServerOptions, foreground: bool) -> Result<Parts, StartError> {
+/// Acquires everything that another server may have, and everything that needs memory.
+fn acquire(options: &ServerOptions, foreground: bool) -> Result<Resources, StartError> {
     super::log::start(options.log_file.as_deref(), foreground, options.log_level)
         .map_err(|error| StartError::Io("open the log file", error))?;
     let (listener, address) = bind(options)?;
     let (directory, lock) = Directory::claim(options.dir.as_deref(), address.port())?;
-    let made = make(options, &directory, &listener, address);
-    match made {
-        Ok((segment, unix)) => Ok(Parts { directory, lock, listener, address, unix, segment }),
+    match open(options, &directory, &listener, address) {
+        Ok((segment, unix)) => Ok(Resources { directory, lock, listener, address, unix, segment }),
         Err(error) => {
             directory.remove_unless_used();
             Err(error)
@@ -137,16 +137,17 @@ fn prepare(options: &ServerOptions, foreground: bool) -> Result<Parts, StartErro
     }
 }
 
-type Made = (Segment, Option<(UnixSocket, std::os::unix::net::UnixListener)>);
+type Opened = (Segment, Option<(UnixSocket, std::os::unix::net::UnixListener)>);
 
-fn make(
+/// Listens, and opens the segment.
+fn open(
     options: &ServerOptions,
     directory: &Directory,
     listener: &Socket,
     address: SocketAddr,
-) -> Result<Made, StartError> {
+) -> Result<Opened, StartError> {
     listen(listener).map_err(|error| listen_error(address, error))?;
-    // Before the segment: a path in use is known at once, a million mailboxes take their time.
+    // Before the segment, because a path in use fails immediately, and a large segment takes time.
     let unix = options.unix.as_deref().map(UnixSocket::bind).transpose()?;
     let path = directory.path().to_owned();
     let size = options.geometry().segment_size().unwrap_or(u64::MAX);
@@ -182,16 +183,17 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        // What is set on the listener holds for every connection, without a system call each.
+        // Accepted connections inherit the options of the listener, without a system call for each.
         socket.set_tcp_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_TRIES))?;
-        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        // Telnet marks some of its options urgent; they are bytes like the others.
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME);
+        let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        // Telnet sends some of its options as urgent data; the framer expects them in the stream.
         socket.set_out_of_band_inline(true)?;
         if address.ip().is_loopback() {
-            // Where BBR is the system's choice, each answer would be paced by a timer, and here is no network to spare. Every
-            // Linux has Reno; without it everything works, too.
+            // If the system's default is BBR, a timer paces every answer, which has no use on loopback. Every Linux has
+            // Reno; without it the default works.
             let _ = socket.set_tcp_congestion(b"reno");
         }
         socket.bind(&address.into())?;
@@ -201,9 +203,9 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
     bound().map_err(|error| listen_error(address, error))
 }
 
-/// Two that begin to listen at one moment can each see the other first: then both try again.
+/// Listens. Two servers that begin to listen on one port at the same time can both fail, so both try again.
 fn listen(listener: &Socket) -> io::Result<()> {
-    for pause in LISTEN_PAUSES {
+    for pause in LISTEN_RETRIES {
         match listener.listen(BACKLOG) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(pause),
             result => return result,
@@ -219,30 +221,30 @@ fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
     }
 }
 
-/// The server's own life, from the last fork to the end.
-fn serve(parts: Parts, options: &ServerOptions, mut readiness: Notifier) -> ExitCode {
-    let line = describe(&parts, options);
-    let Parts { directory, lock, listener, unix, segment, .. } = parts;
+/// Runs the server, from the last fork to its end.
+fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) -> ExitCode {
+    let line = describe(&resources, options);
+    let Resources { directory, lock, listener, unix, segment, .. } = resources;
     let (socket, unix_listener) = unix.unzip();
     let is_new = segment.epoch() == 1;
     let started = reactor(&directory, options, listener, unix_listener, segment).and_then(|reactor| {
         log::info!("{line}");
-        readiness.ready(&line).map_err(|error| StartError::Io("tell that the server is ready", error))?;
+        notifier.ready(&line).map_err(|error| StartError::Io("report that the server is ready", error))?;
         Ok(reactor)
     });
     let reactor = match started {
         Ok(reactor) => reactor,
         Err(error) => {
-            leave(&directory, socket.as_ref(), is_new);
-            return readiness.failed(error.exit_code(), &error.to_string());
+            clean_up(&directory, socket.as_ref(), is_new);
+            return notifier.failed(error.exit_code(), &error.to_string());
         }
     };
     // The parent waits until this side of the pipe is closed.
-    drop(readiness);
-    let ended = reactor.run();
-    leave(&directory, socket.as_ref(), false);
+    drop(notifier);
+    let result = reactor.run();
+    clean_up(&directory, socket.as_ref(), false);
     drop(lock);
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
@@ -251,8 +253,8 @@ fn serve(parts: Parts, options: &ServerOptions, mut readiness: Notifier) -> Exit
     }
 }
 
-/// Removes what only a living server needs, and the mailboxes too when nobody has ever used them.
-fn leave(directory: &Directory, socket: Option<&UnixSocket>, unused: bool) {
+/// Removes the files that only a running server needs; with `unused` also the mailboxes, which no client has used.
+fn clean_up(directory: &Directory, socket: Option<&UnixSocket>, unused: bool) {
     if let Some(socket) = socket {
         socket.remove();
     }
@@ -269,7 +271,7 @@ fn reactor(
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 ) -> Result<Reactor, StartError> {
-    report(&segment, directory);
+    recover(&segment, directory);
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
@@ -281,23 +283,25 @@ fn reactor(
     directory.write_pid()?;
     let tcp = Listener::Tcp(TcpListener::from_std(listener.into()));
     let unix = unix.map(|listener| Listener::Unix(UnixListener::from_std(listener)));
-    let doors = [Some(tcp), unix].into_iter().flatten().collect();
-    Reactor::new(Mailboxes::new(segment), doors, control, settings, super::log::reopen)
+    let listeners = [Some(tcp), unix].into_iter().flatten().collect();
+    Reactor::new(Mailboxes::new(segment), listeners, control, settings, super::log::reopen)
         .map_err(|error| StartError::Io("start the server", error))
 }
 
-/// Says in the log what was found.
-fn report(segment: &Segment, directory: &Directory) {
+/// Recovers the mailboxes, and logs damaged ones.
+fn recover(segment: &Segment, directory: &Directory) {
     if !directory.is_on_tmpfs() {
         log::warn!("{} is not on tmpfs: mailboxes will be written to a disk", directory.path().display());
     }
-    for (mailbox, found) in segment.recover() {
-        match found {
+    for (mailbox, recovered) in segment.recover() {
+        match recovered {
             Recovered::Whole => {}
             Recovered::FellBack => {
-                log::warn!("mailbox {mailbox} was damaged; it has its content before that")
+                log::warn!("mailbox {mailbox}: active record damaged, previous version restored")
             }
-            Recovered::Lost => log::error!("mailbox {mailbox} is damaged and refuses every request"),
+            Recovered::Lost => {
+                log::error!("mailbox {mailbox}: both records damaged, all requests are refused")
+            }
         }
     }
 }
@@ -307,30 +311,31 @@ fn workers(options: &ServerOptions) -> usize {
     options.workers.map_or_else(processors, usize::from)
 }
 
-/// How many clients there are descriptors for.
+/// The number of clients that the limit of descriptors allows, at most the option.
 fn max_clients(options: &ServerOptions) -> usize {
-    let wanted = u64::from(options.max_clients);
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted as usize };
+    let requested = u64::from(options.max_clients);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return requested as usize };
     let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    let granted = wanted.min(limit.saturating_sub(OWN_DESCRIPTORS)).max(1);
-    if granted < wanted {
-        log::warn!("serving at most {granted} clients: the descriptor limit is {limit}");
+    let max = requested.min(limit.saturating_sub(RESERVED_DESCRIPTORS)).max(1);
+    if max < requested {
+        log::warn!("serving at most {max} clients: the descriptor limit is {limit}");
     } else {
-        log::info!("serving at most {granted} clients");
+        log::info!("serving at most {max} clients");
     }
-    granted as usize
+    max as usize
 }
 
-fn describe(parts: &Parts, options: &ServerOptions) -> String {
+/// The line that reports a started server.
+fn describe(resources: &Resources, options: &ServerOptions) -> String {
     let ServerOptions { mailboxes, size_kb, .. } = options;
-    let what = if *mailboxes == 1 { "mailbox" } else { "mailboxes" };
+    let noun = if *mailboxes == 1 { "mailbox" } else { "mailboxes" };
     let unix = options.unix.as_deref().map(|path| format!(" and {}", path.display())).unwrap_or_default();
     let memory = options.geometry().segment_size().unwrap_or(0).div_ceil(1024);
-    let (address, port) = (parts.address, parts.address.port());
+    let (address, port) = (resources.address, resources.address.port());
     let pid = std::process::id();
     format!(
-        "dipc: {mailboxes} {what} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared memory); \
-         to stop: {removal}",
+        "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared memory); \
+         to stop and delete all data: {removal}",
         removal = removal(options, port)
     )
 }
@@ -343,7 +348,7 @@ fn removal(options: &ServerOptions, port: u16) -> String {
     }
 }
 
-/// An earlier server that was killed may have left its socket at another path.
+/// Removes the socket that an earlier server has left at another path when it was killed.
 fn remove_earlier_socket(options: &ServerOptions, directory: &Directory) {
     if let Some(path) = directory.socket_path().filter(|path| Some(path) != options.unix.as_ref())
         && let Err(error) = remove_if_dead(&path)
@@ -352,7 +357,7 @@ fn remove_earlier_socket(options: &ServerOptions, directory: &Directory) {
     }
 }
 
-/// The server works in `/`; what the user named relative to where the user is, stays there.
+/// Makes all paths absolute, because the server changes its working directory to `/`.
 fn with_absolute_paths(options: &ServerOptions) -> io::Result<ServerOptions> {
     let mut options = options.clone();
     for path in [&mut options.unix, &mut options.dir, &mut options.log_file].into_iter().flatten() {

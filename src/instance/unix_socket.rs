@@ -1,4 +1,4 @@
-//! The Unix-domain socket of a server: a file that outlives a killed one, and must not be taken from a living one.
+//! The Unix-domain socket of a server. Its file survives a killed server; the file of a running server is never replaced.
 
 use std::fs::{self, Permissions, TryLockError};
 use std::io;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long another start may take with the same directory, and how often to look.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
-const LOCK_AGAIN: Duration = Duration::from_millis(10);
+/// Longest wait for another start that has locked the same directory, and the pause between two tries.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// A bound socket file.
 #[derive(Debug)]
@@ -19,28 +19,29 @@ pub struct UnixSocket {
     inode: u64,
 }
 
-/// Why a path cannot be listened on.
+/// Why a server cannot listen on a path.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixSocketError {
-    /// Somebody serves there.
-    #[error("somebody listens on {} already", .0.display())]
+    /// Another server listens on the path.
+    #[error("another server listens on {}", .0.display())]
     InUse(PathBuf),
-    /// It is a file of another kind.
+    /// The path is a file that is not a socket.
     #[error("{} is not a socket; dipc does not replace it", .0.display())]
     NotASocket(PathBuf),
-    /// The system refuses.
+    /// A system call failed.
     #[error("{path}: {1}", path = .0.display())]
     Io(PathBuf, io::Error),
 }
 
 impl UnixSocket {
-    /// Listens on `path`, for this user only. A leftover of a dead server is replaced.
+    /// Listens on `path`, for this user only. Replaces the socket of a server that no longer runs.
     pub fn bind(path: &Path) -> Result<(Self, UnixListener), UnixSocketError> {
         let failed = |error| UnixSocketError::Io(path.to_owned(), error);
-        // Until the end of this function: two servers that find the same leftover must not each replace the other's new socket.
+        // Locked until this function returns: of two servers that find the same old socket, one must not replace the new
+        // socket of the other.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = fs::File::open(parent).map_err(failed)?;
-        lock_soon(&directory).map_err(failed)?;
+        lock_with_timeout(&directory).map_err(failed)?;
         remove_if_dead(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         let prepared = || {
@@ -52,7 +53,7 @@ impl UnixSocket {
         Ok((UnixSocket { path: path.to_owned(), inode }, listener))
     }
 
-    /// Removes the file, unless it is somebody else's by now.
+    /// Removes the file, unless another server has replaced it.
     pub fn remove(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
@@ -60,25 +61,25 @@ impl UnixSocket {
     }
 }
 
-/// Locks a directory, unless somebody else does not let go of it.
-fn lock_soon(directory: &fs::File) -> io::Result<()> {
-    let patience = Instant::now() + LOCK_WAIT;
+/// Locks a directory; fails if another process keeps it locked.
+fn lock_with_timeout(directory: &fs::File) -> io::Result<()> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match directory.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() > patience => {
+            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "its directory is locked by another process",
                 ));
             }
-            Err(TryLockError::WouldBlock) => sleep(LOCK_AGAIN),
+            Err(TryLockError::WouldBlock) => sleep(LOCK_RETRY),
         }
     }
 }
 
-/// Removes a socket file that nobody listens on. It is well if there is no file at all.
+/// Removes a socket file that no server listens on. Succeeds if there is no file.
 pub fn remove_if_dead(path: &Path) -> Result<(), UnixSocketError> {
     let failed = |error| UnixSocketError::Io(path.to_owned(), error);
     match fs::symlink_metadata(path) {
