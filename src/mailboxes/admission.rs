@@ -109,7 +109,7 @@ pub enum Admitted<J> {
     Queued(Ticket),
 }
 
-/// The queue of one mailbox, with jobs of type `J`.
+/// The holders, the queue and the wait set of one mailbox, with waiting jobs of type `J`.
 #[derive(Debug)]
 pub struct Admission<J> {
     holders: Holders,
@@ -351,14 +351,14 @@ impl<J> Admission<J> {
             (Mode::Exclusive, Holders::None) => Holders::Writer,
             (Mode::Shared, Holders::None) => Holders::Readers(1),
             (Mode::Shared, Holders::Readers(n)) => Holders::Readers(n + 1),
-            (mode, holders) => unreachable!("a {mode:?} grant beside {holders:?}"),
+            (mode, holders) => unreachable!("a {mode:?} grant conflicts with {holders:?}"),
         };
     }
 
     fn leave(&mut self, grant: &Grant) {
         self.holders = match (grant.mode, self.holders) {
             (Mode::Exclusive, Holders::Writer) | (Mode::Shared, Holders::Readers(1)) => Holders::None,
-            (Mode::Shared, Holders::Readers(n)) if n > 1 => Holders::Readers(n - 1),
+            (Mode::Shared, Holders::Readers(n)) => Holders::Readers(n - 1),
             (mode, holders) => unreachable!("a {mode:?} grant is released to {holders:?}"),
         };
     }

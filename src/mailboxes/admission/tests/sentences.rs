@@ -136,6 +136,55 @@ fn an_empty_queue_frees_its_memory() {
     assert!(queue.admission.queue.capacity() <= CAPACITY_KEPT);
 }
 
+#[test]
+fn an_empty_queue_keeps_a_small_allocation() {
+    let mut queue = Queue::default();
+    let writer = queue.enter(EXCLUSIVE);
+    queue.wait(SHARED, "reader");
+    let capacity = queue.admission.queue.capacity();
+    assert_eq!(capacity, CAPACITY_KEPT);
+    assert_eq!(queue.release(writer, EMPTY), ["reader"]);
+    assert_eq!(queue.admission.queue.capacity(), capacity);
+}
+
+#[test]
+fn a_grant_describes_its_admission() {
+    let describe = |grant: &Grant| (grant.number(), grant.resumed(), grant.has_waiters());
+    let mut queue = Queue::default();
+    queue.block(Condition::NonEmpty, "first");
+    queue.block(Condition::NonEmpty, "second");
+    let putter = queue.enter(EXCLUSIVE);
+    assert_eq!(describe(&putter), (2, false, true));
+    assert_eq!(queue.release(putter, contents(2, 0)), ["first"]);
+    assert_eq!(describe(&queue.admitted[0].0), (0, true, true));
+    assert_eq!(queue.release_next(contents(1, 0)), ["second"]);
+    assert_eq!(describe(&queue.admitted[0].0), (1, true, false));
+    assert!(queue.release_next(contents(0, 1)).is_empty());
+    assert_eq!(describe(&queue.enter(EXCLUSIVE)), (3, false, false));
+}
+
+/// The law excludes this, so the test pretends that a later request was admitted.
+#[test]
+fn an_overtaken_request_is_counted() {
+    let mut queue = Queue::default();
+    queue.admission.newest = Some(7);
+    assert!(queue.enter(SHARED).overtaken());
+    assert_eq!(queue.admission.overtakes(), 1);
+    queue.admission.newest = Some(1);
+    let second = queue.enter(SHARED);
+    assert_eq!((second.number(), second.overtaken()), (1, false));
+    assert_eq!(queue.admission.overtakes(), 1);
+}
+
+/// The check of the corollary, which holds after every operation, so the test queues a request of a free mailbox.
+#[test]
+fn a_waiter_of_a_free_mailbox_is_grantable() {
+    let mut queue = Queue::default();
+    assert!(!queue.admission.next_is_grantable());
+    queue.admission.enqueue(SHARED, "reader");
+    assert!(queue.admission.next_is_grantable());
+}
+
 // ---- the wait set ----
 
 #[test]
@@ -257,6 +306,38 @@ fn a_cancelled_ready_taker_admits_the_queue() {
     let reader = queue.admitted.remove(0).0;
     assert_eq!(queue.cancel(taker), ["from the queue"]);
     assert!(queue.release(reader, contents(1, 0)).is_empty());
+}
+
+#[test]
+fn a_holder_learns_whether_its_change_meets_a_condition() {
+    let mut queue = Queue::default();
+    queue.block(Condition::NonEmpty, "taker");
+    let _lock = queue.enter(EXCLUSIVE);
+    assert!(!queue.admission.is_condition_met(contents(0, 1)));
+    assert!(queue.admission.is_condition_met(contents(1, 0)));
+}
+
+#[test]
+fn a_holder_excludes_the_requests_whose_condition_it_has_met() {
+    for (condition, name) in [(Condition::NewerThan(0), "reader"), (Condition::NonEmpty, "taker")] {
+        let mut queue = Queue::default();
+        queue.block(condition, name);
+        let lock = queue.enter(EXCLUSIVE);
+        let other = queue.wait(SHARED, "other");
+        assert!(queue.admission.is_condition_met(contents(1, 0)));
+        assert!(queue.cancel(other).is_empty());
+        assert_eq!(queue.release(lock, contents(1, 0)), [name]);
+    }
+}
+
+#[test]
+fn a_cancelled_reader_does_not_count_as_waiting() {
+    let mut queue = Queue::default();
+    let reader = queue.block(Condition::NewerThan(0), "reader");
+    queue.block(Condition::NewerThan(9), "waiting");
+    assert!(queue.cancel(reader).is_empty());
+    let _lock = queue.enter(EXCLUSIVE);
+    assert!(!queue.admission.is_condition_met(contents(1, 0)));
 }
 
 #[test]

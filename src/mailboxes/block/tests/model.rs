@@ -214,6 +214,7 @@ proptest! {
             } else {
                 run(step, &mut block(&segment), &mut model, &mut cursors)?;
             }
+            prop_assert_eq!(block(&segment).version(), Ok(model.version));
             prop_assert_eq!(block(&segment).contents(), Ok(model.contents()));
             prop_assert_eq!(segment.control(1).contents(SMALL.capacity), Ok(model.contents()));
             prop_assert_eq!(segment.control(1).version(), Ok(model.version));
