@@ -44,6 +44,9 @@ deny:
 mutations:
 	tests/mutations/run
 
+mutants:
+	cargo mutants --jobs 1 --output $(TARGET) $(if $(FILE),--re '^$(FILE)')
+
 man:
 	cargo run --bin dipc-cli -- manual target/man
 

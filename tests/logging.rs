@@ -39,7 +39,7 @@ fn a_log_that_cannot_be_opened_anew_goes_on() {
     let mut log = String::new();
     wait_until("a complaint", || {
         log += &written();
-        log.contains("cannot open")
+        log.contains("cannot reopen")
     });
     server.connect().ask("ping\n", "OK\n");
     server.end(Signal::SIGTERM);

@@ -110,7 +110,7 @@ impl Segment {
         }
         let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
         if file.metadata()?.len() != size {
-            return Err(SegmentError::Foreign("does not have the length that its header says"));
+            return Err(SegmentError::Foreign("is not as long as its header says"));
         }
         let mut segment = Segment::map(file, geometry, size, 0)?;
         segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
