@@ -54,15 +54,18 @@ pub struct ServerOptions {
     pub unix: Option<PathBuf>,
 
     /// Number of worker threads [default: number of processors]
-    #[arg(long, value_name = "N", env = "DIPC_WORKERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", env = "DIPC_WORKERS", hide_env_values = true,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
 
     /// Default wait in seconds for requests without `wait=`
-    #[arg(long, value_name = "S", env = "DIPC_WAIT", hide_env_values = true, default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "S", env = "DIPC_WAIT", hide_env_values = true, default_value = "30",
+          value_parser = seconds)]
     pub wait: Duration,
 
     /// Longest time that a client can hold a lock, in seconds
-    #[arg(long, value_name = "S", env = "DIPC_MAX_HOLD", hide_env_values = true, default_value = "600", value_parser = hold)]
+    #[arg(long, value_name = "S", env = "DIPC_MAX_HOLD", hide_env_values = true, default_value = "600",
+          value_parser = hold)]
     pub max_hold: Duration,
 
     /// Most clients at a time; limited to the descriptor limit minus 32

@@ -1,7 +1,7 @@
 //! Moves the server to the background, and reports whether it has started.
 //!
-//! The parent waits on a pipe until the server reports that clients can connect, or why it failed. The parent then exits
-//! with the server's code.
+//! The parent waits on a pipe until the server reports that clients can connect, or why it failed. The parent
+//! then exits with the server's code.
 #![allow(unsafe_code, reason = "forks")]
 
 use std::fs::File;
@@ -33,7 +33,8 @@ pub enum Side {
     Parent(ExitCode),
 }
 
-/// Forks the server to the background. Asserts that the process has one thread, because no other survives a fork.
+/// Forks the server to the background. Asserts that the process has one thread, because no other survives a
+/// fork.
 pub fn detach() -> io::Result<Side> {
     assert_one_thread();
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -100,7 +101,8 @@ impl Notifier {
     }
 }
 
-/// Ignores SIGXFSZ: reaching the limit of file sizes is an error of the system call, and does not end the process.
+/// Ignores SIGXFSZ: reaching the limit of file sizes is an error of the system call, and does not end the
+/// process.
 pub fn ignore_file_size_signal() {
     // SAFETY: ignoring a signal installs no handler.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };

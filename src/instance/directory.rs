@@ -1,8 +1,9 @@
 //! The directory of one instance, `/dev/shm/dipc-UID/PORT`, and the files in it.
 //!
-//! `lock` is locked while the server runs. `segment` is the memory of the mailboxes. dipcrm connects to `control.sock`.
-//! `pid` is for people. `socket` contains the path of the Unix-domain socket, if there is one. All files are opened
-//! through the descriptor of the directory. Links and files of other users are refused.
+//! `lock` is locked while the server runs. `segment` is the memory of the mailboxes. dipcrm connects to
+//! `control.sock`. `pid` is for people. `socket` contains the path of the Unix-domain socket, if there is
+//! one. All files are opened through the descriptor of the directory. Links and files of other users are
+//! refused.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -69,8 +70,8 @@ pub struct Directory {
     is_default_base: bool,
 }
 
-/// The lock of an instance. Child processes inherit it, and the kernel releases it when the last of them ends. So it
-/// remains locked when the parent exits after moving the server to the background.
+/// The lock of an instance. Child processes inherit it, and the kernel releases it when the last of them
+/// ends. So it remains locked when the parent exits after moving the server to the background.
 #[derive(Debug)]
 pub struct InstanceLock(#[expect(dead_code, reason = "held, not used")] File);
 
@@ -129,7 +130,8 @@ impl Directory {
         }
     }
 
-    /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates one.
+    /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates
+    /// one.
     pub fn segment(&self, geometry: Geometry, fresh: bool) -> Result<Segment, OpenError> {
         match self.open_file(SEGMENT, OFlag::O_RDWR) {
             Ok(file) if !fresh => Ok(Segment::open(&file, geometry)?),
@@ -158,8 +160,8 @@ impl Directory {
             .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
     }
 
-    /// Listens on the control socket. To be called after the last fork, because dipcrm gets the pid of the process that
-    /// listens.
+    /// Listens on the control socket. To be called after the last fork, because dipcrm gets the pid of the
+    /// process that listens.
     pub fn open_control(&self) -> Result<OwnedFd, DirectoryError> {
         self.unlink(CONTROL)?;
         let opened = || {
@@ -178,8 +180,8 @@ impl Directory {
         Ok(fd)
     }
 
-    /// The address of the control socket, through the descriptor of the directory. So the path may have any length, and
-    /// no link is followed.
+    /// The address of the control socket, through the descriptor of the directory. So the path may have any
+    /// length, and no link is followed.
     fn control_address(&self) -> Result<UnixAddr, Errno> {
         UnixAddr::new(format!("/proc/self/fd/{}/{CONTROL}", self.fd.as_raw_fd()).as_str())
     }
@@ -228,7 +230,8 @@ impl Directory {
         let parent =
             open(&self.base, directory_flags(), Mode::empty()).map_err(|errno| self.error("", errno))?;
         let name = self.path.file_name().unwrap_or_default();
-        // The lock has been removed, so another server may start here, and even end again between the two checks.
+        // The lock has been removed, so another server may start here, and even end again between the two
+        // checks.
         for is_last_try in [false, true] {
             match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => break,

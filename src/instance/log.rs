@@ -35,7 +35,8 @@ impl Write for SinkWriter {
     }
 }
 
-/// Starts logging to `file`; without a file to stderr, if `foreground`. Panics are logged and end the process.
+/// Starts logging to `file`; without a file to stderr, if `foreground`. Panics are logged and end the
+/// process.
 pub fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Result<()> {
     *SINK.lock() = match file {
         Some(path) => Sink::File(path.to_owned(), append(path)?),
@@ -47,7 +48,8 @@ pub fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Resu
     std::panic::set_hook(Box::new(|panic| {
         ::log::error!("{}", panic.to_string().replace('\n', " "));
         eprintln!("dipc: {panic}");
-        // A server without one of its threads cannot be trusted. The segment keeps every acknowledged message.
+        // A server without one of its threads cannot be trusted. The segment keeps every acknowledged
+        // message.
         std::process::abort();
     }));
     Ok(())

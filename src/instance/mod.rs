@@ -1,8 +1,8 @@
 //! An instance: one running server with its directory and its memory. How it starts and how it is removed.
 //!
-//! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`] deletes everything
-//! of an instance. Only the lock in the [`Directory`] shows whether a server is running: the kernel releases it when the
-//! process ends.
+//! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`]
+//! deletes everything of an instance. Only the lock in the [`Directory`] shows whether a server is running:
+//! the kernel releases it when the process ends.
 
 mod daemon;
 mod directory;

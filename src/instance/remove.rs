@@ -1,8 +1,8 @@
 //! `dipcrm`: removes an instance, whatever state it is in.
 //!
-//! The process that holds the lock of the instance knows that no server runs, and removes everything. A running server is
-//! asked to stop through its control socket, and killed if it does not stop. Its pid comes from that socket, never from a
-//! file.
+//! The process that holds the lock of the instance knows that no server runs, and removes everything. A
+//! running server is asked to stop through its control socket, and killed if it does not stop. Its pid comes
+//! from that socket, never from a file.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};

@@ -1,8 +1,8 @@
-//! Starts a server, from the options to a server that clients can connect to. Every step that can fail is done and
-//! reported here.
+//! Starts a server, from the options to a server that clients can connect to. Every step that can fail is
+//! done and reported here.
 //!
-//! The order is: bind, lock, listen, map, fork, control socket, threads. Threads and the control socket do not survive a
-//! fork, so they come after it. The files of another instance are never changed.
+//! The order is: bind, lock, listen, map, fork, control socket, threads. Threads and the control socket do
+//! not survive a fork, so they come after it. The files of another instance are never changed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,7 +55,10 @@ enum StartError {
     Unix(#[from] UnixSocketError),
     #[error("cannot get {size} bytes of shared memory in {path}: {error}", path = .path.display())]
     Memory { size: u64, path: PathBuf, error: io::Error },
-    #[error("{error} (in {path}); start over with --fresh, or remove it with: {removal}", path = .path.display())]
+    #[error(
+        "{error} (in {path}); start over with --fresh, or remove it with: {removal}",
+        path = .path.display()
+    )]
     Segment { error: SegmentError, path: PathBuf, removal: String },
     #[error("{0}")]
     TooLarge(SegmentError),
@@ -192,8 +195,8 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
         // Telnet sends some of its options as urgent data; the framer expects them in the stream.
         socket.set_out_of_band_inline(true)?;
         if address.ip().is_loopback() {
-            // If the system's default is BBR, a timer paces every answer, which has no use on loopback. Every Linux has
-            // Reno; without it the default works.
+            // If the system's default is BBR, a timer paces every answer, which has no use on loopback. Every
+            // Linux has Reno; without it the default works.
             let _ = socket.set_tcp_congestion(b"reno");
         }
         socket.bind(&address.into())?;
@@ -253,7 +256,8 @@ fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) 
     }
 }
 
-/// Removes the files that only a running server needs; with `unused` also the mailboxes, which no client has used.
+/// Removes the files that only a running server needs; with `unused` also the mailboxes, which no client has
+/// used.
 fn clean_up(directory: &Directory, socket: Option<&UnixSocket>, unused: bool) {
     if let Some(socket) = socket {
         socket.remove();
@@ -334,8 +338,8 @@ fn describe(resources: &Resources, options: &ServerOptions) -> String {
     let (address, port) = (resources.address, resources.address.port());
     let pid = std::process::id();
     format!(
-        "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared memory); \
-         to stop and delete all data: {removal}",
+        "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared \
+         memory); to stop and delete all data: {removal}",
         removal = removal(options, port)
     )
 }

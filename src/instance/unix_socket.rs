@@ -1,4 +1,5 @@
-//! The Unix-domain socket of a server. Its file survives a killed server; the file of a running server is never replaced.
+//! The Unix-domain socket of a server. Its file survives a killed server; the file of a running server is
+//! never replaced.
 
 use std::fs::{self, Permissions, TryLockError};
 use std::io;
@@ -37,8 +38,8 @@ impl UnixSocket {
     /// Listens on `path`, for this user only. Replaces the socket of a server that no longer runs.
     pub fn bind(path: &Path) -> Result<(Self, UnixListener), UnixSocketError> {
         let failed = |error| UnixSocketError::Io(path.to_owned(), error);
-        // Locked until this function returns: of two servers that find the same old socket, one must not replace the new
-        // socket of the other.
+        // Locked until this function returns: of two servers that find the same old socket, one must not
+        // replace the new socket of the other.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = fs::File::open(parent).map_err(failed)?;
         lock_with_timeout(&directory).map_err(failed)?;

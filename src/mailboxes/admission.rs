@@ -1,17 +1,17 @@
 //! The admission of requests to one mailbox, in order of arrival. Pure: no lock, thread, socket or clock.
 //!
 //! **The law**: *a request is granted iff it conflicts with no holder and no request is queued before it.* So
-//! consecutive readers hold the mailbox together, a writer holds it alone, and no request overtakes another one. The
-//! corollary is asserted after every operation: the next request is never grantable. [`Admission::release`],
-//! [`Admission::cancel`] and [`Admission::wait_for`] share the one step that admits the next requests, so a writer
-//! that is cancelled admits the readers behind it.
+//! consecutive readers hold the mailbox together, a writer holds it alone, and no request overtakes another
+//! one. The corollary is asserted after every operation: the next request is never grantable.
+//! [`Admission::release`], [`Admission::cancel`] and [`Admission::wait_for`] share the one step that admits
+//! the next requests, so a writer that is cancelled admits the readers behind it.
 //!
-//! A granted request whose [`Condition`] does not hold releases the mailbox and joins the *wait set*, as in a monitor.
-//! Later requests are admitted meanwhile. When the condition holds, the request is next, before the whole queue,
-//! because it arrived before every queued request.
+//! A granted request whose [`Condition`] does not hold releases the mailbox and joins the *wait set*, as in a
+//! monitor. Later requests are admitted meanwhile. When the condition holds, the request is next, before the
+//! whole queue, because it arrived before every queued request.
 //!
-//! A waiter is a value in the queue; no thread blocks here. The caller that frees the mailbox receives the jobs that
-//! this admits, and runs them.
+//! A waiter is a value in the queue; no thread blocks here. The caller that frees the mailbox receives the
+//! jobs that this admits, and runs them.
 
 use std::collections::VecDeque;
 
@@ -79,7 +79,8 @@ impl Grant {
         self.number
     }
 
-    /// Whether a request that arrived later was admitted earlier. The law excludes that; it is counted all the same.
+    /// Whether a request that arrived later was admitted earlier. The law excludes that; it is counted all
+    /// the same.
     pub fn overtaken(&self) -> bool {
         self.overtaken
     }
@@ -89,8 +90,8 @@ impl Grant {
         self.resumed
     }
 
-    /// Whether the wait set had requests when this grant was made. No request joins the wait set while an exclusive
-    /// grant is held.
+    /// Whether the wait set had requests when this grant was made. No request joins the wait set while an
+    /// exclusive grant is held.
     pub fn has_waiters(&self) -> bool {
         self.has_waiters
     }
@@ -173,8 +174,8 @@ impl<J> Admission<J> {
         Some(self.grant(mode, number))
     }
 
-    /// Ends a grant. `admitted` receives, in order, the jobs that this admits. `contents` returns the contents of the
-    /// mailbox; it is called only if they may have changed and the wait set is not empty.
+    /// Ends a grant. `admitted` receives, in order, the jobs that this admits. `contents` returns the
+    /// contents of the mailbox; it is called only if they may have changed and the wait set is not empty.
     pub fn release(
         &mut self,
         grant: Grant,
@@ -190,8 +191,9 @@ impl<J> Admission<J> {
         self.admit_next(admitted);
     }
 
-    /// Ends a grant whose job is blocked on `condition`. The wait set keeps the job until the condition is met or the
-    /// job is cancelled. `contents` are those of the mailbox; `admitted` as for [`Admission::release`].
+    /// Ends a grant whose job is blocked on `condition`. The wait set keeps the job until the condition is
+    /// met or the job is cancelled. `contents` are those of the mailbox; `admitted` as for
+    /// [`Admission::release`].
     pub fn wait_for(
         &mut self,
         grant: Grant,
@@ -207,8 +209,8 @@ impl<J> Admission<J> {
         ticket
     }
 
-    /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled before.
-    /// `admitted` receives the jobs that this admits.
+    /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled
+    /// before. `admitted` receives the jobs that this admits.
     pub fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
         let job = match self.position(ticket) {
             Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
@@ -226,8 +228,8 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Whether `contents` meet the condition of a request in the wait set. That request is next, before the queue, so
-    /// the holder of the mailbox must release it.
+    /// Whether `contents` meet the condition of a request in the wait set. That request is next, before the
+    /// queue, so the holder of the mailbox must release it.
     pub fn is_condition_met(&mut self, contents: Contents) -> bool {
         self.wait_set.as_mut().is_some_and(|wait_set| {
             wait_set.set_contents(contents);
@@ -370,7 +372,8 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Whether the head of the queue can be admitted: never before a request of the wait set whose condition is met.
+    /// Whether the head of the queue can be admitted: never before a request of the wait set whose condition
+    /// is met.
     fn head_is_grantable(&self) -> bool {
         !self.is_wait_set_ready() && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
     }

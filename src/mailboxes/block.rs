@@ -1,11 +1,11 @@
-//! The memory of one mailbox: a list of messages. A single store commits each change. Pure: no lock, thread, socket or
-//! clock.
+//! The memory of one mailbox: a list of messages. A single store commits each change. Pure: no lock, thread,
+//! socket or clock.
 //!
-//! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* After a kill before
-//! that store, the mailbox has its old contents; after a kill behind it, the new ones.
+//! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* After a
+//! kill before that store, the mailbox has its old contents; after a kill behind it, the new ones.
 //!
-//! A message is an entry `len u32 | payload` in a [`Ring`]. The entries of a list are contiguous, from the record's
-//! head to its tail:
+//! A message is an entry `len u32 | payload` in a [`Ring`]. The entries of a list are contiguous, from the
+//! record's head to its tail:
 //!
 //! ```text
 //!     head                            last               tail
@@ -13,10 +13,11 @@
 //!       version - count + 1             version
 //! ```
 //!
-//! All live entries together take at most the capacity and one header, and so does a new one. The ring has twice that
-//! size, so a new message always fits behind the live ones without wrapping around to them. A message that replaces
-//! all others goes to the start of a half of the ring that has no live bytes, if there is one. A mailbox of small
-//! messages then uses two places that stay in the cache, instead of moving through its whole ring.
+//! All live entries together take at most the capacity and one header, and so does a new one. The ring has
+//! twice that size, so a new message always fits behind the live ones without wrapping around to them. A
+//! message that replaces all others goes to the start of a half of the ring that has no live bytes, if there
+//! is one. A mailbox of small messages then uses two places that stay in the cache, instead of moving through
+//! its whole ring.
 
 mod control;
 mod entry;
@@ -85,7 +86,8 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// A block of `control` and `ring`. The ring has room for two messages of `capacity` bytes with their headers.
+    /// A block of `control` and `ring`. The ring has room for two messages of `capacity` bytes with their
+    /// headers.
     pub fn new(control: &'a Control, ring: Ring<'a>, capacity: usize) -> Self {
         debug_assert!(ring.size() >= 2 * (capacity + ENTRY_HEADER));
         Block { control, ring, capacity }
@@ -108,8 +110,9 @@ impl<'a> Block<'a> {
         Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
     }
 
-    /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and a cursor after that
-    /// message; `None` if no message is newer. The new cursor finds the next message without walking the list.
+    /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and a cursor
+    /// after that message; `None` if no message is newer. The new cursor finds the next message without
+    /// walking the list.
     pub fn after(
         &self,
         cursor: Cursor,
@@ -135,8 +138,9 @@ impl<'a> Block<'a> {
         Ok(self.commit_single(record, entry))
     }
 
-    /// Replaces the only message by a copy with `bytes` at `offset`. If the message ends before `offset`, zeros fill
-    /// the gap. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at most the capacity.
+    /// Replaces the only message by a copy with `bytes` at `offset`. If the message ends before `offset`,
+    /// zeros fill the gap. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at
+    /// most the capacity.
     pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<Patched, Damaged> {
         let record = self.record()?;
         if record.count > 1 {
@@ -162,7 +166,8 @@ impl<'a> Block<'a> {
         Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, bytes)))
     }
 
-    /// Adds `bytes`, at most the capacity, as the newest message. Drops the oldest messages until there is room.
+    /// Adds `bytes`, at most the capacity, as the newest message. Drops the oldest messages until there is
+    /// room.
     pub fn put_dropping(&mut self, bytes: &[u8]) -> Result<Contents, Damaged> {
         let record = self.record()?;
         let mut kept = record;
@@ -186,8 +191,8 @@ impl<'a> Block<'a> {
         Ok(Some(Taken { before }))
     }
 
-    /// Restores the list as it was before a take. This is valid under the grant of that take, and only if nothing but
-    /// further takes has changed the list since; they are undone too.
+    /// Restores the list as it was before a take. This is valid under the grant of that take, and only if
+    /// nothing but further takes has changed the list since; they are undone too.
     pub fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
         let Taken { before } = taken;
         let record = self.record()?;
@@ -213,9 +218,9 @@ impl<'a> Block<'a> {
         self.ring.read(entry.payload() + offset, len)
     }
 
-    /// A position where an entry of any size overwrites no live one: the start of a half without live bytes, or the
-    /// tail. The live entries take at most one half and the new entry at most the other, so an entry at the tail ends
-    /// before it reaches the head.
+    /// A position where an entry of any size overwrites no live one: the start of a half without live bytes,
+    /// or the tail. The live entries take at most one half and the new entry at most the other, so an entry
+    /// at the tail ends before it reaches the head.
     fn free_offset(&self, record: Record) -> u64 {
         let size = self.ring.size() as u64;
         let half = size / 2;
@@ -257,8 +262,8 @@ impl<'a> Block<'a> {
         version
     }
 
-    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. Does not overwrite any
-    /// of `live`.
+    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. Does not
+    /// overwrite any of `live`.
     fn append(&mut self, live: Record, kept: Record, bytes: &[u8]) -> Contents {
         let is_only = kept.count == 0;
         let entry = self.write_entry(live, if is_only { self.free_offset(live) } else { live.tail }, bytes);

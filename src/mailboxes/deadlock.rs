@@ -1,15 +1,16 @@
-//! The search for cycles of waits. Pure: callbacks tell which owners hold a mailbox, and where an owner waits.
+//! The search for cycles of waits. Pure: callbacks tell which owners hold a mailbox, and where an owner
+//! waits.
 //!
-//! Only a connection that waits while it holds a lock can be part of a cycle, because a running request ends by itself.
-//! A request that waits for a mailbox waits for *all* locks that are held there. It conflicts with an exclusive lock. A
-//! request compatible with a shared lock waits only if an earlier waiter conflicts with that lock. So the search ignores
-//! the order of the queue: edges lead from a mailbox to the owners that hold it, and from an owner to the mailbox that
-//! it waits for.
+//! Only a connection that waits while it holds a lock can be part of a cycle, because a running request ends
+//! by itself. A request that waits for a mailbox waits for *all* locks that are held there. It conflicts with
+//! an exclusive lock. A request compatible with a shared lock waits only if an earlier waiter conflicts with
+//! that lock. So the search ignores the order of the queue: edges lead from a mailbox to the owners that hold
+//! it, and from an owner to the mailbox that it waits for.
 
 use std::collections::HashSet;
 
-/// Whether `owner`, which holds locks, would complete a cycle of waits if it waited for `mailbox`. `holders` appends the
-/// owners of all locks of a mailbox. `waiting_on` returns the mailbox that an owner waits for.
+/// Whether `owner`, which holds locks, would complete a cycle of waits if it waited for `mailbox`. `holders`
+/// appends the owners of all locks of a mailbox. `waiting_on` returns the mailbox that an owner waits for.
 ///
 /// Each mailbox is visited once, so the cost is the number of locks that are reached.
 pub fn would_deadlock<Owner: Copy + Eq>(

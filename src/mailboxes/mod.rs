@@ -1,7 +1,7 @@
 //! The mailboxes: admission to them and their memory. Knows no thread, socket or clock.
 //!
-//! [`Admission`] is the queue of one mailbox, [`Block`] is its memory, and [`Segment`] is the memory of all mailboxes.
-//! [`Mailboxes`] is the table: it requires a [`Grant`] for every access to the memory.
+//! [`Admission`] is the queue of one mailbox, [`Block`] is its memory, and [`Segment`] is the memory of all
+//! mailboxes. [`Mailboxes`] is the table: it requires a [`Grant`] for every access to the memory.
 
 mod admission;
 mod block;
@@ -100,8 +100,8 @@ impl<J> Mailboxes<J> {
             && self.queue(mailbox).is_condition_met(self.contents_or_unlimited(mailbox))
     }
 
-    /// The contents of a mailbox. Those of a damaged one meet every condition: its waiters are admitted, and each is
-    /// answered with the error.
+    /// The contents of a mailbox. Those of a damaged one meet every condition: its waiters are admitted, and
+    /// each is answered with the error.
     fn contents_or_unlimited(&self, mailbox: u32) -> Contents {
         let unlimited = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
         self.contents(mailbox).unwrap_or(unlimited)

@@ -6,9 +6,10 @@ use std::ptr;
 
 /// A ring buffer inside the segment. Position `p` is at offset `p` modulo its size.
 ///
-/// [`Segment`](super::Segment) creates a ring for the holder of a grant. The grant excludes concurrent writes, so plain
-/// copies are free of data races. Writes go through raw pointers, not slices: the compiler may move a store through
-/// `&mut` behind the commit that follows it, but not a store through a pointer into shared memory.
+/// [`Segment`](super::Segment) creates a ring for the holder of a grant. The grant excludes concurrent
+/// writes, so plain copies are free of data races. Writes go through raw pointers, not slices: the compiler
+/// may move a store through `&mut` behind the commit that follows it, but not a store through a pointer into
+/// shared memory.
 #[derive(Debug)]
 pub struct Ring<'a> {
     start: *mut u8,
@@ -19,8 +20,8 @@ pub struct Ring<'a> {
 impl<'a> Ring<'a> {
     /// # Safety
     ///
-    /// `size` bytes from `start` on stay mapped during `'a`. No other thread or process writes to them while this ring
-    /// exists, and none reads them while this ring is written to.
+    /// `size` bytes from `start` on stay mapped during `'a`. No other thread or process writes to them while
+    /// this ring exists, and none reads them while this ring is written to.
     pub(super) unsafe fn new(start: *mut u8, size: usize) -> Self {
         Ring { start, size, segment: PhantomData }
     }
@@ -45,8 +46,8 @@ impl<'a> Ring<'a> {
     /// Writes `bytes`, at most the size, to `position`.
     pub fn write(&mut self, position: u64, bytes: &[u8]) {
         let [(at, front), (_, back)] = self.parts(position, bytes.len());
-        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`. `bytes` is
-        // memory of this process outside of the segment, so the two do not overlap.
+        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`.
+        // `bytes` is memory of this process outside of the segment, so the two do not overlap.
         unsafe {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), front);
             ptr::copy_nonoverlapping(bytes.as_ptr().add(front), self.start, back);
@@ -81,7 +82,8 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// The parts of `len` bytes at `position`: offset and length up to the end of the ring, then from its start.
+    /// The parts of `len` bytes at `position`: offset and length up to the end of the ring, then from its
+    /// start.
     fn parts(&self, position: u64, len: usize) -> [(usize, usize); 2] {
         assert!(len <= self.size, "{len} bytes in a ring of {}", self.size);
         let size = self.size as u64;

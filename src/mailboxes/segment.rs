@@ -4,9 +4,10 @@
 //!     header page │ control area of mailbox 0, 1, 2 .. │ ring of mailbox 0, 1, 2 ..
 //! ```
 //!
-//! The control areas are contiguous, not each next to its ring. A start with a million mailboxes therefore reads 128
-//! bytes for each of them and touches no page of the rings. The file has no holes: its memory is reserved when the file
-//! is created, so that a full `/dev/shm` is an error at the start and never a SIGBUS later.
+//! The control areas are contiguous, not each next to its ring. A start with a million mailboxes therefore
+//! reads 128 bytes for each of them and touches no page of the rings. The file has no holes: its memory is
+//! reserved when the file is created, so that a full `/dev/shm` is an error at the start and never a SIGBUS
+//! later.
 #![allow(unsafe_code, reason = "maps the file and returns references into it")]
 
 use std::fs::File;
@@ -23,7 +24,8 @@ const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
 const FORMAT: u32 = 2;
 const ENDIANNESS: u32 = 0x0102_0304;
-/// Offsets of the fields that change: the counter of locks and the epoch. The checksum covers the bytes before them.
+/// Offsets of the fields that change: the counter of locks and the epoch. The checksum covers the bytes
+/// before them.
 const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
@@ -89,8 +91,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Creates a segment of empty mailboxes in `file`, which is empty. The header is written last: a file without a
-    /// header is not a segment.
+    /// Creates a segment of empty mailboxes in `file`, which is empty. The header is written last: a file
+    /// without a header is not a segment.
     pub fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
         let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
         reserve(file, size)?;
@@ -135,8 +137,8 @@ impl Segment {
         self.epoch
     }
 
-    /// The fencing token of the next lock, from 1. The counter survives restarts, so every lock has a higher token than
-    /// all locks before it.
+    /// The fencing token of the next lock, from 1. The counter survives restarts, so every lock has a higher
+    /// token than all locks before it.
     pub fn next_token(&self) -> u64 {
         self.word(TOKENS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
@@ -145,8 +147,9 @@ impl Segment {
     pub fn control(&self, mailbox: u32) -> &Control {
         assert!(mailbox < self.geometry.mailboxes);
         let at = HEADER_SIZE + mailbox as usize * size_of::<Control>();
-        // SAFETY: the control areas follow the header page. Each is aligned and lies inside the mapping, which lives as
-        // long as `self`. A control area consists of atomics, for which every bit pattern is valid.
+        // SAFETY: the control areas follow the header page. Each is aligned and lies inside the mapping,
+        // which lives as long as `self`. A control area consists of atomics, for which every bit pattern is
+        // valid.
         unsafe { &*self.map.as_ptr().add(at).cast::<Control>() }
     }
 
@@ -154,7 +157,8 @@ impl Segment {
     ///
     /// # Safety
     ///
-    /// The caller holds a grant for this mailbox as long as the block lives, and an exclusive one if it writes.
+    /// The caller holds a grant for this mailbox as long as the block lives, and an exclusive one if it
+    /// writes.
     pub(super) unsafe fn block(&self, mailbox: u32) -> Block<'_> {
         let control = self.control(mailbox);
         let at = self.geometry.rings_at() as usize + mailbox as usize * self.ring_size;
@@ -172,7 +176,8 @@ impl Segment {
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
-        // SAFETY: all callers pass aligned offsets inside the header page, which is mapped as long as `self` lives.
+        // SAFETY: all callers pass aligned offsets inside the header page, which is mapped as long as `self`
+        // lives.
         unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
     }
 }

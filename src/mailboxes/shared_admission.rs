@@ -1,11 +1,12 @@
-//! The admission of one mailbox, shared by threads. Every operation is one critical section. No job runs in it, except
-//! small ones: see [`SharedAdmission::try_inline`].
+//! The admission of one mailbox, shared by threads. Every operation is one critical section. No job runs in
+//! it, except small ones: see [`SharedAdmission::try_inline`].
 
 use super::admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
 use super::block::Contents;
 use crate::sync::Mutex;
 
-/// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the segment.
+/// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the
+/// segment.
 #[derive(Debug)]
 pub struct SharedAdmission<J> {
     admission: Mutex<Admission<J>>,
@@ -28,10 +29,10 @@ impl<J> SharedAdmission<J> {
         self.admission.lock().try_admit(mode)
     }
 
-    /// Admits, executes `work` and ends the grant in one critical section. This is for work that takes less time than
-    /// entering the section again. Other work declines by returning `None`; then the caller gets the grant, as `Err`.
-    /// Returns `None` if the request cannot be admitted at once. See [`Admission::try_admit`] and
-    /// [`Admission::release`].
+    /// Admits, executes `work` and ends the grant in one critical section. This is for work that takes less
+    /// time than entering the section again. Other work declines by returning `None`; then the caller gets
+    /// the grant, as `Err`. Returns `None` if the request cannot be admitted at once. See
+    /// [`Admission::try_admit`] and [`Admission::release`].
     pub fn try_inline<R>(
         &self,
         mode: Mode,

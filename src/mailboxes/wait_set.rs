@@ -1,8 +1,9 @@
 //! The wait set of one mailbox: requests that were admitted and whose condition did not hold.
 //!
-//! A request is *ready* when the mailbox meets its condition. All readers that are ready are admitted together. Of the
-//! takers, and of the requests that wait for room, only the first in order of arrival can be ready, so a small message
-//! does not overtake a large one. Readers come before takers, so that they see a message before it is taken.
+//! A request is *ready* when the mailbox meets its condition. All readers that are ready are admitted
+//! together. Of the takers, and of the requests that wait for room, only the first in order of arrival can be
+//! ready, so a small message does not overtake a large one. Readers come before takers, so that they see a
+//! message before it is taken.
 
 use std::collections::VecDeque;
 
@@ -15,7 +16,8 @@ pub(super) struct WaitSet<J> {
     readers: VecDeque<Blocked<J>>,
     takers: VecDeque<Blocked<J>>,
     putters: VecDeque<Blocked<J>>,
-    /// The lowest version of all readers' conditions, so that a change costs one comparison, not one per reader.
+    /// The lowest version of all readers' conditions, so that a change costs one comparison, not one per
+    /// reader.
     lowest_version: Option<u64>,
     /// The contents of the mailbox after its last change.
     contents: Contents,

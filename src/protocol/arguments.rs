@@ -16,7 +16,8 @@ pub const NAME_MAX: usize = 64;
 const POSITIONAL_MAX: usize = 2;
 const KEYS_MAX: usize = 4;
 
-/// The words after the verb, split into positional words and keys with values. Borrows the line, and does not allocate.
+/// The words after the verb, split into positional words and keys with values. Borrows the line, and does not
+/// allocate.
 #[derive(Default)]
 pub(super) struct Arguments<'a> {
     positional: ArrayVec<&'a [u8], POSITIONAL_MAX>,

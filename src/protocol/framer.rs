@@ -1,8 +1,8 @@
 //! Cuts complete requests from the bytes of one connection. Sans-IO: it stores no bytes, only its state.
 //!
-//! The caller keeps the bytes that are not part of a complete request, and passes them again with more bytes appended.
-//! The law: *the requests do not depend on how the bytes are split into packets*, and no request follows one that
-//! [closes](Request::closes) the connection.
+//! The caller keeps the bytes that are not part of a complete request, and passes them again with more bytes
+//! appended. The law: *the requests do not depend on how the bytes are split into packets*, and no request
+//! follows one that [closes](Request::closes) the connection.
 //!
 //! ```text
 //!            ┌──────── complete request ──────────┐
@@ -17,8 +17,8 @@ use std::ops::Range;
 use super::header::{self, Body, FastHeader, HEADER_MAX, Header};
 use super::request::{Eol, Framed, Limits, Refusal, Request};
 
-/// Most bytes of a refused body that are discarded, or the packet size if that is larger. A longer body closes the
-/// connection.
+/// Most bytes of a refused body that are discarded, or the packet size if that is larger. A longer body
+/// closes the connection.
 pub const DISCARD_MAX: u64 = 1024 * 1024;
 
 /// Number of consecutive invalid lines that closes a connection.
@@ -92,9 +92,9 @@ enum Cut {
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes` until `found` holds `max`. `bytes` start where the last cut
-    /// ended. Returns the number of bytes used, and the number that the next request lacks at least, or 0 if that is
-    /// unknown.
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max`. `bytes` start where the
+    /// last cut ended. Returns the number of bytes used, and the number that the next request lacks at least,
+    /// or 0 if that is unknown.
     pub fn cut(
         &mut self,
         bytes: &[u8],
@@ -105,7 +105,8 @@ impl Framer {
         let mut used = 0;
         while found.len() < max {
             if let Some((header, eol, body, len)) = self.fast_path(&bytes[used..], limits) {
-                // Constructed in place: copying a value right after storing its fields stalls on store forwarding.
+                // Constructed in place: copying a value right after storing its fields stalls on store
+                // forwarding.
                 let body = used + body.start..used + body.end;
                 found.push(Framed { request: header.request(), eol, body });
                 used += len;
@@ -125,7 +126,8 @@ impl Framer {
         (used, 0)
     }
 
-    /// Cuts a complete request with a frequent header line, with the same result as [`Framer::next`] but faster.
+    /// Cuts a complete request with a frequent header line, with the same result as [`Framer::next`] but
+    /// faster.
     #[inline]
     fn fast_path(&mut self, bytes: &[u8], limits: &Limits) -> Option<(FastHeader, Eol, Range<usize>, usize)> {
         if !matches!(self.state, State::Open) {
@@ -176,8 +178,8 @@ impl Framer {
         }
     }
 
-    /// Cuts the last request after a time of silence, if it lacks only its end of line. `ended` is the remaining bytes
-    /// with a `\n` appended. Returns `None` and changes nothing if there is no such request.
+    /// Cuts the last request after a time of silence, if it lacks only its end of line. `ended` is the
+    /// remaining bytes with a `\n` appended. Returns `None` and changes nothing if there is no such request.
     pub fn complete(&mut self, ended: &[u8], limits: &Limits) -> Option<Framed> {
         if let State::Discarding(discard) = &self.state
             && matches!(discard.remaining, Remaining::Line(0))
@@ -202,8 +204,8 @@ impl Framer {
         }
     }
 
-    /// Whether the remaining bytes are part of a request whose header has the length of its body. Such a body must not
-    /// stall.
+    /// Whether the remaining bytes are part of a request whose header has the length of its body. Such a body
+    /// must not stall.
     pub fn awaits_octets(&self, bytes: &[u8], limits: &Limits) -> bool {
         match &self.state {
             State::Discarding(discard) => matches!(discard.remaining, Remaining::Octets(_)),
@@ -284,7 +286,8 @@ impl Framer {
     }
 
     fn line(&mut self, bytes: &[u8], request: Request, eol: Eol, start: usize, limits: &Limits) -> Cut {
-        // Two bytes more than the maximum are enough: they contain the end of the line, or the body is too long.
+        // Two bytes more than the maximum are enough: they contain the end of the line, or the body is too
+        // long.
         let enough = start + usize_of(limits.body_max()) + 2;
         let front = &bytes[..bytes.len().min(enough)];
         let from = start.max(self.searched);

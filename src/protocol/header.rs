@@ -1,7 +1,7 @@
 //! Parses one header line to a request without its body, and to the extent of that body.
 //!
-//! The extent of a body depends only on the verb and on `<len>`, never on whether the rest of the line is valid. The
-//! data of a refused request is discarded with it, so that data is never parsed as a request.
+//! The extent of a body depends only on the verb and on `<len>`, never on whether the rest of the line is
+//! valid. The data of a refused request is discarded with it, so that data is never parsed as a request.
 
 use super::arguments::{Arguments, decimal, echo, mailbox};
 use super::request::{Limits, LockRequest, Refusal, Request, Topic, Wait};
@@ -69,8 +69,8 @@ pub(super) enum FastHeader {
 }
 
 impl FastHeader {
-    /// Parses such a line to the result of [`parse`], without splitting it into words and keys. Returns `None` for any
-    /// other line.
+    /// Parses such a line to the result of [`parse`], without splitting it into words and keys. Returns
+    /// `None` for any other line.
     #[inline]
     pub fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
         match line {

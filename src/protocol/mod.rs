@@ -1,7 +1,7 @@
 //! The wire protocol: decoding of requests and encoding of replies, without I/O.
 //!
-//! [`Framer`] cuts complete [`Request`]s from the bytes of a connection. [`Reply`] encodes answers. This module uses no
-//! socket, thread or clock. `docs/protocol.md` is the contract.
+//! [`Framer`] cuts complete [`Request`]s from the bytes of a connection. [`Reply`] encodes answers. This
+//! module uses no socket, thread or clock. `docs/protocol.md` is the contract.
 
 mod arguments;
 mod framer;

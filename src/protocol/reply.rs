@@ -41,7 +41,8 @@ pub enum Reply<'a> {
         version: u64,
         /// Number of messages in the mailbox.
         count: u64,
-        /// Number of messages between the requested one and this one that no longer exist; `lost=` is omitted if 0.
+        /// Number of messages between the requested one and this one that no longer exist; `lost=` is omitted
+        /// if 0.
         lost: u64,
     },
     /// `DATA len`: lines of text. Each `\n` becomes the client's end of line.
@@ -209,7 +210,8 @@ fn len([front, back]: &[&[u8]; 2]) -> u64 {
     (front.len() + back.len()) as u64
 }
 
-/// A line of fields, written from its end to its start, because the digits of a number come out in this order.
+/// A line of fields, written from its end to its start, because the digits of a number come out in this
+/// order.
 struct Line {
     bytes: [u8; LINE_MAX],
     start: usize,

@@ -51,7 +51,8 @@ impl Limits {
     }
 }
 
-/// One request of a client. Every mailbox exists, no list names a mailbox twice, every body is within [`Limits`].
+/// One request of a client. Every mailbox exists, no list names a mailbox twice, every body is within
+/// [`Limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// `r`: returns the newest message, or `len` bytes of it from `offset` on.
@@ -121,7 +122,8 @@ pub enum Request {
     Help,
     /// `hello`
     Hello {
-        /// `name=`: the name of the connection in `stat`; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of printable ASCII.
+        /// `name=`: the name of the connection in `stat`; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of
+        /// printable ASCII.
         name: Option<Box<str>>,
     },
     /// `stat`
@@ -178,8 +180,8 @@ pub struct Framed {
     pub request: Request,
     /// How to end the lines of the answer.
     pub eol: Eol,
-    /// The range of its data: relative to the bytes passed to the framer, later relative to the input of the job. Empty
-    /// if there is no data.
+    /// The range of its data: relative to the bytes passed to the framer, later relative to the input of the
+    /// job. Empty if there is no data.
     pub body: Range<usize>,
 }
 

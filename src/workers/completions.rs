@@ -5,8 +5,9 @@ use std::{fmt, io};
 use super::job::Completion;
 use crate::sync::Mutex;
 
-/// The queue between the workers and the reactor. The waker is called only if the reactor sleeps. Posting and going to
-/// sleep use one lock, so either the reactor sees the completion, or the worker sees that the reactor sleeps.
+/// The queue between the workers and the reactor. The waker is called only if the reactor sleeps. Posting and
+/// going to sleep use one lock, so either the reactor sees the completion, or the worker sees that the
+/// reactor sleeps.
 pub struct Completions {
     inbox: Mutex<Inbox>,
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
@@ -44,7 +45,8 @@ impl Completions {
         std::mem::swap(&mut inbox.completions, drained);
     }
 
-    /// Announces that the reactor is about to poll. Returns true if it may sleep, false if there are completions.
+    /// Announces that the reactor is about to poll. Returns true if it may sleep, false if there are
+    /// completions.
     pub fn prepare_to_sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();

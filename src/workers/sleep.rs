@@ -1,12 +1,12 @@
 //! How idle workers sleep, and how they are woken without lost wake-ups.
 //!
-//! *Going to sleep*: take the lock, look for work again, wait. *Posting*: make the work visible, take the lock, wake. If
-//! the post comes before the second look, the look finds it. If the post comes after, the sleeper is already waiting,
-//! because it has held the lock from its look until then. There is no third case.
+//! *Going to sleep*: take the lock, look for work again, wait. *Posting*: make the work visible, take the
+//! lock, wake. If the post comes before the second look, the look finds it. If the post comes after, the
+//! sleeper is already waiting, because it has held the lock from its look until then. There is no third case.
 //!
-//! A worker is *available* when it is awake and not in a long job: before it sleeps, it will find any posted work. So a
-//! post wakes a worker only if none is available, and many small jobs cost one wake-up, not one each. A worker that
-//! begins a long job stops being available, and wakes another one if none is left.
+//! A worker is *available* when it is awake and not in a long job: before it sleeps, it will find any posted
+//! work. So a post wakes a worker only if none is available, and many small jobs cost one wake-up, not one
+//! each. A worker that begins a long job stops being available, and wakes another one if none is left.
 
 use crate::sync::{Condvar, Mutex};
 
@@ -20,8 +20,8 @@ pub struct Sleep {
 #[derive(Debug)]
 struct State {
     available: usize,
-    /// Number of workers that wait and were not woken. The thread that wakes a worker counts it as available, not the
-    /// worker itself, so that a second post before the worker runs does not wake another one.
+    /// Number of workers that wait and were not woken. The thread that wakes a worker counts it as available,
+    /// not the worker itself, so that a second post before the worker runs does not wake another one.
     sleeping: usize,
     stopping: bool,
 }
@@ -33,8 +33,8 @@ impl Sleep {
         Sleep { state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// Blocks until `has_work` returns true or the pool stops. Returns whether there is work. `has_work` checks all
-    /// queues that work is posted to.
+    /// Blocks until `has_work` returns true or the pool stops. Returns whether there is work. `has_work`
+    /// checks all queues that work is posted to.
     pub fn wait_for_work(&self, has_work: impl Fn() -> bool) -> bool {
         let mut state = self.state.lock();
         while !has_work() {

@@ -1,5 +1,5 @@
-//! The control area of one mailbox: two records, and a word that tells which of them is active. A kill at any moment
-//! leaves the active record intact.
+//! The control area of one mailbox: two records, and a word that tells which of them is active. A kill at any
+//! moment leaves the active record intact.
 //!
 //! ```text
 //!     word = seq << 1 | active            fill the inactive record, then store the word
@@ -98,8 +98,8 @@ impl Control {
         self.snapshot().map_or(0, |record| record.live())
     }
 
-    /// An estimate of [`Control::live_bytes`], at most `capacity`, without verifying the checksum. The head and the
-    /// tail may belong to two states. Enough for an estimate of how long a request will take.
+    /// An estimate of [`Control::live_bytes`], at most `capacity`, without verifying the checksum. The head
+    /// and the tail may belong to two states. Enough for an estimate of how long a request will take.
     pub fn approximate_bytes(&self, capacity: u64) -> u64 {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
         let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
@@ -125,7 +125,8 @@ impl Control {
             let word = self.word.load(Ordering::Acquire);
             let record = self.records[active(word)].load();
             fence(Ordering::Acquire);
-            // A commit writes the inactive record only. If the word has not changed, this record was active throughout.
+            // A commit writes the inactive record only. If the word has not changed, this record was active
+            // throughout.
             if self.word.load(Ordering::Relaxed) == word {
                 return record;
             }
@@ -143,8 +144,8 @@ impl Control {
         let word = self.word.load(Ordering::Relaxed);
         self.records[1 - active(word)].store(record);
         self.word.store(next(word), Ordering::Release);
-        // The next change under the same grant overwrites the old state. This fence orders those stores after the one
-        // of the word.
+        // The next change under the same grant overwrites the old state. This fence orders those stores after
+        // the one of the word.
         fence(Ordering::Release);
     }
 }
@@ -192,8 +193,9 @@ impl Record {
         self.tail - self.head
     }
 
-    /// Bytes of the largest message that can be added; `None` if there is no room for an empty message. The header of
-    /// one message is not counted against the capacity, so that a single message can have the size of the mailbox.
+    /// Bytes of the largest message that can be added; `None` if there is no room for an empty message. The
+    /// header of one message is not counted against the capacity, so that a single message can have the size
+    /// of the mailbox.
     pub fn room(&self, capacity: u64) -> Option<u64> {
         capacity.checked_sub(self.live())
     }
@@ -214,7 +216,8 @@ impl Record {
         if self.live() <= capacity + ENTRY_HEADER as u64 { Ok(self) } else { Err(Damaged) }
     }
 
-    /// Whether the fields are consistent: ordered, within bounds, and with room for the header of every entry.
+    /// Whether the fields are consistent: ordered, within bounds, and with room for the header of every
+    /// entry.
     fn is_consistent(&self) -> bool {
         let header = ENTRY_HEADER as u64;
         let ordered = self.head <= self.last && self.last <= self.tail && self.tail <= POSITION_MAX;

@@ -39,8 +39,8 @@ impl Entry {
 
     /// The message of a live version: the first one after the cursor, or the oldest.
     pub fn of(ring: &Ring, record: Record, version: u64, cursor: Cursor) -> Result<Entry, Damaged> {
-        // A live message does not move, and the next one begins where it ends. The cursor's position is not valid if
-        // its message no longer exists.
+        // A live message does not move, and the next one begins where it ends. The cursor's position is not
+        // valid if its message no longer exists.
         let next = cursor.next.filter(|_| cursor.version >= record.first());
         let (mut at, mut reached) = match next {
             _ if version == record.version => (record.last, version),
@@ -54,8 +54,8 @@ impl Entry {
         Entry::checked(ring, record, at, record.version - version + 1)
     }
 
-    /// The entry at `at`, the first of the last `remaining` entries of the list. Checks the header of the next entry
-    /// too, which detects a wrong length of this one.
+    /// The entry at `at`, the first of the last `remaining` entries of the list. Checks the header of the
+    /// next entry too, which detects a wrong length of this one.
     fn checked(ring: &Ring, record: Record, at: u64, remaining: u64) -> Result<Entry, Damaged> {
         let entry = Entry::header(ring, record, at, remaining)?;
         if remaining > 1 {
@@ -64,8 +64,8 @@ impl Entry {
         Ok(entry)
     }
 
-    /// The entry at `at`, the first of the last `remaining` entries of the list. Its length must leave room for the
-    /// headers of the others.
+    /// The entry at `at`, the first of the last `remaining` entries of the list. Its length must leave room
+    /// for the headers of the others.
     fn header(ring: &Ring, record: Record, at: u64, remaining: u64) -> Result<Entry, Damaged> {
         let [front, back] = ring.read(at, ENTRY_HEADER);
         let mut header = [0; ENTRY_HEADER];

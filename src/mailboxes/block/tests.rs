@@ -1,4 +1,5 @@
-//! Tests of a block without admission: against a naive model, killed between any two stores, and on damaged memory.
+//! Tests of a block without admission: against a naive model, killed between any two stores, and on damaged
+//! memory.
 #![allow(unsafe_code, reason = "creates blocks without grants, and forks")]
 
 mod damage;

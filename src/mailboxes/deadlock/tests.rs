@@ -95,7 +95,9 @@ proptest! {
 
     /// An owner that has to wait is refused exactly if it would wait for itself.
     #[test]
-    fn finds_exactly_the_cycles(steps in prop::collection::vec((0..OWNERS, 0..MAILBOXES, any::<bool>(), 0..8), 1..80)) {
+    fn finds_exactly_the_cycles(
+        steps in prop::collection::vec((0..OWNERS, 0..MAILBOXES, any::<bool>(), 0..8), 1..80),
+    ) {
         let mut world = World::default();
         for (owner, mailbox, shared, action) in steps {
             let mode = if shared { Mode::Shared } else { Mode::Exclusive };

@@ -36,8 +36,8 @@ impl Request {
     }
 }
 
-/// A mailbox and its holders, as counted by the holders. Locks of std protect the records of the test, which need not
-/// be part of the model.
+/// A mailbox and its holders, as counted by the holders. Locks of std protect the records of the test, which
+/// need not be part of the model.
 struct Shared {
     mailbox: SharedAdmission<Request>,
     readers: AtomicU32,
@@ -64,8 +64,8 @@ impl Shared {
         *self.contents.lock().expect("not poisoned")
     }
 
-    /// Executes a granted request, and all requests that its release admits, as a worker does. Returns the ticket of
-    /// the last one that joined the wait set.
+    /// Executes a granted request, and all requests that its release admits, as a worker does. Returns the
+    /// ticket of the last one that joined the wait set.
     fn run(&self, grant: Grant, request: Request) -> Option<Ticket> {
         let mut admitted = vec![(grant, request)];
         let mut waiting = None;
@@ -186,7 +186,8 @@ impl Shared {
     }
 }
 
-/// Runs `model` with each interleaving of its threads that has at most three preemptions. Returns the set of outcomes.
+/// Runs `model` with each interleaving of its threads that has at most three preemptions. Returns the set of
+/// outcomes.
 fn explore<O>(model: impl Fn(&Arc<Shared>) -> O + Sync + Send + 'static) -> BTreeSet<O>
 where
     O: Ord + Send + 'static,

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16 };
 
-/// Cuts requests from pieces of a stream as a connection does: passes unused bytes again. Returns each request with its
-/// body.
+/// Cuts requests from pieces of a stream as a connection does: passes unused bytes again. Returns each
+/// request with its body.
 fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)> {
     let mut framer = Framer::default();
     let mut unused = Vec::new();

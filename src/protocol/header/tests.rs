@@ -347,7 +347,9 @@ fn frequent_lines_take_the_fast_path() {
 
 proptest! {
     #[test]
-    fn the_fast_path_parses_exactly_as_the_general_one(line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}") {
+    fn the_fast_path_parses_exactly_as_the_general_one(
+        line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}",
+    ) {
         if let Some(fast) = fast_header(&line) {
             prop_assert_eq!(fast, header(&line));
         }

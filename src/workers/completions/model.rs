@@ -69,7 +69,8 @@ fn every_completion_is_received(workers: u32, posts: u32) {
     });
 }
 
-/// Runs the reactor. Returns the completions in the order in which they were received, and how often it slept.
+/// Runs the reactor. Returns the completions in the order in which they were received, and how often it
+/// slept.
 fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>, u32) {
     let (mut received, mut drained, mut sleeps) = (Vec::new(), Vec::new(), 0);
     loop {

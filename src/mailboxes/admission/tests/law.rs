@@ -39,8 +39,8 @@ impl Naive {
         admitted
     }
 
-    /// The next request: a ready reader of the wait set, else its first taker or putter, if that is ready, else the
-    /// head of the queue.
+    /// The next request: a ready reader of the wait set, else its first taker or putter, if that is ready,
+    /// else the head of the queue.
     fn next(&self) -> Option<usize> {
         let is_reader = |state| matches!(state, State::InWaitSet(Condition::NewerThan(_)));
         let is_taker = |state| state == State::InWaitSet(Condition::NonEmpty);

@@ -5,7 +5,8 @@ use super::*;
 const SHARED: Mode = Mode::Shared;
 const EXCLUSIVE: Mode = Mode::Exclusive;
 
-/// The contents of a mailbox with `count` messages, the first ever put, and room for a message of `room` bytes.
+/// The contents of a mailbox with `count` messages, the first ever put, and room for a message of `room`
+/// bytes.
 fn contents(count: u64, room: u64) -> Contents {
     Contents { version: count, count, room: Some(room) }
 }
@@ -176,7 +177,8 @@ fn an_overtaken_request_is_counted() {
     assert_eq!(queue.admission.overtakes(), 1);
 }
 
-/// The check of the corollary, which holds after every operation, so the test queues a request of a free mailbox.
+/// The check of the corollary, which holds after every operation, so the test queues a request of a free
+/// mailbox.
 #[test]
 fn a_waiter_of_a_free_mailbox_is_grantable() {
     let mut queue = Queue::default();

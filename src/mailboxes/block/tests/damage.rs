@@ -1,4 +1,5 @@
-//! Damaged memory: every access returns the old contents or `Damaged`. It never panics, and never accesses a neighbour.
+//! Damaged memory: every access returns the old contents or `Damaged`. It never panics, and never accesses a
+//! neighbour.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -157,7 +158,8 @@ proptest! {
         let within = record.live() <= (CAPACITY + ENTRY_HEADER) as u64;
         prop_assert_eq!(block.contents().is_ok(), within);
         for read in all_operations(&segment) {
-            let bytes: u64 = read.unwrap_or_default().iter().map(|(_, bytes)| (ENTRY_HEADER + bytes.len()) as u64).sum();
+            let messages = read.unwrap_or_default();
+            let bytes: u64 = messages.iter().map(|(_, bytes)| (ENTRY_HEADER + bytes.len()) as u64).sum();
             // An empty list reads as an empty message, which has no header.
             prop_assert!(bytes <= record.live().max(ENTRY_HEADER as u64));
         }

@@ -10,12 +10,13 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use super::*;
 
-/// Executes `change` in a child process instruction by instruction. Calls `check` after each: the shared memory then has
-/// exactly the contents that a kill at this moment would leave. Returns the number of instructions.
+/// Executes `change` in a child process instruction by instruction. Calls `check` after each: the shared
+/// memory then has exactly the contents that a kill at this moment would leave. Returns the number of
+/// instructions.
 fn at_every_instruction(segment: &Segment, change: impl Fn(&mut Block), mut check: impl FnMut()) -> usize {
     let mut target = block(segment);
-    // SAFETY: the child only stores to mapped memory and makes system calls. It takes no lock and allocates nothing, so
-    // the state of other threads at the fork does not matter.
+    // SAFETY: the child only stores to mapped memory and makes system calls. It takes no lock and allocates
+    // nothing, so the state of other threads at the fork does not matter.
     match unsafe { fork() }.expect("forked") {
         ForkResult::Child => {
             let traced = ptrace::traceme().and_then(|()| raise(Signal::SIGSTOP));
@@ -59,8 +60,8 @@ fn recovered(file: &File, copy: &File) -> Segment {
     segment
 }
 
-/// Kills `change` after every instruction; it gets the result of `prepare`. Expects the old contents or the new ones,
-/// which are `messages`.
+/// Kills `change` after every instruction; it gets the result of `prepare`. Expects the old contents or the
+/// new ones, which are `messages`.
 fn assert_kill_leaves_old_or_new<P>(
     prepare: impl Fn(&mut Block) -> P,
     change: impl Fn(&mut Block, &P),

@@ -1,4 +1,5 @@
-//! A grant races with a timeout and with a disconnect: each comes from one of three threads, and one of them wins.
+//! A grant races with a timeout and with a disconnect: each comes from one of three threads, and one of them
+//! wins.
 
 use super::*;
 

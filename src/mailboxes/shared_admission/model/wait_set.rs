@@ -26,8 +26,8 @@ fn model_an_inline_put_reaches_the_taker() {
     });
 }
 
-/// Two requests wait. A put meets their condition while a timeout and a disconnect cancel the first: it is executed or
-/// cancelled, once, and the second is executed if there is a message for it.
+/// Two requests wait. A put meets their condition while a timeout and a disconnect cancel the first: it is
+/// executed or cancelled, once, and the second is executed if there is a message for it.
 fn exactly_one_of_three_wins(request: fn(u32) -> Request) {
     let outcomes = explore(move |shared| {
         let first = shared.submit(request(0)).expect("the mailbox is empty");
