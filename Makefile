@@ -2,6 +2,7 @@
 # make check          runs the checks of CI: formatting, lints, documentation, tests
 # make deny           checks the dependencies with cargo-deny: bans, licenses, sources, and advisories
 # make mutations      checks that the tests find the mistakes of tests/mutations; about ten minutes
+# make mutants        runs cargo-mutants on the files of .cargo/mutants.toml, or on FILE=src/..; all of them take hours
 # make man            writes the man pages into target/man
 # make completions    writes the completions for bash, zsh and fish into target/completions
 # make install        installs programs, man pages and completions under $(DESTDIR)$(PREFIX); needs `make` before
@@ -22,7 +23,7 @@ BASH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all check deny mutations man completions install uninstall clean
+.PHONY: all check deny mutations mutants man completions install uninstall clean
 
 all:
 	cargo build --release

@@ -6,39 +6,40 @@
 //!     ┌───────▼────────────────────────────────────────────────▼──┐
 //!     │ reactor     one thread: every socket, every clock         │
 //!     └───┬───────────────────────────────────────────────▲───────┘
-//!         │ granted jobs                                  │ completions, waker
+//!         │ admitted jobs                                 │ completions, waker
 //!     ┌───▼───────────────────────────────────────────────┴───────┐
 //!     │ workers     a fixed pool: runs jobs, waits for no mailbox │
 //!     └───┬───────────────────────────────────────────────────────┘
 //!         │ grants
 //!     ┌───▼───────────────────────────────────────────────────────┐
-//!     │ mailboxes   who may be in, and what they hold             │
+//!     │ mailboxes   the queue and the content of each             │
 //!     └───────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Imports run downward only. To read it all, from the pure parts to the thin shells around them:
 //!
 //! 1. [`protocol`]: bytes to requests, replies to bytes.
-//! 2. [`mailboxes`]: [`Admission`](mailboxes::Admission) is the queue of one mailbox, [`Block`](mailboxes::Block) its
-//!    memory, [`Segment`](mailboxes::Segment) the memory of all.
-//! 3. [`workers`]: a [`Job`](workers::Job) and what [`run`](workers::run) does with it; the [`Pool`](workers::Pool).
-//! 4. [`reactor`]: the loop, and the life of a connection.
+//! 2. `mailboxes`: `Admission` is the queue of one mailbox, `Block` its memory, `Segment` the memory of all.
+//! 3. `workers`: a `Job`, the interpreter `step`, the `Pool`.
+//! 4. `reactor`: the loop, and the life of a connection.
 //! 5. [`instance`]: how a server starts, goes to the background, stops and is removed.
-//! 6. [`options`]: what it is told.
+//! 6. [`options`]: the command lines of `dipc` and `dipcrm`.
 //!
-//! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of the server.
+//! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of
+//! the server.
 //!
-//! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with clients.
+//! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with
+//! clients.
 
 pub mod instance;
-pub mod mailboxes;
 pub mod options;
 pub mod protocol;
-pub mod reactor;
-pub mod workers;
+
+pub(crate) mod mailboxes;
+pub(crate) mod reactor;
+pub(crate) mod workers;
+
+mod sync;
 
 #[doc(inline)]
 pub use dipc_client as client;
-
-mod planted;
-mod sync;

@@ -1,10 +1,10 @@
 //! The locks that the models check: those of parking_lot, or those of loom with the feature `loom`.
 
 #[cfg(not(feature = "loom"))]
-pub use parking_lot::{Condvar, Mutex};
+pub(crate) use parking_lot::{Condvar, Mutex};
 
 #[cfg(feature = "loom")]
-pub use model::{Condvar, Mutex};
+pub(crate) use model::{Condvar, Mutex};
 
 #[cfg(feature = "loom")]
 mod model {
@@ -12,47 +12,47 @@ mod model {
 
     /// The mutex of loom with the interface of parking_lot: without poisoning.
     #[derive(Debug, Default)]
-    pub struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     /// `None` only while its thread waits at a [`Condvar`].
     #[derive(Debug)]
-    pub struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
     /// The condition variable of loom with the interface of parking_lot: without spurious wake-ups.
     #[derive(Debug)]
-    pub struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar(loom::sync::Condvar);
 
     impl<T> Mutex<T> {
         /// A new mutex; only to be called in a model.
-        pub fn new(value: T) -> Self {
+        pub(crate) fn new(value: T) -> Self {
             Mutex(loom::sync::Mutex::new(value))
         }
 
         /// Acquires the lock.
-        pub fn lock(&self) -> MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().expect("a model's thread panicked")))
         }
     }
 
     impl Condvar {
         /// A new condition variable; only to be called in a model.
-        pub fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Condvar(loom::sync::Condvar::new())
         }
 
         /// Releases the lock, waits for a notification, and acquires the lock again.
-        pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
             let inner = guard.0.take().expect("not waiting yet");
             guard.0 = Some(self.0.wait(inner).expect("a model's thread panicked"));
         }
 
         /// Wakes one waiting thread.
-        pub fn notify_one(&self) {
+        pub(crate) fn notify_one(&self) {
             self.0.notify_one();
         }
 
         /// Wakes all waiting threads.
-        pub fn notify_all(&self) {
+        pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
     }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use dipc::client::{Client, Topic};
 
-pub use options::BenchOptions;
+pub(crate) use options::BenchOptions;
 
 use crate::failure::Failure;
 use crate::options::Connection;
@@ -51,7 +51,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 const MESSAGE_HEADER: usize = 8;
 
 /// Measures one mix after the other. Returns the highest exit code.
-pub fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Result<u8, Failure> {
     options.validate()?;
     let silence_max = connection.timeout.unwrap_or(SILENCE_MAX);
     target::reserve_descriptors(options)?;

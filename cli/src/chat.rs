@@ -22,7 +22,12 @@ use input::Input;
 use terminal::TerminalSettings;
 
 /// Joins the chat, sends every line of the input, and leaves.
-pub fn run(client: &mut Client, mailbox: u32, name: Option<&str>, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(
+    client: &mut Client,
+    mailbox: u32,
+    name: Option<&str>,
+    out: &Output,
+) -> Result<u8, Failure> {
     let user = std::env::var("USER").unwrap_or_else(|_| "anonymous".to_owned());
     let name = name.unwrap_or(&user);
     let failed = |error| Failure::local("terminal", error);

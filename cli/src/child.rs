@@ -22,14 +22,14 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// The result of starting a command.
-pub enum Started {
+pub(crate) enum Started {
     Running(Child),
     /// It could not be started. The exit code says why.
     Failed(u8),
 }
 
 /// Builds a process from a command line.
-pub fn command(words: &[OsString]) -> Command {
+pub(crate) fn command(words: &[OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
@@ -38,7 +38,7 @@ pub fn command(words: &[OsString]) -> Command {
 /// Makes the kernel kill the command when this process dies. The command starts with the signal mask
 /// `blocked`, whatever the mask of this process is.
 #[allow(unsafe_code, reason = "pre_exec has no safe interface")]
-pub fn set_pdeathsig(command: &mut Command, blocked: SigSet) {
+pub(crate) fn set_pdeathsig(command: &mut Command, blocked: SigSet) {
     let parent = getpid();
     let before_exec = move || {
         blocked.thread_set_mask()?;
@@ -51,7 +51,7 @@ pub fn set_pdeathsig(command: &mut Command, blocked: SigSet) {
     unsafe { command.pre_exec(before_exec) };
 }
 
-pub fn start(command: &mut Command, out: &Output) -> Started {
+pub(crate) fn start(command: &mut Command, out: &Output) -> Started {
     restore_sigchld();
     command.spawn().map_or_else(
         |error| {
@@ -62,8 +62,8 @@ pub fn start(command: &mut Command, out: &Output) -> Started {
     )
 }
 
-/// Restores SIGCHLD. This process may have inherited it as ignored, and then the kernel discards the exit codes
-/// of children. Any handler ends that.
+/// Restores SIGCHLD. This process may have inherited it as ignored, and then the kernel discards the exit
+/// codes of children. Any handler ends that.
 fn restore_sigchld() {
     static RESTORED: Once = Once::new();
     // Fails only for signals without handlers, such as SIGKILL.
@@ -72,20 +72,20 @@ fn restore_sigchld() {
 
 /// The descendants of this process. While this value exists, this process is their subreaper: a descendant
 /// whose parent has ended becomes a child of this process.
-pub struct ProcessTree {
+pub(crate) struct ProcessTree {
     /// Descendants that existed before, of an earlier command or of the program that executed this one.
     preexisting: Vec<Pid>,
 }
 
 impl ProcessTree {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Linux has had this since 3.4. Without it, descendants whose parent has ended are missed.
         let _ = set_child_subreaper(true);
         ProcessTree { preexisting: descendants(&[]) }
     }
 
     /// Reaps ended children, except `command`: until it is reaped, its process id is not reused.
-    pub fn reap(&self, command: Pid) {
+    pub(crate) fn reap(&self, command: Pid) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while let Ok(status) = waitid(Id::All, flags)
             && let Some(ended) = status.pid().filter(|pid| *pid != command)
@@ -95,7 +95,7 @@ impl ProcessTree {
     }
 
     /// The living descendants, parents before their children.
-    pub fn members(&self) -> Vec<Pid> {
+    pub(crate) fn members(&self) -> Vec<Pid> {
         descendants(&self.preexisting)
     }
 }
@@ -135,7 +135,7 @@ fn parent_of(pid: i32) -> Option<i32> {
 }
 
 /// How a command has ended.
-pub struct Exit {
+pub(crate) struct Exit {
     /// As in a shell: 128 plus the number of the signal that ended the command, if one did.
     pub code: u8,
     /// The signal that ended it.
@@ -145,7 +145,7 @@ pub struct Exit {
 impl Exit {
     /// Ends this process by SIGINT if SIGINT ended the command. A shell stops its script only if the program
     /// that it waits for was ended by SIGINT.
-    pub fn reraise_sigint(&self) {
+    pub(crate) fn reraise_sigint(&self) {
         if self.signal == Some(SIGINT) {
             // Fails only for signals without handlers, such as SIGKILL.
             let _ = emulate_default_handler(SIGINT);

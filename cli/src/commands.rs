@@ -14,10 +14,10 @@ use crate::output::Output;
 use crate::{lock, watch};
 
 /// Reads the data of a write or put whose command line contains none.
-pub type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
+pub(crate) type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
 
 /// Runs a command. Returns its exit code.
-pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
+pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
     match command {
         Command::Read { mailbox, off, len, after, wait } => {
             let message =
@@ -88,7 +88,7 @@ pub fn run(client: &mut Client, command: Command, out: &Output, input: Input) ->
 }
 
 /// Reads standard input to its end.
-pub fn standard_input() -> Result<Vec<u8>, Failure> {
+pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut data = Vec::new();
     io::stdin().read_to_end(&mut data).map_err(|error| Failure::local("standard input", error))?;
     Ok(data)

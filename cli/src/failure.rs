@@ -7,7 +7,7 @@ use dipc::client::{Address, Error};
 use serde_json::{Value, json};
 
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// An answer of the server, or a failure of the connection.
     Client(Error),
     /// This address could not be connected to.
@@ -21,17 +21,17 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn local(what: &str, error: impl Into<io::Error>) -> Self {
+    pub(crate) fn local(what: &str, error: impl Into<io::Error>) -> Self {
         Failure::Local(what.to_owned(), error.into())
     }
 
     /// A command line that could not be parsed.
-    pub fn usage(error: &clap::Error) -> Self {
+    pub(crate) fn usage(error: &clap::Error) -> Self {
         let text = error.to_string();
         Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
     }
 
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
             Failure::Client(Error::NotDone { .. }) => 1,
@@ -42,11 +42,11 @@ impl Failure {
     }
 
     /// Whether no error is printed: the reader of a pipe has closed it, which is no failure.
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.exit_code() == 0
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let mut value = match self {
             Failure::Client(Error::NotDone { reason, version }) => {
                 json!({ "error": reason.word(), "version": version })

@@ -16,19 +16,19 @@ use signal_hook::low_level::pipe;
 
 /// The handler of SIGINT. By default SIGINT ends this program; while it is captured, it becomes a readable
 /// byte.
-pub struct Interrupts {
+pub(crate) struct Interrupts {
     read: UnixStream,
     terminates: Arc<AtomicBool>,
 }
 
 /// While this value exists, SIGINT makes `read` readable and has no other effect.
-pub struct Captured<'a> {
+pub(crate) struct Captured<'a> {
     pub read: &'a UnixStream,
     terminates: &'a AtomicBool,
 }
 
 impl Interrupts {
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         let terminates = Arc::new(AtomicBool::new(true));
@@ -37,14 +37,14 @@ impl Interrupts {
         Ok(Interrupts { read, terminates })
     }
 
-    pub fn capture(&self) -> Captured<'_> {
+    pub(crate) fn capture(&self) -> Captured<'_> {
         self.terminates.store(false, Ordering::Relaxed);
         Captured { read: &self.read, terminates: &self.terminates }
     }
 
     /// Runs `request`. Returns its result, and whether Ctrl-C interrupted it. Ctrl-C closes the connection:
     /// the protocol has no other way to cancel a waiting request.
-    pub fn run_interruptible<'a, R>(
+    pub(crate) fn run_interruptible<'a, R>(
         &self,
         client: &'a mut Client,
         request: impl FnOnce(&'a mut Client) -> R,

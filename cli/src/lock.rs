@@ -38,7 +38,7 @@ const FORWARDED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Acquires the lock, and waits for it if necessary.
-pub fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
+pub(crate) fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
     let Locking { mailboxes, shared, ttl, wait } = locking;
     let ttl = Some(ttl.unwrap_or(TTL));
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
@@ -46,7 +46,7 @@ pub fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuar
 
 /// Runs the command, then unlocks. Sets the connection's timeout to a third of the lease. Returns how the
 /// command ended.
-pub fn run(
+pub(crate) fn run(
     mut lock: LockGuard,
     locking: &Locking,
     words: &[OsString],

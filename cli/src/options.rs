@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
-pub use connection::Connection;
+pub(crate) use connection::Connection;
 use duration::positive;
-pub use duration::seconds;
+pub(crate) use duration::seconds;
 
 /// Client of a dipc server: runs one command, or a prompt without one
 #[derive(Debug, Parser)]
@@ -32,7 +32,7 @@ pub use duration::seconds;
                   `lock BOX -- COMMAND` exits with the code of its command, or as above if it cannot acquire \
                   the lock, or loses it."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     pub connection: Connection,
 
@@ -43,7 +43,7 @@ pub struct Cli {
 /// A line at the prompt.
 #[derive(Debug, Parser)]
 #[command(name = "", no_binary_name = true, disable_help_subcommand = true)]
-pub struct Line {
+pub(crate) struct Line {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -53,7 +53,7 @@ pub struct Line {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Print the newest message, or the next one after a version
     #[command(visible_alias = "r")]
     Read {
@@ -205,21 +205,21 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     /// The number of the mailbox
     #[arg(value_name = "BOX")]
     pub number: u32,
 }
 
 #[derive(Debug, Args)]
-pub struct Mailboxes {
+pub(crate) struct Mailboxes {
     /// The numbers of the mailboxes
     #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',')]
     pub numbers: Vec<u32>,
 }
 
 #[derive(Debug, Args)]
-pub struct Locking {
+pub(crate) struct Locking {
     #[command(flatten)]
     pub mailboxes: Mailboxes,
     /// Lock for reading only: other clients may read, but not write
@@ -233,14 +233,14 @@ pub struct Locking {
 }
 
 #[derive(Debug, Args)]
-pub struct Wait {
+pub(crate) struct Wait {
     /// Seconds to wait, or inf [default: the server's default, usually 30]
     #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     pub wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
-pub struct Data {
+pub(crate) struct Data {
     /// The message; several words are joined by blanks. Default: standard input, unchanged
     #[arg(value_name = "TEXT", conflicts_with = "file", allow_negative_numbers = true)]
     pub text: Vec<OsString>,

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(crate) struct Output {
     pub json: bool,
     pub is_terminal: bool,
     /// Whether every message ends with a newline, on a pipe too, because others follow.
@@ -20,17 +20,17 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         Output { json, is_terminal: io::stdout().is_terminal(), whole_lines: false }
     }
 
     /// Whether standard output is a terminal with cursor control.
-    pub fn can_move(&self) -> bool {
+    pub(crate) fn can_move(&self) -> bool {
         self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Prints a message: on a pipe exactly its bytes.
-    pub fn print_message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
+    pub(crate) fn print_message(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
         let Message { data, version, count, lost } = message;
         if self.json {
             let mut value = json!({ "mailbox": mailbox, "version": version, "count": count, "lost": lost });
@@ -48,7 +48,7 @@ impl Output {
     }
 
     /// Prints a message of a watch, always with a newline. `with_number`: after the number of its mailbox.
-    pub fn print_event(
+    pub(crate) fn print_event(
         &self,
         (mailbox, with_number): (u32, bool),
         version: u64,
@@ -70,7 +70,7 @@ impl Output {
     }
 
     /// Prints lines of a name and a number.
-    pub fn print_fields(&self, fields: &[(&str, u64)]) -> Result<(), Failure> {
+    pub(crate) fn print_fields(&self, fields: &[(&str, u64)]) -> Result<(), Failure> {
         if self.json {
             return self.print_json(
                 fields.iter().map(|&(name, number)| (name.to_owned(), Value::from(number))).collect(),
@@ -79,15 +79,15 @@ impl Output {
         self.print_text(&fields.iter().map(|(name, number)| format!("{name} {number}\n")).collect::<String>())
     }
 
-    pub fn print_stat(&self, topic: Topic, stat: &Stat) -> Result<(), Failure> {
+    pub(crate) fn print_stat(&self, topic: Topic, stat: &Stat) -> Result<(), Failure> {
         if self.json { self.print_json(stat_value(topic, stat)) } else { self.print_text(stat.text()) }
     }
 
-    pub fn print_json(&self, value: Value) -> Result<(), Failure> {
+    pub(crate) fn print_json(&self, value: Value) -> Result<(), Failure> {
         self.print_bytes(format!("{value}\n").as_bytes())
     }
 
-    pub fn print_text(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn print_text(&self, text: &str) -> Result<(), Failure> {
         if text.is_empty() { Ok(()) } else { self.print_data(text.as_bytes(), true) }
     }
 
@@ -98,7 +98,7 @@ impl Output {
         self.print_bytes(&[&shown, end].concat())
     }
 
-    pub fn print_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn print_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::Output)
     }
@@ -109,7 +109,7 @@ impl Output {
     }
 
     /// Prints a note to stderr, as JSON if the output is JSON.
-    pub fn print_note(&self, text: &str) {
+    pub(crate) fn print_note(&self, text: &str) {
         // An error of stderr cannot be reported anywhere.
         let _ = match self.json {
             true => writeln!(io::stderr(), "{}", json!({ "note": text })),
@@ -117,11 +117,11 @@ impl Output {
         };
     }
 
-    pub fn print_lock_lost(&self, mailbox: u32) {
+    pub(crate) fn print_lock_lost(&self, mailbox: u32) {
         self.print_note(&format!("the lock of mailbox {mailbox} is lost"));
     }
 
-    pub fn print_error(&self, failure: &Failure) {
+    pub(crate) fn print_error(&self, failure: &Failure) {
         match (failure.is_silent(), self.json) {
             (true, _) => {}
             (false, true) => {
@@ -133,7 +133,7 @@ impl Output {
 }
 
 /// Text for a terminal. Characters that move its cursor, change its settings or reverse its text are escaped.
-pub fn escape(data: &[u8]) -> String {
+pub(crate) fn escape(data: &[u8]) -> String {
     let mut shown = String::new();
     for character in String::from_utf8_lossy(data).chars() {
         match character {

@@ -16,7 +16,7 @@ use crate::options::Cli;
 /// The manual section of system administration.
 const ADMINISTRATOR: &str = "8";
 
-pub fn completions(shell: Shell) -> Result<u8, Failure> {
+pub(crate) fn completions(shell: Shell) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "dipc-cli", &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
@@ -30,7 +30,7 @@ pub fn completions(shell: Shell) -> Result<u8, Failure> {
 }
 
 /// Writes `dipc.8`, `dipcrm.8`, `dipc-cli.1` with a page for each command, and `dipc-protocol.7`.
-pub fn manual(directory: &Path) -> Result<u8, Failure> {
+pub(crate) fn manual(directory: &Path) -> Result<u8, Failure> {
     write(directory).map_err(|error| Failure::local(&directory.display().to_string(), error))?;
     Ok(0)
 }

@@ -25,7 +25,7 @@ use lines::Lines;
 
 /// Runs commands until `quit` or the end of the input. A failed command does not end the prompt. Returns the
 /// exit code: 0 on a terminal, otherwise the highest of all commands.
-pub fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
     let client = connect()?;
     let (lines, interrupts) = match is_terminal {

@@ -3,7 +3,7 @@
 
 /// Converts a document to the body of a man page. The document's title is left out, since the page has its
 /// own.
-pub fn from_markdown(document: &str) -> String {
+pub(crate) fn from_markdown(document: &str) -> String {
     let mut page = String::new();
     let mut is_code = false;
     let mut is_table = false;

@@ -25,7 +25,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 const HEADER_LINES: usize = 5;
 
 /// Prints the statistics once, or every second.
-pub fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
     let mut before = None;
     loop {
         let snapshot = Snapshot::at(client)?;

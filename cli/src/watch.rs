@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// Watches until `count` messages have arrived, or until `stop` is readable; without both, forever.
-pub fn run(
+pub(crate) fn run(
     client: &mut Client,
     mailboxes: &[u32],
     after: Option<u64>,

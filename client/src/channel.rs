@@ -31,19 +31,19 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         Channel { socket, received: Vec::new(), timeout: None, closed: false }
     }
 
     /// Limits the time in which the server sends and receives no byte within a request.
-    pub fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeout = timeout.map(|timeout| timeout.max(TIMEOUT_MIN));
         self.socket.set_read_timeout(self.timeout)?;
         self.socket.set_write_timeout(self.timeout)
     }
 
     /// Sends a request and receives its reply. Events that arrive before the reply are queued.
-    pub fn exchange(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
+    pub(crate) fn exchange(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
         let sent = self.send(request, events);
         loop {
             if let Some(reply) = self.next_reply(events)? {
@@ -60,7 +60,7 @@ impl Channel {
     }
 
     /// Returns the next complete reply among the received bytes, or `None`. Events before it are queued.
-    pub fn next_reply(&mut self, events: &mut EventQueue) -> Result<Option<Frame>, Error> {
+    pub(crate) fn next_reply(&mut self, events: &mut EventQueue) -> Result<Option<Frame>, Error> {
         while let Some(frame) = Frame::decode(&mut self.received)? {
             if frame.kind != FrameKind::Event {
                 return Ok(Some(frame));
@@ -71,7 +71,7 @@ impl Channel {
     }
 
     /// Receives bytes until `deadline`, or without limit. Returns whether any came before the deadline.
-    pub fn receive_until(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
+    pub(crate) fn receive_until(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
         let remaining =
             deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN));
         self.socket.set_read_timeout(remaining)?;
@@ -84,14 +84,14 @@ impl Channel {
         }
     }
 
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.closed = true;
         self.received = Vec::new();
         self.socket.shutdown();
     }
 
     /// Sends `q` and closes the connection.
-    pub fn quit(&mut self) {
+    pub(crate) fn quit(&mut self) {
         if !self.closed {
             // Sending fails when the server has closed the connection: the result is the same.
             let _ = self.socket.write_all(b"q\n");

@@ -15,23 +15,23 @@ pub(super) struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    pub fn new(verb: &str) -> Self {
+    pub(crate) fn new(verb: &str) -> Self {
         Encoder { header: verb.to_owned(), data: None }
     }
 
     /// Appends a word.
-    pub fn word(mut self, word: impl Display) -> Self {
+    pub(crate) fn word(mut self, word: impl Display) -> Self {
         self.header.push_str(&format!(" {word}"));
         self
     }
 
     /// Appends the word if `given`.
-    pub fn flag(self, word: &str, given: bool) -> Self {
+    pub(crate) fn flag(self, word: &str, given: bool) -> Self {
         if given { self.word(word) } else { self }
     }
 
     /// Appends `NAME=VALUE` if there is a value.
-    pub fn key(self, name: &str, value: Option<impl Display>) -> Self {
+    pub(crate) fn key(self, name: &str, value: Option<impl Display>) -> Self {
         match value {
             Some(value) => self.word(format_args!("{name}={value}")),
             None => self,
@@ -40,7 +40,7 @@ impl<'a> Encoder<'a> {
 
     /// Appends `NAME=SECONDS` if there is a time: a decimal number with at most 6 digits after the point, or
     /// `inf` for [`Duration::MAX`].
-    pub fn seconds(self, name: &str, time: Option<Duration>) -> Self {
+    pub(crate) fn seconds(self, name: &str, time: Option<Duration>) -> Self {
         match time {
             Some(Duration::MAX) => self.key(name, Some("inf")),
             Some(time) => {
@@ -52,7 +52,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends a list of mailboxes: `1,3`. An empty list is an error.
-    pub fn mailboxes(self, mailboxes: &[u32]) -> Result<Self, Error> {
+    pub(crate) fn mailboxes(self, mailboxes: &[u32]) -> Result<Self, Error> {
         if mailboxes.is_empty() {
             return Err(Error::invalid_input("the list of mailboxes is empty"));
         }
@@ -61,18 +61,18 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends a list of mailboxes, or `*` for an empty list.
-    pub fn mailboxes_or_all(self, mailboxes: &[u32]) -> Result<Self, Error> {
+    pub(crate) fn mailboxes_or_all(self, mailboxes: &[u32]) -> Result<Self, Error> {
         if mailboxes.is_empty() { Ok(self.word("*")) } else { self.mailboxes(mailboxes) }
     }
 
     /// Adds data. Its length must be a word of the header.
-    pub fn data(mut self, data: &'a [u8]) -> Self {
+    pub(crate) fn data(mut self, data: &'a [u8]) -> Self {
         self.data = Some(data);
         self
     }
 
     /// The bytes to send. A header line that is too long is an error.
-    pub fn encode(self) -> Result<Vec<u8>, Error> {
+    pub(crate) fn encode(self) -> Result<Vec<u8>, Error> {
         if self.header.len() > HEADER_MAX {
             return Err(Error::invalid_input("the request has too many mailboxes or too long a name"));
         }

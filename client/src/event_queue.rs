@@ -22,9 +22,9 @@ pub enum Event {
         version: u64,
         /// The bytes of the message.
         data: Vec<u8>,
-        /// The number of messages of this mailbox that were not delivered since its previous event, or since the
-        /// watch began. The server skips messages that no longer exist. The client drops messages when its queue
-        /// is full.
+        /// The number of messages of this mailbox that were not delivered since its previous event, or since
+        /// the watch began. The server skips messages that no longer exist. The client drops messages when
+        /// its queue is full.
         lost: u64,
     },
     /// The lease of a lock has expired. Requests of this connection to the mailbox fail with
@@ -53,13 +53,13 @@ pub(super) struct EventQueue {
 
 impl EventQueue {
     /// Whether the queue is empty and the server has no reason to send an event.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.watched.is_empty() && self.locked.is_empty()
     }
 
     /// Appends the event of this frame. The event of a mailbox that is no longer watched or locked was sent
     /// before the server received the request that ended the watch or lock: it is ignored.
-    pub fn push(&mut self, frame: Frame) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, frame: Frame) -> Result<(), Error> {
         let malformed = || Error::Protocol("an event without its mailbox or version".to_owned());
         let mailbox =
             frame.number("box").and_then(|number| u32::try_from(number).ok()).ok_or_else(malformed)?;
@@ -78,7 +78,7 @@ impl EventQueue {
     }
 
     /// Removes the oldest event.
-    pub fn pop(&mut self) -> Option<Event> {
+    pub(crate) fn pop(&mut self) -> Option<Event> {
         let mut event = self.queue.pop_front()?;
         if let Event::Message { mailbox, data, lost, .. } = &mut event {
             self.bytes -= data.len() + OVERHEAD;
@@ -88,13 +88,13 @@ impl EventQueue {
     }
 
     /// Records a new watch. Queued events of the mailbox belong to an earlier watch and are discarded.
-    pub fn watch(&mut self, mailbox: u32) {
+    pub(crate) fn watch(&mut self, mailbox: u32) {
         self.unwatch(mailbox);
         self.watched.insert(mailbox);
     }
 
     /// Records the end of a watch and discards the queued events of the mailbox.
-    pub fn unwatch(&mut self, mailbox: u32) {
+    pub(crate) fn unwatch(&mut self, mailbox: u32) {
         if self.watched.remove(&mailbox) {
             self.dropped.remove(&mailbox);
             self.queue.retain(|event| !matches!(event, Event::Message { mailbox: of, .. } if *of == mailbox));

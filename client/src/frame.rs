@@ -38,7 +38,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Removes a frame from the front of `received`. `Ok(None)` when the frame is not yet complete.
-    pub fn decode(received: &mut Vec<u8>) -> Result<Option<Self>, Error> {
+    pub(crate) fn decode(received: &mut Vec<u8>) -> Result<Option<Self>, Error> {
         let Some(line_len) = received.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
             return match received.len() < LINE_MAX {
                 true => Ok(None),
@@ -64,32 +64,32 @@ impl Frame {
     }
 
     /// `Some` if this is an `OK`.
-    pub fn ok(self) -> Option<()> {
+    pub(crate) fn ok(self) -> Option<()> {
         (self.kind == FrameKind::Ok).then_some(())
     }
 
     /// The value of this field as a number, if this is an `OK`.
-    pub fn ok_number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn ok_number(&self, name: &str) -> Option<u64> {
         self.number(name).filter(|_| self.kind == FrameKind::Ok)
     }
 
     /// The data as text, if this is a `DATA`. Invalid UTF-8 is replaced.
-    pub fn into_text(self) -> Option<String> {
+    pub(crate) fn into_text(self) -> Option<String> {
         (self.kind == FrameKind::Data).then(|| String::from_utf8_lossy(&self.data).into_owned())
     }
 
     /// The value of this field.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of this field, if it is a number.
-    pub fn number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.field(name)?.parse().ok()
     }
 
     /// The value of this field, if it is a list of numbers: `1,0,7`.
-    pub fn numbers(&self, name: &str) -> Option<Vec<u64>> {
+    pub(crate) fn numbers(&self, name: &str) -> Option<Vec<u64>> {
         self.field(name)?.split(',').map(|number| number.parse().ok()).collect()
     }
 }

@@ -13,28 +13,28 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.set_read_timeout(timeout),
             Socket::Unix(stream) => stream.set_read_timeout(timeout),
         }
     }
 
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.set_write_timeout(timeout),
             Socket::Unix(stream) => stream.set_write_timeout(timeout),
         }
     }
 
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.set_nonblocking(nonblocking),
             Socket::Unix(stream) => stream.set_nonblocking(nonblocking),
         }
     }
 
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         // Fails only when the connection has already ended.
         let _ = match self {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),

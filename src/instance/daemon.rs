@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork,
 
 /// Where to report whether the server has started.
 #[derive(Debug)]
-pub enum Notifier {
+pub(super) enum Notifier {
     /// To the parent, through a pipe. The second file is `/dev/null`, which replaces the terminal.
     Parent(File, File),
     /// To stdout and stderr.
@@ -26,7 +26,7 @@ pub enum Notifier {
 
 /// The process in which [`detach`] returns.
 #[derive(Debug)]
-pub enum Side {
+pub(super) enum Side {
     /// The server.
     Server(Notifier),
     /// The parent, with the exit code that the server has reported.
@@ -35,7 +35,7 @@ pub enum Side {
 
 /// Forks the server to the background. Asserts that the process has one thread, because no other survives a
 /// fork.
-pub fn detach() -> io::Result<Side> {
+pub(super) fn detach() -> io::Result<Side> {
     assert_one_thread();
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
@@ -66,7 +66,7 @@ pub fn detach() -> io::Result<Side> {
 
 impl Notifier {
     /// Reports that clients can connect, with the text `line`. Detaches from the terminal.
-    pub fn ready(&mut self, line: &str) -> io::Result<()> {
+    pub(super) fn ready(&mut self, line: &str) -> io::Result<()> {
         match self {
             Notifier::Parent(pipe, null) => {
                 dup2_stdin(&null)?;
@@ -87,7 +87,7 @@ impl Notifier {
     }
 
     /// Reports that the server has failed to start, and why.
-    pub fn failed(self, code: u8, reason: &str) -> ExitCode {
+    pub(super) fn failed(self, code: u8, reason: &str) -> ExitCode {
         match self {
             Notifier::Parent(mut pipe, _) => {
                 let reported = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
@@ -103,7 +103,7 @@ impl Notifier {
 
 /// Ignores SIGXFSZ: reaching the limit of file sizes is an error of the system call, and does not end the
 /// process.
-pub fn ignore_file_size_signal() {
+pub(super) fn ignore_file_size_signal() {
     // SAFETY: ignoring a signal installs no handler.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 }

@@ -35,7 +35,7 @@ const CLAIM_TRIES: usize = 1000;
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
+pub(super) enum DirectoryError {
     /// A system call failed.
     #[error("{path}: {error}", path = .path.display())]
     Io {
@@ -62,7 +62,7 @@ pub enum DirectoryError {
 
 /// The open directory of an instance.
 #[derive(Debug)]
-pub struct Directory {
+pub(super) struct Directory {
     fd: OwnedFd,
     path: PathBuf,
     base: PathBuf,
@@ -73,11 +73,11 @@ pub struct Directory {
 /// The lock of an instance. Child processes inherit it, and the kernel releases it when the last of them
 /// ends. So it remains locked when the parent exits after moving the server to the background.
 #[derive(Debug)]
-pub struct InstanceLock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct InstanceLock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Directory {
     /// Creates the directory of `port` if it does not exist, and locks it.
-    pub fn claim(base: Option<&Path>, port: u16) -> Result<(Self, InstanceLock), DirectoryError> {
+    pub(super) fn claim(base: Option<&Path>, port: u16) -> Result<(Self, InstanceLock), DirectoryError> {
         let (base, is_default) = base_of(base);
         for _ in 0..CLAIM_TRIES {
             create_base(&base)?;
@@ -94,7 +94,7 @@ impl Directory {
     }
 
     /// Opens the directory of `port`; `None` if it does not exist.
-    pub fn find(base: Option<&Path>, port: u16) -> Result<Option<Self>, DirectoryError> {
+    pub(super) fn find(base: Option<&Path>, port: u16) -> Result<Option<Self>, DirectoryError> {
         let (base, is_default) = base_of(base);
         match Directory::open_in(&base, is_default, port, false) {
             Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -103,12 +103,12 @@ impl Directory {
     }
 
     /// The path of the directory.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Locks the instance. Returns `None` if the directory was removed meanwhile.
-    pub fn lock(&self) -> Result<Option<InstanceLock>, DirectoryError> {
+    pub(super) fn lock(&self) -> Result<Option<InstanceLock>, DirectoryError> {
         let file = match self.open_file(LOCK, OFlag::O_CREAT | OFlag::O_RDWR) {
             Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
@@ -132,7 +132,7 @@ impl Directory {
 
     /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates
     /// one.
-    pub fn segment(&self, geometry: Geometry, fresh: bool) -> Result<Segment, OpenError> {
+    pub(super) fn segment(&self, geometry: Geometry, fresh: bool) -> Result<Segment, OpenError> {
         match self.open_file(SEGMENT, OFlag::O_RDWR) {
             Ok(file) if !fresh => Ok(Segment::open(&file, geometry)?),
             Err(DirectoryError::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => {
@@ -155,14 +155,14 @@ impl Directory {
     }
 
     /// Whether the directory is in memory, not on a disk.
-    pub fn is_on_tmpfs(&self) -> bool {
+    pub(super) fn is_on_tmpfs(&self) -> bool {
         nix::sys::statfs::fstatfs(&self.fd)
             .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
     }
 
     /// Listens on the control socket. To be called after the last fork, because dipcrm gets the pid of the
     /// process that listens.
-    pub fn open_control(&self) -> Result<OwnedFd, DirectoryError> {
+    pub(super) fn open_control(&self) -> Result<OwnedFd, DirectoryError> {
         self.unlink(CONTROL)?;
         let opened = || {
             let fd = control_socket(SockFlag::SOCK_NONBLOCK)?;
@@ -174,7 +174,7 @@ impl Directory {
     }
 
     /// Connects to the control socket of the server.
-    pub fn connect_control(&self) -> Result<OwnedFd, Errno> {
+    pub(super) fn connect_control(&self) -> Result<OwnedFd, Errno> {
         let fd = control_socket(SockFlag::empty())?;
         connect(fd.as_raw_fd(), &self.control_address()?)?;
         Ok(fd)
@@ -187,31 +187,31 @@ impl Directory {
     }
 
     /// Writes the pid, for people.
-    pub fn write_pid(&self) -> Result<(), DirectoryError> {
+    pub(super) fn write_pid(&self) -> Result<(), DirectoryError> {
         self.write_file(PID, format!("{}\n", std::process::id()).as_bytes())
     }
 
     /// Writes the path of the Unix-domain socket, so that dipcrm finds it after a kill.
-    pub fn write_socket_path(&self, path: &Path) -> Result<(), DirectoryError> {
+    pub(super) fn write_socket_path(&self, path: &Path) -> Result<(), DirectoryError> {
         self.write_file(SOCKET, path.as_os_str().as_bytes())
     }
 
     /// The path of the Unix-domain socket of this or the last server.
-    pub fn socket_path(&self) -> Option<PathBuf> {
+    pub(super) fn socket_path(&self) -> Option<PathBuf> {
         let mut bytes = Vec::new();
         self.open_file(SOCKET, OFlag::O_RDONLY).ok()?.read_to_end(&mut bytes).ok()?;
         Some(std::ffi::OsString::from_vec(bytes).into())
     }
 
     /// Removes the files that only a running server needs, not the segment. The caller holds the lock.
-    pub fn release(&self) {
+    pub(super) fn release(&self) {
         for name in [CONTROL, PID, SOCKET] {
             let _ = self.unlink(name);
         }
     }
 
     /// Removes the directory if it has no segment. The caller holds the lock.
-    pub fn remove_unless_used(&self) {
+    pub(super) fn remove_unless_used(&self) {
         if !self.exists(SEGMENT) {
             let _ = self.remove();
         }
@@ -222,7 +222,7 @@ impl Directory {
     }
 
     /// Removes everything. Returns whether there were files other than the lock. The caller holds the lock.
-    pub fn remove(&self) -> Result<bool, DirectoryError> {
+    pub(super) fn remove(&self) -> Result<bool, DirectoryError> {
         let mut found = false;
         for name in NAMES {
             found |= self.unlink(name)? && name != LOCK;
@@ -298,7 +298,7 @@ impl Directory {
 
 /// Why the segment cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(super) enum OpenError {
     /// A file of the directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

@@ -37,7 +37,7 @@ impl Write for SinkWriter {
 
 /// Starts logging to `file`; without a file to stderr, if `foreground`. Panics are logged and end the
 /// process.
-pub fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Result<()> {
+pub(super) fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Result<()> {
     *SINK.lock() = match file {
         Some(path) => Sink::File(path.to_owned(), append(path)?),
         None if foreground => Sink::Stderr,
@@ -56,7 +56,7 @@ pub fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Resu
 }
 
 /// Reopens the log file.
-pub fn reopen() {
+pub(super) fn reopen() {
     let mut sink = SINK.lock();
     if let Sink::File(path, file) = &mut *sink {
         match append(path) {

@@ -1,7 +1,7 @@
 //! An instance: one running server with its directory and its memory. How it starts and how it is removed.
 //!
 //! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`]
-//! deletes everything of an instance. Only the lock in the [`Directory`] shows whether a server is running:
+//! deletes everything of an instance. Only the lock in the `Directory` shows whether a server is running:
 //! the kernel releases it when the process ends.
 
 mod daemon;
@@ -11,6 +11,5 @@ mod remove;
 mod start;
 mod unix_socket;
 
-pub use directory::Directory;
 pub use remove::remove;
 pub use start::start;

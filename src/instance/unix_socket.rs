@@ -15,14 +15,14 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// A bound socket file.
 #[derive(Debug)]
-pub struct UnixSocket {
+pub(super) struct UnixSocket {
     path: PathBuf,
     inode: u64,
 }
 
 /// Why a server cannot listen on a path.
 #[derive(Debug, thiserror::Error)]
-pub enum UnixSocketError {
+pub(super) enum UnixSocketError {
     /// Another server listens on the path.
     #[error("another server listens on {}", .0.display())]
     InUse(PathBuf),
@@ -36,7 +36,7 @@ pub enum UnixSocketError {
 
 impl UnixSocket {
     /// Listens on `path`, for this user only. Replaces the socket of a server that no longer runs.
-    pub fn bind(path: &Path) -> Result<(Self, UnixListener), UnixSocketError> {
+    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), UnixSocketError> {
         let failed = |error| UnixSocketError::Io(path.to_owned(), error);
         // Locked until this function returns: of two servers that find the same old socket, one must not
         // replace the new socket of the other.
@@ -55,7 +55,7 @@ impl UnixSocket {
     }
 
     /// Removes the file, unless another server has replaced it.
-    pub fn remove(&self) {
+    pub(super) fn remove(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
@@ -81,7 +81,7 @@ fn lock_with_timeout(directory: &fs::File) -> io::Result<()> {
 }
 
 /// Removes a socket file that no server listens on. Succeeds if there is no file.
-pub fn remove_if_dead(path: &Path) -> Result<(), UnixSocketError> {
+pub(super) fn remove_if_dead(path: &Path) -> Result<(), UnixSocketError> {
     let failed = |error| UnixSocketError::Io(path.to_owned(), error);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -20,7 +20,7 @@ use super::wait_set::WaitSet;
 
 /// How a request holds a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Together with other readers.
     Shared,
     /// Alone.
@@ -29,7 +29,7 @@ pub enum Mode {
 
 /// What the mailbox must contain before a granted request can be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// A message with a version above this, to be read.
     NewerThan(u64),
     /// Any message, to be taken.
@@ -40,7 +40,8 @@ pub enum Condition {
 
 impl Condition {
     /// The mode in which a request that waits for this is admitted again.
-    pub fn mode(self) -> Mode {
+    #[cfg(test)]
+    pub(crate) fn mode(self) -> Mode {
         match self {
             Condition::NewerThan(_) => Mode::Shared,
             Condition::NonEmpty | Condition::Room(_) => Mode::Exclusive,
@@ -48,7 +49,7 @@ impl Condition {
     }
 
     /// Whether a mailbox with these contents meets the condition.
-    pub fn is_met(self, contents: &Contents) -> bool {
+    pub(crate) fn is_met(self, contents: &Contents) -> bool {
         match self {
             Condition::NewerThan(version) => contents.count > 0 && contents.version > version,
             Condition::NonEmpty => contents.count > 0,
@@ -60,7 +61,7 @@ impl Condition {
 /// The proof of admission. It may outlive its request, as a lock. [`Admission::release`] consumes it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never released blocks its mailbox for ever"]
-pub struct Grant {
+pub(crate) struct Grant {
     mode: Mode,
     number: u64,
     overtaken: bool,
@@ -70,40 +71,41 @@ pub struct Grant {
 
 impl Grant {
     /// How the holder holds the mailbox.
-    pub fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.mode
     }
 
     /// The arrival number of the admitted request.
-    pub fn number(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// Whether a request that arrived later was admitted earlier. The law excludes that; it is counted all
     /// the same.
-    pub fn overtaken(&self) -> bool {
+    pub(crate) fn overtaken(&self) -> bool {
         self.overtaken
     }
 
     /// Whether this grant admits a request from the wait set, whose condition is met now.
-    pub fn resumed(&self) -> bool {
+    pub(crate) fn resumed(&self) -> bool {
         self.resumed
     }
 
     /// Whether the wait set had requests when this grant was made. No request joins the wait set while an
     /// exclusive grant is held.
-    pub fn has_waiters(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         self.has_waiters
     }
 }
 
 /// A job's place in the queue or in the wait set. After the job has left, a ticket refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub(crate) struct Ticket(u64);
 
 /// The outcome of a request for admission.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Admitted<J> {
+pub(crate) enum Admitted<J> {
     /// Admitted: the caller runs the job now.
     Granted(Grant, J),
     /// The queue keeps the job.
@@ -112,7 +114,7 @@ pub enum Admitted<J> {
 
 /// The holders, the queue and the wait set of one mailbox, with waiting jobs of type `J`.
 #[derive(Debug)]
-pub struct Admission<J> {
+pub(crate) struct Admission<J> {
     holders: Holders,
     queue: VecDeque<Waiter<J>>,
     /// Boxed: most mailboxes have none, and there may be a million mailboxes.
@@ -157,7 +159,7 @@ impl<J> Default for Admission<J> {
 
 impl<J> Admission<J> {
     /// Admits a new arrival, or appends it to the queue.
-    pub fn admit(&mut self, mode: Mode, job: J) -> Admitted<J> {
+    pub(crate) fn admit(&mut self, mode: Mode, job: J) -> Admitted<J> {
         match self.try_admit(mode) {
             Some(grant) => Admitted::Granted(grant, job),
             None => Admitted::Queued(self.enqueue(mode, job)),
@@ -165,7 +167,7 @@ impl<J> Admission<J> {
     }
 
     /// Admits a new arrival if that is possible at once; otherwise nothing changes.
-    pub fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
+    pub(crate) fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
         let has_predecessor = !self.queue.is_empty() || self.is_wait_set_ready();
         if has_predecessor || self.conflicts(mode) {
             return None;
@@ -176,7 +178,7 @@ impl<J> Admission<J> {
 
     /// Ends a grant. `admitted` receives, in order, the jobs that this admits. `contents` returns the
     /// contents of the mailbox; it is called only if they may have changed and the wait set is not empty.
-    pub fn release(
+    pub(crate) fn release(
         &mut self,
         grant: Grant,
         contents: impl FnOnce() -> Contents,
@@ -194,7 +196,7 @@ impl<J> Admission<J> {
     /// Ends a grant whose job is blocked on `condition`. The wait set keeps the job until the condition is
     /// met or the job is cancelled. `contents` are those of the mailbox; `admitted` as for
     /// [`Admission::release`].
-    pub fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         grant: Grant,
         condition: Condition,
@@ -211,7 +213,7 @@ impl<J> Admission<J> {
 
     /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled
     /// before. `admitted` receives the jobs that this admits.
-    pub fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
+    pub(crate) fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
         let job = match self.position(ticket) {
             Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
             Err(_) => self.wait_set.as_mut().and_then(|wait_set| wait_set.remove(ticket.0)),
@@ -221,16 +223,16 @@ impl<J> Admission<J> {
     }
 
     /// The waiting job with this ticket; `None` if it was admitted or cancelled.
-    pub fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
+    pub(crate) fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
         match self.position(ticket) {
             Ok(at) => self.queue.get_mut(at).map(|waiter| &mut waiter.job),
             Err(_) => self.wait_set.as_mut()?.find(ticket.0),
         }
     }
 
-    /// Whether `contents` meet the condition of a request in the wait set. That request is next, before the
-    /// queue, so the holder of the mailbox must release it.
-    pub fn is_condition_met(&mut self, contents: Contents) -> bool {
+    /// Tells the wait set what the mailbox holds now. Returns whether that meets the condition of one of its
+    /// requests: that request is next, before the queue, so the holder of the mailbox must release it.
+    pub(crate) fn update_contents(&mut self, contents: Contents) -> bool {
         self.wait_set.as_mut().is_some_and(|wait_set| {
             wait_set.set_contents(contents);
             wait_set.is_ready()
@@ -238,22 +240,22 @@ impl<J> Admission<J> {
     }
 
     /// Whether a request in the wait set waits for room. A new request that needs room must wait behind it.
-    pub fn has_room_waiter(&self) -> bool {
+    pub(crate) fn has_room_waiter(&self) -> bool {
         self.wait_set.as_ref().is_some_and(|wait_set| wait_set.has_room_waiter())
     }
 
     /// Number of requests in the queue.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
     /// Number of requests in the wait set.
-    pub fn waiting_for_condition(&self) -> usize {
+    pub(crate) fn waiting_for_condition(&self) -> usize {
         self.wait_set.as_ref().map_or(0, |wait_set| wait_set.len())
     }
 
     /// The mode and the number of the holders; `None` if the mailbox is free.
-    pub fn holders(&self) -> Option<(Mode, u32)> {
+    pub(crate) fn holders(&self) -> Option<(Mode, u32)> {
         match self.holders {
             Holders::None => None,
             Holders::Readers(count) => Some((Mode::Shared, count)),
@@ -262,7 +264,7 @@ impl<J> Admission<J> {
     }
 
     /// Number of requests admitted after one that arrived later. Stays 0.
-    pub fn overtakes(&self) -> u64 {
+    pub(crate) fn overtakes(&self) -> u64 {
         self.overtakes
     }
 

@@ -24,11 +24,11 @@ mod entry;
 
 use super::ring::Ring;
 use control::Record;
-pub use control::{Contents, Control, Damaged, Recovered};
+pub(crate) use control::{Contents, Control, Damaged, Recovered};
 use entry::Entry;
 
 /// Bytes before each payload.
-pub const ENTRY_HEADER: usize = 4;
+pub(super) const ENTRY_HEADER: usize = 4;
 
 /// A message in the ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Message<'a> {
 
 /// The position of a reader. It is valid for one mailbox in one run of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// The last version that was read.
     pub version: u64,
     /// Where the message of this version ends, if it was found.
@@ -54,14 +54,14 @@ pub struct Cursor {
 
 impl Cursor {
     /// A cursor after `version`, which need not exist.
-    pub fn at(version: u64) -> Self {
+    pub(crate) fn at(version: u64) -> Self {
         Cursor { version, next: None }
     }
 }
 
 /// The outcome of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patched {
+pub(crate) enum Patched {
     /// Patched: the result is the only message.
     Done {
         /// Its version.
@@ -73,13 +73,13 @@ pub enum Patched {
 
 /// Undoes a take; see [`Block::requeue`].
 #[derive(Clone, Copy, Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     before: Record,
 }
 
 /// The memory of one mailbox, for the holder of a grant.
 #[derive(Debug)]
-pub struct Block<'a> {
+pub(crate) struct Block<'a> {
     control: &'a Control,
     ring: Ring<'a>,
     capacity: usize,
@@ -88,23 +88,24 @@ pub struct Block<'a> {
 impl<'a> Block<'a> {
     /// A block of `control` and `ring`. The ring has room for two messages of `capacity` bytes with their
     /// headers.
-    pub fn new(control: &'a Control, ring: Ring<'a>, capacity: usize) -> Self {
+    pub(crate) fn new(control: &'a Control, ring: Ring<'a>, capacity: usize) -> Self {
         debug_assert!(ring.size() >= 2 * (capacity + ENTRY_HEADER));
         Block { control, ring, capacity }
     }
 
     /// The newest version.
-    pub fn version(&self) -> Result<u64, Damaged> {
+    pub(crate) fn version(&self) -> Result<u64, Damaged> {
         self.record().map(|record| record.version)
     }
 
     /// The contents of the mailbox.
-    pub fn contents(&self) -> Result<Contents, Damaged> {
+    #[cfg(test)]
+    pub(crate) fn contents(&self) -> Result<Contents, Damaged> {
         self.record().map(|record| record.contents(self.capacity as u64))
     }
 
     /// At most `len` bytes from `offset` on of the newest message. An empty mailbox returns an empty message.
-    pub fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
+    pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
         let record = self.record()?;
         let parts = self.slice(Entry::newest(&self.ring, record)?, offset, len);
         Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
@@ -113,7 +114,7 @@ impl<'a> Block<'a> {
     /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and a cursor
     /// after that message; `None` if no message is newer. The new cursor finds the next message without
     /// walking the list.
-    pub fn after(
+    pub(crate) fn after(
         &self,
         cursor: Cursor,
         offset: u64,
@@ -132,7 +133,7 @@ impl<'a> Block<'a> {
     }
 
     /// Replaces all messages by one with `bytes`, at most the capacity. Returns its version.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
         let record = self.record()?;
         let entry = self.write_entry(record, self.free_offset(record), bytes);
         Ok(self.commit_single(record, entry))
@@ -141,7 +142,7 @@ impl<'a> Block<'a> {
     /// Replaces the only message by a copy with `bytes` at `offset`. If the message ends before `offset`,
     /// zeros fill the gap. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at
     /// most the capacity.
-    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<Patched, Damaged> {
+    pub(crate) fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<Patched, Damaged> {
         let record = self.record()?;
         if record.count > 1 {
             return Ok(Patched::Multi);
@@ -161,14 +162,14 @@ impl<'a> Block<'a> {
     }
 
     /// Adds `bytes`, at most the capacity, as the newest message; `None` if there is no room for it.
-    pub fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
         let record = self.record()?;
         Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, bytes)))
     }
 
     /// Adds `bytes`, at most the capacity, as the newest message. Drops the oldest messages until there is
     /// room.
-    pub fn put_dropping(&mut self, bytes: &[u8]) -> Result<Contents, Damaged> {
+    pub(crate) fn put_dropping(&mut self, bytes: &[u8]) -> Result<Contents, Damaged> {
         let record = self.record()?;
         let mut kept = record;
         while !self.has_room(kept, bytes.len()) {
@@ -178,7 +179,7 @@ impl<'a> Block<'a> {
     }
 
     /// Passes the oldest message to `copy`, then removes it; `None` if there is no message.
-    pub fn take(&mut self, copy: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
+    pub(crate) fn take(&mut self, copy: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
         let before = self.record()?;
         if before.count == 0 {
             return Ok(None);
@@ -193,7 +194,7 @@ impl<'a> Block<'a> {
 
     /// Restores the list as it was before a take. This is valid under the grant of that take, and only if
     /// nothing but further takes has changed the list since; they are undone too.
-    pub fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
+    pub(crate) fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
         let Taken { before } = taken;
         let record = self.record()?;
         let unchanged = (before.version, before.tail) == (record.version, record.tail);

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 /// appends the owners of all locks of a mailbox. `waiting_on` returns the mailbox that an owner waits for.
 ///
 /// Each mailbox is visited once, so the cost is the number of locks that are reached.
-pub fn would_deadlock<Owner: Copy + Eq>(
+pub(crate) fn would_deadlock<Owner: Copy + Eq>(
     owner: Owner,
     mailbox: u32,
     mut holders: impl FnMut(u32, &mut Vec<Owner>),

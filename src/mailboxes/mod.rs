@@ -1,7 +1,8 @@
 //! The mailboxes: admission to them and their memory. Knows no thread, socket or clock.
 //!
-//! [`Admission`] is the queue of one mailbox, [`Block`] is its memory, and [`Segment`] is the memory of all
-//! mailboxes. [`Mailboxes`] is the table: it requires a [`Grant`] for every access to the memory.
+//! [`Admission`](admission::Admission) is the queue of one mailbox, [`Block`] is its memory, and [`Segment`]
+//! is the memory of all mailboxes. [`Mailboxes`] is the table: it requires a [`Grant`] for every access to
+//! the memory.
 
 mod admission;
 mod block;
@@ -11,66 +12,68 @@ mod segment;
 mod shared_admission;
 mod wait_set;
 
-pub use admission::{Admission, Admitted, Condition, Grant, Mode, Ticket};
-pub use block::{Block, Contents, Control, Cursor, Damaged, Message, Patched, Recovered, Taken};
-pub use deadlock::would_deadlock;
-pub use ring::Ring;
-pub use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
-pub use shared_admission::SharedAdmission;
+#[cfg(all(test, not(feature = "loom")))]
+pub(crate) use admission::Admission;
+pub(crate) use admission::{Admitted, Condition, Grant, Mode, Ticket};
+pub(crate) use block::{Block, Contents, Cursor, Damaged, Message, Patched, Recovered, Taken};
+pub(crate) use deadlock::would_deadlock;
+pub(crate) use ring::Ring;
+pub(crate) use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
+pub(crate) use shared_admission::SharedAdmission;
 
 /// The table of all mailboxes, with waiting jobs of type `J`.
 #[derive(Debug)]
-pub struct Mailboxes<J> {
+pub(crate) struct Mailboxes<J> {
     admissions: Box<[SharedAdmission<J>]>,
     segment: Segment,
 }
 
 impl<J> Mailboxes<J> {
     /// The mailboxes of a segment, without holders and waiters.
-    pub fn new(segment: Segment) -> Self {
+    pub(crate) fn new(segment: Segment) -> Self {
         let admissions = (0..segment.geometry().mailboxes).map(|_| SharedAdmission::default()).collect();
         Mailboxes { admissions, segment }
     }
 
     /// Number and sizes of the mailboxes.
-    pub fn geometry(&self) -> Geometry {
+    pub(crate) fn geometry(&self) -> Geometry {
         self.segment.geometry()
     }
 
     /// The segment of all mailboxes.
-    pub fn segment(&self) -> &Segment {
+    pub(crate) fn segment(&self) -> &Segment {
         &self.segment
     }
 
     /// The admission of a mailbox.
-    pub fn queue(&self, mailbox: u32) -> &SharedAdmission<J> {
+    pub(crate) fn queue(&self, mailbox: u32) -> &SharedAdmission<J> {
         &self.admissions[mailbox as usize]
     }
 
     /// The newest version of a mailbox, without a grant.
-    pub fn version(&self, mailbox: u32) -> Result<u64, Damaged> {
+    pub(crate) fn version(&self, mailbox: u32) -> Result<u64, Damaged> {
         self.segment.control(mailbox).version()
     }
 
     /// The contents of a mailbox, without a grant.
-    pub fn contents(&self, mailbox: u32) -> Result<Contents, Damaged> {
+    pub(crate) fn contents(&self, mailbox: u32) -> Result<Contents, Damaged> {
         self.segment.control(mailbox).contents(self.geometry().capacity)
     }
 
     /// Bytes of all messages of a mailbox, not counting their headers, without a grant.
-    pub fn message_bytes(&self, mailbox: u32) -> u64 {
+    pub(crate) fn message_bytes(&self, mailbox: u32) -> u64 {
         let control = self.segment.control(mailbox);
         let count = self.contents(mailbox).map_or(0, |contents| contents.count);
         control.live_bytes().saturating_sub(count * block::ENTRY_HEADER as u64)
     }
 
-    /// Ends a grant for a mailbox; see [`Admission::release`].
-    pub fn release(&self, mailbox: u32, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
+    /// Ends a grant for a mailbox; see [`Admission::release`](admission::Admission::release).
+    pub(crate) fn release(&self, mailbox: u32, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
         self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), admitted);
     }
 
     /// Executes `work` under a grant and ends the grant; see [`SharedAdmission::try_inline`].
-    pub fn try_inline<R>(
+    pub(crate) fn try_inline<R>(
         &self,
         mailbox: u32,
         mode: Mode,
@@ -80,8 +83,9 @@ impl<J> Mailboxes<J> {
         self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), admitted)
     }
 
-    /// Ends a grant whose job is blocked on a condition; see [`Admission::wait_for`].
-    pub fn wait_for(
+    /// Ends a grant whose job is blocked on a condition; see
+    /// [`Admission::wait_for`](admission::Admission::wait_for).
+    pub(crate) fn wait_for(
         &self,
         mailbox: u32,
         grant: Grant,
@@ -94,10 +98,10 @@ impl<J> Mailboxes<J> {
     }
 
     /// Whether the holder of `grant` must release it because a request of the wait set is ready.
-    pub fn must_yield(&self, mailbox: u32, grant: &Grant) -> bool {
+    pub(crate) fn must_yield(&self, mailbox: u32, grant: &Grant) -> bool {
         grant.mode() == Mode::Exclusive
             && grant.has_waiters()
-            && self.queue(mailbox).is_condition_met(self.contents_or_unlimited(mailbox))
+            && self.queue(mailbox).update_contents(self.contents_or_unlimited(mailbox))
     }
 
     /// The contents of a mailbox. Those of a damaged one meet every condition: its waiters are admitted, and
@@ -109,14 +113,18 @@ impl<J> Mailboxes<J> {
 
     /// The memory of a mailbox for reading, under a grant for this mailbox.
     #[allow(unsafe_code, reason = "the grant is the proof that the segment requires")]
-    pub fn read<'a>(&'a self, mailbox: u32, _grant: &'a Grant) -> impl std::ops::Deref<Target = Block<'a>> {
+    pub(crate) fn read<'a>(
+        &'a self,
+        mailbox: u32,
+        _grant: &'a Grant,
+    ) -> impl std::ops::Deref<Target = Block<'a>> {
         // SAFETY: the grant lives as long as the block; a shared reference to the block only reads.
         ReadOnly(unsafe { self.segment.block(mailbox) })
     }
 
     /// The memory of a mailbox for writing, under an exclusive grant for this mailbox.
     #[allow(unsafe_code, reason = "the grant is the proof that the segment requires")]
-    pub fn write<'a>(&'a self, mailbox: u32, grant: &'a mut Grant) -> Block<'a> {
+    pub(crate) fn write<'a>(&'a self, mailbox: u32, grant: &'a mut Grant) -> Block<'a> {
         assert_eq!(grant.mode(), Mode::Exclusive, "writing needs an exclusive grant");
         // SAFETY: the grant lives as long as the block, and excludes all other holders.
         unsafe { self.segment.block(mailbox) }

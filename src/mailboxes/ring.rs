@@ -11,7 +11,7 @@ use std::ptr;
 /// may move a store through `&mut` behind the commit that follows it, but not a store through a pointer into
 /// shared memory.
 #[derive(Debug)]
-pub struct Ring<'a> {
+pub(crate) struct Ring<'a> {
     start: *mut u8,
     size: usize,
     segment: PhantomData<&'a [u8]>,
@@ -27,12 +27,12 @@ impl<'a> Ring<'a> {
     }
 
     /// Bytes in the ring.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// The `len` bytes at `position`, at most the size; in two parts if they wrap.
-    pub fn read(&self, position: u64, len: usize) -> [&[u8]; 2] {
+    pub(crate) fn read(&self, position: u64, len: usize) -> [&[u8]; 2] {
         let [(at, front), (_, back)] = self.parts(position, len);
         // SAFETY: `parts` stays within the ring, which is mapped and not written to concurrently: see `new`.
         unsafe {
@@ -44,7 +44,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Writes `bytes`, at most the size, to `position`.
-    pub fn write(&mut self, position: u64, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, position: u64, bytes: &[u8]) {
         let [(at, front), (_, back)] = self.parts(position, bytes.len());
         // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`.
         // `bytes` is memory of this process outside of the segment, so the two do not overlap.
@@ -55,7 +55,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Copies the `len` bytes at `from` to `to`. The two do not overlap.
-    pub fn copy(&mut self, from: u64, to: u64, len: usize) {
+    pub(crate) fn copy(&mut self, from: u64, to: u64, len: usize) {
         debug_assert!({
             let distance =
                 (self.size as u64 + to % self.size as u64 - from % self.size as u64) % self.size as u64;
@@ -73,7 +73,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Writes `len` zeros to `position`.
-    pub fn zero(&mut self, position: u64, len: usize) {
+    pub(crate) fn zero(&mut self, position: u64, len: usize) {
         let [(at, front), (_, back)] = self.parts(position, len);
         // SAFETY: as in `write`.
         unsafe {

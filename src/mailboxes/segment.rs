@@ -31,7 +31,7 @@ const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
 
 /// The largest capacity of a mailbox: the length of an entry has 32 bits.
-pub const CAPACITY_MAX: u64 = (u32::MAX as u64) - ENTRY_HEADER as u64;
+pub(crate) const CAPACITY_MAX: u64 = (u32::MAX as u64) - ENTRY_HEADER as u64;
 
 /// Number and sizes of the mailboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Geometry {
 
 /// Why a file cannot be used as a segment.
 #[derive(Debug, thiserror::Error)]
-pub enum SegmentError {
+pub(crate) enum SegmentError {
     /// A system call failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -83,7 +83,7 @@ pub enum SegmentError {
 
 /// The mapped file.
 #[derive(Debug)]
-pub struct Segment {
+pub(crate) struct Segment {
     map: MmapRaw,
     geometry: Geometry,
     ring_size: usize,
@@ -93,7 +93,7 @@ pub struct Segment {
 impl Segment {
     /// Creates a segment of empty mailboxes in `file`, which is empty. The header is written last: a file
     /// without a header is not a segment.
-    pub fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
+    pub(crate) fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
         let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
         reserve(file, size)?;
         let segment = Segment::map(file, geometry, size, 1)?;
@@ -105,7 +105,7 @@ impl Segment {
     }
 
     /// Opens an existing segment, which must have this geometry. Increments its epoch.
-    pub fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
+    pub(crate) fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
         let found = check(file)?;
         if found != geometry {
             return Err(SegmentError::OtherGeometry(found));
@@ -120,7 +120,7 @@ impl Segment {
     }
 
     /// Recovers every mailbox at a start. Returns those that were damaged.
-    pub fn recover(&self) -> Vec<(u32, Recovered)> {
+    pub(crate) fn recover(&self) -> Vec<(u32, Recovered)> {
         (0..self.geometry.mailboxes)
             .map(|mailbox| (mailbox, self.control(mailbox).recover()))
             .filter(|(_, found)| *found != Recovered::Whole)
@@ -128,23 +128,23 @@ impl Segment {
     }
 
     /// Number and sizes of the mailboxes.
-    pub fn geometry(&self) -> Geometry {
+    pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
 
     /// How many servers have used this segment, from 1.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// The fencing token of the next lock, from 1. The counter survives restarts, so every lock has a higher
     /// token than all locks before it.
-    pub fn next_token(&self) -> u64 {
+    pub(crate) fn next_token(&self) -> u64 {
         self.word(TOKENS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// The control area of a mailbox.
-    pub fn control(&self, mailbox: u32) -> &Control {
+    pub(crate) fn control(&self, mailbox: u32) -> &Control {
         assert!(mailbox < self.geometry.mailboxes);
         let at = HEADER_SIZE + mailbox as usize * size_of::<Control>();
         // SAFETY: the control areas follow the header page. Each is aligned and lies inside the mapping,

@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 /// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the
 /// segment.
 #[derive(Debug)]
-pub struct SharedAdmission<J> {
+pub(crate) struct SharedAdmission<J> {
     admission: Mutex<Admission<J>>,
 }
 
@@ -20,12 +20,12 @@ impl<J> Default for SharedAdmission<J> {
 
 impl<J> SharedAdmission<J> {
     /// See [`Admission::admit`].
-    pub fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
+    pub(crate) fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
         self.admission.lock().admit(mode, job)
     }
 
     /// See [`Admission::try_admit`].
-    pub fn try_admit(&self, mode: Mode) -> Option<Grant> {
+    pub(crate) fn try_admit(&self, mode: Mode) -> Option<Grant> {
         self.admission.lock().try_admit(mode)
     }
 
@@ -33,7 +33,7 @@ impl<J> SharedAdmission<J> {
     /// time than entering the section again. Other work declines by returning `None`; then the caller gets
     /// the grant, as `Err`. Returns `None` if the request cannot be admitted at once. See
     /// [`Admission::try_admit`] and [`Admission::release`].
-    pub fn try_inline<R>(
+    pub(crate) fn try_inline<R>(
         &self,
         mode: Mode,
         work: impl FnOnce(&mut Grant) -> Option<R>,
@@ -48,12 +48,17 @@ impl<J> SharedAdmission<J> {
     }
 
     /// See [`Admission::release`]. The caller runs the admitted jobs, outside of the critical section.
-    pub fn release(&self, grant: Grant, contents: impl FnOnce() -> Contents, admitted: &mut Vec<(Grant, J)>) {
+    pub(crate) fn release(
+        &self,
+        grant: Grant,
+        contents: impl FnOnce() -> Contents,
+        admitted: &mut Vec<(Grant, J)>,
+    ) {
         self.admission.lock().release(grant, contents, admitted);
     }
 
     /// See [`Admission::wait_for`].
-    pub fn wait_for(
+    pub(crate) fn wait_for(
         &self,
         grant: Grant,
         condition: Condition,
@@ -65,37 +70,38 @@ impl<J> SharedAdmission<J> {
     }
 
     /// See [`Admission::cancel`].
-    pub fn cancel(&self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
+    pub(crate) fn cancel(&self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
         self.admission.lock().cancel(ticket, admitted)
     }
 
     /// Calls `visit` with the waiting job of a ticket; see [`Admission::waiter`].
-    pub fn with_waiter<R>(&self, ticket: Ticket, visit: impl FnOnce(&mut J) -> R) -> Option<R> {
+    pub(crate) fn with_waiter<R>(&self, ticket: Ticket, visit: impl FnOnce(&mut J) -> R) -> Option<R> {
         self.admission.lock().waiter(ticket).map(visit)
     }
 
     /// Calls `visit` with the admission.
-    pub fn inspect<R>(&self, visit: impl FnOnce(&Admission<J>) -> R) -> R {
+    pub(crate) fn inspect<R>(&self, visit: impl FnOnce(&Admission<J>) -> R) -> R {
         visit(&self.admission.lock())
     }
 
-    /// See [`Admission::is_condition_met`].
-    pub fn is_condition_met(&self, contents: Contents) -> bool {
-        self.admission.lock().is_condition_met(contents)
+    /// See [`Admission::update_contents`].
+    pub(crate) fn update_contents(&self, contents: Contents) -> bool {
+        self.admission.lock().update_contents(contents)
     }
 
     /// See [`Admission::has_room_waiter`].
-    pub fn has_room_waiter(&self) -> bool {
+    pub(crate) fn has_room_waiter(&self) -> bool {
         self.admission.lock().has_room_waiter()
     }
 
     /// See [`Admission::waiting`].
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.admission.lock().waiting()
     }
 
     /// See [`Admission::overtakes`].
-    pub fn overtakes(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn overtakes(&self) -> u64 {
         self.admission.lock().overtakes()
     }
 }

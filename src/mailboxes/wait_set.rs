@@ -40,12 +40,12 @@ impl<J> Default for WaitSet<J> {
 
 impl<J> WaitSet<J> {
     /// Records the current contents of the mailbox.
-    pub fn set_contents(&mut self, contents: Contents) {
+    pub(super) fn set_contents(&mut self, contents: Contents) {
         self.contents = contents;
     }
 
     /// Adds a job, in the order of arrival.
-    pub fn insert(&mut self, number: u64, condition: Condition, job: J) {
+    pub(super) fn insert(&mut self, number: u64, condition: Condition, job: J) {
         let list = match condition {
             Condition::NewerThan(_) => &mut self.readers,
             Condition::NonEmpty => &mut self.takers,
@@ -60,7 +60,7 @@ impl<J> WaitSet<J> {
     }
 
     /// Removes the job with this number.
-    pub fn remove(&mut self, number: u64) -> Option<J> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<J> {
         let removed = self.lists().into_iter().find_map(|list| {
             let at = list.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
             list.remove(at)
@@ -75,7 +75,7 @@ impl<J> WaitSet<J> {
     }
 
     /// The job with this number.
-    pub fn find(&mut self, number: u64) -> Option<&mut J> {
+    pub(super) fn find(&mut self, number: u64) -> Option<&mut J> {
         self.lists().into_iter().find_map(|list| {
             let at = list.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
             list.get_mut(at).map(|waiter| &mut waiter.job)
@@ -83,7 +83,7 @@ impl<J> WaitSet<J> {
     }
 
     /// The mode of the requests that are ready and next; `None` if no request is ready.
-    pub fn ready(&self) -> Option<Mode> {
+    pub(super) fn ready(&self) -> Option<Mode> {
         let WaitSet { takers, putters, contents, .. } = self;
         match () {
             () if self.has_ready_reader() => Some(Mode::Shared),
@@ -95,12 +95,12 @@ impl<J> WaitSet<J> {
     }
 
     /// Whether any request is ready.
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.ready().is_some()
     }
 
     /// Removes all readers that are ready and passes them to `on_ready`.
-    pub fn drain_readers(&mut self, mut on_ready: impl FnMut(u64, J)) {
+    pub(super) fn drain_readers(&mut self, mut on_ready: impl FnMut(u64, J)) {
         for _ in 0..self.readers.len() {
             let Some(reader) = self.readers.pop_front() else { break };
             if reader.condition.is_met(&self.contents) {
@@ -113,7 +113,7 @@ impl<J> WaitSet<J> {
     }
 
     /// Removes the taker or putter that is ready and next.
-    pub fn pop_writer(&mut self) -> Option<(u64, J)> {
+    pub(super) fn pop_writer(&mut self) -> Option<(u64, J)> {
         let WaitSet { takers, putters, contents, .. } = self;
         let list = if is_first_ready(takers, contents) { takers } else { putters };
         let writer = if is_first_ready(list, contents) { list.pop_front() } else { None }?;
@@ -121,12 +121,12 @@ impl<J> WaitSet<J> {
     }
 
     /// Whether a request waits for room.
-    pub fn has_room_waiter(&self) -> bool {
+    pub(super) fn has_room_waiter(&self) -> bool {
         !self.putters.is_empty()
     }
 
     /// Number of requests.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.readers.len() + self.takers.len() + self.putters.len()
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    pub fn collect(words: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub(super) fn collect(words: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut arguments = Arguments::default();
         for word in words {
             let stored = match word.iter().position(|&b| b == b'=') {
@@ -40,7 +40,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// Refuses more than `positional` words without `=`, keys that are not in `known`, and repeated keys.
-    pub fn only(&self, verb: &str, positional: usize, known: &[&str]) -> Result<(), Refusal> {
+    pub(super) fn only(&self, verb: &str, positional: usize, known: &[&str]) -> Result<(), Refusal> {
         for (at, (key, _)) in self.keys.iter().enumerate() {
             if !known.iter().any(|name| name.as_bytes() == *key) {
                 return Err(Refusal::Syntax(format!("{verb} has no key {}, try help", echo(key))));
@@ -56,17 +56,17 @@ impl<'a> Arguments<'a> {
     }
 
     /// The positional word at index `at`.
-    pub fn word(&self, at: usize) -> Option<&'a [u8]> {
+    pub(super) fn word(&self, at: usize) -> Option<&'a [u8]> {
         self.positional.get(at).copied()
     }
 
     /// The mailbox at index `at`.
-    pub fn mailbox(&self, at: usize, limits: &Limits) -> Result<u32, Refusal> {
+    pub(super) fn mailbox(&self, at: usize, limits: &Limits) -> Result<u32, Refusal> {
         existing(self.word(at).unwrap_or_default(), limits)
     }
 
     /// The list of mailboxes in the first word, in the order given.
-    pub fn mailboxes(&self, limits: &Limits) -> Result<Box<[u32]>, Refusal> {
+    pub(super) fn mailboxes(&self, limits: &Limits) -> Result<Box<[u32]>, Refusal> {
         let words = self.word(0).unwrap_or_default().split(|&b| b == b',');
         let mailboxes = words.map(|word| existing(word, limits)).collect::<Result<Box<[u32]>, _>>()?;
         let mut sorted = mailboxes.clone();
@@ -78,7 +78,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// The same list, or `None` for `*`.
-    pub fn mailboxes_or_all(&self, limits: &Limits) -> Result<Option<Box<[u32]>>, Refusal> {
+    pub(super) fn mailboxes_or_all(&self, limits: &Limits) -> Result<Option<Box<[u32]>>, Refusal> {
         if self.word(0) == Some(b"*") { Ok(None) } else { self.mailboxes(limits).map(Some) }
     }
 
@@ -86,14 +86,14 @@ impl<'a> Arguments<'a> {
         self.keys.iter().find(|(name, _)| *name == key.as_bytes()).map(|&(_, value)| value)
     }
 
-    pub fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.value(key) else { return Ok(None) };
         decimal(value)
             .map(Some)
             .ok_or_else(|| Refusal::Syntax(format!("{key}= takes a decimal number: {key}=5")))
     }
 
-    pub fn wait(&self) -> Result<Wait, Refusal> {
+    pub(super) fn wait(&self) -> Result<Wait, Refusal> {
         match self.value("wait") {
             None => Ok(Wait::Default),
             Some(b"inf") => Ok(Wait::Forever),
@@ -104,7 +104,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// The duration of a lock. Less than a nanosecond counts as zero, which is refused.
-    pub fn ttl(&self) -> Result<Option<Duration>, Refusal> {
+    pub(super) fn ttl(&self) -> Result<Option<Duration>, Refusal> {
         match self.value("ttl") {
             None => Ok(None),
             Some(b"inf") => Ok(Some(Duration::MAX)),
@@ -116,7 +116,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// Whether a put to a full mailbox drops the oldest messages.
-    pub fn dropping(&self) -> Result<bool, Refusal> {
+    pub(super) fn dropping(&self) -> Result<bool, Refusal> {
         match self.value("full") {
             None => Ok(false),
             Some(b"drop") => Ok(true),
@@ -125,7 +125,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// The name of the connection.
-    pub fn name(&self) -> Result<Option<Box<str>>, Refusal> {
+    pub(super) fn name(&self) -> Result<Option<Box<str>>, Refusal> {
         match self.value("name") {
             None => Ok(None),
             Some(name) if (1..=NAME_MAX).contains(&name.len()) => {

@@ -72,7 +72,7 @@ impl FastHeader {
     /// Parses such a line to the result of [`parse`], without splitting it into words and keys. Returns
     /// `None` for any other line.
     #[inline]
-    pub fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
+    pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
         match line {
             [b'r', b' ', word @ ..] => Some(FastHeader::Read { mailbox: mailbox(word, limits)? }),
             [b'w', b' ', words @ ..] => {
@@ -85,7 +85,7 @@ impl FastHeader {
     }
 
     #[inline]
-    pub fn request(self) -> Request {
+    pub(super) fn request(self) -> Request {
         let wait = Wait::Default;
         match self {
             FastHeader::Read { mailbox } => {

@@ -10,14 +10,14 @@
 use std::time::Duration;
 
 /// Duration of a busy poll.
-pub const SPIN: Duration = Duration::from_micros(30);
+pub(super) const SPIN: Duration = Duration::from_micros(30);
 
 /// Largest number of sleeps between two busy polls.
 const BACKOFF_MAX: u8 = 63;
 
 /// The backoff that follows from the last busy polls.
 #[derive(Debug, Default)]
-pub struct BusyPoll {
+pub(super) struct BusyPoll {
     /// Sleeps to skip after a busy poll that found nothing.
     backoff: u8,
     /// Sleeps left until the next busy poll.
@@ -26,14 +26,14 @@ pub struct BusyPoll {
 
 impl BusyPoll {
     /// Whether to poll busily now. Otherwise the reactor sleeps at once.
-    pub fn is_due(&mut self) -> bool {
+    pub(super) fn is_due(&mut self) -> bool {
         let is_due = self.sleeps_left == 0;
         self.sleeps_left = self.sleeps_left.saturating_sub(1);
         is_due
     }
 
     /// Records whether a busy poll found an event.
-    pub fn record(&mut self, found: bool) {
+    pub(super) fn record(&mut self, found: bool) {
         self.backoff = if found { 0 } else { (2 * self.backoff + 1).min(BACKOFF_MAX) };
         self.sleeps_left = self.backoff;
     }

@@ -1,7 +1,8 @@
-//! The table of all clients, and what is due for each: a deadline, another interest, a turn in the ready queue, its removal.
+//! The table of all clients, and what is due for each: a deadline, another interest, a turn in the ready
+//! queue, its removal.
 //!
-//! A connection is changed only through a [`ClientMut`]. When that is dropped, it registers what the new state asks for, so no
-//! change can forget its deadline or its interest.
+//! A connection is changed only through a [`ClientMut`]. When that is dropped, it registers what the new
+//! state asks for, so no change can forget its deadline or its interest.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,22 +23,22 @@ use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
 
 /// Tokens below this are the reactor's own sources.
-pub const FIRST_TOKEN: usize = 16;
+pub(super) const FIRST_TOKEN: usize = 16;
 
 /// The token of a connection. An event for a connection that was removed finds no client.
-pub fn token_of(id: ConnectionId) -> Token {
+pub(super) fn token_of(id: ConnectionId) -> Token {
     Token(((id.generation as usize) << 32 | id.slot as usize) + FIRST_TOKEN)
 }
 
 /// The connection of a token.
-pub fn id_of(token: Token) -> ConnectionId {
+pub(super) fn id_of(token: Token) -> ConnectionId {
     let value = token.0 - FIRST_TOKEN;
     ConnectionId { slot: value as u32, generation: (value >> 32) as u32 }
 }
 
 /// Connections by slot, each with the generation that tells it from earlier ones of its slot.
 #[derive(Debug)]
-pub struct Clients<T> {
+pub(super) struct Clients<T> {
     table: Slab<Connection<T>>,
     generation: u32,
     deadlines: Deadlines,
@@ -52,8 +53,9 @@ pub struct Clients<T> {
 }
 
 impl<T: Transport> Clients<T> {
-    /// A table with room for `max` clients, allocated now. `silence` completes a request without an end of line.
-    pub fn new(max: usize, silence: Duration, limits: Limits) -> Self {
+    /// A table with room for `max` clients, allocated now. `silence` completes a request without an end of
+    /// line.
+    pub(super) fn new(max: usize, silence: Duration, limits: Limits) -> Self {
         Clients {
             table: Slab::with_capacity(max),
             generation: 0,
@@ -67,7 +69,7 @@ impl<T: Transport> Clients<T> {
     }
 
     /// Adds the connection that `make` makes of its new generation.
-    pub fn insert(&mut self, make: impl FnOnce(u32) -> Connection<T>) -> ConnectionId {
+    pub(super) fn insert(&mut self, make: impl FnOnce(u32) -> Connection<T>) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
         let slot = self.table.insert(make(self.generation));
         ConnectionId {
@@ -77,19 +79,19 @@ impl<T: Transport> Clients<T> {
     }
 
     /// The client, to be changed, unless it was closed.
-    pub fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
         let Clients { table, deadlines, ready, to_reregister, silence, limits, .. } = self;
         let connection = table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         Some(ClientMut { id, connection, deadlines, ready, to_reregister, silence: *silence, limits })
     }
 
     /// The client, unless it was closed.
-    pub fn look(&self, id: ConnectionId) -> Option<&Connection<T>> {
+    pub(super) fn look(&self, id: ConnectionId) -> Option<&Connection<T>> {
         self.table.get(id.slot as usize).filter(|connection| is_open(connection, id))
     }
 
     /// Records what a poll says of a socket, until the event is handled.
-    pub fn record_readiness(&mut self, id: ConnectionId, readiness: Readiness) {
+    pub(super) fn record_readiness(&mut self, id: ConnectionId, readiness: Readiness) {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id));
         if let Some(connection) = connection {
             connection.record_readiness(readiness);
@@ -97,7 +99,7 @@ impl<T: Transport> Clients<T> {
     }
 
     /// Closes a connection. It is removed after this poll's events. Returns what it was busy with.
-    pub fn close(&mut self, id: ConnectionId) -> Option<Phase> {
+    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Phase> {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let phase = connection.transition(Phase::Closed);
         self.deadlines.disarm(id);
@@ -106,7 +108,7 @@ impl<T: Transport> Clients<T> {
     }
 
     /// Removes closed connections and closes their sockets. Returns whether there were any.
-    pub fn remove_closed(&mut self) -> bool {
+    pub(super) fn remove_closed(&mut self) -> bool {
         let any = !self.closing.is_empty();
         for id in self.closing.drain(..) {
             let removed = self.table.remove(id.slot as usize);
@@ -116,7 +118,7 @@ impl<T: Transport> Clients<T> {
     }
 
     /// The next connection whose deadline has passed.
-    pub fn expire(&mut self, now: Instant) -> Option<ConnectionId> {
+    pub(super) fn expire(&mut self, now: Instant) -> Option<ConnectionId> {
         while let Some(id) = self.deadlines.expire(now) {
             // A deadline is never moved to a later time; the connection may have a later one by now.
             let deadline = self.look(id).and_then(|found| found.deadline(self.silence, &self.limits));
@@ -129,17 +131,17 @@ impl<T: Transport> Clients<T> {
         None
     }
 
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.next()
     }
 
     /// How many connections have work left for the next tick.
-    pub fn ready(&self) -> usize {
+    pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
 
     /// Takes the first connection out of the ready queue.
-    pub fn pop_ready(&mut self) -> Option<ConnectionId> {
+    pub(super) fn pop_ready(&mut self) -> Option<ConnectionId> {
         let id = self.ready.pop_front()?;
         if let Some(connection) = self.table.get_mut(id.slot as usize).filter(|found| is_open(found, id)) {
             connection.is_ready = false;
@@ -148,21 +150,21 @@ impl<T: Transport> Clients<T> {
     }
 
     /// Takes a connection out of the list of those whose interest may have changed.
-    pub fn pop_reregister(&mut self) -> Option<ConnectionId> {
+    pub(super) fn pop_reregister(&mut self) -> Option<ConnectionId> {
         self.to_reregister.pop()
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
     /// The ids of all connections.
-    pub fn ids(&self) -> Vec<ConnectionId> {
+    pub(super) fn ids(&self) -> Vec<ConnectionId> {
         self.iter().map(|(id, _)| id).collect()
     }
 
     /// All connections.
-    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection<T>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection<T>)> {
         self.table.iter().map(|(slot, connection)| {
             (ConnectionId { slot: slot as u32, generation: connection.generation }, connection)
         })
@@ -175,7 +177,7 @@ fn is_open<T: Transport>(connection: &Connection<T>, id: ConnectionId) -> bool {
 
 /// A client that is being changed.
 #[derive(Debug)]
-pub struct ClientMut<'a, T: Transport> {
+pub(super) struct ClientMut<'a, T: Transport> {
     id: ConnectionId,
     connection: &'a mut Connection<T>,
     deadlines: &'a mut Deadlines,
@@ -187,20 +189,25 @@ pub struct ClientMut<'a, T: Transport> {
 
 impl<T: Transport> ClientMut<'_, T> {
     /// Gives the connection a turn in the next tick.
-    pub fn schedule(&mut self) {
+    pub(super) fn schedule(&mut self) {
         if !std::mem::replace(&mut self.connection.is_ready, true) {
             self.ready.push_back(self.id);
         }
     }
 
     /// Receives the next batch; see [`Connection::receive`].
-    pub fn receive(&mut self, scratch: &mut [u8], pools: &mut Pools, now: Instant) -> io::Result<Received> {
+    pub(super) fn receive(
+        &mut self,
+        scratch: &mut [u8],
+        pools: &mut Pools,
+        now: Instant,
+    ) -> io::Result<Received> {
         self.connection.receive(self.id, scratch, self.limits, pools, now)
     }
 
-    /// Begins a batch: the job takes over what it needs of the connection, and the leases that have not expired are renewed.
-    /// Returns the expired ones.
-    pub fn begin(&mut self, job: &mut Job, now: Instant) -> Vec<Lease> {
+    /// Begins a batch: the job takes over what it needs of the connection, and the leases that have not
+    /// expired are renewed. Returns the expired ones.
+    pub(super) fn begin(&mut self, job: &mut Job, now: Instant) -> Vec<Lease> {
         self.connection.transition(Phase::Working);
         self.connection.requests += job.requests.len() as u64;
         let Some(extras) = &mut self.connection.extras else { return Vec::new() };
@@ -212,7 +219,7 @@ impl<T: Transport> ClientMut<'_, T> {
     }
 
     /// Ends a batch: the connection takes back what the job has of it, and is listened to again.
-    pub fn end(&mut self, job: &mut Job, now: Instant) {
+    pub(super) fn end(&mut self, job: &mut Job, now: Instant) {
         if job.locks.is_some() || job.cursor.is_some() {
             let extras = self.connection.extras(now);
             extras.locks = job.locks.take();
@@ -222,23 +229,23 @@ impl<T: Transport> ClientMut<'_, T> {
     }
 
     /// The client's watch at a position.
-    pub fn watch(&mut self, position: &WatchPosition) -> Option<&mut Watch> {
+    pub(super) fn watch(&mut self, position: &WatchPosition) -> Option<&mut Watch> {
         let extras = self.connection.extras.as_mut()?;
         extras.watch(position.mailbox).filter(|watch| watch.position() == *position)
     }
 
     /// Removes the leases that have expired.
-    pub fn take_expired_leases(&mut self, now: Instant) -> Vec<Lease> {
+    pub(super) fn take_expired_leases(&mut self, now: Instant) -> Vec<Lease> {
         self.connection.extras.as_mut().map_or(Vec::new(), |extras| extras.leases.take_expired(now))
     }
 
     /// Completes the last request by silence, if silence may do so; see [`Connection::complete_on_silence`].
-    pub fn complete_on_silence(&mut self, pools: &mut Pools) -> Option<Box<Job>> {
+    pub(super) fn complete_on_silence(&mut self, pools: &mut Pools) -> Option<Box<Job>> {
         self.connection.complete_on_silence(self.id, self.limits, pools)
     }
 
     /// Whether silence may complete the bytes that have arrived.
-    pub fn awaits_silence(&self) -> bool {
+    pub(super) fn awaits_silence(&self) -> bool {
         self.connection.awaits_silence(self.silence)
     }
 }

@@ -1,7 +1,8 @@
 //! One client socket: what has arrived, what is to leave, and what it is busy with.
 //!
-//! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket, nothing new
-//! begins. So a connection holds at most one batch of input and one of output, and its answers leave in order.
+//! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket,
+//! nothing new begins. So a connection holds at most one batch of input and one of output, and its answers
+//! leave in order.
 
 mod receiving;
 mod sending;
@@ -20,31 +21,33 @@ use super::watches::{Watch, WatchState};
 use crate::protocol::{Framer, Limits};
 use crate::workers::{Job, JobState};
 
-pub use receiving::{Received, SCRATCH_SIZE};
-pub use sending::Flushed;
+pub(super) use receiving::{Received, SCRATCH_SIZE};
+pub(super) use sending::Flushed;
 
 /// How long a body of known length may make no progress.
-pub const BODY_PROGRESS: Duration = Duration::from_secs(30);
+pub(super) const BODY_PROGRESS: Duration = Duration::from_secs(30);
 
 /// How long a client may take none of its answers.
-pub const WRITE_PROGRESS: Duration = Duration::from_secs(30);
+pub(super) const WRITE_PROGRESS: Duration = Duration::from_secs(30);
 
-/// How long a message that was taken waits for a socket that takes its answer only in parts. Until then it goes back to
-/// its mailbox when the client vanishes, and nobody else is in; from then on it is the client's.
-pub const ACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a message that was taken waits for a socket that takes its answer only in parts. Until then it
+/// goes back to its mailbox when the client vanishes, and nobody else is in; from then on it is the client's.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection that is to be closed is listened to, so that its last answers are not lost to a reset.
-pub const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection that is to be closed is listened to, so that its last answers are not lost to a
+/// reset.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How often to see whether the client has all of them.
 const LINGER_STEP: Duration = Duration::from_millis(50);
 
-/// What every connection is registered for: bytes, urgent ones too, and with them the news that a client has left.
-pub const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
+/// What every connection is registered for: bytes, urgent ones too, and with them the news that a client has
+/// left.
+pub(super) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// What the poll tells of a socket.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Readiness {
+pub(super) struct Readiness {
     /// There are bytes, or the end.
     pub readable: bool,
     /// There is room for answers.
@@ -71,7 +74,7 @@ impl From<&Event> for Readiness {
 
 /// One client.
 #[derive(Debug)]
-pub struct Connection<T> {
+pub(super) struct Connection<T> {
     transport: T,
     /// Which connection of all that had this slot.
     pub generation: u32,
@@ -95,8 +98,8 @@ pub struct Connection<T> {
     pub hung_up: bool,
     /// The end of input was read.
     eof: bool,
-    /// A short read does not mean that the socket is empty: a read ends at urgent data, and on a Unix-domain socket at
-    /// passed descriptors.
+    /// A short read does not mean that the socket is empty: a read ends at urgent data, and on a Unix-domain
+    /// socket at passed descriptors.
     pub reads_end_early: bool,
     /// The kept input may hold complete requests: the turn that cut it had its share.
     buffered: bool,
@@ -114,7 +117,7 @@ const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "a connec
 
 impl<T: Transport> Connection<T> {
     /// A new client, idle.
-    pub fn new(transport: T, is_unix: bool, generation: u32, now: Instant) -> Self {
+    pub(super) fn new(transport: T, is_unix: bool, generation: u32, now: Instant) -> Self {
         Connection {
             transport,
             generation,
@@ -140,12 +143,12 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The socket, to be registered.
-    pub fn transport(&self) -> &T {
+    pub(super) fn transport(&self) -> &T {
         &self.transport
     }
 
     /// Bytes that it holds, itself counted.
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let job = match &self.phase {
             Phase::Flushing(job) => job.memory(),
             _ => 0,
@@ -155,12 +158,12 @@ impl<T: Transport> Connection<T> {
     }
 
     /// What it is busy with.
-    pub fn phase(&self) -> &Phase {
+    pub(super) fn phase(&self) -> &Phase {
         &self.phase
     }
 
     /// Records what a poll says of the socket.
-    pub fn record_readiness(&mut self, readiness: Readiness) {
+    pub(super) fn record_readiness(&mut self, readiness: Readiness) {
         let Readiness { readable, hung_up, urgent, .. } = readiness;
         self.readable |= readable || hung_up;
         self.hung_up |= hung_up;
@@ -168,13 +171,13 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The one way from a phase to another; what it was busy with comes back.
-    pub fn transition(&mut self, next: Phase) -> Phase {
+    pub(super) fn transition(&mut self, next: Phase) -> Phase {
         debug_assert!(self.phase.may_become(&next), "{:?} becomes {next:?}", self.phase);
         std::mem::replace(&mut self.phase, next)
     }
 
     /// Takes the job out whose answers wait for the socket.
-    pub fn take_flushing(&mut self) -> Option<Box<Job>> {
+    pub(super) fn take_flushing(&mut self) -> Option<Box<Job>> {
         match self.phase {
             Phase::Flushing(_) => match self.transition(Phase::Working) {
                 Phase::Flushing(job) => Some(job),
@@ -185,39 +188,39 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Its batch is done, and it is listened to again: only from now on can it be slow to go on.
-    pub fn set_idle(&mut self, now: Instant) {
+    pub(super) fn set_idle(&mut self, now: Instant) {
         self.transition(Phase::Idle);
         self.last_progress = now;
     }
 
     /// What it is to have beside its socket.
-    pub fn extras(&mut self, now: Instant) -> &mut Extras {
+    pub(super) fn extras(&mut self, now: Instant) -> &mut Extras {
         self.extras.get_or_insert_with(|| Box::new(Extras::new(now)))
     }
 
     /// When the first of its leases ends.
-    pub fn lease_end(&self) -> Option<Instant> {
+    pub(super) fn lease_end(&self) -> Option<Instant> {
         self.extras.as_ref()?.leases.next_end()
     }
 
     /// Whether it gets events: such a client may stop reading for as long as it likes.
-    pub fn is_watcher(&self) -> bool {
+    pub(super) fn is_watcher(&self) -> bool {
         self.extras.as_ref().is_some_and(|session| !session.watches.is_empty())
     }
 
     /// Whether it has said its last word.
-    pub fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. } | Phase::Closed)
     }
 
     /// Whether it is registered for what it waits for now.
-    pub fn is_registered(&self) -> bool {
+    pub(super) fn is_registered(&self) -> bool {
         self.wants_write == (self.has_output() || self.is_lagging())
     }
 
-    /// The interest to register, when it is another one than before. Reading is always of interest, for with it comes
-    /// the news that a client has left; writing only while output waits, or an event.
-    pub fn changed_interest(&mut self) -> Option<Interest> {
+    /// The interest to register, when it is another one than before. Reading is always of interest, for with
+    /// it comes the news that a client has left; writing only while output waits, or an event.
+    pub(super) fn changed_interest(&mut self) -> Option<Interest> {
         if self.is_registered() {
             return None;
         }
@@ -226,7 +229,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// When this connection is to be looked at although nothing happens.
-    pub fn deadline(&self, quiet: Duration, limits: &Limits) -> Option<Instant> {
+    pub(super) fn deadline(&self, quiet: Duration, limits: &Limits) -> Option<Instant> {
         let phase = match &self.phase {
             // A job that is with the workers comes home soon; then its leases are looked at.
             Phase::Working | Phase::Closed => return None,
@@ -255,17 +258,17 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Whether silence may complete what is there.
-    pub fn awaits_silence(&self, quiet: Duration) -> bool {
+    pub(super) fn awaits_silence(&self, quiet: Duration) -> bool {
         self.first_since_reply && !self.silence_tried && !quiet.is_zero()
     }
 
     /// Whether answers wait for the socket.
-    pub fn has_output(&self) -> bool {
+    pub(super) fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
 
     /// Whether they have waited too long: the client has not taken any of them.
-    pub fn check_write_stall(&mut self, now: Instant) -> bool {
+    pub(super) fn check_write_stall(&mut self, now: Instant) -> bool {
         if !self.has_output() || self.is_watcher() || self.last_progress + WRITE_PROGRESS > now {
             return false;
         }
@@ -279,7 +282,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Whether there is anything to do now, without waiting for the client.
-    pub fn has_pending_input(&self) -> bool {
+    pub(super) fn has_pending_input(&self) -> bool {
         self.buffered || self.readable || self.eof
     }
 }

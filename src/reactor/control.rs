@@ -14,14 +14,14 @@ use nix::unistd::geteuid;
 use super::listeners::open_spare_fd;
 
 /// The message that stops the server.
-pub const STOP: &[u8] = b"stop";
+pub(crate) const STOP: &[u8] = b"stop";
 
 /// Open control connections. Further ones are closed.
 const PEERS_MAX: usize = 8;
 
 /// The listening SEQPACKET socket and its connections.
 #[derive(Debug)]
-pub struct Control {
+pub(super) struct Control {
     listener: OwnedFd,
     peers: Vec<OwnedFd>,
     token: Token,
@@ -31,13 +31,13 @@ pub struct Control {
 
 impl Control {
     /// Registers `listener`. All events of the control socket carry `token`.
-    pub fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
+    pub(super) fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
         Ok(Control { listener, peers: Vec::new(), token, spare_fd: Some(open_spare_fd()?) })
     }
 
     /// Accepts connections and reads messages. Returns whether an authorized peer has asked to stop.
-    pub fn stop_requested(&mut self, registry: &Registry) -> bool {
+    pub(super) fn stop_requested(&mut self, registry: &Registry) -> bool {
         while let Some(peer) = self.accept() {
             let is_allowed = self.peers.len() < PEERS_MAX && is_owner(&peer);
             let mut source = SourceFd(&peer.as_raw_fd());

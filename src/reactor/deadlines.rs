@@ -17,7 +17,7 @@ const NO_ENTRY: u32 = u32::MAX;
 
 /// The deadlines, the earliest first.
 #[derive(Debug)]
-pub struct Deadlines {
+pub(super) struct Deadlines {
     /// A binary heap: an entry at `n` is no later than the entries at `2n + 1` and `2n + 2`.
     heap: Vec<(Instant, ConnectionId)>,
     /// By slot: the position of its entry in the heap.
@@ -26,12 +26,12 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// Creates an empty heap and reserves memory for `max` connections.
-    pub fn with_capacity(max: usize) -> Self {
+    pub(super) fn with_capacity(max: usize) -> Self {
         Deadlines { heap: Vec::with_capacity(max), positions: Vec::with_capacity(max) }
     }
 
     /// Makes sure that the entry of `connection` expires no later than `at`.
-    pub fn arm(&mut self, connection: ConnectionId, at: Instant) {
+    pub(super) fn arm(&mut self, connection: ConnectionId, at: Instant) {
         let slot = connection.slot as usize;
         if slot >= self.positions.len() {
             self.positions.resize(slot + 1, NO_ENTRY);
@@ -51,7 +51,7 @@ impl Deadlines {
     }
 
     /// Removes the entry of a connection, if there is one.
-    pub fn disarm(&mut self, connection: ConnectionId) {
+    pub(super) fn disarm(&mut self, connection: ConnectionId) {
         match self.positions.get(connection.slot as usize) {
             None | Some(&NO_ENTRY) => {}
             Some(&position) => self.remove(position as usize),
@@ -59,12 +59,12 @@ impl Deadlines {
     }
 
     /// When the next entry expires.
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.heap.first().map(|(at, _)| *at)
     }
 
     /// Removes and returns an entry that has expired.
-    pub fn expire(&mut self, now: Instant) -> Option<ConnectionId> {
+    pub(super) fn expire(&mut self, now: Instant) -> Option<ConnectionId> {
         let (at, connection) = *self.heap.first()?;
         if at > now {
             return None;

@@ -9,7 +9,7 @@ use crate::workers::LockSet;
 
 /// The optional part of a connection.
 #[derive(Debug)]
-pub struct Extras {
+pub(super) struct Extras {
     /// The value of `hello name=`.
     pub name: Option<Box<str>>,
     /// The locks, unless a job carries them.
@@ -21,18 +21,18 @@ pub struct Extras {
 }
 
 impl Extras {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Extras { name: None, locks: None, leases: Leases::new(now), watches: Vec::new(), read_cursor: None }
     }
 
     /// Bytes of memory, itself included.
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let locks = self.locks.as_ref().map_or(0, |locks| locks.memory());
         size_of::<Self>() + self.leases.memory() + self.watches.capacity() * size_of::<Watch>() + locks
     }
 
     /// The watch of a mailbox.
-    pub fn watch(&mut self, mailbox: u32) -> Option<&mut Watch> {
+    pub(super) fn watch(&mut self, mailbox: u32) -> Option<&mut Watch> {
         self.watches.iter_mut().find(|watch| watch.mailbox == mailbox)
     }
 }

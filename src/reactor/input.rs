@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 /// Received bytes, the oldest first. Owns no memory while it is empty.
 #[derive(Debug, Default)]
-pub struct Input {
+pub(super) struct Input {
     /// Initialized memory. Bytes outside of `start..end` are meaningless.
     bytes: Vec<u8>,
     start: u32,
@@ -13,38 +13,38 @@ pub struct Input {
 
 impl Input {
     /// The buffered bytes.
-    pub fn as_slice(&self) -> &[u8] {
+    pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start as usize..self.end as usize]
     }
 
     /// Whether no bytes are buffered.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Bytes of memory.
-    pub fn capacity(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
     /// Whether there is a buffer.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         !self.bytes.is_empty()
     }
 
     /// Bytes that can be read without more memory.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.bytes.len() - self.as_slice().len()
     }
 
     /// Sets the buffer of an empty input.
-    pub fn set_buffer(&mut self, bytes: Vec<u8>) {
+    pub(super) fn set_buffer(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty());
         *self = Input { bytes, start: 0, end: 0 };
     }
 
     /// Moves the buffered bytes to a larger buffer. Returns the old buffer.
-    pub fn swap_buffer(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+    pub(super) fn swap_buffer(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
         let len = self.as_slice().len();
         bytes[..len].copy_from_slice(self.as_slice());
         let before = std::mem::replace(self, Input { bytes, start: 0, end: len as u32 });
@@ -52,7 +52,7 @@ impl Input {
     }
 
     /// Appends bytes.
-    pub fn extend(&mut self, more: &[u8]) {
+    pub(super) fn extend(&mut self, more: &[u8]) {
         self.reserve(more.len());
         let end = self.end as usize;
         self.bytes[end..end + more.len()].copy_from_slice(more);
@@ -60,7 +60,7 @@ impl Input {
     }
 
     /// Reads at most `len` bytes from `source` and appends them. Returns how many.
-    pub fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
+    pub(super) fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
         self.reserve(len);
         let end = self.end as usize;
         let read = source.read(&mut self.bytes[end..end + len])?;
@@ -69,19 +69,19 @@ impl Input {
     }
 
     /// Drops the oldest `len` bytes.
-    pub fn consume(&mut self, len: usize) {
+    pub(super) fn consume(&mut self, len: usize) {
         debug_assert!(len <= self.as_slice().len());
         self.start += len as u32;
     }
 
     /// Drops the newest `len` bytes.
-    pub fn truncate_back(&mut self, len: usize) {
+    pub(super) fn truncate_back(&mut self, len: usize) {
         debug_assert!(len <= self.as_slice().len());
         self.end -= len as u32;
     }
 
     /// Takes the buffer and the offset of the buffered bytes in it. The input is empty afterwards.
-    pub fn take(&mut self) -> (Vec<u8>, usize) {
+    pub(super) fn take(&mut self) -> (Vec<u8>, usize) {
         let Input { bytes, start, .. } = std::mem::take(self);
         (bytes, start as usize)
     }

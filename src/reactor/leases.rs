@@ -9,7 +9,7 @@ use crate::protocol::Eol;
 
 /// The term of one lock.
 #[derive(Clone, Copy, Debug)]
-pub struct Lease {
+pub(super) struct Lease {
     pub mailbox: u32,
     pub mode: Mode,
     /// The fencing token that the client was told.
@@ -25,59 +25,59 @@ pub struct Lease {
 
 /// All leases of a client.
 #[derive(Debug)]
-pub struct Leases {
+pub(super) struct Leases {
     leases: Vec<Lease>,
     last_renewal: Instant,
 }
 
 impl Leases {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Leases { leases: Vec::new(), last_renewal: now }
     }
 
     /// Bytes of memory behind it.
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.leases.capacity() * size_of::<Lease>()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.leases.iter()
     }
 
-    pub fn of(&self, mailbox: u32) -> Option<&Lease> {
+    pub(super) fn of(&self, mailbox: u32) -> Option<&Lease> {
         self.leases.iter().find(|lease| lease.mailbox == mailbox)
     }
 
     /// A request has arrived.
-    pub fn renew(&mut self, now: Instant) {
+    pub(super) fn renew(&mut self, now: Instant) {
         self.last_renewal = now;
     }
 
-    pub fn add(&mut self, lease: Lease) {
+    pub(super) fn add(&mut self, lease: Lease) {
         self.leases.push(lease);
     }
 
-    pub fn remove(&mut self, mailbox: u32) {
+    pub(super) fn remove(&mut self, mailbox: u32) {
         self.leases.retain(|lease| lease.mailbox != mailbox);
     }
 
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.leases.clear();
     }
 
     /// When the first lease ends if no further request arrives.
-    pub fn next_end(&self) -> Option<Instant> {
+    pub(super) fn next_end(&self) -> Option<Instant> {
         self.leases.iter().map(|lease| self.end(lease)).min()
     }
 
     /// When a lease ends if no further request arrives.
-    pub fn end(&self, lease: &Lease) -> Instant {
+    pub(super) fn end(&self, lease: &Lease) -> Instant {
         let silent = self.last_renewal.checked_add(lease.ttl);
         silent.map_or(lease.hard_deadline, |silent| silent.min(lease.hard_deadline))
     }
 
     /// Removes the leases that have ended.
-    pub fn take_expired(&mut self, now: Instant) -> Vec<Lease> {
+    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Lease> {
         let (ended, kept) = self.leases.iter().copied().partition(|lease| self.end(lease) <= now);
         self.leases = kept;
         ended

@@ -14,7 +14,7 @@ use socket2::Socket;
 
 /// A listening socket.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// A TCP socket.
     Tcp(TcpListener),
     /// A Unix-domain socket.
@@ -23,7 +23,7 @@ pub enum Listener {
 
 /// All listening sockets.
 #[derive(Debug)]
-pub struct Listeners {
+pub(super) struct Listeners {
     listeners: Vec<Listener>,
     /// The backlog may contain connections.
     pub pending: bool,
@@ -34,7 +34,7 @@ pub struct Listeners {
 
 /// An accepted connection.
 #[derive(Debug)]
-pub struct Accepted {
+pub(super) struct Accepted {
     /// The connected socket.
     pub socket: Socket,
     /// Whether the listener is a Unix-domain socket.
@@ -43,7 +43,7 @@ pub struct Accepted {
 
 /// A result of accept(2).
 #[derive(Debug)]
-pub enum AcceptOutcome {
+pub(super) enum AcceptOutcome {
     /// A connection to be served.
     Ok(Accepted),
     /// A connection to be rejected, since no descriptor is left for it.
@@ -52,7 +52,7 @@ pub enum AcceptOutcome {
 
 /// Why [`Listeners::accept_batch`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptEnd {
+pub(super) enum AcceptEnd {
     /// The backlog is empty.
     WouldBlock,
     /// The budget is used up.
@@ -63,7 +63,7 @@ pub enum AcceptEnd {
 
 impl Listeners {
     /// Registers the listeners. Their events carry the tokens from `first` on.
-    pub fn open(mut listeners: Vec<Listener>, first: usize, registry: &Registry) -> io::Result<Self> {
+    pub(super) fn open(mut listeners: Vec<Listener>, first: usize, registry: &Registry) -> io::Result<Self> {
         for (number, listener) in listeners.iter_mut().enumerate() {
             let token = Token(first + number);
             match listener {
@@ -75,7 +75,11 @@ impl Listeners {
     }
 
     /// Accepts at most `budget` connections and passes each to `on_accept`.
-    pub fn accept_batch(&mut self, mut budget: usize, mut on_accept: impl FnMut(AcceptOutcome)) -> AcceptEnd {
+    pub(super) fn accept_batch(
+        &mut self,
+        mut budget: usize,
+        mut on_accept: impl FnMut(AcceptOutcome),
+    ) -> AcceptEnd {
         let Listeners { listeners, spare_fd, .. } = self;
         for listener in listeners.iter() {
             loop {
@@ -113,7 +117,7 @@ impl Listeners {
     }
 
     /// Closes all listeners.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.listeners.clear();
         self.pending = false;
     }
@@ -150,6 +154,6 @@ fn is_transient(errno: Errno) -> bool {
 }
 
 /// Opens a descriptor that can be closed when no other is left.
-pub fn open_spare_fd() -> io::Result<File> {
+pub(super) fn open_spare_fd() -> io::Result<File> {
     File::open("/dev/null")
 }

@@ -1,7 +1,8 @@
-//! Which clients hold locks of which mailbox. The grants themselves lie with each client or its job, the terms in its leases.
+//! Which clients hold locks of which mailbox. The grants themselves lie with each client or its job, the
+//! terms in its leases.
 //!
-//! **The law**: only the reactor begins and ends locks, and lets their holders wait. While it searches for a cycle of waits, no
-//! edge of it begins or ends, so what the search finds is true.
+//! **The law**: only the reactor begins and ends locks, and lets their holders wait. While it searches for a
+//! cycle of waits, no edge of it begins or ends, so what the search finds is true.
 
 use std::collections::BTreeSet;
 
@@ -10,36 +11,37 @@ use crate::workers::ConnectionId;
 
 /// The holders of all locks, by mailbox.
 #[derive(Debug, Default)]
-pub struct Locks {
+pub(super) struct Locks {
     holders: BTreeSet<(u32, ConnectionId)>,
 }
 
 impl Locks {
     /// A client has acquired a mailbox, perhaps the first of several that one `lock` wants.
-    pub fn begin(&mut self, mailbox: u32, holder: ConnectionId) {
+    pub(super) fn begin(&mut self, mailbox: u32, holder: ConnectionId) {
         let is_new = self.holders.insert((mailbox, holder));
         debug_assert!(is_new, "a mailbox is locked once");
     }
 
-    pub fn end(&mut self, mailbox: u32, holder: ConnectionId) {
+    pub(super) fn end(&mut self, mailbox: u32, holder: ConnectionId) {
         let was_held = self.holders.remove(&(mailbox, holder));
         debug_assert!(was_held, "a lock ends once");
     }
 
     /// The clients that hold a lock of a mailbox.
-    pub fn holders(&self, mailbox: u32) -> impl Iterator<Item = ConnectionId> {
+    pub(super) fn holders(&self, mailbox: u32) -> impl Iterator<Item = ConnectionId> {
         let first = ConnectionId { slot: 0, generation: 0 };
         let last = ConnectionId { slot: u32::MAX, generation: u32::MAX };
         self.holders.range((mailbox, first)..=(mailbox, last)).map(|(_, holder)| *holder)
     }
 
     /// How many locks there are, one for each mailbox and holder.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.holders.len()
     }
 
-    /// Whether a client would complete a cycle of waits if it waited at a mailbox. `waiting_on` says where a client waits.
-    pub fn would_deadlock(
+    /// Whether a client would complete a cycle of waits if it waited at a mailbox. `waiting_on` says where a
+    /// client waits.
+    pub(super) fn would_deadlock(
         &self,
         id: ConnectionId,
         mailbox: u32,

@@ -1,11 +1,12 @@
 //! The one thread that owns every socket and every clock.
 //!
-//! It fills the connections' buffers, cuts batches of requests from them, takes the place of each batch's first request in the
-//! queue of its mailbox, runs admitted jobs or hands them to the workers, and writes the answers. One thread takes these
-//! places, so the order of arrival is a total order, and fairness is an argument of one sentence.
+//! It fills the connections' buffers, cuts batches of requests from them, takes the place of each batch's
+//! first request in the queue of its mailbox, runs admitted jobs or hands them to the workers, and writes the
+//! answers. One thread takes these places, so the order of arrival is a total order, and fairness is an
+//! argument of one sentence.
 //!
-//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] is what happens to clients. It knows a socket only
-//! as a `Transport`, and time only as a value.
+//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] is what happens to clients. It
+//! knows a socket only as a `Transport`, and time only as a value.
 //!
 //! Its files, in the order of a request's life:
 //!
@@ -21,8 +22,8 @@
 //! | `simulation` | all of it again, without a kernel |
 //!
 //! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the
-//! [`ConnectionId`](crate::workers::ConnectionId) that it belongs to. What comes back to another generation is dropped and
-//! counted. A connection that closes during a poll's events is removed after them.
+//! [`ConnectionId`](crate::workers::ConnectionId) that it belongs to. What comes back to another generation
+//! is dropped and counted. A connection that closes during a poll's events is removed after them.
 
 mod accept;
 mod busy_poll;
@@ -66,9 +67,9 @@ use control::Control;
 use listeners::{Accepted, Listeners};
 use server::Server;
 
-pub use control::STOP;
-pub use listeners::Listener;
-pub use server::DRAIN;
+pub(crate) use control::STOP;
+pub(crate) use listeners::Listener;
+pub(crate) use server::DRAIN;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -76,13 +77,13 @@ const CONTROL: Token = Token(2);
 /// Listeners have the tokens from here up to [`FIRST_TOKEN`].
 const FIRST_LISTENER: usize = 3;
 
-/// Events of one poll: few enough that the sockets are still in the cache when their answers are written, and enough to make
-/// the cost of a tick negligible.
+/// Events of one poll: few enough that the sockets are still in the cache when their answers are written, and
+/// enough to make the cost of a tick negligible.
 const EVENTS_MAX: usize = 64;
 
 /// What a user can set.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Threads of the pool.
     pub workers: usize,
     /// Wait of requests without `wait=`.
@@ -96,7 +97,7 @@ pub struct Settings {
 }
 
 /// The server with its poll.
-pub struct Reactor {
+pub(crate) struct Reactor {
     poll: Poll,
     signals: Signals,
     control: Control,
@@ -121,7 +122,7 @@ enum Stopping {
 
 impl Reactor {
     /// Starts the pool, catches the signals and registers the listeners.
-    pub fn new(
+    pub(crate) fn new(
         mailboxes: Mailboxes,
         listeners: Vec<Listener>,
         control: OwnedFd,
@@ -153,11 +154,12 @@ impl Reactor {
     }
 
     /// Serves until it is told to stop.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
-            // All events are recorded before any is handled, so a message is not taken for a client that has left.
+            // All events are recorded before any is handled, so a message is not taken for a client that has
+            // left.
             for event in &events {
                 if event.token() >= Token(FIRST_TOKEN) {
                     self.server.clients.record_readiness(id_of(event.token()), event.into());
@@ -172,7 +174,8 @@ impl Reactor {
                 registry.reregister(&mut SourceFd(&socket.as_raw_fd()), token_of(id), interest)
             });
             if self.server.clients.remove_closed() {
-                // A descriptor is free: connections that wait for one are accepted now, not at the next timer.
+                // A descriptor is free: connections that wait for one are accepted now, not at the next
+                // timer.
                 self.accept_retry_at = None;
             }
             self.accept();
@@ -191,7 +194,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Polls without sleeping for a moment, and yields the processor in between. Returns whether there were events.
+    /// Polls without sleeping for a moment, and yields the processor in between. Returns whether there were
+    /// events.
     fn busy_poll(&mut self, events: &mut Events) -> io::Result<bool> {
         let until = Instant::now() + SPIN;
         let mut found = false;

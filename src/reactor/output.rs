@@ -7,7 +7,7 @@ use super::connection::Flushed;
 
 /// One partly written batch of replies, or one event. Owns no memory while it is empty.
 #[derive(Debug, Default)]
-pub struct Output {
+pub(super) struct Output {
     bytes: Bytes,
     written: usize,
 }
@@ -36,12 +36,12 @@ impl Bytes {
 
 impl Output {
     /// Whether everything is written.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.written == self.bytes.as_slice().len()
     }
 
     /// Bytes of memory owned by this connection alone.
-    pub fn capacity(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         match &self.bytes {
             Bytes::Own(bytes) => bytes.capacity(),
             Bytes::Shared(_) => 0,
@@ -49,19 +49,19 @@ impl Output {
     }
 
     /// Sets the replies to be written. The output must be empty.
-    pub fn set(&mut self, bytes: Vec<u8>) {
+    pub(super) fn set(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty(), "one batch of replies at a time");
         *self = Output { bytes: Bytes::Own(bytes), written: 0 };
     }
 
     /// Sets an event whose first `written` bytes have been written. The output must be empty.
-    pub fn set_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
+    pub(super) fn set_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
         debug_assert!(self.is_empty(), "an event is sent between two replies");
         *self = Output { bytes: Bytes::Shared(Arc::clone(event)), written };
     }
 
     /// Takes the buffer, emptied.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub(super) fn take(&mut self) -> Vec<u8> {
         match std::mem::take(self).bytes {
             Bytes::Own(mut bytes) => {
                 bytes.clear();
@@ -73,7 +73,7 @@ impl Output {
 
     /// Drops the unwritten bytes behind the first `len` bytes of the batch. Returns false if these `len`
     /// bytes are written already, and drops nothing.
-    pub fn truncate(&mut self, len: usize) -> bool {
+    pub(super) fn truncate(&mut self, len: usize) -> bool {
         match &mut self.bytes {
             Bytes::Own(bytes) if self.written < len => {
                 bytes.truncate(len);
@@ -84,7 +84,7 @@ impl Output {
     }
 
     /// Appends to the unwritten bytes.
-    pub fn append(&mut self, bytes: &[u8]) {
+    pub(super) fn append(&mut self, bytes: &[u8]) {
         match &mut self.bytes {
             Bytes::Own(own) => own.extend_from_slice(bytes),
             Bytes::Shared(event) => {
@@ -95,7 +95,7 @@ impl Output {
     }
 
     /// Writes to `sink` until it takes no more, or until about `budget` bytes are written.
-    pub fn write_to(&mut self, sink: &mut impl Write, budget: usize) -> io::Result<Flushed> {
+    pub(super) fn write_to(&mut self, sink: &mut impl Write, budget: usize) -> io::Result<Flushed> {
         let bytes = self.bytes.as_slice();
         let start = self.written;
         while self.written < bytes.len() {

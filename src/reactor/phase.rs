@@ -12,9 +12,9 @@
 //!            Closed ◄───────── Lingering
 //! ```
 //!
-//! Every phase may end in Closed. A job that waits or is with a worker is completed before the next job begins,
-//! and its replies are written before that. [`Phase::may_become`] defines the transitions and is asserted at
-//! every change.
+//! Every phase may end in Closed. A job that waits or is with a worker is completed before the next job
+//! begins, and its replies are written before that. [`Phase::may_become`] defines the transitions and is
+//! asserted at every change.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::workers::Job;
 
 /// The phase of a connection.
 #[derive(Debug)]
-pub enum Phase {
+pub(super) enum Phase {
     /// The connection has no job. It may be receiving a request.
     Idle,
     /// A worker has the job, or will have it.
@@ -52,7 +52,7 @@ pub enum Phase {
 
 impl Phase {
     /// Whether the diagram above contains this transition.
-    pub fn may_become(&self, next: &Phase) -> bool {
+    pub(super) fn may_become(&self, next: &Phase) -> bool {
         use Phase::{Closed, Flushing, Idle, Lingering, Waiting, Working};
         match self {
             // A request that needs no mailbox is completed at once. A waiting job may complete at any time,

@@ -26,7 +26,7 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pools. Connections take jobs and buffers when they have work, and return them when they are idle.
 #[derive(Debug, Default)]
-pub struct Pools {
+pub(super) struct Pools {
     jobs: FreeList<Box<Job>>,
     buffers: FreeList<Vec<u8>>,
     bodies: FreeList<Vec<u8>>,
@@ -39,7 +39,7 @@ pub struct Pools {
 
 impl Pools {
     /// Takes an empty job.
-    pub fn job(&mut self, owner: Owner) -> Box<Job> {
+    pub(super) fn job(&mut self, owner: Owner) -> Box<Job> {
         let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(owner)) };
         self.bytes -= job.memory();
         job.owner = owner;
@@ -47,7 +47,7 @@ impl Pools {
     }
 
     /// Returns a job to the pool.
-    pub fn return_job(&mut self, mut job: Box<Job>) {
+    pub(super) fn return_job(&mut self, mut job: Box<Job>) {
         debug_assert!(!job.holds_grant(), "a grant is released before its job is pooled");
         if job.input.capacity() >= BODY_MIN {
             self.return_buffer(std::mem::take(&mut job.input));
@@ -70,7 +70,7 @@ impl Pools {
 
     /// Takes a buffer with meaningless content. Its size is of the class of `len`, if the pool has one. A
     /// pooled buffer costs neither page faults nor zeroing.
-    pub fn buffer(&mut self, len: usize) -> Vec<u8> {
+    pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
         let list = if len < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
         let buffer = list.take().unwrap_or_default();
         self.bytes -= buffer.capacity();
@@ -78,7 +78,7 @@ impl Pools {
     }
 
     /// Returns a buffer to the pool.
-    pub fn return_buffer(&mut self, buffer: Vec<u8>) {
+    pub(super) fn return_buffer(&mut self, buffer: Vec<u8>) {
         let list = if buffer.capacity() < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
         let fits = self.bytes + buffer.capacity() <= POOLED_BYTES_MAX && list.items.len() < POOLED_MAX;
         if buffer.capacity() > 0 && fits {
@@ -90,19 +90,19 @@ impl Pools {
     }
 
     /// Counts memory that was dropped, or is about to be dropped.
-    pub fn record_dropped(&mut self, bytes: usize) {
+    pub(super) fn record_dropped(&mut self, bytes: usize) {
         self.dropped += bytes;
     }
 
     /// When memory should be returned to the system, if there is enough of it.
-    pub fn trims_at(&self) -> Option<Instant> {
+    pub(super) fn trims_at(&self) -> Option<Instant> {
         let worth_it = self.dropped + self.bytes >= TRIM_THRESHOLD;
         self.trimmed.filter(|_| worth_it).map(|at| at + TRIM_INTERVAL)
     }
 
     /// Returns memory to the system if it is time for that.
     #[allow(unsafe_code, reason = "malloc_trim has no safe interface")]
-    pub fn trim(&mut self, now: Instant) {
+    pub(super) fn trim(&mut self, now: Instant) {
         let trimmed = *self.trimmed.get_or_insert(now);
         if trimmed + TRIM_INTERVAL > now || self.trims_at().is_none() {
             return;

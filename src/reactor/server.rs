@@ -1,8 +1,8 @@
 //! The server without its poll: what happens to every client, with sockets and time as parameters.
 //!
-//! `Server` routes: an event, a completion or a deadline goes to the part that it concerns. It must never touch the poll, a
-//! signal or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it runs in a simulation, too, over pipes
-//! of bytes and a clock that is a number.
+//! `Server` routes: an event, a completion or a deadline goes to the part that it concerns. It must never
+//! touch the poll, a signal or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it
+//! runs in a simulation, too, over pipes of bytes and a clock that is a number.
 //!
 //! | | |
 //! |---|---|
@@ -41,14 +41,14 @@ use super::{Settings, Stopping};
 use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
-pub use closing::DRAIN;
+pub(crate) use closing::DRAIN;
 
 /// Connections of the ready queue that get a turn in one tick. Then the poll has its turn.
 const READY_PER_TICK: usize = 64;
 
 /// All clients, and what they are busy with.
 #[derive(Debug)]
-pub struct Server<T> {
+pub(super) struct Server<T> {
     pub(super) clients: Clients<T>,
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) pool: Pool,
@@ -72,7 +72,7 @@ pub struct Server<T> {
 
 impl<T: Transport> Server<T> {
     /// A server without clients.
-    pub fn new(
+    pub(super) fn new(
         mailboxes: Arc<Mailboxes>,
         pool: Pool,
         completions: Arc<Completions>,
@@ -105,7 +105,7 @@ impl<T: Transport> Server<T> {
     // ---- clients ----
 
     /// Adds a client.
-    pub fn add_client(&mut self, transport: T, is_unix: bool) -> ConnectionId {
+    pub(super) fn add_client(&mut self, transport: T, is_unix: bool) -> ConnectionId {
         self.counters.accepted += 1;
         let accepted_at = self.now.saturating_duration_since(self.started).as_secs();
         let now = self.now;
@@ -116,29 +116,29 @@ impl<T: Transport> Server<T> {
         })
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.clients.len() >= self.settings.max_clients
     }
 
-    pub fn max_clients(&self) -> usize {
+    pub(super) fn max_clients(&self) -> usize {
         self.settings.max_clients
     }
 
     // ---- ticks ----
 
     /// Begins a tick.
-    pub fn begin_tick(&mut self, now: Instant) {
+    pub(super) fn begin_tick(&mut self, now: Instant) {
         self.now = now;
         self.pool.begin_tick();
     }
 
     /// The time of this tick.
-    pub fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.now
     }
 
     /// Does what the events of this tick have made possible.
-    pub fn finish_tick(&mut self) {
+    pub(super) fn finish_tick(&mut self) {
         self.run_ready();
         self.expire_deadlines();
         self.drain_completions();
@@ -147,13 +147,13 @@ impl<T: Transport> Server<T> {
     }
 
     /// Whether there is work that needs no event. If not, the next completion wakes the reactor.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
         has_work || !self.completions.prepare_to_sleep()
     }
 
     /// When there is work next, if no event comes before.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
             Stopping::Draining(until) => Some(until),
             _ => None,
@@ -162,7 +162,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Gives each connection of the ready queue one turn.
-    pub fn run_ready(&mut self) {
+    pub(super) fn run_ready(&mut self) {
         for _ in 0..self.clients.ready().min(READY_PER_TICK) {
             let Some(id) = self.clients.pop_ready() else { break };
             match self.clients.look(id) {
@@ -173,8 +173,12 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Calls `register` for each connection whose interest has changed, with its transport and the new interest.
-    pub fn reregister(&mut self, mut register: impl FnMut(ConnectionId, &T, Interest) -> io::Result<()>) {
+    /// Calls `register` for each connection whose interest has changed, with its transport and the new
+    /// interest.
+    pub(super) fn reregister(
+        &mut self,
+        mut register: impl FnMut(ConnectionId, &T, Interest) -> io::Result<()>,
+    ) {
         while let Some(id) = self.clients.pop_reregister() {
             let Some(mut client) = self.clients.get(id) else { continue };
             let Some(interest) = client.changed_interest() else { continue };
@@ -200,7 +204,7 @@ impl<T: Transport> Server<T> {
     // ---- events ----
 
     /// Handles what a poll says of a socket; [`Clients::record_readiness`] has recorded it before.
-    pub fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
+    pub(super) fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
         if readiness.writable {
             self.on_writable(id);
         }

@@ -6,7 +6,7 @@ use crate::workers::Tally;
 
 /// Counts since the start of the server.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(super) struct Counters {
     /// Requests, by outcome.
     pub requests: Tally,
     /// Accepted clients.
@@ -39,7 +39,7 @@ pub struct Counters {
 
 /// Values at this moment.
 #[derive(Debug, Default)]
-pub struct Gauges {
+pub(super) struct Gauges {
     /// Seconds since the start.
     pub uptime: u64,
     /// How often this segment was opened.
@@ -76,7 +76,7 @@ pub struct Gauges {
 }
 
 /// Writes one line `name value` for each value.
-pub fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fmt::Result {
+pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> std::fmt::Result {
     let mut written = Ok(());
     let mut line = |name: &str, value: u64| {
         let line = writeln!(text, "{name} {value}");

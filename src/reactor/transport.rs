@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use socket2::Socket;
 
 /// A non-blocking byte stream: a socket, or a pipe of the simulation.
-pub trait Transport: Read + Write + Debug {
+pub(super) trait Transport: Read + Write + Debug {
     /// Closes the sending half.
     fn shutdown_write(&self) -> io::Result<()>;
 

@@ -1,7 +1,9 @@
-//! Which clients watch what, grouped by position, and the events on their way to them. Pure: no socket, clock or lock.
+//! Which clients watch what, grouped by position, and the events on their way to them. Pure: no socket, clock
+//! or lock.
 //!
-//! A watch is a version, not a buffer: it costs the same whether its client reads or not. Watchers at the same version of a
-//! mailbox are a group. A group has one read in the wait set of the mailbox, which brings the next message for all of them.
+//! A watch is a version, not a buffer: it costs the same whether its client reads or not. Watchers at the
+//! same version of a mailbox are a group. A group has one read in the wait set of the mailbox, which brings
+//! the next message for all of them.
 
 use std::collections::{BTreeSet, HashMap, VecDeque, btree_set};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ const SPARSE: usize = 8;
 
 /// One mailbox that a client watches.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     pub mailbox: u32,
     /// The version of the last message that was sent.
     pub version: u64,
@@ -29,7 +31,7 @@ pub struct Watch {
 
 /// What a watch is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchState {
+pub(super) enum WatchState {
     /// It belongs to the group of its position.
     Armed,
     /// An event for it is on its way, or was sent in this fan-out.
@@ -39,14 +41,14 @@ pub enum WatchState {
 }
 
 impl Watch {
-    pub fn position(&self) -> WatchPosition {
+    pub(super) fn position(&self) -> WatchPosition {
         WatchPosition { mailbox: self.mailbox, version: self.version, eol: self.eol }
     }
 }
 
 /// What the watchers of a group have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WatchPosition {
+pub(super) struct WatchPosition {
     pub mailbox: u32,
     /// The last version that the watchers have received.
     pub version: u64,
@@ -64,7 +66,7 @@ struct Group {
 
 /// An event on its way to the watchers of a group.
 #[derive(Debug)]
-pub struct Fanout {
+pub(super) struct Fanout {
     /// The position of its receivers.
     pub from: WatchPosition,
     /// Where they stand once they have it.
@@ -78,7 +80,7 @@ pub struct Fanout {
 
 /// A read that is to be started for a new group.
 #[derive(Debug)]
-pub struct WatchRead {
+pub(super) struct WatchRead {
     pub id: WatchId,
     pub position: WatchPosition,
     pub cursor: Cursor,
@@ -86,7 +88,7 @@ pub struct WatchRead {
 
 /// All groups, and the events under way.
 #[derive(Debug, Default)]
-pub struct Watches {
+pub(super) struct Watches {
     groups: HashMap<WatchPosition, Group>,
     /// The position of each read.
     reads: HashMap<WatchId, WatchPosition>,
@@ -96,7 +98,7 @@ pub struct Watches {
 
 impl Watches {
     /// Adds watchers at a position. A new group needs a read.
-    pub fn join(
+    pub(super) fn join(
         &mut self,
         position: WatchPosition,
         cursor: Cursor,
@@ -121,7 +123,7 @@ impl Watches {
     }
 
     /// Removes a watcher from a group. Returns the place of the read if no watcher needs it any more.
-    pub fn leave(&mut self, position: WatchPosition, id: ConnectionId) -> Option<Ticket> {
+    pub(super) fn leave(&mut self, position: WatchPosition, id: ConnectionId) -> Option<Ticket> {
         let group = self.groups.get_mut(&position)?;
         group.members.remove(&id);
         if !group.members.is_empty() {
@@ -134,39 +136,39 @@ impl Watches {
     }
 
     /// Remembers where a read waits. Returns false if no watcher needs it any more.
-    pub fn set_ticket(&mut self, id: WatchId, ticket: Ticket) -> bool {
+    pub(super) fn set_ticket(&mut self, id: WatchId, ticket: Ticket) -> bool {
         let group = self.reads.get(&id).and_then(|position| self.groups.get_mut(position));
         group.map(|group| group.ticket = Some(ticket)).is_some()
     }
 
     /// Removes the group of a finished read. Returns its position and members.
-    pub fn take(&mut self, id: WatchId) -> Option<(WatchPosition, BTreeSet<ConnectionId>)> {
+    pub(super) fn take(&mut self, id: WatchId) -> Option<(WatchPosition, BTreeSet<ConnectionId>)> {
         let position = self.reads.remove(&id)?;
         let group = self.groups.remove(&position)?;
         Some((position, group.members))
     }
 
     /// How many groups there are, each with one read.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
 
     /// Queues an event for its receivers.
-    pub fn push_fanout(&mut self, fanout: Fanout) {
+    pub(super) fn push_fanout(&mut self, fanout: Fanout) {
         self.fanouts.push_back(fanout);
     }
 
     /// Puts an event back that has receivers left.
-    pub fn resume_fanout_later(&mut self, fanout: Fanout) {
+    pub(super) fn resume_fanout_later(&mut self, fanout: Fanout) {
         self.fanouts.push_front(fanout);
     }
 
     /// The event that is to be sent next.
-    pub fn pop_fanout(&mut self) -> Option<Fanout> {
+    pub(super) fn pop_fanout(&mut self) -> Option<Fanout> {
         self.fanouts.pop_front()
     }
 
-    pub fn has_fanouts(&self) -> bool {
+    pub(super) fn has_fanouts(&self) -> bool {
         !self.fanouts.is_empty()
     }
 

@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 /// The queue between the workers and the reactor. The waker is called only if the reactor sleeps. Posting and
 /// going to sleep use one lock, so either the reactor sees the completion, or the worker sees that the
 /// reactor sleeps.
-pub struct Completions {
+pub(crate) struct Completions {
     inbox: Mutex<Inbox>,
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
 }
@@ -21,12 +21,12 @@ struct Inbox {
 
 impl Completions {
     /// An empty queue that wakes the reactor by calling `wake`.
-    pub fn new(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         Completions { inbox: Mutex::default(), wake: Box::new(wake) }
     }
 
     /// Appends the completions of `posted`, and leaves it empty.
-    pub fn post(&self, posted: &mut Vec<Completion>) -> io::Result<()> {
+    pub(crate) fn post(&self, posted: &mut Vec<Completion>) -> io::Result<()> {
         if posted.is_empty() {
             return Ok(());
         }
@@ -38,7 +38,7 @@ impl Completions {
     }
 
     /// Moves all completions to `drained`, which is empty.
-    pub fn drain(&self, drained: &mut Vec<Completion>) {
+    pub(crate) fn drain(&self, drained: &mut Vec<Completion>) {
         debug_assert!(drained.is_empty());
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = false;
@@ -47,7 +47,7 @@ impl Completions {
 
     /// Announces that the reactor is about to poll. Returns true if it may sleep, false if there are
     /// completions.
-    pub fn prepare_to_sleep(&self) -> bool {
+    pub(crate) fn prepare_to_sleep(&self) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.reactor_sleeps = inbox.completions.is_empty();
         inbox.reactor_sleeps

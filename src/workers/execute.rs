@@ -1,8 +1,9 @@
 //! What requests do in their mailbox, and how long a job stays in there.
 //!
-//! **A run is one stay.** Consecutive requests of one batch for one mailbox are executed under one grant, as long as its mode
-//! covers the next request. The stay ends earlier where the batch must be interrupted, after [`STAY_MAX`] bytes, and as soon
-//! as the condition of a request in the wait set holds, because that request is next.
+//! **A run is one stay.** Consecutive requests of one batch for one mailbox are executed under one grant, as
+//! long as its mode covers the next request. The stay ends earlier where the batch must be interrupted, after
+//! [`STAY_MAX`] bytes, and as soon as the condition of a request in the wait set holds, because that request
+//! is next.
 
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
@@ -20,11 +21,12 @@ const HEAD_MAX: usize = 256;
 /// Bytes that one stay copies before others are admitted.
 const STAY_MAX: usize = 128 * 1024;
 
-/// Number of messages from which on a read position is remembered: finding it again takes a step for each message.
+/// Number of messages from which on a read position is remembered: finding it again takes a step for each
+/// message.
 const LONG_LIST: u64 = 64;
 
 /// The result of [`try_inline`].
-pub enum Inlined {
+pub(super) enum Inlined {
     /// The request was answered.
     Answered,
     /// The request was admitted, and is to be executed.
@@ -55,9 +57,9 @@ impl From<Damaged> for NotApplied {
     }
 }
 
-/// Admits the current request if its mailbox is free. A small one is also executed and its grant released, all in one
-/// critical section of the queue.
-pub fn try_inline(
+/// Admits the current request if its mailbox is free. A small one is also executed and its grant released,
+/// all in one critical section of the queue.
+pub(super) fn try_inline(
     job: &mut Job,
     mailboxes: &Mailboxes,
     acquire: Acquire,
@@ -86,7 +88,8 @@ pub fn try_inline(
     }
 }
 
-/// Whether the current request takes about as long as admission and release. The first request of a longer run does not.
+/// Whether the current request takes about as long as admission and release. The first request of a longer
+/// run does not.
 fn is_inline(job: &Job, mailboxes: &Mailboxes, mailbox: u32) -> bool {
     let Some(Framed { request, body, .. }) = job.current() else { return false };
     let is_small = match *request {
@@ -100,8 +103,9 @@ fn is_inline(job: &Job, mailboxes: &Mailboxes, mailbox: u32) -> bool {
     is_small && !is_of(job.requests.get(job.next + 1), mailbox, Mode::Exclusive)
 }
 
-/// Executes the current request: with the requests of its run if it was admitted, alone under the client's own lock.
-pub fn execute(job: &mut Job, mailboxes: &Mailboxes, on_admitted: &mut impl FnMut(Box<Job>)) {
+/// Executes the current request: with the requests of its run if it was admitted, alone under the client's
+/// own lock.
+pub(super) fn execute(job: &mut Job, mailboxes: &Mailboxes, on_admitted: &mut impl FnMut(Box<Job>)) {
     let Some(Acquire { mailbox, .. }) = job.acquire() else { return };
     match std::mem::replace(&mut job.state, JobState::Ready) {
         JobState::Granted(grant) => execute_run(job, mailboxes, mailbox, grant, on_admitted),
@@ -172,8 +176,8 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
     }
 }
 
-/// Does what the current request asks of its mailbox. A damaged mailbox ends the connection: what its client knows of the
-/// mailbox is no longer true.
+/// Does what the current request asks of its mailbox. A damaged mailbox ends the connection: what its client
+/// knows of the mailbox is no longer true.
 fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Applied {
     let eol = job.requests[job.next].eol;
     let applied = match job.requests[job.next].request {
@@ -284,8 +288,8 @@ fn put(
     eol: Eol,
 ) -> Result<Applied, NotApplied> {
     let bytes = &job.input[job.requests[job.next].body.clone()];
-    // Requests that wait for room come first, even if this one needs less. One that comes from the wait set was the first of
-    // them.
+    // Requests that wait for room come first, even if this one needs less. One that comes from the wait set
+    // was the first of them.
     let waits_behind = !is_own
         && !grant.resumed()
         && grant.has_waiters()

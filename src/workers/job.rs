@@ -6,10 +6,10 @@ use super::lock_set::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
 use crate::protocol::{Framed, Refusal, Request, Wait};
 
-/// One connection of all that ever had its slot. A completion that carries another generation than the slot has now is
-/// dropped.
+/// One connection of all that ever had its slot. A completion that carries another generation than the slot
+/// has now is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId {
+pub(crate) struct ConnectionId {
     /// Index in the table of connections.
     pub slot: u32,
     /// Number of the connection, counted over all slots.
@@ -18,20 +18,21 @@ pub struct ConnectionId {
 
 /// One read for the watchers at one position. Numbers are not used again while the read exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatchId(pub u32);
+pub(crate) struct WatchId(pub u32);
 
 /// Where the answers of a job go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// To a client.
     Client(ConnectionId),
     /// To all watchers at one position: the answer of its one read is an event.
     Watch(WatchId),
 }
 
-/// Requests in, answers out. A job travels as one pointer and is used again, so a request costs no allocation.
+/// Requests in, answers out. A job travels as one pointer and is used again, so a request costs no
+/// allocation.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     pub owner: Owner,
     /// The bytes that the bodies of the requests lie in.
     pub input: Vec<u8>,
@@ -59,7 +60,7 @@ pub struct Job {
 ///     Waiting(Queue) └──► InFlight ──► acknowledged or requeued: Ready
 /// ```
 #[derive(Debug)]
-pub enum JobState {
+pub(crate) enum JobState {
     /// It has not begun, or a client's own lock covers it.
     Ready,
     /// It was admitted to its mailbox.
@@ -74,7 +75,7 @@ pub enum JobState {
 
 /// Why a job waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitReason {
+pub(crate) enum WaitReason {
     /// To be admitted.
     Queue,
     /// For a change of the mailbox.
@@ -83,7 +84,7 @@ pub enum WaitReason {
 
 /// The begin of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitStart {
+pub(crate) struct WaitStart {
     /// Index of the request.
     pub request: usize,
     pub mailbox: u32,
@@ -92,9 +93,10 @@ pub struct WaitStart {
     pub reason: WaitReason,
 }
 
-/// A message that has left its mailbox and that its client has not received. The mailbox stays as it is until then.
+/// A message that has left its mailbox and that its client has not received. The mailbox stays as it is until
+/// then.
 #[derive(Debug)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     pub mailbox: u32,
     /// How to put the message back.
     pub taken: Taken,
@@ -108,7 +110,7 @@ pub struct InFlight {
 
 /// What a request needs of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acquire {
+pub(crate) struct Acquire {
     pub mailbox: u32,
     pub mode: Mode,
     pub wait: Wait,
@@ -116,12 +118,12 @@ pub struct Acquire {
 
 impl Acquire {
     /// Whether the request does not wait at all.
-    pub fn tries_once(&self) -> bool {
+    pub(crate) fn tries_once(&self) -> bool {
         self.wait == Wait::For(Duration::ZERO)
     }
 
     /// What a request that reads or changes a mailbox needs; `None` for all others.
-    pub fn of(request: &Request) -> Option<Self> {
+    pub(crate) fn of(request: &Request) -> Option<Self> {
         match *request {
             Request::Read { mailbox, wait, .. } => Some(Acquire { mailbox, mode: Mode::Shared, wait }),
             Request::Write { mailbox, wait, .. }
@@ -134,7 +136,7 @@ impl Acquire {
 
 impl Job {
     /// A job without requests.
-    pub fn new(owner: Owner) -> Self {
+    pub(crate) fn new(owner: Owner) -> Self {
         Job {
             owner,
             input: Vec::new(),
@@ -150,48 +152,48 @@ impl Job {
     }
 
     /// The first request without an answer.
-    pub fn current(&self) -> Option<&Framed> {
+    pub(crate) fn current(&self) -> Option<&Framed> {
         self.requests.get(self.next)
     }
 
     /// Goes on to the next request: the current one is answered.
-    pub fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.next += 1;
     }
 
     /// What the current request needs of a mailbox.
-    pub fn acquire(&self) -> Option<Acquire> {
+    pub(crate) fn acquire(&self) -> Option<Acquire> {
         Acquire::of(&self.current()?.request)
     }
 
-    /// Whether the job may not wait for a client that may be gone: other clients wait for what it holds, or it would take
-    /// a message.
-    pub fn needs_its_client(&self) -> bool {
+    /// Whether the job may not wait for a client that may be gone: other clients wait for what it holds, or
+    /// it would take a message.
+    pub(crate) fn needs_its_client(&self) -> bool {
         self.has_locks() || matches!(self.current(), Some(Framed { request: Request::Take { .. }, .. }))
     }
 
     /// Whether the connection ends when all requests are answered.
-    pub fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         self.requests.last().is_some_and(|framed| framed.request.closes())
     }
 
     /// What the client's locks allow in a mailbox.
-    pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
+    pub(crate) fn access(&self, mailbox: u32, mode: Mode) -> Access {
         self.locks.as_ref().map_or(Access::Unlocked, |locks| locks.access(mailbox, mode))
     }
 
     /// Whether other clients could wait for this one while it waits itself.
-    pub fn has_locks(&self) -> bool {
+    pub(crate) fn has_locks(&self) -> bool {
         self.locks.as_ref().is_some_and(|locks| locks.has_locks())
     }
 
     /// Whether the request that was answered last had to wait.
-    pub fn has_waited(&self) -> bool {
+    pub(crate) fn has_waited(&self) -> bool {
         self.wait.is_some_and(|wait| wait.request + 1 == self.next)
     }
 
     /// Whether the job keeps other requests out of a mailbox, apart from its locks.
-    pub fn holds_grant(&self) -> bool {
+    pub(crate) fn holds_grant(&self) -> bool {
         match &self.state {
             JobState::Granted(_) | JobState::Blocked(..) => true,
             JobState::InFlight(in_flight) => in_flight.grant.is_some(),
@@ -200,26 +202,27 @@ impl Job {
     }
 
     /// The job in a state.
-    pub fn with_state(mut self: Box<Self>, state: JobState) -> Box<Self> {
+    pub(crate) fn with_state(mut self: Box<Self>, state: JobState) -> Box<Self> {
         self.state = state;
         self
     }
 
     /// Bytes of memory, itself included, without the memory of its requests and locks.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let requests = self.requests.capacity() * size_of::<Framed>();
         size_of::<Self>() + requests + self.input.capacity() + self.output.capacity()
     }
 
     /// Bytes of the bodies of all requests without an answer.
-    pub fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         self.requests[self.next..].iter().map(|framed| framed.body.len()).sum()
     }
 }
 
-/// A job has begun to wait at a mailbox. By the time the reactor reads this the job may have been admitted: the queue knows.
+/// A job has begun to wait at a mailbox. By the time the reactor reads this the job may have been admitted:
+/// the queue knows.
 #[derive(Clone, Copy, Debug)]
-pub struct WaitStarted {
+pub(crate) struct WaitStarted {
     pub owner: Owner,
     pub mailbox: u32,
     pub ticket: Ticket,
@@ -228,7 +231,7 @@ pub struct WaitStarted {
 
 /// What the pool tells the reactor.
 #[derive(Debug)]
-pub enum Completion {
+pub(crate) enum Completion {
     /// The job has answers, and needs the reactor to go on.
     Done(Box<Job>),
     WaitStarted(WaitStarted),
@@ -236,7 +239,7 @@ pub enum Completion {
 
 /// What became of a request, for `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// A message was read.
     Read,
     /// A message was written.
@@ -310,7 +313,7 @@ impl From<&Refusal> for Outcome {
 
 /// How many requests came to which [`Outcome`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     counts: [u64; Tally::NAMES.len()],
     /// Places in a queue that were overtaken. Stays 0.
     pub overtakes: u64,
@@ -348,12 +351,12 @@ impl Tally {
     ];
 
     /// Counts one.
-    pub fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
         self.counts[outcome as usize] += 1;
     }
 
     /// Adds what `other` counted, and empties it.
-    pub fn merge(&mut self, other: &mut Tally) {
+    pub(crate) fn merge(&mut self, other: &mut Tally) {
         for (sum, count) in self.counts.iter_mut().zip(&mut other.counts) {
             *sum += std::mem::take(count);
         }
@@ -361,12 +364,12 @@ impl Tally {
     }
 
     /// Each name with its count.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Tally::NAMES.into_iter().zip(self.counts)
     }
 
     /// All requests.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 }

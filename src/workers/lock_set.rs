@@ -1,29 +1,30 @@
-//! The locks of one client. They lie with its connection or travel with its job, so every thread that executes a request
-//! has the grants that cover it.
+//! The locks of one client. They lie with its connection or travel with its job, so every thread that
+//! executes a request has the grants that cover it.
 
 use crate::mailboxes::{Grant, Mode};
 
 /// The locks of a client, and the expired ones that it has not acknowledged.
 #[derive(Debug, Default)]
-pub struct LockSet {
+pub(crate) struct LockSet {
     /// In the order in which they were acquired.
     locks: Vec<Lock>,
     /// How many of the last locks belong to a `lock` that still waits for other mailboxes.
     pending: usize,
-    /// Mailboxes whose lock has expired. A request for one of them may have counted on the lock, so it is refused.
+    /// Mailboxes whose lock has expired. A request for one of them may have counted on the lock, so it is
+    /// refused.
     expired: Vec<u32>,
 }
 
 /// A grant that is held across requests.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     pub mailbox: u32,
     pub grant: Grant,
 }
 
 /// What a client may do in a mailbox without being admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// It holds no lock: it has to be admitted.
     Unlocked,
     /// It holds a lock that covers the request.
@@ -35,26 +36,26 @@ pub enum Access {
 }
 
 impl LockSet {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.locks.is_empty() && self.expired.is_empty()
     }
 
     /// Bytes of memory behind it.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.locks.capacity() * size_of::<Lock>() + self.expired.capacity() * size_of::<u32>()
     }
 
-    pub fn has_locks(&self) -> bool {
+    pub(crate) fn has_locks(&self) -> bool {
         !self.locks.is_empty()
     }
 
     /// How many mailboxes are remembered besides `wanted`, which is in ascending order.
-    pub fn others(&self, wanted: &[u32]) -> usize {
+    pub(crate) fn others(&self, wanted: &[u32]) -> usize {
         let expired = self.expired.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
         self.locks.len() + expired.count()
     }
 
-    pub fn access(&self, mailbox: u32, mode: Mode) -> Access {
+    pub(crate) fn access(&self, mailbox: u32, mode: Mode) -> Access {
         match self.locks.iter().find(|lock| lock.mailbox == mailbox) {
             None if self.expired.contains(&mailbox) => Access::Expired,
             None => Access::Unlocked,
@@ -63,62 +64,62 @@ impl LockSet {
         }
     }
 
-    pub fn holds(&self, mailbox: u32) -> bool {
+    pub(crate) fn holds(&self, mailbox: u32) -> bool {
         self.locks.iter().any(|lock| lock.mailbox == mailbox)
     }
 
     /// How many mailboxes the `lock` under way has acquired so far.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending
     }
 
     /// Adds a mailbox of the `lock` under way.
-    pub fn add(&mut self, mailbox: u32, grant: Grant) {
+    pub(crate) fn add(&mut self, mailbox: u32, grant: Grant) {
         debug_assert!(!self.holds(mailbox), "a mailbox is locked once");
         self.locks.push(Lock { mailbox, grant });
         self.pending += 1;
     }
 
     /// The `lock` under way has all its mailboxes.
-    pub fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         self.pending = 0;
     }
 
     /// Removes the locks of the `lock` under way.
-    pub fn take_pending(&mut self) -> Vec<Lock> {
+    pub(crate) fn take_pending(&mut self) -> Vec<Lock> {
         let first = self.locks.len() - std::mem::take(&mut self.pending);
         self.locks.split_off(first)
     }
 
     /// Removes the locks of these mailboxes, except those of the `lock` under way.
-    pub fn take(&mut self, chosen: impl Fn(u32) -> bool) -> Vec<Lock> {
+    pub(crate) fn take(&mut self, chosen: impl Fn(u32) -> bool) -> Vec<Lock> {
         let complete = self.locks.len() - self.pending;
         self.locks.extract_if(..complete, |lock| chosen(lock.mailbox)).collect()
     }
 
     /// Removes all locks.
-    pub fn take_all(&mut self) -> Vec<Lock> {
+    pub(crate) fn take_all(&mut self) -> Vec<Lock> {
         self.pending = 0;
         std::mem::take(&mut self.locks)
     }
 
     /// The grant of a lock.
-    pub fn grant(&mut self, mailbox: u32) -> Option<&mut Grant> {
+    pub(crate) fn grant(&mut self, mailbox: u32) -> Option<&mut Grant> {
         self.locks.iter_mut().find(|lock| lock.mailbox == mailbox).map(|lock| &mut lock.grant)
     }
 
     /// Remembers that the lock of a mailbox has expired.
-    pub fn expire(&mut self, mailbox: u32) {
+    pub(crate) fn expire(&mut self, mailbox: u32) {
         self.expired.push(mailbox);
     }
 
     /// The client has acknowledged that the lock of a mailbox has expired.
-    pub fn forget_expired(&mut self, mailbox: u32) {
+    pub(crate) fn forget_expired(&mut self, mailbox: u32) {
         self.expired.retain(|expired| *expired != mailbox);
     }
 
     /// The client has acknowledged all expired locks. Returns whether there were any.
-    pub fn forget_all_expired(&mut self) -> bool {
+    pub(crate) fn forget_all_expired(&mut self) -> bool {
         !std::mem::take(&mut self.expired).is_empty()
     }
 }

@@ -1,9 +1,11 @@
-//! The fixed pool of threads that does the work on the mailboxes. It owns no socket, and it never waits for a mailbox.
+//! The fixed pool of threads that does the work on the mailboxes. It owns no socket, and it never waits for a
+//! mailbox.
 //!
-//! A [`Job`] is a batch of requests of one connection with its way home. It is submitted granted. The [`Pool`] runs a short
-//! one on the reactor's own thread and posts the others to its threads. [`run`] answers one request after the other, and
-//! the job goes home with its answers, from a worker through the [`Completions`]. Where the next mailbox is not free, the
-//! job stays in that queue, and whoever ran it goes on with another one, next with those that its releases have let in.
+//! A [`Job`] is a batch of requests of one client. [`step`](step::step) interprets it. It is submitted when
+//! its first request is admitted. The [`Pool`] runs a short job on the reactor's own thread and posts the
+//! others to its threads. The job returns to the reactor with its answers, from a worker through the
+//! [`Completions`]. If the mailbox of a later request is not free, the job stays in that queue, and the
+//! worker goes on with another one: first with those that its releases have admitted.
 
 mod completions;
 mod execute;
@@ -13,17 +15,19 @@ mod pool;
 mod sleep;
 mod step;
 
-pub use completions::Completions;
-pub use job::{
+pub(crate) use completions::Completions;
+pub(crate) use job::{
     Acquire, Completion, ConnectionId, InFlight, Job, JobState, Outcome, Owner, Tally, WaitReason, WaitStart,
     WaitStarted, WatchId,
 };
-pub use lock_set::{Lock, LockSet};
-pub use pool::Pool;
-pub use step::{
-    OUTPUT_HIGH_WATER, Step, enqueue, hello, refuse, refuse_and_end, reply, run, step, time_out, wait_for,
-    with_grant,
+pub(crate) use lock_set::{Lock, LockSet};
+pub(crate) use pool::Pool;
+pub(crate) use step::{
+    Step, enqueue, hello, refuse, refuse_and_end, reply, step, time_out, wait_for, with_grant,
 };
 
+#[cfg(all(test, not(feature = "loom")))]
+pub(crate) use step::run;
+
 /// The mailboxes, with the jobs that wait in their queues.
-pub type Mailboxes = crate::mailboxes::Mailboxes<Box<Job>>;
+pub(crate) type Mailboxes = crate::mailboxes::Mailboxes<Box<Job>>;

@@ -18,14 +18,14 @@ use crate::protocol::{Framed, Request};
 /// Jobs that a worker takes at a time.
 const STEAL_BATCH: usize = 16;
 
-/// Bytes of a job from which on it is long: it is a worker's, and others are not kept waiting behind it. A shorter one the
-/// reactor may run itself: handing it over and taking it back costs more than such a copy, and waking a worker two context
-/// switches.
+/// Bytes of a job from which on it is long: it is a worker's, and others are not kept waiting behind it. A
+/// shorter one the reactor may run itself: handing it over and taking it back costs more than such a copy,
+/// and waking a worker two context switches.
 const LONG_JOB: usize = 128 * 1024;
 
-/// Bytes that the reactor copies so in one turn, all jobs together, where a job counts for [`JOB_COST`] besides and each
-/// request for [`REQUEST_COST`]: about a millisecond. What is beyond is the workers': they share it, and nobody waits for the
-/// sockets meanwhile. Zero leaves all to the workers.
+/// Bytes that the reactor copies so in one turn, all jobs together, where a job counts for [`JOB_COST`]
+/// besides and each request for [`REQUEST_COST`]: about a millisecond. What is beyond is the workers': they
+/// share it, and nobody waits for the sockets meanwhile. Zero leaves all to the workers.
 const INLINE_BUDGET: usize = 8 * 1024 * 1024;
 
 /// What it costs to write a job's answers, in bytes that could be copied meanwhile.
@@ -34,8 +34,8 @@ const JOB_COST: usize = 32 * 1024;
 /// What a request costs besides the bytes that it copies, likewise.
 const REQUEST_COST: usize = 512;
 
-/// Bytes of large messages that are received, copied and answered at a time: so many stay in a processor's cache meanwhile.
-/// Small ones are better done all together, each step of all of them after the one before.
+/// Bytes of large messages that are received, copied and answered at a time: so many stay in a processor's
+/// cache meanwhile. Small ones are better done all together, each step of all of them after the one before.
 const CACHE_BUDGET: usize = 128 * 1024;
 
 /// Bytes from which on a message is large, as far as the cache is concerned.
@@ -43,7 +43,7 @@ const LARGE: usize = 4 * 1024;
 
 /// The pool as the reactor sees it.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     shared: Arc<Shared>,
     workers: usize,
     pending: Pending,
@@ -64,7 +64,7 @@ struct Shared {
 
 impl Pool {
     /// Starts `workers` threads.
-    pub fn start(
+    pub(crate) fn start(
         workers: usize,
         mailboxes: Arc<Mailboxes>,
         completions: Arc<Completions>,
@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// Takes a granted job. It starts with the next [`Pool::dispatch`].
-    pub fn submit(&mut self, job: Box<Job>) {
+    pub(crate) fn submit(&mut self, job: Box<Job>) {
         debug_assert!(
             matches!(job.state, JobState::Granted(_)) || job.has_locks(),
             "only admitted jobs are executed"
@@ -97,20 +97,22 @@ impl Pool {
         self.pending.push(job, &self.shared.mailboxes);
     }
 
-    /// Whether as many bytes of large messages wait as the cache holds: they should be dispatched before there are more.
-    pub fn is_cache_budget_spent(&self) -> bool {
+    /// Whether as many bytes of large messages wait as the cache holds: they should be dispatched before
+    /// there are more.
+    pub(crate) fn is_cache_budget_spent(&self) -> bool {
         self.pending.bulk >= CACHE_BUDGET
     }
 
     /// A turn of the reactor begins: it may run its share of jobs.
-    pub fn begin_tick(&mut self) {
+    pub(crate) fn begin_tick(&mut self) {
         self.inline_budget = INLINE_BUDGET;
     }
 
-    /// Starts submitted jobs. Short ones are run here and now, up to the share of this turn; `home` receives them. The others
-    /// are posted to the workers, of whom at most one is woken. What stays behind when large messages have filled `home`
-    /// starts with the next call: who calls does so until nothing comes home any more.
-    pub fn dispatch(&mut self, home: &mut Vec<Completion>) {
+    /// Starts submitted jobs. Short ones are run here and now, up to the share of this turn; `home` receives
+    /// them. The others are posted to the workers, of whom at most one is woken. What stays behind when large
+    /// messages have filled `home` starts with the next call: who calls does so until nothing comes home any
+    /// more.
+    pub(crate) fn dispatch(&mut self, home: &mut Vec<Completion>) {
         let Pool { shared, pending, inline_budget: share, inline_jobs: unaided, posted, .. } = self;
         let mailboxes = &*shared.mailboxes;
         let (before, mut copied) = (*posted, 0);
@@ -140,7 +142,7 @@ impl Pool {
     }
 
     /// Whether a submitted job waits for [`Pool::dispatch`].
-    pub fn has_submitted(&self) -> bool {
+    pub(crate) fn has_submitted(&self) -> bool {
         !self.pending.jobs.is_empty()
     }
 
@@ -151,28 +153,28 @@ impl Pool {
     }
 
     /// How many jobs the reactor ran itself.
-    pub fn inline_jobs(&self) -> u64 {
+    pub(crate) fn inline_jobs(&self) -> u64 {
         self.inline_jobs
     }
 
     /// How many jobs were the workers'.
-    pub fn posted(&self) -> u64 {
+    pub(crate) fn posted(&self) -> u64 {
         self.posted
     }
 
     /// How many workers sleep.
-    pub fn asleep(&self) -> usize {
+    pub(crate) fn asleep(&self) -> usize {
         self.shared.sleep.sleeping()
     }
 
     /// How many workers there are.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Lets the workers go. Nobody waits for them: what they are still at has lost its client, and the process may end
-    /// in the middle of it, as it may at any time.
-    pub fn stop(self) {
+    /// Lets the workers go. Nobody waits for them: what they are still at has lost its client, and the
+    /// process may end in the middle of it, as it may at any time.
+    pub(crate) fn stop(self) {
         self.shared.sleep.stop();
     }
 }
@@ -199,8 +201,8 @@ impl Pending {
     }
 }
 
-/// How many bytes of large messages a job copies, if it is not a long one: of those that it brings along, and of the one that
-/// it reads first. Less exact than [`cost`], for it costs every job.
+/// How many bytes of large messages a job copies, if it is not a long one: of those that it brings along, and
+/// of the one that it reads first. Less exact than [`cost`], for it costs every job.
 fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let brought = job.body_bytes();
     let each = brought / (job.requests.len() - job.next);
@@ -213,8 +215,8 @@ fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     if each.max(read) < LARGE || brought.max(read) >= LONG_JOB { 0 } else { brought.max(read) }
 }
 
-/// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is. What one request
-/// writes, those behind it may find.
+/// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is. What
+/// one request writes, those behind it may find.
 fn cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     let capacity = mailboxes.geometry().capacity;
     let bulk = |mailbox| mailboxes.segment().control(mailbox).approximate_bytes(capacity);

@@ -12,7 +12,7 @@ use crate::sync::{Condvar, Mutex};
 
 /// The sleeping workers of one pool.
 #[derive(Debug)]
-pub struct Sleep {
+pub(super) struct Sleep {
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -28,14 +28,14 @@ struct State {
 
 impl Sleep {
     /// The state of `workers` workers, all awake.
-    pub fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize) -> Self {
         let state = State { available: workers, sleeping: 0, stopping: false };
         Sleep { state: Mutex::new(state), wake: Condvar::new() }
     }
 
     /// Blocks until `has_work` returns true or the pool stops. Returns whether there is work. `has_work`
     /// checks all queues that work is posted to.
-    pub fn wait_for_work(&self, has_work: impl Fn() -> bool) -> bool {
+    pub(super) fn wait_for_work(&self, has_work: impl Fn() -> bool) -> bool {
         let mut state = self.state.lock();
         while !has_work() {
             if state.stopping {
@@ -49,12 +49,12 @@ impl Sleep {
     }
 
     /// Wakes a sleeping worker, unless one is available. To be called after posting work.
-    pub fn notify(&self) {
+    pub(super) fn notify(&self) {
         self.wake_one_if_needed(&mut self.state.lock());
     }
 
     /// Runs a long job. Another worker is made available first, if one sleeps and none is available.
-    pub fn block_in_place<R>(&self, long_job: impl FnOnce() -> R) -> R {
+    pub(super) fn block_in_place<R>(&self, long_job: impl FnOnce() -> R) -> R {
         self.yield_availability();
         let result = long_job();
         self.state.lock().available += 1;
@@ -62,7 +62,7 @@ impl Sleep {
     }
 
     /// Ends all waits; from now on a worker that finds no work does not wait.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
         state.available += std::mem::take(&mut state.sleeping);
@@ -70,7 +70,7 @@ impl Sleep {
     }
 
     /// Number of sleeping workers.
-    pub fn sleeping(&self) -> usize {
+    pub(super) fn sleeping(&self) -> usize {
         self.state.lock().sleeping
     }
 

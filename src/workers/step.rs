@@ -1,7 +1,8 @@
 //! The interpreter of requests: what a job needs next, and the answers that need no mailbox.
 //!
-//! [`step`] is the only place that decides how a request goes on. Two loops drive it: [`run`] on a worker, which executes
-//! admitted requests, and the reactor's `drive`, which also serves what only the reactor may do.
+//! [`step`] is the only place that decides how a request goes on. Two loops drive it: [`run`] on a worker,
+//! which executes admitted requests, and the reactor's `drive`, which also serves what only the reactor may
+//! do.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::mailboxes::{Admitted, Condition, Grant};
 use crate::protocol::{Framed, Reason, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch is interrupted until they are written. One answer may be larger.
-pub const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
+pub(crate) const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
 
 const HELP: &str = "\
 r BOX [after=V] [off=N] [len=N]     the newest message; after=V: the next one
@@ -31,7 +32,7 @@ OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
 
 /// What a job needs to go on.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Admission to a mailbox.
     Acquire(Acquire),
     /// Execution: the request was admitted, or the client's own lock covers it.
@@ -47,7 +48,7 @@ pub enum Step {
 }
 
 /// Answers the requests of a job that need no mailbox, up to the first one that needs something else.
-pub fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
+pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     loop {
         match job.state {
             JobState::InFlight(_) => return Step::Write,
@@ -78,9 +79,13 @@ pub fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     }
 }
 
-/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. Jobs that a release admits are
-/// passed to `on_admitted` immediately, so another worker can run them while this batch continues.
-pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: impl FnMut(Box<Job>)) -> Completion {
+/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. Jobs that a release
+/// admits are passed to `on_admitted` immediately, so another worker can run them while this batch continues.
+pub(crate) fn run(
+    mut job: Box<Job>,
+    mailboxes: &Mailboxes,
+    mut on_admitted: impl FnMut(Box<Job>),
+) -> Completion {
     loop {
         match step(&mut job, mailboxes) {
             Step::Execute => execute(&mut job, mailboxes, &mut on_admitted),
@@ -108,7 +113,11 @@ pub fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: impl FnMut
 }
 
 /// Takes a place for the current request in the queue of a mailbox. Returns the job if it was admitted.
-pub fn enqueue(job: Box<Job>, mailboxes: &Mailboxes, acquire: Acquire) -> Result<Box<Job>, WaitStarted> {
+pub(crate) fn enqueue(
+    job: Box<Job>,
+    mailboxes: &Mailboxes,
+    acquire: Acquire,
+) -> Result<Box<Job>, WaitStarted> {
     let Acquire { mailbox, mode, wait } = acquire;
     let owner = job.owner;
     let job = job.with_state(JobState::Waiting(WaitReason::Queue));
@@ -119,7 +128,7 @@ pub fn enqueue(job: Box<Job>, mailboxes: &Mailboxes, acquire: Acquire) -> Result
 }
 
 /// Ends a grant, and moves the job to the wait set of its mailbox until the condition holds there.
-pub fn wait_for(
+pub(crate) fn wait_for(
     job: Box<Job>,
     mailboxes: &Mailboxes,
     acquire: Acquire,
@@ -137,7 +146,7 @@ pub fn wait_for(
 }
 
 /// Gives a job the grant that it waited for.
-pub fn with_grant((grant, job): (Grant, Box<Job>)) -> Box<Job> {
+pub(crate) fn with_grant((grant, job): (Grant, Box<Job>)) -> Box<Job> {
     job.with_state(JobState::Granted(grant))
 }
 
@@ -163,13 +172,13 @@ fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
 }
 
 /// The answer to `hello`.
-pub fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
+pub(crate) fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
     let geometry = mailboxes.geometry();
     Reply::Hello { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet }
 }
 
 /// Answers the current request of a job.
-pub fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
+pub(crate) fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
     let eol = job.requests[job.next].eol;
     reply.encode(eol, &mut job.output);
     job.tally.count(outcome);
@@ -178,7 +187,7 @@ pub fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
 }
 
 /// Answers the current request of a job, whose wait was in vain.
-pub fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason) {
+pub(crate) fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason) {
     let is_blocked = matches!(reason, WaitReason::Condition(_));
     let (answer, outcome) = match &job.requests[job.next].request {
         Request::Take { .. } if is_blocked => (Reply::NotDone(Reason::Empty), Outcome::Empty),
@@ -195,12 +204,12 @@ pub fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason) {
 }
 
 /// Answers the current request of a job `ERR`.
-pub fn refuse(job: &mut Job, refusal: &Refusal) {
+pub(crate) fn refuse(job: &mut Job, refusal: &Refusal) {
     reply(job, &Reply::Refused(refusal), refusal.into());
 }
 
 /// Answers the current request of a job `ERR`, and drops the requests behind it: the connection ends.
-pub fn refuse_and_end(job: &mut Job, refusal: Refusal) {
+pub(crate) fn refuse_and_end(job: &mut Job, refusal: Refusal) {
     refuse(job, &refusal);
     job.requests.truncate(job.next);
     job.requests[job.next - 1].request = Request::Refused(refusal);

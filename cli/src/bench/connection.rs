@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::systems::Answer;
 use super::tally::Tally;
 
-pub struct Connection {
+pub(super) struct Connection {
     number: usize,
     socket: Socket,
     /// Received bytes that are not decoded yet.
@@ -31,7 +31,7 @@ pub struct Connection {
 
 impl Connection {
     /// `socket` is nonblocking.
-    pub fn new(number: usize, socket: Socket) -> Self {
+    pub(super) fn new(number: usize, socket: Socket) -> Self {
         Connection {
             number,
             socket,
@@ -46,23 +46,23 @@ impl Connection {
         }
     }
 
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.answered < self.sent
     }
 
     /// Whether the next request is the second one of a pair.
-    pub fn is_within_pair(&self, plan: &Plan) -> bool {
+    pub(super) fn is_within_pair(&self, plan: &Plan) -> bool {
         plan.is_second(self.sent)
     }
 
     /// Resets the counters after the warm-up.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         (self.completed, self.longest_wait) = (0, Duration::ZERO);
     }
 
     /// Sends a batch, as far as the budget of requests allows. The first request of a pair takes the budget
     /// of both, so that every lock is unlocked.
-    pub fn send(&mut self, plan: &Plan, budget: &mut u64, intended: Instant) -> io::Result<()> {
+    pub(super) fn send(&mut self, plan: &Plan, budget: &mut u64, intended: Instant) -> io::Result<()> {
         (self.intended, self.written) = (intended, 0);
         self.batch.clear();
         for _ in 0..plan.pipeline {
@@ -79,7 +79,7 @@ impl Connection {
     }
 
     /// Receives answers. With the last answer of a batch, returns the batch's latency and the current time.
-    pub fn receive(
+    pub(super) fn receive(
         &mut self,
         event: &Event,
         plan: &Plan,

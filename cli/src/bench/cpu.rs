@@ -14,7 +14,7 @@ const PID_LIMIT: i32 = 4 * 1024 * 1024;
 
 /// CPU times of the server and of this process, in ns. None: unknown.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(super) struct Times {
     pub server: Option<f64>,
     /// The server's time in the program and in the kernel, in clock ticks.
     pub split: Option<Split>,
@@ -23,13 +23,13 @@ pub struct Times {
 
 /// CPU time in the program and in the kernel, in clock ticks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Split {
+pub(super) struct Split {
     pub program: f64,
     pub kernel: f64,
 }
 
 /// CPU time from the first request to the last answer.
-pub struct Usage {
+pub(super) struct Usage {
     pub times: Times,
     pub elapsed: Duration,
     pub requests: u64,
@@ -37,13 +37,13 @@ pub struct Usage {
 
 impl Times {
     /// CPU times since the start of the processes.
-    pub fn now(server: Option<u32>) -> Self {
+    pub(super) fn now(server: Option<u32>) -> Self {
         let split = server.and_then(split);
         let own = read(ClockId::CLOCK_PROCESS_CPUTIME_ID);
         Times { server: server.and_then(nanoseconds), split, own }
     }
 
-    pub fn since(self, before: Times) -> Self {
+    pub(super) fn since(self, before: Times) -> Self {
         let spent = |before: Option<f64>, now: Option<f64>| Some(now? - before?);
         let split = self.split.zip(before.split).map(|(now, before)| Split {
             program: now.program - before.program,
@@ -53,7 +53,7 @@ impl Times {
     }
 
     /// The kernel's share of the server's time, 0 to 1. None: unknown.
-    pub fn kernel_share(&self) -> Option<f64> {
+    pub(super) fn kernel_share(&self) -> Option<f64> {
         let Split { program, kernel } = self.split?;
         (program + kernel >= TICKS_MIN).then(|| kernel / (program + kernel))
     }
@@ -69,7 +69,7 @@ fn split(process: u32) -> Option<Split> {
 }
 
 /// CPU time of all threads of a process, including ended threads, in ns. None: no such process.
-pub fn nanoseconds(process: u32) -> Option<f64> {
+pub(super) fn nanoseconds(process: u32) -> Option<f64> {
     // The system would truncate a larger number to the id of another process.
     let process = i32::try_from(process).ok().filter(|process| (1..PID_LIMIT).contains(process))?;
     clock_getcpuclockid(Pid::from_raw(process)).ok().and_then(read)
@@ -82,7 +82,7 @@ fn read(clock: ClockId) -> Option<f64> {
 }
 
 /// Whether this process is a dipc. The server's process id may be of a container or of another machine.
-pub fn is_dipc(process: u32) -> bool {
+pub(super) fn is_dipc(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim_end() == "dipc")
 }
 

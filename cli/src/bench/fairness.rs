@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::load::Load;
 use super::mix::Mix;
 
-pub struct Fairness {
+pub(super) struct Fairness {
     /// Jain's index of the clients' requests: 1 if all have the same number, 1/n if one has all.
     pub jain: f64,
     /// The smallest and the largest number of requests of a client.
@@ -20,7 +20,7 @@ pub struct Fairness {
 }
 
 impl Fairness {
-    pub fn of(load: &Load, mix: Mix, overtakes: Option<u64>) -> Self {
+    pub(super) fn of(load: &Load, mix: Mix, overtakes: Option<u64>) -> Self {
         let completed: Vec<u64> = load.connections().map(|(_, connection)| connection.completed).collect();
         let longest = |matches_role: &dyn Fn(usize) -> bool| {
             let clients = load.connections().filter(|(number, _)| matches_role(*number));

@@ -21,7 +21,7 @@ const SCRATCH: usize = 64 << 10;
 const EVENTS: usize = 1024;
 const TIMER: Token = Token(usize::MAX);
 
-pub struct Load<'a> {
+pub(super) struct Load<'a> {
     plan: &'a Plan,
     pub tally: Tally,
     /// Connections by number. None: lost.
@@ -45,14 +45,14 @@ pub struct Load<'a> {
 
 /// The end of a run.
 #[derive(Clone, Copy)]
-pub enum Goal {
+pub(super) enum Goal {
     Period(Duration),
     /// This number of requests is sent and answered.
     Requests(u64),
 }
 
 impl<'a> Load<'a> {
-    pub fn new(plan: &'a Plan, sockets: Vec<Socket>, silence_max: Duration) -> io::Result<Self> {
+    pub(super) fn new(plan: &'a Plan, sockets: Vec<Socket>, silence_max: Duration) -> io::Result<Self> {
         let poll = Poll::new()?;
         for (number, socket) in sockets.iter().enumerate() {
             socket.set_nonblocking(true)?;
@@ -82,20 +82,20 @@ impl<'a> Load<'a> {
     }
 
     /// The open connections.
-    pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
+    pub(super) fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
         let numbered = self.connections.iter().enumerate();
         numbered.filter_map(|(number, connection)| Some((number, connection.as_ref()?)))
     }
 
     /// Resets all counters.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.tally.restart();
         self.connections.iter_mut().flatten().for_each(Connection::restart);
     }
 
     /// Loads the server until the goal is reached. `rate`: batches per second. None: as fast as they are
     /// answered.
-    pub fn run(&mut self, goal: Goal, rate: Option<f64>) -> io::Result<()> {
+    pub(super) fn run(&mut self, goal: Goal, rate: Option<f64>) -> io::Result<()> {
         let start = Instant::now();
         self.pacing = Pacing::new(rate, start);
         self.budget = if let Goal::Requests(requests) = goal { requests } else { u64::MAX };
@@ -108,7 +108,7 @@ impl<'a> Load<'a> {
     }
 
     /// Waits for all answers, and completes pairs.
-    pub fn drain(&mut self) -> io::Result<()> {
+    pub(super) fn drain(&mut self) -> io::Result<()> {
         if self.budget > 0 {
             // Batches that are overdue have waited at least until now.
             let overdue = self.pacing.overdue(Instant::now());

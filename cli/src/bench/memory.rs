@@ -4,7 +4,7 @@ use std::fs;
 
 /// Resident memory of a process including shared mappings, in kB (VmRSS). None: no such process, or no
 /// permission.
-pub fn resident_kb(process: u32) -> Option<u64> {
+pub(super) fn resident_kb(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use super::systems::{Request, System};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mix {
+pub(crate) enum Mix {
     /// Only reads
     R,
     /// Only writes
@@ -22,12 +22,12 @@ pub enum Mix {
 }
 
 impl Mix {
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// The two kinds of requests in the mix.
-    pub fn kinds(self) -> [Request; 2] {
+    pub(crate) fn kinds(self) -> [Request; 2] {
         match self {
             Mix::PutTake => [Request::Put, Request::Take],
             Mix::Lock => [Request::Lock, Request::Unlock],
@@ -36,27 +36,27 @@ impl Mix {
     }
 
     /// The kind of a connection's nth request: 0 or 1.
-    pub fn kind(self, connection: usize, n: usize) -> usize {
+    pub(crate) fn kind(self, connection: usize, n: usize) -> usize {
         self.reads().map_or(n % 2, |percent| (random(connection, n) >= percent).into())
     }
 
     /// The kind of all requests of a connection, if each connection only reads or only writes. None: requests
     /// are paired.
-    pub fn role(self, connection: usize) -> Option<usize> {
+    pub(crate) fn role(self, connection: usize) -> Option<usize> {
         let percent = self.reads()? as usize;
         let readers = |connections: usize| connections * percent / 100;
         Some((readers(connection + 1) == readers(connection)).into())
     }
 
     /// Whether requests are paired: after the first one of a pair, the second has to be sent.
-    pub fn is_paired(self) -> bool {
+    pub(crate) fn is_paired(self) -> bool {
         self.reads().is_none()
     }
 
     /// The mailbox of a connection's nth request. Connections use all mailboxes in turn, each starting with a
     /// different one. Put and take always use the same mailbox, which bounds the number of messages in it.
     /// Lock and unlock of a pair have the same mailbox.
-    pub fn mailbox(self, connection: usize, n: usize, mailboxes: usize) -> usize {
+    pub(crate) fn mailbox(self, connection: usize, n: usize, mailboxes: usize) -> usize {
         let step = match self {
             Mix::PutTake => 0,
             Mix::Lock => n / 2,
@@ -66,7 +66,7 @@ impl Mix {
     }
 
     /// The request that prepares every mailbox: reads have to find data of the right size.
-    pub fn preparation(self, system: System) -> Request {
+    pub(crate) fn preparation(self, system: System) -> Request {
         match (self, system) {
             (Mix::PutTake, System::Redis) => Request::Clear,
             _ => Request::Write,

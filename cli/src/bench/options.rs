@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 const WARMUP: Duration = Duration::from_secs(1);
 
 #[derive(Args, Clone, Debug)]
-pub struct BenchOptions {
+pub(crate) struct BenchOptions {
     /// The server's protocol; mailbox N is the key box:N of redis and memcached
     #[arg(long, value_enum, default_value = "dipc")]
     pub system: System,
@@ -98,25 +98,25 @@ pub struct BenchOptions {
 
 impl BenchOptions {
     /// Duration of the measurement. None: until all requests are answered.
-    pub fn period(&self) -> Option<Duration> {
+    pub(crate) fn period(&self) -> Option<Duration> {
         self.requests.is_none().then_some(self.seconds.unwrap_or(PERIOD))
     }
 
-    pub fn warmup(&self) -> Duration {
+    pub(crate) fn warmup(&self) -> Duration {
         self.warmup.unwrap_or(if self.requests.is_some() { Duration::ZERO } else { WARMUP })
     }
 
     /// Batches per second.
-    pub fn batch_rate(&self) -> Option<f64> {
+    pub(crate) fn batch_rate(&self) -> Option<f64> {
         self.rate.map(|rate| rate / self.pipeline as f64)
     }
 
-    pub fn rate(&self) -> Option<f64> {
+    pub(crate) fn rate(&self) -> Option<f64> {
         self.rate
     }
 
     /// Checks that the options can be measured together.
-    pub fn validate(&self) -> Result<(), Failure> {
+    pub(crate) fn validate(&self) -> Result<(), Failure> {
         if self.pipeline * self.size > BATCH_MAX {
             return Err(Failure::Usage(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d")));
         }

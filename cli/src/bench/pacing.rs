@@ -13,7 +13,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
 const GROUPS: u64 = 10_000;
 
 #[derive(Clone, Debug)]
-pub enum Pacing {
+pub(super) enum Pacing {
     /// A connection sends its next batch when the last one is answered. A slow answer delays the following
     /// batches, whose latency does not include that delay: latencies look better than for clients that send
     /// at arbitrary times.
@@ -24,12 +24,12 @@ pub enum Pacing {
 
 impl Pacing {
     /// `rate`: batches per second.
-    pub fn new(rate: Option<f64>, start: Instant) -> Self {
+    pub(super) fn new(rate: Option<f64>, start: Instant) -> Self {
         rate.map_or(Pacing::Closed, |rate| Pacing::Open { start, interval_ns: 1e9 / rate, sent: 0 })
     }
 
     /// The scheduled time of the next batch. None: any time.
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         match *self {
             Pacing::Closed => None,
             Pacing::Open { start, interval_ns, sent } => Some(time(start, interval_ns, sent)),
@@ -39,7 +39,7 @@ impl Pacing {
     /// The batches that are overdue at `end`, as pairs of a wait and a number of batches. Batches are
     /// grouped, so that counting takes little time even if billions are overdue; the wait of a group is that
     /// of its oldest batch.
-    pub fn overdue(&self, end: Instant) -> Vec<(Duration, u64)> {
+    pub(super) fn overdue(&self, end: Instant) -> Vec<(Duration, u64)> {
         let Pacing::Open { start, interval_ns, sent } = *self else { return Vec::new() };
         let due = ((end.saturating_duration_since(start).as_nanos() as f64 / interval_ns) as u64).max(sent);
         let group = (due - sent).div_ceil(GROUPS).max(1);
@@ -49,7 +49,7 @@ impl Pacing {
     }
 
     /// Takes the next batch from the schedule if it is due. Returns its scheduled time.
-    pub fn take(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Instant> {
         let next = self.next().unwrap_or(now);
         if next > now {
             return None;
@@ -66,11 +66,11 @@ fn time(start: Instant, interval_ns: f64, batch: u64) -> Instant {
 }
 
 /// A timer that wakes the poll. It is more precise than the poll's timeout, which is in whole milliseconds.
-pub struct Timer(TimerFd);
+pub(super) struct Timer(TimerFd);
 
 impl Timer {
     /// Registered edge-triggered, so its expirations need not be read.
-    pub fn new(registry: &Registry, token: Token) -> std::io::Result<Self> {
+    pub(super) fn new(registry: &Registry, token: Token) -> std::io::Result<Self> {
         let timer_fd =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         let descriptor = std::os::fd::AsFd::as_fd(&timer_fd).as_raw_fd();
@@ -78,7 +78,7 @@ impl Timer {
         Ok(Timer(timer_fd))
     }
 
-    pub fn set(&self, after: Duration) -> std::io::Result<()> {
+    pub(super) fn set(&self, after: Duration) -> std::io::Result<()> {
         let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
         Ok(self.0.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?)
     }

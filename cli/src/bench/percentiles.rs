@@ -5,13 +5,14 @@ use std::fmt::{self, Display, Formatter};
 
 use hdrhistogram::Histogram;
 
-/// Number of lines in each interval. The intervals halve the remaining distance to 1: 0 to 0.5, 0.5 to 0.75, ..
+/// Number of lines in each interval. The intervals halve the remaining distance to 1: 0 to 0.5, 0.5 to 0.75,
+/// ..
 const TICKS: u32 = 5;
 
 /// Latencies are recorded in ns, and printed in ms, which the plotter expects.
 const NS_PER_MS: f64 = 1e6;
 
-pub struct Percentiles<'a>(pub &'a Histogram<u64>);
+pub(super) struct Percentiles<'a>(pub &'a Histogram<u64>);
 
 impl Display for Percentiles<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use super::mix::Mix;
 use super::options::BenchOptions;
 use super::systems::{Request, System};
 
-pub struct Plan {
+pub(super) struct Plan {
     pub system: System,
     pub mix: Mix,
     pub size: usize,
@@ -18,7 +18,7 @@ pub struct Plan {
 
 impl Plan {
     /// `options` are valid.
-    pub fn new(options: &BenchOptions, mix: Mix) -> Self {
+    pub(super) fn new(options: &BenchOptions, mix: Mix) -> Self {
         let &BenchOptions { system, size, pipeline, fairness: has_roles, .. } = options;
         let head =
             |kind, mailbox| system.head(kind, mailbox, size).expect("a mix of this system").into_bytes();
@@ -27,16 +27,16 @@ impl Plan {
     }
 
     /// The nth request of a connection.
-    pub fn request(&self, connection: usize, n: usize) -> Request {
+    pub(super) fn request(&self, connection: usize, n: usize) -> Request {
         self.mix.kinds()[self.kind(connection, n)]
     }
 
     /// Whether the nth request is the second one of a pair.
-    pub fn is_second(&self, n: usize) -> bool {
+    pub(super) fn is_second(&self, n: usize) -> bool {
         self.mix.is_paired() && n % 2 == 1
     }
 
-    pub fn encode(&self, connection: usize, n: usize, batch: &mut Vec<u8>) {
+    pub(super) fn encode(&self, connection: usize, n: usize, batch: &mut Vec<u8>) {
         let mailbox = self.mix.mailbox(connection, n, self.heads.len());
         batch.extend_from_slice(&self.heads[mailbox][self.kind(connection, n)]);
         if self.request(connection, n).has_data() {

@@ -4,28 +4,28 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Time between two updates.
-pub const PERIOD: Duration = Duration::from_millis(200);
+pub(super) const PERIOD: Duration = Duration::from_millis(200);
 
 /// Width of the bar, in characters.
 const WIDTH: usize = 30;
 
-pub struct Progress {
+pub(super) struct Progress {
     is_shown: bool,
     label: String,
     last: (Instant, u64),
 }
 
 impl Progress {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Progress { is_shown: io::stderr().is_terminal(), label: String::new(), last: (Instant::now(), 0) }
     }
 
-    pub fn begin(&mut self, label: String) {
+    pub(super) fn begin(&mut self, label: String) {
         (self.label, self.last) = (label, (Instant::now(), 0));
     }
 
     /// Updates the bar. `done`: from 0 to 1.
-    pub fn show(&mut self, done: f64, requests: u64, now: Instant) {
+    pub(super) fn show(&mut self, done: f64, requests: u64, now: Instant) {
         let (since, before) = self.last;
         if !self.is_shown || now - since < PERIOD {
             return;
@@ -39,7 +39,7 @@ impl Progress {
     }
 
     /// Erases the bar.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         if self.is_shown {
             let _ = io::stderr().write_all(b"\r\x1b[K");
         }

@@ -13,7 +13,7 @@ use super::percentiles::Percentiles;
 use super::tally::Tally;
 use crate::failure::Failure;
 
-pub struct Report<'a> {
+pub(super) struct Report<'a> {
     pub options: &'a BenchOptions,
     pub mix: Mix,
     pub tally: &'a Tally,
@@ -28,7 +28,7 @@ pub struct Report<'a> {
 
 impl Report<'_> {
     /// The exit code of the worst answer.
-    pub fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         let overtakes = self.fairness.as_ref().and_then(|fairness| fairness.overtakes).unwrap_or(0);
         match self.tally {
             Tally { lost: 1.., .. } => 3,
@@ -38,12 +38,12 @@ impl Report<'_> {
         }
     }
 
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         self.fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The header line and the line of this run.
-    pub fn csv(&self) -> [String; 2] {
+    pub(super) fn csv(&self) -> [String; 2] {
         let (names, values): (Vec<_>, Vec<_>) = self.fields().into_iter().unzip();
         let word = |value: Value| match value {
             Value::Null => String::new(),
@@ -99,13 +99,13 @@ impl Report<'_> {
     }
 
     /// Writes the latency distribution to the file of `--percentiles`, if given.
-    pub fn write_percentiles(&self) -> Result<(), Failure> {
+    pub(super) fn write_percentiles(&self) -> Result<(), Failure> {
         let Some(path) = &self.options.percentiles else { return Ok(()) };
         let text = Percentiles(&self.tally.latencies).to_string();
         fs::write(path, text).map_err(|error| Failure::local(&path.display().to_string(), error))
     }
 
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let &BenchOptions { system, connections, pipeline, size, mailboxes, idle, .. } = self.options;
         let tally = self.tally;
         let [p50, p90, p99, p999, max] =

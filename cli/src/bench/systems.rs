@@ -9,13 +9,13 @@ use std::io::{self, Error, ErrorKind};
 use clap::ValueEnum;
 
 /// Maximum sizes of a message's data and of an answer's first line, in bytes.
-pub const SIZE_MAX: usize = 16 << 20;
+pub(super) const SIZE_MAX: usize = 16 << 20;
 const LINE_MAX: usize = 4096;
 
 /// The server under load. Mailbox N is the key `box:N` of redis and memcached, or as a queue the list
 /// `list:N` of redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum System {
+pub(crate) enum System {
     Dipc,
     Redis,
     Memcached,
@@ -23,7 +23,7 @@ pub enum System {
 
 /// A request to a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     Read,
     Write,
     Put,
@@ -36,7 +36,7 @@ pub enum Request {
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Ok,
     /// Data of this size, in bytes.
     Data(usize),
@@ -59,12 +59,12 @@ struct Protocol {
 }
 
 impl Request {
-    pub fn has_data(self) -> bool {
+    pub(crate) fn has_data(self) -> bool {
         matches!(self, Request::Write | Request::Put)
     }
 
     /// Whether `answer` is the successful answer to this request. `size`: of the data.
-    pub fn is_answered_by(self, answer: &Answer, size: usize) -> bool {
+    pub(crate) fn is_answered_by(self, answer: &Answer, size: usize) -> bool {
         match self {
             Request::Read | Request::Take => *answer == Answer::Data(size),
             _ => *answer == Answer::Ok,
@@ -81,7 +81,7 @@ impl System {
         }
     }
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             System::Dipc => "dipc",
             System::Redis => "redis",
@@ -90,7 +90,7 @@ impl System {
     }
 
     /// The default port.
-    pub fn port(self) -> u16 {
+    pub(crate) fn port(self) -> u16 {
         match self {
             System::Dipc => 5000,
             System::Redis => 6379,
@@ -98,22 +98,22 @@ impl System {
         }
     }
 
-    pub fn ping(self) -> &'static [u8] {
+    pub(crate) fn ping(self) -> &'static [u8] {
         self.protocol().ping.as_bytes()
     }
 
     /// Encodes a request up to its data. None: the system has no such request.
-    pub fn head(self, request: Request, mailbox: usize, size: usize) -> Option<String> {
+    pub(crate) fn head(self, request: Request, mailbox: usize, size: usize) -> Option<String> {
         (self.protocol().head)(request, mailbox, size)
     }
 
     /// Data of this size, with the bytes that end them in a request.
-    pub fn data(self, size: usize) -> Vec<u8> {
+    pub(crate) fn data(self, size: usize) -> Vec<u8> {
         [vec![b'x'; size].as_slice(), self.protocol().eol.as_bytes()].concat()
     }
 
     /// Decodes the first answer in `input`. Returns it with its length in bytes. None: it is incomplete.
-    pub fn decode(self, input: &[u8]) -> io::Result<Option<(Answer, usize)>> {
+    pub(crate) fn decode(self, input: &[u8]) -> io::Result<Option<(Answer, usize)>> {
         let Protocol { eol, data_end, answer, .. } = self.protocol();
         let Some(end) = input.iter().position(|&byte| byte == b'\n').filter(|&end| end < LINE_MAX) else {
             return if input.len() < LINE_MAX { Ok(None) } else { Err(malformed("a line without an end")) };
@@ -136,7 +136,7 @@ impl System {
 }
 
 /// A violation of the protocol. It ends the run; any other error only ends a connection.
-pub fn malformed(what: &str) -> Error {
+pub(super) fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, format!("unexpected answer: {}", what.trim_end()))
 }
 

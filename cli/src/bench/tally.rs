@@ -10,7 +10,7 @@ use super::systems::{Answer, Request, malformed};
 const LONGEST_NS: u64 = 3_600_000_000_000;
 const DIGITS: u8 = 3;
 
-pub struct Tally {
+pub(super) struct Tally {
     pub requests: u64,
     pub refusals: u64,
     pub errors: u64,
@@ -24,19 +24,19 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let latencies = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("valid bounds");
         Tally { requests: 0, refusals: 0, errors: 0, unsent: 0, lost: 0, first_failure: None, latencies }
     }
 
     /// Resets the counters after the warm-up, except the failures.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         (self.requests, self.unsent) = (0, 0);
         self.latencies.reset();
     }
 
     /// Counts the answer to a request. Fails if the answer does not match the request.
-    pub fn count(&mut self, answer: Answer, request: Request, size: usize) -> std::io::Result<()> {
+    pub(super) fn count(&mut self, answer: Answer, request: Request, size: usize) -> std::io::Result<()> {
         self.requests += 1;
         match answer {
             Answer::No => {
@@ -50,28 +50,28 @@ impl Tally {
         Ok(())
     }
 
-    pub fn count_error(&mut self, line: String) {
+    pub(super) fn count_error(&mut self, line: String) {
         self.errors += 1;
         self.first_failure.get_or_insert(line);
     }
 
-    pub fn connection_lost(&mut self, what: String) {
+    pub(super) fn connection_lost(&mut self, what: String) {
         self.lost += 1;
         self.first_failure.get_or_insert(what);
     }
 
-    pub fn record(&mut self, latency: Duration) {
+    pub(super) fn record(&mut self, latency: Duration) {
         self.latencies.saturating_record(nanoseconds(latency));
     }
 
     /// Counts overdue batches with their wait so far.
-    pub fn count_unsent(&mut self, wait: Duration, batches: u64) {
+    pub(super) fn count_unsent(&mut self, wait: Duration, batches: u64) {
         self.unsent += batches;
         self.latencies.saturating_record_n(nanoseconds(wait), batches);
     }
 
     /// The latency that a share of the batches did not exceed, in µs.
-    pub fn quantile_us(&self, share: f64) -> f64 {
+    pub(super) fn quantile_us(&self, share: f64) -> f64 {
         self.latencies.value_at_quantile(share) as f64 / 1000.0
     }
 }

@@ -25,7 +25,7 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// A server on this machine.
 #[derive(Debug)]
-pub struct Target {
+pub(super) struct Target {
     pub address: Address,
     system: System,
     socket: SockAddr,
@@ -34,7 +34,7 @@ pub struct Target {
 impl Target {
     /// Finds the first address of the host that accepts a connection. All addresses must be loopback: the
     /// load generator must not flood other machines.
-    pub fn find(connection: &Connection, system: System) -> Result<Self, Failure> {
+    pub(super) fn find(connection: &Connection, system: System) -> Result<Self, Failure> {
         let address = connection.address_of(system.port(), system == System::Dipc)?;
         let candidates = match &address {
             Address::Unix(path) => SockAddr::unix(path).map(|socket| vec![socket]),
@@ -57,7 +57,7 @@ impl Target {
     }
 
     /// Opens a blocking connection with timeouts.
-    pub fn dial(&self, number: usize) -> Result<Socket, Failure> {
+    pub(super) fn dial(&self, number: usize) -> Result<Socket, Failure> {
         self.open(number).map_err(|error| connect_failure(&self.address, self.system, error))
     }
 
@@ -80,7 +80,7 @@ impl Target {
     }
 
     /// Overwrites every mailbox with the contents that the mix needs.
-    pub fn prepare(&self, options: &BenchOptions, mix: Mix) -> Result<(), Failure> {
+    pub(super) fn prepare(&self, options: &BenchOptions, mix: Mix) -> Result<(), Failure> {
         let (mut socket, request) = (self.dial(0)?, mix.preparation(self.system));
         let data = self.system.data(options.size);
         for mailbox in 0..options.mailboxes {
@@ -94,7 +94,7 @@ impl Target {
     }
 
     /// Opens the idle connections, each after one answered ping.
-    pub fn open_idle(&self, options: &BenchOptions) -> Result<Vec<Socket>, Failure> {
+    pub(super) fn open_idle(&self, options: &BenchOptions) -> Result<Vec<Socket>, Failure> {
         let open = |number| {
             let mut socket = self.dial(options.connections + number)?;
             self.exchange(&mut socket, self.system.ping())?;
@@ -136,12 +136,12 @@ fn answer(socket: &mut Socket, system: System, request: &[u8]) -> io::Result<Ans
 }
 
 /// Whether an idle connection is open. It is readable only if the server has closed it.
-pub fn is_open(mut socket: &Socket) -> bool {
+pub(super) fn is_open(mut socket: &Socket) -> bool {
     socket.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Raises the limit of open files for the connections of the run. Fails if the hard limit is too low.
-pub fn reserve_descriptors(options: &BenchOptions) -> Result<(), Failure> {
+pub(super) fn reserve_descriptors(options: &BenchOptions) -> Result<(), Failure> {
     let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| connection_failure(error.into()))?;
     if (options.connections + options.idle + OTHER_DESCRIPTORS) as u64 > files {
         let text = format!("the connections need more than {files} open files (ulimit -Hn)");
@@ -151,7 +151,7 @@ pub fn reserve_descriptors(options: &BenchOptions) -> Result<(), Failure> {
 }
 
 /// An error of a connection, as a failure of the command.
-pub fn connection_failure(error: Error) -> Failure {
+pub(super) fn connection_failure(error: Error) -> Failure {
     dipc::client::Error::Io(error).into()
 }
 

@@ -15,10 +15,10 @@ use signal_hook::low_level::pipe;
 use super::input::Input;
 
 /// Prints above the line editor.
-pub type Screen = Box<dyn ExternalPrinter>;
+pub(super) type Screen = Box<dyn ExternalPrinter>;
 
 /// Starts a line editor with this prompt. Returns its lines, and the printer for messages above it.
-pub fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
+pub(super) fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
     let mut editor = Editor::<(), FileHistory>::new()?;
     let screen = editor.create_external_printer()?;
     let (lines, mut typed) = UnixStream::pair()?;

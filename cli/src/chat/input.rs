@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::failure::Failure;
 
 /// A source of lines that can be polled together with the client's socket.
-pub struct Input {
+pub(super) struct Input {
     source: fs::File,
     bytes: VecDeque<u8>,
     ended: bool,
@@ -23,16 +23,16 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn new(source: OwnedFd, stop: Option<UnixStream>) -> Self {
+    pub(super) fn new(source: OwnedFd, stop: Option<UnixStream>) -> Self {
         Input { source: source.into(), bytes: VecDeque::new(), ended: false, stop }
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
     /// Waits for input or for data from the server. Returns whether there is input.
-    pub fn is_ready(&mut self, client: &Client) -> Result<bool, Failure> {
+    pub(super) fn is_ready(&mut self, client: &Client) -> Result<bool, Failure> {
         let stop = self.stop.as_ref().map(|stop| stop.as_fd());
         let fds = [Some(self.source.as_fd()), Some(client.as_fd()), stop].into_iter().flatten();
         let mut sources: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -46,7 +46,7 @@ impl Input {
         }
     }
 
-    pub fn read(&mut self) -> Result<(), Failure> {
+    pub(super) fn read(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; 4096];
         // Not through a BufReader: poll does not see bytes in its buffer.
         match self.source.read(&mut chunk) {
@@ -61,7 +61,7 @@ impl Input {
     }
 
     /// The next line. At the end of the input, a line without a newline counts too.
-    pub fn line(&mut self) -> Option<String> {
+    pub(super) fn line(&mut self) -> Option<String> {
         let end = self.bytes.iter().position(|&byte| byte == b'\n');
         let line: Vec<u8> = match end {
             Some(end) => self.bytes.drain(..=end).collect(),

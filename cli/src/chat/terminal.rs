@@ -9,13 +9,13 @@ const RESET: &str = "\x1b[?2004l\r\n";
 
 /// The settings of the terminal. Restores them when dropped, since the line editor may still be in raw mode
 /// then.
-pub struct TerminalSettings {
+pub(super) struct TerminalSettings {
     saved: Option<Termios>,
     edits: bool,
 }
 
 impl TerminalSettings {
-    pub fn save(edits: bool) -> Self {
+    pub(super) fn save(edits: bool) -> Self {
         TerminalSettings { saved: tcgetattr(io::stdin()).ok(), edits }
     }
 }

@@ -15,7 +15,7 @@ const PORT: u16 = 5000;
 /// The options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The server's host [default: from the URL, or 127.0.0.1]
     #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
     pub host: Option<String>,
@@ -49,12 +49,12 @@ pub struct Connection {
 
 impl Connection {
     /// The server's address. The other options take precedence over the URL.
-    pub fn address(&self) -> Result<Address, Failure> {
+    pub(crate) fn address(&self) -> Result<Address, Failure> {
         self.address_of(PORT, true)
     }
 
     /// The server's address with this default port. `by_url`: whether the URL is used; it is only for dipc.
-    pub fn address_of(&self, port: u16, by_url: bool) -> Result<Address, Failure> {
+    pub(crate) fn address_of(&self, port: u16, by_url: bool) -> Result<Address, Failure> {
         if let Some(path) = &self.socket {
             return Ok(Address::Unix(path.clone()));
         }

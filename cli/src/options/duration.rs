@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A number of seconds, or `inf`.
-pub fn seconds(word: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(word: &str) -> Result<Duration, String> {
     if word == "inf" {
         return Ok(Duration::MAX);
     }
@@ -12,7 +12,7 @@ pub fn seconds(word: &str) -> Result<Duration, String> {
 }
 
 /// A number of seconds above 0, and not `inf`.
-pub fn positive(word: &str) -> Result<Duration, String> {
+pub(super) fn positive(word: &str) -> Result<Duration, String> {
     match seconds(word)? {
         Duration::ZERO | Duration::MAX => Err("must be more than 0 seconds, and not inf".to_owned()),
         time => Ok(time),

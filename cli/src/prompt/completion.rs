@@ -16,14 +16,14 @@ const PROMPT_ONLY: [&str; 3] = ["help", "quit", "q"];
 const SHELL_ONLY: [&str; 5] = ["bench", "chat", "top", "completions", "manual"];
 
 /// The grammar of a line at the prompt.
-pub fn grammar() -> clap::Command {
+pub(super) fn grammar() -> clap::Command {
     SHELL_ONLY
         .into_iter()
         .fold(Line::command(), |line, verb| line.mut_subcommand(verb, |verb| verb.hide(true)))
 }
 
 /// The verbs of the prompt.
-pub fn verbs() -> Vec<String> {
+pub(super) fn verbs() -> Vec<String> {
     let grammar = grammar();
     let here = grammar.get_subcommands().filter(|verb| !verb.is_hide_set());
     here.map(|verb| verb.get_name().to_owned()).chain(PROMPT_ONLY.map(str::to_owned)).collect()
@@ -37,7 +37,7 @@ fn options_of(verb: &str) -> Vec<String> {
 }
 
 /// Completes verbs, and the options of a verb.
-pub struct Completions;
+pub(super) struct Completions;
 
 impl Completer for Completions {
     type Candidate = String;

@@ -14,14 +14,14 @@ use super::completion::Completions;
 use crate::failure::Failure;
 
 /// The source of lines.
-pub enum Lines {
+pub(super) enum Lines {
     Terminal(Box<Editor<Completions, FileHistory>>),
     Pipe(BufReader<File>),
 }
 
 impl Lines {
     /// A line editor with history and completion.
-    pub fn from_terminal() -> Result<Self, Failure> {
+    pub(super) fn from_terminal() -> Result<Self, Failure> {
         let failed = |error| Failure::local("terminal", io::Error::other(error));
         let config = Config::builder().history_ignore_space(true).build();
         let mut editor = Editor::with_config(config).map_err(failed)?;
@@ -35,7 +35,7 @@ impl Lines {
 
     /// The lines of standard input, which becomes /dev/null: a started command must not read the prompt's
     /// lines.
-    pub fn from_pipe() -> Result<Self, Failure> {
+    pub(super) fn from_pipe() -> Result<Self, Failure> {
         let moved = || {
             let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
             dup2_stdin(File::open("/dev/null")?)?;
@@ -45,7 +45,7 @@ impl Lines {
     }
 
     /// The next command, without its newline. None: the end of the input.
-    pub fn command(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) fn command(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Lines::Terminal(editor) = self else { return self.text() };
         loop {
             match editor.readline("dipc> ") {
@@ -62,7 +62,7 @@ impl Lines {
     }
 
     /// The next line as the text of a command. None: Ctrl-C, or the end of the input.
-    pub fn text(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) fn text(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         match self {
             Lines::Terminal(editor) => loop {
                 match editor.readline("text> ") {

@@ -15,7 +15,7 @@ const FLAGS: [&[u8]; 3] = [b"--drop", b"--json", b"--help"];
 
 /// Splits a line into words with the quoting rules of a shell. The text of a `write` or `put` is one word,
 /// exactly as it was typed, so that `it's  raining` needs no quotes.
-pub fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
+pub(super) fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
     let mut words = std::iter::successors(next(line), |(_, remaining)| next(remaining)).map(|(word, _)| word);
     let verb = words.find(|word| !word.starts_with(b"--"));
     let has_text = verb.is_some_and(|verb| WITH_TEXT.contains(&verb));

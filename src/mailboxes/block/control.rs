@@ -16,7 +16,7 @@ const POSITION_MAX: u64 = 1 << 62;
 /// The control area of one mailbox, as laid out in the segment, on its own cache lines.
 #[derive(Debug)]
 #[repr(C, align(128))]
-pub struct Control {
+pub(crate) struct Control {
     word: AtomicU64,
     records: [Slot; 2],
 }
@@ -49,7 +49,7 @@ pub(super) struct Record {
 
 /// The contents of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// The newest version; 0 before the first message.
     pub version: u64,
     /// Number of messages. Their versions are `version - count + 1 ..= version`.
@@ -61,11 +61,11 @@ pub struct Contents {
 /// The memory has contents that this server never writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory of this mailbox is damaged")]
-pub struct Damaged;
+pub(crate) struct Damaged;
 
 /// The outcome of the recovery of a mailbox at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recovered {
+pub(crate) enum Recovered {
     /// The active record is intact.
     Whole,
     /// The active record was damaged; the previous record is active now.
@@ -76,7 +76,7 @@ pub enum Recovered {
 
 impl Control {
     /// Initializes the control area of an empty mailbox.
-    pub fn format(&self) {
+    pub(crate) fn format(&self) {
         let empty = Record { version: 0, head: 0, tail: 0, last: 0, count: 0 };
         self.records[0].store(empty);
         self.records[1].store(empty);
@@ -84,30 +84,30 @@ impl Control {
     }
 
     /// The newest version, for a caller without a grant.
-    pub fn version(&self) -> Result<u64, Damaged> {
+    pub(crate) fn version(&self) -> Result<u64, Damaged> {
         self.snapshot().map(|record| record.version)
     }
 
     /// The contents of this mailbox of `capacity` bytes, for a caller without a grant.
-    pub fn contents(&self, capacity: u64) -> Result<Contents, Damaged> {
+    pub(crate) fn contents(&self, capacity: u64) -> Result<Contents, Damaged> {
         Ok(self.snapshot()?.check_capacity(capacity)?.contents(capacity))
     }
 
     /// Bytes of all entries of the mailbox, for a caller without a grant; 0 if the record is damaged.
-    pub fn live_bytes(&self) -> u64 {
+    pub(crate) fn live_bytes(&self) -> u64 {
         self.snapshot().map_or(0, |record| record.live())
     }
 
     /// An estimate of [`Control::live_bytes`], at most `capacity`, without verifying the checksum. The head
     /// and the tail may belong to two states. Enough for an estimate of how long a request will take.
-    pub fn approximate_bytes(&self, capacity: u64) -> u64 {
+    pub(crate) fn approximate_bytes(&self, capacity: u64) -> u64 {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
         let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
         live.min(capacity)
     }
 
     /// Checks both records at a start. If the active one is damaged, activates the other one.
-    pub fn recover(&self) -> Recovered {
+    pub(crate) fn recover(&self) -> Recovered {
         let word = self.word.load(Ordering::Acquire);
         if self.records[active(word)].load().is_ok() {
             return Recovered::Whole;
@@ -184,35 +184,35 @@ impl Slot {
 
 impl Record {
     /// The version of the oldest message; if there is none, one more than the newest version.
-    pub fn first(&self) -> u64 {
+    pub(super) fn first(&self) -> u64 {
         self.version - self.count + 1
     }
 
     /// Bytes of all entries.
-    pub fn live(&self) -> u64 {
+    pub(super) fn live(&self) -> u64 {
         self.tail - self.head
     }
 
     /// Bytes of the largest message that can be added; `None` if there is no room for an empty message. The
     /// header of one message is not counted against the capacity, so that a single message can have the size
     /// of the mailbox.
-    pub fn room(&self, capacity: u64) -> Option<u64> {
+    pub(super) fn room(&self, capacity: u64) -> Option<u64> {
         capacity.checked_sub(self.live())
     }
 
-    pub fn contents(&self, capacity: u64) -> Contents {
+    pub(super) fn contents(&self, capacity: u64) -> Contents {
         Contents { version: self.version, count: self.count, room: self.room(capacity) }
     }
 
     /// The list without its oldest message, whose entry ends at `end`.
-    pub fn without_oldest(self, end: u64) -> Self {
+    pub(super) fn without_oldest(self, end: u64) -> Self {
         let count = self.count - 1;
         let last = if count == 0 { self.tail } else { self.last };
         Record { head: end, last, count, ..self }
     }
 
     /// Returns this record if its messages fit into a mailbox of `capacity` bytes.
-    pub fn check_capacity(self, capacity: u64) -> Result<Self, Damaged> {
+    pub(super) fn check_capacity(self, capacity: u64) -> Result<Self, Damaged> {
         if self.live() <= capacity + ENTRY_HEADER as u64 { Ok(self) } else { Err(Damaged) }
     }
 

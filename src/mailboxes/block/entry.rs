@@ -15,17 +15,17 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Position of its payload.
-    pub fn payload(self) -> u64 {
+    pub(super) fn payload(self) -> u64 {
         self.at + ENTRY_HEADER as u64
     }
 
     /// Position after its payload, where the next entry begins.
-    pub fn end(self) -> u64 {
+    pub(super) fn end(self) -> u64 {
         self.payload() + self.len as u64
     }
 
     /// The newest message; an empty entry if there is none.
-    pub fn newest(ring: &Ring, record: Record) -> Result<Entry, Damaged> {
+    pub(super) fn newest(ring: &Ring, record: Record) -> Result<Entry, Damaged> {
         match record.count {
             0 => Ok(Entry { at: record.tail, len: 0 }),
             _ => Entry::checked(ring, record, record.last, 1),
@@ -33,12 +33,12 @@ impl Entry {
     }
 
     /// The oldest message of a list that is not empty.
-    pub fn oldest(ring: &Ring, record: Record) -> Result<Entry, Damaged> {
+    pub(super) fn oldest(ring: &Ring, record: Record) -> Result<Entry, Damaged> {
         Entry::checked(ring, record, record.head, record.count)
     }
 
     /// The message of a live version: the first one after the cursor, or the oldest.
-    pub fn of(ring: &Ring, record: Record, version: u64, cursor: Cursor) -> Result<Entry, Damaged> {
+    pub(super) fn of(ring: &Ring, record: Record, version: u64, cursor: Cursor) -> Result<Entry, Damaged> {
         // A live message does not move, and the next one begins where it ends. The cursor's position is not
         // valid if its message no longer exists.
         let next = cursor.next.filter(|_| cursor.version >= record.first());

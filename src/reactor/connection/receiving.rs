@@ -11,18 +11,20 @@ use crate::reactor::transport::Transport;
 use crate::workers::{ConnectionId, Job, Owner};
 
 /// Requests that one turn of a connection takes: as many take less time than it takes to write their answers.
-pub const REQUESTS_PER_BATCH: usize = 128;
+pub(super) const REQUESTS_PER_BATCH: usize = 128;
 
 /// Bytes that one turn of a connection reads.
-pub const BYTES_PER_RECEIVE: usize = 256 * 1024;
+pub(super) const BYTES_PER_RECEIVE: usize = 256 * 1024;
 
-/// Bytes that the reactor reads at once when it does not know what is coming: a message of 16 KiB and what is around it.
-pub const SCRATCH_SIZE: usize = 17 * 1024;
+/// Bytes that the reactor reads at once when it does not know what is coming: a message of 16 KiB and what is
+/// around it.
+pub(crate) const SCRATCH_SIZE: usize = 17 * 1024;
 
 /// Missing bytes from which on they are read to where they stay, instead of being copied there.
 const DIRECT_MIN: usize = 4 * 1024;
 
-/// Bytes that are asked for behind a body: when they do not come the socket is known to be empty, without another look.
+/// Bytes that are asked for behind a body: when they do not come the socket is known to be empty, without
+/// another look.
 const AFTER_BODY: usize = 64;
 
 /// Bytes that a body's buffer grows by at once, at most.
@@ -30,7 +32,7 @@ const GROWTH_MAX: usize = 256 * 1024;
 
 /// What a turn found.
 #[derive(Debug)]
-pub enum Received {
+pub(crate) enum Received {
     /// A batch of complete requests.
     Batch(Box<Job>),
     /// No complete request; the next event tells when to look again.
@@ -43,7 +45,7 @@ pub enum Received {
 
 impl<T: Transport> Connection<T> {
     /// Cuts the next batch from what is there and what can be read now.
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         id: ConnectionId,
         scratch: &mut [u8],
@@ -82,8 +84,8 @@ impl<T: Transport> Connection<T> {
             received += read;
             self.last_progress = now;
             self.silence_tried = false;
-            // A short read has emptied the socket: the next arrival makes an event. Only the end of input, which has
-            // been announced already, is still to be fetched.
+            // A short read has emptied the socket: the next arrival makes an event. Only the end of input,
+            // which has been announced already, is still to be fetched.
             self.readable = read == room || self.hung_up || self.reads_end_early;
             missing = match direct {
                 0 => self.cut_scratch(&scratch[..read], &mut job, limits, pools),
@@ -105,7 +107,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Takes what is there as a request when it lacks nothing but its end of line.
-    pub fn complete_on_silence(
+    pub(crate) fn complete_on_silence(
         &mut self,
         id: ConnectionId,
         limits: &Limits,
@@ -121,8 +123,8 @@ impl<T: Transport> Connection<T> {
         Some(job)
     }
 
-    /// How many bytes to read to where they stay, when a body lacks `missing`. Memory follows what has arrived, not what was
-    /// announced: a large buffer is for who has sent as much as is read at once.
+    /// How many bytes to read to where they stay, when a body lacks `missing`. Memory follows what has
+    /// arrived, not what was announced: a large buffer is for who has sent as much as is read at once.
     fn direct_read_len(&mut self, missing: usize, pools: &mut Pools) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + AFTER_BODY);
         if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
@@ -164,7 +166,8 @@ impl<T: Transport> Connection<T> {
         if used < bytes.len() {
             let rest = &bytes[used..];
             if !self.input.has_room() {
-                // More than fits into one read is a body: what of it is here goes at once to where the rest is read to.
+                // More than fits into one read is a body: what of it is here goes at once to where the rest
+                // is read to.
                 let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
                 self.input.set_buffer(pools.buffer(rest.len() + body));
             }
@@ -199,7 +202,8 @@ impl<T: Transport> Connection<T> {
         missing
     }
 
-    /// Cuts at most one batch from the front of `bytes`; tells how many it took and how many the next request lacks.
+    /// Cuts at most one batch from the front of `bytes`; tells how many it took and how many the next request
+    /// lacks.
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
         let (used, missing) = self.framer.cut(bytes, limits, REQUESTS_PER_BATCH, found);
         self.first_since_reply &= found.is_empty();

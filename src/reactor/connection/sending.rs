@@ -11,11 +11,11 @@ use crate::reactor::phase::Phase;
 use crate::reactor::transport::Transport;
 
 /// Bytes that one turn of a connection writes.
-pub const BYTES_PER_FLUSH: usize = 1024 * 1024;
+pub(super) const BYTES_PER_FLUSH: usize = 1024 * 1024;
 
 /// How much of what waited has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
+pub(crate) enum Flushed {
     /// All of it.
     All,
     /// A part; the socket has no room for more.
@@ -27,9 +27,9 @@ pub enum Flushed {
 }
 
 impl<T: Transport> Connection<T> {
-    /// Writes answers, when none wait. When all have left their memory comes back; else they are kept, and writing goes
-    /// on when the socket has room.
-    pub fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
+    /// Writes answers, when none wait. When all have left their memory comes back; else they are kept, and
+    /// writing goes on when the socket has room.
+    pub(crate) fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
         self.output.set(std::mem::take(answers));
         self.last_progress = now;
         let sent = self.write()?;
@@ -40,7 +40,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Writes what waits.
-    pub fn flush(&mut self, now: Instant) -> io::Result<Flushed> {
+    pub(crate) fn flush(&mut self, now: Instant) -> io::Result<Flushed> {
         let sent = self.write()?;
         if sent != Flushed::WouldBlock {
             self.last_progress = now;
@@ -49,13 +49,13 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The memory of answers that have all left.
-    pub fn take_emptied(&mut self) -> Vec<u8> {
+    pub(crate) fn take_emptied(&mut self) -> Vec<u8> {
         debug_assert!(!self.has_output());
         self.output.take()
     }
 
     /// Writes an event, when nothing waits. What the socket does not take is kept, unless it takes nothing.
-    pub fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Flushed> {
+    pub(crate) fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Flushed> {
         debug_assert!(!self.has_output(), "an event comes between two answers");
         let written = loop {
             match self.transport.write(event) {
@@ -75,12 +75,12 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Takes back what waits from `at` on, when something before it waits, too.
-    pub fn truncate_unsent(&mut self, at: usize) -> bool {
+    pub(crate) fn truncate_unsent(&mut self, at: usize) -> bool {
         self.output.truncate(at)
     }
 
     /// Adds a few bytes to the answers that wait.
-    pub fn append(&mut self, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.output.append(bytes);
     }
 
@@ -96,8 +96,9 @@ impl<T: Transport> Connection<T> {
         self.unacknowledged = u32::try_from(self.transport.unacknowledged()).unwrap_or(u32::MAX);
     }
 
-    /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait for.
-    pub fn linger(&mut self, now: Instant) -> bool {
+    /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait
+    /// for.
+    pub(crate) fn linger(&mut self, now: Instant) -> bool {
         self.input = Input::default();
         if self.eof || self.transport.shutdown_write().is_err() {
             return false;
@@ -109,14 +110,14 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Whether a goodbye may end: the client's side has everything, or has had the time to take it.
-    pub fn check_linger(&mut self, now: Instant) -> bool {
+    pub(crate) fn check_linger(&mut self, now: Instant) -> bool {
         let Phase::Lingering { until, .. } = self.phase else { return false };
         self.last_progress = now;
         until <= now || self.transport.unacknowledged() == 0
     }
 
     /// Throws away what still arrives. False when the client has closed too, or does not stop.
-    pub fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
+    pub(crate) fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
         let Phase::Lingering { discard_budget: patience, .. } = &mut self.phase else {
             unreachable!("only said goodbye")
         };

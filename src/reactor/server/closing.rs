@@ -11,7 +11,7 @@ use crate::protocol::Refusal;
 use crate::workers::{ConnectionId, refuse_and_end};
 
 /// How long a stop may take.
-pub const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 impl<T: Transport> Server<T> {
     /// Closes a connection when its client has read the last answer. Its locks and watches end at once.
@@ -35,14 +35,14 @@ impl<T: Transport> Server<T> {
     }
 
     /// Closes a connection whose socket has failed.
-    pub fn fail(&mut self, id: ConnectionId, error: &io::Error) {
+    pub(crate) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         log::debug!("connection {}: {error}", id.slot);
         self.counters.closed_by_error += 1;
         self.close(id);
     }
 
-    /// Closes a connection at once. Its place in a queue is given up, so the requests behind it move on. Its locks and watches
-    /// end.
+    /// Closes a connection at once. Its place in a queue is given up, so the requests behind it move on. Its
+    /// locks and watches end.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(&Phase::Waiting { mailbox, ticket, .. }) =
             self.clients.look(id).map(|client| client.phase())
@@ -63,7 +63,7 @@ impl<T: Transport> Server<T> {
     // ---- the server ----
 
     /// Whether the server has answered everything, or has been told to stop at once.
-    pub fn has_stopped(&self) -> bool {
+    pub(crate) fn has_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
             Stopping::Draining(_) => self.clients.len() == 0,
@@ -71,17 +71,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping != Stopping::No
     }
 
     /// Stops without a further answer.
-    pub fn stop_at_once(&mut self) {
+    pub(crate) fn stop_at_once(&mut self) {
         self.stopping = Stopping::Now;
     }
 
-    /// Begins to stop. Each client has a last turn, and is closed gracefully when it has nothing left to be done.
-    pub fn drain(&mut self) {
+    /// Begins to stop. Each client has a last turn, and is closed gracefully when it has nothing left to be
+    /// done.
+    pub(crate) fn drain(&mut self) {
         self.stopping = Stopping::Draining(self.now + DRAIN);
         for id in self.clients.ids() {
             if let Some(mut client) = self.clients.get(id) {
@@ -94,8 +95,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Answers a waiting request that the server stops, behind the answers that its client has not taken yet. Its locks end at
-    /// once.
+    /// Answers a waiting request that the server stops, behind the answers that its client has not taken yet.
+    /// Its locks end at once.
     pub(super) fn end_wait_for_drain(&mut self, id: ConnectionId) {
         // A request that was admitted a moment ago is answered instead.
         let Some(mut job) = self.cancel_current(id) else { return };
@@ -119,7 +120,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Ends the pool's threads.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         log::info!("stopped; {} requests were answered", self.counters.requests.total());
         self.pool.stop();
     }

@@ -41,7 +41,8 @@ pub(super) enum Served {
 }
 
 impl<T: Transport> Server<T> {
-    /// Brings a job of a client on its way, until another thread, a queue or the socket has it, or its batch is finished.
+    /// Brings a job of a client on its way, until another thread, a queue or the socket has it, or its batch
+    /// is finished.
     pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
         loop {
             job = match step(&mut job, &self.mailboxes) {
@@ -85,8 +86,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Takes a place for the current request of a job. One thread takes the first place of every batch, so the order of
-    /// arrival is a total order.
+    /// Takes a place for the current request of a job. One thread takes the first place of every batch, so
+    /// the order of arrival is a total order.
     pub(super) fn acquire(&mut self, id: ConnectionId, mut job: Box<Job>, acquire: Acquire) -> Acquired {
         let Acquire { mailbox, mode, .. } = acquire;
         if acquire.tries_once() || job.has_locks() {
@@ -110,7 +111,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole server.
+    /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
+    /// server.
     fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Served {
         match &mut job.requests[job.next].request {
             Request::Lock(request) => {
@@ -178,7 +180,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    pub fn on_completion(&mut self, completion: Completion) {
+    pub(crate) fn on_completion(&mut self, completion: Completion) {
         match completion {
             Completion::WaitStarted(started) => self.on_wait_started(started),
             Completion::Done(job) => match job.owner {
@@ -213,8 +215,9 @@ impl<T: Transport> Server<T> {
 
     // ---- answers ----
 
-    /// Writes the answers of a job behind those that wait already. When all answers of the batch are written, the client is
-    /// listened to again. Returns the job if it has requests left and its answers so far are written.
+    /// Writes the answers of a job behind those that wait already. When all answers of the batch are written,
+    /// the client is listened to again. Returns the job if it has requests left and its answers so far are
+    /// written.
     fn deliver(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Some(mut client) = self.clients.get(id) else {
             self.abandon(job);
@@ -289,8 +292,8 @@ impl<T: Transport> Server<T> {
         match client.phase() {
             Phase::Idle if client.has_pending_input() || self.stopping != Stopping::No => client.schedule(),
             &Phase::Waiting { mailbox, ticket, .. } => {
-                // The job may have kept answers because those before them had not left. If it was admitted meanwhile it
-                // brings them.
+                // The job may have kept answers because those before them had not left. If it was admitted
+                // meanwhile it brings them.
                 let queue = self.mailboxes.queue(mailbox);
                 let kept = queue.with_waiter(ticket, |job| std::mem::take(&mut job.output));
                 if let Some(mut output) = kept.filter(|output| !output.is_empty())
@@ -344,7 +347,8 @@ impl<T: Transport> Server<T> {
         self.pools.return_job(job);
     }
 
-    /// Warns of a client with another protocol: perhaps a wrong port, perhaps a scan. Many of them do not flood the log.
+    /// Warns of a client with another protocol: perhaps a wrong port, perhaps a scan. Many of them do not
+    /// flood the log.
     fn warn_foreign(&mut self) {
         let is_due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_WARN_INTERVAL <= self.now);
         if is_due {

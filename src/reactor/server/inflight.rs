@@ -1,7 +1,8 @@
 //! Messages between their mailbox and the client that takes them.
 //!
-//! **The law**: a message is the client's when its answer has been written. Until then no other request is in the mailbox, and
-//! the message can go back to its old place. [`Server::resolve`] is the only place that decides.
+//! **The law**: a message is the client's when its answer has been written. Until then no other request is in
+//! the mailbox, and the message can go back to its old place. [`Server::resolve`] is the only place that
+//! decides.
 
 use super::super::phase::Phase;
 use super::super::transport::Transport;
@@ -61,8 +62,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Decides for a client that had its time to receive a message. A client that has not even received the answers before
-    /// it does not read, so the message goes back.
+    /// Decides for a client that had its time to receive a message. A client that has not even received the
+    /// answers before it does not read, so the message goes back.
     pub(super) fn ack_or_requeue(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let Phase::Flushing(job) = client.phase() else { return };

@@ -1,4 +1,5 @@
-//! Locks: grants that are held across requests, until they are unlocked, their client is gone, or their lease expires.
+//! Locks: grants that are held across requests, until they are unlocked, their client is gone, or their lease
+//! expires.
 
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use crate::workers::{
 };
 
 /// How long a client may be silent without losing its locks, unless its `lock` says otherwise.
-pub const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// Mailboxes that one connection may lock, and that it may watch.
-pub const MAILBOXES_MAX: usize = 1024;
+pub(super) const MAILBOXES_MAX: usize = 1024;
 
 impl<T: Transport> Server<T> {
-    /// Whether a client would wait for itself, through the clients that it waits for, if it waited at a mailbox.
+    /// Whether a client would wait for itself, through the clients that it waits for, if it waited at a
+    /// mailbox.
     pub(super) fn would_deadlock(&self, id: ConnectionId, mailbox: u32) -> bool {
         self.locks.would_deadlock(id, mailbox, |holder| self.waiting_on(holder))
     }
@@ -140,7 +142,8 @@ impl<T: Transport> Server<T> {
         self.end_each(id, ended);
     }
 
-    /// Ends the locks whose leases have expired. `locks` are the client's, `events` get what the client is to be told.
+    /// Ends the locks whose leases have expired. `locks` are the client's, `events` get what the client is to
+    /// be told.
     pub(super) fn expire_locks(
         &mut self,
         id: ConnectionId,

@@ -1,5 +1,6 @@
-//! What `stat` answers: of the server, of one mailbox, of all connections, of all locks. Lines of a name and a value, for
-//! a person and for a program; where there are many things of a kind, a line for each, its value a list of `key=value`.
+//! What `stat` answers: of the server, of one mailbox, of all connections, of all locks. Lines of a name and
+//! a value, for a person and for a program; where there are many things of a kind, a line for each, its value
+//! a list of `key=value`.
 
 use std::fmt::Write;
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! Requests that wait for a mailbox, and what the passing of time does to them and to clients that let the server wait.
+//! Requests that wait for a mailbox, and what the passing of time does to them and to clients that let the
+//! server wait.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ use crate::workers::{
     ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out, with_grant,
 };
 
-/// How long a request still waits after its client has closed the writing half. A client that has left altogether looks
-/// the same, and may not keep its place for the full wait.
-pub const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
+/// How long a request still waits after its client has closed the writing half. A client that has left
+/// altogether looks the same, and may not keep its place for the full wait.
+pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
 impl<T: Transport> Server<T> {
     /// Sets the deadline of a job that has begun to wait. Its earlier answers do not wait with it.
@@ -100,8 +101,8 @@ impl<T: Transport> Server<T> {
 
     // ---- cancelling ----
 
-    /// Takes a client's job out of its queue, and releases what its `lock` has acquired so far. Returns nothing if the job was
-    /// admitted meanwhile: its answer is on the way.
+    /// Takes a client's job out of its queue, and releases what its `lock` has acquired so far. Returns
+    /// nothing if the job was admitted meanwhile: its answer is on the way.
     pub(super) fn cancel_current(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let mut client = self.clients.get(id)?;
         let &Phase::Waiting { mailbox, ticket, .. } = client.phase() else { return None };
@@ -149,7 +150,7 @@ impl<T: Transport> Server<T> {
 
     // ---- deadlines ----
 
-    pub fn expire_deadlines(&mut self) {
+    pub(crate) fn expire_deadlines(&mut self) {
         while let Some(id) = self.clients.expire(self.now) {
             self.expire(id);
         }
@@ -255,8 +256,8 @@ impl<T: Transport> Server<T> {
     }
 }
 
-/// When a request stops waiting whose client has closed its writing half: at once, if other clients wait for what it holds
-/// or if it would take a message for a client that may be gone.
+/// When a request stops waiting whose client has closed its writing half: at once, if other clients wait for
+/// what it holds or if it would take a message for a client that may be gone.
 fn half_closed(until: Option<Instant>, now: Instant, at_once: bool) -> Instant {
     let soon = if at_once { now } else { now + HALF_CLOSED_WAIT };
     until.map_or(soon, |until| until.min(soon))

@@ -117,7 +117,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Sends events, as many as one tick may.
-    pub fn send_events(&mut self) {
+    pub(crate) fn send_events(&mut self) {
         let mut budget = EVENTS_PER_TICK;
         while let Some(mut fanout) = self.watches.pop_fanout() {
             while budget > 0

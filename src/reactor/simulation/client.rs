@@ -111,8 +111,8 @@ impl Client {
     pub fn close(&mut self, end: ClientEnd) -> (ClientEnd, Option<Composed>) {
         let partially_sent = self.composed.front().filter(|(left, composed)| *left < encoded_len(composed));
         let (end, last) = match partially_sent {
-            // A truncated line can be a valid line of another meaning. So an orderly end may only cut off a part
-            // of a body of stated length.
+            // A truncated line can be a valid line of another meaning. So an orderly end may only cut off a
+            // part of a body of stated length.
             Some((_, composed)) if end != ClientEnd::Reset && !composed.has_length => {
                 (ClientEnd::Reset, None)
             }

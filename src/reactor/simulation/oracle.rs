@@ -33,7 +33,8 @@ pub struct Oracle {
     /// How many bursts of requests there were, and the present one, if it arrives together.
     bursts: u64,
     burst: Option<u64>,
-    /// When each client was last known to have a request or a watch that may wait for a condition of a mailbox.
+    /// When each client was last known to have a request or a watch that may wait for a condition of a
+    /// mailbox.
     last_conditions: BTreeMap<(u32, runs::Kind, usize), u64>,
     pub replies: u64,
     pub events: u64,

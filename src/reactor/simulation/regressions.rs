@@ -184,7 +184,8 @@ fn no_message_is_taken_for_a_half_closed_client() {
     assert_eq!((world.message_count(2), world.outstanding_count(taker)), (1, 0));
 }
 
-/// A run kept its mailbox although it had just put the message that another client's `take` waited for, and replaced it.
+/// A run kept its mailbox although it had just put the message that another client's `take` waited for, and
+/// replaced it.
 #[test]
 fn a_run_yields_to_a_request_whose_condition_it_has_met() {
     let mut world = world();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
-use super::super::job::{ConnectionId, Job};
+use super::super::job::{ConnectionId, Job, Owner};
 use super::*;
 use crate::sync::Condvar;
 
@@ -35,7 +35,14 @@ impl Poll {
 }
 
 fn completion(slot: u32, generation: u32) -> Completion {
-    Completion::Done(Box::new(Job::new(ConnectionId { slot, generation })))
+    Completion::Done(Box::new(Job::new(Owner::Client(ConnectionId { slot, generation }))))
+}
+
+fn connection_of(owner: Owner) -> ConnectionId {
+    match owner {
+        Owner::Client(id) => id,
+        Owner::Watch(id) => panic!("{id:?} was not posted"),
+    }
 }
 
 /// Each of `workers` workers posts `posts` completions; the reactor runs until it has received all.
@@ -76,8 +83,8 @@ fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>
     loop {
         completions.drain(&mut drained);
         received.extend(drained.drain(..).map(|completion| match completion {
-            Completion::Done(job) => job.connection,
-            Completion::WaitStarted(waiting) => waiting.connection,
+            Completion::Done(job) => connection_of(job.owner),
+            Completion::WaitStarted(waiting) => connection_of(waiting.owner),
         }));
         if received.len() == all as usize {
             return (received, sleeps);

@@ -315,8 +315,8 @@ fn a_holder_learns_whether_its_change_meets_a_condition() {
     let mut queue = Queue::default();
     queue.block(Condition::NonEmpty, "taker");
     let _lock = queue.enter(EXCLUSIVE);
-    assert!(!queue.admission.is_condition_met(contents(0, 1)));
-    assert!(queue.admission.is_condition_met(contents(1, 0)));
+    assert!(!queue.admission.update_contents(contents(0, 1)));
+    assert!(queue.admission.update_contents(contents(1, 0)));
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_holder_excludes_the_requests_whose_condition_it_has_met() {
         queue.block(condition, name);
         let lock = queue.enter(EXCLUSIVE);
         let other = queue.wait(SHARED, "other");
-        assert!(queue.admission.is_condition_met(contents(1, 0)));
+        assert!(queue.admission.update_contents(contents(1, 0)));
         assert!(queue.cancel(other).is_empty());
         assert_eq!(queue.release(lock, contents(1, 0)), [name]);
     }
@@ -339,7 +339,7 @@ fn a_cancelled_reader_does_not_count_as_waiting() {
     queue.block(Condition::NewerThan(9), "waiting");
     assert!(queue.cancel(reader).is_empty());
     let _lock = queue.enter(EXCLUSIVE);
-    assert!(!queue.admission.is_condition_met(contents(1, 0)));
+    assert!(!queue.admission.update_contents(contents(1, 0)));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A run is one stay: consecutive requests of one batch for one mailbox are executed under one grant.
 //!
-//! Requests are admitted in the order in which their runs became next, and a stay lasts at most one run. What that means for two
-//! consecutive writes of one run: no other client's change lies between them, unless a request was waiting for a condition,
-//! which a change of the mailbox may have met.
+//! Requests are admitted in the order in which their runs became next, and a stay lasts at most one run. What
+//! that means for two consecutive writes of one run: no other client's change lies between them, unless a
+//! request was waiting for a condition, which a change of the mailbox may have met.
 
 use super::super::client_model::PendingRequest;
 use super::super::reply::ParsedReply;
@@ -18,7 +18,8 @@ pub struct LastWrite {
 }
 
 impl Oracle {
-    /// A client begins to send. Whatever it sends until the next call arrives together, unless the socket divides it.
+    /// A client begins to send. Whatever it sends until the next call arrives together, unless the socket
+    /// divides it.
     pub fn begin_burst(&mut self, arrives_together: bool) {
         self.record_conditions();
         self.bursts += 1;
