@@ -2,17 +2,18 @@
 //! worker is stopped, by ptrace, in the middle of a large copy: its mailbox is held until it is let go.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dipc_testkit::client::{Client, reset, tcp_stream};
+use dipc_testkit::directory::Directory;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use support::{Client, Directory, Server, reset, wait_until};
 
 /// Two mailboxes, large enough that a copy can be caught.
 const LARGE: &str = "2 32768 0 32768 --workers 2";
@@ -119,15 +120,6 @@ fn with_a_reader_in(options: &str) -> (Server, Client, Frozen) {
     (server, reader, frozen)
 }
 
-/// Sends a request of mailbox 0 and waits until it stands in the queue.
-fn enqueue(server: &Server, request: impl AsRef<[u8]>) -> Client {
-    let before = server.stat("waiting");
-    let mut client = server.connect();
-    client.send(request);
-    server.wait_for_stat("waiting", |waiting| waiting == before + 1);
-    client
-}
-
 fn version(answer: &str) -> u64 {
     let field = answer.split(' ').find_map(|word| word.strip_prefix("v="));
     field.unwrap_or_else(|| panic!("no version in {answer}")).parse().expect("a number")
@@ -167,8 +159,8 @@ fn a_stopped_worker_stops_no_other_mailbox() {
 fn readers_are_in_together_and_a_writer_waits_for_all() {
     let (server, mut reader, frozen) = with_a_reader_in("");
     server.connect().ask("r 0 len=1\n", "DATA 1 v=1 n=1\nx\n");
-    let mut writer = enqueue(&server, "w 0\nnew\n");
-    let mut late = enqueue(&server, "r 0\n");
+    let mut writer = server.enqueue("w 0\nnew\n");
+    let mut late = server.enqueue("r 0\n");
     assert_eq!(server.stat("writes"), 1, "the writer waits");
     drop(frozen);
     assert_eq!(reader.data().1.len(), LARGE_BYTES, "the reader had the old message, whole");
@@ -179,8 +171,7 @@ fn readers_are_in_together_and_a_writer_waits_for_all() {
 #[test]
 fn writers_are_in_one_after_the_other_in_the_order_of_arrival() {
     let (server, mut writer, frozen) = with_a_writer_in("");
-    let mut waiting: Vec<Client> =
-        (0..20).map(|number| enqueue(&server, format!("w 0\n{number}\n"))).collect();
+    let mut waiting: Vec<Client> = (0..20).map(|number| server.enqueue(format!("w 0\n{number}\n"))).collect();
     drop(frozen);
     let first = version(&writer.line());
     for (position, client) in (1..).zip(&mut waiting) {
@@ -197,7 +188,7 @@ fn a_waiting_client_that_vanishes_frees_whoever_stands_behind_it() {
     let mut writer = Client::over(vanishing.try_clone().expect("cloned"));
     writer.send("w 0\nnever\n");
     server.wait_for_stat("waiting", |waiting| waiting == 1);
-    let mut behind = enqueue(&server, "r 0 len=1\n");
+    let mut behind = server.enqueue("r 0 len=1\n");
     reset(vanishing).expect("set");
     drop(writer);
     behind.expect("DATA 1 v=1 n=1\nx\n");
@@ -209,10 +200,10 @@ fn a_waiting_client_that_vanishes_frees_whoever_stands_behind_it() {
 fn a_waiting_client_that_hangs_up_waits_one_second_more() {
     let (server, _reader, frozen) = with_a_reader_in("--wait 60");
     // Whether it has closed everything or only its writing half cannot be told; the latter wants its answer.
-    let mut half = enqueue(&server, "w 0\nnever\n");
-    let closed = enqueue(&server, "w 0\nnever\n");
-    let mut behind = enqueue(&server, "r 0 len=1\n");
-    half.stream.half_close();
+    let mut half = server.enqueue("w 0\nnever\n");
+    let closed = server.enqueue("w 0\nnever\n");
+    let mut behind = server.enqueue("r 0 len=1\n");
+    half.half_close();
     drop(closed);
     half.expect("NO timeout\n");
     half.expect_end();
@@ -227,7 +218,7 @@ fn answers_before_a_waiting_request_do_not_wait_with_it() {
     let mut client = server.connect();
     client.send("ping\nr 1\nr 0 len=1\nping\n");
     client.expect("OK\nDATA 0 v=0 n=0\n\n");
-    client.stream.half_close();
+    client.half_close();
     let mut other = server.connect();
     other.send("w 1\nx\nr 0 wait=0.01\nr 1\n");
     other.expect("OK v=1\n");
@@ -241,7 +232,7 @@ fn answers_before_a_waiting_request_do_not_wait_with_it() {
 #[test]
 fn answers_keep_their_order_when_a_wait_ends_before_they_have_left() {
     let directory = Directory::new();
-    let path = directory.path().join("socket");
+    let path = directory.join("socket");
     let (server, mut writer, frozen) = with_a_writer_in(&format!("--unix {}", path.display()));
     let message = "y".repeat(900_000);
     server.connect().ask(format!("w 1\n{message}\n"), "OK v=1\n");
@@ -272,11 +263,9 @@ fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
         .collect();
     let talk = || {
         for _ in 0..ROUNDS {
-            let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
-            stream.set_nodelay(true).expect("set");
+            let stream = tcp_stream(server.port);
             let mut sender = Client::over(stream.try_clone().expect("cloned"));
             let mut receiver = Client::over(stream);
-            receiver.stream.set_patience(support::PATIENCE);
             thread::scope(|scope| {
                 scope.spawn(|| requests.chunks(4).for_each(|piece| sender.send(piece.concat())));
                 for number in 0..requests.len() {
@@ -299,7 +288,7 @@ fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
 #[test]
 fn a_stopping_server_answers_who_waits_for_a_mailbox() {
     let (mut server, mut writer, frozen) = with_a_writer_in("");
-    let mut waiting = enqueue(&server, "w 0\nlast\n");
+    let mut waiting = server.enqueue("w 0\nlast\n");
     server.signal(nix::sys::signal::Signal::SIGTERM);
     wait_until("the door is closed", || TcpStream::connect(("127.0.0.1", server.port)).is_err());
     drop(frozen);
@@ -312,7 +301,7 @@ fn a_stopping_server_answers_who_waits_for_a_mailbox() {
 #[test]
 fn who_still_waits_when_the_time_to_stop_is_over_is_told_so() {
     let (mut server, _writer, frozen) = with_a_writer_in("");
-    let mut waiting = enqueue(&server, "r 0\n");
+    let mut waiting = server.enqueue("r 0\n");
     server.signal(nix::sys::signal::Signal::SIGTERM);
     waiting.expect("ERR drain : the server is stopping\n");
     waiting.expect_end();

@@ -1,8 +1,6 @@
 //! The Rust client: malformed replies, closed connections, lost locks, and events that arrive during requests.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -12,9 +10,11 @@ use std::time::Duration;
 use dipc::client::{
     Address, Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Topic, WriteOptions,
 };
+use dipc_testkit::directory::Directory;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
 use proptest::prelude::*;
 use socket2::{Domain, SockAddr, Socket, Type};
-use support::{Directory, Server};
 
 /// A client of a server that replies to the first request with these bytes and closes the connection.
 fn connect_to_server_that_sends(bytes: Vec<u8>) -> Client {
@@ -114,7 +114,7 @@ fn the_last_reply_of_a_server_that_closes_is_reported() {
 fn a_client_that_watches_its_own_large_messages_does_not_hang() {
     let server = Server::start("2 4096 0 4096");
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
-    client.set_timeout(Some(support::PATIENCE)).expect("set");
+    client.set_timeout(Some(HANG)).expect("set");
     client.watch(&[0, 1], None).expect("watching");
     let large = vec![b'x'; 4 << 20];
     for _ in 0..4 {
@@ -124,7 +124,7 @@ fn a_client_that_watches_its_own_large_messages_does_not_hang() {
     client.unwatch(&[1]).expect("unwatched");
     let (mut last, mut seen) = (0, 0);
     while last < 4 {
-        match client.event(Some(support::PATIENCE)).expect("an event") {
+        match client.event(Some(HANG)).expect("an event") {
             Some(Event::Message { mailbox: 0, version, data, lost }) => {
                 assert_eq!((version, data.len()), (last + lost + 1, large.len()));
                 (last, seen) = (version, seen + lost + 1);

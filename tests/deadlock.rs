@@ -2,12 +2,12 @@
 //! waits that only look like it.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use support::{Breakable, Client, Server};
+use dipc_testkit::client::Client;
+use dipc_testkit::rng::Rng;
+use dipc_testkit::server::Server;
 
 const DEADLOCK: &str = "deadlock";
 
@@ -54,7 +54,7 @@ fn who_closes_a_cycle_of_two_is_told_at_once_and_keeps_its_lock() {
         for closes in ways(0) {
             let mut first = holder(&server, "0");
             let mut second = holder(&server, "1");
-            server.let_wait(&mut first, &waits);
+            server.send_waiting(&mut first, &waits);
             assert_eq!(second.refused(&closes), DEADLOCK, "{waits} then {closes}");
             // A second try is none the better.
             assert_eq!(second.refused(&closes), DEADLOCK);
@@ -73,7 +73,7 @@ fn a_try_that_does_not_wait_is_no_deadlock() {
     let server = served(2);
     let mut first = holder(&server, "0");
     let mut second = holder(&server, "1");
-    server.let_wait(&mut first, "lock 1\n");
+    server.send_waiting(&mut first, "lock 1\n");
     second.ask("r 0 wait=0\nw 0 wait=0\nx\ntake 0 wait=0\n", "NO timeout v=0\nNO timeout\nNO timeout\n");
     second.ask("lock 0 wait=0\nunlock 1\n", "NO locked\nOK\n");
     first.locked();
@@ -85,7 +85,7 @@ fn expect_ring_is_refused(clients: usize) {
     let server = served(clients);
     let mut ring: Vec<Client> = (0..clients).map(|number| holder(&server, &number.to_string())).collect();
     for (number, client) in ring.iter_mut().enumerate().take(clients - 1) {
-        server.let_wait(client, format!("w {} wait=inf\nfrom {number}\n", number + 1));
+        server.send_waiting(client, format!("w {} wait=inf\nfrom {number}\n", number + 1));
     }
     let mut last = ring.pop().expect("a ring");
     assert_eq!(last.refused("w 0 wait=inf\nx\n"), DEADLOCK);
@@ -122,7 +122,7 @@ fn through_shared_locks() {
     let mut second = holder(&server, "1 r");
     // A reader gets in: beside a shared lock nobody waits to read.
     first.ask("r 1\n", "DATA 0 v=0 n=0\n\n");
-    server.let_wait(&mut first, "w 1 wait=inf\nx\n");
+    server.send_waiting(&mut first, "w 1 wait=inf\nx\n");
     assert_eq!(second.refused("w 0 wait=inf\nx\n"), DEADLOCK);
     second.ask("unlock 1\n", "OK\n");
     first.expect("OK v=1\n");
@@ -133,10 +133,10 @@ fn through_one_of_several_sharers() {
     let server = served(3);
     let mut sharers = [holder(&server, "0 r"), holder(&server, "0 r"), holder(&server, "0 r")];
     let mut writer = holder(&server, "1");
-    server.let_wait(&mut writer, "w 0 wait=inf\nx\n");
+    server.send_waiting(&mut writer, "w 0 wait=inf\nx\n");
     // The first and the last may wait for something else as long as they like.
     let mut other = holder(&server, "2");
-    server.let_wait(&mut sharers[0], "r 2\n");
+    server.send_waiting(&mut sharers[0], "r 2\n");
     assert_eq!(sharers[1].refused("r 1\n"), DEADLOCK);
     sharers[1].ask("unlock 0\n", "OK\n");
     assert_eq!(sharers[2].refused("r 1\n"), DEADLOCK);
@@ -155,7 +155,7 @@ fn through_somebody_who_stands_before_in_the_queue() {
     let mut reader = holder(&server, "0");
     let mut writer = server.enqueue("w 1 wait=inf\nx\n");
     // It would be in beside the shared lock, but for the writer before it.
-    server.let_wait(&mut reader, "r 1 wait=inf\n");
+    server.send_waiting(&mut reader, "r 1 wait=inf\n");
     assert_eq!(sharer.refused("r 0 wait=inf\n"), DEADLOCK);
     sharer.ask("unlock 1\n", "OK\n");
     writer.expect("OK v=1\n");
@@ -168,7 +168,7 @@ fn the_one_who_stands_behind_closes_the_cycle() {
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
     let mut writer = server.enqueue("w 1 wait=inf\nx\n");
-    server.let_wait(&mut sharer, "r 0 wait=inf\n");
+    server.send_waiting(&mut sharer, "r 0 wait=inf\n");
     assert_eq!(reader.refused("r 1 wait=inf\n"), DEADLOCK);
     reader.ask("unlock 0\n", "OK\n");
     sharer.expect("DATA 0 v=0 n=0\n\n");
@@ -192,7 +192,7 @@ fn through_a_message_room_or_news_that_only_the_other_could_bring() {
             first.ask(prepare, "OK v=1 n=1\n");
         }
         // It was in, has missed something, and others pass.
-        server.let_wait(&mut first, waits);
+        server.send_waiting(&mut first, waits);
         let mut second = holder(&server, "1");
         assert_eq!(second.refused("r 0 wait=inf\n"), DEADLOCK, "{waits}");
         second.send(brings);
@@ -210,7 +210,7 @@ fn who_finds_nothing_where_somebody_waits_for_it_closes_the_cycle() {
     let server = served(2);
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
-    server.let_wait(&mut sharer, "w 0 wait=inf\nx\n");
+    server.send_waiting(&mut sharer, "w 0 wait=inf\nx\n");
     // It gets in beside the shared lock, but nobody could ever bring news.
     assert_eq!(reader.refused("r 1 after=0 wait=inf\n"), DEADLOCK);
     assert_eq!(reader.refused("take 1 wait=inf\n"), DEADLOCK);
@@ -225,7 +225,7 @@ fn through_any_of_several_mailboxes() {
     let server = served(6);
     let mut first = holder(&server, "0,2,4");
     let mut second = holder(&server, "1,3,5");
-    server.let_wait(&mut first, "lock 3 wait=inf\n");
+    server.send_waiting(&mut first, "lock 3 wait=inf\n");
     for mailbox in [0, 2, 4] {
         assert_eq!(second.refused(format!("w {mailbox} wait=inf\nx\n")), DEADLOCK);
     }
@@ -240,7 +240,7 @@ fn a_lock_of_several_that_meets_a_cycle_gives_back_what_it_took() {
     let server = served(6);
     let mut first = holder(&server, "5");
     let mut second = holder(&server, "3");
-    server.let_wait(&mut second, "w 5 wait=inf\nx\n");
+    server.send_waiting(&mut second, "w 5 wait=inf\nx\n");
     assert_eq!(first.refused("lock 4,3,2,1 wait=inf\n"), DEADLOCK);
     [1, 2, 4].into_iter().for_each(|mailbox| expect_free(&server, mailbox));
     expect_locked(&server, 5);
@@ -266,9 +266,9 @@ fn two_who_wait_for_one_and_one_who_waits_for_both_are_no_cycle() {
     let server = served(4);
     let mut top = holder(&server, "0");
     let mut sides = [holder(&server, "1"), holder(&server, "2")];
-    sides.iter_mut().for_each(|side| server.let_wait(side, "w 0\nx\n"));
+    sides.iter_mut().for_each(|side| server.send_waiting(side, "w 0\nx\n"));
     let mut bottom = holder(&server, "3");
-    server.let_wait(&mut bottom, "lock 1,2\n");
+    server.send_waiting(&mut bottom, "lock 1,2\n");
     top.ask("unlock 0\n", "OK\n");
     for (version, side) in (1..).zip(&mut sides) {
         side.expect(format!("OK v={version}\n"));
@@ -284,7 +284,7 @@ fn who_waits_without_a_lock_is_part_of_no_cycle() {
     let mut first = holder(&server, "0");
     let mut waiting = [server.enqueue("w 0\nx\n"), server.enqueue("lock 0\n")];
     let mut second = holder(&server, "1");
-    server.let_wait(&mut second, "r 0\n");
+    server.send_waiting(&mut second, "r 0\n");
     first.ask("w 1 wait=0\nx\nunlock 0\n", "NO timeout\nOK\n");
     waiting[0].expect("OK v=1\n");
     waiting[1].locked();
@@ -298,9 +298,9 @@ fn to_wait_for_a_holder_that_waits_for_nobody_is_no_cycle() {
     let server = served(3);
     let mut first = holder(&server, "0");
     let mut second = holder(&server, "1");
-    server.let_wait(&mut second, "take 2\n");
+    server.send_waiting(&mut second, "take 2\n");
     // It waits, with a lock, but for somebody who has none.
-    server.let_wait(&mut first, "w 1\nx\n");
+    server.send_waiting(&mut first, "w 1\nx\n");
     server.connect().ask("put 2\nm\n", "OK v=1 n=1\n");
     second.expect("DATA 1 v=1 n=0\nm\n");
     second.ask("unlock 1\n", "OK\n");
@@ -312,22 +312,22 @@ fn to_wait_for_a_holder_that_waits_for_nobody_is_no_cycle() {
 fn a_wait_that_is_over_is_no_part_of_a_cycle() {
     for how in ["timeout", "served", "unlock", "disconnect", "lease"] {
         let server = served(3);
-        let mut first = Breakable::new(server.port);
+        let mut first = server.connect();
         let mut third = holder(&server, "1");
-        first.client.lock("lock 0 ttl=inf\n");
+        first.lock("lock 0 ttl=inf\n");
         match how {
-            "timeout" => first.client.ask("w 1 wait=0.01\nx\n", "NO timeout\n"),
+            "timeout" => first.ask("w 1 wait=0.01\nx\n", "NO timeout\n"),
             "lease" => {
-                first.client.send("lock 2 ttl=0.01\nw 1 wait=inf\nx\n");
-                first.client.locked();
-                first.client.expect("NO timeout\nEVENT 0 box=2 v=0 lost=lock\n\n");
+                first.send("lock 2 ttl=0.01\nw 1 wait=inf\nx\n");
+                first.locked();
+                first.expect("NO timeout\nEVENT 0 box=2 v=0 lost=lock\n\n");
             }
-            _ => server.let_wait(&mut first.client, "w 1 wait=inf\nx\n"),
+            _ => server.send_waiting(&mut first, "w 1 wait=inf\nx\n"),
         }
         let mut second = match how {
             "served" => {
                 third.ask("unlock 1\n", "OK\n");
-                first.client.expect("OK v=1\n");
+                first.expect("OK v=1\n");
                 holder(&server, "1")
             }
             _ => third,
@@ -340,13 +340,13 @@ fn a_wait_that_is_over_is_no_part_of_a_cycle() {
             "unlock" => {
                 assert_eq!(second.refused("r 0\n"), DEADLOCK);
                 second.ask("unlock 1\n", "OK\n");
-                first.client.expect("OK v=1\n");
-                first.client.ask("unlock 0\n", "OK\n");
+                first.expect("OK v=1\n");
+                first.ask("unlock 0\n", "OK\n");
                 second.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
             }
             _ => {
-                server.let_wait(&mut second, "r 0\n");
-                first.client.ask("unlock 0\n", "OK\n");
+                server.send_waiting(&mut second, "r 0\n");
+                first.ask("unlock 0\n", "OK\n");
                 second.expect("DATA 0 v=0 n=0\n\n");
                 assert_eq!(server.stat("err_deadlock"), 0, "{how}");
             }
@@ -360,7 +360,7 @@ fn a_long_chain_is_no_cycle() {
     let server = served(LENGTH);
     let mut chain: Vec<Client> = (0..LENGTH).map(|number| holder(&server, &number.to_string())).collect();
     for (before, client) in chain[1..].iter_mut().enumerate() {
-        server.let_wait(client, format!("w {before}\nx\n"));
+        server.send_waiting(client, format!("w {before}\nx\n"));
     }
     for (number, client) in chain.iter_mut().enumerate() {
         if number > 0 {
@@ -383,16 +383,12 @@ fn clients_that_lock_in_any_order_and_wait_for_ever_all_get_through() {
     let refused = AtomicU64::new(0);
     let talk = |number: u64| {
         let mut client = server.connect();
-        let mut random = number;
-        let mut next = |below: u64| {
-            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (random >> 33) % below
-        };
+        let mut rng = Rng::new(number);
         for _ in 0..ROUNDS {
             loop {
-                let first = next(4);
-                let second = (first + 1 + next(3)) % 4;
-                let mode = if next(3) == 0 { " r" } else { "" };
+                let first = rng.below(4);
+                let second = (first + 1 + rng.below(3)) % 4;
+                let mode = if rng.below(3) == 0 { " r" } else { "" };
                 client.lock(format!("lock {first}{mode} wait=inf ttl=inf\n"));
                 client.send(format!("lock {second}{mode} wait=inf ttl=inf\n"));
                 let answer = client.line();

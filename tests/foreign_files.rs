@@ -1,18 +1,18 @@
 //! What somebody else has put where an instance is to be.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use dipc_testkit::directory::names;
+use dipc_testkit::instance::{BaseDirectory, Instance, OTHER_USER};
+use dipc_testkit::port::Port;
+use dipc_testkit::process::{bare, run};
+use dipc_testkit::program;
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
-
-use support::instance::{Home, NOBODY, bare, instance, names, say};
-use support::{DIPC, DIPCRM, Port};
 
 /// Makes something that is no file of an instance.
 type Plant = fn(at: &Path, precious: &Path);
@@ -28,9 +28,9 @@ const PLANTS: [(&str, Plant); 6] = [
 
 #[test]
 fn nothing_behind_a_planted_file_is_touched() {
-    let (home, port) = (Home::new(), Port::reserve());
-    let directory = home.join(port.number.to_string());
-    let (precious, nothing) = (home.join("precious"), home.join("nothing"));
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    let directory = base.join(port.number.to_string());
+    let (precious, nothing) = (base.join("precious"), base.join("nothing"));
     for name in ["lock", "segment", "segment.new", "control.sock", "pid", "socket"] {
         for (kind, plant) in PLANTS {
             let what = format!("{kind} as {name}");
@@ -39,28 +39,28 @@ fn nothing_behind_a_planted_file_is_touched() {
             fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("set");
             plant(&directory.join(name), &precious);
             let planted = fs::symlink_metadata(directory.join(name)).expect("planted").ino();
-            let dipc = format!("4 64 {} 8 --unix {}", port.number, home.join("unix").display());
+            let dipc = format!("4 64 {} 8 --unix {}", port.number, base.join("unix").display());
 
-            let said = say(&mut home.dipc(&dipc));
-            if said.code == Some(0) {
-                assert!(!matches!(name, "lock" | "segment"), "{what} is used: {said:?}");
-                instance(said.out).connect().ask("ping\n", "OK\n");
+            let outcome = run(&mut base.dipc(&dipc));
+            if outcome.code == Some(0) {
+                assert!(!matches!(name, "lock" | "segment"), "{what} is used: {outcome:?}");
+                Instance::of(outcome.text()).connect().ask("ping\n", "OK\n");
                 assert_ne!(
                     fs::symlink_metadata(directory.join(name)).map_or(0, |found| found.ino()),
                     planted
                 );
             } else {
-                said.expect(1, &directory.join(name).display().to_string());
-                assert_eq!(home.processes(), [], "{what}");
+                outcome.expect_failure(1, &directory.join(name).display().to_string());
+                assert_eq!(base.processes(), [0; 0], "{what}");
                 assert_eq!(
                     fs::symlink_metadata(directory.join(name)).map_or(0, |found| found.ino()),
                     planted
                 );
-                assert!(!home.join("unix").exists(), "{what}: a socket is left");
+                assert!(!base.join("unix").exists(), "{what}: a socket is left");
             }
-            let said = home.dipcrm(port.number);
-            assert!(matches!(said.code, Some(0 | 3)), "{what}: {said:?}");
-            assert_eq!(home.processes(), [], "{what}");
+            let outcome = base.dipcrm(port.number);
+            assert!(matches!(outcome.code, Some(0 | 3)), "{what}: {outcome:?}");
+            assert_eq!(base.processes(), [0; 0], "{what}");
             assert_eq!(fs::read(&precious).expect("still there"), b"precious", "{what}");
             assert!(fs::symlink_metadata(&nothing).is_err(), "{what}: it was followed");
             let _ = fs::remove_dir_all(&directory);
@@ -70,24 +70,25 @@ fn nothing_behind_a_planted_file_is_touched() {
 
 #[test]
 fn a_directory_that_is_open_to_others_is_not_used() {
-    let (home, port) = (Home::new(), Port::reserve());
-    let directory = home.join(port.number.to_string());
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    let directory = base.join(port.number.to_string());
     let arguments = format!("4 64 {} 8", port.number);
     fs::create_dir(&directory).expect("created");
     for mode in [0o755, 0o770, 0o702, 0o1777] {
         fs::set_permissions(&directory, Permissions::from_mode(mode)).expect("set");
-        say(&mut home.dipc(&arguments)).expect(1, &format!("{} is open to other users", directory.display()));
-        home.dipcrm(port.number).expect(3, "is open to other users");
+        run(&mut base.dipc(&arguments))
+            .expect_failure(1, &format!("{} is open to other users", directory.display()));
+        base.dipcrm(port.number).expect_failure(3, "is open to other users");
         assert_eq!(fs::metadata(&directory).expect("still there").mode() & 0o7777, mode);
-        assert_eq!((names(&directory), home.processes()), (vec![], vec![]));
+        assert_eq!((names(&directory), base.processes()), (vec![], vec![]));
     }
     fs::remove_dir(&directory).expect("removed");
     for mode in [0o770, 0o1777] {
-        fs::set_permissions(home.path(), Permissions::from_mode(mode)).expect("set");
-        say(&mut home.dipc(&arguments))
-            .expect(1, &format!("{} is open to other users", home.path().display()));
-        home.dipcrm(port.number).expect(3, "is open to other users");
-        home.expect_nothing_left();
+        fs::set_permissions(base.path(), Permissions::from_mode(mode)).expect("set");
+        run(&mut base.dipc(&arguments))
+            .expect_failure(1, &format!("{} is open to other users", base.path().display()));
+        base.dipcrm(port.number).expect_failure(3, "is open to other users");
+        base.expect_nothing_left();
     }
 }
 
@@ -96,20 +97,20 @@ fn a_directory_of_another_user_is_not_used() {
     if !geteuid().is_root() {
         return;
     }
-    let (home, port) = (Home::new(), Port::reserve());
-    let directory = home.join(port.number.to_string());
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    let directory = base.join(port.number.to_string());
     fs::create_dir(&directory).expect("created");
     fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("set");
-    chown(&directory, Some(NOBODY), Some(NOBODY)).expect("given away");
-    say(&mut home.dipc(&format!("4 64 {} 8", port.number))).expect(1, "belongs to another user");
-    home.dipcrm(port.number).expect(3, "belongs to another user");
-    assert_eq!((names(&directory), home.processes()), (vec![], vec![]));
+    chown(&directory, Some(OTHER_USER), Some(OTHER_USER)).expect("given away");
+    run(&mut base.dipc(&format!("4 64 {} 8", port.number))).expect_failure(1, "belongs to another user");
+    base.dipcrm(port.number).expect_failure(3, "belongs to another user");
+    assert_eq!((names(&directory), base.processes()), (vec![], vec![]));
 }
 
 #[test]
 fn nothing_but_a_directory_is_taken_for_one() {
-    let (home, port) = (Home::new(), Port::reserve());
-    let (ours, directory) = (home.join("ours"), home.join(port.number.to_string()));
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    let (ours, directory) = (base.join("ours"), base.join(port.number.to_string()));
     fs::create_dir(&ours).expect("created");
     fs::set_permissions(&ours, Permissions::from_mode(0o700)).expect("set");
     let precious = ours.join("precious");
@@ -124,16 +125,16 @@ fn nothing_but_a_directory_is_taken_for_one() {
         fs::write(&precious, "precious").expect("written");
         plant(&directory, &precious);
         // As the directory of the instance, and as the one that it is in.
-        for base in [home.path(), &directory] {
+        for parent in [base.path(), &directory] {
             let number = port.number.to_string();
-            let said = say(bare(DIPC).args(["4", "64", &number, "8", "--dir"]).arg(base));
-            said.expect(1, &directory.display().to_string());
-            let said = say(bare(DIPCRM).arg(&number).arg("--dir").arg(base));
-            said.expect(3, &directory.display().to_string());
+            let outcome = run(bare(program::dipc()).args(["4", "64", &number, "8", "--dir"]).arg(parent));
+            outcome.expect_failure(1, &directory.display().to_string());
+            let outcome = run(bare(program::dipcrm()).arg(&number).arg("--dir").arg(parent));
+            outcome.expect_failure(3, &directory.display().to_string());
         }
         assert_eq!(names(&ours), ["precious"], "{kind}");
         assert_eq!(fs::read(&precious).expect("still there"), b"precious", "{kind}");
         fs::remove_file(&directory).expect("still there");
     }
-    assert_eq!(home.processes(), []);
+    assert_eq!(base.processes(), [0; 0]);
 }

@@ -2,13 +2,14 @@
 //! read as a request. Silence completes nothing here, so that only the bytes decide.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::ops::RangeInclusive;
 
-use support::{Client, PATIENCE, Server, text};
+use dipc_testkit::client::{Client, tcp_stream};
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 
 /// Bytes that one client sends, then closing its writing half.
 struct Stream {
@@ -46,7 +47,7 @@ impl Bench {
     /// sees to it that exactly the stream's writes were done.
     #[track_caller]
     fn play(&mut self, stream: &Stream, cuts: &[usize]) -> String {
-        let mut sender = connect(&self.server);
+        let mut sender = tcp_stream(self.server.port);
         let mut client = Client::over(sender.try_clone().expect("cloned"));
         if !cuts.is_empty() {
             // The client has been let in before the next event of anybody.
@@ -80,13 +81,6 @@ impl Bench {
         assert!(header.starts_with(&format!("{expected} ")), "{header} is not {expected}, {}", what());
         assert!(content == self.content, "{} is not expected, {}", content.escape_ascii(), what());
     }
-}
-
-fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
-    stream.set_nodelay(true).expect("set");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    stream
 }
 
 /// Answers with their versions counted from `version`.
@@ -631,8 +625,8 @@ fn a_body_that_the_end_of_input_cuts_short_is_never_executed() {
     assert_eq!(bench.play(&stream(&half, "", &[]), &[]), "");
     assert_eq!(bench.play(&stream(&half, "", &[]), &[3000, 6000]), "");
     assert_eq!(bench.watcher.stat("writes"), 0);
-    support::wait_until("only the watcher is there", || bench.watcher.stat("connections") == 1);
-    support::wait_until("the descriptors are back", || bench.server.descriptors() == descriptors);
+    wait_until("only the watcher is there", || bench.watcher.stat("connections") == 1);
+    wait_until("the descriptors are back", || bench.server.descriptors() == descriptors);
 }
 
 #[test]
@@ -725,7 +719,7 @@ fn what_follows_the_end_is_read_away_so_that_the_last_answer_arrives() {
     for (request, answer) in
         [("w 3 five\n", "ERR frame ..\n"), ("ping\nq\n", "OK\n"), ("\0\n", "ERR frame ..\n")]
     {
-        let mut stream = connect(&server);
+        let mut stream = tcp_stream(server.port);
         let mut client = Client::over(stream.try_clone().expect("cloned"));
         let _ = stream.write_all(&[request.as_bytes(), &rest].concat());
         assert_eq!(wordless(&text(&client.read_to_end())), answer, "{request:?}");

@@ -2,8 +2,6 @@
 //! another protocol: they get what the protocol says and cost a bounded amount of memory, and nobody else notices.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,10 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use dipc_testkit::client::{Client, reset, tcp_stream};
+use dipc_testkit::descriptors;
+use dipc_testkit::directory::Directory;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::{HANG, wait_until};
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use nix::sys::socket::{self, ControlMessage, MsgFlags, sendmsg};
-use support::{Client, Directory, PATIENCE, Server, reset, wait_until};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -49,11 +50,7 @@ impl Scene {
     /// A client that may do anything.
     fn stranger(&mut self) -> TcpStream {
         self.made += 1;
-        let stream = TcpStream::connect(("127.0.0.1", self.server.port)).expect("connected");
-        stream.set_nodelay(true).expect("set");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set");
-        stream
+        tcp_stream(self.server.port)
     }
 
     fn strangers(&mut self, count: usize) -> Vec<TcpStream> {
@@ -70,15 +67,6 @@ impl Scene {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.pid())).expect("it lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * KIB
-    }
-
-    /// What the server has spent of all processors.
-    fn processor_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.server.pid())).expect("it lives");
-        let after_name = stat.rsplit(')').next().expect("fields");
-        let ticks =
-            after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
-        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     /// Whoever came has been let in, and what was sent has been read: events are taken in the order in which they came.
@@ -328,7 +316,7 @@ const BEGINNINGS: &[(&[u8], &[u8], &str)] = &[
 #[test]
 fn a_thousand_slow_clients_cost_what_they_have_sent_and_delay_nobody() {
     const CLIENTS: usize = 1000;
-    allow_many_descriptors();
+    descriptors::allow(4096);
     let mut scene = Scene::new("4 64 0 8 --quiet-ms 50");
     let mut slow = scene.strangers(CLIENTS);
     for (stream, (beginning, ..)) in slow.iter_mut().zip(BEGINNINGS.iter().cycle()) {
@@ -483,10 +471,10 @@ fn clients_that_let_the_server_wait_cost_no_processor_time() {
     }
     scene.wait_for_stat("flushing", |flushing| flushing == 20);
     scene.catch_up();
-    let before = scene.processor_time();
+    let before = scene.server.cpu_time();
     // A second passes before silence completes this.
     scene.neighbour.ask("ping", "OK\n");
-    let spent = scene.processor_time() - before;
+    let spent = scene.server.cpu_time() - before;
     assert!(spent < Duration::from_millis(150), "{spent:?} of a second were spent on waiting");
     drop(idle);
     scene.ends_as_it_began();
@@ -567,7 +555,7 @@ fn at_once(scene: &Scene, send: impl FnOnce()) {
 fn urgent_data_holds_no_request_back() {
     let mut scene = Scene::new("4 64 0 8");
     let mut stream = scene.stranger();
-    stream.set_read_timeout(Some(PATIENCE / 4)).expect("set");
+    stream.set_read_timeout(Some(HANG / 4)).expect("set");
     at_once(&scene, || {
         send(&mut stream, "ping\n");
         // Whether the urgent byte counts or not, here it makes no difference.
@@ -583,7 +571,7 @@ fn urgent_data_holds_no_request_back() {
 fn telnets_urgent_mark_is_skipped_like_its_other_options() {
     let mut scene = Scene::new("4 64 0 8");
     let mut telnet = scene.stranger();
-    telnet.set_read_timeout(Some(PATIENCE / 4)).expect("set");
+    telnet.set_read_timeout(Some(HANG / 4)).expect("set");
     at_once(&scene, || {
         // What a key for interrupting sends: IAC IP, then IAC DM with the mark urgent.
         send(&mut telnet, b"\xff\xf4\xff");
@@ -597,13 +585,10 @@ fn telnets_urgent_mark_is_skipped_like_its_other_options() {
 
 #[test]
 fn descriptors_that_a_client_passes_are_dropped_and_hold_no_request_back() {
-    let directory = Directory::new();
-    let path = directory.path().join("unix");
-    let arguments = format!("4 64 0 8 --unix {}", path.display());
-    let mut scene = Scene::on(Server::start_in(directory, &arguments));
-    let mut stream = UnixStream::connect(&path).expect("connected");
+    let mut scene = Scene::on(Server::start_with_socket("4 64 0 8"));
+    let mut stream = UnixStream::connect(scene.server.socket()).expect("connected");
     scene.made += 1;
-    stream.set_read_timeout(Some(PATIENCE / 4)).expect("set");
+    stream.set_read_timeout(Some(HANG / 4)).expect("set");
     scene.catch_up();
     let before = scene.server.descriptors();
     let passed = [stream.as_raw_fd()];
@@ -785,11 +770,4 @@ fn a_flood_of_http_writes_at_most_one_line_to_the_log() {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("another protocol"), "{text}");
     scene.ends_as_it_began();
-}
-
-fn allow_many_descriptors() {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of descriptors");
-    if soft < hard.min(4096) {
-        setrlimit(Resource::RLIMIT_NOFILE, hard.min(4096), hard).expect("allowed");
-    }
 }

@@ -5,22 +5,26 @@
 //! pseudo-random counts of answers, and a failure names its own.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs::{self, File};
 use std::hint::spin_loop;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use dipc_testkit::client::Client;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::KillOnDrop;
+use dipc_testkit::program;
+use dipc_testkit::rng::Rng;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::{HANG, wait_until};
 use nix::sys::signal::{Signal::SIGKILL, kill};
 use nix::unistd::Pid;
-use support::{Client, DIPC, PATIENCE, Port, Server, wait_until};
 
 const MAILBOXES: usize = 4;
 
@@ -64,9 +68,9 @@ struct History {
 #[derive(Debug)]
 struct Fuse {
     server: Pid,
-    answers: u32,
-    turns: u32,
-    burnt: AtomicU32,
+    answers: u64,
+    turns: u64,
+    burnt: AtomicU64,
 }
 
 #[test]
@@ -80,7 +84,7 @@ fn a_kill_leaves_every_mailbox_one_whole_message_no_older_than_the_last_acknowle
         server.connect().ask(whole(mailbox, first), "OK v=1\n");
     }
     let mut held = [Held { version: 1, message: first }; MAILBOXES];
-    let mut random = Random(1);
+    let mut random = Rng::new(1);
     let mut restarts = Vec::new();
     let (mut acknowledged, mut beyond) = (0, 0);
     for round in 1..=kills {
@@ -157,8 +161,8 @@ fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> i
     let mailbox = history.mailbox;
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(HANG))?;
+    stream.set_write_timeout(Some(HANG))?;
     let mut answers = BufReader::new(stream.try_clone()?);
     let mut writable = true;
     loop {
@@ -209,9 +213,9 @@ fn read(client: &mut Client, mailbox: usize) -> Held {
 }
 
 impl Fuse {
-    fn new(server: &Server, random: &mut Random) -> Self {
+    fn new(server: &Server, random: &mut Rng) -> Self {
         let (answers, turns) = (random.below(60) + 1, random.below(2_000));
-        Fuse { server: Pid::from_raw(server.pid()), answers, turns, burnt: AtomicU32::new(0) }
+        Fuse { server: Pid::from_raw(server.pid()), answers, turns, burnt: AtomicU64::new(0) }
     }
 
     /// One more answer has come; kills the server when that is the one.
@@ -247,7 +251,7 @@ fn a_kill_within_a_copy_leaves_the_whole_message_before_or_after_it() {
         place_of(number, &path)
     });
     let memory = File::open(&path).expect("the memory of the server");
-    let mut random = Random(4);
+    let mut random = Rng::new(4);
     let mut number = 0;
     let mut caught = 0;
     let kills = kills().div_ceil(10);
@@ -266,7 +270,7 @@ fn a_kill_within_a_copy_leaves_the_whole_message_before_or_after_it() {
         // Without giving the processor away, for a copy takes a few milliseconds.
         let sent = Instant::now();
         while words() == before {
-            assert!(sent.elapsed() < PATIENCE, "the copy does not begin");
+            assert!(sent.elapsed() < HANG, "the copy does not begin");
         }
         (0..random.below(2_000)).for_each(|_| spin_loop());
         server.signal(SIGKILL);
@@ -345,11 +349,11 @@ fn a_kill_during_a_start_leaves_the_messages_as_they_were() {
     server.connect().ask(whole(0, message), "OK v=1\n");
     server.signal(SIGKILL);
     server.wait();
-    let mut random = Random(2);
+    let mut random = Rng::new(2);
     for _ in 0..100 {
         // Looking at its directory takes as long as it takes, and a start takes some twenty such looks or some hundred.
         let looks = random.below(200);
-        let begun = Begun::start(&server, &arguments);
+        let begun = begin_start(&server, &arguments);
         (0..looks).for_each(|_| drop(fs::read_dir(server.directory.path()).map(Iterator::count)));
         drop(begun);
     }
@@ -365,11 +369,11 @@ fn a_kill_while_the_memory_is_made_leaves_nothing_in_the_way() {
     server.signal(SIGKILL);
     server.wait();
     let segment = server.directory.path().join(server.port.to_string()).join("segment");
-    let mut random = Random(3);
+    let mut random = Rng::new(3);
     for _ in 0..20 {
         let number_of_file = || fs::metadata(&segment).map(|found| found.ino()).ok();
         let before = number_of_file();
-        let begun = Begun::start(&server, &format!("{arguments} --fresh"));
+        let begun = begin_start(&server, &format!("{arguments} --fresh"));
         wait_until("the old memory is gone", || number_of_file() != before);
         (0..random.below(2_000)).for_each(|_| assert!(number_of_file() != before));
         drop(begun);
@@ -382,38 +386,15 @@ fn a_kill_while_the_memory_is_made_leaves_nothing_in_the_way() {
     }
 }
 
-/// A start that nobody waits for; it is killed when this is dropped.
-struct Begun(Child);
-
-impl Begun {
-    fn start(server: &Server, arguments: &str) -> Self {
-        let child = Command::new(DIPC)
-            .args(arguments.split_whitespace())
-            .arg("--dir")
-            .arg(server.directory.path())
-            .args(["--foreground", "--log-level", "off"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        Begun(child.expect("started"))
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        self.0.kill().expect("ours");
-        self.0.wait().expect("ours");
-    }
-}
-
-/// Numbers that look random and are the same in every run. Source: Marsaglia, Xorshift RNGs.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 32) % u64::from(limit)) as u32
-    }
+/// Starts a server without waiting until it is ready.
+fn begin_start(server: &Server, arguments: &str) -> KillOnDrop {
+    let child = Command::new(program::dipc())
+        .args(arguments.split_whitespace())
+        .arg("--dir")
+        .arg(server.directory.path())
+        .args(["--foreground", "--log-level", "off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn();
+    KillOnDrop(child.expect("started"))
 }

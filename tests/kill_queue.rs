@@ -4,17 +4,18 @@
 //! The server is killed 30 times; `DIPC_KILLS` in the environment sets ten times the number.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use dipc_testkit::client::tcp_stream;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
 use nix::sys::signal::{Signal::SIGKILL, kill};
 use nix::unistd::Pid;
-use support::{PATIENCE, Port, Server};
 
 /// Clients that put, and clients that take.
 const PUTTERS: u64 = 2;
@@ -42,10 +43,7 @@ struct Doomed(BufReader<TcpStream>);
 
 impl Doomed {
     fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
-        stream.set_nodelay(true).expect("set");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        Doomed(BufReader::new(stream))
+        Doomed(BufReader::new(tcp_stream(port)))
     }
 
     fn send(&mut self, request: &str) -> bool {
@@ -66,7 +64,7 @@ impl Doomed {
         let len: usize = len.split(' ').next().expect("a length").parse().expect("a length");
         let mut data = vec![0; len + 1];
         self.0.read_exact(&mut data).ok()?;
-        Some(support::text(&data[..len]).trim_start_matches('.').parse().expect("a number"))
+        Some(text(&data[..len]).trim_start_matches('.').parse().expect("a number"))
     }
 }
 
@@ -172,7 +170,7 @@ fn drain(server: &Server) -> Vec<u64> {
             return left;
         }
         client.expect("OK\n");
-        left.push(support::text(&data).trim_start_matches('.').parse().expect("a number"));
+        left.push(text(&data).trim_start_matches('.').parse().expect("a number"));
     }
 }
 

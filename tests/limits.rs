@@ -1,21 +1,23 @@
 //! What happens at the limits: ten thousand clients, no place left, no descriptor left, a million mailboxes.
 #![allow(missing_docs)]
 
-mod support;
-
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use nix::libc;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use dipc_testkit::client::{Client, reset};
+use dipc_testkit::descriptors;
+use dipc_testkit::directory::Directory;
+use dipc_testkit::port::port_in;
+use dipc_testkit::process::{run, text};
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::{HANG, wait_until};
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use nix::sys::statvfs::statvfs;
-use support::{Client, DIPC, DIPCRM, Directory, PATIENCE, Server, port_in, reset, run, text, wait_until};
 
 /// Descriptors that a process may have in the goal that these tests prove.
 const DESCRIPTORS: u64 = 20_000;
@@ -27,7 +29,7 @@ fn ten_thousand_clients_are_answered_and_then_rest_at_512_bytes_each() {
     const CLIENTS: usize = 10_000;
     let _turn = many_descriptors();
     let server = Server::start("4 64 0 8");
-    limit_descriptors(&server, DESCRIPTORS);
+    descriptors::limit(server.pid(), DESCRIPTORS);
     let before = server.own_memory();
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients[0].ask("w 0 5\nhello\n", "OK v=1\n");
@@ -151,7 +153,7 @@ fn newcomers_that_talk_first_are_told_too_that_there_is_no_place() {
     let message = format!("w 0 65536\n{}\n", "x".repeat(65536));
     for said in ["ping\n", "r 0", &message] {
         let mut newcomer = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
-        newcomer.set_read_timeout(Some(PATIENCE)).expect("set");
+        newcomer.set_read_timeout(Some(HANG)).expect("set");
         // Being hung up on while talking is not an error, not being told why is.
         let _ = newcomer.write_all(said.as_bytes());
         expect_busy(1)(&mut Client::over(newcomer));
@@ -161,9 +163,8 @@ fn newcomers_that_talk_first_are_told_too_that_there_is_no_place() {
 
 #[test]
 fn newcomers_at_the_unix_socket_are_told_too_that_there_is_no_place() {
-    let directory = Directory::new();
-    let path = directory.path().join("door");
-    let server = Server::start_in(directory, &format!("4 64 0 8 --max-clients 2 --unix {}", path.display()));
+    let server = Server::start_with_socket("4 64 0 8 --max-clients 2");
+    let path = server.socket();
     let mut clients = [server.connect(), Client::unix(&path)];
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
     for _ in 0..20 {
@@ -196,16 +197,14 @@ fn newcomers_are_served_as_soon_as_places_are_free() {
 #[test]
 fn whoever_leaves_before_another_comes_has_left_a_place() {
     const CLIENTS: usize = 8;
-    let directory = Directory::new();
-    let path = directory.path().join("door");
-    let arguments = format!("4 64 0 8 --max-clients {CLIENTS} --unix {}", path.display());
-    let _server = Server::start_in(directory, &arguments);
+    let server = Server::start_with_socket(&format!("4 64 0 8 --max-clients {CLIENTS}"));
+    let path = server.socket();
     // Over a Unix-domain socket, where the server can know as soon as it is said. Not by close(2): a process that
     // another test is just starting may still have the socket too.
     let come_and_leave = || {
         let mut client = Client::unix(&path);
         client.ask("ping\n", "OK\n");
-        client.stream.half_close();
+        client.half_close();
     };
     // Never are there more than there are places.
     thread::scope(|scope| {
@@ -257,7 +256,7 @@ fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
     let server = Server::start("4 64 0 8 --quiet-ms 1000");
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
-    limit_descriptors(&server, limit_with_room_for(&server, 0));
+    descriptors::limit(server.pid(), descriptors::limit_with_room_for(server.pid(), 0));
     let mut newcomers: Vec<Client> = (0..300).map(|_| server.connect()).collect();
     newcomers.iter_mut().for_each(expect_busy(20));
     assert_eq!(clients[0].stat("connections_no_descriptor"), 300);
@@ -271,7 +270,7 @@ fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
         clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
         expect_busy(20)(&mut server.connect());
     }
-    limit_descriptors(&server, DESCRIPTORS.min(hard_limit()));
+    descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
     let mut more: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     more.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
 }
@@ -282,12 +281,12 @@ fn who_waits_before_the_door_is_served_when_there_are_descriptors_again() {
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
     // Not even one to turn somebody away with.
-    limit_descriptors(&server, 3);
+    descriptors::limit(server.pid(), 3);
     let mut newcomers: Vec<Client> = (0..40).map(|_| server.connect()).collect();
     newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
     wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
     expect_rest(&server, &mut client);
-    limit_descriptors(&server, DESCRIPTORS.min(hard_limit()));
+    descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
     newcomers.iter_mut().for_each(|newcomer| newcomer.expect("OK\n"));
     assert_eq!(client.stat("connections_no_descriptor"), 0);
 }
@@ -297,13 +296,13 @@ fn newcomers_are_told_again_after_a_time_without_any_descriptor() {
     let server = Server::start("4 64 0 8");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
-    let room_for_ten = limit_with_room_for(&server, 10);
-    limit_descriptors(&server, 3);
+    let room_for_ten = descriptors::limit_with_room_for(server.pid(), 10);
+    descriptors::limit(server.pid(), 3);
     let mut newcomer = server.connect();
     newcomer.send("ping\n");
     wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
     // Who comes beyond those ten is told that there is no more.
-    limit_descriptors(&server, room_for_ten);
+    descriptors::limit(server.pid(), room_for_ten);
     newcomer.expect("OK\n");
     let mut newcomers: Vec<Client> = (0..30).map(|_| server.connect()).collect();
     newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
@@ -318,11 +317,9 @@ fn a_server_without_a_descriptor_is_stopped_in_order() {
     let mut server = Server::start("4 64 0 8");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
-    limit_descriptors(&server, limit_with_room_for(&server, 0));
+    descriptors::limit(server.pid(), descriptors::limit_with_room_for(server.pid(), 0));
     expect_busy(1)(&mut server.connect());
-    let directory = server.directory.path().to_str().expect("a plain name");
-    let removed = run(DIPCRM, &[&server.port.to_string(), "--dir", directory]);
-    assert_eq!((removed.status.code(), text(&removed.stderr)), (Some(0), String::new()));
+    run(&mut server.dipcrm()).expect_success();
     assert_eq!(server.wait(), Some(0), "stopped, not killed");
 }
 
@@ -448,48 +445,20 @@ fn expect_rest_at(server: &Server, most: u64, before: u64, clients: usize) {
 
 /// For as long as silence takes to complete a request, the server does next to nothing.
 fn expect_rest(server: &Server, client: &mut Client) {
-    let before = ticks(server);
+    let before = server.cpu_time();
     client.ask("ping", "OK\n");
-    let spent = ticks(server) - before;
-    assert!(spent <= 5, "{spent} ticks of CPU time in one second of rest");
-}
-
-/// CPU time of the server, in hundredths of a second. Source: proc_pid_stat(5).
-fn ticks(server: &Server) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the server lives");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let field =
-        |number: usize| fields.split(' ').nth(number - 3).expect("a field").parse::<u64>().expect("a number");
-    field(14) + field(15)
+    let spent = server.cpu_time() - before;
+    assert!(spent <= Duration::from_millis(50), "{spent:?} of CPU time in one second of rest");
 }
 
 /// For this process, which has the other end of every connection. There are enough for one such test at a time.
 fn many_descriptors() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let hard = hard_limit();
+    let hard = descriptors::hard_limit();
     assert!(hard >= DESCRIPTORS, "this test needs {DESCRIPTORS} descriptors, the limit is {hard}");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
+    descriptors::allow(hard);
     turn
-}
-
-fn hard_limit() -> u64 {
-    getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1
-}
-
-/// How many descriptors a running server may have from now on.
-#[allow(unsafe_code, reason = "nix has no prlimit for another process")]
-fn limit_descriptors(server: &Server, limit: u64) {
-    let new = libc::rlimit { rlim_cur: limit, rlim_max: hard_limit() };
-    // SAFETY: `new` is read during the call, and nothing is written.
-    let done = unsafe { libc::prlimit(server.pid(), libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) };
-    assert_eq!(done, 0, "prlimit: {}", std::io::Error::last_os_error());
-}
-
-/// The limit with which a server opens so many descriptors more. Some numbers may be out of order.
-fn limit_with_room_for(server: &Server, more: usize) -> u64 {
-    let is_free = |number: &u64| !Path::new(&format!("/proc/{}/fd/{number}", server.pid())).exists();
-    (0..).filter(is_free).nth(more).expect("the numbers do not end")
 }
 
 /// A server that never had more than `descriptors`, or what it said instead of starting.
@@ -497,7 +466,7 @@ fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, S
     let directory = Directory::new();
     let mut child = Command::new("sh")
         .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
-        .arg(DIPC)
+        .arg(program::dipc())
         .args(arguments.split_whitespace())
         .arg("--dir")
         .arg(directory.path())

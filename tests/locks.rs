@@ -1,13 +1,16 @@
 //! Locks over the real server: who is kept out, who is next, and how a lock ends.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dipc_testkit::client::{Client, field};
+use dipc_testkit::directory::Directory;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
-use support::{Breakable, Client, Directory, Port, Server, field, wait_until};
 
 /// For others: nobody waits.
 const TRIES: [(&str, &str); 5] = [
@@ -221,8 +224,8 @@ fn who_waits_for_one_of_several_gives_the_others_back_when_it_leaves() {
     let server = served();
     let mut holder = server.connect();
     holder.lock("lock 2\n");
-    let mut client = Breakable::new(server.port);
-    server.let_wait(&mut client.client, "lock 0,1,2 wait=inf\n");
+    let mut client = server.connect();
+    server.send_waiting(&mut client, "lock 0,1,2 wait=inf\n");
     let mut others = [server.enqueue("w 0\nx\n"), server.enqueue("lock 1\n"), server.enqueue("w 2\nx\n")];
     client.reset();
     others[0].expect("OK v=1\n");
@@ -395,20 +398,20 @@ fn a_stopping_server_ends_the_locks_of_the_idle_and_answers_who_waits_for_them()
 fn a_lock_ends_when_its_client_leaves_however_it_leaves() {
     for how in ["close", "reset", "quit", "half-close", "kill"] {
         let server = served();
-        let mut client = Breakable::new(server.port);
-        client.client.lock("lock 0,1\n");
+        let mut client = server.connect();
+        client.lock("lock 0,1\n");
         let mut other = server.enqueue("w 0\nfree\n");
         let mut child = None;
         match how {
             "close" => drop(client),
             "reset" => client.reset(),
             "quit" => {
-                client.client.send("q\n");
-                client.client.expect_end();
+                client.send("q\n");
+                client.expect_end();
             }
             "half-close" => {
-                client.client.stream.half_close();
-                client.client.expect_end();
+                client.half_close();
+                client.expect_end();
             }
             _ => child = Some(client.give_away()),
         }
@@ -427,16 +430,16 @@ fn a_lock_ends_when_its_client_leaves_however_it_leaves() {
 fn a_holder_that_leaves_while_it_waits_itself_ends_its_locks() {
     for how in ["reset", "half-close", "close"] {
         let server = served();
-        let mut client = Breakable::new(server.port);
-        client.client.lock("lock 0\n");
-        server.let_wait(&mut client.client, "take 1 wait=inf\n");
+        let mut client = server.connect();
+        client.lock("lock 0\n");
+        server.send_waiting(&mut client, "take 1 wait=inf\n");
         let mut other = server.enqueue("w 0\nfree\n");
         match how {
             "reset" => client.reset(),
             "half-close" => {
-                client.client.stream.half_close();
-                client.client.expect("NO empty\n");
-                client.client.expect_end();
+                client.half_close();
+                client.expect("NO empty\n");
+                client.expect_end();
             }
             _ => drop(client),
         }
@@ -447,10 +450,10 @@ fn a_holder_that_leaves_while_it_waits_itself_ends_its_locks() {
 #[test]
 fn a_holder_that_does_not_read_its_answers_and_is_reset_ends_its_locks() {
     let server = Server::start("2 1024 0 1024");
-    let mut client = Breakable::new(server.port);
-    client.client.lock("lock 0\n");
-    client.client.ask(format!("w 0 1000000\n{}\n", "x".repeat(1_000_000)), "OK v=1\n");
-    client.client.send("r 0\n".repeat(30));
+    let mut client = server.connect();
+    client.lock("lock 0\n");
+    client.ask(format!("w 0 1000000\n{}\n", "x".repeat(1_000_000)), "OK v=1\n");
+    client.send("r 0\n".repeat(30));
     server.wait_for_stat("flushing", |flushing| flushing == 1);
     let mut other = server.enqueue("r 0 len=1\n");
     client.reset();
@@ -462,8 +465,8 @@ fn a_waiting_locker_that_vanishes_frees_who_stands_behind_it() {
     let server = served();
     let mut sharer = server.connect();
     sharer.lock("lock 0 r\n");
-    let mut vanishing = Breakable::new(server.port);
-    server.let_wait(&mut vanishing.client, "lock 0 wait=inf\n");
+    let mut vanishing = server.connect();
+    server.send_waiting(&mut vanishing, "lock 0 wait=inf\n");
     let mut behind = [server.enqueue("r 0\n"), server.enqueue("lock 0 r\n")];
     vanishing.reset();
     behind[0].expect("DATA 0 v=0 n=0\n\n");
@@ -681,7 +684,7 @@ fn what_is_read_and_written_under_a_lock_is_one_step() {
         for _ in 0..ROUNDS {
             client.send("lock 0 wait=inf\nr 0\n");
             client.locked();
-            let number: u64 = support::text(&client.data().1).parse().expect("a number");
+            let number: u64 = text(&client.data().1).parse().expect("a number");
             client.send(format!("w 0\n{}\nunlock 0\n", number + 1));
             assert!(client.line().starts_with("OK v="));
             client.expect("OK\n");
@@ -692,7 +695,7 @@ fn what_is_read_and_written_under_a_lock_is_one_step() {
     let mut client = server.connect();
     client.send("r 0\n");
     let (header, number) = client.data();
-    assert_eq!((field(&header, "v"), support::text(&number)), ((CLIENTS * ROUNDS + 1) as u64, total));
+    assert_eq!((field(&header, "v"), text(&number)), ((CLIENTS * ROUNDS + 1) as u64, total));
 }
 
 #[test]
@@ -700,7 +703,7 @@ fn a_batch_waits_at_the_lock_in_its_middle_and_its_answers_before_do_not() {
     let server = served();
     let (mut holder, grant) = holder(&server);
     let mut client = server.connect();
-    server.let_wait(&mut client, "ping\nw 1\na\nlock 0\nw 0\nb\nunlock 0\nr 1\n");
+    server.send_waiting(&mut client, "ping\nw 1\na\nlock 0\nw 0\nb\nunlock 0\nr 1\n");
     client.expect("OK\nOK v=1\n");
     holder.ask("w 1\nbetween\nunlock 0\n", "OK v=2\nOK\n");
     client.expect(format!("OK grant={}\nOK v=1\nOK\nDATA 7 v=2 n=1\nbetween\n", grant + 1));
@@ -725,21 +728,20 @@ fn many_clients_lock_and_leave_in_every_way_and_nothing_stays_locked() {
     let server = served();
     let talk = |number: usize| {
         for round in 0..30 {
-            let mut client = Breakable::new(server.port);
+            let mut client = server.connect();
             client
-                .client
                 .send(format!("lock {} wait=inf\nw 0 wait=0\nx\n", ["0", "0,1", "2 r", "1,2,3"][round % 4]));
             match (number + round) % 4 {
                 0 => client.reset(),
                 1 => drop(client),
                 2 => {
-                    client.client.locked();
-                    client.client.send("q\n");
+                    client.locked();
+                    client.send("q\n");
                 }
                 _ => {
-                    client.client.locked();
-                    client.client.line();
-                    client.client.ask("unlock *\n", "OK\n");
+                    client.locked();
+                    client.line();
+                    client.ask("unlock *\n", "OK\n");
                 }
             }
         }

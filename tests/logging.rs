@@ -1,20 +1,18 @@
 //! The log of a server: where it goes, and when it is opened anew.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs::{self, File};
 
+use dipc_testkit::instance::{BaseDirectory, start};
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
-
-use support::instance::{Home, started};
-use support::{Server, wait_until};
 
 #[test]
 fn a_rotated_log_is_opened_anew() {
-    let home = Home::new();
-    let server = started(home.dipc("4 64 0 8 --log-file log").current_dir(home.path()));
-    let (log, rotated) = (home.join("log"), home.join("log.1"));
+    let base = BaseDirectory::new();
+    let server = start(base.dipc("4 64 0 8 --log-file log").current_dir(base.path()));
+    let (log, rotated) = (base.join("log"), base.join("log.1"));
     wait_until("the log begins", || {
         fs::read_to_string(&log).is_ok_and(|log| log.contains("4 mailboxes of 64 kB"))
     });
@@ -29,11 +27,11 @@ fn a_rotated_log_is_opened_anew() {
 
 #[test]
 fn a_log_that_cannot_be_opened_anew_goes_on() {
-    let home = Home::new();
-    fs::create_dir(home.join("logs")).expect("created");
-    let server = started(home.dipc("4 64 0 8 --log-file logs/log").current_dir(home.path()));
-    let old = File::open(home.join("logs/log")).expect("a log");
-    fs::remove_dir_all(home.join("logs")).expect("removed");
+    let base = BaseDirectory::new();
+    fs::create_dir(base.join("logs")).expect("created");
+    let server = start(base.dipc("4 64 0 8 --log-file logs/log").current_dir(base.path()));
+    let old = File::open(base.join("logs/log")).expect("a log");
+    fs::remove_dir_all(base.join("logs")).expect("removed");
     server.signal(Signal::SIGHUP);
     let written = || std::io::read_to_string(&old).expect("read");
     let mut log = String::new();

@@ -1,11 +1,10 @@
 //! The Python client against the real server.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::process::Command;
 
-use support::{Directory, Server, text};
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
 
 #[test]
 fn the_python_client_passes_its_own_tests() {
@@ -13,11 +12,10 @@ fn the_python_client_passes_its_own_tests() {
         println!("there is no python3 here: the Python client is not tested");
         return;
     }
-    let directory = Directory::new();
-    let socket = directory.path().join("unix.sock");
-    let server = Server::start(&format!("4 64 0 8 --unix {}", socket.display()));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/run_tests.py");
-    let tests = Command::new("python3").args([script, &server.port.to_string()]).arg(&socket).output();
+    let server = Server::start_with_socket("4 64 0 8");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/test_dipc.py");
+    let tests =
+        Command::new("python3").args([script, &server.port.to_string()]).arg(server.socket()).output();
     let tests = tests.expect("python3 runs");
     let report = text(&tests.stderr);
     assert!(tests.status.success() && !report.contains("skipped"), "{report}");

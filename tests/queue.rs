@@ -1,15 +1,18 @@
 //! Lists of messages over the real server: `put`, `take`, `full=drop`, and what they do to `w` and `r`.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use dipc_testkit::client::{Client, field};
+use dipc_testkit::directory::Directory;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::text;
+use dipc_testkit::rng::Rng;
+use dipc_testkit::server::Server;
 use nix::sys::signal::Signal;
-use support::{Breakable, Client, Directory, Port, Server, field, text};
 
 /// Mailboxes of 1024 bytes, of which each message but the first costs four for itself.
 fn small() -> Server {
@@ -89,12 +92,11 @@ fn versions_and_counts_are_those_of_a_naive_list() {
     let mut client = server.connect();
     let (mut version, mut list) = (0u64, Vec::<(u64, usize)>::new());
     let live = |list: &[(u64, usize)]| list.iter().map(|(_, len)| len + 4).sum::<usize>();
-    let mut random = 7u64;
+    let mut rng = Rng::new(7);
     for _ in 0..3000 {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let len = (random >> 40) as usize % 400;
+        let len = rng.below(400) as usize;
         let body = format!("{len} wait=0\n{}\n", "y".repeat(len));
-        match (random >> 33) % 8 {
+        match rng.below(8) {
             0..3 if live(&list) + len <= 1024 => {
                 version += 1;
                 list.push((version, len));
@@ -287,8 +289,8 @@ fn a_waiting_putter_that_vanishes_lets_those_behind_it_in() {
     let server = small();
     let mut client = server.connect();
     client.ask(put(500), "OK v=1 n=1\n");
-    let mut big = Breakable::new(server.port);
-    server.let_wait(&mut big.client, put(1000));
+    let mut big = server.connect();
+    server.send_waiting(&mut big, put(1000));
     let mut small = server.enqueue("put 0\nsmall\n");
     big.reset();
     small.expect("OK v=2 n=2\n");
@@ -298,8 +300,8 @@ fn a_waiting_putter_that_vanishes_lets_those_behind_it_in() {
 fn a_waiting_taker_that_vanishes_costs_no_message() {
     let server = small();
     for how in ["reset", "kill"] {
-        let mut vanishing = Breakable::new(server.port);
-        server.let_wait(&mut vanishing.client, "take 0 wait=inf\n");
+        let mut vanishing = server.connect();
+        server.send_waiting(&mut vanishing, "take 0 wait=inf\n");
         let mut next = server.enqueue("take 0 wait=inf\n");
         match how {
             "reset" => vanishing.reset(),
@@ -379,8 +381,8 @@ fn huge() -> (Server, Client) {
 fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
     let (server, _client) = huge();
     for round in 1..=3 {
-        let mut vanishing = Breakable::new(server.port);
-        vanishing.client.send("take 0\n");
+        let mut vanishing = server.connect();
+        vanishing.send("take 0\n");
         server.wait_for_stat("flushing", |flushing| flushing == 1);
         vanishing.reset();
         server.wait_for_stat("untaken", |untaken| untaken == round);
@@ -399,8 +401,8 @@ fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
 #[test]
 fn a_message_is_not_for_a_taker_that_was_gone_before_it_was_complete() {
     let server = Server::start("3 100 0 100");
-    let mut taker = Breakable::new(server.port);
-    server.let_wait(&mut taker.client, "take 0 wait=inf\n");
+    let mut taker = server.connect();
+    server.send_waiting(&mut taker, "take 0 wait=inf\n");
     let (mut putter, mut large) = (server.connect(), [server.connect(), server.connect()]);
     large.iter_mut().chain([&mut putter]).for_each(|client| client.ask("ping\n", "OK\n"));
     server.halt();
@@ -421,7 +423,7 @@ fn who_half_closes_has_what_is_there_and_waits_for_nothing_to_take() {
     server.connect().ask("put 1\nhello\n", "OK v=1 n=1\n");
     let mut client = server.connect();
     client.send("take 1\ntake 1 wait=inf\nping\n");
-    client.stream.half_close();
+    client.half_close();
     client.expect("DATA 5 v=1 n=0\nhello\nNO empty\nOK\n");
     client.expect_end();
 }
@@ -466,7 +468,7 @@ fn a_waiting_taker_whose_earlier_answers_are_unread_keeps_no_message_from_others
     let mut client = server.connect();
     client.ask(format!("w 1 {SIZE}\n{}\n", "h".repeat(SIZE)), "OK v=1\n");
     let mut deaf = Client::unix(&path);
-    server.let_wait(&mut deaf, "r 1\ntake 0 wait=inf\n");
+    server.send_waiting(&mut deaf, "r 1\ntake 0 wait=inf\n");
     client.ask("put 0\nm\ntake 0\n", "OK v=1 n=1\nDATA 1 v=1 n=0\nm\n");
     assert_eq!((server.stat("untaken"), server.stat("flushing")), (1, 1));
     assert_eq!(deaf.data().1.len(), SIZE);
@@ -480,7 +482,7 @@ fn a_waiting_taker_that_hangs_up_is_told_that_there_was_nothing() {
     let server = small();
     let mut taker = server.enqueue("take 0 wait=inf\n");
     let mut next = server.enqueue("take 0 wait=inf\n");
-    taker.stream.half_close();
+    taker.half_close();
     taker.expect("NO empty\n");
     taker.expect_end();
     server.connect().ask("put 0\nm\n", "OK v=1 n=1\n");
@@ -490,9 +492,9 @@ fn a_waiting_taker_that_hangs_up_is_told_that_there_was_nothing() {
 #[test]
 fn a_message_taken_under_ones_own_lock_is_back_when_the_client_is_gone() {
     let (server, _client) = huge();
-    let mut vanishing = Breakable::new(server.port);
-    vanishing.client.lock("lock 0\n");
-    vanishing.client.send("take 0\n");
+    let mut vanishing = server.connect();
+    vanishing.lock("lock 0\n");
+    vanishing.send("take 0\n");
     server.wait_for_stat("flushing", |flushing| flushing == 1);
     let mut next = server.enqueue("r 0 len=1\n");
     vanishing.reset();

@@ -1,11 +1,11 @@
 //! README tells the truth about the options. (Its transcripts are run with those of the protocol.)
 #![allow(missing_docs)]
 
-mod support;
-
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use support::{DIPC, DIPCRM, run, text};
+use dipc_testkit::process::run;
+use dipc_testkit::program;
 
 const README: &str = include_str!("../README.md");
 
@@ -18,7 +18,7 @@ fn options(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn readme_and_help_know_the_same_options() {
-    let help = text(&run(DIPC, &["--help"]).stdout);
+    let help = run(Command::new(program::dipc()).arg("--help")).text();
     let section =
         README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let mut helped = options(&help);
@@ -36,10 +36,11 @@ fn readme_and_help_know_the_same_options() {
 
 #[test]
 fn help_and_version_succeed_and_nonsense_is_usage() {
-    for program in [DIPC, DIPCRM] {
-        assert_eq!(run(program, &["--help"]).status.code(), Some(0));
-        assert!(text(&run(program, &["--version"]).stdout).contains(env!("CARGO_PKG_VERSION")));
-        assert_eq!(run(program, &["--nonsense"]).status.code(), Some(2));
-        assert_eq!(run(program, &[]).status.code(), Some(2));
+    for program in [program::dipc(), program::dipcrm()] {
+        let run = |arguments: &[&str]| run(Command::new(program).args(arguments));
+        assert_eq!(run(&["--help"]).code, Some(0));
+        assert!(run(&["--version"]).text().contains(env!("CARGO_PKG_VERSION")));
+        assert_eq!(run(&["--nonsense"]).code, Some(2));
+        assert_eq!(run(&[]).code, Some(2));
     }
 }

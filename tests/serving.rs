@@ -1,13 +1,12 @@
 //! The verbs, over the real server: what each answers, to telnet, to nc, to programs and to the oldest clients.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use support::{Client, Server};
+use dipc_testkit::client::Client;
+use dipc_testkit::server::Server;
 
 fn served() -> (Server, Client) {
     let server = Server::start("4 64 0 8");
@@ -53,7 +52,7 @@ fn the_oldest_clients_send_no_newline() {
     client.ask("r 0", "DATA 5 v=1 n=1\nhello\n");
     client.ask("w 9\nhello", "ERR box max=3 : mailboxes are numbered 0 to 3\n");
     client.send("r 0");
-    client.stream.half_close();
+    client.half_close();
     client.expect("DATA 5 v=1 n=1\nhello\n");
     client.expect_end();
 }

@@ -1,14 +1,15 @@
 //! What `stat` shows, over the real server: each number is moved by what it counts, and by nothing else.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use dipc_testkit::client::Client;
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
-use support::{Client, Server, text, wait_until};
 
 fn served() -> Server {
     Server::start("4 1 0 1")
@@ -142,7 +143,7 @@ fn what_needs_two_to_happen_is_counted_once() {
         expect_counted(&mut asking, counter, || second.ask(request, answer));
     }
     second.lock("lock 1\n");
-    server.let_wait(&mut first, "r 1\n");
+    server.send_waiting(&mut first, "r 1\n");
     expect_counted(&mut asking, "err_deadlock", || assert_eq!(second.refused("r 0\n"), "deadlock"));
 }
 
@@ -377,7 +378,7 @@ fn every_connection_has_a_line() {
     let mut holder = named("holder");
     holder.lock("lock 0,2\n");
     let mut waiting = named("waiting");
-    server.let_wait(&mut waiting, "r 2\n");
+    server.send_waiting(&mut waiting, "r 2\n");
     let mut watcher = named("watcher");
     watcher.ask("watch 3,1\n", "OK v=0,0\n");
     let nameless = server.connect();

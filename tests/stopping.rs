@@ -1,17 +1,21 @@
 //! The end of a server and its next start: what is answered, what is kept, and what is refused.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use dipc_testkit::client::Client;
+use dipc_testkit::directory::names;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::{run, text};
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
-use support::{Client, DIPC, DIPCRM, Directory, PATIENCE, Port, Server, finish, text, wait_until};
 
 /// Bytes of a message so large that answers fill the buffers of a socket.
 const LARGE: usize = 65_000;
@@ -41,8 +45,7 @@ impl Restartable {
 
     #[track_caller]
     fn kill(&mut self) {
-        self.server.signal(Signal::SIGKILL);
-        assert_eq!(self.server.wait(), None);
+        self.server.kill();
     }
 
     fn again(&mut self) {
@@ -61,17 +64,15 @@ impl Restartable {
     /// A start that is refused: it says why.
     #[track_caller]
     fn refused(&self, before: &str, after: &str, code: i32) -> String {
-        let mut command = Command::new(DIPC);
+        let mut command = Command::new(program::dipc());
         command
             .args(before.split_whitespace())
             .arg(self.port.number.to_string())
             .args(after.split_whitespace());
         command.arg("--foreground").arg("--dir").arg(self.server.directory.path());
-        let Output { status, stdout, stderr } = finish(command.args(["--log-level", "off"]), PATIENCE);
-        let said = text(&stderr);
-        assert_eq!((status.code(), text(&stdout)), (Some(code), String::new()), "{said}");
-        assert!(said.starts_with("dipc: "), "{said}");
-        said
+        let outcome = run(command.args(["--log-level", "off"]));
+        outcome.expect_failure(code, "dipc: ");
+        outcome.stderr
     }
 }
 
@@ -139,16 +140,15 @@ fn dipcrm_lets_a_pipeline_be_answered_too() {
     client.ask("ping\n", "OK\n");
     server.halt();
     client.send("w 0 5\nhello\n".repeat(1000));
-    let mut dipcrm = Command::new(DIPCRM);
-    dipcrm.arg(server.port.to_string()).arg("--dir").arg(server.directory.path());
-    let dipcrm = std::thread::spawn(move || finish(&mut dipcrm, PATIENCE));
+    let mut dipcrm = server.dipcrm();
+    let dipcrm = std::thread::spawn(move || run(&mut dipcrm));
     server.signal(Signal::SIGCONT);
     for version in 1..=1000 {
         client.expect(format!("OK v={version}\n"));
     }
     client.expect_end();
     assert_eq!(server.wait(), Some(0));
-    assert_eq!(dipcrm.join().expect("it ends").status.code(), Some(0));
+    assert_eq!(dipcrm.join().expect("it ends").code, Some(0));
 }
 
 #[test]
@@ -181,12 +181,10 @@ fn many_clients_are_answered_before_the_end() {
 
 #[test]
 fn a_client_that_was_not_let_in_yet_is_answered_too() {
-    let directory = Directory::new();
-    let path = directory.path().join("socket");
-    let mut server = Server::start_in(directory, &format!("4 64 0 8 --unix {}", path.display()));
+    let mut server = Server::start_with_socket("4 64 0 8");
     server.halt();
     // The kernel connects them, and keeps what they send.
-    let mut clients = [server.connect(), Client::unix(&path)];
+    let mut clients = [server.connect(), Client::unix(&server.socket())];
     clients.iter_mut().for_each(|client| client.send("ping\n"));
     server.signal(Signal::SIGTERM);
     server.signal(Signal::SIGCONT);
@@ -221,12 +219,10 @@ fn no_answer_is_lost_because_its_client_says_something_more() {
 #[test]
 fn who_waits_and_has_not_read_its_answers_gets_them_all() {
     const SIZE: usize = 900_000;
-    let directory = Directory::new();
-    let path = directory.path().join("door");
-    let mut server = Server::start_in(directory, &format!("2 1024 0 1024 --unix {}", path.display()));
+    let mut server = Server::start_with_socket("2 1024 0 1024");
     server.connect().ask(format!("w 1 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
-    let mut reader = Client::unix(&path);
-    server.let_wait(&mut reader, "r 1\ntake 0 wait=inf\nping\n");
+    let mut reader = Client::unix(&server.socket());
+    server.send_waiting(&mut reader, "r 1\ntake 0 wait=inf\nping\n");
     server.signal(Signal::SIGTERM);
     wait_until("the door closes", || connect_error(server.port).is_some());
     assert_eq!(reader.data().1.len(), SIZE);
@@ -346,12 +342,7 @@ fn the_next_start_goes_on_where_the_last_has_stopped() {
 fn a_stopped_server_keeps_its_segment_and_nothing_else() {
     let mut pair = Restartable::start();
     pair.stop();
-    let mut names: Vec<String> = fs::read_dir(pair.segment().parent().expect("a directory"))
-        .expect("there")
-        .map(|entry| text(entry.expect("an entry").file_name().as_encoded_bytes()))
-        .collect();
-    names.sort();
-    assert_eq!(names, ["lock", "segment"]);
+    assert_eq!(names(pair.segment().parent().expect("a directory")), ["lock", "segment"]);
 }
 
 #[test]
@@ -415,8 +406,8 @@ fn the_way_out_that_a_refusal_names_is_one() {
     let advice = said.split("remove it with: ").nth(1).expect("advice");
     let mut words = advice.split_whitespace();
     assert_eq!(words.next(), Some("dipcrm"), "{said}");
-    let removal = finish(Command::new(DIPCRM).args(words), PATIENCE);
-    assert_eq!(removal.status.code(), Some(0), "{advice}: {}", text(&removal.stderr));
+    let removal = run(Command::new(program::dipcrm()).args(words));
+    assert_eq!(removal.code, Some(0), "{advice}: {removal:?}");
     pair.restart("5 64", "8");
     pair.connect().ask("r 4\n", "DATA 0 v=0 n=0\n\n");
 }
@@ -510,9 +501,7 @@ fn a_damaged_segment_goes_with_a_fresh_start_or_with_dipcrm() {
     pair.connect().ask("ping\n", "OK\n");
     pair.kill();
     fs::write(pair.segment(), "no segment").expect("written");
-    let mut dipcrm = Command::new(DIPCRM);
-    dipcrm.arg(pair.port.number.to_string()).arg("--dir").arg(pair.server.directory.path());
-    assert_eq!(finish(&mut dipcrm, PATIENCE).status.code(), Some(0));
+    assert_eq!(run(&mut pair.server.dipcrm()).code, Some(0));
     pair.again();
     pair.connect().ask("ping\n", "OK\n");
 }

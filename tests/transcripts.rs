@@ -4,8 +4,6 @@
 //! the server that it runs on, all but the port. `docs/protocol.md` explains its lines.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
@@ -13,7 +11,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::process::Command;
 
-use support::{Client, PATIENCE, Server, text};
+use dipc_testkit::client::Client;
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
 
 /// The contract: without transcripts it would be a claim.
 const PROTOCOL: &str = "docs/protocol.md";
@@ -330,7 +331,7 @@ impl Conversation {
                 if last_of_piece { self.send() } else { Ok(()) }
             }
             Action::HalfClose => {
-                self.client.stream.half_close();
+                self.client.half_close();
                 Ok(())
             }
             Action::Expect(pieces) => self.expect(pieces),
@@ -415,7 +416,7 @@ impl Conversation {
         let read = match self.client.stream.read(&mut buffer) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
-            Err(error) => return Err(format!("no answer within {PATIENCE:?}: {error}")),
+            Err(error) => return Err(format!("no answer within {HANG:?}: {error}")),
         };
         self.received.extend_from_slice(&buffer[..read]);
         self.ended = read == 0;

@@ -4,31 +4,17 @@
 //! `DIPC_TURMOIL` in the environment sets how many batches each client sends.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::collections::HashMap;
 use std::thread;
 
-use support::{Breakable, Client, Server, field};
+use dipc_testkit::client::{Client, field};
+use dipc_testkit::rng::Rng;
+use dipc_testkit::server::Server;
 
 const CLIENTS: u64 = 16;
 
-/// Numbers that look random and are the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % end
-    }
-
-    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-}
-
 /// Some request that has an answer.
-fn request(random: &mut Random) -> String {
+fn request(random: &mut Rng) -> String {
     let mailbox = random.below(4);
     let wait = random.one_of(&[" wait=0", " wait=0.01", " wait=0.05", ""]);
     let list = random.one_of(&["0", "1", "2", "3", "0,1", "3,1", "0,1,2,3", "2,0"]);
@@ -76,32 +62,32 @@ fn read_answers(client: &mut Client, count: usize, seen: &mut HashMap<u64, u64>)
 }
 
 fn talk(server: &Server, seed: u64, batches: usize) {
-    let mut random = Random(seed);
-    let mut breakable = Breakable::new(server.port);
+    let mut random = Rng::new(seed);
+    let mut client = server.connect();
     let mut seen = HashMap::new();
     for _ in 0..batches {
         let count = 1 + random.below(12) as usize;
         let batch: String = (0..count).map(|_| request(&mut random)).collect();
-        breakable.client.send(batch);
+        client.send(batch);
         match random.below(12) {
             0 => {
-                breakable.reset();
-                breakable = Breakable::new(server.port);
+                client.reset();
+                client = server.connect();
                 seen.clear();
             }
             1 => {
-                breakable.client.send("q\n");
-                read_answers(&mut breakable.client, count, &mut seen);
-                breakable = Breakable::new(server.port);
+                client.send("q\n");
+                read_answers(&mut client, count, &mut seen);
+                client = server.connect();
                 seen.clear();
             }
             2 => {
-                breakable.client.stream.half_close();
-                read_answers(&mut breakable.client, count, &mut seen);
-                breakable = Breakable::new(server.port);
+                client.half_close();
+                read_answers(&mut client, count, &mut seen);
+                client = server.connect();
                 seen.clear();
             }
-            _ => read_answers(&mut breakable.client, count, &mut seen),
+            _ => read_answers(&mut client, count, &mut seen),
         }
     }
 }

@@ -1,76 +1,56 @@
 //! The Unix-domain socket beside the TCP port: who is served there, and what becomes of its file.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
+use dipc_testkit::client::Client;
+use dipc_testkit::directory::{Directory, inode};
+use dipc_testkit::instance::{BaseDirectory, start};
+use dipc_testkit::port::{Port, port_in};
+use dipc_testkit::process::{bare, run};
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use support::{Client, DIPC, DIPCRM, Directory, PATIENCE, Port, Server, finish, port_in, text, wait_until};
-
 /// The longest path that fits into a socket's address: sun_path has 108 bytes, the last one is NUL.
 const PATH_MAX: usize = 107;
 
-/// A server that serves on a path too, which is in its own directory.
 fn serve() -> (Server, PathBuf) {
     serve_on(0)
 }
 
 fn serve_on(port: u16) -> (Server, PathBuf) {
-    let directory = Directory::new();
-    let path = directory.path().join("socket");
-    let arguments = format!("4 64 {port} 8 --unix {}", path.display());
-    (Server::start_in(directory, &arguments), path)
+    let server = Server::start_with_socket(&format!("4 64 {port} 8"));
+    let path = server.socket();
+    (server, path)
 }
 
 /// `dipc` with these arguments, its instance in `directory` and its socket at `path`.
 fn dipc(directory: &Path, arguments: &str, path: &Path) -> Command {
-    let mut command = Command::new(DIPC);
+    let mut command = Command::new(program::dipc());
     command.args(arguments.split_whitespace()).args(["--log-level", "warn"]);
     command.arg("--dir").arg(directory).arg("--unix").arg(path);
     command
-}
-
-fn dipcrm(server: &Server) -> Output {
-    let mut command = Command::new(DIPCRM);
-    finish(command.arg(server.port.to_string()).arg("--dir").arg(server.directory.path()), PATIENCE)
-}
-
-#[track_caller]
-fn expect_removed(removal: &Output) {
-    assert_eq!((removal.status.code(), text(&removal.stderr)), (Some(0), String::new()));
 }
 
 /// A start that is to fail: it says why, and leaves nothing of an instance.
 #[track_caller]
 fn expect_refused(path: &Path, code: i32, reason: &str) {
     let directory = Directory::new();
-    let output = finish(dipc(directory.path(), "4 64 0 8", path).arg("--foreground"), PATIENCE);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains(reason), "{reason:?} is not in {said:?}");
-    assert!(said.contains(&*path.to_string_lossy()), "{} is not in {said:?}", path.display());
+    let outcome = run(dipc(directory.path(), "4 64 0 8", path).arg("--foreground"));
+    outcome.expect_failure(code, reason);
+    outcome.expect_failure(code, &path.to_string_lossy());
     assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 0, "an instance is left");
-}
-
-fn kill(server: &mut Server) {
-    server.signal(Signal::SIGKILL);
-    assert_eq!(server.wait(), None);
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::symlink_metadata(path).map(|found| found.ino()).ok()
 }
 
 // ---- serving ----
@@ -95,7 +75,7 @@ fn the_oldest_clients_are_served_on_a_path() {
     Client::unix(&path).ask("w 0\nhello", "OK v=1\n");
     let mut client = Client::unix(&path);
     client.send("r 0");
-    client.stream.half_close();
+    client.half_close();
     client.expect("DATA 5 v=1 n=1\nhello\n");
     client.expect_end();
 }
@@ -122,13 +102,10 @@ fn many_clients_come_through_both_doors_at_once() {
 
 #[test]
 fn the_limit_of_clients_counts_both_doors() {
-    let directory = Directory::new();
-    let path = directory.path().join("socket");
-    let arguments = format!("4 64 0 8 --max-clients 1 --unix {}", path.display());
-    let server = Server::start_in(directory, &arguments);
+    let server = Server::start_with_socket("4 64 0 8 --max-clients 1");
     let mut first = server.connect();
     first.ask("ping\n", "OK\n");
-    let mut second = Client::unix(&path);
+    let mut second = Client::unix(&server.socket());
     assert!(second.line().starts_with("ERR busy max=1"));
     second.expect_end();
     first.ask("ping\n", "OK\n");
@@ -149,14 +126,14 @@ fn the_file_is_a_socket_for_its_owner_only() {
 fn the_leftover_of_a_killed_server_is_replaced() {
     let port = Port::reserve();
     let (mut server, path) = serve_on(port.number);
-    kill(&mut server);
+    server.kill();
     let leftover = inode(&path);
     assert!(leftover.is_some());
     // By the same instance, and by another one.
     server.restart(&format!("4 64 {} 8 --unix {}", server.port, path.display()));
     Client::unix(&path).ask("ping\n", "OK\n");
     assert_ne!(inode(&path), leftover);
-    kill(&mut server);
+    server.kill();
     let other = Server::start(&format!("4 64 0 8 --unix {}", path.display()));
     assert_eq!(Client::unix(&path).stat("pid"), other.pid() as u64);
 }
@@ -209,13 +186,11 @@ fn a_start_that_fails_leaves_no_socket() {
     let (directory, port) = (Directory::new(), Port::reserve());
     let path = directory.path().join("socket");
     let mut kept = Server::start_in(Directory::new(), &format!("4 64 {} 8", port.number));
-    let other = |arguments: String, home: &Path| {
-        finish(dipc(home, &arguments, &path).arg("--foreground"), PATIENCE).status.code()
-    };
+    let other = |arguments: String, home: &Path| run(dipc(home, &arguments, &path).arg("--foreground")).code;
     // The port is in use; the segment is of another geometry; there is no memory.
     assert_eq!(other(format!("4 64 {} 8", port.number), directory.path()), Some(3));
     assert_eq!(inode(&path), None);
-    kill(&mut kept);
+    kept.kill();
     assert_eq!(other(format!("5 64 {} 8", port.number), kept.directory.path()), Some(4));
     assert_eq!(inode(&path), None);
     assert_eq!(other("1000000 4194303 0 8".to_owned(), directory.path()), Some(1));
@@ -251,7 +226,7 @@ impl Starting {
 
     /// The port on which it serves; `None` when it has ended instead.
     fn port(&self) -> Option<u16> {
-        port_in(&self.line.recv_timeout(PATIENCE).expect("it starts or ends"))
+        port_in(&self.line.recv_timeout(HANG).expect("it starts or ends"))
     }
 
     fn end(&mut self) -> (Option<i32>, String) {
@@ -316,7 +291,7 @@ fn a_server_that_stops_removes_its_socket() {
 #[test]
 fn dipcrm_removes_the_socket_with_all_the_rest() {
     let (mut server, path) = serve();
-    expect_removed(&dipcrm(&server));
+    run(&mut server.dipcrm()).expect_success();
     assert_eq!(server.wait(), Some(0));
     assert_eq!(inode(&path), None);
     assert_eq!(fs::read_dir(server.directory.path()).expect("ours").count(), 0);
@@ -325,9 +300,9 @@ fn dipcrm_removes_the_socket_with_all_the_rest() {
 #[test]
 fn dipcrm_removes_the_socket_of_a_killed_server() {
     let (mut server, path) = serve();
-    kill(&mut server);
+    server.kill();
     assert!(inode(&path).is_some());
-    expect_removed(&dipcrm(&server));
+    run(&mut server.dipcrm()).expect_success();
     assert_eq!(fs::read_dir(server.directory.path()).expect("ours").count(), 0);
 }
 
@@ -335,9 +310,9 @@ fn dipcrm_removes_the_socket_of_a_killed_server() {
 fn dipcrm_removes_the_socket_that_an_earlier_start_has_left() {
     let port = Port::reserve();
     let (mut server, path) = serve_on(port.number);
-    kill(&mut server);
+    server.kill();
     server.restart(&format!("4 64 {} 8", server.port));
-    expect_removed(&dipcrm(&server));
+    run(&mut server.dipcrm()).expect_success();
     assert_eq!(inode(&path), None, "nobody will ever remove it");
 }
 
@@ -353,84 +328,53 @@ fn a_socket_that_is_somebody_elses_by_now_stays() {
     drop(somebody);
 
     let (mut server, path) = serve();
-    kill(&mut server);
+    server.kill();
     fs::remove_file(&path).expect("removed");
     let _somebody = UnixListener::bind(&path).expect("bound");
     let theirs = inode(&path);
-    assert_eq!(dipcrm(&server).status.code(), Some(0));
+    assert_eq!(run(&mut server.dipcrm()).code, Some(0));
     assert_eq!(inode(&path), theirs);
 }
 
 #[test]
 fn dipcrm_removes_no_file_of_another_kind() {
     let (mut server, path) = serve();
-    kill(&mut server);
+    server.kill();
     fs::remove_file(&path).expect("removed");
     fs::write(&path, "precious").expect("written");
-    assert_eq!(dipcrm(&server).status.code(), Some(0));
+    assert_eq!(run(&mut server.dipcrm()).code, Some(0));
     assert_eq!(fs::read(&path).expect("read"), b"precious");
 }
 
 // ---- the path ----
 
-/// A server in the background; dipcrm ends it with the test.
-struct Background<'a> {
-    port: u16,
-    pid: i32,
-    directory: &'a Path,
-}
-
-impl<'a> Background<'a> {
-    #[track_caller]
-    fn start(directory: &'a Path, path: &str) -> Self {
-        let mut command = dipc(directory, "4 64 0 8", Path::new(path));
-        let output = finish(command.current_dir(directory).env_remove("NOTIFY_SOCKET"), PATIENCE);
-        let line = text(&output.stdout);
-        let port = port_in(&line).unwrap_or_else(|| panic!("no server: {}", text(&output.stderr)));
-        let pid = line.split("(pid ").nth(1).and_then(|rest| rest.split(',').next()).expect("a pid");
-        Background { port, pid: pid.parse().expect("a number"), directory }
-    }
-
-    fn signal(&self, signal: Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal).expect("the server is ours");
-    }
-
-    fn dipcrm(&self) -> Output {
-        let mut command = Command::new(DIPCRM);
-        command.arg(self.port.to_string()).arg("--dir").arg(self.directory).current_dir("/");
-        finish(&mut command, PATIENCE)
-    }
-}
-
-impl Drop for Background<'_> {
-    fn drop(&mut self) {
-        self.dipcrm();
-    }
-}
-
 #[test]
 fn a_relative_path_is_the_one_of_the_caller() {
-    let directory = Directory::new();
-    let path = directory.path().join("socket");
+    let base = BaseDirectory::new();
+    let path = base.join("socket");
     for relative in ["socket", "./socket", "../socket"] {
-        let inside = directory.path().join("inside");
+        let inside = base.join("inside");
         fs::create_dir(&inside).expect("created");
-        let from = if relative.starts_with("..") { &inside } else { directory.path() };
+        let from = if relative.starts_with("..") { &inside } else { base.path() };
+        let start_here = || {
+            let mut command = bare(program::dipc());
+            command.args(["4", "64", "0", "8", "--unix", relative, "--dir"]).arg(base.path());
+            start(command.current_dir(from))
+        };
 
-        let server = Background::start(from, relative);
+        let server = start_here();
         Client::unix(&path).ask("ping\n", "OK\n");
-        server.signal(Signal::SIGTERM);
-        wait_until("the socket is gone", || inode(&path).is_none());
-        drop(server);
+        server.end(Signal::SIGTERM);
+        assert_eq!(inode(&path), None);
+        base.dipcrm(server.port).expect_success();
 
-        let server = Background::start(from, relative);
-        expect_removed(&server.dipcrm());
+        let server = start_here();
+        base.dipcrm(server.port).expect_success();
         assert_eq!(inode(&path), None);
 
-        let server = Background::start(from, relative);
-        server.signal(Signal::SIGKILL);
-        wait_until("the server is gone", || UnixStream::connect(&path).is_err());
-        expect_removed(&server.dipcrm());
+        let server = start_here();
+        server.end(Signal::SIGKILL);
+        base.dipcrm(server.port).expect_success();
         assert_eq!(inode(&path), None);
         fs::remove_dir(&inside).expect("nothing is left in it");
     }
@@ -459,16 +403,16 @@ fn a_path_in_no_directory_is_an_error() {
 
 #[test]
 fn a_directory_that_somebody_has_locked_keeps_no_start_waiting() {
-    let (home, directory) = (Directory::new(), Directory::new());
+    let (base, directory) = (BaseDirectory::new(), Directory::new());
     let somebody = File::open(directory.path()).expect("opened");
     somebody.lock().expect("locked");
     let path = directory.path().join("socket");
-    let output = finish(&mut dipc(home.path(), "4 64 0 8", &path), Duration::from_secs(10));
-    if let Some(port) = port_in(&text(&output.stdout)) {
+    let outcome = run(base.dipc("4 64 0 8").arg("--unix").arg(&path));
+    if let Some(port) = port_in(&outcome.text()) {
         Client::unix(&path).ask("ping\n", "OK\n");
-        finish(Command::new(DIPCRM).arg(port.to_string()).arg("--dir").arg(home.path()), PATIENCE);
+        base.dipcrm(port).expect_success();
     } else {
-        assert_ne!(output.status.code(), Some(0));
-        assert!(text(&output.stderr).contains(&*path.to_string_lossy()), "{}", text(&output.stderr));
+        assert_ne!(outcome.code, Some(0));
+        assert!(outcome.stderr.contains(&*path.to_string_lossy()), "{outcome:?}");
     }
 }

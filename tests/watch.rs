@@ -1,13 +1,15 @@
 //! Watchers and readers that wait for news, over the real server.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{Breakable, Client, Directory, Server, field, text, wait_until};
+use dipc_testkit::client::{Client, field};
+use dipc_testkit::descriptors;
+use dipc_testkit::directory::Directory;
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 
 fn served() -> Server {
     Server::start("4 64 0 8")
@@ -256,15 +258,15 @@ fn watchers_that_are_reset_leave_nothing_behind() {
     let server = served();
     let mut writer = server.connect();
     for round in 0..5 {
-        let mut watchers: Vec<Breakable> = (0..40).map(|_| Breakable::new(server.port)).collect();
+        let mut watchers: Vec<Client> = (0..40).map(|_| server.connect()).collect();
         for (number, watcher) in watchers.iter_mut().enumerate() {
-            watcher.client.send(format!("watch {},{} after={round}\n", number % 4, (number + 1) % 4));
-            watcher.client.line();
+            watcher.send(format!("watch {},{} after={round}\n", number % 4, (number + 1) % 4));
+            watcher.line();
         }
         assert_eq!(server.stat("watching"), 40);
         // Some have an event on the way to them, some wait.
         writer.send("w 0\nx\nw 1\nx\n");
-        watchers.into_iter().for_each(Breakable::reset);
+        watchers.into_iter().for_each(Client::reset);
         (0..2).for_each(|_| assert!(writer.line().starts_with("OK v=")));
         server.wait_for_stat("watching", |watching| watching == 0);
         server.wait_for_stat("standing_reads", |reads| reads == 0);
@@ -437,8 +439,7 @@ fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_that_is_there() {
 #[test]
 fn two_thousand_watchers_learn_of_a_write_while_others_are_answered() {
     const WATCHERS: usize = 2000;
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
+    descriptors::allow(WATCHERS as u64 + 100);
     let server = served();
     let mut watchers: Vec<Client> = (0..WATCHERS).map(|_| server.connect()).collect();
     watchers.iter_mut().for_each(|watcher| watcher.ask("watch 0\n", "OK v=0\n"));
@@ -508,12 +509,12 @@ fn readers_wait_for_news_and_all_of_them_see_it() {
 #[test]
 fn a_reader_that_waits_and_vanishes_is_nobodys_matter() {
     let server = served();
-    let mut vanishing = Breakable::new(server.port);
-    server.let_wait(&mut vanishing.client, "r 0 after=0 wait=inf\n");
+    let mut vanishing = server.connect();
+    server.send_waiting(&mut vanishing, "r 0 after=0 wait=inf\n");
     let mut half = server.enqueue("r 0 after=0 wait=inf\n");
     let mut stays = server.enqueue("r 0 after=0 wait=inf\n");
     vanishing.reset();
-    half.stream.half_close();
+    half.half_close();
     half.expect("NO timeout v=0\n");
     half.expect_end();
     server.wait_for_stat("waiting", |waiting| waiting == 1);
@@ -552,7 +553,7 @@ fn an_answer_does_not_wait_with_the_next_request_although_the_socket_was_full() 
     let mut writer = server.connect();
     writer.ask(format!("w 1 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
     let mut reader = Client::unix(&path);
-    server.let_wait(&mut reader, "r 1\nr 0 after=0 wait=inf\nr 0 after=1 wait=inf\n");
+    server.send_waiting(&mut reader, "r 1\nr 0 after=0 wait=inf\nr 0 after=1 wait=inf\n");
     writer.ask("w 0\na\n", "OK v=1\n");
     server.wait_for_stat("workers_asleep", |asleep| asleep == 2);
     assert_eq!(reader.data().1.len(), SIZE);

@@ -1,13 +1,14 @@
 //! `dipc-cli bench` against the real server, briefly.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::io::{Read, Write};
 
+use dipc_testkit::process::finish;
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Server, finish, wait_until};
 
 /// Runs it, and splits what it prints by columns: a map for each mix.
 #[track_caller]
@@ -58,9 +59,9 @@ fn every_mix_asks_as_often_as_it_is_told() {
     }
     for (name, least) in [("reads", 3000), ("writes", 3000), ("puts", 1500), ("takes", 1500), ("locks", 1500)]
     {
-        assert!(server.stat(&[], name).as_u64() >= Some(least), "{name}");
+        assert!(server.stat_json(&[], name).as_u64() >= Some(least), "{name}");
     }
-    assert_eq!(server.stat(&[], "locks_held"), json!(0));
+    assert_eq!(server.stat_json(&[], "locks_held"), json!(0));
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn a_mailbox_is_fair() {
 
 #[test]
 fn other_ways_to_the_server_work_as_well() {
-    let server = Server::start("4 64 0 8");
+    let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for place in [["-s", &socket], ["-p", &port]] {
         let ran = server.run(&[&["bench", "-n", "100", "--json"], place.as_slice()].concat());
@@ -179,7 +180,7 @@ fn exit_codes_are_as_everywhere() {
     let memcached = ["bench", "-n", "10", "-p", "1", "--system", "memcached"];
     server.run(&memcached).expect_failure(3, "cannot connect to memcached://127.0.0.1:1");
     // Somebody else has locked what is to be loaded.
-    let ran = server.run(&["lock", "0", "--", support::CLI, "bench", "-n", "10"]);
+    let ran = server.run(&["lock", "0", "--", program::dipc_cli(), "bench", "-n", "10"]);
     ran.expect_failure(1, "timeout");
     // It is said where a bench is typed at the prompt.
     server.run_with(&[], "bench\n").expect_failure(2, "of the shell");
@@ -189,11 +190,11 @@ fn exit_codes_are_as_everywhere() {
 fn a_server_that_goes_is_no_result() {
     let mut server = Server::start("4 64 0 8");
     for how in ["silent", "killed"] {
-        let requests = server.stat(&[], "requests").as_u64();
+        let requests = server.stat_json(&[], "requests").as_u64();
         let words = ["bench", "--fairness", "--seconds", "60", "-c", "5", "--timeout", "0.3"];
         let bench = server.cli(&words).spawn().expect("it runs");
         wait_until("it is under load", || {
-            server.stat(&[], "requests").as_u64() > requests.map(|count| count + 500)
+            server.stat_json(&[], "requests").as_u64() > requests.map(|count| count + 500)
         });
         match how {
             "killed" => server.kill(),

@@ -1,14 +1,15 @@
 //! Every command with every way it can end: one answer each.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use dipc_testkit::process::{KillOnDrop, finish};
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use serde_json::json;
-use support::{Server, finish, wait_until};
 
 #[test]
 fn write_and_read_keep_every_byte() {
@@ -101,7 +102,7 @@ fn exit_codes_are_always_the_same() {
 
 #[test]
 fn a_server_is_found_in_four_ways() {
-    let server = Server::start("4 64 0 8");
+    let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for words in [
         vec!["-h", "localhost", "-p", &port, "ping"],
@@ -175,23 +176,13 @@ fn news_are_lines() {
 fn a_server_that_is_silent_is_asked_for_now_and_then() {
     const KEEPALIVE_TIMER: &str = "02";
     let server = Server::start("4 64 0 8");
-    let _watch = Killed(server.cli(&["watch", "2"]).spawn().expect("it runs"));
+    let _watch = KillOnDrop(server.cli(&["watch", "2"]).spawn().expect("it runs"));
     let to_server = format!("0100007F:{:04X}", server.port);
     wait_until("the timer runs", || {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("sockets");
         let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         lines.any(|words| words[2] == to_server && words[5].starts_with(KEEPALIVE_TIMER))
     });
-}
-
-/// Ends with the test that started it.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().expect("ours");
-        self.0.wait().expect("ours");
-    }
 }
 
 #[test]
@@ -258,7 +249,7 @@ fn a_chat_outlasts_a_lock() {
     let server = Server::start("4 64 0 8 --wait 0.1");
     let locked = server.cli(&["lock", "1", "--", "cat"]).stdin(Stdio::piped()).spawn();
     let mut locked = locked.expect("it runs");
-    support::wait_until("it is locked", || server.stat(&[], "locks_held") == 1);
+    wait_until("it is locked", || server.stat_json(&[], "locks_held") == 1);
     let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\n");
     assert_eq!((ran.code, ran.stderr.matches("not sent: timeout").count()), (Some(0), 3), "{ran:?}");
     drop(locked.stdin.take());
@@ -269,7 +260,7 @@ fn a_chat_outlasts_a_lock() {
 fn top_shows_who_is_where() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "2", "hello"]).expect(0, "version 1\n");
-    let cli = support::CLI;
+    let cli = program::dipc_cli();
     let ran = server.run(&["lock", "3", "--", cli, "top", "--once"]);
     let text = String::from_utf8(ran.stdout).expect("text");
     let row = |mailbox: &str| {

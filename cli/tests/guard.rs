@@ -1,15 +1,16 @@
 //! A command under a lock, and a command for each message.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
+use dipc_testkit::process::{finish, has_ended, run, signal};
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use support::{CLI, Server, finish, signal, wait_until};
 
 /// Waits for the first line that a program prints; what follows is left to be read.
 #[track_caller]
@@ -30,10 +31,14 @@ fn a_command_runs_under_the_lock_and_its_code_is_ours() {
     server.run(&["lock", "3", "--", "/dev/null"]).expect_failure(126, "cannot run");
     // While it runs, nobody else is in; when it has ended, at once somebody is.
     server
-        .run(&["lock", "3", "--", CLI, "lock", "3", "--wait", "0", "--", "true"])
+        .run(&["lock", "3", "--", program::dipc_cli(), "lock", "3", "--wait", "0", "--", "true"])
         .expect_failure(1, "locked");
-    server.run(&["lock", "3", "--", CLI, "write", "3", "--wait", "0", "x"]).expect_failure(1, "timeout");
-    server.run(&["lock", "3", "--shared", "--", CLI, "read", "3", "--wait", "0"]).expect(0, "");
+    server
+        .run(&["lock", "3", "--", program::dipc_cli(), "write", "3", "--wait", "0", "x"])
+        .expect_failure(1, "timeout");
+    server
+        .run(&["lock", "3", "--shared", "--", program::dipc_cli(), "read", "3", "--wait", "0"])
+        .expect(0, "");
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
     server.run(&["lock", "3,9", "--", "true"]).expect_failure(2, "box");
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
@@ -49,11 +54,10 @@ fn what_a_command_has_started_elsewhere_ends_with_the_lock() {
     let script = "setsid \"$0\" 1000 & echo $!; wait";
     let held = server.cli(&["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script, &sleeper]).spawn();
     let mut held = held.expect("it runs");
-    let pid = first_line(&mut held).trim().to_owned();
+    let pid = first_line(&mut held).trim().parse().expect("a number");
     server.kill();
     assert_eq!(finish(held, b"").code, Some(3));
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    assert!(stat.is_empty() || String::from_utf8_lossy(&stat).contains(") Z "), "{pid} is alive");
+    assert!(has_ended(pid), "{pid} is alive");
 }
 
 #[test]
@@ -87,9 +91,10 @@ fn an_ignored_end_of_children_is_heeded() {
     server.run(&["write", "3", "x"]).expect(0, "version 1\n");
     let ignoring = |words: &[&str]| {
         let mut command = std::process::Command::new("env");
-        command.args(["--ignore-signal=CHLD", CLI, "-p", &server.port.to_string()]).args(words);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        finish(command.spawn().expect("it runs"), b"")
+        command
+            .args(["--ignore-signal=CHLD", program::dipc_cli(), "-p", &server.port.to_string()])
+            .args(words);
+        run(&mut command)
     };
     ignoring(&["lock", "3", "--", "sh", "-c", "echo ran; exit 5"]).expect(5, "ran\n");
     ignoring(&["watch", "3", "-n", "1", "--after", "0", "--", "cat"]).expect(0, "x");
@@ -157,9 +162,9 @@ fn a_client_that_was_stopped_for_too_long_stops_its_command() {
 fn a_command_does_not_begin_when_the_lock_is_lost_already() {
     let server = Server::start("4 64 0 8");
     let mut first = server.cli(&["lock", "3", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("it runs");
-    wait_until("it is locked", || server.stat(&["3"], "holders") == 1);
+    wait_until("it is locked", || server.stat_json(&["3"], "holders") == 1);
     let second = server.cli(&["lock", "3", "--ttl", "1", "--", "echo", "ran"]).spawn().expect("it runs");
-    wait_until("the second waits", || server.stat(&["3"], "waiting") == 1);
+    wait_until("the second waits", || server.stat_json(&["3"], "waiting") == 1);
     signal(second.id(), Signal::SIGSTOP);
     drop(first.stdin.take());
     finish(first, b"").expect(0, "");

@@ -1,24 +1,24 @@
 //! `bench/peers`: its page is made of what was recorded, and its own servers are such that a bench can load.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use dipc_testkit::directory::Directory;
+use dipc_testkit::process::{KillOnDrop, run};
+use dipc_testkit::program;
 use serde_json::{Value, json};
-use support::{CLI, Ran, finish};
 
-/// A new directory, removed in the end.
-struct Directory(PathBuf);
+/// A directory with what was recorded. It is removed when this is dropped.
+struct Recorded(Directory);
 
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("dipc-peers-test-{}-{name}", std::process::id()));
-        fs::create_dir_all(path.join("performance")).expect("a new directory");
-        Directory(path)
+impl Recorded {
+    fn new() -> Self {
+        let directory = Directory::new();
+        fs::create_dir(directory.join("performance")).expect("a new directory");
+        Recorded(directory)
     }
 
     fn record(&self, name: &str, text: &str) {
@@ -26,26 +26,10 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A server that is killed in the end.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// One of bench/*.c as a program.
 #[track_caller]
 fn compiled(name: &str, directory: &Directory) -> PathBuf {
-    let (program, source) = (directory.0.join(name), checkout().join("bench").join(name).with_extension("c"));
+    let (program, source) = (directory.join(name), checkout().join("bench").join(name).with_extension("c"));
     let strict = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"];
     run(Command::new("cc").args(strict).arg(&program).arg(source)).expect(0, "");
     program
@@ -53,8 +37,8 @@ fn compiled(name: &str, directory: &Directory) -> PathBuf {
 
 /// Starts one of them; its port is the first thing that it says.
 #[track_caller]
-fn running(command: &mut Command) -> (Running, String) {
-    let mut server = Running(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+fn running(command: &mut Command) -> (KillOnDrop, String) {
+    let mut server = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("it starts"));
     let (mut port, stdout) = (String::new(), server.0.stdout.take().expect("piped"));
     BufReader::new(stdout).read_line(&mut port).expect("a line");
     (server, port.trim().to_owned())
@@ -64,30 +48,24 @@ fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-#[track_caller]
-fn run(command: &mut Command) -> Ran {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    finish(command.spawn().expect("it runs"), b"")
-}
-
 /// The page of what is recorded there; None: there is no python3 to make it.
 #[track_caller]
-fn page(directory: &Directory) -> Option<String> {
+fn page(recorded: &Recorded) -> Option<String> {
     if Command::new("python3").arg("--version").output().is_err() {
         println!("there is no python3 here: bench/peers is not tested");
         return None;
     }
     let peers = checkout().join("bench/peers");
-    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(&directory.0));
+    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(recorded.0.path()));
     ran.expect(0, "");
-    assert!(["", "gnuplot is not installed: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
-    Some(fs::read_to_string(directory.0.join("performance.md")).expect("written"))
+    assert!(["", "there is no gnuplot here: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
+    Some(fs::read_to_string(recorded.0.join("performance.md")).expect("written"))
 }
 
 #[test]
 fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
-    let directory = Directory::new("medians");
-    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "baseline"] });
+    let recorded = Recorded::new();
+    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "bare"] });
     let about = json!({
         "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "seconds": 0.5,
         "rounds": 2, "rounds_gated": 3, "gated": { "connections": [50] },
@@ -99,9 +77,9 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
             "hot": section("-t rw50 --mailboxes N", &[1, 64]),
         }
     });
-    directory.record("about.json", &about.to_string());
+    recorded.record("about.json", &about.to_string());
     // One run of redis has no result.
-    directory.record(
+    recorded.record(
         "runs.csv",
         "section,n,round,server,mix,server_cpu_us,server_kernel_cpu_us,requests_per_second,overtakes\n\
          connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,8.5,3.5,120000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
@@ -111,12 +89,12 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
          size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\nsize,65536,1,baseline,r,5.0,5.0,200000,\n\
          hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
     );
-    directory.record(
+    recorded.record(
         "profile.csv",
         "section,n,mix,server,cpu,send,receive,wait,kernel,program\n\
          connections,50,r,dipc,5.0,4.0,0.25,0.1,0.15,0.5\n",
     );
-    let Some(page) = page(&directory) else { return };
+    let Some(page) = page(&recorded) else { return };
     for line in [
         "| 50 | 0.80 | 2.00 | 4.00 | 7.00 | – | 1.70 | 150,000 | 80,000 | – |",
         "| CPU time per request, 50 connections, reads: dipc / redis or memcached | 0.8 | ≤ 0.85 | reached | 0.75 – 0.85 | 0.425 |  |",
@@ -138,37 +116,37 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
 
 #[test]
 fn nobody_has_changed_a_figure_by_hand() {
-    let (directory, docs) = (Directory::new("docs"), checkout().join("docs"));
+    let (recorded, docs) = (Recorded::new(), checkout().join("docs"));
     for name in ["about.json", "runs.csv", "profile.csv"] {
-        let recorded = fs::read_to_string(docs.join("performance").join(name)).expect("recorded");
-        directory.record(name, &recorded);
+        let text = fs::read_to_string(docs.join("performance").join(name)).expect("recorded");
+        recorded.record(name, &text);
     }
-    let Some(page) = page(&directory) else { return };
+    let Some(page) = page(&recorded) else { return };
     let shown = fs::read_to_string(docs.join("performance.md")).expect("a page");
     assert!(page == shown, "docs/performance.md is not what bench/peers --page makes of docs/performance/");
 }
 
 #[test]
 fn what_was_not_recorded_has_no_page() {
-    let directory = Directory::new("nothing");
+    let directory = Directory::new();
     if Command::new("python3").arg("--version").output().is_err() {
         return;
     }
     let peers = checkout().join("bench/peers");
-    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(&directory.0));
+    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(directory.path()));
     ran.expect_failure(1, "nothing was recorded");
 }
 
 #[test]
-fn the_baseline_server_can_be_loaded() {
-    let directory = Directory::new("baseline");
-    let program = compiled("baseline-server", &directory);
+fn the_bare_server_can_be_loaded() {
+    let directory = Directory::new();
+    let program = compiled("bare-server", &directory);
     let (server, port) = running(Command::new(&program).arg("0"));
     let pid = server.0.id().to_string();
     for line in ["-c 20 -P 3 -d 0", "-c 20 -P 128 -d 100", "-c 5 -P 3 -d 300000"] {
         let words =
             ["bench", "-p", &port, "--pid", &pid, "--json", "-t", "r,w", "-n", "600", "--mailboxes", "3"];
-        let ran = run(Command::new(CLI).args(words).args(line.split(' ')));
+        let ran = run(Command::new(program::dipc_cli()).args(words).args(line.split(' ')));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         for report in String::from_utf8_lossy(&ran.stdout).lines() {
             let report: Value = serde_json::from_str(report).expect("a report");
@@ -180,13 +158,13 @@ fn the_baseline_server_can_be_loaded() {
 
 #[test]
 fn the_server_with_locks_can_be_loaded() {
-    let directory = Directory::new("locks");
+    let directory = Directory::new();
     let program = compiled("rwlock-server", &directory);
     for variant in ["send", "copy"] {
         let (_server, port) = running(Command::new(&program).args(["0", "2", "300000", variant]));
         let bench = |line: &str| {
             let words = ["bench", "--system", "memcached", "-p", &port, "--json"];
-            run(Command::new(CLI).args(words).args(line.split(' ')))
+            run(Command::new(program::dipc_cli()).args(words).args(line.split(' ')))
         };
         for size in ["0", "100", "300000"] {
             let report = bench(&format!("--fairness -t rw90 -n 600 -c 20 -P 3 -d {size}")).json();

@@ -1,14 +1,14 @@
 //! What README shows of dipc-cli is true.
 #![allow(missing_docs)]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::{CLI, Server, finish};
+use dipc_testkit::process::run;
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
 
 const README: &str = include_str!("../../README.md");
 
@@ -27,7 +27,7 @@ fn its_commands_work_one_after_the_other() {
         fs::write(directory.join(program), "#!/bin/sh\n").expect("written");
         fs::set_permissions(directory.join(program), PermissionsExt::from_mode(0o700)).expect("ours");
     }
-    let programs = Path::new(CLI).parent().expect("a directory").display();
+    let programs = Path::new(program::dipc_cli()).parent().expect("a directory").display();
     let path = format!("{}:{programs}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
     let block = README.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
     let lines: Vec<_> = block.lines().collect();
@@ -38,9 +38,7 @@ fn its_commands_work_one_after_the_other() {
         command.args([if is_endless { SO_LONG } else { "20" }, "sh", "-c", line]);
         command.current_dir(&directory).env("PATH", &path);
         command.env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port));
-        command.stdin(std::process::Stdio::null());
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        let ran = finish(command.spawn().expect("timeout runs"), b"");
+        let ran = run(&mut command);
         assert_eq!(ran.code, Some(if is_endless { TIMED_OUT } else { 0 }), "{line}: {ran:?}");
         assert_eq!(ran.stderr, "", "{line}");
     }

@@ -1,105 +1,12 @@
 //! On a terminal: the prompt, and data that would do harm there.
 #![allow(missing_docs)]
 
-mod support;
-
-use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
-
 use dipc::client::Client;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use dipc_testkit::process::{has_ended, signal};
+use dipc_testkit::server::Server;
+use dipc_testkit::terminal::Terminal;
+use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
-use nix::sys::termios::tcgetattr;
-use std::os::fd::AsFd;
-use support::{CLI, PATIENCE, Server, signal, wait_until};
-
-/// `dipc-cli` on a terminal of its own, and what it shows.
-struct Terminal {
-    keys: File,
-    child: Child,
-    shown: String,
-}
-
-impl Terminal {
-    fn start(server: &Server, words: &[&str]) -> Self {
-        let pty = openpty(None, None).expect("a terminal");
-        // One that no child inherits: else it never hangs up.
-        let master = pty.master.try_clone().expect("cloned");
-        drop(pty.master);
-        let end = |slave: &std::os::fd::OwnedFd| Stdio::from(slave.try_clone().expect("cloned"));
-        // Keys like Ctrl-C are signals only for the session whose terminal it is.
-        let child = Command::new("setsid")
-            .args(["--ctty", "--wait", CLI])
-            .args(words)
-            .env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port))
-            .env("DIPC_HISTORY", server.directory.join("history"))
-            .env("TERM", "xterm")
-            .stdin(end(&pty.slave))
-            .stdout(end(&pty.slave))
-            .stderr(end(&pty.slave))
-            .spawn()
-            .expect("setsid runs");
-        Terminal { keys: File::from(master), child, shown: String::new() }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("typed");
-    }
-
-    fn resize(&self, columns: u16, rows: u16) {
-        let resized = Command::new("stty")
-            .args(["rows", &rows.to_string(), "cols", &columns.to_string()])
-            .stdin(Stdio::from(self.keys.try_clone().expect("cloned")))
-            .status();
-        assert!(resized.expect("stty runs").success());
-    }
-
-    /// Waits until this is shown; gives and forgets all up to there.
-    #[track_caller]
-    fn expect(&mut self, text: &str) -> String {
-        let started = Instant::now();
-        loop {
-            if let Some(at) = self.shown.find(text) {
-                return self.shown.drain(..at + text.len()).collect();
-            }
-            assert!(started.elapsed() < PATIENCE, "no {text:?} in {:?}", self.shown);
-            let mut source = [PollFd::new(self.keys.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut source, PollTimeout::from(100u8)).expect("poll") == 0 {
-                continue;
-            }
-            let mut chunk = [0; 4096];
-            let len = self.keys.read(&mut chunk).unwrap_or(0);
-            assert!(len > 0, "the end, and no {text:?} in {:?}", self.shown);
-            self.shown.push_str(&String::from_utf8_lossy(&chunk[..len]));
-        }
-    }
-
-    #[track_caller]
-    fn expect_end(&mut self) {
-        self.expect_code(0);
-    }
-
-    #[track_caller]
-    fn expect_code(&mut self, code: i32) {
-        let started = Instant::now();
-        while self.child.try_wait().expect("ours").is_none() {
-            assert!(started.elapsed() < PATIENCE, "it does not end: {:?}", self.shown);
-            std::thread::yield_now();
-        }
-        assert_eq!(self.child.wait().expect("ours").code(), Some(code));
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It ends with its terminal, if it has not ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn the_prompt_completes_remembers_and_goes_on() {
@@ -139,7 +46,7 @@ fn the_prompt_completes_remembers_and_goes_on() {
     prompt.press("w 2 if=1 x\r");
     prompt.expect("options are written --if V here");
     prompt.expect("dipc> ");
-    prompt.keys.write_all(b"read \xe9\r").expect("typed");
+    prompt.press(b"read \xe9\r");
     prompt.expect("that is not UTF-8");
     prompt.expect("dipc> ");
     prompt.press("help\r");
@@ -149,7 +56,7 @@ fn the_prompt_completes_remembers_and_goes_on() {
     let listed = prompt.expect("dipc> ");
     assert!(listed.contains("watch") && !listed.contains("bench"), "{listed}");
     prompt.press("\x04");
-    prompt.expect_end();
+    prompt.expect_end(0);
     let history = std::fs::read_to_string(server.directory.join("history")).expect("a history");
     assert!(history.contains("write 3 two  blanks\n") && !history.contains("asked for"), "{history}");
 }
@@ -160,7 +67,7 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     let mut prompt = Terminal::start(&server, &[]);
     prompt.expect("dipc> ");
     prompt.press("take 3 --wait inf\r");
-    wait_until("the taker waits", || server.stat(&["3"], "aside") == 1);
+    wait_until("the taker waits", || server.stat_json(&["3"], "aside") == 1);
     prompt.press("\x03");
     prompt.expect("interrupted and reconnected");
     prompt.expect("dipc> ");
@@ -174,7 +81,7 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     let mut holder = Client::connect(("127.0.0.1", server.port)).expect("connected");
     holder.lock(&[3]).expect("nobody else").keep();
     prompt.press("lock 3 -- echo 'never' 'run'\r");
-    wait_until("the locker waits", || server.stat(&["3"], "waiting") == 1);
+    wait_until("the locker waits", || server.stat_json(&["3"], "waiting") == 1);
     prompt.press("\x03");
     let meanwhile = prompt.expect("interrupted and reconnected");
     assert!(!meanwhile.contains("never run"), "{meanwhile}");
@@ -188,12 +95,12 @@ fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
     prompt.expect("dipc> ");
     // A command under a lock leaves no trace in how Ctrl-C is taken.
     prompt.press("take 0 --wait inf\r");
-    wait_until("the taker waits", || server.stat(&["0"], "aside") == 1);
+    wait_until("the taker waits", || server.stat_json(&["0"], "aside") == 1);
     prompt.press("\x03");
     prompt.expect("interrupted and reconnected");
     prompt.expect("dipc> ");
     prompt.press("\x04");
-    prompt.expect_end();
+    prompt.expect_end(0);
 }
 
 #[test]
@@ -217,7 +124,7 @@ fn the_prompt_outlives_its_server() {
     prompt.expect("ok ");
     prompt.expect("dipc> ");
     prompt.press("\x04");
-    prompt.expect_end();
+    prompt.expect_end(0);
     drop(again);
 }
 
@@ -227,10 +134,10 @@ fn data_does_no_harm_to_a_terminal() {
     server.run(&["write", "3", "a\x1b]0;title\x07b\x1b[2J\rc"]).expect(0, "version 1\n");
     let mut read = Terminal::start(&server, &["read", "3"]);
     read.expect("a\\x1b]0;title\\x07b\\x1b[2J\\x0dc\r\n");
-    read.expect_end();
+    read.expect_end(0);
     let mut empty = Terminal::start(&server, &["read", "0"]);
-    empty.expect("the mailbox is empty");
-    empty.expect_end();
+    empty.expect("there is no message");
+    empty.expect_end(0);
 }
 
 #[test]
@@ -241,7 +148,7 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
     held.expect("up\r\n");
     held.press("\x03");
     held.expect("once\r\n");
-    held.expect_end();
+    held.expect_end(0);
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
 }
 
@@ -249,7 +156,7 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
 fn what_others_say_in_a_chat_appears_above_what_is_typed() {
     let mut server = Server::start("4 64 0 8");
     let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
-    let settings = tcgetattr(&anna.keys).expect("a terminal");
+    let modes = anna.local_modes();
     anna.expect("* anna joins");
     anna.expect("anna: ");
     anna.press("on");
@@ -259,7 +166,7 @@ fn what_others_say_in_a_chat_appears_above_what_is_typed() {
     anna.expect("anna: on");
     anna.press("e\r");
     anna.expect("anna: ");
-    wait_until("it is said", || server.stat(&["1"], "version") == 3);
+    wait_until("it is said", || server.stat_json(&["1"], "version") == 3);
     server.run(&["read", "1"]).expect(0, "anna: one");
     // It is not shown once more, nor is anything that others have said wiped away for it.
     server.run(&["put", "1", "bob: two"]);
@@ -267,8 +174,8 @@ fn what_others_say_in_a_chat_appears_above_what_is_typed() {
     assert!(!meanwhile.contains("anna: one") && !meanwhile.contains("\x1b[A"), "{meanwhile:?}");
     server.kill();
     anna.expect("the server closed the connection");
-    anna.expect_code(3);
-    assert_eq!(tcgetattr(&anna.keys).expect("a terminal").local_flags, settings.local_flags);
+    anna.expect_end(3);
+    assert_eq!(anna.local_modes(), modes);
 }
 
 #[test]
@@ -276,16 +183,16 @@ fn a_chat_ends_with_its_input() {
     let server = Server::start("4 64 0 8");
     for keys in ["\x04", "\x03", "a signal"] {
         let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
-        let settings = tcgetattr(&anna.keys).expect("a terminal");
+        let modes = anna.local_modes();
         anna.expect("* anna joins");
         anna.expect("anna: ");
         match keys {
-            "a signal" => signal(anna.child.id(), Signal::SIGTERM),
+            "a signal" => signal(anna.pid(), Signal::SIGTERM),
             _ => anna.press(keys),
         }
         anna.expect("* anna leaves");
-        anna.expect_end();
-        assert_eq!(tcgetattr(&anna.keys).expect("a terminal").local_flags, settings.local_flags, "{keys:?}");
+        anna.expect_end(0);
+        assert_eq!(anna.local_modes(), modes, "{keys:?}");
     }
 }
 
@@ -309,11 +216,11 @@ fn what_a_command_has_started_ends_with_the_lock() {
     let words = ["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script];
     let mut held = Terminal::start(&server, &words);
     held.expect("pid ");
-    let pid = held.expect(" is up\r\n").trim_end_matches(" is up\r\n").to_owned();
-    assert!(is_alive(&pid), "{pid}");
+    let pid = held.expect(" is up\r\n").trim_end_matches(" is up\r\n").parse().expect("a number");
+    assert!(!has_ended(pid), "{pid}");
     server.kill();
     held.expect("the lock of mailbox 3 is lost");
-    wait_until("the sleeper is gone", || !is_alive(&pid));
+    wait_until("the sleeper is gone", || has_ended(pid));
 }
 
 /// That is told to the leader of the session alone, which may be us.
@@ -322,12 +229,8 @@ fn a_terminal_that_hangs_up_ends_the_command() {
     let server = Server::start("4 64 0 8");
     let mut held = Terminal::start(&server, &["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]);
     held.expect("up\r\n");
-    held.keys = File::open("/dev/null").expect("open");
-    wait_until("the lock is free", || server.stat(&["3"], "held") == "free");
-}
-
-fn is_alive(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    held.hang_up();
+    wait_until("the lock is free", || server.stat_json(&["3"], "held") == "free");
 }
 
 #[test]
@@ -352,5 +255,5 @@ fn a_bench_shows_how_far_it_is() {
     bench.expect("\rrw50      [#");
     bench.expect("/s");
     bench.expect("\r\x1b[Kdipc rw50: ");
-    bench.expect_end();
+    bench.expect_end(0);
 }

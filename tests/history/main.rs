@@ -4,16 +4,16 @@
 #![allow(missing_docs)]
 
 mod check;
-#[path = "../support/mod.rs"]
-mod support;
-
-use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
+use dipc_testkit::client::{Client, field};
+use dipc_testkit::process::text;
+use dipc_testkit::rng::Rng;
+use dipc_testkit::server::Server;
+
 use check::{Hold, NEVER, Operation, What, check};
-use support::{Client, PATIENCE, Server, reset, text};
 
 const CLIENTS: usize = 64;
 
@@ -51,27 +51,16 @@ enum Kind {
     Take,
 }
 
-struct Random(u64);
-
-impl Random {
-    /// Less than `limit`.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn kind(&mut self, mailbox: u32) -> Kind {
-        let mut roll = self.below(100) as u32;
-        for (weight, kind) in MAILBOXES[mailbox as usize] {
-            match roll.checked_sub(*weight) {
-                Some(rest) => roll = rest,
-                None => return *kind,
-            }
+/// What to do with a mailbox, by the weights of [`MAILBOXES`].
+fn any_kind(rng: &mut Rng, mailbox: u32) -> Kind {
+    let mut roll = rng.below(100) as u32;
+    for (weight, kind) in MAILBOXES[mailbox as usize] {
+        match roll.checked_sub(*weight) {
+            Some(rest) => roll = rest,
+            None => return *kind,
         }
-        unreachable!("they add up to 100")
     }
+    unreachable!("they add up to 100")
 }
 
 /// The bytes of a message. A torn one is none. One in four is so long that it is work for a worker, not for the reactor.
@@ -87,20 +76,13 @@ fn number_of(bytes: &[u8]) -> u64 {
     number
 }
 
-/// The value of `name=` in an answer's line.
-fn field(line: &str, name: &str) -> u64 {
-    let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    value.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
-}
-
 /// A client that writes down what it does.
 struct Recorder {
     number: usize,
     port: u16,
     start: Instant,
-    random: Random,
+    rng: Rng,
     client: Client,
-    stream: TcpStream,
     messages: u64,
     /// The version that the last request named.
     named: u64,
@@ -112,17 +94,15 @@ struct Recorder {
 
 impl Recorder {
     fn new(number: usize, port: u16, start: Instant, seed: u64) -> Self {
-        let (client, stream) = connect(port);
-        let mut random = Random((seed << 16) + number as u64 + 1);
-        (0..20).for_each(|_| _ = random.below(2));
+        let client = Client::tcp(port);
+        let rng = Rng::new((seed << 16) + number as u64);
         let (operations, holds) = (Vec::new(), Vec::new());
         Recorder {
             number,
             port,
             start,
-            random,
+            rng,
             client,
-            stream,
             messages: 0,
             named: 0,
             versions: [0; MAILBOXES.len()],
@@ -136,18 +116,18 @@ impl Recorder {
     }
 
     fn turn(&mut self, turn: u64) {
-        let mailbox = self.random.below(MAILBOXES.len() as u64) as u32;
-        match self.random.below(100) {
+        let mailbox = self.rng.below(MAILBOXES.len() as u64) as u32;
+        match self.rng.below(100) {
             0..6 => self.lock(),
             6..9 => self.hang_up_half_way(mailbox),
             9..14 if mailbox != CALM => self.hang_up_before_the_answer(mailbox),
             _ => {
-                let kind = match self.random.kind(mailbox) {
+                let kind = match any_kind(&mut self.rng, mailbox) {
                     Kind::Put if turn / TIDE % 2 == 1 => Kind::Take,
                     Kind::Take if turn / TIDE % 2 == 1 => Kind::Put,
                     kind => kind,
                 };
-                let wait = ["0", "0.02", "5"][self.random.below(3) as usize];
+                let wait = ["0", "0.02", "5"][self.rng.below(3) as usize];
                 self.ask(mailbox, kind, wait);
             }
         }
@@ -172,7 +152,7 @@ impl Recorder {
         let number = self.number as u64 * 1_000_000 + self.messages;
         let message = message(number);
         let len = message.len();
-        let back = if kind == Kind::Next { self.random.below(3) } else { 0 };
+        let back = if kind == Kind::Next { self.rng.below(3) } else { 0 };
         self.named = self.versions[mailbox as usize].saturating_sub(back);
         let named = self.named;
         let head = match kind {
@@ -253,11 +233,11 @@ impl Recorder {
 
     /// Locks one or two mailboxes, works there, and unlocks or vanishes.
     fn lock(&mut self) {
-        let mut boxes: Vec<u32> = (0..2).map(|_| self.random.below(MAILBOXES.len() as u64) as u32).collect();
+        let mut boxes: Vec<u32> = (0..2).map(|_| self.rng.below(MAILBOXES.len() as u64) as u32).collect();
         boxes.dedup();
-        let shared = self.random.below(3) == 0;
+        let shared = self.rng.below(3) == 0;
         let list = boxes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        let wait = ["0", "0.05", "5"][self.random.below(3) as usize];
+        let wait = ["0", "0.05", "5"][self.rng.below(3) as usize];
         let called = self.now();
         self.client.send(format!("lock {list}{} wait={wait}\n", if shared { " r" } else { "" }));
         let line = self.client.line();
@@ -266,16 +246,16 @@ impl Recorder {
             return assert_eq!(line, if wait == "0" { "NO locked" } else { "NO timeout" });
         }
         let grant = field(&line, "grant");
-        for _ in 0..self.random.below(6) {
-            let mailbox = boxes[self.random.below(boxes.len() as u64) as usize];
-            let kind = if shared { Kind::Read } else { self.random.kind(mailbox) };
+        for _ in 0..self.rng.below(6) {
+            let mailbox = boxes[self.rng.below(boxes.len() as u64) as usize];
+            let kind = if shared { Kind::Read } else { any_kind(&mut self.rng, mailbox) };
             self.ask(mailbox, kind, "5");
         }
         let until = self.now();
         for mailbox in boxes {
             self.holds.push(Hold { client: self.number, mailbox, grant, shared, called, from, until });
         }
-        match self.random.below(5) {
+        match self.rng.below(5) {
             0 => self.hang_up(),
             _ => self.client.ask(format!("unlock {list} grant={grant}\n"), "OK\n"),
         }
@@ -283,7 +263,7 @@ impl Recorder {
 
     /// Sends the first part of a request; nothing must come of it.
     fn hang_up_half_way(&mut self, mailbox: u32) {
-        let kind = [Kind::Write, Kind::Put][self.random.below(2) as usize];
+        let kind = [Kind::Write, Kind::Put][self.rng.below(2) as usize];
         let (_, request) = self.request(mailbox, kind, "5");
         self.client.send(&request[..request.len() / 2]);
         self.hang_up();
@@ -291,7 +271,7 @@ impl Recorder {
 
     /// Sends a request and leaves; it may happen or not.
     fn hang_up_before_the_answer(&mut self, mailbox: u32) {
-        let kind = self.random.kind(mailbox);
+        let kind = any_kind(&mut self.rng, mailbox);
         let (message, request) = self.request(mailbox, kind, "5");
         let what = match kind {
             Kind::Read | Kind::Next => What::Nothing,
@@ -304,18 +284,16 @@ impl Recorder {
         let called = self.now();
         self.client.send(request);
         self.operations.push(Operation { client: self.number, mailbox, called, returned: NEVER, what });
-        if self.random.below(2) == 0 {
+        if self.rng.below(2) == 0 {
             thread::yield_now();
         }
         self.hang_up();
     }
 
     fn hang_up(&mut self) {
-        let (client, stream) = connect(self.port);
-        self.client = client;
-        let left = std::mem::replace(&mut self.stream, stream);
-        if self.random.below(2) == 0 {
-            reset(left).expect("set");
+        let left = std::mem::replace(&mut self.client, Client::tcp(self.port));
+        if self.rng.below(2) == 0 {
+            left.reset();
         }
     }
 
@@ -328,14 +306,6 @@ impl Recorder {
             }
         }
     }
-}
-
-/// A connection, twice: to talk, and to hang up on.
-fn connect(port: u16) -> (Client, TcpStream) {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
-    stream.set_nodelay(true).expect("set");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    (Client::over(stream.try_clone().expect("cloned")), stream)
 }
 
 fn setting(name: &str, default: u64) -> u64 {

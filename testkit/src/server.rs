@@ -1,0 +1,176 @@
+//! A server in the foreground that ends with its test.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::client::Client;
+use crate::directory::Directory;
+use crate::port::port_in;
+use crate::process::{self, cpu_time, stat_fields, wait_for_end};
+use crate::program;
+use crate::wait::wait_until;
+
+/// A server on a free port, with a base directory of its own. It is killed when this is dropped.
+pub struct Server {
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    /// Where its instance is.
+    pub directory: Directory,
+    /// Its process.
+    pub child: Child,
+}
+
+impl Server {
+    /// Starts one with arguments as in `4 64 0 8 --wait 1`, where 0 asks for a free port.
+    #[track_caller]
+    pub fn start(arguments: &str) -> Self {
+        Server::start_in(Directory::new(), arguments)
+    }
+
+    /// Starts one that also listens on the Unix-domain socket [`Server::socket`].
+    #[track_caller]
+    pub fn start_with_socket(arguments: &str) -> Self {
+        let directory = Directory::new();
+        let socket = directory.join("socket");
+        Server::start_in(directory, &format!("{arguments} --unix {}", socket.display()))
+    }
+
+    /// Starts one whose instance is in `directory`.
+    #[track_caller]
+    pub fn start_in(directory: Directory, arguments: &str) -> Self {
+        let (child, port) = spawn(directory.path(), arguments);
+        Server { port, directory, child }
+    }
+
+    /// Starts a server with the same base directory after this one has ended.
+    #[track_caller]
+    pub fn restart(&mut self, arguments: &str) {
+        (self.child, self.port) = spawn(self.directory.path(), arguments);
+    }
+
+    /// The Unix-domain socket of [`Server::start_with_socket`].
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+
+    /// The process number.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// A new connection over TCP.
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        Client::tcp(self.port)
+    }
+
+    /// One value of `stat`, asked for on a connection of its own.
+    #[track_caller]
+    pub fn stat(&self, name: &str) -> u64 {
+        self.connect().stat(name)
+    }
+
+    /// Asks `stat` until `name` has a value that `good` accepts.
+    #[track_caller]
+    pub fn wait_for_stat(&self, name: &str, good: impl Fn(u64) -> bool) {
+        let mut client = self.connect();
+        wait_until(name, || good(client.stat(name)));
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        process::signal(self.child.id(), signal);
+    }
+
+    /// Stops all its threads until it gets `SIGCONT`.
+    #[track_caller]
+    pub fn halt(&self) {
+        self.signal(Signal::SIGSTOP);
+        wait_until("the server halts", || stat_fields(self.pid()).expect("the server lives")[0] == "T");
+    }
+
+    /// A new client whose request waits, for a mailbox or for a message.
+    #[track_caller]
+    pub fn enqueue(&self, request: impl AsRef<[u8]>) -> Client {
+        let mut client = self.connect();
+        self.send_waiting(&mut client, request);
+        client
+    }
+
+    /// Sends a request that waits, and returns when the server counts it as waiting.
+    #[track_caller]
+    pub fn send_waiting(&self, client: &mut Client, request: impl AsRef<[u8]>) {
+        let before = self.stat("waiting");
+        client.send(request);
+        self.wait_for_stat("waiting", |waiting| waiting == before + 1);
+    }
+
+    /// Waits for the end of the server. Returns its exit code, or `None` after a signal.
+    #[track_caller]
+    pub fn wait(&mut self) -> Option<i32> {
+        wait_for_end(&mut self.child)
+    }
+
+    /// Kills it, and waits for its end.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.child.kill().expect("our child");
+        assert_eq!(self.wait(), None, "it ended before it was killed");
+    }
+
+    /// Bytes of the server's own memory: anonymous, not the segment.
+    pub fn own_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server lives");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// The number of its open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives").count()
+    }
+
+    /// The processor time that it has used, in steps of 10 ms.
+    pub fn cpu_time(&self) -> std::time::Duration {
+        cpu_time(self.pid())
+    }
+
+    /// `dipcrm` of this server's instance.
+    pub fn dipcrm(&self) -> Command {
+        let mut command = Command::new(program::dipcrm());
+        command.arg(self.port.to_string()).arg("--dir").arg(self.directory.path());
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn spawn(directory: &Path, arguments: &str) -> (Child, u16) {
+    let mut child = Command::new(program::dipc())
+        .args(arguments.split_whitespace())
+        .arg("--dir")
+        .arg(directory)
+        .arg("--foreground")
+        .args(["--log-level", "warn"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    match port_in(&line) {
+        Some(port) => (child, port),
+        None => panic!("no server: {line:?}, {:?}", child.wait()),
+    }
+}
