@@ -1,6 +1,5 @@
 //! Who is in a mailbox and who is next, over the real server. To have a request that takes as long as a test needs, a
 //! worker is stopped, by ptrace, in the middle of a large copy: its mailbox is held until it is let go.
-#![allow(missing_docs)]
 
 use std::fs;
 use std::net::TcpStream;

@@ -1,5 +1,4 @@
-//! The Rust client: malformed replies, closed connections, lost locks, and events that arrive during requests.
-#![allow(missing_docs)]
+//! The Rust client: against servers that are not what they should be, and where two directions meet.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;

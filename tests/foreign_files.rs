@@ -1,5 +1,4 @@
 //! What somebody else has put where an instance is to be.
-#![allow(missing_docs)]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -1,5 +1,4 @@
 //! The log of a server: where it goes, and when it is opened anew.
-#![allow(missing_docs)]
 
 use std::fs::{self, File};
 

@@ -1,5 +1,4 @@
 //! The Python client against the real server.
-#![allow(missing_docs)]
 
 use std::process::Command;
 

@@ -1,5 +1,4 @@
 //! README tells the truth about the options. (Its transcripts are run with those of the protocol.)
-#![allow(missing_docs)]
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! An instance is removed: what `dipcrm` says, how it exits, and what it leaves behind.
-#![allow(missing_docs)]
 
 use std::fs::{self, Permissions};
 use std::net::TcpStream;

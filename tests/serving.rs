@@ -1,5 +1,4 @@
 //! The verbs, over the real server: what each answers, to telnet, to nc, to programs and to the oldest clients.
-#![allow(missing_docs)]
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -2,7 +2,6 @@
 //! watch tells a version twice, and in the end nothing is held and nobody waits.
 //!
 //! `DIPC_TURMOIL` in the environment sets how many batches each client sends.
-#![allow(missing_docs)]
 
 use std::collections::HashMap;
 use std::thread;

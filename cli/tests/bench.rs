@@ -1,5 +1,4 @@
 //! `dipc-cli bench` against the real server, briefly.
-#![allow(missing_docs)]
 
 use std::io::{Read, Write};
 

@@ -1,5 +1,4 @@
 //! Every command with every way it can end: one answer each.
-#![allow(missing_docs)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,4 @@
 //! A command under a lock, and a command for each message.
-#![allow(missing_docs)]
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;

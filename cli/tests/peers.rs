@@ -1,5 +1,4 @@
 //! `bench/peers`: its page is made of what was recorded, and its own servers are such that a bench can load.
-#![allow(missing_docs)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

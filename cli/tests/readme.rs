@@ -1,5 +1,4 @@
 //! What README shows of dipc-cli is true.
-#![allow(missing_docs)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,4 @@
 //! On a terminal: the prompt, and data that would do harm there.
-#![allow(missing_docs)]
 
 use dipc::client::Client;
 use dipc_testkit::process::{has_ended, signal};

@@ -1,0 +1,82 @@
+//! Cycles through what a mailbox does not hold, and through several mailboxes.
+
+use crate::{DEADLOCK, expect_free, expect_locked, holder, served};
+
+#[test]
+fn through_a_message_room_or_news_that_only_the_other_could_bring() {
+    let full = format!("put 1\n{}\n", "x".repeat(1024));
+    for (prepare, waits, brings, answer) in [
+        ("", "take 1 wait=inf\n", "put 1\nm\n", "DATA 1 v=1 n=0\nm\n"),
+        ("", "r 1 after=0 wait=inf\n", "put 1\nm\n", "DATA 1 v=1 n=1\nm\n"),
+        (&full, "put 1 wait=inf\nm\n", "take 1\n", "OK v=2 n=1\n"),
+    ] {
+        let server = served(2);
+        let mut first = holder(&server, "0");
+        if !prepare.is_empty() {
+            first.ask(prepare, "OK v=1 n=1\n");
+        }
+        // It was in, has missed something, and others pass.
+        server.send_waiting(&mut first, waits);
+        let mut second = holder(&server, "1");
+        assert_eq!(second.refused("r 0 wait=inf\n"), DEADLOCK, "{waits}");
+        second.send(brings);
+        let answered = second.line();
+        assert!(answered.starts_with("OK v=1") || answered == "DATA 1024 v=1 n=0", "{answered}");
+        second.send("unlock 1\n");
+        first.expect(answer);
+        first.ask("unlock 0\n", "OK\n");
+        expect_free(&server, 0);
+    }
+}
+
+#[test]
+fn who_finds_nothing_where_somebody_waits_for_it_closes_the_cycle() {
+    let server = served(2);
+    let mut sharer = holder(&server, "1 r");
+    let mut reader = holder(&server, "0");
+    server.send_waiting(&mut sharer, "w 0 wait=inf\nx\n");
+    // It gets in beside the shared lock, but nobody could ever bring news.
+    assert_eq!(reader.refused("r 1 after=0 wait=inf\n"), DEADLOCK);
+    assert_eq!(reader.refused("take 1 wait=inf\n"), DEADLOCK);
+    reader.ask("r 1 after=0 wait=0\nunlock 0\n", "NO timeout v=0\nOK\n");
+    sharer.expect("OK v=1\n");
+}
+
+#[test]
+fn through_any_of_several_mailboxes() {
+    let server = served(6);
+    let mut first = holder(&server, "0,2,4");
+    let mut second = holder(&server, "1,3,5");
+    server.send_waiting(&mut first, "lock 3 wait=inf\n");
+    for mailbox in [0, 2, 4] {
+        assert_eq!(second.refused(format!("w {mailbox} wait=inf\nx\n")), DEADLOCK);
+    }
+    second.ask("unlock 1,5\n", "OK\n");
+    assert_eq!(second.refused("r 2 wait=inf\n"), DEADLOCK);
+    second.ask("unlock 3\n", "OK\n");
+    first.locked();
+}
+
+#[test]
+fn a_lock_of_several_that_meets_a_cycle_gives_back_what_it_took() {
+    let server = served(6);
+    let mut first = holder(&server, "5");
+    let mut second = holder(&server, "3");
+    server.send_waiting(&mut second, "w 5 wait=inf\nx\n");
+    assert_eq!(first.refused("lock 4,3,2,1 wait=inf\n"), DEADLOCK);
+    [1, 2, 4].into_iter().for_each(|mailbox| expect_free(&server, mailbox));
+    expect_locked(&server, 5);
+    first.ask("unlock 5\n", "OK\n");
+    second.expect("OK v=1\n");
+}
+
+#[test]
+fn through_a_mailbox_that_a_waiting_lock_of_several_has_taken() {
+    let server = served(3);
+    let mut first = holder(&server, "2");
+    let mut second = server.enqueue("lock 1,2 wait=inf\n");
+    expect_locked(&server, 1);
+    assert_eq!(first.refused("w 1 wait=inf\nx\n"), DEADLOCK);
+    first.ask("unlock 2\n", "OK\n");
+    second.locked();
+}

@@ -1,0 +1,101 @@
+//! Operations and holds: what a history consists of.
+
+/// When an answer returns that never came.
+pub const NEVER: u64 = u64::MAX;
+
+/// A request to a mailbox, and what came of it. Times are nanoseconds since the start of the history.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub client: usize,
+    pub mailbox: u32,
+    pub called: u64,
+    pub returned: u64,
+    pub what: What,
+}
+
+/// What a client asked and was answered. Each message is written once, so a number tells which it is.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The newest message, if there was any.
+    Read { version: u64, count: u64, message: Option<u64> },
+    /// The next message after a version.
+    Next { after: u64, version: u64, count: u64, lost: u64, message: u64 },
+    /// A read that waited in vain.
+    NoNews { version: u64 },
+    /// A write; without a version it was not answered.
+    Write { message: u64, only_at: Option<u64>, version: Option<u64> },
+    /// A write under a condition that did not hold.
+    Conflict { only_at: u64, version: u64 },
+    /// A put; without a version and count it was not answered.
+    Put { message: u64, drops: bool, made: Option<(u64, u64)> },
+    /// A take: version, count that is left, and message; none when it was not answered.
+    Take { taken: Option<(u64, u64, u64)> },
+    /// A take that found nothing.
+    Empty,
+    /// A put that found no room.
+    Full,
+    /// Not done, and nothing seen.
+    Nothing,
+}
+
+/// A lock of one mailbox, held at least from the return of `lock` until the call of `unlock`.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    pub client: usize,
+    pub mailbox: u32,
+    pub grant: u64,
+    pub shared: bool,
+    pub called: u64,
+    pub from: u64,
+    pub until: u64,
+}
+
+/// A state of a mailbox: its version, and its count, negated so that later states are larger.
+pub type State = (u64, i64);
+
+pub fn state(version: u64, count: u64) -> State {
+    (version, -(count as i64))
+}
+
+impl Operation {
+    /// The earliest and the latest state that the mailbox can have been in behind this request, if it tells any.
+    pub fn states(&self) -> Option<(State, State)> {
+        let exactly = |version, count| Some((state(version, count), state(version, count)));
+        match self.what {
+            What::Read { version, count, .. } => exactly(version, count),
+            What::Next { version, count, lost: 0, .. } => {
+                Some((state(version, count), state(version + count - 1, count)))
+            }
+            // Older messages are gone, so this is the oldest that is there.
+            What::Next { version, count, .. } => exactly(version + count - 1, count),
+            What::NoNews { version } | What::Conflict { version, .. } => {
+                Some(((version, i64::MIN), (version, 0)))
+            }
+            What::Write { version: Some(version), .. } => exactly(version, 1),
+            What::Put { made: Some((version, count)), .. } => exactly(version, count),
+            What::Take { taken: Some((version, count, _)) } => exactly(version + count, count),
+            _ => None,
+        }
+    }
+
+    pub fn changes(&self) -> bool {
+        matches!(self.what, What::Write { .. } | What::Put { .. } | What::Take { .. })
+    }
+
+    pub fn adds(&self) -> Option<u64> {
+        match self.what {
+            What::Write { message, .. } | What::Put { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.returned != NEVER
+    }
+
+    /// Whether it was in its mailbox.
+    pub fn was_in(&self) -> bool {
+        self.is_answered()
+            && !matches!(self.what, What::NoNews { .. } | What::Nothing | What::Empty | What::Full)
+    }
+}

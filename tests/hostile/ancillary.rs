@@ -1,0 +1,75 @@
+//! Clients that send more than bytes: urgent data and descriptors.
+
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use nix::sys::socket::{self, ControlMessage, MsgFlags, sendmsg};
+
+use crate::scene::{Scene, expect, send};
+
+/// Sends while the server stands still, so that everything is there when it looks.
+fn at_once(scene: &Scene, send: impl FnOnce()) {
+    scene.server.signal(SIGSTOP);
+    send();
+    scene.server.signal(SIGCONT);
+}
+
+#[test]
+fn urgent_data_holds_no_request_back() {
+    let mut scene = Scene::new("4 64 0 8");
+    let mut stream = scene.stranger();
+    stream.set_read_timeout(Some(HANG / 4)).expect("set");
+    at_once(&scene, || {
+        send(&mut stream, "ping\n");
+        // Whether the urgent byte counts or not, here it makes no difference.
+        socket::send(stream.as_raw_fd(), b"\n", MsgFlags::MSG_OOB).expect("sent");
+        send(&mut stream, "ping\nping\n");
+    });
+    expect(&mut stream, "OK\nOK\nOK\n");
+    drop(stream);
+    scene.ends_as_it_began();
+}
+
+#[test]
+fn telnets_urgent_mark_is_skipped_like_its_other_options() {
+    let mut scene = Scene::new("4 64 0 8");
+    let mut telnet = scene.stranger();
+    telnet.set_read_timeout(Some(HANG / 4)).expect("set");
+    at_once(&scene, || {
+        // What a key for interrupting sends: IAC IP, then IAC DM with the mark urgent.
+        send(&mut telnet, b"\xff\xf4\xff");
+        socket::send(telnet.as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB).expect("sent");
+        send(&mut telnet, "ping\r\n");
+    });
+    expect(&mut telnet, "OK\r\n");
+    drop(telnet);
+    scene.ends_as_it_began();
+}
+
+#[test]
+fn descriptors_that_a_client_passes_are_dropped_and_hold_no_request_back() {
+    let mut scene = Scene::on(Server::start_with_socket("4 64 0 8"));
+    let mut stream = UnixStream::connect(scene.server.socket()).expect("connected");
+    scene.made += 1;
+    stream.set_read_timeout(Some(HANG / 4)).expect("set");
+    scene.catch_up();
+    let before = scene.server.descriptors();
+    let passed = [stream.as_raw_fd()];
+    at_once(&scene, || {
+        stream.write_all(b"ping\n").expect("sent");
+        let rights = [ControlMessage::ScmRights(&passed)];
+        let bytes = [IoSlice::new(b"ping\n")];
+        sendmsg::<()>(stream.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).expect("sent");
+        stream.write_all(b"ping\n").expect("sent");
+    });
+    let mut answers = [0; 9];
+    stream.read_exact(&mut answers).expect("three answers");
+    assert_eq!(&answers, b"OK\nOK\nOK\n");
+    assert_eq!(scene.server.descriptors(), before);
+    drop(stream);
+    scene.ends_as_it_began();
+}

@@ -1,0 +1,36 @@
+//! A kill after a number of answers.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dipc_testkit::process::signal;
+use dipc_testkit::server::Server;
+use nix::sys::signal::Signal::SIGKILL;
+
+/// When to kill the server: after so many answers, and then some turns of a loop later.
+#[derive(Debug)]
+pub struct Fuse {
+    server: u32,
+    answers: u64,
+    turns: u64,
+    seen: AtomicU64,
+}
+
+impl Fuse {
+    pub fn new(server: &Server, answers: u64, turns: u64) -> Self {
+        Fuse { server: server.child.id(), answers, turns, seen: AtomicU64::new(0) }
+    }
+
+    /// Counts one more answer, and kills the server when that is the one.
+    pub fn burn(&self) {
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.answers {
+            (0..self.turns).for_each(|_| spin_loop());
+            signal(self.server, SIGKILL);
+        }
+    }
+
+    /// Whether the server was killed.
+    pub fn is_out(&self) -> bool {
+        self.seen.load(Ordering::Relaxed) >= self.answers
+    }
+}

@@ -1,0 +1,40 @@
+//! Messages in which a tear shows.
+
+use dipc_testkit::client::Client;
+
+/// Bytes of a message.
+pub const SIZE: usize = 64 * 1024;
+
+/// A message is one number of eight bytes over and over in its first half, and one in its second: a torn one shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub front: u64,
+    pub back: u64,
+}
+
+/// What a mailbox holds, or held when the server acknowledged it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub version: u64,
+    pub message: Message,
+}
+
+pub fn whole(mailbox: usize, Message { front, back }: Message) -> Vec<u8> {
+    let half = |number: u64| number.to_ne_bytes().repeat(SIZE / 2 / 8);
+    [format!("w {mailbox} {SIZE}\n").into_bytes(), half(front), half(back), b"\n".to_vec()].concat()
+}
+
+/// What the mailbox holds now, which is one whole message.
+pub fn read(client: &mut Client, mailbox: usize) -> Held {
+    client.send(format!("r {mailbox}\n"));
+    let (header, data) = client.data();
+    let version = header.strip_prefix(&format!("DATA {SIZE} v=")).and_then(|rest| rest.strip_suffix(" n=1"));
+    let version = version.unwrap_or_else(|| panic!("mailbox {mailbox}: {header}"));
+    let half = |bytes: &[u8]| {
+        let word: [u8; 8] = bytes[..8].try_into().expect("eight bytes");
+        assert!(bytes == word.repeat(SIZE / 2 / 8), "a torn message in mailbox {mailbox}, {header}");
+        u64::from_ne_bytes(word)
+    };
+    let message = Message { front: half(&data[..SIZE / 2]), back: half(&data[SIZE / 2..]) };
+    Held { version: version.parse().expect("a version"), message }
+}

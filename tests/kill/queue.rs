@@ -1,0 +1,163 @@
+//! Killed while a queue is filled and emptied: each message that was acknowledged is there or was taken, none is taken
+//! twice, and their order is kept. At most those messages are missing whose taker had no answer.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use dipc_testkit::client::tcp_stream;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+
+use crate::fuse::Fuse;
+use crate::kills;
+
+/// Clients that put, and clients that take.
+const PUTTERS: u64 = 2;
+const TAKERS: usize = 2;
+
+/// Requests that a client sends before it waits for an answer.
+const PIPELINE: usize = 8;
+
+/// A connection that lasts until the server is killed.
+struct Doomed(BufReader<TcpStream>);
+
+impl Doomed {
+    fn connect(port: u16) -> Self {
+        Doomed(BufReader::new(tcp_stream(port)))
+    }
+
+    fn send(&mut self, request: &str) -> bool {
+        self.0.get_mut().write_all(request.as_bytes()).is_ok()
+    }
+
+    /// The next line, if it has come whole.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).ok()?;
+        line.strip_suffix('\n').map(str::to_owned)
+    }
+
+    /// The number that the next message consists of.
+    fn number(&mut self) -> Option<u64> {
+        let header = self.line()?;
+        let len = header.strip_prefix("DATA ").unwrap_or_else(|| panic!("{header:?} to a take"));
+        let len: usize = len.split(' ').next().expect("a length").parse().expect("a length");
+        let mut data = vec![0; len + 1];
+        self.0.read_exact(&mut data).ok()?;
+        Some(text(&data[..len]).trim_start_matches('.').parse().expect("a number"))
+    }
+}
+
+/// What one client did until the kill.
+#[derive(Default)]
+struct History {
+    /// Messages that were put and acknowledged, or taken.
+    numbers: Vec<u64>,
+    unanswered: usize,
+}
+
+#[test]
+fn a_kill_loses_no_message_of_a_queue_and_gives_none_twice() {
+    let kills = kills() / 10;
+    let port = Port::reserve();
+    let arguments = format!("1 8 {} 8", port.number);
+    let mut server = Server::start(&arguments);
+    let (mut taken_in_all, mut missing_in_all) = (0, 0);
+    for round in 1..=kills {
+        let fuse = Fuse::new(&server, 50 + round * 37 % 400, 0);
+        let (put, taken) = work_until_killed(server.port, round, &fuse);
+        assert_eq!(server.wait(), None, "it did not end by itself");
+        server.restart(&arguments);
+        let left = drain(&server);
+        let gone: Vec<u64> = taken.iter().flat_map(|history| &history.numbers).copied().collect();
+        let found: BTreeSet<u64> = gone.iter().chain(&left).copied().collect();
+        assert_eq!(found.len(), gone.len() + left.len(), "a message was there twice, round {round}");
+        assert!(is_in_order(&left) && taken.iter().all(|history| is_in_order(&history.numbers)));
+        let acknowledged = put.iter().flat_map(|history| &history.numbers);
+        let missing = acknowledged.filter(|number| !found.contains(number)).count();
+        let unanswered: usize = taken.iter().map(|history| history.unanswered).sum();
+        assert!(
+            missing <= unanswered,
+            "{missing} missing, {unanswered} takes without an answer, round {round}"
+        );
+        taken_in_all += gone.len();
+        missing_in_all += missing;
+    }
+    println!("{kills} kills, {taken_in_all} messages taken, {missing_in_all} on their way at a kill");
+}
+
+fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<History>) {
+    // All before the first answer, for then the server may be gone.
+    let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Doomed::connect(port))).collect();
+    let takers: Vec<_> = (0..TAKERS).map(|_| Doomed::connect(port)).collect();
+    thread::scope(|scope| {
+        let put = |(putter, server)| scope.spawn(move || put_on(server, round << 32 | putter << 24, fuse));
+        let putters: Vec<_> = putters.into_iter().map(put).collect();
+        let takers: Vec<_> =
+            takers.into_iter().map(|server| scope.spawn(move || take_on(server, fuse))).collect();
+        let histories = |threads: Vec<thread::ScopedJoinHandle<'_, History>>| {
+            threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
+        };
+        (histories(putters), histories(takers))
+    })
+}
+
+/// Puts messages of many sizes with numbers from `first` on.
+fn put_on(mut server: Doomed, first: u64, fuse: &Fuse) -> History {
+    let mut history = History::default();
+    let mut number = first;
+    loop {
+        while history.unanswered < PIPELINE && server.send(&put(number)) {
+            history.unanswered += 1;
+            number += 1;
+        }
+        // After the kill there may still be answers to read.
+        let Some(line) = server.line() else { return history };
+        assert!(line.starts_with("OK v="), "{line:?} to a put");
+        history.numbers.push(first + history.numbers.len() as u64);
+        history.unanswered -= 1;
+        fuse.burn();
+    }
+}
+
+fn put(number: u64) -> String {
+    let padding = ".".repeat((number % 97 * 5) as usize);
+    format!("put 0 wait=inf\n{padding}{number}\n")
+}
+
+fn take_on(mut server: Doomed, fuse: &Fuse) -> History {
+    let mut history = History::default();
+    loop {
+        while history.unanswered < PIPELINE && server.send("take 0 wait=inf\n") {
+            history.unanswered += 1;
+        }
+        let Some(number) = server.number() else { return history };
+        history.numbers.push(number);
+        history.unanswered -= 1;
+        fuse.burn();
+    }
+}
+
+/// All that is left.
+fn drain(server: &Server) -> Vec<u64> {
+    let mut client = server.connect();
+    let mut left = Vec::new();
+    loop {
+        client.send("take 0 wait=0\nping\n");
+        let (header, data) = client.message();
+        if header == "NO empty" {
+            client.expect("OK\n");
+            return left;
+        }
+        client.expect("OK\n");
+        left.push(text(&data).trim_start_matches('.').parse().expect("a number"));
+    }
+}
+
+/// Whether the messages of each putter come in the order in which they were put.
+fn is_in_order(numbers: &[u64]) -> bool {
+    (1..=PUTTERS).all(|putter| numbers.iter().filter(|number| *number >> 24 & 0xff == putter).is_sorted())
+}

@@ -1,0 +1,148 @@
+//! Killed while messages are written.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Instant;
+
+use dipc_testkit::port::Port;
+use dipc_testkit::rng::Rng;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
+
+use crate::fuse::Fuse;
+use crate::kills;
+use crate::message::{Held, Message, SIZE, read, whole};
+
+const MAILBOXES: usize = 4;
+
+/// The mailbox of each writer: two share the first, two the second.
+const WRITERS: [usize; 5] = [0, 0, 1, 1, PATCHED];
+
+/// Its writer overwrites the second half of the message again and again.
+const PATCHED: usize = 2;
+
+/// Written before the first kill and never again.
+const UNTOUCHED: usize = 3;
+
+/// Messages that a writer sends before it waits for an answer.
+const PIPELINE: usize = 4;
+
+/// What one writer did until the server was killed: all it sent, and as much of that as was acknowledged.
+struct History {
+    mailbox: usize,
+    sent: Vec<Message>,
+    acknowledged: Vec<Held>,
+}
+
+#[test]
+fn a_kill_leaves_every_mailbox_one_whole_message_no_older_than_the_last_acknowledged() {
+    let kills = kills();
+    let port = Port::reserve();
+    let arguments = format!("4 64 {} 64", port.number);
+    let mut server = Server::start(&arguments);
+    let first = Message { front: 7, back: 7 };
+    for mailbox in 0..MAILBOXES {
+        server.connect().ask(whole(mailbox, first), "OK v=1\n");
+    }
+    let mut held = [Held { version: 1, message: first }; MAILBOXES];
+    let mut random = Rng::new(1);
+    let mut restarts = Vec::new();
+    let (mut acknowledged, mut beyond) = (0, 0);
+    for round in 1..=kills {
+        let fuse = Fuse::new(&server, random.below(60) + 1, random.below(2_000));
+        let histories = write_until_killed(&server, round, &fuse);
+        assert_eq!(server.wait(), None, "it did not end by itself");
+        let started = Instant::now();
+        server.restart(&arguments);
+        restarts.push(started.elapsed());
+        let mut client = server.connect();
+        assert_eq!(client.stat("epoch"), round + 1);
+        for (mailbox, held) in held.iter_mut().enumerate() {
+            let case = format!("mailbox {mailbox}, kill {round} {fuse:?}");
+            let of_mailbox: Vec<_> = histories.iter().filter(|history| history.mailbox == mailbox).collect();
+            let found = read(&mut client, mailbox);
+            let last = expect_nothing_lost(*held, &of_mailbox, found, &case);
+            acknowledged += last.version - held.version;
+            beyond += u64::from(found.version > last.version);
+            *held = found;
+        }
+        assert_eq!(held[UNTOUCHED], Held { version: 1, message: first });
+    }
+    restarts.sort();
+    println!("{kills} kills, {acknowledged} messages acknowledged, {beyond} times a newer one was there");
+    println!("a restart took {:?}, at most {:?}", restarts[restarts.len() / 2], restarts[restarts.len() - 1]);
+}
+
+/// `before` was there before the writing began, `found` after the restart. Returns the last that was acknowledged.
+fn expect_nothing_lost(before: Held, histories: &[&History], found: Held, case: &str) -> Held {
+    let acknowledged = histories.iter().flat_map(|history| &history.acknowledged);
+    let last = *acknowledged.chain([&before]).max_by_key(|held| held.version).expect("one at least");
+    let sent: usize = histories.iter().map(|history| history.sent.len()).sum();
+    assert!(found.version >= last.version, "{last:x?} was acknowledged, {found:x?} is there: {case}");
+    assert!(
+        found.version <= before.version + sent as u64,
+        "{sent} after {before:x?} made {found:x?}: {case}"
+    );
+    if found.version == last.version {
+        assert_eq!(found, last, "{case}");
+    } else {
+        let mut pending = histories.iter().flat_map(|history| &history.sent[history.acknowledged.len()..]);
+        assert!(
+            pending.any(|sent| *sent == found.message),
+            "nobody waits for the answer to {found:x?}: {case}"
+        );
+    }
+    last
+}
+
+fn write_until_killed(server: &Server, round: u64, fuse: &Fuse) -> Vec<History> {
+    thread::scope(|scope| {
+        let write = |(writer, mailbox)| {
+            scope.spawn(move || {
+                let mut history = History { mailbox, sent: Vec::new(), acknowledged: Vec::new() };
+                let ended = write_on(server.port, round << 32 | (writer as u64) << 24, fuse, &mut history);
+                assert!(fuse.is_out(), "{ended:?} before the kill");
+                history
+            })
+        };
+        let threads: Vec<_> = WRITERS.into_iter().enumerate().map(write).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a writer")).collect()
+    })
+}
+
+/// Writes messages with numbers from `number` on, until the connection breaks.
+fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> io::Result<()> {
+    let mailbox = history.mailbox;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANG))?;
+    stream.set_write_timeout(Some(HANG))?;
+    let mut answers = BufReader::new(stream.try_clone()?);
+    let mut writable = true;
+    loop {
+        while writable && history.sent.len() < history.acknowledged.len() + PIPELINE {
+            let last = history.sent.last().filter(|_| mailbox == PATCHED);
+            let message = Message { front: last.map_or(number, |last| last.front), back: number };
+            let request = if last.is_some() { patch(mailbox, message) } else { whole(mailbox, message) };
+            // After the kill there may still be answers to read.
+            writable = stream.write_all(&request).is_ok();
+            if writable {
+                history.sent.push(message);
+                number += 1;
+            }
+        }
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        let Some(line) = answer.strip_suffix('\n') else { return Ok(()) };
+        let version = line.strip_prefix("OK v=").unwrap_or_else(|| panic!("{line:?} to a write"));
+        let version = version.parse().expect("a version");
+        history.acknowledged.push(Held { version, message: history.sent[history.acknowledged.len()] });
+        fuse.burn();
+    }
+}
+
+fn patch(mailbox: usize, Message { back, .. }: Message) -> Vec<u8> {
+    let half = back.to_ne_bytes().repeat(SIZE / 2 / 8);
+    [format!("w {mailbox} {} off={}\n", SIZE / 2, SIZE / 2).into_bytes(), half, b"\n".to_vec()].concat()
+}

@@ -1,0 +1,157 @@
+//! Many clients, and many mailboxes.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dipc_testkit::client::{Client, reset};
+use dipc_testkit::descriptors;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use nix::sys::statvfs::statvfs;
+
+use crate::DESCRIPTORS;
+
+#[test]
+fn ten_thousand_clients_are_answered_and_then_rest_at_512_bytes_each() {
+    const CLIENTS: usize = 10_000;
+    let _turn = many_descriptors();
+    let server = Server::start("4 64 0 8");
+    descriptors::limit(server.pid(), DESCRIPTORS);
+    let before = server.own_memory();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients[0].ask("w 0 5\nhello\n", "OK v=1\n");
+    clients.iter_mut().for_each(|client| client.ask("ping\nr 0\n", "OK\nDATA 5 v=1 n=1\nhello\n"));
+    expect_rest_at(&server, 512, before, CLIENTS);
+    assert_eq!(clients[0].stat("connections"), CLIENTS as u64);
+    assert_eq!(clients[0].stat("connections_busy"), 0);
+    // Nobody was forgotten while resting, and there are no more places.
+    let mut newcomer = server.connect();
+    newcomer.expect("ERR busy max=10000");
+    clients.iter_mut().rev().for_each(|client| client.ask("ping\n", "OK\n"));
+}
+
+#[test]
+fn ten_thousand_clients_give_their_buffers_back() {
+    const CLIENTS: usize = 10_000;
+    const SIZE: usize = 4096;
+    let _turn = many_descriptors();
+    let server = Server::start("1 4 0 4 --quiet-ms 0");
+    let before = server.own_memory();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let message = format!("w 0 {SIZE}\n{}", "x".repeat(SIZE));
+    clients.iter_mut().for_each(|client| client.send(&message));
+    let burst = before + (CLIENTS * SIZE) as u64;
+    wait_until("the server holds all messages but their end", || server.own_memory() >= burst);
+    clients.iter_mut().for_each(|client| client.send("\n"));
+    clients.iter_mut().for_each(|client| assert!(client.line().starts_with("OK v=")));
+    // They rest, and what they needed for a while went back to the system, but for some that the server keeps to use
+    // it again.
+    expect_rest_at(&server, 1024, before, CLIENTS);
+}
+
+#[test]
+fn three_thousand_clients_that_come_at_once_are_all_served() {
+    const CLIENTS: usize = 3_000;
+    let _turn = many_descriptors();
+    let server = Server::start("4 64 0 8");
+    // While the server stands still, all of them wait before the door: the backlog takes them without a retry.
+    server.signal(SIGSTOP);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("ping\n"));
+    server.signal(SIGCONT);
+    clients.iter_mut().for_each(|client| client.expect("OK\n"));
+    assert_eq!(clients[0].stat("connections_accepted"), CLIENTS as u64);
+    assert_eq!(clients[0].stat("accepts_stuck"), 0);
+}
+
+#[test]
+fn five_thousand_resets_leave_no_descriptor_and_no_memory_behind() {
+    const CYCLES: u64 = 5_000;
+    const AT_ONCE: u64 = 250;
+    let server = Server::start("4 64 0 8");
+    let mut client = server.connect();
+    client.ask("w 0\nhello\n", "OK v=1\n");
+    let connect_and_reset = |number: u64| {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        // Silent, in a header, in a body, with an answer on its way, with many, after the last.
+        let said: &[u8] = match number % 6 {
+            0 => b"",
+            1 => b"r",
+            2 => b"w 1 4096\nhalf",
+            3 => b"r 0\n",
+            4 => &b"r 0\n".repeat(100),
+            _ => b"ping\nq\n",
+        };
+        stream.write_all(said).expect("sent");
+        reset(stream).expect("reset");
+    };
+    let mut come = 1;
+    let mut when_gone = |more: u64| {
+        come += more;
+        wait_until("all have come", || client.stat("connections_accepted") == come);
+        wait_until("all have gone", || client.stat("connections") == 1);
+        (server.descriptors(), server.own_memory())
+    };
+    // At first all at once, so that the memory for so many is there.
+    server.signal(SIGSTOP);
+    (0..AT_ONCE).for_each(connect_and_reset);
+    server.signal(SIGCONT);
+    when_gone(AT_ONCE);
+    let mut cycles = |times: u64| {
+        let cycle = |_| {
+            (0..AT_ONCE).for_each(connect_and_reset);
+            when_gone(AT_ONCE)
+        };
+        (0..times / AT_ONCE).map(cycle).last().expect("some")
+    };
+    let before = cycles(CYCLES / 5);
+    let after = cycles(CYCLES);
+    println!("descriptors {} and {}, memory {} and {}", before.0, after.0, before.1, after.1);
+    assert_eq!(after.0, before.0, "descriptors");
+    let grown = after.1.saturating_sub(before.1);
+    assert!(grown <= 50 * CYCLES, "{grown} bytes more after {CYCLES} resets");
+}
+
+#[test]
+fn a_million_mailboxes_cost_the_server_at_most_256_bytes_each() {
+    const MAILBOXES: u64 = 1_000_000;
+    let shared = statvfs("/dev/shm").expect("/dev/shm");
+    let available = shared.blocks_available() * shared.fragment_size();
+    if available < MAILBOXES * 2_400 {
+        eprintln!("not tested: /dev/shm has room for {available} bytes only");
+        return;
+    }
+    let small = Server::start("1 1 0 1");
+    let server = Server::start(&format!("{MAILBOXES} 1 0 1"));
+    let each = server.own_memory().saturating_sub(small.own_memory()) / MAILBOXES;
+    println!("{each} bytes for each of {MAILBOXES} mailboxes");
+    assert!(each <= 256, "a mailbox costs {each} bytes");
+    let mut client = server.connect();
+    for mailbox in [0, 1, MAILBOXES / 2, MAILBOXES - 2, MAILBOXES - 1] {
+        client.ask(format!("w {mailbox} 1024\n{mailbox:01024}\n"), "OK v=1\n");
+    }
+    for mailbox in [0, 1, MAILBOXES / 2, MAILBOXES - 2, MAILBOXES - 1] {
+        client.ask(format!("r {mailbox}\n"), format!("DATA 1024 v=1 n=1\n{mailbox:01024}\n"));
+    }
+    client.ask(format!("r {}\n", MAILBOXES - 3), "DATA 0 v=0 n=0\n\n");
+    client.ask(format!("r {MAILBOXES}\n"), "ERR box max=999999 : mailboxes are numbered 0 to 999999\n");
+}
+
+/// Each of so many clients costs the server at most so many bytes, as soon as it knows that they rest.
+fn expect_rest_at(server: &Server, most: u64, before: u64, clients: usize) {
+    let each = || server.own_memory().saturating_sub(before) / clients as u64;
+    wait_until(&format!("a client at rest costs {most} bytes"), || each() <= most);
+    println!("{} bytes for each of {clients} clients at rest", each());
+}
+
+/// For this process, which has the other end of every connection. There are enough for one such test at a time.
+fn many_descriptors() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let hard = descriptors::hard_limit();
+    assert!(hard >= DESCRIPTORS, "this test needs {DESCRIPTORS} descriptors, the limit is {hard}");
+    descriptors::allow(hard);
+    turn
+}

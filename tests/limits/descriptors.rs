@@ -1,0 +1,154 @@
+//! Few descriptors, or none left.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use dipc_testkit::client::Client;
+use dipc_testkit::descriptors;
+use dipc_testkit::directory::Directory;
+use dipc_testkit::port::port_in;
+use dipc_testkit::process::{run, text};
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
+
+use crate::{DESCRIPTORS, expect_busy};
+
+#[test]
+fn a_server_with_few_descriptors_serves_as_many_clients_as_it_can() {
+    let server = start_with_descriptors(60, "4 64 0 8").expect("60 are enough");
+    let mut clients: Vec<Client> = (0..60 - 32).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    for _ in 0..100 {
+        expect_busy(60 - 32)(&mut server.connect());
+    }
+    assert_eq!(clients[0].stat("max_clients"), 60 - 32);
+    clients.pop();
+    clients[0].ask("ping\n", "OK\n");
+    server.connect().ask("ping\n", "OK\n");
+}
+
+#[test]
+fn with_any_number_of_descriptors_a_server_serves_or_tells_why_not() {
+    let mut served = false;
+    for descriptors in 4..40 {
+        match start_with_descriptors(descriptors, "1 1 0 1") {
+            Err(said) => assert!(said.contains("Too many open files"), "{descriptors} descriptors: {said:?}"),
+            Ok(server) => {
+                let mut client = server.connect();
+                client.send("ping\n");
+                let answer = client.line();
+                assert!(
+                    answer == "OK" || answer.starts_with("ERR busy"),
+                    "{descriptors} descriptors: {answer}"
+                );
+                served = answer == "OK";
+            }
+        }
+    }
+    assert!(served, "39 are enough");
+}
+
+#[test]
+fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
+    let server = Server::start("4 64 0 8 --quiet-ms 1000");
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    descriptors::limit(server.pid(), descriptors::limit_with_room_for(server.pid(), 0));
+    let mut newcomers: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(expect_busy(20));
+    assert_eq!(clients[0].stat("connections_no_descriptor"), 300);
+    assert_eq!(clients[0].stat("connections_busy"), 0);
+    expect_rest(&server, &mut clients[0]);
+    // One goes, one comes; and then it is full again.
+    for _ in 0..50 {
+        clients.pop();
+        wait_until("a descriptor is free", || clients[0].stat("connections") == 19);
+        clients.push(server.connect());
+        clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+        expect_busy(20)(&mut server.connect());
+    }
+    descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
+    let mut more: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    more.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+}
+
+#[test]
+fn who_waits_before_the_door_is_served_when_there_are_descriptors_again() {
+    let server = Server::start("4 64 0 8 --quiet-ms 1000");
+    let mut client = server.connect();
+    client.ask("ping\n", "OK\n");
+    // Not even one to turn somebody away with.
+    descriptors::limit(server.pid(), 3);
+    let mut newcomers: Vec<Client> = (0..40).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
+    wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
+    expect_rest(&server, &mut client);
+    descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
+    newcomers.iter_mut().for_each(|newcomer| newcomer.expect("OK\n"));
+    assert_eq!(client.stat("connections_no_descriptor"), 0);
+}
+
+#[test]
+fn newcomers_are_told_again_after_a_time_without_any_descriptor() {
+    let server = Server::start("4 64 0 8");
+    let mut client = server.connect();
+    client.ask("ping\n", "OK\n");
+    let room_for_ten = descriptors::limit_with_room_for(server.pid(), 10);
+    descriptors::limit(server.pid(), 3);
+    let mut newcomer = server.connect();
+    newcomer.send("ping\n");
+    wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
+    // Who comes beyond those ten is told that there is no more.
+    descriptors::limit(server.pid(), room_for_ten);
+    newcomer.expect("OK\n");
+    let mut newcomers: Vec<Client> = (0..30).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
+    let answers: Vec<String> = newcomers.iter_mut().map(Client::line).collect();
+    let served = answers.iter().filter(|answer| *answer == "OK").count();
+    let busy = answers.iter().filter(|answer| answer.starts_with("ERR busy max=")).count();
+    assert!(served >= 8 && served + busy == 30, "{answers:?}");
+}
+
+#[test]
+fn a_server_without_a_descriptor_is_stopped_in_order() {
+    let mut server = Server::start("4 64 0 8");
+    let mut client = server.connect();
+    client.ask("ping\n", "OK\n");
+    descriptors::limit(server.pid(), descriptors::limit_with_room_for(server.pid(), 0));
+    expect_busy(1)(&mut server.connect());
+    run(&mut server.dipcrm()).expect_success();
+    assert_eq!(server.wait(), Some(0), "stopped, not killed");
+}
+
+/// For as long as silence takes to complete a request, the server does next to nothing.
+fn expect_rest(server: &Server, client: &mut Client) {
+    let before = server.cpu_time();
+    client.ask("ping", "OK\n");
+    let spent = server.cpu_time() - before;
+    assert!(spent <= Duration::from_millis(50), "{spent:?} of CPU time in one second of rest");
+}
+
+/// A server that never had more than `descriptors`, or what it said instead of starting.
+fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, String> {
+    let directory = Directory::new();
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
+        .arg(program::dipc())
+        .args(arguments.split_whitespace())
+        .arg("--dir")
+        .arg(directory.path())
+        .args(["--foreground", "--log-level", "off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
+    match port_in(&line) {
+        Some(port) => Ok(Server { port, directory, child }),
+        None => Err(text(&child.wait_with_output().expect("it ends").stderr)),
+    }
+}

@@ -1,0 +1,77 @@
+//! Much work is left to the workers.
+
+use dipc_testkit::client::Client;
+use dipc_testkit::server::Server;
+use nix::sys::signal::Signal::SIGCONT;
+
+#[test]
+fn a_small_change_of_a_large_message_is_work_for_a_worker() {
+    let server = Server::start("1 8192 0 8192");
+    let mut client = server.connect();
+    client.ask(format!("w 0 8388608\n{}\n", "x".repeat(8 << 20)), "OK v=1\n");
+    let before = client.stat("jobs_unaided");
+    // The server has to copy all of it each time, and the reactor has no time for that.
+    (2..50).for_each(|version| client.ask("w 0 1 off=0\ny\n", format!("OK v={version}\n")));
+    assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
+}
+
+#[test]
+fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
+    let server = Server::start("1 1024 0 1024");
+    let mut client = server.connect();
+    let before = client.stat("jobs_unaided");
+    // In one packet: what the first one makes large each of the others copies, and the last one hides it.
+    let requests =
+        ["w 0 1 off=1048575\nx\n".to_owned(), "w 0 1 off=0\nx\n".repeat(100), "w 0 0\n\n".to_owned()];
+    client.send(requests.concat());
+    (1..=102).for_each(|version| client.expect(format!("OK v={version}\n")));
+    assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
+}
+
+/// How much work a job is was known when it was granted, and not when it was begun.
+#[test]
+fn what_others_made_large_in_the_same_turn_is_work_for_a_worker() {
+    const READERS: usize = 40;
+    const SIZE: usize = 100_000;
+    let server = Server::start("64 100 0 100");
+    let mut writer = server.connect();
+    let mut readers: Vec<Client> = (0..READERS).map(|_| server.connect()).collect();
+    readers.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    let before = server.stat("jobs_posted");
+    server.halt();
+    let message = "x".repeat(SIZE);
+    writer.send(format!("w 0 {SIZE}\n{message}\n"));
+    let reads = |mailbox: usize| format!("r {mailbox}\n{}", "r 0\n".repeat(11));
+    readers.iter_mut().zip(1..).for_each(|(client, mailbox)| client.send(reads(mailbox)));
+    server.signal(SIGCONT);
+    let answers = "DATA 0 v=0 n=0\n\n".to_owned() + &format!("DATA {SIZE} v=1 n=1\n{message}\n").repeat(11);
+    readers.iter_mut().for_each(|client| client.expect(&answers));
+    assert_eq!(server.stat("jobs_posted") - before, READERS as u64, "left to the workers");
+}
+
+#[test]
+fn each_turn_has_its_own_share_of_work() {
+    let server = Server::start("1 64 0 64");
+    let mut client = server.connect();
+    let before = client.stat("jobs_unaided");
+    // More than one turn may do.
+    (0..1000).for_each(|_| client.ask("r 0\n", "DATA 0 v=0 n=0\n\n"));
+    assert_eq!(client.stat("jobs_unaided") - before, 1000, "done by the reactor");
+}
+
+#[test]
+fn a_crowd_that_a_lock_has_kept_waiting_is_not_answered_in_one_turn() {
+    const CROWD: usize = 1000;
+    let server = Server::start("1 64 0 64");
+    let mut holder = server.connect();
+    holder.ask("lock 0\n", "OK grant=1\n");
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| server.connect()).collect();
+    crowd.iter_mut().for_each(|client| client.send("r 0\n"));
+    server.wait_for_stat("waiting", |count| count == CROWD as u64);
+    let before = server.stat("jobs_posted");
+    holder.ask("unlock 0\n", "OK\n");
+    crowd.iter_mut().for_each(|client| client.expect("DATA 0 v=0 n=0\n\n"));
+    // The reactor would look at no socket while it answers all of them.
+    let posted = server.stat("jobs_posted") - before;
+    assert!(posted > CROWD as u64 / 2, "only {posted} were left to the workers");
+}

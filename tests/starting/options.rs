@@ -1,0 +1,103 @@
+//! Options on the command line and in the environment.
+
+use std::fs;
+
+use dipc_testkit::client::Client;
+use dipc_testkit::directory::names;
+use dipc_testkit::instance::{BaseDirectory, start, start_in_foreground};
+use dipc_testkit::process::{bare, run};
+use dipc_testkit::program;
+use nix::sys::signal::Signal;
+
+#[test]
+fn wrong_arguments_are_usage() {
+    let base = BaseDirectory::new();
+    let wrong = [
+        "",
+        "4",
+        "4 64 0",
+        "4 64 0 8 9",
+        "0 64 0 8",
+        "4 0 0 8",
+        "4 64 0 0",
+        "-4 64 0 8",
+        "four 64 0 8",
+        "4 64 65536 8",
+        "4 64 http 8",
+        "4294967296 64 0 8",
+        "4 4194304 0 8",
+        "4 64 0 99999999999999999999",
+        "4 64 0 8 --workers 0",
+        "4 64 0 8 --max-clients 0",
+        "4 64 0 8 --wait -1",
+        "4 64 0 8 --wait soon",
+        "4 64 0 8 --bind nowhere",
+        "4 64 0 8 --log-level loud",
+        "4 64 0 8 --frehs",
+        "4294967295 4194303 0 8",
+    ];
+    for arguments in wrong {
+        let outcome = run(&mut base.dipc(arguments));
+        assert_eq!((outcome.code, &*outcome.text()), (Some(2), ""), "{arguments}: {outcome:?}");
+        assert!(!outcome.stderr.trim().is_empty(), "{arguments}: no reason");
+    }
+    for arguments in [&[][..], &["0"], &["http"], &["65536"], &["5000", "5001"], &["--now", "5000"]] {
+        let outcome = run(bare(program::dipcrm()).args(arguments).env("DIPC_DIR", base.path()));
+        assert_eq!((outcome.code, &*outcome.text()), (Some(2), ""), "{arguments:?}: {outcome:?}");
+        assert!(!outcome.stderr.trim().is_empty(), "{arguments:?}: no reason");
+    }
+    base.expect_nothing_left();
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for program in [program::dipc(), program::dipcrm()] {
+        for option in ["--help", "--version"] {
+            let outcome = run(bare(program).arg(option));
+            assert_eq!((outcome.code, &*outcome.stderr), (Some(0), ""), "{program} {option}");
+            assert!(outcome.text().contains("dipc"), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn every_option_comes_from_the_environment_too() {
+    let base = BaseDirectory::new();
+    let mut dipc = bare(program::dipc());
+    dipc.args(["4", "64", "0", "8"]).env("DIPC_DIR", base.path()).env("DIPC_UNIX", base.join("socket"));
+    dipc.env("DIPC_LOG_FILE", base.join("log")).env("DIPC_LOG_LEVEL", "info").env("DIPC_BIND", "127.0.0.1");
+    dipc.env("DIPC_WORKERS", "3")
+        .env("DIPC_MAX_CLIENTS", "7")
+        .env("DIPC_QUIET_MS", "0")
+        .env("DIPC_WAIT", "1");
+    dipc.env("DIPC_FOREGROUND", "no").env("DIPC_FRESH", "0").env("DIPC_OPEN", "false");
+    let server = start(&mut dipc);
+    let mut client = Client::unix(&base.join("socket"));
+    assert_eq!([client.stat("workers"), client.stat("max_clients")], [3, 7]);
+    client.ask("w 0\nhello\n", "OK v=1\n");
+    server.end(Signal::SIGTERM);
+    assert!(fs::read_to_string(base.join("log")).expect("a log").contains("7 clients"));
+
+    // The command line has the last word.
+    let number = server.port.to_string();
+    dipc.args(["--workers", "2"]).env("DIPC_FRESH", "true");
+    dipc.env("DIPC_FOREGROUND", "yes");
+    let (_child, server) = start_in_foreground(&mut dipc);
+    assert_eq!(server.connect().stat("workers"), 2);
+    server.connect().ask("r 0\n", "DATA 0 v=0 n=0\n\n");
+    run(bare(program::dipcrm()).arg(server.port.to_string()).env("DIPC_DIR", base.path())).expect_success();
+    run(bare(program::dipcrm()).arg(&number).env("DIPC_DIR", base.path())).expect_success();
+    assert_eq!(names(base.path()), ["log"]);
+}
+
+#[test]
+fn nonsense_in_the_environment_is_usage() {
+    let base = BaseDirectory::new();
+    let options =
+        ["BIND", "OPEN", "WORKERS", "WAIT", "MAX_CLIENTS", "QUIET_MS", "FRESH", "FOREGROUND", "LOG_LEVEL"];
+    for option in options {
+        let outcome = run(base.dipc("4 64 0 8").env(format!("DIPC_{option}"), "nonsense"));
+        outcome.expect_failure(2, "nonsense");
+    }
+    base.expect_nothing_left();
+}

@@ -1,0 +1,65 @@
+//! A damaged segment.
+
+use std::fs;
+
+use dipc_testkit::process::run;
+
+use crate::Restartable;
+
+/// What somebody has done to a segment.
+type Damage = fn(&mut Vec<u8>);
+
+/// With words of the reason for which the segment is refused.
+const DAMAGES: [(&str, Damage, &str); 15] = [
+    ("other magic", |bytes| bytes[0] = b'D', "not made by dipc"),
+    ("the other byte order", |bytes| bytes[8..12].reverse(), "byte order"),
+    ("the next format", |bytes| bytes[12] += 1, "another version"),
+    ("the format of before", |bytes| bytes[12] -= 1, "another version"),
+    ("other mailboxes", |bytes| bytes[16] ^= 1, "damaged header"),
+    ("another user", |bytes| bytes[20] ^= 1, "damaged header"),
+    ("another capacity", |bytes| bytes[26] ^= 1, "damaged header"),
+    ("another packet", |bytes| bytes[33] ^= 1, "damaged header"),
+    ("something in the empty part", |bytes| bytes[2000] = 1, "damaged header"),
+    ("another checksum", |bytes| bytes[4095] ^= 1, "damaged header"),
+    ("a byte less", |bytes| bytes.truncate(bytes.len() - 1), "not as long"),
+    ("a byte more", |bytes| bytes.push(0), "not as long"),
+    ("only its header", |bytes| bytes.truncate(4096), "not as long"),
+    ("half its header", |bytes| bytes.truncate(2048), "shorter than its header"),
+    ("nothing", |bytes| bytes.clear(), "shorter than its header"),
+];
+
+#[test]
+fn a_damaged_segment_is_refused_and_kept() {
+    let mut pair = Restartable::start();
+    pair.connect().ask("w 3\nhello\n", "OK v=1\n");
+    pair.kill();
+    let whole = fs::read(pair.segment()).expect("the segment");
+    for (what, damage, reason) in DAMAGES {
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        fs::write(pair.segment(), &bytes).expect("written");
+        let said = pair.refused("4 64", "8", 4);
+        assert!(said.contains(reason) && said.contains("--fresh"), "{what}: {said}");
+        let directory = pair.segment().parent().expect("a directory").display().to_string();
+        assert!(said.contains(&directory), "{what}: {said}");
+        assert!(fs::read(pair.segment()).expect("kept") == bytes, "{what}: it was touched");
+    }
+    fs::write(pair.segment(), &whole).expect("written");
+    pair.again();
+    pair.connect().ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
+}
+
+#[test]
+fn a_damaged_segment_goes_with_a_fresh_start_or_with_dipcrm() {
+    let mut pair = Restartable::start();
+    pair.kill();
+    fs::write(pair.segment(), "no segment").expect("written");
+    pair.refused("4 64", "8", 4);
+    pair.restart("4 64", "8 --fresh");
+    pair.connect().ask("ping\n", "OK\n");
+    pair.kill();
+    fs::write(pair.segment(), "no segment").expect("written");
+    assert_eq!(run(&mut pair.server.dipcrm()).code, Some(0));
+    pair.again();
+    pair.connect().ask("ping\n", "OK\n");
+}

@@ -1,0 +1,75 @@
+//! A next start with other mailboxes, or with `--fresh`.
+
+use std::fs;
+use std::process::Command;
+
+use dipc_testkit::process::run;
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
+
+use crate::Restartable;
+
+#[test]
+fn mailboxes_of_another_kind_are_refused_and_kept() {
+    let mut pair = Restartable::start();
+    pair.connect().ask("w 3\nhello\n", "OK v=1\n");
+    pair.stop();
+    let before = fs::read(pair.segment()).expect("the segment");
+    for (mailboxes, packet) in [("5 64", "8"), ("3 64", "8"), ("4 63", "8"), ("4 65", "8"), ("4 64", "9")] {
+        let said = pair.refused(mailboxes, packet, 4);
+        assert!(said.contains("4 mailboxes of 64 kB with packets of 8 kB"), "{said}");
+        assert!(said.contains("--fresh"), "{said}");
+        assert!(fs::read(pair.segment()).expect("kept") == before, "{mailboxes} {packet} has touched it");
+    }
+    pair.again();
+    assert_eq!(pair.server.stat("epoch"), 2);
+    pair.connect().ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
+}
+
+#[test]
+fn the_way_out_that_a_refusal_names_is_one() {
+    let mut pair = Restartable::start();
+    pair.stop();
+    let said = pair.refused("5 64", "8", 4);
+    let advice = said.split("remove it with: ").nth(1).expect("advice");
+    let mut words = advice.split_whitespace();
+    assert_eq!(words.next(), Some("dipcrm"), "{said}");
+    let removal = run(Command::new(program::dipcrm()).args(words));
+    assert_eq!(removal.code, Some(0), "{advice}: {removal:?}");
+    pair.restart("5 64", "8");
+    pair.connect().ask("r 4\n", "DATA 0 v=0 n=0\n\n");
+}
+
+#[test]
+fn a_fresh_start_begins_anew() {
+    let mut pair = Restartable::start();
+    pair.connect().ask("w 0\nhello\n", "OK v=1\n");
+    pair.stop();
+    pair.restart("4 64", "8 --fresh");
+    pair.connect().ask("r 0\n", "DATA 0 v=0 n=0\n\n");
+    assert_eq!(pair.server.stat("epoch"), 1);
+    pair.connect().ask("w 0\nhello\n", "OK v=1\n");
+    pair.kill();
+    pair.restart("2 1", "1 --fresh");
+    let mut client = pair.connect();
+    client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
+    assert_eq!((client.stat("epoch"), client.stat("mailboxes"), client.stat("size_bytes")), (1, 2, 1024));
+    // Where there is nothing to throw away, it is a start like any other.
+    Server::start("4 64 0 8 --fresh").connect().ask("ping\n", "OK\n");
+}
+
+#[test]
+fn a_fresh_start_that_is_a_mistake_throws_nothing_away() {
+    let mut pair = Restartable::start();
+    pair.connect().ask("w 0\nhello\n", "OK v=1\n");
+    // While it runs, and after that.
+    assert!(pair.refused("4 64", "8 --fresh", 3).contains("in use"));
+    pair.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
+    pair.stop();
+    pair.refused("4294967295 4194303", "8 --fresh", 2);
+    pair.refused("4 64", "8 --fresh --unix /no/such/directory/socket", 1);
+    pair.again();
+    let mut client = pair.connect();
+    client.send("r 0\n");
+    assert_eq!(client.line(), "DATA 5 v=1 n=1");
+}

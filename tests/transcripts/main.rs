@@ -1,0 +1,130 @@
+//! The documents tell the truth: every transcript in them is run against the real server, byte by byte.
+//!
+//! A transcript is a fenced block whose info string is `dipc MAILBOXES SIZE_KB PACKET_KB [OPTIONS]`, the arguments of
+//! the server that it runs on, without the port. `docs/protocol.md` explains its lines.
+
+mod conversation;
+mod document;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use dipc_testkit::process::text;
+use dipc_testkit::server::Server;
+
+use conversation::run;
+use document::{Action, Failure, Step, Transcript, parse};
+
+/// The contract: without transcripts it would be a claim.
+const PROTOCOL: &str = "docs/protocol.md";
+
+/// May show some.
+const README: &str = "README.md";
+
+#[test]
+fn the_protocol_is_what_the_server_does() {
+    let transcripts = read(PROTOCOL).expect("it exists");
+    assert!(!transcripts.is_empty(), "{PROTOCOL} has no transcript");
+    check(PROTOCOL, &transcripts);
+}
+
+#[test]
+fn the_readme_is_what_the_server_does() {
+    if let Some(transcripts) = read(README) {
+        check(README, &transcripts);
+    }
+}
+
+#[test]
+fn the_protocol_shows_every_verb_and_every_answer_that_can_be_had_at_will() {
+    let steps: Vec<Step> =
+        read(PROTOCOL).expect("it exists").into_iter().flat_map(|block| block.steps).collect();
+    let sent = |verb: &str| {
+        steps.iter().any(|step| matches!(&step.action, Action::Send(line) if first_words(line, 1) == verb))
+    };
+    let answered = |words: &str| {
+        steps
+            .iter()
+            .any(|step| matches!(&step.action, Action::Expect(line) if first_words(&line[0], 2) == words))
+    };
+    for verb in ["r", "read", "w", "write", "q", "quit", "ping", "help", "hello", "stat"] {
+        assert!(sent(verb), "{PROTOCOL} shows no {verb}");
+    }
+    for words in ["NO conflict", "ERR syntax", "ERR verb", "ERR box", "ERR size", "ERR frame", "ERR busy"] {
+        assert!(answered(words), "{PROTOCOL} shows no {words}");
+    }
+}
+
+#[test]
+fn the_client_in_ten_lines_prints_what_its_comments_say() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("there is no python3 here: the client in ten lines is not tested");
+        return;
+    }
+    let document = fs::read_to_string(path(PROTOCOL)).expect("it exists");
+    let code = document.split("\n```python\n").nth(1).expect("a block of Python").split("\n```").next();
+    let code = code.expect("its end");
+    let expected: Vec<&str> = code.lines().filter_map(|line| Some(line.split_once("  # ")?.1)).collect();
+    assert!(!expected.is_empty(), "nothing is printed");
+    let server = Server::start("4 64 0 8");
+    let code = code.replace("5000", &server.port.to_string());
+    let ran = Command::new("python3").args(["-c", &code]).output().expect("python3 runs");
+    assert_eq!(text(&ran.stdout).lines().collect::<Vec<_>>(), expected, "{}", text(&ran.stderr));
+}
+
+#[test]
+fn what_is_wrong_in_a_document_is_told_with_its_line() {
+    for (transcript, expected) in [
+        ("C: ping\nS: KO", "x.md:3: the server answers otherwise\n  shown     KO\\n\n  answered  OK\\n"),
+        ("C: ping\nS: OKAY", "x.md:3: the server answers otherwise\n  shown     OKAY\\n\n  answered  OK\\n"),
+        ("C: ping\nS~ O..A", "x.md:3: the server answers otherwise\n  shown     O..A\\n\n  answered  OK\\n"),
+        ("C: q\nS: OK", "x.md:3: the server answers otherwise\n  shown     OK\\n\n  answered  the end"),
+        ("C: ping\nC: ping\nS: OK", "x.md:4: the server says more than is shown: OK\\nOK\\n"),
+        ("C: stat\nS~ DATA ..", "x.md:3: the server says more than is shown: uptime"),
+        ("C: w 3 five\nS~ ERR frame ..", "x.md:3: the connection ends here, and S- does not say so"),
+        ("C: ping\nS-", "x.md:3: the server says more than is shown: OK\\n"),
+        ("C: q\nS-\nC: ping\nS: OK", "x.md:4: the connection has ended"),
+    ] {
+        let blocks = parse("x.md", &format!("```dipc 4 64 8\n{transcript}\n```\n")).expect(transcript);
+        let failure = run("x.md", &blocks[0]).expect_err(transcript);
+        assert!(failure.starts_with(expected), "{transcript}\n{failure}");
+    }
+    for (document, expected) in [
+        ("```dipc 4 64 8\nC: ping\n", "x.md:1: this block has no end"),
+        ("```dipc 4 64\nC: ping\nS: OK\n```\n", "x.md:1: MAILBOXES SIZE_KB PACKET_KB"),
+        ("```dipc 4 64 8\nC: ping\n```\n", "x.md:1: nothing is expected of the server"),
+        ("```dipc 4 64 8\nc: ping\n```\n", "x.md:2: not a line of a transcript"),
+        ("```dipc 4 64 8\nS: \\y\n```\n", "x.md:2: not a line of a transcript"),
+        ("```\nC: ping\nS: OK\n```\n", "x.md:3: a transcript that nobody runs"),
+    ] {
+        assert_eq!(parse("x.md", document).err().as_deref(), Some(expected), "{document}");
+    }
+}
+
+/// The transcripts of a document; `None` when there is no such document.
+fn read(name: &str) -> Option<Vec<Transcript>> {
+    let document = fs::read_to_string(path(name)).ok()?;
+    Some(parse(name, &document).unwrap_or_else(|failure| panic!("{failure}")))
+}
+
+fn path(name: &str) -> impl AsRef<Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The first words of a line, without its end.
+fn first_words(line: &[u8], count: usize) -> String {
+    text(line).split_whitespace().take(count).collect::<Vec<_>>().join(" ")
+}
+
+fn check(name: &str, transcripts: &[Transcript]) {
+    let failures: Vec<Failure> =
+        transcripts.iter().filter_map(|transcript| run(name, transcript).err()).collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} transcripts:\n{}",
+        failures.len(),
+        transcripts.len(),
+        failures.join("\n")
+    );
+}

@@ -1,0 +1,83 @@
+//! What becomes of the file at the end.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use dipc_testkit::client::Client;
+use dipc_testkit::directory::inode;
+use dipc_testkit::port::Port;
+use dipc_testkit::process::run;
+use nix::sys::signal::Signal;
+
+use crate::{serve, serve_on};
+
+#[test]
+fn a_server_that_stops_removes_its_socket() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut server, path) = serve();
+        let mut client = Client::unix(&path);
+        client.ask("ping\n", "OK\n");
+        server.signal(signal);
+        client.expect_end();
+        assert_eq!(server.wait(), Some(0));
+        assert_eq!(inode(&path), None);
+    }
+}
+
+#[test]
+fn dipcrm_removes_the_socket_with_all_the_rest() {
+    let (mut server, path) = serve();
+    run(&mut server.dipcrm()).expect_success();
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(inode(&path), None);
+    assert_eq!(fs::read_dir(server.directory.path()).expect("ours").count(), 0);
+}
+
+#[test]
+fn dipcrm_removes_the_socket_of_a_killed_server() {
+    let (mut server, path) = serve();
+    server.kill();
+    assert!(inode(&path).is_some());
+    run(&mut server.dipcrm()).expect_success();
+    assert_eq!(fs::read_dir(server.directory.path()).expect("ours").count(), 0);
+}
+
+#[test]
+fn dipcrm_removes_the_socket_that_an_earlier_start_has_left() {
+    let port = Port::reserve();
+    let (mut server, path) = serve_on(port.number);
+    server.kill();
+    server.restart(&format!("4 64 {} 8", server.port));
+    run(&mut server.dipcrm()).expect_success();
+    assert_eq!(inode(&path), None, "nobody will ever remove it");
+}
+
+#[test]
+fn a_socket_that_is_somebody_elses_by_now_stays() {
+    let (mut server, path) = serve();
+    fs::remove_file(&path).expect("removed");
+    let somebody = UnixListener::bind(&path).expect("bound");
+    let theirs = inode(&path);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(inode(&path), theirs);
+    drop(somebody);
+
+    let (mut server, path) = serve();
+    server.kill();
+    fs::remove_file(&path).expect("removed");
+    let _somebody = UnixListener::bind(&path).expect("bound");
+    let theirs = inode(&path);
+    assert_eq!(run(&mut server.dipcrm()).code, Some(0));
+    assert_eq!(inode(&path), theirs);
+}
+
+#[test]
+fn dipcrm_removes_no_file_of_another_kind() {
+    let (mut server, path) = serve();
+    server.kill();
+    fs::remove_file(&path).expect("removed");
+    fs::write(&path, "precious").expect("written");
+    assert_eq!(run(&mut server.dipcrm()).code, Some(0));
+    assert_eq!(fs::read(&path).expect("read"), b"precious");
+}

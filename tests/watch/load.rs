@@ -1,0 +1,124 @@
+//! Many watchers, and watchers that do not read.
+
+use dipc_testkit::client::Client;
+use dipc_testkit::descriptors;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::wait_until;
+
+use crate::{follow, served};
+
+/// Forty thousand watches, each with a standing read of its own, are more than the server keeps memory for.
+#[test]
+fn a_crowd_of_watchers_gives_its_memory_back() {
+    const WATCHES: usize = 1024;
+    const CLIENTS: usize = 40;
+    const ROOM: u64 = 8 << 20;
+    let server = Server::start("1024 1 0 1");
+    let before = server.own_memory();
+    let mut crowd: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (client, start) in crowd.iter_mut().zip(1..) {
+        client.send((0..WATCHES).map(|n| format!("watch {n} after={start}\n")).collect::<String>());
+        (0..WATCHES).for_each(|_| client.expect(format!("OK v={start}\n")));
+    }
+    assert_eq!(server.stat("standing_reads"), (WATCHES * CLIENTS) as u64);
+    assert!(server.own_memory() > before + ROOM, "a crowd");
+    drop(crowd);
+    server.wait_for_stat("standing_reads", |reads| reads == 0);
+    wait_until("the memory is back", || server.own_memory() < before + ROOM);
+}
+
+/// They stop reading while a hundred megabytes go by. Nobody waits for them and nothing is kept for them; when they read
+/// on, each version was told or counted.
+#[test]
+fn watchers_that_do_not_read_cost_nothing_and_catch_up() {
+    const WRITES: u64 = 100_000;
+    const WATCHERS: usize = 20;
+    const ROOM: u64 = 16 << 20;
+    let server = Server::start("2 64 0 8");
+    let mut watchers: Vec<Client> = (0..WATCHERS).map(|_| server.connect()).collect();
+    watchers.iter_mut().for_each(|watcher| watcher.ask("watch 0\n", "OK v=0\n"));
+    let before = server.own_memory();
+    let mut writer = server.connect();
+    let message = "m".repeat(1000);
+    for part in 0..WRITES / 1000 {
+        writer.send(format!("w 0 1000\n{message}\n").repeat(1000));
+        (1..=1000).for_each(|version| writer.expect(format!("OK v={}\n", part * 1000 + version)));
+    }
+    let grown = server.own_memory().saturating_sub(before);
+    assert!(grown < ROOM, "{grown} bytes more for {WATCHERS} watchers");
+    assert_eq!(server.stat("closed_slow_readers"), 0);
+    for watcher in &mut watchers {
+        let (mut seen, mut events) = (0, 0);
+        while seen < WRITES {
+            let (header, data) = watcher.event();
+            seen = follow(seen, &header);
+            events += 1;
+            assert_eq!(data.len(), 1000);
+        }
+        assert!(events < WRITES, "it has stopped reading, and yet was told of everything");
+        watcher.ask("ping\n", "OK\n");
+    }
+    writer.ask("w 0\nlast\n", format!("OK v={}\n", WRITES + 1));
+    watchers.iter_mut().for_each(|watcher| watcher.expect(format!("EVENT 4 box=0 v={}\nlast\n", WRITES + 1)));
+}
+
+/// As long as the reader is less than a mailbox behind, it sees all: a log.
+#[test]
+fn a_log_is_followed_without_a_gap() {
+    const WINDOW: u64 = 100;
+    let server = served();
+    let mut watcher = server.connect();
+    watcher.ask("watch 0\n", "OK v=0\n");
+    let mut writer = server.connect();
+    for window in 0..50 {
+        // 100 messages of 100 bytes are in no other's way.
+        writer.send(format!("put 0 full=drop\n{}\n", "l".repeat(100)).repeat(WINDOW as usize));
+        for version in window * WINDOW + 1..=(window + 1) * WINDOW {
+            let (header, _) = watcher.event();
+            assert_eq!(header, format!("EVENT 100 box=0 v={version}"));
+            assert!(writer.line().starts_with(&format!("OK v={version} n=")));
+        }
+    }
+}
+
+#[test]
+fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_that_is_there() {
+    let server = Server::start("1 1 0 1");
+    let mut writer = server.connect();
+    // 64 of them have room.
+    for version in 1..=1000 {
+        writer.ask(
+            format!("put 0 full=drop\n{version:012}\n"),
+            format!("OK v={version} n={}\n", version.min(64)),
+        );
+    }
+    let mut watcher = server.connect();
+    watcher.ask("watch 0 after=10\n", "OK v=10\nEVENT 12 box=0 v=937 lost=926\n000000000937\n");
+    (938..=1000).for_each(|version| watcher.expect(format!("EVENT 12 box=0 v={version}\n{version:012}\n")));
+}
+
+#[test]
+fn two_thousand_watchers_learn_of_a_write_while_others_are_answered() {
+    const WATCHERS: usize = 2000;
+    descriptors::allow(WATCHERS as u64 + 100);
+    let server = served();
+    let mut watchers: Vec<Client> = (0..WATCHERS).map(|_| server.connect()).collect();
+    watchers.iter_mut().for_each(|watcher| watcher.ask("watch 0\n", "OK v=0\n"));
+    assert_eq!((server.stat("watching"), server.stat("standing_reads")), (WATCHERS as u64, 1));
+    let (mut writer, mut other) = (server.connect(), server.connect());
+    let mut version = 0;
+    let mut answered_in_between = false;
+    wait_until("somebody is answered while events leave", || {
+        version += 1;
+        writer.ask("w 0\nnews\n", format!("OK v={version}\n"));
+        while other.stat("events_sent") < version * WATCHERS as u64 {
+            answered_in_between |= other.stat("events_sent") % WATCHERS as u64 != 0;
+        }
+        let event = format!("EVENT 4 box=0 v={version}\nnews\n");
+        watchers.iter_mut().for_each(|watcher| watcher.expect(&event));
+        answered_in_between
+    });
+    drop(watchers);
+    server.wait_for_stat("watching", |watching| watching == 0);
+    server.wait_for_stat("standing_reads", |reads| reads == 0);
+}
