@@ -25,7 +25,7 @@ fn connect_to_server_that_sends(bytes: Vec<u8>) -> Client {
         let _ = stream.write_all(&bytes);
     });
     let mut client = Client::connect(address).expect("connected");
-    client.set_timeout(Some(Duration::from_secs(20))).expect("set");
+    client.set_timeout(Some(HANG)).expect("set");
     client
 }
 

@@ -8,12 +8,13 @@ use std::process::Command;
 use dipc_testkit::process::run;
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
 
 const README: &str = include_str!("../../README.md");
 
 /// Commands that go on for ever: so long are they watched. `timeout` has an exit code for them.
 const ENDLESS: [&str; 2] = ["watch", "top"];
-const SO_LONG: &str = "0.3";
+const ENDLESS_TIME: &str = "0.3";
 const TIMED_OUT: i32 = 124;
 
 #[test]
@@ -34,7 +35,8 @@ fn its_commands_work_one_after_the_other() {
     for line in lines {
         let is_endless = ENDLESS.iter().any(|verb| line.split(' ').nth(1) == Some(verb));
         let mut command = Command::new("timeout");
-        command.args([if is_endless { SO_LONG } else { "20" }, "sh", "-c", line]);
+        let limit = if is_endless { ENDLESS_TIME } else { &HANG.as_secs().to_string() };
+        command.args([limit, "sh", "-c", line]);
         command.current_dir(&directory).env("PATH", &path);
         command.env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port));
         let ran = run(&mut command);

@@ -249,7 +249,7 @@ fn a_lock_that_is_lost_while_another_one_guards_a_command_is_told() {
 #[test]
 fn a_bench_shows_how_far_it_is() {
     let server = Server::start("4 64 0 8");
-    let mut bench = Terminal::start(&server, &["bench", "--seconds", "0.7", "--warmup", "0.3", "-t", "rw50"]);
+    let mut bench = Terminal::start(&server, &["bench", "--seconds", "2", "--warmup", "1", "-t", "rw50"]);
     bench.expect("\rwarm-up   [");
     bench.expect("\rrw50      [#");
     bench.expect("/s");

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -13,6 +14,10 @@ use crate::port::port_in;
 use crate::process::{self, cpu_time, stat_fields, wait_for_end};
 use crate::program;
 use crate::wait::wait_until;
+
+/// More processor time than a server needs for a second without work. One that polls without a pause uses several times
+/// as much, on a busy machine too.
+const IDLE_CPU: Duration = Duration::from_millis(150);
 
 /// A server on a free port, with a base directory of its own. It is killed when this is dropped.
 pub struct Server {
@@ -135,9 +140,14 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives").count()
     }
 
-    /// The processor time that it has used, in steps of 10 ms.
-    pub fn cpu_time(&self) -> std::time::Duration {
-        cpu_time(self.pid())
+    /// Expects that it uses next to no processor time until silence has completed a request of this client. Start it
+    /// with `--quiet-ms 1000`, so that this takes a second.
+    #[track_caller]
+    pub fn expect_idle(&self, client: &mut Client) {
+        let before = cpu_time(self.pid());
+        client.ask("ping", "OK\n");
+        let spent = cpu_time(self.pid()) - before;
+        assert!(spent < IDLE_CPU, "an idle server has used {spent:?} of processor time");
     }
 
     /// `dipcrm` of this server's instance.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use dipc_testkit::client::{Client, tcp_stream};
 use dipc_testkit::server::Server;
@@ -11,9 +10,6 @@ use dipc_testkit::wait::wait_until;
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
-
-/// The longest that anybody else may wait for an answer, on a machine that is busy with other tests.
-pub const PROMPT: Duration = Duration::from_secs(2);
 
 /// A server, a client that behaves, and what the server held before the others came.
 pub struct Scene {
@@ -76,10 +72,8 @@ impl Scene {
     #[track_caller]
     pub fn neighbour_is_served(&mut self) {
         for _ in 0..20 {
-            let asked = Instant::now();
             self.neighbour.ask("ping\n", "OK\n");
             self.neighbour.ask("r 1\n", "DATA 9 v=1 n=1\nneighbour\n");
-            assert!(asked.elapsed() < PROMPT, "the neighbour has waited for {:?}", asked.elapsed());
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use dipc_testkit::client::Client;
 use dipc_testkit::descriptors;
@@ -60,7 +59,7 @@ fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
     newcomers.iter_mut().for_each(expect_busy(20));
     assert_eq!(clients[0].stat("connections_no_descriptor"), 300);
     assert_eq!(clients[0].stat("connections_busy"), 0);
-    expect_rest(&server, &mut clients[0]);
+    server.expect_idle(&mut clients[0]);
     // One goes, one comes; and then it is full again.
     for _ in 0..50 {
         clients.pop();
@@ -84,7 +83,7 @@ fn who_waits_before_the_door_is_served_when_there_are_descriptors_again() {
     let mut newcomers: Vec<Client> = (0..40).map(|_| server.connect()).collect();
     newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
     wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
-    expect_rest(&server, &mut client);
+    server.expect_idle(&mut client);
     descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
     newcomers.iter_mut().for_each(|newcomer| newcomer.expect("OK\n"));
     assert_eq!(client.stat("connections_no_descriptor"), 0);
@@ -120,14 +119,6 @@ fn a_server_without_a_descriptor_is_stopped_in_order() {
     expect_busy(1)(&mut server.connect());
     run(&mut server.dipcrm()).expect_success();
     assert_eq!(server.wait(), Some(0), "stopped, not killed");
-}
-
-/// For as long as silence takes to complete a request, the server does next to nothing.
-fn expect_rest(server: &Server, client: &mut Client) {
-    let before = server.cpu_time();
-    client.ask("ping", "OK\n");
-    let spent = server.cpu_time() - before;
-    assert!(spent <= Duration::from_millis(50), "{spent:?} of CPU time in one second of rest");
 }
 
 /// A server that never had more than `descriptors`, or what it said instead of starting.

@@ -57,8 +57,8 @@ fn each_lease_ends_although_its_client_has_stopped_reading() {
     let server = Server::start_in(directory, &format!("4 1024 0 1024 --unix {}", path.display()));
     let mut holder = Client::unix(&path);
     holder.ask("watch 3\n", "OK v=0\n");
-    holder.lock("lock 0 ttl=0.5\n");
-    holder.lock("lock 1 ttl=0.6\n");
+    holder.lock("lock 0 ttl=3\n");
+    holder.lock("lock 1 ttl=3.1\n");
     server.connect().ask(format!("w 3 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
     server.wait_for_stat("locks_held", |locks| locks == 0);
     assert_eq!(holder.event().1.len(), SIZE);

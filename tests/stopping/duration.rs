@@ -10,31 +10,47 @@ use nix::sys::signal::Signal;
 
 use crate::{connect_error, expect_large_messages, stuck_client};
 
-/// The end of the lock lets it in while the server stops already: what it needs comes no more, and it is told at once.
+/// How long a stopping server waits for clients that do not read their answers.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Expects that a server stops without waiting for [`GRACE`]. On a busy machine one stop may take as long all the same; a
+/// server that waits takes as long in every try.
+#[track_caller]
+fn expect_no_grace(stop: impl Fn()) {
+    const TRIES: usize = 3;
+    let is_quick = |_| {
+        let started = Instant::now();
+        stop();
+        started.elapsed() < GRACE
+    };
+    assert!((0..TRIES).any(is_quick), "each of {TRIES} stops took {GRACE:?} or longer");
+}
+
+/// When the holder's lock ends, the taker is admitted in a server that is stopping. No message comes any more.
 #[test]
-fn who_is_let_in_by_the_end_and_misses_something_does_not_delay_it() {
-    let mut server = Server::start("1 64 0 64");
-    let mut holder = server.connect();
-    holder.lock("lock 0\n");
-    let mut taker = server.enqueue("take 0 wait=inf\n");
-    let started = Instant::now();
-    server.signal(Signal::SIGTERM);
-    taker.expect("ERR drain : the server is stopping\n");
-    taker.expect_end();
-    assert_eq!(server.wait(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(4), "it took its time");
+fn a_taker_that_is_admitted_by_the_end_and_finds_no_message_does_not_delay_it() {
+    expect_no_grace(|| {
+        let mut server = Server::start("1 64 0 64");
+        let mut holder = server.connect();
+        holder.lock("lock 0\n");
+        let mut taker = server.enqueue("take 0 wait=inf\n");
+        server.signal(Signal::SIGTERM);
+        taker.expect("ERR drain : the server is stopping\n");
+        taker.expect_end();
+        assert_eq!(server.wait(), Some(0));
+    });
 }
 
 #[test]
 fn clients_that_ask_nothing_keep_no_server_alive() {
-    let mut server = Server::start("4 64 0 8");
-    let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
-    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
-    let started = Instant::now();
-    server.signal(Signal::SIGTERM);
-    clients.iter_mut().for_each(|client| client.expect_end());
-    assert_eq!(server.wait(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(4), "it waits for them");
+    expect_no_grace(|| {
+        let mut server = Server::start("4 64 0 8");
+        let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+        server.signal(Signal::SIGTERM);
+        clients.iter_mut().for_each(|client| client.expect_end());
+        assert_eq!(server.wait(), Some(0));
+    });
 }
 
 #[test]
@@ -52,15 +68,15 @@ fn nobody_is_let_in_while_the_last_ones_are_answered() {
 #[test]
 fn a_second_signal_stops_at_once() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut server = Server::start("1 64 0 64");
-        let _client = stuck_client(&server);
-        let started = Instant::now();
-        server.signal(Signal::SIGTERM);
-        wait_until("the door closes", || connect_error(server.port).is_some());
-        assert!(server.child.try_wait().expect("our child").is_none(), "it still answers");
-        server.signal(second);
-        assert_eq!(server.wait(), Some(0));
-        assert!(started.elapsed() < Duration::from_secs(4), "it took its time");
+        expect_no_grace(|| {
+            let mut server = Server::start("1 64 0 64");
+            let _client = stuck_client(&server);
+            server.signal(Signal::SIGTERM);
+            wait_until("the port is closed", || connect_error(server.port).is_some());
+            assert!(server.child.try_wait().expect("our child").is_none(), "it still answers");
+            server.signal(second);
+            assert_eq!(server.wait(), Some(0));
+        });
     }
 }
 
@@ -71,6 +87,5 @@ fn a_client_that_reads_nothing_keeps_a_server_alive_for_five_seconds() {
     let started = Instant::now();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
-    let taken = started.elapsed();
-    assert!((Duration::from_secs(4)..Duration::from_secs(15)).contains(&taken), "{taken:?}");
+    assert!(started.elapsed() >= GRACE, "it waited for {:?} only", started.elapsed());
 }
