@@ -144,7 +144,7 @@ fn a_request_that_waits_too_long_is_answered_no_timeout() {
 }
 
 #[test]
-fn a_stopped_worker_stops_no_other_mailbox() {
+fn a_stopped_worker_blocks_no_other_mailbox() {
     let (server, mut writer, frozen) = with_a_writer_in("");
     let mut client = server.connect();
     for round in 1..=100 {
@@ -155,7 +155,7 @@ fn a_stopped_worker_stops_no_other_mailbox() {
 }
 
 #[test]
-fn readers_are_in_together_and_a_writer_waits_for_all() {
+fn readers_share_a_mailbox_and_a_writer_waits_for_all() {
     let (server, mut reader, frozen) = with_a_reader_in("");
     server.connect().ask("r 0 len=1\n", "DATA 1 v=1 n=1\nx\n");
     let mut writer = server.enqueue("w 0\nnew\n");
@@ -168,7 +168,7 @@ fn readers_are_in_together_and_a_writer_waits_for_all() {
 }
 
 #[test]
-fn writers_are_in_one_after_the_other_in_the_order_of_arrival() {
+fn writers_are_admitted_one_by_one_in_the_order_of_arrival() {
     let (server, mut writer, frozen) = with_a_writer_in("");
     let mut waiting: Vec<Client> = (0..20).map(|number| server.enqueue(format!("w 0\n{number}\n"))).collect();
     drop(frozen);
@@ -181,7 +181,7 @@ fn writers_are_in_one_after_the_other_in_the_order_of_arrival() {
 }
 
 #[test]
-fn a_waiting_client_that_vanishes_frees_whoever_stands_behind_it() {
+fn a_waiting_client_that_vanishes_does_not_block_the_queue() {
     let (server, _reader, frozen) = with_a_reader_in("--wait 60");
     let vanishing = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
     let mut writer = Client::over(vanishing.try_clone().expect("cloned"));
@@ -196,7 +196,7 @@ fn a_waiting_client_that_vanishes_frees_whoever_stands_behind_it() {
 }
 
 #[test]
-fn a_waiting_client_that_hangs_up_waits_one_second_more() {
+fn a_waiting_client_that_half_closes_waits_one_second_more() {
     let (server, _reader, frozen) = with_a_reader_in("--wait 60");
     // Whether it has closed everything or only its writing half cannot be told; the latter wants its answer.
     let mut half = server.enqueue("w 0\nnever\n");
@@ -212,7 +212,7 @@ fn a_waiting_client_that_hangs_up_waits_one_second_more() {
 }
 
 #[test]
-fn answers_before_a_waiting_request_do_not_wait_with_it() {
+fn answers_before_a_waiting_request_are_sent_at_once() {
     let (server, mut writer, frozen) = with_a_writer_in("");
     let mut client = server.connect();
     client.send("ping\nr 1\nr 0 len=1\nping\n");
@@ -229,7 +229,7 @@ fn answers_before_a_waiting_request_do_not_wait_with_it() {
 
 /// The answers before the waiting request did not all fit into the socket when its wait was over.
 #[test]
-fn answers_keep_their_order_when_a_wait_ends_before_they_have_left() {
+fn answers_keep_their_order_when_a_wait_ends_before_they_are_sent() {
     let directory = Directory::new();
     let path = directory.join("socket");
     let (server, mut writer, frozen) = with_a_writer_in(&format!("--unix {}", path.display()));
@@ -285,7 +285,7 @@ fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
 }
 
 #[test]
-fn a_stopping_server_answers_who_waits_for_a_mailbox() {
+fn a_stopping_server_answers_the_requests_that_wait_for_a_mailbox() {
     let (mut server, mut writer, frozen) = with_a_writer_in("");
     let mut waiting = server.enqueue("w 0\nlast\n");
     server.signal(nix::sys::signal::Signal::SIGTERM);
@@ -298,7 +298,7 @@ fn a_stopping_server_answers_who_waits_for_a_mailbox() {
 }
 
 #[test]
-fn who_still_waits_when_the_time_to_stop_is_over_is_told_so() {
+fn a_request_that_waits_longer_than_the_stop_gets_drain() {
     let (mut server, _writer, frozen) = with_a_writer_in("");
     let mut waiting = server.enqueue("r 0\n");
     server.signal(nix::sys::signal::Signal::SIGTERM);

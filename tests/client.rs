@@ -77,8 +77,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_reply_makes_the_client_panic(bytes in frame_pieces(), request in 0..12) {
-        let mut client = connect_to_server_that_sends(bytes);
+    fn no_answer_makes_the_client_panic(bytes in strange_bytes(), request in 0..12) {
+        let mut client = answers(bytes);
         let all = &[1, 2][..];
         let _ = match request {
             0 => client.read_with(1, &ReadOptions { after: Some(1), ..ReadOptions::default() }).map(drop),
@@ -100,8 +100,8 @@ proptest! {
 }
 
 #[test]
-fn the_last_reply_of_a_server_that_closes_is_reported() {
-    let mut client = connect_to_server_that_sends(b"ERR busy max=1 : too many clients, try again\n".to_vec());
+fn the_last_answer_of_a_server_that_closes_is_read() {
+    let mut client = answers(b"ERR busy max=1 : too many clients, try again\n".to_vec());
     match client.write(1, vec![b'x'; 1 << 20]) {
         Err(Error::Refused { code: Code::Busy, max: Some(1), .. }) => {}
         other => panic!("{other:?}"),
@@ -135,7 +135,7 @@ fn a_client_that_watches_its_own_large_messages_does_not_hang() {
 }
 
 #[test]
-fn a_lost_lock_is_an_event_a_state_and_an_error() {
+fn a_lost_lock_is_reported_by_event_flag_and_error() {
     let server = Server::start("4 64 0 8 --max-hold 0.05");
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let lease = |result: Result<(), Error>| matches!(result, Err(Error::Refused { code: Code::Lease, .. }));
@@ -155,7 +155,7 @@ fn a_lost_lock_is_an_event_a_state_and_an_error() {
 }
 
 #[test]
-fn dropping_a_guard_unlocks_the_remaining_mailboxes() {
+fn the_remaining_locks_end_with_their_guard() {
     let server = Server::start("4 64 0 8");
     let mut client = Client::connect(("127.0.0.1", server.port)).expect("connected");
     let mut lock = client.lock(&[1, 3]).expect("free");
@@ -196,7 +196,7 @@ fn a_guard_unlocks_while_its_thread_panics() {
 }
 
 #[test]
-fn an_incomplete_event_does_not_extend_the_wait() {
+fn a_wait_for_an_event_ends_in_time_although_bytes_trickle_in() {
     const SHORT: Duration = Duration::from_millis(20);
     const BYTES_MAX: usize = 2_000_000;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -217,7 +217,7 @@ fn an_incomplete_event_does_not_extend_the_wait() {
 
 /// The backlog of the listener is full.
 #[test]
-fn connecting_to_a_server_that_does_not_accept_times_out() {
+fn connecting_to_a_full_backlog_times_out() {
     let directory = Directory::new();
     let path = directory.path().join("socket");
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");

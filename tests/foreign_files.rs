@@ -26,7 +26,7 @@ const PLANTS: [(&str, Plant); 6] = [
 ];
 
 #[test]
-fn nothing_behind_a_planted_file_is_touched() {
+fn no_planted_file_is_followed() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     let directory = base.join(port.number.to_string());
     let (precious, nothing) = (base.join("precious"), base.join("nothing"));
@@ -107,7 +107,7 @@ fn a_directory_of_another_user_is_not_used() {
 }
 
 #[test]
-fn nothing_but_a_directory_is_taken_for_one() {
+fn a_file_that_is_no_directory_is_refused_as_the_directory() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     let (ours, directory) = (base.join("ours"), base.join(port.number.to_string()));
     fs::create_dir(&ours).expect("created");

@@ -8,7 +8,7 @@ use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 
 #[test]
-fn a_rotated_log_is_opened_anew() {
+fn a_rotated_log_is_reopened() {
     let base = BaseDirectory::new();
     let server = start(base.dipc("4 64 0 8 --log-file log").current_dir(base.path()));
     let (log, rotated) = (base.join("log"), base.join("log.1"));
@@ -25,7 +25,7 @@ fn a_rotated_log_is_opened_anew() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_anew_goes_on() {
+fn a_log_that_cannot_be_reopened_goes_on() {
     let base = BaseDirectory::new();
     fs::create_dir(base.join("logs")).expect("created");
     let server = start(base.dipc("4 64 0 8 --log-file logs/log").current_dir(base.path()));
@@ -45,7 +45,7 @@ fn a_log_that_cannot_be_opened_anew_goes_on() {
 }
 
 #[test]
-fn a_hangup_ends_no_server_without_a_log() {
+fn sighup_does_not_end_a_server_without_a_log() {
     let mut server = Server::start("4 64 0 8");
     server.signal(Signal::SIGHUP);
     server.connect().ask("ping\n", "OK\n");

@@ -16,7 +16,7 @@ fn options(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn readme_and_help_know_the_same_options() {
+fn readme_and_help_list_the_same_options() {
     let help = run(Command::new(program::dipc()).arg("--help")).text();
     let section =
         README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
@@ -34,7 +34,7 @@ fn readme_and_help_know_the_same_options() {
 }
 
 #[test]
-fn help_and_version_succeed_and_nonsense_is_usage() {
+fn help_and_version_succeed_and_unknown_options_fail() {
     for program in [program::dipc(), program::dipcrm()] {
         let run = |arguments: &[&str]| run(Command::new(program).args(arguments));
         assert_eq!(run(&["--help"]).code, Some(0));

@@ -44,7 +44,7 @@ fn dipcrm_cleans_up_after_a_server_that_was_killed() {
 }
 
 #[test]
-fn dipcrm_removes_what_a_stopped_server_has_kept() {
+fn dipcrm_removes_the_files_of_a_stopped_server() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
     server.end(Signal::SIGTERM);
@@ -54,7 +54,7 @@ fn dipcrm_removes_what_a_stopped_server_has_kept() {
 }
 
 #[test]
-fn dipcrm_removes_what_a_start_has_left_that_was_killed() {
+fn dipcrm_removes_the_files_of_a_start_that_was_killed() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     let directory = base.join(port.number.to_string());
     let leave = || {
@@ -73,7 +73,7 @@ fn dipcrm_removes_what_a_start_has_left_that_was_killed() {
 }
 
 #[test]
-fn dipcrm_where_there_is_nothing_makes_nothing() {
+fn dipcrm_without_an_instance_creates_nothing() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     base.dipcrm(port.number).expect_failure(1, "there is no dipc on port");
     let nowhere = base.join("no/where");
@@ -110,7 +110,7 @@ fn dipcrm_works_right_after_a_start() {
 }
 
 #[test]
-fn dipcrm_during_a_start_comes_before_it_or_after_it() {
+fn dipcrm_during_a_start_runs_before_it_or_after_it() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     for round in 0..30 {
         // Now with, now without something to remove.
@@ -133,7 +133,7 @@ fn dipcrm_during_a_start_comes_before_it_or_after_it() {
 }
 
 #[test]
-fn of_many_dipcrm_at_once_none_fails() {
+fn many_dipcrm_at_the_same_time_do_not_fail() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     for _ in 0..20 {
         base.start(&format!("4 64 {} 8", port.number));
@@ -148,7 +148,7 @@ fn of_many_dipcrm_at_once_none_fails() {
 }
 
 #[test]
-fn an_innocent_process_with_the_number_of_a_dead_server_survives() {
+fn another_process_with_the_number_of_a_dead_server_survives() {
     let base = BaseDirectory::new();
     let mut innocent = bare("sleep").arg("600").spawn().expect("the program runs");
     let server = base.start("4 64 0 8");
@@ -164,7 +164,7 @@ fn an_innocent_process_with_the_number_of_a_dead_server_survives() {
 }
 
 #[test]
-fn dipcrm_removes_no_file_that_it_does_not_know() {
+fn dipcrm_removes_no_unknown_file() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
     let directory = base.join(server.port.to_string());
@@ -189,7 +189,7 @@ fn no_client_can_stop_a_server() {
 }
 
 #[test]
-fn only_its_owner_removes_an_instance() {
+fn only_the_owner_of_an_instance_removes_it() {
     if !geteuid().is_root() {
         return;
     }

@@ -14,7 +14,7 @@ fn served() -> (Server, Client) {
 }
 
 #[test]
-fn a_person_at_telnet_reads_every_answer() {
+fn telnet_gets_every_answer_with_its_line_ends() {
     let (_server, mut telnet) = served();
     telnet.ask("w 3\r\nhello\r\n", "OK v=1\r\n");
     telnet.ask("r 3\r\n", "DATA 5 v=1 n=1\r\nhello\r\n");
@@ -45,7 +45,7 @@ fn one_packet_of_nc_is_answered_in_order() {
 }
 
 #[test]
-fn the_oldest_clients_send_no_newline() {
+fn clients_without_newlines_are_answered() {
     let (_server, mut client) = served();
     client.ask("w 0\nhello", "OK v=1\n");
     client.ask("r 0", "DATA 5 v=1 n=1\nhello\n");
@@ -68,7 +68,7 @@ fn silence_completes_no_write_that_has_no_data_yet() {
 }
 
 #[test]
-fn silence_counts_for_nothing_when_turned_off() {
+fn silence_completes_nothing_when_it_is_turned_off() {
     let server = Server::start("4 64 0 8 --quiet-ms 0");
     let mut client = server.connect();
     client.send("r 0");
@@ -78,7 +78,7 @@ fn silence_counts_for_nothing_when_turned_off() {
 }
 
 #[test]
-fn programs_send_any_bytes() {
+fn a_message_has_any_bytes() {
     let (_server, mut client) = served();
     let all: Vec<u8> = (0..=255).collect();
     client.send("write 1 256\n");
@@ -92,7 +92,7 @@ fn programs_send_any_bytes() {
 }
 
 #[test]
-fn a_part_is_read_and_a_part_is_written() {
+fn reads_and_writes_of_a_part() {
     let (_server, mut client) = served();
     client.ask("w 2 11\nhello world\n", "OK v=1\n");
     client.ask("r 2 off=6\n", "DATA 5 v=1 n=1\nworld\n");
@@ -117,7 +117,7 @@ fn a_write_with_a_version_is_refused_after_another_write() {
 }
 
 #[test]
-fn the_verbs_that_need_no_mailbox() {
+fn verbs_without_a_mailbox() {
     let (_server, mut client) = served();
     client.ask("ping\n", "OK\n");
     let version = env!("CARGO_PKG_VERSION");
@@ -134,7 +134,7 @@ fn the_verbs_that_need_no_mailbox() {
 }
 
 #[test]
-fn a_damaged_mailbox_refuses_and_the_others_work() {
+fn a_damaged_mailbox_is_refused_and_the_others_work() {
     let (server, mut client) = served();
     client.ask("w 0\nwhole\nw 1\nto be damaged\n", "OK v=1\nOK v=1\n");
     let segment = server.directory.path().join(format!("{}/segment", server.port));

@@ -92,7 +92,7 @@ fn talk(server: &Server, seed: u64, batches: usize) {
 }
 
 #[test]
-fn each_request_has_one_answer_whatever_the_others_do() {
+fn each_request_has_one_answer_beside_clients_of_every_kind() {
     let batches = std::env::var("DIPC_TURMOIL").map_or(100, |number| number.parse().expect("a number"));
     let server = Server::start("4 160 0 160 --wait 0.2 --max-hold 1 --workers 3");
     let server = &server;

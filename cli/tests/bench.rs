@@ -32,7 +32,7 @@ fn column<'a>(row: &'a [(String, String)], name: &str) -> &'a str {
 }
 
 #[test]
-fn every_mix_asks_as_often_as_it_is_told() {
+fn every_mix_sends_the_given_number_of_requests() {
     let server = Server::start("4 64 0 8");
     let mixes = ["r", "w", "rw90", "rw50", "put-take", "lock"];
     let list = mixes.join(",");
@@ -94,7 +94,7 @@ fn a_period_is_kept() {
 }
 
 #[test]
-fn processor_time_counts_for_what_was_under_way_in_the_end() {
+fn processor_time_of_unfinished_requests_is_counted() {
     let server = Server::start("4 64 0 8");
     let words = ["bench", "--seconds", "0.000000001", "--warmup", "0", "-c", "20", "--json"];
     let report = server.run(&words).json();
@@ -142,7 +142,7 @@ fn a_mailbox_is_fair() {
 }
 
 #[test]
-fn other_ways_to_the_server_work_as_well() {
+fn bench_connects_by_socket_host_and_port() {
     let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for place in [["-s", &socket], ["-p", &port]] {
@@ -154,7 +154,7 @@ fn other_ways_to_the_server_work_as_well() {
 }
 
 #[test]
-fn exit_codes_are_as_everywhere() {
+fn exit_codes_of_bench_are_those_of_every_command() {
     let server = Server::start("4 64 0 8 --wait 0.05");
     for (line, says) in [
         ("-t x", "invalid value"),
@@ -189,7 +189,7 @@ fn exit_codes_are_as_everywhere() {
 }
 
 #[test]
-fn a_server_that_goes_is_no_result() {
+fn a_server_that_disappears_gives_no_result() {
     let mut server = Server::start("4 64 0 8");
     for how in ["silent", "killed"] {
         let requests = server.stat_json(&[], "requests").as_u64();
@@ -226,7 +226,7 @@ fn connections_that_are_refused_are_lost() {
 }
 
 #[test]
-fn who_answers_in_another_language_is_found_out() {
+fn a_server_of_another_protocol_is_an_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port().to_string();
     std::thread::spawn(move || {

@@ -35,7 +35,7 @@ fn write_and_read_keep_every_byte() {
 
 /// Who hears enough is no failure, but here nobody else will hear of the message.
 #[test]
-fn a_message_that_is_taken_for_nobody_is_a_failure() {
+fn a_taken_message_that_cannot_be_printed_is_a_failure() {
     let server = Server::start("4 64 0 8");
     for (verb, code) in [("read", 0), ("take", 2)] {
         server.run(&["put", "3", "hello"]);
@@ -100,7 +100,7 @@ fn exit_codes_are_always_the_same() {
 }
 
 #[test]
-fn a_server_is_found_in_four_ways() {
+fn a_server_is_named_in_four_ways() {
     let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for words in [
@@ -122,7 +122,7 @@ fn a_server_is_found_in_four_ways() {
 }
 
 #[test]
-fn programs_are_told_in_json() {
+fn json_output_of_every_command() {
     let server = Server::start("4 64 0 8");
     assert_eq!(server.run(&["--json", "write", "3", "hello"]).json(), json!({ "version": 1 }));
     assert_eq!(server.run(&["put", "3", "x", "--json"]).json(), json!({ "version": 2, "count": 2 }));
@@ -156,7 +156,7 @@ fn programs_are_told_in_json() {
 }
 
 #[test]
-fn news_are_lines() {
+fn watch_prints_a_line_for_each_message() {
     let server = Server::start("4 64 0 8");
     for text in ["one", "two\n", "three"] {
         assert_eq!(server.run(&["put", "2", text]).code, Some(0));
@@ -185,7 +185,7 @@ fn a_server_that_is_silent_is_asked_for_now_and_then() {
 }
 
 #[test]
-fn who_has_read_enough_is_no_error() {
+fn a_closed_output_is_no_error() {
     let server = Server::start("4 64 0 8");
     let mut watch = server.cli(&["watch", "2", "--after", "0"]).spawn().expect("it runs");
     server.run(&["put", "2", "one"]).expect(0, "version 1\ncount 1\n");
@@ -234,7 +234,7 @@ fn a_command_on_a_pipe_takes_none_of_its_lines() {
 }
 
 #[test]
-fn people_in_a_chat_see_the_same() {
+fn all_clients_of_a_chat_see_the_same_lines() {
     let server = Server::start("4 64 0 8");
     server.run(&["put", "1", "anna: \x1b[2Jhello\n* bob leaves"]).expect(0, "version 1\ncount 1\n");
     let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\nno end of line");
@@ -256,7 +256,7 @@ fn a_chat_outlasts_a_lock() {
 }
 
 #[test]
-fn top_shows_who_is_where() {
+fn top_shows_the_content_and_the_lock_of_each_mailbox() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "2", "hello"]).expect(0, "version 1\n");
     let cli = program::dipc_cli();
@@ -280,7 +280,7 @@ fn top_shows_who_is_where() {
 }
 
 #[test]
-fn completions_and_man_pages_know_every_command() {
+fn completions_and_man_pages_list_every_command() {
     let server = Server::start("1 1 0 1");
     for shell in ["bash", "zsh", "fish"] {
         let ran = server.run(&["completions", shell]);

@@ -22,7 +22,7 @@ fn first_line(child: &mut Child) -> String {
 }
 
 #[test]
-fn a_command_runs_under_the_lock_and_its_code_is_ours() {
+fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     let server = Server::start("4 64 0 8");
     server.run(&["lock", "1,3", "--", "sh", "-c", "echo $DIPC_BOX $DIPC_GRANT; exit 7"]).expect(7, "1,3 1\n");
     server.run(&["lock", "3", "--", "sh", "-c", "kill -9 $$"]).expect(137, "");
@@ -45,7 +45,7 @@ fn a_command_runs_under_the_lock_and_its_code_is_ours() {
 
 /// Wherever it has gone, and whatever it is called: a name that the kernel has cut within a character is no UTF-8.
 #[test]
-fn what_a_command_has_started_elsewhere_ends_with_the_lock() {
+fn a_process_in_another_session_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
     let sleeper = server.directory.join("aaaaaaaaaaaaaa\u{fc}");
     std::fs::copy("/bin/sleep", &sleeper).expect("copied");
@@ -60,7 +60,7 @@ fn what_a_command_has_started_elsewhere_ends_with_the_lock() {
 }
 
 #[test]
-fn orphans_are_not_left_as_zombies() {
+fn orphaned_processes_are_reaped() {
     let server = Server::start("4 64 0 8");
     let script = "i=0; while [ $i -lt 5 ]; do (true &); i=$((i+1)); done; echo up; read x";
     let mut held = server.cli(&["lock", "3", "--ttl", "0.3", "--", "sh", "-c", script]);
@@ -74,7 +74,7 @@ fn orphans_are_not_left_as_zombies() {
 
 /// A shell stops its script when what it waits for was ended by Ctrl-C, and not when that has only ended.
 #[test]
-fn ctrl_c_ends_us_as_it_has_ended_the_command() {
+fn ctrl_c_ends_the_guard_as_it_ended_the_command() {
     let server = Server::start("4 64 0 8");
     let mut held = server.cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]);
     let mut held = held.spawn().expect("it runs");
@@ -85,7 +85,7 @@ fn ctrl_c_ends_us_as_it_has_ended_the_command() {
 }
 
 #[test]
-fn an_ignored_end_of_children_is_heeded() {
+fn a_command_runs_although_sigchld_is_ignored() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "3", "x"]).expect(0, "version 1\n");
     let ignoring = |words: &[&str]| {
@@ -100,13 +100,13 @@ fn an_ignored_end_of_children_is_heeded() {
 }
 
 #[test]
-fn its_standard_input_and_output_are_ours() {
+fn a_command_has_the_standard_input_and_output_of_the_guard() {
     let server = Server::start("4 64 0 8");
     server.run_with(&["lock", "3", "--", "cat"], b"any\x00bytes").expect(0, b"any\x00bytes");
 }
 
 #[test]
-fn the_lease_is_renewed() {
+fn the_guard_renews_its_lease() {
     let server = Server::start("4 64 0 8");
     let mut held = server.cli(&["lock", "3", "--ttl", "2", "--", "sh", "-c", "echo up; read x"]);
     let mut held = held.stdin(Stdio::piped()).spawn().expect("it runs");
@@ -121,7 +121,7 @@ fn the_lease_is_renewed() {
 }
 
 #[test]
-fn a_command_whose_lock_is_lost_is_told_to_end() {
+fn a_command_whose_lock_is_lost_gets_sigterm() {
     let server = Server::start("4 64 0 8 --max-hold 1");
     let ran = server.run(&[
         "lock",
@@ -136,7 +136,7 @@ fn a_command_whose_lock_is_lost_is_told_to_end() {
 }
 
 #[test]
-fn a_command_that_does_not_listen_is_killed_with_all_it_has_started() {
+fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
     let server = Server::start("4 64 0 8 --max-hold 0.5");
     // The pipe of its output is closed only when the last of them is gone: that is what ends the test.
     let ran = server.run(&["lock", "3", "--", "sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"]);
@@ -144,7 +144,7 @@ fn a_command_that_does_not_listen_is_killed_with_all_it_has_started() {
 }
 
 #[test]
-fn a_client_that_was_stopped_for_too_long_stops_its_command() {
+fn a_guard_that_was_stopped_for_too_long_stops_its_command() {
     let server = Server::start("4 64 0 8");
     let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
     let mut held =
@@ -196,7 +196,7 @@ fn a_command_ends_with_the_server() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_as_good_as_none() {
+fn a_server_that_does_not_answer_ends_the_command() {
     let server = Server::start("4 64 0 8");
     let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
     let mut held =
@@ -210,7 +210,7 @@ fn a_server_that_does_not_answer_is_as_good_as_none() {
 }
 
 #[test]
-fn signals_are_passed_on() {
+fn signals_are_forwarded_to_the_command() {
     let server = Server::start("4 64 0 8");
     for (sent, code) in [(Signal::SIGTERM, 5), (Signal::SIGINT, 6), (Signal::SIGUSR1, 7)] {
         let script = "trap 'exit 5' TERM; trap 'exit 6' INT; trap 'exit 7' USR1; echo up; while :; do sleep 0.01; done";

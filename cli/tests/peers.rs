@@ -62,7 +62,7 @@ fn page(recorded: &Recorded) -> Option<String> {
 }
 
 #[test]
-fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
+fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
     let recorded = Recorded::new();
     let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "bare"] });
     let about = json!({
@@ -114,7 +114,7 @@ fn the_page_shows_medians_and_those_of_the_ratios_within_rounds() {
 }
 
 #[test]
-fn nobody_has_changed_a_figure_by_hand() {
+fn the_page_of_docs_is_made_of_the_recorded_runs() {
     let (recorded, docs) = (Recorded::new(), checkout().join("docs"));
     for name in ["about.json", "runs.csv", "profile.csv"] {
         let text = fs::read_to_string(docs.join("performance").join(name)).expect("recorded");
@@ -126,7 +126,7 @@ fn nobody_has_changed_a_figure_by_hand() {
 }
 
 #[test]
-fn what_was_not_recorded_has_no_page() {
+fn a_page_needs_recorded_runs() {
     let directory = Directory::new();
     if Command::new("python3").arg("--version").output().is_err() {
         return;
@@ -137,7 +137,7 @@ fn what_was_not_recorded_has_no_page() {
 }
 
 #[test]
-fn the_bare_server_can_be_loaded() {
+fn bench_loads_the_bare_server() {
     let directory = Directory::new();
     let program = compiled("bare-server", &directory);
     let (server, port) = running(Command::new(&program).arg("0"));
@@ -156,7 +156,7 @@ fn the_bare_server_can_be_loaded() {
 }
 
 #[test]
-fn the_server_with_locks_can_be_loaded() {
+fn bench_loads_the_server_with_locks() {
     let directory = Directory::new();
     let program = compiled("rwlock-server", &directory);
     for variant in ["send", "copy"] {

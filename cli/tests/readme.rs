@@ -18,7 +18,7 @@ const ENDLESS_TIME: &str = "0.3";
 const TIMED_OUT: i32 = 124;
 
 #[test]
-fn its_commands_work_one_after_the_other() {
+fn the_commands_of_readme_work_one_after_the_other() {
     let server = Server::start("4 64 0 8");
     let directory = server.directory.join("readme");
     fs::create_dir(&directory).expect("a new directory");

@@ -8,7 +8,7 @@ use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 
 #[test]
-fn the_prompt_completes_remembers_and_goes_on() {
+fn the_prompt_completes_words_and_keeps_a_history() {
     let server = Server::start("4 64 0 8");
     let mut prompt = Terminal::start(&server, &[]);
     prompt.expect("dipc> ");
@@ -61,7 +61,7 @@ fn the_prompt_completes_remembers_and_goes_on() {
 }
 
 #[test]
-fn ctrl_c_gives_up_what_waits_and_not_the_prompt() {
+fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     let server = Server::start("4 64 0 8");
     let mut prompt = Terminal::start(&server, &[]);
     prompt.expect("dipc> ");
@@ -128,7 +128,7 @@ fn the_prompt_outlives_its_server() {
 }
 
 #[test]
-fn data_does_no_harm_to_a_terminal() {
+fn control_characters_are_escaped_on_a_terminal() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "3", "a\x1b]0;title\x07b\x1b[2J\rc"]).expect(0, "version 1\n");
     let mut read = Terminal::start(&server, &["read", "3"]);
@@ -152,7 +152,7 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
 }
 
 #[test]
-fn what_others_say_in_a_chat_appears_above_what_is_typed() {
+fn messages_of_a_chat_appear_above_the_typed_line() {
     let mut server = Server::start("4 64 0 8");
     let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
     let modes = anna.local_modes();
@@ -209,7 +209,7 @@ fn top_fits_its_terminal() {
 
 /// There it belongs to our group and has none of its own, which could be told at once.
 #[test]
-fn what_a_command_has_started_ends_with_the_lock() {
+fn a_process_of_the_session_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
     let script = "(trap '' TERM HUP; sleep 1000 & echo pid $! is up); cat";
     let words = ["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script];
@@ -233,7 +233,7 @@ fn a_terminal_that_hangs_up_ends_the_command() {
 }
 
 #[test]
-fn a_lock_that_is_lost_while_another_one_guards_a_command_is_told() {
+fn a_lock_lost_while_another_guards_a_command_is_reported() {
     let server = Server::start("4 64 0 8");
     let mut prompt = Terminal::start(&server, &[]);
     prompt.expect("dipc> ");
@@ -247,7 +247,7 @@ fn a_lock_that_is_lost_while_another_one_guards_a_command_is_told() {
 }
 
 #[test]
-fn a_bench_shows_how_far_it_is() {
+fn a_bench_shows_its_progress() {
     let server = Server::start("4 64 0 8");
     let mut bench = Terminal::start(&server, &["bench", "--seconds", "2", "--warmup", "1", "-t", "rw50"]);
     bench.expect("\rwarm-up   [");

@@ -3,7 +3,7 @@
 use crate::{DEADLOCK, expect_free, expect_locked, holder, served};
 
 #[test]
-fn through_a_message_room_or_news_that_only_the_other_could_bring() {
+fn a_cycle_through_a_message_or_room_that_only_the_other_client_could_bring() {
     let full = format!("put 1\n{}\n", "x".repeat(1024));
     for (prepare, waits, brings, answer) in [
         ("", "take 1 wait=inf\n", "put 1\nm\n", "DATA 1 v=1 n=0\nm\n"),
@@ -30,7 +30,7 @@ fn through_a_message_room_or_news_that_only_the_other_could_bring() {
 }
 
 #[test]
-fn who_finds_nothing_where_somebody_waits_for_it_closes_the_cycle() {
+fn a_cycle_completed_by_a_wait_for_a_message() {
     let server = served(2);
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
@@ -43,7 +43,7 @@ fn who_finds_nothing_where_somebody_waits_for_it_closes_the_cycle() {
 }
 
 #[test]
-fn through_any_of_several_mailboxes() {
+fn a_cycle_through_any_of_several_mailboxes() {
     let server = served(6);
     let mut first = holder(&server, "0,2,4");
     let mut second = holder(&server, "1,3,5");
@@ -58,7 +58,7 @@ fn through_any_of_several_mailboxes() {
 }
 
 #[test]
-fn a_lock_of_several_that_meets_a_cycle_gives_back_what_it_took() {
+fn a_lock_of_several_that_completes_a_cycle_releases_its_mailboxes() {
     let server = served(6);
     let mut first = holder(&server, "5");
     let mut second = holder(&server, "3");
@@ -71,7 +71,7 @@ fn a_lock_of_several_that_meets_a_cycle_gives_back_what_it_took() {
 }
 
 #[test]
-fn through_a_mailbox_that_a_waiting_lock_of_several_has_taken() {
+fn a_cycle_through_a_mailbox_that_a_waiting_lock_of_several_holds() {
     let server = served(3);
     let mut first = holder(&server, "2");
     let mut second = server.enqueue("lock 1,2 wait=inf\n");

@@ -16,7 +16,7 @@ fn ways(mailbox: usize) -> [String; 5] {
 }
 
 #[test]
-fn who_closes_a_cycle_of_two_is_told_at_once_and_keeps_its_lock() {
+fn a_request_that_completes_a_cycle_of_two_is_refused_and_keeps_its_lock() {
     let server = served(2);
     for waits in ways(1) {
         for closes in ways(0) {
@@ -72,7 +72,7 @@ fn a_cycle_of_three_hundred() {
 }
 
 #[test]
-fn through_shared_locks() {
+fn a_cycle_through_shared_locks() {
     let server = served(2);
     let mut first = holder(&server, "0 r");
     let mut second = holder(&server, "1 r");
@@ -85,7 +85,7 @@ fn through_shared_locks() {
 }
 
 #[test]
-fn through_one_of_several_sharers() {
+fn a_cycle_through_one_of_several_shared_locks() {
     let server = served(3);
     let mut sharers = [holder(&server, "0 r"), holder(&server, "0 r"), holder(&server, "0 r")];
     let mut writer = holder(&server, "1");
@@ -105,7 +105,7 @@ fn through_one_of_several_sharers() {
 }
 
 #[test]
-fn through_somebody_who_stands_before_in_the_queue() {
+fn a_cycle_through_an_earlier_waiter_of_the_queue() {
     let server = served(2);
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
@@ -119,7 +119,7 @@ fn through_somebody_who_stands_before_in_the_queue() {
 }
 
 #[test]
-fn the_one_who_stands_behind_closes_the_cycle() {
+fn a_cycle_completed_by_a_later_waiter_of_the_queue() {
     let server = served(2);
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");

@@ -9,7 +9,7 @@ use dipc_testkit::rng::Rng;
 use crate::{DEADLOCK, holder, served};
 
 #[test]
-fn a_try_that_does_not_wait_is_no_deadlock() {
+fn a_request_that_does_not_wait_is_no_deadlock() {
     let server = served(2);
     let mut first = holder(&server, "0");
     let mut second = holder(&server, "1");
@@ -21,7 +21,7 @@ fn a_try_that_does_not_wait_is_no_deadlock() {
 }
 
 #[test]
-fn two_who_wait_for_one_and_one_who_waits_for_both_are_no_cycle() {
+fn waits_in_the_shape_of_a_diamond_are_no_cycle() {
     let server = served(4);
     let mut top = holder(&server, "0");
     let mut sides = [holder(&server, "1"), holder(&server, "2")];
@@ -38,7 +38,7 @@ fn two_who_wait_for_one_and_one_who_waits_for_both_are_no_cycle() {
 }
 
 #[test]
-fn who_waits_without_a_lock_is_part_of_no_cycle() {
+fn a_waiter_without_a_lock_is_part_of_no_cycle() {
     let server = served(2);
     let mut first = holder(&server, "0");
     let mut waiting = [server.enqueue("w 0\nx\n"), server.enqueue("lock 0\n")];
@@ -53,7 +53,7 @@ fn who_waits_without_a_lock_is_part_of_no_cycle() {
 }
 
 #[test]
-fn to_wait_for_a_holder_that_waits_for_nobody_is_no_cycle() {
+fn a_wait_for_a_holder_that_waits_for_no_lock_is_no_cycle() {
     let server = served(3);
     let mut first = holder(&server, "0");
     let mut second = holder(&server, "1");
@@ -133,7 +133,7 @@ fn a_long_chain_is_no_cycle() {
 /// Each locks two mailboxes one after the other, in an order of its own, and waits without end for the second. So cycles
 /// close all the time, and a single one that is not noticed leaves everybody waiting.
 #[test]
-fn clients_that_lock_in_any_order_and_wait_for_ever_all_get_through() {
+fn clients_that_lock_in_any_order_and_wait_forever_all_finish() {
     const CLIENTS: u64 = 8;
     const ROUNDS: usize = 60;
     let server = served(4);

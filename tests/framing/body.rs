@@ -68,7 +68,7 @@ fn a_length_is_an_exact_decimal_number_up_to_the_packet_size() {
 }
 
 #[test]
-fn data_at_the_limit_is_cut_anywhere_near_its_ends() {
+fn a_body_at_the_size_limit_is_cut_anywhere_near_its_ends() {
     let mut bench = Bench::new();
     let full: &'static [u8] = vec![b'x'; 8192].leak();
     let more = &[full, b"y"].concat()[..];

@@ -40,7 +40,7 @@ fn two_cuts_anywhere_change_no_answer() {
 }
 
 #[test]
-fn one_byte_at_a_time_is_as_good_as_all_at_once() {
+fn a_stream_sent_byte_by_byte_is_answered_like_the_whole() {
     let mut bench = Bench::new();
     for stream in all_streams() {
         let whole = bench.play(&stream, &[]);

@@ -59,7 +59,7 @@ fn silence_never_completes_a_body_of_known_length() {
 }
 
 #[test]
-fn silence_completes_only_what_came_first_after_the_last_answer() {
+fn silence_completes_only_the_first_request_after_an_answer() {
     let server = Server::start("4 64 0 8 --quiet-ms 20");
     let mut pipelining = server.connect();
     pipelining.ask("ping\nw 3\nhel", "OK\n");
@@ -72,7 +72,7 @@ fn silence_completes_only_what_came_first_after_the_last_answer() {
 }
 
 #[test]
-fn what_follows_the_end_is_read_away_so_that_the_last_answer_arrives() {
+fn bytes_after_the_end_are_discarded_so_that_the_last_answer_arrives() {
     let server = Server::start("4 64 0 8 --quiet-ms 0");
     let rest = b"w 3\nno\n".repeat(100_000);
     for (request, answer) in

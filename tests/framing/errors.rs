@@ -5,7 +5,7 @@ use dipc_testkit::server::Server;
 use crate::shown;
 
 #[test]
-fn every_error_has_its_code_and_tells_a_person_what_to_do() {
+fn every_error_has_its_code_and_a_text_with_a_hint() {
     let server = Server::start("4 64 0 8 --quiet-ms 0");
     let long = format!("r 3 {}\n", "x".repeat(2000));
     let large = format!("w 3 8193\n{}\n", "x".repeat(8193));
@@ -46,7 +46,7 @@ fn every_error_has_its_code_and_tells_a_person_what_to_do() {
 }
 
 #[test]
-fn what_is_repeated_to_a_client_is_short_and_harmless() {
+fn words_repeated_in_errors_are_short_and_escaped() {
     let server = Server::start("4 64 0 8 --quiet-ms 0");
     let mut client = server.connect();
     client.send(format!("{}\n", "x".repeat(1000)));

@@ -5,7 +5,7 @@ use dipc_testkit::server::Server;
 use crate::{Bench, shown, stream, wordless};
 
 #[test]
-fn a_header_line_has_1024_bytes_and_not_one_more() {
+fn a_header_line_has_at_most_1024_bytes() {
     let mut bench = Bench::new();
     let line = |len: usize, end: &str| format!("w 3{}2{end}hi{end}ping\n", " ".repeat(len - 4));
     let fits = stream(line(1024, "\n"), "OK v=+1\nOK\n", &[b"hi"]);
@@ -25,7 +25,7 @@ fn a_header_line_has_1024_bytes_and_not_one_more() {
 }
 
 #[test]
-fn a_header_that_is_too_long_is_refused_before_it_ends() {
+fn a_header_that_is_too_long_is_refused_before_its_end() {
     let server = Server::start("4 64 0 8 --quiet-ms 0");
     for byte in ["r", " ", "x"] {
         let mut client = server.connect();
@@ -36,7 +36,7 @@ fn a_header_that_is_too_long_is_refused_before_it_ends() {
 }
 
 #[test]
-fn a_mailbox_is_one_that_exists() {
+fn a_mailbox_number_names_an_existing_mailbox() {
     let server = Server::start("4 64 0 8 --quiet-ms 0");
     let mut client = server.connect();
     client.ask("w 0\nzero\nw 3\nthree\n", "OK v=1\nOK v=1\n");
@@ -99,7 +99,7 @@ fn a_header_holds_printable_ascii_only() {
 }
 
 #[test]
-fn empty_lines_are_ignored_however_many() {
+fn any_number_of_empty_lines_is_ignored() {
     let mut bench = Bench::new();
     for line in ["\n", "\r\n"] {
         let many = stream(line.repeat(100_000) + "ping\n", "OK\n", &[]);

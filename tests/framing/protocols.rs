@@ -30,7 +30,7 @@ const OTHERS: &[(&str, &[u8])] = &[
 ];
 
 #[test]
-fn other_protocols_are_shown_the_door_and_nothing_is_executed() {
+fn other_protocols_are_closed_and_nothing_is_executed() {
     let mut bench = Bench::new();
     for (who, bytes) in OTHERS {
         let stream = stream([bytes, &b"w 3\nno\nr 3\n"[..]].concat(), "", &[]);

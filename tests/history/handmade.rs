@@ -36,7 +36,7 @@ fn rejects(operations: &[Operation], holds: &[Hold], because: &str) {
 }
 
 #[test]
-fn what_can_have_happened_passes() {
+fn possible_histories_pass() {
     // Two at once may be seen in either order, and what was not answered may have happened or not.
     let never = What::Write { message: 77, only_at: None, version: None };
     let seen = What::Read { version: 4, count: 1, message: Some(77) };
@@ -73,7 +73,7 @@ fn a_stale_read_is_found() {
 }
 
 #[test]
-fn a_message_of_nobody_is_found() {
+fn a_message_that_was_never_written_is_found() {
     let foreign = operation(2, 50, 60, What::Read { version: 1, count: 1, message: Some(99) });
     rejects(&[write(1, 10, 20, 1), foreign.clone()], &[], "not the message");
     rejects(&[foreign], &[], "not the message");

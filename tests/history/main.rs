@@ -25,7 +25,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn what_sixty_four_clients_see_at_once_can_have_happened() {
+fn the_history_of_sixty_four_clients_is_possible() {
     let (seed, turns) = (setting("DIPC_HISTORY_SEED", 1), setting("DIPC_HISTORY_TURNS", 300));
     let server = Server::start(&format!("{} 1024 0 1024 --workers 3", MAILBOXES.len()));
     let start = Instant::now();

@@ -19,7 +19,7 @@ fn at_once(scene: &Scene, send: impl FnOnce()) {
 }
 
 #[test]
-fn urgent_data_holds_no_request_back() {
+fn urgent_data_delays_no_request() {
     let mut scene = Scene::new("4 64 0 8");
     let mut stream = scene.stranger();
     stream.set_read_timeout(Some(HANG / 4)).expect("set");
@@ -35,7 +35,7 @@ fn urgent_data_holds_no_request_back() {
 }
 
 #[test]
-fn telnets_urgent_mark_is_skipped_like_its_other_options() {
+fn the_urgent_data_mark_of_telnet_is_skipped_like_its_options() {
     let mut scene = Scene::new("4 64 0 8");
     let mut telnet = scene.stranger();
     telnet.set_read_timeout(Some(HANG / 4)).expect("set");
@@ -51,7 +51,7 @@ fn telnets_urgent_mark_is_skipped_like_its_other_options() {
 }
 
 #[test]
-fn descriptors_that_a_client_passes_are_dropped_and_hold_no_request_back() {
+fn descriptors_that_a_client_passes_are_closed_and_delay_no_request() {
     let mut scene = Scene::on(Server::start_with_socket("4 64 0 8"));
     let mut stream = UnixStream::connect(scene.server.socket()).expect("connected");
     scene.made += 1;

@@ -9,7 +9,7 @@ use dipc_testkit::wait::wait_until;
 use crate::scene::{MIB, Scene, send};
 
 #[test]
-fn who_closes_its_writing_half_gets_every_answer() {
+fn a_client_that_half_closes_gets_every_answer() {
     let mut scene = Scene::new("4 64 0 64");
     let message = "x".repeat(65536);
     scene.neighbour.ask(format!("w 0 65536\n{message}\n"), "OK v=1\n");
@@ -92,7 +92,7 @@ fn a_reset_with_answers_unread_is_an_end_like_any_other() {
 }
 
 #[test]
-fn a_write_that_has_arrived_is_done_although_its_client_has_vanished() {
+fn a_received_write_is_done_although_its_client_has_vanished() {
     let mut scene = Scene::new("4 64 0 8");
     for version in 1..=200 {
         let mut stream = scene.stranger();
@@ -108,7 +108,7 @@ fn a_write_that_has_arrived_is_done_although_its_client_has_vanished() {
 }
 
 #[test]
-fn writes_of_clients_that_reset_are_done_whole_or_not_at_all() {
+fn writes_of_clients_that_reset_are_whole_or_not_done() {
     const CLIENTS: u64 = 500;
     let mut scene = Scene::new("4 64 0 64");
     for number in 0..CLIENTS {
@@ -132,7 +132,7 @@ fn writes_of_clients_that_reset_are_done_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_thousand_clients_that_come_only_to_leave_leave_nothing() {
+fn a_thousand_clients_that_connect_and_leave_cost_no_memory() {
     let mut scene = Scene::new("4 64 0 8");
     for number in 0..1000 {
         let stream = scene.stranger();

@@ -56,7 +56,7 @@ fn two_hundred_thousand_requests_at_once_are_answered_in_order_and_delay_no_othe
 }
 
 #[test]
-fn ten_thousand_requests_are_answered_to_whoever_reads_only_afterwards() {
+fn ten_thousand_requests_are_answered_to_a_client_that_reads_afterwards() {
     let mut scene = Scene::new("4 64 0 8");
     let mut stream = scene.stranger();
     let requests: String = (0..5_000).map(|number| format!("w 0\n{number}\nr 9\n")).collect();

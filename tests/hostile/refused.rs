@@ -55,7 +55,7 @@ fn a_line_without_end_is_cut_off_after_a_mebibyte() {
 }
 
 #[test]
-fn who_is_refused_and_does_not_leave_is_closed_all_the_same() {
+fn a_refused_client_that_stays_is_closed() {
     let mut scene = Scene::new("4 64 0 8");
     let mut stubborn = scene.strangers(50);
     stubborn.iter_mut().for_each(|stream| send(stream, "w 3 five\n"));

@@ -23,7 +23,7 @@ const BEGINNINGS: &[(&[u8], &[u8], &str)] = &[
 ];
 
 #[test]
-fn a_thousand_slow_clients_cost_what_they_have_sent_and_delay_nobody() {
+fn a_thousand_slow_clients_cost_their_sent_bytes_and_delay_no_other_client() {
     const CLIENTS: usize = 1000;
     descriptors::allow(4096);
     let mut scene = Scene::new("4 64 0 8 --quiet-ms 50");
@@ -80,7 +80,7 @@ fn clients_that_send_byte_by_byte_are_answered_like_others() {
 }
 
 #[test]
-fn a_length_that_is_only_announced_costs_no_memory() {
+fn an_announced_length_costs_no_memory() {
     const CLIENTS: usize = 200;
     let mut scene = Scene::new("4 1024 0 1024");
     let mut liars = scene.strangers(CLIENTS);
@@ -96,7 +96,7 @@ fn a_length_that_is_only_announced_costs_no_memory() {
 }
 
 #[test]
-fn a_length_that_is_only_announced_keeps_no_buffer_of_others() {
+fn an_announced_length_keeps_no_buffer_of_other_clients() {
     const CLIENTS: usize = 200;
     const BUSY: usize = 4;
     let mut scene = Scene::new("4 1024 0 1024");
@@ -124,7 +124,7 @@ fn a_length_that_is_only_announced_keeps_no_buffer_of_others() {
 }
 
 #[test]
-fn a_body_under_way_costs_little_more_than_what_has_arrived() {
+fn a_body_in_transfer_costs_little_more_than_its_received_bytes() {
     const CLIENTS: usize = 100;
     const ARRIVED: usize = 20_000;
     let mut scene = Scene::new("4 1024 0 1024");
@@ -163,7 +163,7 @@ fn a_body_that_pauses_is_not_copied() {
 }
 
 #[test]
-fn clients_that_let_the_server_wait_cost_no_processor_time() {
+fn clients_that_keep_the_server_waiting_cost_no_processor_time() {
     let mut scene = Scene::new("4 64 0 64 --quiet-ms 1000");
     scene.neighbour.ask(format!("w 0 65536\n{}\n", "x".repeat(65536)), "OK v=1\n");
     let mut idle = scene.strangers(50);

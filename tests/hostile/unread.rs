@@ -30,7 +30,7 @@ fn clients_that_never_read_cost_a_mebibyte_and_one_answer_each() {
 }
 
 #[test]
-fn the_memory_of_answers_that_nobody_read_is_given_back() {
+fn the_memory_of_unread_answers_is_given_back() {
     const CLIENTS: u64 = 64;
     let mut scene = Scene::new("4 64 0 64");
     scene.neighbour.ask(format!("w 0 65536\n{}\n", "x".repeat(65536)), "OK v=1\n");
@@ -46,7 +46,7 @@ fn the_memory_of_answers_that_nobody_read_is_given_back() {
 }
 
 #[test]
-fn a_client_that_reads_late_misses_nothing() {
+fn a_client_that_reads_late_gets_every_answer() {
     let mut scene = Scene::new("4 64 0 64");
     let message = "x".repeat(65536);
     scene.neighbour.ask(format!("w 0 65536\n{message}\n"), "OK v=1\n");

@@ -20,7 +20,7 @@ use crate::message::{Held, Message};
 const LARGE: usize = 64 * 1024 * 1024;
 
 #[test]
-fn a_kill_within_a_copy_leaves_the_whole_message_before_or_after_it() {
+fn a_kill_within_a_copy_leaves_the_message_before_or_after_it_whole() {
     let port = Port::reserve();
     let arguments = format!("1 65536 {} 65536", port.number);
     let mut server = Server::start(&arguments);

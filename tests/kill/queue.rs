@@ -60,7 +60,7 @@ struct History {
 }
 
 #[test]
-fn a_kill_loses_no_message_of_a_queue_and_gives_none_twice() {
+fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
     let kills = kills() / 10;
     let port = Port::reserve();
     let arguments = format!("1 8 {} 8", port.number);

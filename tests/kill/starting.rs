@@ -37,7 +37,7 @@ fn a_kill_during_a_start_leaves_the_messages_as_they_were() {
 }
 
 #[test]
-fn a_kill_while_the_memory_is_made_leaves_nothing_in_the_way() {
+fn a_kill_while_the_segment_is_created_does_not_prevent_the_next_start() {
     let port = Port::reserve();
     let arguments = format!("20000 1 {} 1", port.number);
     let mut server = Server::start(&arguments);

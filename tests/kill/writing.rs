@@ -36,7 +36,7 @@ struct History {
 }
 
 #[test]
-fn a_kill_leaves_every_mailbox_one_whole_message_no_older_than_the_last_acknowledged() {
+fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledged() {
     let kills = kills();
     let port = Port::reserve();
     let arguments = format!("4 64 {} 64", port.number);

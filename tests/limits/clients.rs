@@ -14,7 +14,7 @@ use nix::sys::statvfs::statvfs;
 use crate::DESCRIPTORS;
 
 #[test]
-fn ten_thousand_clients_are_answered_and_then_rest_at_512_bytes_each() {
+fn ten_thousand_idle_clients_cost_512_bytes_each() {
     const CLIENTS: usize = 10_000;
     let _turn = many_descriptors();
     let server = Server::start("4 64 0 8");
@@ -33,7 +33,7 @@ fn ten_thousand_clients_are_answered_and_then_rest_at_512_bytes_each() {
 }
 
 #[test]
-fn ten_thousand_clients_give_their_buffers_back() {
+fn idle_clients_give_their_buffers_back() {
     const CLIENTS: usize = 10_000;
     const SIZE: usize = 4096;
     let _turn = many_descriptors();
@@ -52,7 +52,7 @@ fn ten_thousand_clients_give_their_buffers_back() {
 }
 
 #[test]
-fn three_thousand_clients_that_come_at_once_are_all_served() {
+fn three_thousand_simultaneous_connections_are_all_served() {
     const CLIENTS: usize = 3_000;
     let _turn = many_descriptors();
     let server = Server::start("4 64 0 8");
@@ -67,7 +67,7 @@ fn three_thousand_clients_that_come_at_once_are_all_served() {
 }
 
 #[test]
-fn five_thousand_resets_leave_no_descriptor_and_no_memory_behind() {
+fn five_thousand_resets_leak_no_descriptor_and_no_memory() {
     const CYCLES: u64 = 5_000;
     const AT_ONCE: u64 = 250;
     let server = Server::start("4 64 0 8");

@@ -29,7 +29,7 @@ fn a_server_with_few_descriptors_serves_as_many_clients_as_it_can() {
 }
 
 #[test]
-fn with_any_number_of_descriptors_a_server_serves_or_tells_why_not() {
+fn with_any_number_of_descriptors_a_server_serves_or_fails_with_a_reason() {
     let mut served = false;
     for descriptors in 4..40 {
         match start_with_descriptors(descriptors, "1 1 0 1") {
@@ -50,7 +50,7 @@ fn with_any_number_of_descriptors_a_server_serves_or_tells_why_not() {
 }
 
 #[test]
-fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
+fn without_a_descriptor_connections_get_busy_and_the_server_is_idle() {
     let server = Server::start("4 64 0 8 --quiet-ms 1000");
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
@@ -74,7 +74,7 @@ fn without_a_descriptor_newcomers_are_told_so_and_the_server_rests() {
 }
 
 #[test]
-fn who_waits_before_the_door_is_served_when_there_are_descriptors_again() {
+fn a_connection_in_the_backlog_is_served_when_there_are_descriptors_again() {
     let server = Server::start("4 64 0 8 --quiet-ms 1000");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
@@ -90,7 +90,7 @@ fn who_waits_before_the_door_is_served_when_there_are_descriptors_again() {
 }
 
 #[test]
-fn newcomers_are_told_again_after_a_time_without_any_descriptor() {
+fn connections_get_busy_again_after_a_time_without_any_descriptor() {
     let server = Server::start("4 64 0 8");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");

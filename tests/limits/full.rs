@@ -12,7 +12,7 @@ use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use crate::expect_busy;
 
 #[test]
-fn at_the_limit_of_clients_newcomers_are_told_so_and_the_others_are_served() {
+fn beyond_the_limit_of_clients_connections_get_busy_and_the_others_are_served() {
     let server = Server::start("4 64 0 8 --max-clients 50");
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
@@ -30,7 +30,7 @@ fn at_the_limit_of_clients_newcomers_are_told_so_and_the_others_are_served() {
 }
 
 #[test]
-fn newcomers_that_talk_first_are_told_too_that_there_is_no_place() {
+fn clients_beyond_the_limit_that_send_first_get_busy() {
     let server = Server::start("4 64 0 64 --max-clients 1");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
@@ -46,7 +46,7 @@ fn newcomers_that_talk_first_are_told_too_that_there_is_no_place() {
 }
 
 #[test]
-fn newcomers_at_the_unix_socket_are_told_too_that_there_is_no_place() {
+fn connections_to_the_unix_socket_beyond_the_limit_get_busy() {
     let server = Server::start_with_socket("4 64 0 8 --max-clients 2");
     let path = server.socket();
     let mut clients = [server.connect(), Client::unix(&path)];
@@ -63,7 +63,7 @@ fn newcomers_at_the_unix_socket_are_told_too_that_there_is_no_place() {
 }
 
 #[test]
-fn newcomers_are_served_as_soon_as_places_are_free() {
+fn new_clients_are_served_as_soon_as_others_have_left() {
     let server = Server::start("4 64 0 8 --max-clients 50");
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
@@ -79,7 +79,7 @@ fn newcomers_are_served_as_soon_as_places_are_free() {
 }
 
 #[test]
-fn whoever_leaves_before_another_comes_has_left_a_place() {
+fn a_client_that_left_before_the_next_connects_has_freed_its_slot() {
     const CLIENTS: usize = 8;
     let server = Server::start_with_socket(&format!("4 64 0 8 --max-clients {CLIENTS}"));
     let path = server.socket();

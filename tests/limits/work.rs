@@ -30,7 +30,7 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
 
 /// How much work a job is was known when it was granted, and not when it was begun.
 #[test]
-fn what_others_made_large_in_the_same_turn_is_work_for_a_worker() {
+fn a_mailbox_that_grows_in_the_same_tick_is_work_for_a_worker() {
     const READERS: usize = 40;
     const SIZE: usize = 100_000;
     let server = Server::start("64 100 0 100");
@@ -50,7 +50,7 @@ fn what_others_made_large_in_the_same_turn_is_work_for_a_worker() {
 }
 
 #[test]
-fn each_turn_has_its_own_share_of_work() {
+fn each_tick_has_its_own_inline_budget() {
     let server = Server::start("1 64 0 64");
     let mut client = server.connect();
     let before = client.stat("jobs_unaided");
@@ -60,7 +60,7 @@ fn each_turn_has_its_own_share_of_work() {
 }
 
 #[test]
-fn a_crowd_that_a_lock_has_kept_waiting_is_not_answered_in_one_turn() {
+fn a_thousand_readers_behind_a_lock_are_not_answered_in_one_tick() {
     const CROWD: usize = 1000;
     let server = Server::start("1 64 0 64");
     let mut holder = server.connect();

@@ -21,7 +21,7 @@ fn lock_write_and_unlock_in_one_send() {
 
 /// Each client adds one to a number, again and again. Without the lock additions would be lost.
 #[test]
-fn what_is_read_and_written_under_a_lock_is_one_step() {
+fn a_read_and_a_write_under_a_lock_are_atomic() {
     const CLIENTS: usize = 8;
     const ROUNDS: usize = 100;
     let server = served();
@@ -46,7 +46,7 @@ fn what_is_read_and_written_under_a_lock_is_one_step() {
 }
 
 #[test]
-fn a_batch_waits_at_the_lock_in_its_middle_and_its_answers_before_do_not() {
+fn the_answers_before_a_lock_in_a_batch_do_not_wait() {
     let server = served();
     let (mut holder, grant) = holder(&server);
     let mut client = server.connect();
@@ -57,7 +57,7 @@ fn a_batch_waits_at_the_lock_in_its_middle_and_its_answers_before_do_not() {
 }
 
 #[test]
-fn nobody_sees_what_is_between_the_writes_under_a_lock() {
+fn no_client_sees_the_states_between_the_writes_under_a_lock() {
     let server = served();
     let (mut holder, _) = holder(&server);
     let mut readers: Vec<Client> = (0..4).map(|_| server.enqueue("r 0\nr 0\n")).collect();

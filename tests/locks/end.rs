@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::{holder, served};
 
 #[test]
-fn a_stopping_server_ends_the_locks_of_the_idle_and_answers_who_waits_for_them() {
+fn a_stopping_server_ends_idle_locks_and_answers_their_waiters() {
     let mut server = served();
     let (mut holder, _) = holder(&server);
     let mut waiting = [server.enqueue("w 0\nx\n"), server.enqueue("r 0\n")];
@@ -24,7 +24,7 @@ fn a_stopping_server_ends_the_locks_of_the_idle_and_answers_who_waits_for_them()
 }
 
 #[test]
-fn a_lock_ends_when_its_client_leaves_however_it_leaves() {
+fn a_lock_ends_with_its_connection_however_that_ends() {
     for how in ["close", "reset", "quit", "half-close", "kill"] {
         let server = served();
         let mut client = server.connect();
@@ -56,7 +56,7 @@ fn a_lock_ends_when_its_client_leaves_however_it_leaves() {
 }
 
 #[test]
-fn a_holder_that_leaves_while_it_waits_itself_ends_its_locks() {
+fn a_holder_that_disconnects_while_it_waits_loses_its_locks() {
     for how in ["reset", "half-close", "close"] {
         let server = served();
         let mut client = server.connect();
@@ -77,7 +77,7 @@ fn a_holder_that_leaves_while_it_waits_itself_ends_its_locks() {
 }
 
 #[test]
-fn a_holder_that_does_not_read_its_answers_and_is_reset_ends_its_locks() {
+fn a_holder_that_does_not_read_and_resets_loses_its_locks() {
     let server = Server::start("2 1024 0 1024");
     let mut client = server.connect();
     client.lock("lock 0\n");
@@ -90,7 +90,7 @@ fn a_holder_that_does_not_read_its_answers_and_is_reset_ends_its_locks() {
 }
 
 #[test]
-fn a_waiting_locker_that_vanishes_frees_who_stands_behind_it() {
+fn a_waiting_locker_that_vanishes_does_not_block_the_queue() {
     let server = served();
     let mut sharer = server.connect();
     sharer.lock("lock 0 r\n");
@@ -104,7 +104,7 @@ fn a_waiting_locker_that_vanishes_frees_who_stands_behind_it() {
 }
 
 #[test]
-fn many_clients_lock_and_leave_in_every_way_and_nothing_stays_locked() {
+fn many_clients_lock_and_disconnect_in_every_way_and_nothing_stays_locked() {
     let server = served();
     let talk = |number: usize| {
         for round in 0..30 {

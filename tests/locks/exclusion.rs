@@ -6,7 +6,7 @@ use dipc_testkit::server::Server;
 use crate::{TRIES, holder, served};
 
 #[test]
-fn a_lock_keeps_everybody_else_out_and_its_holder_in() {
+fn a_lock_excludes_other_clients_and_not_its_holder() {
     let server = served();
     let (mut holder, _) = holder(&server);
     let mut other = server.connect();
@@ -23,7 +23,7 @@ fn a_lock_keeps_everybody_else_out_and_its_holder_in() {
 }
 
 #[test]
-fn who_waits_for_a_lock_to_end_gets_in_in_the_order_of_arrival() {
+fn requests_behind_a_lock_are_admitted_in_the_order_of_arrival() {
     let server = served();
     let (mut holder, _) = holder(&server);
     let mut waiting: Vec<Client> = (0..10).map(|number| server.enqueue(format!("w 0\n{number}\n"))).collect();
@@ -50,7 +50,7 @@ fn a_hundred_waiting_lockers_get_the_lock_in_the_order_of_arrival() {
 }
 
 #[test]
-fn a_lock_waits_its_turn_like_any_request() {
+fn a_lock_waits_in_the_queue_like_any_request() {
     let server = served();
     let (mut holder, _) = holder(&server);
     let mut writer = server.enqueue("w 0\nbefore\n");
@@ -81,7 +81,7 @@ fn a_mailbox_is_locked_once_by_a_client() {
 }
 
 #[test]
-fn a_shared_lock_lets_readers_in_and_keeps_writers_out() {
+fn a_shared_lock_admits_readers_and_excludes_writers() {
     let server = served();
     let mut sharers = [server.connect(), server.connect()];
     for sharer in &mut sharers {
@@ -105,7 +105,7 @@ fn a_shared_lock_lets_readers_in_and_keeps_writers_out() {
 }
 
 #[test]
-fn under_ones_own_shared_lock_there_is_no_writing() {
+fn a_shared_lock_denies_writes_to_its_holder() {
     let server = served();
     let mut client = server.connect();
     client.lock("lock 0 r\n");
@@ -119,7 +119,7 @@ fn under_ones_own_shared_lock_there_is_no_writing() {
 }
 
 #[test]
-fn under_ones_own_lock_nobody_waits_for_what_only_others_could_bring() {
+fn a_holder_does_not_wait_for_messages_or_room_that_only_others_could_bring() {
     let server = Server::start("2 1 0 1");
     let mut client = server.connect();
     client.lock("lock 0\n");

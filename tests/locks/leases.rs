@@ -15,7 +15,7 @@ use crate::{LEASE, LOST, expect_free, served};
 const GUARDED: [&str; 4] = ["r 0\n", "w 0\nno\n", "put 0\nno\n", "take 0\n"];
 
 #[test]
-fn a_silent_client_loses_its_lock_and_is_told_so() {
+fn a_silent_client_loses_its_lock_and_gets_an_event() {
     let server = served();
     let mut silent = server.connect();
     silent.lock("lock 0 ttl=0.1\n");
@@ -27,7 +27,7 @@ fn a_silent_client_loses_its_lock_and_is_told_so() {
 }
 
 #[test]
-fn the_news_of_a_lost_lock_has_the_version_and_the_line_ends_of_its_client() {
+fn the_event_of_a_lost_lock_has_the_version_and_the_line_ends_of_its_client() {
     let server = served();
     let mut client = server.connect();
     client.ask("w 2\r\nhello\r\n", "OK v=1\r\n");
@@ -50,7 +50,7 @@ fn each_of_several_locks_has_its_own_lease() {
 
 /// An event that it does not read waits for its socket, and the news of the first lost lock stands behind that.
 #[test]
-fn each_lease_ends_although_its_client_has_stopped_reading() {
+fn each_lease_ends_although_its_client_does_not_read() {
     const SIZE: usize = 900_000;
     let directory = Directory::new();
     let path = directory.path().join("door");
@@ -66,7 +66,7 @@ fn each_lease_ends_although_its_client_has_stopped_reading() {
 }
 
 #[test]
-fn who_has_lost_a_lock_does_nothing_there_until_it_says_that_it_knows() {
+fn a_lost_lock_refuses_requests_until_it_is_acknowledged() {
     let server = served();
     for acknowledge in ["unlock 0\n", "unlock *\n"] {
         let mut client = server.connect();
@@ -84,7 +84,7 @@ fn who_has_lost_a_lock_does_nothing_there_until_it_says_that_it_knows() {
 }
 
 #[test]
-fn who_has_lost_a_lock_may_lock_anew() {
+fn a_lost_lock_can_be_locked_again() {
     let server = served();
     let mut client = server.connect();
     let old = client.lock("lock 0 ttl=0.05\n");
@@ -96,7 +96,7 @@ fn who_has_lost_a_lock_may_lock_anew() {
 
 /// The client believes that it holds the lock while it sends.
 #[test]
-fn the_late_write_of_an_old_holder_is_never_carried_out() {
+fn a_late_write_of_an_old_holder_is_never_executed() {
     let server = served();
     let (ttl, longer) = ("0.3", Duration::from_millis(400));
     for round in 0..3 {
@@ -120,7 +120,7 @@ fn the_late_write_of_an_old_holder_is_never_carried_out() {
 }
 
 #[test]
-fn a_client_that_talks_keeps_its_lock_beyond_its_ttl() {
+fn a_client_that_sends_requests_keeps_its_lock_beyond_its_ttl() {
     let server = served();
     let mut client = server.connect();
     client.lock("lock 0 ttl=3\n");
@@ -162,7 +162,7 @@ fn no_lock_is_held_longer_than_the_server_allows() {
 }
 
 #[test]
-fn a_holder_waits_no_longer_than_its_lease() {
+fn a_wait_of_a_holder_ends_with_its_lease() {
     let server = Server::start("4 1 0 1");
     let mut other = server.connect();
     other.lock("lock 1\n");
@@ -185,7 +185,7 @@ fn a_holder_waits_no_longer_than_its_lease() {
 }
 
 #[test]
-fn a_wait_that_renewed_no_lease_is_cut_although_the_batch_goes_on() {
+fn a_wait_ends_with_its_lease_although_the_batch_goes_on() {
     let server = served();
     let mut holder = server.connect();
     holder.send("lock 0 ttl=0.1\ntake 1 wait=inf\nw 0\nlate\nping\n");

@@ -9,7 +9,7 @@ use dipc_testkit::wait::HANG;
 use crate::{LEASE, served};
 
 #[test]
-fn several_mailboxes_are_locked_all_or_none() {
+fn a_lock_of_several_mailboxes_is_all_or_none() {
     let server = served();
     let mut holder = server.connect();
     holder.lock("lock 2\n");
@@ -38,7 +38,7 @@ fn several_mailboxes_are_locked_all_or_none() {
 }
 
 #[test]
-fn several_mailboxes_are_taken_in_ascending_order_whatever_the_list() {
+fn several_mailboxes_are_locked_in_ascending_order_whatever_the_list() {
     let server = served();
     let mut holder = server.connect();
     holder.lock("lock 2\n");
@@ -52,7 +52,7 @@ fn several_mailboxes_are_taken_in_ascending_order_whatever_the_list() {
 }
 
 #[test]
-fn who_waits_for_one_of_several_gives_the_others_back_when_it_leaves() {
+fn a_waiting_lock_of_several_releases_its_mailboxes_when_its_client_leaves() {
     let server = served();
     let mut holder = server.connect();
     holder.lock("lock 2\n");
@@ -88,7 +88,7 @@ fn lists_in_any_order_never_wait_for_each_other() {
 
 /// Those that ran out are remembered for the client, so that without a bound they would pile up.
 #[test]
-fn locks_that_ran_out_count_until_the_client_says_that_it_knows() {
+fn expired_locks_count_until_the_client_acknowledges_them() {
     let server = Server::start("2000 1 0 1");
     let mut client = server.connect();
     let list =

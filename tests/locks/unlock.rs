@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::{LEASE, expect_free, served};
 
 #[test]
-fn unlock_is_for_what_one_holds_and_all_or_none() {
+fn unlock_is_for_held_locks_and_is_all_or_none() {
     let server = served();
     let mut client = server.connect();
     client.ask("unlock *\n", "OK\n");
@@ -30,7 +30,7 @@ fn unlock_is_for_what_one_holds_and_all_or_none() {
 }
 
 #[test]
-fn an_old_number_does_not_unlock_a_newer_lock() {
+fn an_old_fencing_token_does_not_unlock_a_newer_lock() {
     let server = served();
     let mut client = server.connect();
     let old = client.lock("lock 0\n");
@@ -44,7 +44,7 @@ fn an_old_number_does_not_unlock_a_newer_lock() {
 }
 
 #[test]
-fn numbers_grow_and_locks_end_with_the_server_however_it_ends() {
+fn fencing_tokens_grow_and_locks_end_with_every_end_of_the_server() {
     let port = Port::reserve();
     let arguments = format!("4 64 {} 8", port.number);
     let mut server = Server::start(&arguments);

@@ -71,7 +71,7 @@ fn huge() -> (Server, Client) {
 }
 
 #[test]
-fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
+fn a_message_whose_taker_vanishes_goes_to_the_next_taker() {
     let (server, _client) = huge();
     for round in 1..=3 {
         let mut vanishing = server.connect();
@@ -92,7 +92,7 @@ fn a_message_whose_taker_is_gone_before_it_has_it_is_taken_by_the_next() {
 /// Large messages are answered before all events of a batch are attended to; a message went so to a taker whose end was
 /// among the others.
 #[test]
-fn a_message_is_not_for_a_taker_that_was_gone_before_it_was_complete() {
+fn a_message_does_not_go_to_a_taker_that_left_before_it_was_complete() {
     let server = Server::start("3 100 0 100");
     let mut taker = server.connect();
     server.send_waiting(&mut taker, "take 0 wait=inf\n");
@@ -111,7 +111,7 @@ fn a_message_is_not_for_a_taker_that_was_gone_before_it_was_complete() {
 }
 
 #[test]
-fn who_half_closes_has_what_is_there_and_waits_for_nothing_to_take() {
+fn a_taker_that_half_closes_gets_the_message_and_does_not_wait_for_another() {
     let server = Server::start("4 64 0 8");
     server.connect().ask("put 1\nhello\n", "OK v=1 n=1\n");
     let mut client = server.connect();
@@ -122,7 +122,7 @@ fn who_half_closes_has_what_is_there_and_waits_for_nothing_to_take() {
 }
 
 #[test]
-fn nobody_is_in_while_a_taker_takes_its_answer_and_not_for_long() {
+fn a_mailbox_waits_for_a_taker_that_does_not_read_for_a_second_at_most() {
     let (server, mut client) = huge();
     client.ask("w 1\nother\n", "OK v=1\n");
     let mut slow = server.connect();
@@ -137,7 +137,7 @@ fn nobody_is_in_while_a_taker_takes_its_answer_and_not_for_long() {
 }
 
 #[test]
-fn a_taker_with_unread_answers_gets_nothing_before_it_has_read_them() {
+fn a_taker_with_unread_answers_gets_no_message_before_it_reads_them() {
     let server = Server::start("2 8192 0 8192");
     const SIZE: usize = 8 << 20;
     let mut client = server.connect();
@@ -153,7 +153,7 @@ fn a_taker_with_unread_answers_gets_nothing_before_it_has_read_them() {
 
 /// An answer before lies in its socket while it waits: the message goes to the next one, as nobody reads there.
 #[test]
-fn a_waiting_taker_whose_earlier_answers_are_unread_keeps_no_message_from_others() {
+fn a_waiting_taker_with_unread_answers_keeps_no_message_from_other_takers() {
     const SIZE: usize = 900_000;
     let directory = Directory::new();
     let path = directory.path().join("door");
@@ -171,7 +171,7 @@ fn a_waiting_taker_whose_earlier_answers_are_unread_keeps_no_message_from_others
 }
 
 #[test]
-fn a_waiting_taker_that_hangs_up_is_told_that_there_was_nothing() {
+fn a_waiting_taker_that_half_closes_gets_no_empty() {
     let server = small();
     let mut taker = server.enqueue("take 0 wait=inf\n");
     let mut next = server.enqueue("take 0 wait=inf\n");
@@ -183,7 +183,7 @@ fn a_waiting_taker_that_hangs_up_is_told_that_there_was_nothing() {
 }
 
 #[test]
-fn a_message_taken_under_ones_own_lock_is_back_when_the_client_is_gone() {
+fn a_message_taken_under_a_lock_is_requeued_when_its_taker_vanishes() {
     let (server, _client) = huge();
     let mut vanishing = server.connect();
     vanishing.lock("lock 0\n");
@@ -196,7 +196,7 @@ fn a_message_taken_under_ones_own_lock_is_back_when_the_client_is_gone() {
 }
 
 #[test]
-fn taking_under_ones_own_lock_needs_no_turn() {
+fn the_holder_of_a_lock_takes_without_waiting() {
     let server = small();
     let mut client = server.connect();
     client.lock("lock 0\n");

@@ -47,7 +47,7 @@ fn a_part_of_a_list_cannot_be_written() {
 }
 
 #[test]
-fn read_after_shows_each_message_and_says_what_is_gone() {
+fn read_after_shows_each_message_and_counts_lost_ones() {
     let server = small();
     let mut client = server.connect();
     for version in 1..=5 {
@@ -66,7 +66,7 @@ fn read_after_shows_each_message_and_says_what_is_gone() {
 
 /// A naive list beside the real one, and many pseudo-random requests.
 #[test]
-fn versions_and_counts_are_those_of_a_naive_list() {
+fn versions_and_counts_match_a_naive_list() {
     let server = small();
     let mut client = server.connect();
     let (mut version, mut list) = (0u64, Vec::<(u64, usize)>::new());

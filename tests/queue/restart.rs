@@ -7,7 +7,7 @@ use dipc_testkit::server::Server;
 use nix::sys::signal::Signal;
 
 #[test]
-fn a_list_outlives_its_server_however_that_ends() {
+fn a_list_survives_every_end_of_its_server() {
     let port = Port::reserve();
     let arguments = format!("4 1 {} 1", port.number);
     let mut server = Server::start(&arguments);
@@ -38,7 +38,7 @@ fn a_list_outlives_its_server_however_that_ends() {
 
 /// What was acknowledged and not taken is there after any kill, and nothing is taken twice.
 #[test]
-fn no_message_is_lost_or_taken_twice_when_the_server_is_killed_at_work() {
+fn no_message_is_lost_or_taken_twice_when_the_server_is_killed() {
     let port = Port::reserve();
     let arguments = format!("1 1024 {} 8", port.number);
     let mut server = Server::start(&arguments);

@@ -22,7 +22,7 @@ fn each_further_message_costs_four_bytes() {
 }
 
 #[test]
-fn full_drop_drops_as_many_of_the_oldest_as_are_in_the_way() {
+fn full_drop_drops_the_oldest_messages_until_there_is_room() {
     let server = small();
     let mut client = server.connect();
     for count in 1..=4 {

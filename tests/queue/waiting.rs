@@ -31,7 +31,7 @@ fn several_messages_of_one_send_go_to_several_takers_in_order() {
 }
 
 #[test]
-fn a_write_wakes_a_taker_and_wait_has_an_end() {
+fn a_write_wakes_a_taker_and_a_wait_times_out() {
     let server = small();
     let mut taker = server.enqueue("take 0 wait=inf\n");
     server.connect().ask("w 0\nhello\n", "OK v=1\n");
@@ -43,7 +43,7 @@ fn a_write_wakes_a_taker_and_wait_has_an_end() {
 }
 
 #[test]
-fn waiting_putters_get_room_in_order_and_a_small_message_passes_no_big_one() {
+fn waiting_putters_get_room_in_order_and_a_small_message_passes_no_large_one() {
     let server = small();
     let mut client = server.connect();
     client.ask(put(500), "OK v=1 n=1\n");
@@ -63,7 +63,7 @@ fn waiting_putters_get_room_in_order_and_a_small_message_passes_no_big_one() {
 }
 
 #[test]
-fn whoever_does_not_wait_for_room_passes_those_who_do() {
+fn requests_that_need_no_room_pass_waiting_putters() {
     let server = small();
     let mut client = server.connect();
     client.ask(put(1024), "OK v=1 n=1\n");
@@ -76,7 +76,7 @@ fn whoever_does_not_wait_for_room_passes_those_who_do() {
 }
 
 #[test]
-fn a_waiting_putter_that_vanishes_lets_those_behind_it_in() {
+fn a_waiting_putter_that_vanishes_does_not_block_the_queue() {
     let server = small();
     let mut client = server.connect();
     client.ask(put(500), "OK v=1 n=1\n");

@@ -11,7 +11,7 @@ use dipc_testkit::program;
 use nix::unistd::geteuid;
 
 #[test]
-fn an_address_that_is_not_here_cannot_be_listened_on() {
+fn an_address_of_another_machine_cannot_be_listened_on() {
     let base = BaseDirectory::new();
     // For documentation only: RFC 5737.
     let outcome = run(&mut base.dipc("4 64 0 8 --bind 192.0.2.1 --open"));
@@ -20,7 +20,7 @@ fn an_address_that_is_not_here_cannot_be_listened_on() {
 }
 
 #[test]
-fn more_memory_than_there_is_is_refused_with_a_reason() {
+fn more_memory_than_the_machine_has_is_refused_with_a_reason() {
     let base = BaseDirectory::new();
     for huge in ["1000000 4194303 0 8", "4294967295 1 0 8"] {
         run(&mut base.dipc(huge)).expect_failure(1, "bytes of shared memory");
@@ -51,7 +51,7 @@ fn a_full_file_system_is_an_error_at_the_start() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_an_error_like_any_other() {
+fn a_limit_on_the_size_of_files_is_an_error_at_the_start() {
     let base = BaseDirectory::new();
     let outcome = run(&mut after("ulimit -f 100", &base.dipc("4 64 0 8")));
     outcome.expect_failure(1, "bytes of shared memory");
@@ -68,7 +68,7 @@ fn a_start_that_fails_in_the_background_leaves_nothing() {
 }
 
 #[test]
-fn with_few_descriptors_a_start_tells_the_truth() {
+fn with_few_descriptors_a_start_succeeds_or_fails_with_a_reason() {
     let base = BaseDirectory::new();
     for limit in 4..24 {
         let setup = format!("exec >'{0}/out' 2>'{0}/err'; ulimit -n {limit}", base.path().display());

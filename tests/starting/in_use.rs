@@ -8,7 +8,7 @@ use dipc_testkit::port::Port;
 use dipc_testkit::process::{run, run_both};
 
 #[test]
-fn a_port_that_somebody_else_serves_is_in_use() {
+fn a_port_that_another_program_serves_is_in_use() {
     let base = BaseDirectory::new();
     let somebody = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = somebody.local_addr().expect("bound").port();
@@ -19,7 +19,7 @@ fn a_port_that_somebody_else_serves_is_in_use() {
 }
 
 #[test]
-fn a_second_server_touches_nothing_of_the_first() {
+fn a_second_server_changes_nothing_of_the_first() {
     let (base, other) = (BaseDirectory::new(), BaseDirectory::new());
     let first = base.start("4 64 0 8");
     let port = first.port;
@@ -40,7 +40,7 @@ fn a_second_server_touches_nothing_of_the_first() {
 }
 
 #[test]
-fn of_two_started_at_once_on_one_port_exactly_one_wins() {
+fn exactly_one_of_two_starts_on_one_port_wins() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     let arguments = format!("4 64 {} 8", port.number);
     for _ in 0..40 {
@@ -54,7 +54,7 @@ fn of_two_started_at_once_on_one_port_exactly_one_wins() {
 }
 
 #[test]
-fn of_two_started_at_once_on_one_port_in_two_directories_exactly_one_wins() {
+fn exactly_one_of_two_starts_on_one_port_in_two_directories_wins() {
     let (one, two, port) = (BaseDirectory::new(), BaseDirectory::new(), Port::reserve());
     let arguments = format!("4 64 {} 8", port.number);
     for _ in 0..40 {

@@ -10,7 +10,7 @@ use dipc_testkit::program;
 use nix::sys::signal::Signal;
 
 #[test]
-fn wrong_arguments_are_usage() {
+fn wrong_arguments_are_usage_errors() {
     let base = BaseDirectory::new();
     let wrong = [
         "",
@@ -50,7 +50,7 @@ fn wrong_arguments_are_usage() {
 }
 
 #[test]
-fn help_and_version_are_no_failures() {
+fn help_and_version_exit_with_0() {
     for program in [program::dipc(), program::dipcrm()] {
         for option in ["--help", "--version"] {
             let outcome = run(bare(program).arg(option));
@@ -61,7 +61,7 @@ fn help_and_version_are_no_failures() {
 }
 
 #[test]
-fn every_option_comes_from_the_environment_too() {
+fn every_option_can_come_from_the_environment() {
     let base = BaseDirectory::new();
     let mut dipc = bare(program::dipc());
     dipc.args(["4", "64", "0", "8"]).env("DIPC_DIR", base.path()).env("DIPC_UNIX", base.join("socket"));
@@ -91,7 +91,7 @@ fn every_option_comes_from_the_environment_too() {
 }
 
 #[test]
-fn nonsense_in_the_environment_is_usage() {
+fn wrong_values_in_the_environment_are_usage_errors() {
     let base = BaseDirectory::new();
     let options =
         ["BIND", "OPEN", "WORKERS", "WAIT", "MAX_CLIENTS", "QUIET_MS", "FRESH", "FOREGROUND", "LOG_LEVEL"];

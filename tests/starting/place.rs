@@ -28,7 +28,7 @@ fn a_relative_directory_is_the_one_of_the_caller() {
 }
 
 #[test]
-fn the_usual_directory_is_in_shared_memory() {
+fn the_default_directory_is_in_shared_memory() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     let number = port.number.to_string();
     let usual = PathBuf::from(format!("/dev/shm/dipc-{}/{number}", geteuid()));
@@ -45,7 +45,7 @@ fn the_usual_directory_is_in_shared_memory() {
 }
 
 #[test]
-fn a_directory_on_a_disk_is_mentioned_once() {
+fn a_directory_on_a_disk_is_logged_once() {
     let (base, disk) = (BaseDirectory::new(), Path::new(env!("CARGO_TARGET_TMPDIR")));
     let disk = disk.join(base.path().file_name().expect("a name"));
     let kind = nix::sys::statfs::statfs(disk.parent().expect("a parent")).expect("there").filesystem_type();

@@ -32,7 +32,7 @@ fn a_start_returns_when_clients_can_connect() {
 }
 
 #[test]
-fn a_server_in_the_background_has_let_go_of_its_terminal() {
+fn a_server_in_the_background_has_no_terminal() {
     let base = BaseDirectory::new();
     // Would wait for ever if the server kept the pipe.
     let mut shell = bare("sh");
@@ -75,7 +75,7 @@ fn servers_on_two_ports_share_a_directory() {
 }
 
 #[test]
-fn only_this_machine_is_served_unless_it_is_said_twice() {
+fn other_machines_are_served_only_with_bind_and_open() {
     let base = BaseDirectory::new();
     for address in ["0.0.0.0", "::", "192.0.2.1"] {
         run(&mut base.dipc(&format!("4 64 0 8 --bind {address}"))).expect_failure(2, "--open");
@@ -108,7 +108,7 @@ fn ipv6_is_served_where_there_is_any() {
 }
 
 #[test]
-fn a_caller_that_ignores_its_children_gets_a_server_too() {
+fn a_caller_that_ignores_sigchld_gets_a_server() {
     let base = BaseDirectory::new();
     let mut command = bare("env");
     command.args(["--ignore-signal=CHLD", program::dipc(), "4", "64", "0", "8", "--dir"]).arg(base.path());
@@ -120,14 +120,14 @@ fn a_caller_that_ignores_its_children_gets_a_server_too() {
 }
 
 #[test]
-fn an_empty_environment_is_enough() {
+fn a_start_needs_no_environment() {
     let base = BaseDirectory::new();
     let server = start(base.dipc("4 64 0 8").env_clear());
     server.connect().ask("ping\n", "OK\n");
 }
 
 #[test]
-fn no_umask_opens_or_closes_an_instance() {
+fn the_modes_of_an_instance_do_not_depend_on_the_umask() {
     for umask in ["000", "777"] {
         let base = BaseDirectory::new();
         let mut command = base.dipc("4 64 0 8 --unix socket --log-file log");
@@ -149,7 +149,7 @@ fn no_umask_opens_or_closes_an_instance() {
 }
 
 #[test]
-fn what_a_start_says_about_stopping_is_true() {
+fn the_stop_command_that_a_start_prints_works() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
     let advice = server.line.split("to stop: ").nth(1).expect("advice");
@@ -160,7 +160,7 @@ fn what_a_start_says_about_stopping_is_true() {
 }
 
 #[test]
-fn a_service_manager_is_told_and_the_server_stays() {
+fn a_service_manager_is_notified_and_the_server_stays() {
     let base = BaseDirectory::new();
     let path = base.join("notify");
     let name = format!("dipc-test-{}", base.path().file_name().expect("a name").display());

@@ -107,7 +107,7 @@ fn each_end_of_a_request_moves_its_own_counter_by_one() {
 }
 
 #[test]
-fn what_needs_two_to_happen_is_counted_once() {
+fn outcomes_that_involve_two_clients_are_counted_once() {
     let server = served();
     let mut asking = server.connect();
     let (mut first, mut second) = (server.connect(), server.connect());
@@ -126,7 +126,7 @@ fn what_needs_two_to_happen_is_counted_once() {
 }
 
 #[test]
-fn a_lease_that_ran_out_is_counted_and_so_is_what_it_refuses() {
+fn an_expired_lease_and_its_refusals_are_counted() {
     let server = served();
     let mut asking = server.connect();
     let mut client = server.connect();
@@ -141,7 +141,7 @@ fn a_lease_that_ran_out_is_counted_and_so_is_what_it_refuses() {
 }
 
 #[test]
-fn what_ends_a_connection_is_counted_too() {
+fn ends_of_connections_are_counted() {
     let server = served();
     let mut asking = server.connect();
     let segment = server.directory.path().join(format!("{}/segment", server.port));
@@ -168,7 +168,7 @@ fn what_ends_a_connection_is_counted_too() {
 
 /// Somebody who has more to read than all buffers hold is still answered while the server stops.
 #[test]
-fn who_is_refused_because_the_server_stops_is_counted() {
+fn a_request_refused_by_a_stop_is_counted() {
     let mut server = Server::start("2 64 0 64");
     let mut asking = server.connect();
     asking.ask(format!("w 0 65000\n{}\n", "x".repeat(65_000)), "OK v=1\n");
@@ -185,7 +185,7 @@ fn who_is_refused_because_the_server_stops_is_counted() {
 }
 
 #[test]
-fn the_gauges_show_who_is_there_and_what_is_held() {
+fn the_gauges_count_connections_waits_watches_and_locks() {
     let server = served();
     let mut asking = server.connect();
     let mut gauges = || {

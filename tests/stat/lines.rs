@@ -85,7 +85,7 @@ fn every_lock_has_a_line() {
 }
 
 #[test]
-fn lines_end_like_those_of_the_request() {
+fn lines_of_stat_end_like_those_of_the_request() {
     let server = served();
     let mut client = server.connect();
     client.lock("lock 0\n");

@@ -9,7 +9,7 @@ use dipc_testkit::wait::wait_until;
 use crate::{numbers, served, value};
 
 #[test]
-fn a_mailbox_tells_what_it_holds() {
+fn stat_of_a_mailbox_shows_its_content() {
     let server = served();
     let mut client = server.connect();
     let contents = |client: &mut Client, request: &str| {
@@ -28,7 +28,7 @@ fn a_mailbox_tells_what_it_holds() {
 }
 
 #[test]
-fn a_mailbox_tells_who_holds_it_who_waits_and_who_watches() {
+fn stat_of_a_mailbox_shows_holders_waiters_and_watchers() {
     let server = served();
     let mut asking = server.connect();
     let mut holder = server.connect();
@@ -57,7 +57,7 @@ fn a_mailbox_tells_who_holds_it_who_waits_and_who_watches() {
 }
 
 #[test]
-fn who_waits_for_something_in_a_mailbox_is_aside() {
+fn waits_for_a_message_are_counted_as_aside() {
     let server = served();
     let mut asking = server.connect();
     let mut waiting = [
@@ -77,7 +77,7 @@ fn who_waits_for_something_in_a_mailbox_is_aside() {
 }
 
 #[test]
-fn the_oldest_wait_grows_and_the_longest_stays() {
+fn the_oldest_wait_grows_and_the_longest_wait_stays() {
     let server = served();
     let mut asking = server.connect();
     let millis = |asking: &mut Client, name: &str| {
@@ -100,7 +100,7 @@ fn the_oldest_wait_grows_and_the_longest_stays() {
 }
 
 #[test]
-fn a_wait_that_was_in_vain_was_a_wait_too() {
+fn a_wait_that_timed_out_counts_as_the_longest() {
     let server = served();
     let mut holder = server.connect();
     holder.lock("lock 0\n");

@@ -29,7 +29,7 @@ fn a_pipeline_that_has_arrived_is_answered_before_the_end() {
 }
 
 #[test]
-fn dipcrm_lets_a_pipeline_be_answered_too() {
+fn dipcrm_lets_a_pipeline_be_answered() {
     let mut server = Server::start("4 64 0 8");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
@@ -47,7 +47,7 @@ fn dipcrm_lets_a_pipeline_be_answered_too() {
 }
 
 #[test]
-fn answers_larger_than_all_buffers_leave_before_the_end() {
+fn answers_larger_than_all_buffers_are_sent_before_the_end() {
     let mut server = Server::start("1 64 0 64");
     let mut client = large_message(&server);
     send_before_signal(&server, &mut client, "r 0\n".repeat(150), Signal::SIGTERM);
@@ -75,7 +75,7 @@ fn many_clients_are_answered_before_the_end() {
 }
 
 #[test]
-fn a_client_that_was_not_let_in_yet_is_answered_too() {
+fn a_client_that_is_not_accepted_yet_is_answered() {
     let mut server = Server::start_with_socket("4 64 0 8");
     server.halt();
     // The kernel connects them, and keeps what they send.
@@ -91,7 +91,7 @@ fn a_client_that_was_not_let_in_yet_is_answered_too() {
 }
 
 #[test]
-fn no_answer_is_lost_because_its_client_says_something_more() {
+fn no_answer_is_lost_when_the_client_sends_another_request() {
     let mut server = Server::start("1 64 0 64");
     let mut client = large_message(&server);
     send_before_signal(&server, &mut client, "r 0\n".repeat(20), Signal::SIGTERM);
@@ -112,7 +112,7 @@ fn no_answer_is_lost_because_its_client_says_something_more() {
 
 /// The answer before the wait fills the socket: it leaves whole, and the news that the server stops behind it.
 #[test]
-fn who_waits_and_has_not_read_its_answers_gets_them_all() {
+fn a_waiting_client_with_unread_answers_gets_them_all() {
     const SIZE: usize = 900_000;
     let mut server = Server::start_with_socket("2 1024 0 1024");
     server.connect().ask(format!("w 1 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
@@ -127,7 +127,7 @@ fn who_waits_and_has_not_read_its_answers_gets_them_all() {
 }
 
 #[test]
-fn half_a_request_changes_nothing() {
+fn a_request_cut_short_changes_nothing() {
     let mut pair = Restartable::start();
     let mut client = pair.connect();
     client.ask("w 0 5\nhello\n", "OK v=1\n");

@@ -42,7 +42,7 @@ fn a_taker_that_is_admitted_by_the_end_and_finds_no_message_does_not_delay_it() 
 }
 
 #[test]
-fn clients_that_ask_nothing_keep_no_server_alive() {
+fn idle_clients_do_not_delay_a_stop() {
     expect_no_grace(|| {
         let mut server = Server::start("4 64 0 8");
         let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
@@ -54,7 +54,7 @@ fn clients_that_ask_nothing_keep_no_server_alive() {
 }
 
 #[test]
-fn nobody_is_let_in_while_the_last_ones_are_answered() {
+fn no_client_is_accepted_while_the_last_answers_are_sent() {
     let mut server = Server::start("1 64 0 64");
     let mut client = stuck_client(&server);
     server.signal(Signal::SIGTERM);

@@ -10,7 +10,7 @@ use dipc_testkit::server::Server;
 use crate::Restartable;
 
 #[test]
-fn mailboxes_of_another_kind_are_refused_and_kept() {
+fn a_segment_of_another_geometry_is_refused_and_kept() {
     let mut pair = Restartable::start();
     pair.connect().ask("w 3\nhello\n", "OK v=1\n");
     pair.stop();
@@ -27,7 +27,7 @@ fn mailboxes_of_another_kind_are_refused_and_kept() {
 }
 
 #[test]
-fn the_way_out_that_a_refusal_names_is_one() {
+fn the_command_that_a_refusal_names_works() {
     let mut pair = Restartable::start();
     pair.stop();
     let said = pair.refused("5 64", "8", 4);
@@ -41,7 +41,7 @@ fn the_way_out_that_a_refusal_names_is_one() {
 }
 
 #[test]
-fn a_fresh_start_begins_anew() {
+fn a_fresh_start_has_empty_mailboxes() {
     let mut pair = Restartable::start();
     pair.connect().ask("w 0\nhello\n", "OK v=1\n");
     pair.stop();
@@ -59,7 +59,7 @@ fn a_fresh_start_begins_anew() {
 }
 
 #[test]
-fn a_fresh_start_that_is_a_mistake_throws_nothing_away() {
+fn a_fresh_start_that_fails_keeps_the_messages() {
     let mut pair = Restartable::start();
     pair.connect().ask("w 0\nhello\n", "OK v=1\n");
     // While it runs, and after that.

@@ -6,7 +6,7 @@ use dipc_testkit::process::text;
 use crate::Restartable;
 
 #[test]
-fn the_next_start_goes_on_where_the_last_has_stopped() {
+fn the_next_start_has_the_messages_of_the_last() {
     let mut pair = Restartable::start();
     for mailbox in 0..4 {
         for version in 1..=mailbox + 1 {
@@ -39,7 +39,7 @@ fn a_stopped_server_keeps_its_segment_and_nothing_else() {
 }
 
 #[test]
-fn a_killed_server_has_kept_all_that_it_acknowledged() {
+fn a_killed_server_keeps_every_acknowledged_message() {
     let mut pair = Restartable::start();
     for version in 1..=10 {
         pair.connect().ask(format!("w 1\nmessage {version}\n"), format!("OK v={version}\n"));

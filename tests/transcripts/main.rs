@@ -23,21 +23,21 @@ const PROTOCOL: &str = "docs/protocol.md";
 const README: &str = "README.md";
 
 #[test]
-fn the_protocol_is_what_the_server_does() {
+fn the_transcripts_of_the_protocol_are_true() {
     let transcripts = read(PROTOCOL).expect("it exists");
     assert!(!transcripts.is_empty(), "{PROTOCOL} has no transcript");
     check(PROTOCOL, &transcripts);
 }
 
 #[test]
-fn the_readme_is_what_the_server_does() {
+fn the_transcripts_of_readme_are_true() {
     if let Some(transcripts) = read(README) {
         check(README, &transcripts);
     }
 }
 
 #[test]
-fn the_protocol_shows_every_verb_and_every_answer_that_can_be_had_at_will() {
+fn the_protocol_shows_every_verb_and_every_reproducible_answer() {
     let steps: Vec<Step> =
         read(PROTOCOL).expect("it exists").into_iter().flat_map(|block| block.steps).collect();
     let sent = |verb: &str| {
@@ -57,7 +57,7 @@ fn the_protocol_shows_every_verb_and_every_answer_that_can_be_had_at_will() {
 }
 
 #[test]
-fn the_client_in_ten_lines_prints_what_its_comments_say() {
+fn the_client_in_ten_lines_prints_its_comments() {
     if Command::new("python3").arg("--version").output().is_err() {
         println!("there is no python3 here: the client in ten lines is not tested");
         return;
@@ -74,7 +74,7 @@ fn the_client_in_ten_lines_prints_what_its_comments_say() {
 }
 
 #[test]
-fn what_is_wrong_in_a_document_is_told_with_its_line() {
+fn errors_in_a_document_are_reported_with_their_line() {
     for (transcript, expected) in [
         ("C: ping\nS: KO", "x.md:3: the server answers otherwise\n  shown     KO\\n\n  answered  OK\\n"),
         ("C: ping\nS: OKAY", "x.md:3: the server answers otherwise\n  shown     OKAY\\n\n  answered  OK\\n"),

@@ -17,7 +17,7 @@ use nix::unistd::mkfifo;
 use crate::{dipc, expect_refused, serve, serve_on};
 
 #[test]
-fn the_leftover_of_a_killed_server_is_replaced() {
+fn the_socket_of_a_killed_server_is_replaced() {
     let port = Port::reserve();
     let (mut server, path) = serve_on(port.number);
     server.kill();
@@ -46,7 +46,7 @@ fn the_socket_of_a_living_server_is_not_replaced() {
 }
 
 #[test]
-fn what_is_not_a_socket_is_not_replaced() {
+fn a_file_that_is_no_socket_is_not_replaced() {
     let directory = Directory::new();
     let [file, link, dangling, pipe, folder] =
         ["file", "link", "dangling", "pipe", "folder"].map(|name| directory.path().join(name));

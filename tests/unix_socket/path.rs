@@ -71,7 +71,7 @@ fn a_path_in_no_directory_is_an_error() {
 }
 
 #[test]
-fn a_directory_that_somebody_has_locked_keeps_no_start_waiting() {
+fn a_directory_locked_by_another_process_does_not_block_a_start() {
     let (base, directory) = (BaseDirectory::new(), Directory::new());
     let somebody = File::open(directory.path()).expect("opened");
     somebody.lock().expect("locked");

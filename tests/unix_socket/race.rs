@@ -55,7 +55,7 @@ impl Drop for Starting {
 }
 
 #[test]
-fn of_two_started_at_once_on_one_path_exactly_one_wins() {
+fn exactly_one_of_two_starts_on_one_path_wins() {
     let (home, directory) = (Directory::new(), Directory::new());
     let path = directory.path().join("socket");
     for round in 0..40 {

@@ -25,7 +25,7 @@ fn a_server_that_stops_removes_its_socket() {
 }
 
 #[test]
-fn dipcrm_removes_the_socket_with_all_the_rest() {
+fn dipcrm_removes_the_socket_with_the_instance() {
     let (mut server, path) = serve();
     run(&mut server.dipcrm()).expect_success();
     assert_eq!(server.wait(), Some(0));
@@ -43,7 +43,7 @@ fn dipcrm_removes_the_socket_of_a_killed_server() {
 }
 
 #[test]
-fn dipcrm_removes_the_socket_that_an_earlier_start_has_left() {
+fn dipcrm_removes_the_socket_of_an_earlier_start() {
     let port = Port::reserve();
     let (mut server, path) = serve_on(port.number);
     server.kill();
@@ -53,7 +53,7 @@ fn dipcrm_removes_the_socket_that_an_earlier_start_has_left() {
 }
 
 #[test]
-fn a_socket_that_is_somebody_elses_by_now_stays() {
+fn a_socket_that_belongs_to_another_program_stays() {
     let (mut server, path) = serve();
     fs::remove_file(&path).expect("removed");
     let somebody = UnixListener::bind(&path).expect("bound");
@@ -73,7 +73,7 @@ fn a_socket_that_is_somebody_elses_by_now_stays() {
 }
 
 #[test]
-fn dipcrm_removes_no_file_of_another_kind() {
+fn dipcrm_removes_no_file_that_is_no_socket() {
     let (mut server, path) = serve();
     server.kill();
     fs::remove_file(&path).expect("removed");

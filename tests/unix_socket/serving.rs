@@ -9,7 +9,7 @@ use dipc_testkit::server::Server;
 use crate::serve;
 
 #[test]
-fn both_doors_lead_to_the_same_mailboxes() {
+fn tcp_and_unix_clients_share_the_mailboxes() {
     let (server, path) = serve();
     let (mut unix, mut tcp) = (Client::unix(&path), server.connect());
     unix.ask("w 3\nhello\n", "OK v=1\n");
@@ -23,7 +23,7 @@ fn both_doors_lead_to_the_same_mailboxes() {
 }
 
 #[test]
-fn the_oldest_clients_are_served_on_a_path() {
+fn clients_without_newlines_are_served_on_a_path() {
     let (_server, path) = serve();
     Client::unix(&path).ask("w 0\nhello", "OK v=1\n");
     let mut client = Client::unix(&path);
@@ -44,7 +44,7 @@ fn a_pipeline_is_answered_in_order_on_a_path() {
 }
 
 #[test]
-fn many_clients_come_through_both_doors_at_once() {
+fn many_clients_connect_over_tcp_and_unix_at_the_same_time() {
     let (server, path) = serve();
     let mut clients: Vec<Client> =
         (0..300).map(|n| if n % 2 == 0 { Client::unix(&path) } else { server.connect() }).collect();
@@ -54,7 +54,7 @@ fn many_clients_come_through_both_doors_at_once() {
 }
 
 #[test]
-fn the_limit_of_clients_counts_both_doors() {
+fn the_limit_of_clients_counts_tcp_and_unix() {
     let server = Server::start_with_socket("4 64 0 8 --max-clients 1");
     let mut first = server.connect();
     first.ask("ping\n", "OK\n");

@@ -62,7 +62,7 @@ fn a_second_watch_of_a_mailbox_replaces_the_first() {
 }
 
 #[test]
-fn watchers_that_are_reset_leave_nothing_behind() {
+fn watchers_that_reset_leave_no_watch_behind() {
     let server = served();
     let mut writer = server.connect();
     for round in 0..5 {

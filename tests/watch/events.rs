@@ -24,7 +24,7 @@ fn events_end_their_lines_like_their_watch_did() {
 }
 
 #[test]
-fn ones_own_messages_are_events_too() {
+fn a_watcher_gets_events_of_its_own_messages() {
     let server = served();
     let mut client = server.connect();
     client.ask("watch 0\n", "OK v=0\n");
@@ -67,7 +67,7 @@ fn no_event_comes_within_an_answer() {
 }
 
 #[test]
-fn a_watcher_asks_and_is_answered_like_anybody() {
+fn a_watcher_is_answered_like_any_client() {
     let server = served();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -30,7 +30,7 @@ fn a_crowd_of_watchers_gives_its_memory_back() {
 /// They stop reading while a hundred megabytes go by. Nobody waits for them and nothing is kept for them; when they read
 /// on, each version was told or counted.
 #[test]
-fn watchers_that_do_not_read_cost_nothing_and_catch_up() {
+fn watchers_that_do_not_read_cost_no_memory_and_catch_up() {
     const WRITES: u64 = 100_000;
     const WATCHERS: usize = 20;
     const ROOM: u64 = 16 << 20;
@@ -82,7 +82,7 @@ fn a_log_is_followed_without_a_gap() {
 }
 
 #[test]
-fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_that_is_there() {
+fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_message() {
     let server = Server::start("1 1 0 1");
     let mut writer = server.connect();
     // 64 of them have room.
@@ -98,7 +98,7 @@ fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_that_is_there() {
 }
 
 #[test]
-fn two_thousand_watchers_learn_of_a_write_while_others_are_answered() {
+fn two_thousand_watchers_get_a_write_while_other_clients_are_answered() {
     const WATCHERS: usize = 2000;
     descriptors::allow(WATCHERS as u64 + 100);
     let server = served();

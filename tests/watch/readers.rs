@@ -10,7 +10,7 @@ use dipc_testkit::server::Server;
 use crate::{follow, served};
 
 #[test]
-fn readers_wait_for_news_and_all_of_them_see_it() {
+fn all_waiting_readers_get_a_new_message() {
     let server = served();
     let mut readers: Vec<Client> = (0..10).map(|_| server.enqueue("r 0 after=0 wait=inf\n")).collect();
     let mut later = server.enqueue("r 0 after=2 wait=inf\n");
@@ -29,7 +29,7 @@ fn readers_wait_for_news_and_all_of_them_see_it() {
 }
 
 #[test]
-fn a_reader_that_waits_and_vanishes_is_nobodys_matter() {
+fn a_waiting_reader_that_vanishes_affects_no_other_reader() {
     let server = served();
     let mut vanishing = server.connect();
     server.send_waiting(&mut vanishing, "r 0 after=0 wait=inf\n");
@@ -67,7 +67,7 @@ fn a_reader_follows_a_list_by_its_versions() {
 
 /// The answer before the first wait fills the socket; so the one to the first wait has to stay when the second begins.
 #[test]
-fn an_answer_does_not_wait_with_the_next_request_although_the_socket_was_full() {
+fn an_answer_is_sent_although_the_next_request_waits_and_the_socket_was_full() {
     const SIZE: usize = 900_000;
     let directory = Directory::new();
     let path = directory.path().join("door");
@@ -86,7 +86,7 @@ fn an_answer_does_not_wait_with_the_next_request_although_the_socket_was_full() 
 
 /// Where a client has read on is remembered in a long list. It leads to the right message whatever has happened since.
 #[test]
-fn reading_on_in_a_long_list_finds_each_message_whatever_happens_in_between() {
+fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
     let server = Server::start("2 64 0 64");
     let (mut reader, mut other) = (server.connect(), server.connect());
     let put = |client: &mut Client, mailbox: u32, from: u64, to: u64| {

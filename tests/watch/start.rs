@@ -24,7 +24,7 @@ fn a_watch_is_answered_before_its_first_event() {
 }
 
 #[test]
-fn a_watcher_is_told_of_every_message_from_now_on() {
+fn a_watcher_gets_every_message_after_its_watch() {
     let server = served();
     let mut writer = server.connect();
     writer.ask("w 0\nold\n", "OK v=1\n");
@@ -59,7 +59,7 @@ fn expect_caught_up(watcher: &mut Client, from: u64, to: u64, last: &str) {
 }
 
 #[test]
-fn the_version_of_an_empty_mailbox_is_a_start_too() {
+fn a_watch_starts_at_the_version_of_an_empty_mailbox() {
     let server = served();
     let mut client = server.connect();
     client.ask("watch 0\n", "OK v=0\n");
@@ -71,7 +71,7 @@ fn the_version_of_an_empty_mailbox_is_a_start_too() {
 }
 
 #[test]
-fn after_starts_at_any_version_and_says_what_is_gone() {
+fn after_starts_at_any_version_and_counts_lost_messages() {
     let server = served();
     let mut writer = server.connect();
     writer
