@@ -1,5 +1,6 @@
-//! Who is in a mailbox and who is next, over the real server. To have a request that takes as long as a test needs, a
-//! worker is stopped, by ptrace, in the middle of a large copy: its mailbox is held until it is let go.
+//! Which request is admitted to a mailbox and which is next, over the real server. So that a request takes as
+//! long as a test needs, a worker is stopped, by ptrace, in the middle of a large copy: it holds its mailbox
+//! until it goes on.
 
 use std::fs;
 use std::net::TcpStream;
@@ -18,12 +19,13 @@ use nix::unistd::Pid;
 const LARGE: &str = "2 32768 0 32768 --workers 2";
 const LARGE_BYTES: usize = 32768 * 1024;
 
-/// A worker that stands still. It goes on when this is dropped.
+/// A stopped worker. It goes on when this is dropped.
 struct Frozen(Pid);
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // It is gone when the server is; then the server's end is seen by nobody before this end has been.
+        // The worker has ended if the server has; then its end has to be waited for before that of the
+        // server.
         if ptrace::detach(self.0, None).is_err() {
             let _ = waitpid(self.0, Some(WaitPidFlag::__WALL));
         }
@@ -44,7 +46,7 @@ fn freeze(server: &Server, client: &mut Client, request: &[u8], answered: impl F
         }
         answered(client);
     }
-    panic!("no worker was ever caught at work");
+    panic!("no worker was stopped within its copy");
 }
 
 fn worker_threads(server: &Server) -> Vec<Pid> {
@@ -57,8 +59,9 @@ fn worker_threads(server: &Server) -> Vec<Pid> {
     tasks.map(|task| task.expect("read")).filter(is_worker).map(tid).collect()
 }
 
-/// Whether the stopped worker has begun its copy and not ended it: then its mailbox is held, and the other worker is
-/// there for everybody else. A worker that only waits for a processor looks as if it ran, too.
+/// Whether the stopped worker has begun its copy and not ended it: then it holds its mailbox, and the other
+/// worker does all other jobs. A worker that waits for a processor looks like a running one, so that the stop
+/// may have come too early.
 fn is_in_the_middle(server: &Server) -> bool {
     let soon = Duration::from_millis(300);
     // Large enough that the reactor does not do it itself.
@@ -67,7 +70,7 @@ fn is_in_the_middle(server: &Server) -> bool {
     held.send("w 0 0 if=1000000 wait=0\n\n");
     other.send(&for_a_worker);
     held.is_answered_within(soon) && held.line() == "NO timeout" && other.is_answered_within(soon) && {
-        // And once more, after whoever was awake by chance has gone to sleep.
+        // And once more, when the other worker has gone to sleep.
         wait_until("a worker sleeps", || server.stat("workers_asleep") == 1);
         other.send(&for_a_worker);
         other.line();
@@ -75,7 +78,7 @@ fn is_in_the_middle(server: &Server) -> bool {
     }
 }
 
-/// Whether a worker runs for so long that it can only be the copy: nothing else takes a millisecond.
+/// Whether a worker runs for so long that it is copying: nothing else takes a millisecond.
 fn is_copying(server: &Server, worker: Pid) -> bool {
     let runs = || {
         let stat = fs::read_to_string(format!("/proc/{}/task/{worker}/stat", server.pid()));
@@ -96,7 +99,7 @@ fn stop(worker: Pid) {
     waitpid(worker, Some(WaitPidFlag::__WALL)).expect("stopped");
 }
 
-/// A server whose mailbox 0 is being written to, without an end; and the client that does it.
+/// A server in which a write to mailbox 0 has begun and does not end, and the client that sent it.
 fn with_a_writer_in(options: &str) -> (Server, Client, Frozen) {
     let server = Server::start(&format!("{LARGE} {options}"));
     let mut writer = server.connect();
@@ -107,7 +110,7 @@ fn with_a_writer_in(options: &str) -> (Server, Client, Frozen) {
     (server, writer, frozen)
 }
 
-/// A server whose mailbox 0 is being read, without an end; and the client that does it.
+/// A server in which a read of mailbox 0 has begun and does not end, and the client that sent it.
 fn with_a_reader_in(options: &str) -> (Server, Client, Frozen) {
     let server = Server::start(&format!("{LARGE} {options}"));
     let mut reader = server.connect();
@@ -198,7 +201,8 @@ fn a_waiting_client_that_vanishes_does_not_block_the_queue() {
 #[test]
 fn a_waiting_client_that_half_closes_waits_one_second_more() {
     let (server, _reader, frozen) = with_a_reader_in("--wait 60");
-    // Whether it has closed everything or only its writing half cannot be told; the latter wants its answer.
+    // The server cannot distinguish a closed connection from a closed writing half, whose client wants its
+    // answer.
     let mut half = server.enqueue("w 0\nnever\n");
     let closed = server.enqueue("w 0\nnever\n");
     let mut behind = server.enqueue("r 0 len=1\n");
@@ -227,7 +231,7 @@ fn answers_before_a_waiting_request_are_sent_at_once() {
     assert!(writer.line().starts_with("OK v="));
 }
 
-/// The answers before the waiting request did not all fit into the socket when its wait was over.
+/// When the wait ends, the answers before it are not all in the socket.
 #[test]
 fn answers_keep_their_order_when_a_wait_ends_before_they_are_sent() {
     let directory = Directory::new();
@@ -246,13 +250,14 @@ fn answers_keep_their_order_when_a_wait_ends_before_they_are_sent() {
     assert!(writer.line().starts_with("OK v="));
 }
 
-/// A request that was queued can be admitted and answered before the reactor has looked at its place.
+/// A queued request can be admitted and answered before the reactor has handled that it waits.
 #[test]
 fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
     const CONNECTIONS: usize = 8;
     const ROUNDS: usize = 60;
     let server = Server::start("1 160 0 160 --workers 4");
-    // So large that the workers do it: each patch copies all of it, and the reactor meanwhile looks at places.
+    // So large that the workers do it: each patch copies all of it, and the reactor handles other connections
+    // meanwhile.
     server.connect().ask(format!("w 0 150000\n{}\n", "x".repeat(150_000)), "OK v=1\n");
     let requests: Vec<String> = (0..200)
         .map(|number| match number % 4 {
@@ -289,7 +294,7 @@ fn a_stopping_server_answers_the_requests_that_wait_for_a_mailbox() {
     let (mut server, mut writer, frozen) = with_a_writer_in("");
     let mut waiting = server.enqueue("w 0\nlast\n");
     server.signal(nix::sys::signal::Signal::SIGTERM);
-    wait_until("the door is closed", || TcpStream::connect(("127.0.0.1", server.port)).is_err());
+    wait_until("the port is closed", || TcpStream::connect(("127.0.0.1", server.port)).is_err());
     drop(frozen);
     assert!(writer.line().starts_with("OK v="));
     assert!(waiting.line().starts_with("OK v="));

@@ -1,4 +1,4 @@
-//! The Rust client: against servers that are not what they should be, and where two directions meet.
+//! The Rust client: with servers that answer wrongly, and with events that cross its requests.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
@@ -15,8 +15,8 @@ use dipc_testkit::wait::HANG;
 use proptest::prelude::*;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A client of a server that replies to the first request with these bytes and closes the connection.
-fn connect_to_server_that_sends(bytes: Vec<u8>) -> Client {
+/// A client of a server that answers any request with these bytes and closes.
+fn answers(bytes: Vec<u8>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     thread::spawn(move || {
@@ -94,7 +94,7 @@ proptest! {
             10 => client.help().map(drop),
             _ => client.ping(),
         };
-        // In every case the connection has ended, and requests report it.
+        // After any bytes the connection has ended, and requests fail.
         prop_assert!(client.ping().is_err() || client.ping().is_err());
     }
 }
@@ -149,7 +149,7 @@ fn a_lost_lock_is_reported_by_event_flag_and_error() {
     assert!(lease(lock.write(1, "late").map(drop)));
     assert!(lease(lock.unlock()));
     client.write(1, "free again").expect("written");
-    // A dropped guard has ended its lock.
+    // A guard that is dropped acknowledges its lost lock.
     drop(client.lock(&[3]).expect("locked"));
     assert!(lease(client.unlock(&[3], None)));
 }
@@ -205,17 +205,17 @@ fn a_wait_for_an_event_ends_in_time_although_bytes_trickle_in() {
     let trickle = thread::spawn(move || {
         let _ = server.read(&mut [0; 1024]);
         server.write_all(b"OK v=0\nEVENT 1000000000 box=0 v=1\n").expect("answered");
-        // One byte at a time until the client closes the connection.
+        // Byte by byte, until the client closes.
         (0..BYTES_MAX).take_while(|_| server.write_all(b"x").is_ok()).count()
     });
     client.watch(&[0], None).expect("watched");
     assert_eq!(client.event(Some(SHORT)).expect("no error"), None);
     assert_eq!(client.event(Some(Duration::ZERO)).expect("no error"), None);
     drop(client);
-    assert!(trickle.join().expect("it ends") < BYTES_MAX, "the client waited for the end of the stream");
+    assert!(trickle.join().expect("it ends") < BYTES_MAX, "it read all bytes");
 }
 
-/// The backlog of the listener is full.
+/// The socket listens, and its backlog is full.
 #[test]
 fn connecting_to_a_full_backlog_times_out() {
     let directory = Directory::new();

@@ -1,4 +1,4 @@
-//! What somebody else has put where an instance is to be.
+//! Files of others at the path of an instance.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -13,7 +13,7 @@ use dipc_testkit::program;
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 
-/// Makes something that is no file of an instance.
+/// Creates a file of a kind that an instance does not have.
 type Plant = fn(at: &Path, precious: &Path);
 
 const PLANTS: [(&str, Plant); 6] = [
@@ -123,7 +123,7 @@ fn a_file_that_is_no_directory_is_refused_as_the_directory() {
     ] {
         fs::write(&precious, "precious").expect("written");
         plant(&directory, &precious);
-        // As the directory of the instance, and as the one that it is in.
+        // As the directory of the instance, and as its base directory.
         for parent in [base.path(), &directory] {
             let number = port.number.to_string();
             let outcome = run(bare(program::dipc()).args(["4", "64", &number, "8", "--dir"]).arg(parent));

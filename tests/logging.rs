@@ -1,4 +1,4 @@
-//! The log of a server: where it goes, and when it is opened anew.
+//! The log file of a server, and when it is reopened.
 
 use std::fs::{self, File};
 

@@ -1,4 +1,4 @@
-//! README tells the truth about the options. (Its transcripts are run with those of the protocol.)
+//! The options in README are those of the programs. (Its transcripts are run with those of the protocol.)
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -24,7 +24,7 @@ fn dipcrm_leaves_no_file_no_process_and_no_memory() {
     assert!(has_ended(server.pid));
     base.expect_nothing_left();
     client.expect_end();
-    TcpStream::connect(("127.0.0.1", server.port)).expect_err("nobody listens");
+    TcpStream::connect(("127.0.0.1", server.port)).expect_err("the port is closed");
     base.dipcrm(server.port).expect_failure(1, &format!("there is no dipc on port {}", server.port));
     base.expect_nothing_left();
 }
@@ -113,7 +113,7 @@ fn dipcrm_works_right_after_a_start() {
 fn dipcrm_during_a_start_runs_before_it_or_after_it() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     for round in 0..30 {
-        // Now with, now without something to remove.
+        // In two of three rounds there is an instance to remove.
         if round % 3 > 0 {
             base.start(&format!("4 64 {} 8", port.number)).end(Signal::SIGKILL);
         }
@@ -196,7 +196,7 @@ fn only_the_owner_of_an_instance_removes_it() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
     fs::set_permissions(base.path(), Permissions::from_mode(0o755)).expect("set");
-    // Where the programs were built, others may not look.
+    // The other user may not read the directory where the programs were built.
     let [dipc, dipcrm] = [(program::dipc(), "dipc"), (program::dipcrm(), "dipcrm")].map(|(program, name)| {
         fs::copy(program, base.join(name)).expect("copied");
         fs::set_permissions(base.join(name), Permissions::from_mode(0o755)).expect("set");

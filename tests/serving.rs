@@ -1,4 +1,5 @@
-//! The verbs, over the real server: what each answers, to telnet, to nc, to programs and to the oldest clients.
+//! The answers of each verb, over the real server, to telnet, to nc, to programs and to clients without
+//! newlines.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -61,7 +62,7 @@ fn silence_completes_no_write_that_has_no_data_yet() {
     let server = Server::start("4 64 0 8 --quiet-ms 20");
     let mut person = server.connect();
     person.send("w 3\n");
-    // By the time that another silence has completed a request, this one's is long over.
+    // These silences begin later, and have completed requests.
     server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
     server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
     person.ask("hello\n", "OK v=1\n");
@@ -139,7 +140,8 @@ fn a_damaged_mailbox_is_refused_and_the_others_work() {
     client.ask("w 0\nwhole\nw 1\nto be damaged\n", "OK v=1\nOK v=1\n");
     let segment = server.directory.path().join(format!("{}/segment", server.port));
     let segment = File::options().write(true).open(segment).expect("the segment");
-    // The control area of mailbox 1: behind the header page, 128 bytes each. At first only where its messages end.
+    // The control area of mailbox 1: after the header page, 128 bytes each. First only the ends of its
+    // messages.
     for record in [8, 56] {
         segment.write_all_at(&[0xff; 8], 4096 + 128 + record + 16).expect("damaged");
     }

@@ -1,5 +1,5 @@
-//! Everything at once: clients that lock, queue, watch, wait and vanish, pseudo-randomly. Each request has one answer, no
-//! watch tells a version twice, and in the end nothing is held and nobody waits.
+//! Clients that lock, queue, watch, wait and vanish at the same time, pseudo-randomly. Each request has one
+//! answer, no watch has an event of the same version twice, and in the end there are no locks and no waits.
 //!
 //! `DIPC_TURMOIL` in the environment sets how many batches each client sends.
 
@@ -38,7 +38,7 @@ fn request(random: &mut Rng) -> String {
     }
 }
 
-/// Reads so many answers and whatever events there are in between.
+/// Reads so many answers, and the events between them.
 fn read_answers(client: &mut Client, count: usize, seen: &mut HashMap<u64, u64>) {
     let mut answers = 0;
     while answers < count {
@@ -53,7 +53,7 @@ fn read_answers(client: &mut Client, count: usize, seen: &mut HashMap<u64, u64>)
             let lost = if header.contains(" lost=") { field(&header, "lost") } else { 0 };
             let (mailbox, version) = (field(&header, "box"), field(&header, "v"));
             let before = seen.insert(mailbox, version);
-            // That is what the first event of `watch after=0` says.
+            // The first event of `watch after=0` counts all versions before it.
             let restarted = version == lost + 1;
             assert!(before.is_none_or(|before| restarted || version > before), "{header} after {before:?}");
         }

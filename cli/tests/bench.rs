@@ -9,7 +9,7 @@ use dipc_testkit::wait::{HANG, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// Runs it, and splits what it prints by columns: a map for each mix.
+/// Runs it. Returns the columns, with their names, for each mix.
 #[track_caller]
 fn rows(server: &Server, words: &[&str]) -> Vec<Vec<(String, String)>> {
     let ran = server.run(&[&["bench", "--csv"], words].concat());
@@ -47,7 +47,7 @@ fn every_mix_sends_the_given_number_of_requests() {
             let figure = |name| column(row, name).parse::<f64>().expect("a number");
             assert!(figure("p50_us") > 0.0 && figure("p50_us") <= figure("p999_us"), "{row:?}");
             assert!(figure("max_us") <= figure("seconds") * 1e6 * 1.01, "{row:?}");
-            // Found by itself, on this machine.
+            // bench finds the process of the server by itself.
             assert!(figure("server_cpu_us") > 0.0 && figure("own_cpu_us") > 0.0, "{row:?}");
             assert!(figure("server_rss_kb") > 100.0, "{row:?}");
             // One thread, however short the run is.
@@ -119,7 +119,7 @@ fn the_distribution_is_that_of_the_report() {
         assert!((row[0] - reported).abs() < 0.001, "{name} {report}\n{text}");
     }
     assert_eq!(last[2], 2000.0, "{text}");
-    // What was measured is said, even if it cannot be kept.
+    // The report is printed, even if the file cannot be written.
     let ran = server.run(&["bench", "-n", "10", "--percentiles", "/nowhere/x"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("/nowhere/x: No such file") && !ran.stdout.is_empty(), "{ran:?}");
@@ -181,10 +181,10 @@ fn exit_codes_of_bench_are_those_of_every_command() {
     server.run(&["bench", "-n", "10", "-p", "1"]).expect_failure(3, "cannot connect to dipc://127.0.0.1:1");
     let memcached = ["bench", "-n", "10", "-p", "1", "--system", "memcached"];
     server.run(&memcached).expect_failure(3, "cannot connect to memcached://127.0.0.1:1");
-    // Somebody else has locked what is to be loaded.
+    // Another client has locked the mailbox.
     let ran = server.run(&["lock", "0", "--", program::dipc_cli(), "bench", "-n", "10"]);
     ran.expect_failure(1, "timeout");
-    // It is said where a bench is typed at the prompt.
+    // The prompt says that bench is a command of the shell.
     server.run_with(&[], "bench\n").expect_failure(2, "of the shell");
 }
 
@@ -195,7 +195,7 @@ fn a_server_that_disappears_gives_no_result() {
         let requests = server.stat_json(&[], "requests").as_u64();
         let words = ["bench", "--fairness", "--seconds", "60", "-c", "5", "--timeout", "3"];
         let bench = server.cli(&words).spawn().expect("it runs");
-        wait_until("it is under load", || {
+        wait_until("the server is under load", || {
             server.stat_json(&[], "requests").as_u64() > requests.map(|count| count + 500)
         });
         match how {

@@ -1,4 +1,4 @@
-//! Every command with every way it can end: one answer each.
+//! Every command, with every exit code.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -33,7 +33,7 @@ fn write_and_read_keep_every_byte() {
     server.run(&["read", "3"]).expect(0, "-5");
 }
 
-/// Who hears enough is no failure, but here nobody else will hear of the message.
+/// A closed output is no failure of a read. A take fails, because its message is lost.
 #[test]
 fn a_taken_message_that_cannot_be_printed_is_a_failure() {
     let server = Server::start("4 64 0 8");
@@ -116,7 +116,7 @@ fn a_server_is_named_in_four_ways() {
         finish(server.cli(words).env("DIPC_URL", url).spawn().expect("it runs"), b"")
     };
     with("http://x", &["ping"]).expect_failure(2, "DIPC_URL: neither dipc://host:port nor dipc+unix:///path");
-    // One that is not needed is in nobody's way, and an empty one is none.
+    // A wrong URL does not matter beside -s, and an empty one counts as none.
     assert_eq!(with("http://x", &["ping", "-s", &socket]).code, Some(0));
     assert_eq!(with("", &["ping", "-p", &port]).code, Some(0));
 }
@@ -170,7 +170,7 @@ fn watch_prints_a_line_for_each_message() {
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
 }
 
-/// Whose machine has vanished says nothing, not even goodbye: only the system can find that out.
+/// A server whose machine has vanished sends no end. Only the keepalive probes of the system find that out.
 #[test]
 fn a_server_that_is_silent_is_asked_for_now_and_then() {
     const KEEPALIVE_TIMER: &str = "02";
@@ -218,7 +218,7 @@ fn a_pipe_has_the_same_commands_line_by_line() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     let help = server.run_with(&[], "write --help\n");
     assert!(help.code == Some(0) && help.stdout.windows(4).any(|part| part == b"--if"), "{help:?}");
-    // The highest code of all commands; a failed one does not end it.
+    // A command that fails does not end the input. The exit code is the highest one of all commands.
     server.run_with(&[], "take 0 --wait 0\nping x\nread 3\n").expect(2, "the next line\n");
     server.run_with(&[], "take 0 --wait 0\nread 3").expect(1, "the next line\n");
     server.run_with(&[], "lock 1 --ttl 0.01\ntake 2 --wait 0.2\nunlock 1\n").expect(2, "grant 2\n");
@@ -270,7 +270,7 @@ fn top_shows_the_content_and_the_lock_of_each_mailbox() {
     assert_eq!(row("3")[..5], ["3", "0", "0", "0", "exclusive"]);
     let json = server.run(&["top", "--once", "--json"]).json();
     assert_eq!(json["mailboxes"][2]["bytes"], json!(5));
-    // On a pipe without --once: again and again.
+    // On a pipe without --once, it prints one object after the other.
     let mut top = server.cli(&["top", "--json"]).spawn().expect("it runs");
     let mut lines = BufReader::new(top.stdout.take().expect("piped")).lines();
     let second = lines.nth(1).expect("a second look").expect("text");

@@ -11,7 +11,7 @@ use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-/// Waits for the first line that a program prints; what follows is left to be read.
+/// Waits for the first line that a program prints, and leaves the rest unread.
 #[track_caller]
 fn first_line(child: &mut Child) -> String {
     let mut reader = BufReader::with_capacity(1, child.stdout.take().expect("piped"));
@@ -28,7 +28,7 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     server.run(&["lock", "3", "--", "sh", "-c", "kill -9 $$"]).expect(137, "");
     server.run(&["lock", "3", "--", "/no/such/program"]).expect_failure(127, "cannot run");
     server.run(&["lock", "3", "--", "/dev/null"]).expect_failure(126, "cannot run");
-    // While it runs, nobody else is in; when it has ended, at once somebody is.
+    // While it runs, the mailbox is locked; when it has ended, the mailbox is free at once.
     server
         .run(&["lock", "3", "--", program::dipc_cli(), "lock", "3", "--wait", "0", "--", "true"])
         .expect_failure(1, "locked");
@@ -43,7 +43,8 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
 }
 
-/// Wherever it has gone, and whatever it is called: a name that the kernel has cut within a character is no UTF-8.
+/// The process has a session of its own, and a name that the kernel cuts within a character, so that it is no
+/// UTF-8.
 #[test]
 fn a_process_in_another_session_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
@@ -72,7 +73,8 @@ fn orphaned_processes_are_reaped() {
     finish(held, b"go\n").expect(0, "");
 }
 
-/// A shell stops its script when what it waits for was ended by Ctrl-C, and not when that has only ended.
+/// A shell stops its script when the process that it waits for was killed by SIGINT, and not when it has
+/// exited.
 #[test]
 fn ctrl_c_ends_the_guard_as_it_ended_the_command() {
     let server = Server::start("4 64 0 8");
@@ -138,7 +140,7 @@ fn a_command_whose_lock_is_lost_gets_sigterm() {
 #[test]
 fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
     let server = Server::start("4 64 0 8 --max-hold 0.5");
-    // The pipe of its output is closed only when the last of them is gone: that is what ends the test.
+    // The end of its output shows that the last process has ended.
     let ran = server.run(&["lock", "3", "--", "sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"]);
     ran.expect(2, "");
 }
@@ -151,7 +153,7 @@ fn a_guard_that_was_stopped_for_too_long_stops_its_command() {
         server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("it runs");
     assert_eq!(first_line(&mut held), "up\n");
     signal(held.id(), Signal::SIGSTOP);
-    // Others are in as soon as the lease has ended.
+    // The lock is free as soon as the lease has ended.
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
     signal(held.id(), Signal::SIGCONT);
     finish(held, b"").expect(2, "told\n");
@@ -167,7 +169,7 @@ fn a_command_does_not_begin_when_the_lock_is_lost_already() {
     signal(second.id(), Signal::SIGSTOP);
     drop(first.stdin.take());
     finish(first, b"").expect(0, "");
-    // The third is in when the second, which got the lock asleep, has lost it.
+    // The third gets the lock when the second, which got it while it was stopped, has lost it.
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
     signal(second.id(), Signal::SIGCONT);
     finish(second, b"").expect(2, "");
@@ -180,7 +182,7 @@ fn a_command_is_killed_with_its_guard() {
         server.cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]).spawn().expect("it runs");
     assert_eq!(first_line(&mut held), "up\n");
     signal(held.id(), Signal::SIGKILL);
-    // The pipe of its output is closed only when the command is gone, too.
+    // The end of its output shows that the command has ended.
     assert_eq!(finish(held, b"").stdout, b"");
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
 }
@@ -218,7 +220,7 @@ fn signals_are_forwarded_to_the_command() {
         assert_eq!(first_line(&mut held), "up\n");
         signal(held.id(), sent);
         finish(held, b"").expect(code, "");
-        // It was unlocked.
+        // The mailbox is unlocked.
         server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
     }
 }
@@ -233,7 +235,7 @@ fn a_command_runs_for_each_message() {
     let script = "echo \"$DIPC_BOX $DIPC_VERSION $DIPC_LOST $(cat)\"; exit 9";
     let ran = server.run(&["watch", "2", "--after", "0", "-n", "2", "--", "sh", "-c", script]);
     ran.expect(0, "2 2 1 two\n2 3 0 three\n");
-    // One that reads nothing, and one that is not there.
+    // A command that reads nothing, and one that does not exist.
     server.run_with(&["write", "2"], [b'x'; 8192]).expect(0, "version 4\n");
     server.run(&["watch", "2", "--after", "3", "-n", "1", "--", "true"]).expect(0, "");
     server

@@ -1,4 +1,4 @@
-//! `bench/peers`: its page is made of what was recorded, and its own servers are such that a bench can load.
+//! `bench/peers`: its page is made of recorded runs, and a bench can load its own servers.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use dipc_testkit::process::{KillOnDrop, run};
 use dipc_testkit::program;
 use serde_json::{Value, json};
 
-/// A directory with what was recorded. It is removed when this is dropped.
+/// A directory of recorded runs. It is removed when this is dropped.
 struct Recorded(Directory);
 
 impl Recorded {
@@ -25,7 +25,7 @@ impl Recorded {
     }
 }
 
-/// One of bench/*.c as a program.
+/// Compiles one of bench/*.c.
 #[track_caller]
 fn compiled(name: &str, directory: &Directory) -> PathBuf {
     let (program, source) = (directory.join(name), checkout().join("bench").join(name).with_extension("c"));
@@ -34,7 +34,7 @@ fn compiled(name: &str, directory: &Directory) -> PathBuf {
     program
 }
 
-/// Starts one of them; its port is the first thing that it says.
+/// Starts one of these servers. Returns its port, which is the first line that it prints.
 #[track_caller]
 fn running(command: &mut Command) -> (KillOnDrop, String) {
     let mut server = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("it starts"));
@@ -47,7 +47,7 @@ fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// The page of what is recorded there; None: there is no python3 to make it.
+/// Makes the page of the recorded runs. `None` without python3.
 #[track_caller]
 fn page(recorded: &Recorded) -> Option<String> {
     if Command::new("python3").arg("--version").output().is_err() {
@@ -172,7 +172,7 @@ fn bench_loads_the_server_with_locks() {
             assert!(report["longest_write_s"].as_f64() > Some(0.0), "{report}");
         }
         assert_eq!(bench("-t r,w -n 100 --mailboxes 2 --idle 5").code, Some(0));
-        // Beyond a mailbox, and beyond the last one.
+        // A message larger than a mailbox, and a mailbox after the last one.
         for line in ["-t w -n 1 -d 300001", "-t w -n 1 --mailboxes 3"] {
             bench(line).expect_failure(2, "refused: ERROR");
         }

@@ -1,4 +1,4 @@
-//! What README shows of dipc-cli is true.
+//! The commands of dipc-cli in README work.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,8 @@ use dipc_testkit::wait::HANG;
 
 const README: &str = include_str!("../../README.md");
 
-/// Commands that go on for ever: so long are they watched. `timeout` has an exit code for them.
+/// Commands without an end, the seconds after which they are stopped, and the exit code of `timeout` for
+/// that.
 const ENDLESS: [&str; 2] = ["watch", "top"];
 const ENDLESS_TIME: &str = "0.3";
 const TIMED_OUT: i32 = 124;

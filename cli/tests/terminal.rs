@@ -1,4 +1,4 @@
-//! On a terminal: the prompt, and data that would do harm there.
+//! `dipc-cli` on a terminal: the prompt, the chat, and control characters in data.
 
 use dipc::client::Client;
 use dipc_testkit::process::{has_ended, signal};
@@ -19,7 +19,7 @@ fn the_prompt_completes_words_and_keeps_a_history() {
     prompt.expect("mailboxes are numbered 0 to 3");
     prompt.press("read 3\r");
     prompt.expect("two  blanks\r\n");
-    // Without text it asks for it.
+    // Without a text, it asks for one.
     prompt.press("put 2\r");
     prompt.expect("text> ");
     prompt.press("asked for\r");
@@ -29,14 +29,14 @@ fn the_prompt_completes_words_and_keeps_a_history() {
     prompt.expect("asked for\r\n");
     prompt.press("\x03");
     prompt.expect("dipc> ");
-    // Also when more messages wait, and a command is at the first one.
+    // Also while a command runs for the first of several messages.
     (0..3).for_each(|_| drop(server.run(&["put", "2", "more"])));
     prompt.press("watch 2 --after 0 -- sh -c 'echo got; exec sleep 1000'\r");
     prompt.expect("got\r\n");
     prompt.press("\x03");
     let meanwhile = prompt.expect("dipc> ");
     assert!(!meanwhile.contains("got"), "{meanwhile}");
-    // A text can be given up, too.
+    // Ctrl-C cancels a text.
     prompt.press("put 2\r");
     prompt.expect("text> ");
     prompt.press("\x03");
@@ -76,9 +76,9 @@ fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     prompt.press("take 3\r");
     prompt.expect("kept\r\n");
     prompt.expect("dipc> ");
-    // So does the wait for a lock; the command that it is for does not run.
+    // Ctrl-C cancels the wait for a lock, and the command does not run.
     let mut holder = Client::connect(("127.0.0.1", server.port)).expect("connected");
-    holder.lock(&[3]).expect("nobody else").keep();
+    holder.lock(&[3]).expect("locked").keep();
     prompt.press("lock 3 -- echo 'never' 'run'\r");
     wait_until("the locker waits", || server.stat_json(&["3"], "waiting") == 1);
     prompt.press("\x03");
@@ -92,7 +92,7 @@ fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     prompt.press("lock 3 -- echo 'open\r");
     prompt.expect("a quote is not closed");
     prompt.expect("dipc> ");
-    // A command under a lock leaves no trace in how Ctrl-C is taken.
+    // After a command under a lock, Ctrl-C works as before.
     prompt.press("take 0 --wait inf\r");
     wait_until("the taker waits", || server.stat_json(&["0"], "aside") == 1);
     prompt.press("\x03");
@@ -165,9 +165,9 @@ fn messages_of_a_chat_appear_above_the_typed_line() {
     anna.expect("anna: on");
     anna.press("e\r");
     anna.expect("anna: ");
-    wait_until("it is said", || server.stat_json(&["1"], "version") == 3);
+    wait_until("the message is sent", || server.stat_json(&["1"], "version") == 3);
     server.run(&["read", "1"]).expect(0, "anna: one");
-    // It is not shown once more, nor is anything that others have said wiped away for it.
+    // One's own message is not shown twice, and no message of others is erased.
     server.run(&["put", "1", "bob: two"]);
     let meanwhile = anna.expect("bob: two");
     assert!(!meanwhile.contains("anna: one") && !meanwhile.contains("\x1b[A"), "{meanwhile:?}");
@@ -207,7 +207,7 @@ fn top_fits_its_terminal() {
     assert_eq!(shown.lines().count(), 11, "{shown}");
 }
 
-/// There it belongs to our group and has none of its own, which could be told at once.
+/// Without a process group of its own, the process cannot be killed by a signal to a group.
 #[test]
 fn a_process_of_the_session_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
@@ -222,7 +222,7 @@ fn a_process_of_the_session_ends_with_the_lock() {
     wait_until("the sleeper is gone", || has_ended(pid));
 }
 
-/// That is told to the leader of the session alone, which may be us.
+/// Only the leader of the session gets SIGHUP, which may be the guard.
 #[test]
 fn a_terminal_that_hangs_up_ends_the_command() {
     let server = Server::start("4 64 0 8");

@@ -246,7 +246,8 @@ impl Client {
     }
 }
 
-/// A connection to a port of 127.0.0.1 that sends small pieces at once, and whose reads and writes fail after [`HANG`].
+/// A connection to a port of 127.0.0.1 that sends small pieces at once, and whose reads and writes fail after
+/// [`HANG`].
 #[track_caller]
 pub fn tcp_stream(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");

@@ -20,7 +20,8 @@ impl Directory {
         loop {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = Path::new("/dev/shm").join(format!("dipc-test-{}-{number}", std::process::id()));
-            // The mode is set here and not left to the umask: dipc refuses a directory that other users can write to.
+            // The mode is set here and not left to the umask: dipc refuses a directory that other users can
+            // write to.
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Directory(path),
                 // An earlier run that was killed had the same process number.
@@ -56,8 +57,8 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What identifies the content of a directory: name, inode, mode, size, and the times of change of each file. Equal
-/// fingerprints mean that no file was touched.
+/// What identifies the content of a directory: name, inode, mode, size, and the times of change of each file.
+/// Equal fingerprints mean that no file was touched.
 pub fn fingerprint(directory: &Path) -> Vec<(String, u64, u32, u64, i64, i64)> {
     let of = |name: String| {
         let found = fs::symlink_metadata(directory.join(&name)).expect("a file");

@@ -165,7 +165,8 @@ pub fn start_in_foreground(command: &mut Command) -> (Child, Instance) {
     (child, instance)
 }
 
-/// The one of two starts that succeeded. The other one has to fail because the port or the directory is in use.
+/// The one of two starts that succeeded. The other one has to fail because the port or the directory is in
+/// use.
 #[track_caller]
 pub fn winner_of(both: [Outcome; 2]) -> Instance {
     let seen = format!("{both:?}");

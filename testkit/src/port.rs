@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
-/// A port of this test alone. It stays bound, so that the system gives it to no other program, and a server can listen
-/// on it.
+/// A port of this test alone. It stays bound, so that the system gives it to no other program, and a server
+/// can listen on it.
 pub struct Port {
     /// Its number.
     pub number: u16,
@@ -24,7 +24,8 @@ impl Port {
     }
 }
 
-/// The port in the line that dipc prints when it is ready: `dipc: 4 mailboxes of 64 kB on 127.0.0.1:5000 (..`.
+/// The port in the line that dipc prints when it is ready: `dipc: 4 mailboxes of 64 kB on 127.0.0.1:5000
+/// (..`.
 pub fn port_in(line: &str) -> Option<u16> {
     line.split(" on ").nth(1)?.split([' ', '(']).next()?.rsplit(':').next()?.parse().ok()
 }

@@ -82,8 +82,8 @@ pub fn run_both(commands: [Command; 2]) -> [Outcome; 2] {
     })
 }
 
-/// Waits until a program has ended and no process holds its output any more. `input` is written to its standard input
-/// if that is a pipe; standard output and standard error have to be pipes.
+/// Waits until a program has ended and no process holds its output any more. `input` is written to its
+/// standard input if that is a pipe; standard output and standard error have to be pipes.
 #[track_caller]
 pub fn finish(mut child: Child, input: &[u8]) -> Outcome {
     if let Some(mut stdin) = child.stdin.take() {
@@ -119,7 +119,8 @@ fn read_to_end(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> 
     receiver
 }
 
-/// Waits for the end of a program. Returns its exit code, or `None` after a signal. Kills it if it does not end.
+/// Waits for the end of a program. Returns its exit code, or `None` after a signal. Kills it if it does not
+/// end.
 #[track_caller]
 pub fn wait_for_end(child: &mut Child) -> Option<i32> {
     let pid = child.id();

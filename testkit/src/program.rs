@@ -1,7 +1,7 @@
 //! Where the built programs are: beside the directory of the running test executable.
 //!
-//! Cargo tells a test only the programs of its own package. `cargo test` builds the programs of all packages before any
-//! test runs; a test of one package (`-p dipc-cli`) needs `cargo build` before it.
+//! Cargo tells a test only the programs of its own package. `cargo test` builds the programs of all packages
+//! before any test runs; a test of one package (`-p dipc-cli`) needs `cargo build` before it.
 
 use std::sync::OnceLock;
 

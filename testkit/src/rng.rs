@@ -1,6 +1,7 @@
 //! Pseudo-random numbers that are the same in every run.
 
-/// A generator. Source: SplitMix64, in Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (2014).
+/// A generator. Source: SplitMix64, in Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators
+/// (2014).
 pub struct Rng(u64);
 
 impl Rng {

@@ -15,8 +15,8 @@ use crate::process::{self, cpu_time, stat_fields, wait_for_end};
 use crate::program;
 use crate::wait::wait_until;
 
-/// More processor time than a server needs for a second without work. One that polls without a pause uses several times
-/// as much, on a busy machine too.
+/// More processor time than a server needs for a second without work. One that polls without a pause uses
+/// several times as much, on a busy machine too.
 const IDLE_CPU: Duration = Duration::from_millis(150);
 
 /// A server on a free port, with a base directory of its own. It is killed when this is dropped.
@@ -140,8 +140,8 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives").count()
     }
 
-    /// Expects that it uses next to no processor time until silence has completed a request of this client. Start it
-    /// with `--quiet-ms 1000`, so that this takes a second.
+    /// Expects that it uses next to no processor time until silence has completed a request of this client.
+    /// Start it with `--quiet-ms 1000`, so that this takes a second.
     #[track_caller]
     pub fn expect_idle(&self, client: &mut Client) {
         let before = cpu_time(self.pid());

@@ -27,7 +27,8 @@ impl Terminal {
     #[track_caller]
     pub fn start(server: &Server, words: &[&str]) -> Self {
         let pty = openpty(None, None).expect("a terminal");
-        // The clone is closed on exec. A child that inherited the terminal's other end would keep it from hanging up.
+        // The clone is closed on exec. A child that inherited the terminal's other end would keep it from
+        // hanging up.
         let master = pty.master.try_clone().expect("cloned");
         drop(pty.master);
         let end = |slave: &OwnedFd| Stdio::from(slave.try_clone().expect("cloned"));

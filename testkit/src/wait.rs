@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an answer, an end or a condition may take before a test fails. It is shorter than the server's default wait
-/// of 30 s, so that a request that should not wait does not pass by waiting.
+/// How long an answer, an end or a condition may take before a test fails. It is shorter than the server's
+/// default wait of 30 s, so that a request that should not wait does not pass by waiting.
 pub const HANG: Duration = Duration::from_secs(20);
 
 /// The first pause between two looks at a condition. Each further pause is twice as long.
@@ -13,8 +13,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause between two looks at a condition.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits until the condition holds; fails after [`HANG`]. Between two looks it sleeps, so that the processor is free for
-/// the server under test.
+/// Waits until the condition holds; fails after [`HANG`]. Between two looks it sleeps, so that the processor
+/// is free for the server under test.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + HANG;

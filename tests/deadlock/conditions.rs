@@ -1,4 +1,4 @@
-//! Cycles through what a mailbox does not hold, and through several mailboxes.
+//! Cycles through messages or room that a mailbox lacks, and through several mailboxes.
 
 use crate::{DEADLOCK, expect_free, expect_locked, holder, served};
 
@@ -15,7 +15,7 @@ fn a_cycle_through_a_message_or_room_that_only_the_other_client_could_bring() {
         if !prepare.is_empty() {
             first.ask(prepare, "OK v=1 n=1\n");
         }
-        // It was in, has missed something, and others pass.
+        // It was admitted and lacks something, so later requests are admitted before it.
         server.send_waiting(&mut first, waits);
         let mut second = holder(&server, "1");
         assert_eq!(second.refused("r 0 wait=inf\n"), DEADLOCK, "{waits}");
@@ -35,7 +35,7 @@ fn a_cycle_completed_by_a_wait_for_a_message() {
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
     server.send_waiting(&mut sharer, "w 0 wait=inf\nx\n");
-    // It gets in beside the shared lock, but nobody could ever bring news.
+    // It is admitted beside the shared lock, but no client could bring a newer message.
     assert_eq!(reader.refused("r 1 after=0 wait=inf\n"), DEADLOCK);
     assert_eq!(reader.refused("take 1 wait=inf\n"), DEADLOCK);
     reader.ask("r 1 after=0 wait=0\nunlock 0\n", "NO timeout v=0\nOK\n");

@@ -4,7 +4,7 @@ use dipc_testkit::client::Client;
 
 use crate::{DEADLOCK, expect_locked, holder, served};
 
-/// The five ways to want to be in a mailbox.
+/// The five requests that wait for a mailbox.
 fn ways(mailbox: usize) -> [String; 5] {
     [
         format!("r {mailbox} wait=inf\n"),
@@ -24,7 +24,7 @@ fn a_request_that_completes_a_cycle_of_two_is_refused_and_keeps_its_lock() {
             let mut second = holder(&server, "1");
             server.send_waiting(&mut first, &waits);
             assert_eq!(second.refused(&closes), DEADLOCK, "{waits} then {closes}");
-            // A second try is none the better.
+            // A second try is refused as well.
             assert_eq!(second.refused(&closes), DEADLOCK);
             expect_locked(&server, 1);
             second.ask("put 1 full=drop\nfor a taker\nunlock 1\n", "OK v=");
@@ -36,7 +36,8 @@ fn a_request_that_completes_a_cycle_of_two_is_refused_and_keeps_its_lock() {
     assert_eq!(server.stat("err_deadlock"), 50);
 }
 
-/// In a ring of `clients`, each waits for the next one's mailbox; the last one cannot.
+/// In a ring of `clients`, each waits for the mailbox of the next one. The request of the last one is
+/// refused.
 fn expect_ring_is_refused(clients: usize) {
     let server = served(clients);
     let mut ring: Vec<Client> = (0..clients).map(|number| holder(&server, &number.to_string())).collect();
@@ -46,7 +47,7 @@ fn expect_ring_is_refused(clients: usize) {
     let mut last = ring.pop().expect("a ring");
     assert_eq!(last.refused("w 0 wait=inf\nx\n"), DEADLOCK);
     last.ask("ping\n", "OK\n");
-    assert_eq!(server.stat("waiting"), clients as u64 - 1, "nobody else has noticed");
+    assert_eq!(server.stat("waiting"), clients as u64 - 1, "the other requests still wait");
     last.ask("unlock *\n", "OK\n");
     for client in ring.iter_mut().rev() {
         client.expect("OK v=1\n");
@@ -76,7 +77,7 @@ fn a_cycle_through_shared_locks() {
     let server = served(2);
     let mut first = holder(&server, "0 r");
     let mut second = holder(&server, "1 r");
-    // A reader gets in: beside a shared lock nobody waits to read.
+    // A read does not wait beside a shared lock.
     first.ask("r 1\n", "DATA 0 v=0 n=0\n\n");
     server.send_waiting(&mut first, "w 1 wait=inf\nx\n");
     assert_eq!(second.refused("w 0 wait=inf\nx\n"), DEADLOCK);
@@ -90,7 +91,7 @@ fn a_cycle_through_one_of_several_shared_locks() {
     let mut sharers = [holder(&server, "0 r"), holder(&server, "0 r"), holder(&server, "0 r")];
     let mut writer = holder(&server, "1");
     server.send_waiting(&mut writer, "w 0 wait=inf\nx\n");
-    // The first and the last may wait for something else as long as they like.
+    // The other holders may wait for another mailbox.
     let mut other = holder(&server, "2");
     server.send_waiting(&mut sharers[0], "r 2\n");
     assert_eq!(sharers[1].refused("r 1\n"), DEADLOCK);
@@ -110,7 +111,7 @@ fn a_cycle_through_an_earlier_waiter_of_the_queue() {
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
     let mut writer = server.enqueue("w 1 wait=inf\nx\n");
-    // It would be in beside the shared lock, but for the writer before it.
+    // It would be admitted beside the shared lock, but the writer is before it.
     server.send_waiting(&mut reader, "r 1 wait=inf\n");
     assert_eq!(sharer.refused("r 0 wait=inf\n"), DEADLOCK);
     sharer.ask("unlock 1\n", "OK\n");

@@ -1,5 +1,5 @@
-//! Waits that would never end, over the real server. The request that would complete a cycle of waits is refused at once,
-//! and no other request is. Waits that only look like a cycle are not refused.
+//! Waits that would never end, over the real server. The request that would complete a cycle of waits is
+//! refused at once, and no other request is. Waits that only look like a cycle are not refused.
 
 mod conditions;
 mod cycles;
@@ -10,19 +10,20 @@ use dipc_testkit::server::Server;
 
 const DEADLOCK: &str = "deadlock";
 
-/// So many mailboxes, small, and a wait that no test waits for: an answer comes at once or not in time.
+/// So many small mailboxes. Their default wait is longer than a test takes, so that no answer comes by
+/// timeout.
 fn served(mailboxes: usize) -> Server {
     Server::start(&format!("{mailboxes} 1 0 1 --wait 1000"))
 }
 
-/// A client that has locked something.
+/// A client that has locked these mailboxes.
 fn holder(server: &Server, what: &str) -> Client {
     let mut client = server.connect();
     client.lock(format!("lock {what} ttl=inf\n"));
     client
 }
 
-/// Nobody has a mailbox.
+/// Expects that the mailbox is not locked.
 #[track_caller]
 fn expect_free(server: &Server, mailbox: usize) {
     server.connect().ask(format!("w {mailbox} wait=0 if=1000\n\n"), "NO conflict v=0\n");

@@ -1,4 +1,4 @@
-//! Waits that are no cycle, and clients that all get through.
+//! Waits that are no cycle, and clients that all finish.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -58,7 +58,7 @@ fn a_wait_for_a_holder_that_waits_for_no_lock_is_no_cycle() {
     let mut first = holder(&server, "0");
     let mut second = holder(&server, "1");
     server.send_waiting(&mut second, "take 2\n");
-    // It waits, with a lock, but for somebody who has none.
+    // It has a lock, and waits for a message, which a client without a lock can bring.
     server.send_waiting(&mut first, "w 1\nx\n");
     server.connect().ask("put 2\nm\n", "OK v=1 n=1\n");
     second.expect("DATA 1 v=1 n=0\nm\n");
@@ -130,8 +130,8 @@ fn a_long_chain_is_no_cycle() {
     assert_eq!((server.stat("err_deadlock"), server.stat("locks_held")), (0, 0));
 }
 
-/// Each locks two mailboxes one after the other, in an order of its own, and waits without end for the second. So cycles
-/// close all the time, and a single one that is not noticed leaves everybody waiting.
+/// Each client locks two mailboxes one after the other, in a random order, and waits for the second without a
+/// timeout. Cycles are frequent, and one that is not noticed would block all clients.
 #[test]
 fn clients_that_lock_in_any_order_and_wait_forever_all_finish() {
     const CLIENTS: u64 = 8;

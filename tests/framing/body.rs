@@ -4,24 +4,24 @@ use std::ops::RangeInclusive;
 
 use dipc_testkit::server::Server;
 
-use crate::{Bench, stream, wordless};
+use crate::{Harness, stream, wordless};
 
-/// What comes of `w 3 LENGTH` with so many bytes behind it.
+/// How the server takes `w 3 LENGTH` with so many bytes behind it.
 enum Length {
     /// Written.
     Good(usize),
-    /// Swallowed, and refused.
+    /// Discarded, and refused.
     Swallowed(usize),
-    /// Refused, and the end.
+    /// Refused, and the connection ends.
     TooMuch,
-    /// Not a length, and the end.
+    /// Not a length, and the connection ends.
     Unreadable,
 }
 
 #[test]
 fn a_length_is_an_exact_decimal_number_up_to_the_packet_size() {
     use Length::{Good, Swallowed, TooMuch, Unreadable};
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     let zeros = format!("{}5", "0".repeat(400));
     let nines = "9".repeat(400);
     for (word, length) in [
@@ -63,13 +63,13 @@ fn a_length_is_an_exact_decimal_number_up_to_the_packet_size() {
         bytes.extend_from_slice(b"\nping\n");
         let writes: &[&'static [u8]] = if matches!(length, Good(_)) { &[body.leak()] } else { &[] };
         let stream = stream(bytes, answers, writes);
-        assert_eq!(wordless(&bench.play(&stream, &[])), answers, "w 3 {word}");
+        assert_eq!(wordless(&harness.play(&stream, &[])), answers, "w 3 {word}");
     }
 }
 
 #[test]
 fn a_body_at_the_size_limit_is_cut_anywhere_near_its_ends() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     let full: &'static [u8] = vec![b'x'; 8192].leak();
     let more = &[full, b"y"].concat()[..];
     for (head, body, end, answers, writes) in [
@@ -87,16 +87,16 @@ fn a_body_at_the_size_limit_is_cut_anywhere_near_its_ends() {
         let last = stream.bytes.len() - 1;
         let near: [RangeInclusive<usize>; 3] = [1..=12, 4090..=4110, last - 10..=last];
         for cut in near.into_iter().flatten() {
-            assert_eq!(wordless(&bench.play(&stream, &[cut])), answers, "{head:?} cut at {cut}");
+            assert_eq!(wordless(&harness.play(&stream, &[cut])), answers, "{head:?} cut at {cut}");
         }
         let halves: Vec<usize> = (1..stream.bytes.len()).step_by(511).collect();
-        assert_eq!(wordless(&bench.play(&stream, &halves)), answers, "{head:?} in small pieces");
+        assert_eq!(wordless(&harness.play(&stream, &halves)), answers, "{head:?} in small pieces");
     }
 }
 
 #[test]
 fn a_refused_body_is_swallowed_up_to_a_mebibyte_and_no_further() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     let swallowed = b"w 3 2\nno\n".repeat(120_000);
     let mebibyte = &swallowed[..1 << 20];
     for (head, len, answers) in [
@@ -108,24 +108,28 @@ fn a_refused_body_is_swallowed_up_to_a_mebibyte_and_no_further() {
     ] {
         let mut bytes = [head.as_bytes(), &mebibyte[..len]].concat();
         bytes.extend_from_slice(b"\nping\n");
-        assert_eq!(wordless(&bench.play(&stream(bytes, answers, &[]), &[])), answers, "{head:?} with {len}");
+        assert_eq!(
+            wordless(&harness.play(&stream(bytes, answers, &[]), &[])),
+            answers,
+            "{head:?} with {len}"
+        );
     }
     let line = |len: usize| [b"w 3\n", &vec![b'x'; len][..], b"\nping\n"].concat();
     let swallowed = stream(line(1 << 20), "ERR size max=8192 ..\nOK\n", &[]);
-    assert_eq!(wordless(&bench.play(&swallowed, &[])), swallowed.answers);
+    assert_eq!(wordless(&harness.play(&swallowed, &[])), swallowed.answers);
     let endless = stream(line((1 << 20) + 1), "ERR size max=8192 ..\n", &[]);
-    assert_eq!(wordless(&bench.play(&endless, &[])), endless.answers);
+    assert_eq!(wordless(&harness.play(&endless, &[])), endless.answers);
 }
 
 #[test]
 fn a_mailbox_smaller_than_a_packet_is_the_limit() {
-    let mut bench = Bench::of("4 4 0 8 --quiet-ms 0");
+    let mut harness = Harness::of("4 4 0 8 --quiet-ms 0");
     let full: &'static [u8] = vec![b'x'; 4096].leak();
     let fits = [b"w 3 4096\n", full, b"\nping\n"].concat();
-    assert_eq!(bench.play(&stream(fits, "", &[full]), &[]), "OK v=+1\nOK\n");
+    assert_eq!(harness.play(&stream(fits, "", &[full]), &[]), "OK v=+1\nOK\n");
     for head in ["w 3 4097\n", "w 3\n"] {
         let over = [head.as_bytes(), full, b"y\nping\n"].concat();
-        assert_eq!(wordless(&bench.play(&stream(over, "", &[]), &[])), "ERR size max=4096 ..\nOK\n");
+        assert_eq!(wordless(&harness.play(&stream(over, "", &[]), &[])), "ERR size max=4096 ..\nOK\n");
     }
 }
 
@@ -142,7 +146,7 @@ fn data_is_any_bytes() {
         if byte == b'\n' {
             continue;
         }
-        // The CR of a CR LF is not part of a line.
+        // A line does not include the CR of a CR LF.
         version += 1;
         client.send([b"w 3\n.", &[byte; 3][..], b".\nr 3\n"].concat());
         client.expect(format!("OK v={version}\nDATA 5 v={version} n=1\n"));

@@ -7,16 +7,16 @@ use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 
-use crate::{Bench, stream, wordless};
+use crate::{Harness, stream, wordless};
 
 #[test]
 fn a_body_that_the_end_of_input_cuts_short_is_never_executed() {
-    let mut bench = Bench::new();
-    bench.watcher.ask("ping\n", "OK\n");
-    let descriptors = bench.server.descriptors();
+    let mut harness = Harness::new();
+    harness.watcher.ask("ping\n", "OK\n");
+    let descriptors = harness.server.descriptors();
     let length = b"w 3 5\nhello";
     for len in 0..length.len() {
-        assert_eq!(bench.play(&stream(&length[..len], "", &[]), &[]), "", "{len} bytes");
+        assert_eq!(harness.play(&stream(&length[..len], "", &[]), &[]), "", "{len} bytes");
     }
     for (bytes, answers) in [
         ("w 3\n", ""),
@@ -29,14 +29,14 @@ fn a_body_that_the_end_of_input_cuts_short_is_never_executed() {
         ("w 3 6\nhello", ""),
         ("w 3 7\nhello\n", ""),
     ] {
-        assert_eq!(bench.play(&stream(bytes, "", &[]), &[]), answers, "{bytes:?}");
+        assert_eq!(harness.play(&stream(bytes, "", &[]), &[]), answers, "{bytes:?}");
     }
     let half = [b"w 3 8000\n", &[b'x'; 7999][..]].concat();
-    assert_eq!(bench.play(&stream(&half, "", &[]), &[]), "");
-    assert_eq!(bench.play(&stream(&half, "", &[]), &[3000, 6000]), "");
-    assert_eq!(bench.watcher.stat("writes"), 0);
-    wait_until("only the watcher is there", || bench.watcher.stat("connections") == 1);
-    wait_until("the descriptors are back", || bench.server.descriptors() == descriptors);
+    assert_eq!(harness.play(&stream(&half, "", &[]), &[]), "");
+    assert_eq!(harness.play(&stream(&half, "", &[]), &[3000, 6000]), "");
+    assert_eq!(harness.watcher.stat("writes"), 0);
+    wait_until("only the watcher is there", || harness.watcher.stat("connections") == 1);
+    wait_until("the descriptors are back", || harness.server.descriptors() == descriptors);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn silence_never_completes_a_body_of_known_length() {
     refused.send("w 99 6\nhello");
     let mut header = server.connect();
     header.send("w 3 6");
-    // By the time that another silence has completed a request, theirs are long over.
+    // These silences begin later than theirs, and have completed requests.
     server.connect().ask("ping", "OK\n");
     server.connect().ask("ping", "OK\n");
     assert_eq!(server.stat("completed_by_silence"), 2);

@@ -1,12 +1,12 @@
-//! Header lines: their length, their bytes, and what comes between them.
+//! Header lines: their length, their bytes, and the bytes between them.
 
 use dipc_testkit::server::Server;
 
-use crate::{Bench, shown, stream, wordless};
+use crate::{Harness, shown, stream, wordless};
 
 #[test]
 fn a_header_line_has_at_most_1024_bytes() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     let line = |len: usize, end: &str| format!("w 3{}2{end}hi{end}ping\n", " ".repeat(len - 4));
     let fits = stream(line(1024, "\n"), "OK v=+1\nOK\n", &[b"hi"]);
     let fits_telnet = stream(line(1024, "\r\n"), "OK v=+1\r\nOK\n", &[b"hi"]);
@@ -14,13 +14,13 @@ fn a_header_line_has_at_most_1024_bytes() {
     let over_telnet = stream(line(1025, "\r\n"), "ERR frame ..\n", &[]);
     let endless = stream(" ".repeat(100_000), "ERR frame ..\n", &[]);
     for stream in [&fits, &fits_telnet, &over, &over_telnet, &endless] {
-        assert_eq!(wordless(&bench.play(stream, &[])), stream.answers, "{}", shown(&stream.bytes));
+        assert_eq!(wordless(&harness.play(stream, &[])), stream.answers, "{}", shown(&stream.bytes));
         for cut in 1020..1030 {
-            assert_eq!(wordless(&bench.play(stream, &[cut])), stream.answers, "cut at {cut}");
+            assert_eq!(wordless(&harness.play(stream, &[cut])), stream.answers, "cut at {cut}");
         }
     }
     for cut in 1..fits_telnet.bytes.len() {
-        assert_eq!(bench.play(&fits_telnet, &[cut]), fits_telnet.answers, "cut at {cut}");
+        assert_eq!(harness.play(&fits_telnet, &[cut]), fits_telnet.answers, "cut at {cut}");
     }
 }
 
@@ -71,11 +71,11 @@ fn a_mailbox_number_names_an_existing_mailbox() {
 
 #[test]
 fn a_line_starts_with_plain_text() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     for byte in 0..=255u8 {
         let answers = match byte {
             b'\n' | b' ' => "OK\n",
-            // The rest of a telnet command, and then a verb that lacks its first letter.
+            // A telnet command takes the `p`, and the rest is no verb.
             255 => "ERR verb ..\n",
             b'!'..=b'~' => "ERR verb ..\n",
             _ => "ERR frame ..\n",
@@ -83,34 +83,34 @@ fn a_line_starts_with_plain_text() {
         let after = if answers == "ERR frame ..\n" { "" } else { "OK v=+1\n" };
         let writes: &[&'static [u8]] = if after.is_empty() { &[] } else { &[b"hi"] };
         let stream = stream([&[byte], &b"ping\nw 3\nhi\n"[..]].concat(), "", writes);
-        assert_eq!(wordless(&bench.play(&stream, &[])), format!("{answers}{after}"), "byte {byte}");
+        assert_eq!(wordless(&harness.play(&stream, &[])), format!("{answers}{after}"), "byte {byte}");
     }
 }
 
 #[test]
 fn a_header_holds_printable_ascii_only() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     for byte in (0..=31u8).chain(127..=255).filter(|byte| *byte != b'\n') {
         let read = stream([b"r ", &[byte][..], b"3\nping\n"].concat(), "", &[]);
-        assert_eq!(wordless(&bench.play(&read, &[])), "ERR syntax ..\nOK\n", "byte {byte}");
+        assert_eq!(wordless(&harness.play(&read, &[])), "ERR syntax ..\nOK\n", "byte {byte}");
         let write = stream([b"w 3 ", &[byte][..], b"4\nping\nping\n"].concat(), "", &[]);
-        assert_eq!(wordless(&bench.play(&write, &[])), "ERR frame ..\n", "byte {byte}");
+        assert_eq!(wordless(&harness.play(&write, &[])), "ERR frame ..\n", "byte {byte}");
     }
 }
 
 #[test]
 fn any_number_of_empty_lines_is_ignored() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     for line in ["\n", "\r\n"] {
         let many = stream(line.repeat(100_000) + "ping\n", "OK\n", &[]);
-        assert_eq!(bench.play(&many, &[]), many.answers);
-        assert_eq!(bench.play(&many, &[1, 16_385, 99_999]), many.answers);
+        assert_eq!(harness.play(&many, &[]), many.answers);
+        assert_eq!(harness.play(&many, &[1, 16_385, 99_999]), many.answers);
     }
 }
 
 #[test]
 fn telnet_options_are_skipped_between_lines() {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     let long = [&b"\xff\xfa"[..], &[b'r'; 1000], b"\xff\xf0"].concat();
     let endless = [&b"\xff\xfa"[..], &[b'\n'; 5000]].concat();
     for (option, answers) in [
@@ -124,9 +124,9 @@ fn telnet_options_are_skipped_between_lines() {
         (&endless, "OK\r\nERR frame ..\n"),
     ] {
         let stream = stream([b"ping\r\n", option, b"ping\r\n"].concat(), answers, &[]);
-        assert_eq!(wordless(&bench.play(&stream, &[])), answers, "{}", shown(option));
+        assert_eq!(wordless(&harness.play(&stream, &[])), answers, "{}", shown(option));
         for cut in 6..=(6 + option.len()).min(20) {
-            assert_eq!(wordless(&bench.play(&stream, &[cut])), answers, "{} cut at {cut}", shown(option));
+            assert_eq!(wordless(&harness.play(&stream, &[cut])), answers, "{} cut at {cut}", shown(option));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Where a request ends. However its bytes are cut into packets, the server reads the same requests, and it never reads
-//! data as a request. Silence completes nothing here, so that only the bytes decide.
+//! Where a request ends. However its bytes are cut into packets, the server reads the same requests, and it
+//! never reads data as a request. Silence completes nothing here, so that only the bytes decide.
 
 mod body;
 mod cuts;
@@ -15,10 +15,10 @@ use std::net::Shutdown;
 use dipc_testkit::client::{Client, tcp_stream};
 use dipc_testkit::server::Server;
 
-/// Bytes that one client sends, then closing its writing half.
+/// Bytes that one client sends before it closes its writing half.
 struct Stream {
     bytes: Vec<u8>,
-    /// All it gets, with versions counted from the start, and `..` for what an `ERR` tells a person.
+    /// All answers, with versions relative to the first, and `..` for the text of an `ERR`.
     answers: String,
     /// The messages that it writes to mailbox 3.
     writes: Vec<&'static [u8]>,
@@ -28,40 +28,40 @@ fn stream(bytes: impl AsRef<[u8]>, answers: &str, writes: &[&'static [u8]]) -> S
     Stream { bytes: bytes.as_ref().to_vec(), answers: answers.to_owned(), writes: writes.to_vec() }
 }
 
-/// A server, and a client that watches over what the streams leave in mailbox 3.
-struct Bench {
+/// A server, and a client that checks the content of mailbox 3 after each stream.
+struct Harness {
     server: Server,
     watcher: Client,
     version: u64,
     content: Vec<u8>,
 }
 
-impl Bench {
+impl Harness {
     fn new() -> Self {
-        Bench::of("4 64 0 8 --quiet-ms 0 --log-file /dev/null")
+        Harness::of("4 64 0 8 --quiet-ms 0 --log-file /dev/null")
     }
 
     fn of(arguments: &str) -> Self {
         let server = Server::start(arguments);
         let watcher = server.connect();
-        Bench { server, watcher, version: 0, content: Vec::new() }
+        Harness { server, watcher, version: 0, content: Vec::new() }
     }
 
-    /// Plays a stream, each piece a packet that the server has read before the next one comes. Returns the answers, and
-    /// sees to it that exactly the stream's writes were done.
+    /// Plays a stream in packets; the server has read each packet before the next is sent. Checks that
+    /// exactly the writes of the stream were done. Returns the answers.
     #[track_caller]
     fn play(&mut self, stream: &Stream, cuts: &[usize]) -> String {
         let mut sender = tcp_stream(self.server.port);
         let mut client = Client::over(sender.try_clone().expect("cloned"));
         if !cuts.is_empty() {
-            // The client has been let in before the next event of anybody.
+            // When this is answered, the connection of the sender was accepted.
             self.watcher.ask("ping\n", "OK\n");
         }
         let mut sent = 0;
         for &cut in cuts {
-            // The server may have closed: the answers tell whether it should have.
+            // The server may have closed, if the answers say so.
             let _ = sender.write_all(&stream.bytes[sent..cut]);
-            // Answered after whatever came before on any connection.
+            // When this is answered, the server has read the packet.
             self.watcher.ask("ping\n", "OK\n");
             sent = cut;
         }
@@ -87,7 +87,7 @@ impl Bench {
     }
 }
 
-/// Answers with their versions counted from `version`.
+/// Answers with their versions relative to `version`.
 fn relative(answers: &[u8], version: u64) -> String {
     let answers = answers.escape_ascii().to_string().replace("\\n", "\n").replace("\\r", "\r");
     let mut parts = answers.split("v=");
@@ -100,7 +100,7 @@ fn relative(answers: &[u8], version: u64) -> String {
     counted
 }
 
-/// Answers without the words for a person, of which there have to be some.
+/// Answers without the texts of errors, which must have several words.
 fn wordless(answers: &str) -> String {
     let without = |line: &str| match line.split_once(" : ") {
         Some((code, words)) if code.starts_with("ERR ") && words.split_whitespace().count() > 2 => {

@@ -3,9 +3,9 @@
 use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 
-use crate::{Bench, stream, wordless};
+use crate::{Harness, stream, wordless};
 
-/// The first bytes that other programs send, each followed by what would be a good write.
+/// The first bytes that other programs send.
 const OTHERS: &[(&str, &[u8])] = &[
     ("a browser", b"GET / HTTP/1.1\r\nHost: localhost:5000\r\nAccept: */*\r\n\r\n"),
     ("a form", b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\r\n"),
@@ -31,26 +31,26 @@ const OTHERS: &[(&str, &[u8])] = &[
 
 #[test]
 fn other_protocols_are_closed_and_nothing_is_executed() {
-    let mut bench = Bench::new();
-    for (who, bytes) in OTHERS {
+    let mut harness = Harness::new();
+    for (program, bytes) in OTHERS {
         let stream = stream([bytes, &b"w 3\nno\nr 3\n"[..]].concat(), "", &[]);
-        let whole = wordless(&bench.play(&stream, &[]));
-        assert!(matches!(&whole[..], "" | "ERR frame ..\n"), "{who}: {whole:?}");
+        let whole = wordless(&harness.play(&stream, &[]));
+        assert!(matches!(&whole[..], "" | "ERR frame ..\n"), "{program}: {whole:?}");
         for cut in 1..stream.bytes.len() {
-            assert_eq!(wordless(&bench.play(&stream, &[cut])), whole, "{who} cut at {cut}");
+            assert_eq!(wordless(&harness.play(&stream, &[cut])), whole, "{program} cut at {cut}");
         }
     }
-    assert_eq!(bench.watcher.stat("writes"), 0);
+    assert_eq!(harness.watcher.stat("writes"), 0);
 }
 
 #[test]
 fn other_protocols_are_closed_without_waiting_for_more() {
     let server = Server::start("4 64 0 8 --quiet-ms 0 --log-file /dev/null");
-    for (who, bytes) in OTHERS {
+    for (program, bytes) in OTHERS {
         let mut client = server.connect();
         client.send(bytes);
         let answers = text(&client.read_to_end());
-        assert!(answers.is_empty() || answers.starts_with("ERR frame : "), "{who}: {answers:?}");
+        assert!(answers.is_empty() || answers.starts_with("ERR frame : "), "{program}: {answers:?}");
     }
     let foreign = server.stat("foreign_protocols") + server.stat("err_frame");
     assert_eq!(foreign, OTHERS.len() as u64);

@@ -1,10 +1,11 @@
-//! Whether what clients saw can have happened: one mailbox at a time, each request at one instant between its call and
-//! its return, and locks that exclude others.
+//! Whether what clients saw can have happened: one mailbox at a time, each request at one instant between its
+//! call and its return, and locks that exclude others.
 //!
-//! Why sorting is enough. A mailbox goes through states (version, count): a write or put makes the version one higher,
-//! a take the count one lower. So states are ordered, newer versions and, within a version, lower counts being later, and
-//! every answer tells which state it left or saw. A history is linearizable when that order agrees with the clock, each
-//! change is the only one to reach its state, and each message is the one that was written under its version.
+//! Why sorting is enough. A mailbox goes through states (version, count): a write or put makes the version
+//! one higher, a take the count one lower. So states are ordered, newer versions and, within a version, lower
+//! counts being later, and every answer tells which state it left or saw. A history is linearizable when that
+//! order agrees with the clock, each change is the only one to reach its state, and each message is the one
+//! that was written under its version.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -38,7 +39,7 @@ fn unless(wrong: bool, error: impl FnOnce() -> String) -> Result<(), String> {
     if wrong { Err(error()) } else { Ok(()) }
 }
 
-/// Every version is made once, and whoever sees it sees the message that made it.
+/// Every version is made once, and every answer with a version has the message that made it.
 fn messages(operations: &[&Operation]) -> Result<(), String> {
     let mut made = HashMap::new();
     let mut unanswered = HashSet::new();
@@ -60,7 +61,7 @@ fn messages(operations: &[&Operation]) -> Result<(), String> {
             What::Take { taken: Some((version, _, message)) } => (version, message),
             _ => continue,
         };
-        // Who saw it tells which version a request made that was not answered.
+        // An answer with its message tells which version an unanswered request made.
         let right = *made.entry(version).or_insert_with(|| match unanswered.remove(&message) {
             true => message,
             false => NEVER,
@@ -80,8 +81,8 @@ fn messages(operations: &[&Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// A version that no answer made was made by a request that was not answered, and that was called before anybody saw
-/// the version, or a later one.
+/// A version that no answered request made was made by an unanswered one. That was called before an answer
+/// with the version, or with a later one, returned.
 fn gaps(operations: &[&Operation]) -> Result<(), String> {
     let last = last_version(operations);
     let mut seen = vec![NEVER; last as usize + 1];
@@ -99,7 +100,7 @@ fn gaps(operations: &[&Operation]) -> Result<(), String> {
     for version in (1..=last).filter(|&version| !made[version as usize]) {
         let maker = candidates.next();
         let explained = maker.is_some_and(|maker| maker.called < seen[version as usize]);
-        unless(!explained, || format!("nobody made version {version}"))?;
+        unless(!explained, || format!("no request made version {version}"))?;
     }
     Ok(())
 }
@@ -113,7 +114,8 @@ fn last_version(operations: &[&Operation]) -> u64 {
         .unwrap_or(0)
 }
 
-/// What returned before another was called is not behind it, and before it when that one is a change.
+/// A request sees a state no earlier than a request that returned before its call, and makes a later one if
+/// it is a change.
 fn order(operations: &[&Operation]) -> Result<(), String> {
     in_time(
         operations,
@@ -160,8 +162,8 @@ fn in_time<T: std::fmt::Debug, R: Ord>(
     Ok(())
 }
 
-/// Where every request was answered, each change is known: a put adds one, a take takes one, and a take that found
-/// nothing was there at a moment when there was nothing.
+/// Where every request was answered, each change is known: a put adds one, a take removes one, and a take
+/// that found no message was executed at an instant when the mailbox was empty.
 fn counts(operations: &[&Operation]) -> Result<(), String> {
     if operations.iter().any(|operation| operation.changes() && !operation.is_answered()) {
         return Ok(());
@@ -169,7 +171,7 @@ fn counts(operations: &[&Operation]) -> Result<(), String> {
     let mut changes: Vec<_> = operations.iter().filter(|operation| operation.changes()).collect();
     changes.sort_by_key(|operation| operation.states());
     let mut count = 0;
-    // When it was empty: at the longest from, until.
+    // The longest times at which the mailbox can have been empty: from, until.
     let mut empty = vec![(0, changes.first().map_or(NEVER, |first| first.returned))];
     for (at, operation) in changes.iter().enumerate() {
         let Some(((_, now), _)) = operation.states() else { continue };
@@ -201,8 +203,8 @@ fn counts(operations: &[&Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing is taken twice, the oldest goes first, and what nothing removed was taken by the end of the history, if not by
-/// somebody who did not wait for the answer.
+/// No message is taken twice, and the oldest is taken first. At the end of the history, a message that no
+/// write or drop removed was taken, or a take was not answered.
 fn takes(operations: &[&Operation]) -> Result<(), String> {
     let taken = |operation: &Operation| match operation.what {
         What::Take { taken: Some((version, ..)) } => Some(version),
@@ -229,7 +231,7 @@ fn takes(operations: &[&Operation]) -> Result<(), String> {
     unless(missing.len() > unheard.count(), || format!("versions {missing:?} are lost"))
 }
 
-/// Who has locked a mailbox exclusively has it alone.
+/// An exclusive lock of a mailbox excludes all other locks of it.
 fn exclusion(holds: &[&Hold]) -> Result<(), String> {
     let (mut exclusive, mut any): (Option<&Hold>, Option<&Hold>) = (None, None);
     for hold in holds {
@@ -249,7 +251,7 @@ fn exclusion(holds: &[&Hold]) -> Result<(), String> {
     Ok(())
 }
 
-/// Under a lock nobody else changes anything, and under an exclusive one nobody else is in.
+/// Under a lock no other client changes the mailbox, and under an exclusive lock no other client reads it.
 fn quiet_under_locks(operations: &[&Operation], holds: &[&Hold]) -> Result<(), String> {
     for hold in holds {
         let begin = operations.partition_point(|operation| operation.called <= hold.from);
@@ -273,7 +275,7 @@ fn quiet_under_locks(operations: &[&Operation], holds: &[&Hold]) -> Result<(), S
     Ok(())
 }
 
-/// The number of a lock is higher than that of every lock that was there before it was asked for.
+/// The fencing token of a lock is higher than that of every lock that was granted before its call.
 fn grants(holds: &[Hold]) -> Result<(), String> {
     let holds: Vec<&Hold> = holds.iter().collect();
     in_time(

@@ -37,7 +37,7 @@ fn rejects(operations: &[Operation], holds: &[Hold], because: &str) {
 
 #[test]
 fn possible_histories_pass() {
-    // Two at once may be seen in either order, and what was not answered may have happened or not.
+    // Two concurrent writes may be seen in either order, and an unanswered one may have been done or not.
     let never = What::Write { message: 77, only_at: None, version: None };
     let seen = What::Read { version: 4, count: 1, message: Some(77) };
     let operations = [
@@ -82,10 +82,10 @@ fn a_message_that_was_never_written_is_found() {
 #[test]
 fn a_lost_write_is_found() {
     rejects(&[write(1, 10, 20, 1), write(2, 11, 21, 1)], &[], "made twice");
-    rejects(&[write(1, 10, 20, 1), write(1, 30, 40, 3)], &[], "nobody made version 2");
-    // Who could have made it was called after it was seen.
+    rejects(&[write(1, 10, 20, 1), write(1, 30, 40, 3)], &[], "no request made version 2");
+    // The unanswered write was called after version 3 was seen.
     let late = operation(2, 50, NEVER, What::Write { message: 9, only_at: None, version: None });
-    rejects(&[write(1, 10, 20, 1), write(1, 30, 40, 3), late], &[], "nobody made version 2");
+    rejects(&[write(1, 10, 20, 1), write(1, 30, 40, 3), late], &[], "no request made version 2");
     rejects(&[put(10, 1, 1), put(20, 2, 2), take(30, 1, 1)], &[], "lost");
 }
 
@@ -106,7 +106,7 @@ fn a_double_take_is_found() {
         &[],
         "same change",
     );
-    // Somebody put a third in between, and did not hear of it.
+    // A third message was put in between, and its put was not answered.
     let third = operation(3, 25, NEVER, What::Put { message: 3, drops: false, made: None });
     rejects(&[&puts[..], &[take(30, 1, 1), take(40, 1, 2), third]].concat(), &[], "taken twice");
 }
@@ -141,10 +141,10 @@ fn a_foreign_request_under_a_lock_is_found() {
     let holds = [hold(1, 1, 10, 50)];
     rejects(&[write(2, 20, 30, 1), take(90, 1, 0)], &holds, "under");
     rejects(&[write(2, 1, 5, 1), read(2, 20, 30, 1), take(90, 1, 0)], &holds, "under");
-    // It was called before and returned after, but was in between the holder's own writes.
+    // Its call and return are outside the lock, but its version is between those of the holder's writes.
     let between = [write(1, 12, 13, 1), write(2, 5, 60, 2), write(1, 14, 15, 3)];
     rejects(&[&between[..], &[take(90, 3, 0)]].concat(), &holds, "under");
-    // Readers are in together under a shared lock, writers are not.
+    // A shared lock admits readers, and no writers.
     let shared = [Hold { shared: true, ..hold(1, 1, 10, 50) }];
     check(&[write(2, 1, 5, 1), read(2, 20, 30, 1), take(90, 1, 0)], &shared).expect("right");
     rejects(&[write(2, 20, 30, 1), take(90, 1, 0)], &shared, "under");

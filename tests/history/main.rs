@@ -1,7 +1,7 @@
-//! Recorded histories: 64 clients send requests of every kind at the same time, some vanish in the middle of it, and what
-//! they saw must be possible. `check.rs` says what is; a failure names the requests that contradict each other.
-//! `DIPC_HISTORY_SEED` in the environment sets another seed than 1, and `DIPC_HISTORY_TURNS` how many turns each client
-//! has.
+//! Recorded histories: 64 clients send requests of every kind at the same time, some vanish in the middle of
+//! it, and what they saw must be possible. `check.rs` says what is; a failure names the requests that
+//! contradict each other. `DIPC_HISTORY_SEED` in the environment sets another seed than 1, and
+//! `DIPC_HISTORY_TURNS` how many turns each client has.
 
 mod check;
 mod handmade;
@@ -53,7 +53,10 @@ fn the_history_of_sixty_four_clients_is_possible() {
     assert_eq!(server.stat("overtakes"), 0);
     let ran = ["jobs_unaided", "jobs_posted"].map(|name| server.stat(name));
     assert!(ran.iter().all(|&jobs| jobs > 100), "{ran:?} by the reactor and by the workers");
-    assert!(holds.iter().any(|hold| hold.shared) && holds.iter().any(|hold| !hold.shared), "nobody locked");
+    assert!(
+        holds.iter().any(|hold| hold.shared) && holds.iter().any(|hold| !hold.shared),
+        "no lock of one kind"
+    );
     let happened: [fn(&Operation) -> bool; 8] = [
         |operation| matches!(operation.what, What::Next { lost: 1.., .. }),
         |operation| matches!(operation.what, What::NoNews { .. }),

@@ -1,6 +1,6 @@
 //! Operations and holds: what a history consists of.
 
-/// When an answer returns that never came.
+/// The return of a request without an answer.
 pub const NEVER: u64 = u64::MAX;
 
 /// A request to a mailbox, and what came of it. Times are nanoseconds since the start of the history.
@@ -13,28 +13,28 @@ pub struct Operation {
     pub what: What,
 }
 
-/// What a client asked and was answered. Each message is written once, so a number tells which it is.
+/// A request and its answer. Each message is written once, so its number identifies it.
 #[derive(Clone, Debug)]
 pub enum What {
     /// The newest message, if there was any.
     Read { version: u64, count: u64, message: Option<u64> },
     /// The next message after a version.
     Next { after: u64, version: u64, count: u64, lost: u64, message: u64 },
-    /// A read that waited in vain.
+    /// A read that timed out.
     NoNews { version: u64 },
-    /// A write; without a version it was not answered.
+    /// A write. Its version is `None` if it was not answered.
     Write { message: u64, only_at: Option<u64>, version: Option<u64> },
     /// A write under a condition that did not hold.
     Conflict { only_at: u64, version: u64 },
-    /// A put; without a version and count it was not answered.
+    /// A put: version and count. `None` if it was not answered.
     Put { message: u64, drops: bool, made: Option<(u64, u64)> },
-    /// A take: version, count that is left, and message; none when it was not answered.
+    /// A take: version, remaining count, and message. `None` if it was not answered.
     Take { taken: Option<(u64, u64, u64)> },
-    /// A take that found nothing.
+    /// A take that found no message.
     Empty,
     /// A put that found no room.
     Full,
-    /// Not done, and nothing seen.
+    /// Not done, and no state seen.
     Nothing,
 }
 
@@ -58,7 +58,7 @@ pub fn state(version: u64, count: u64) -> State {
 }
 
 impl Operation {
-    /// The earliest and the latest state that the mailbox can have been in behind this request, if it tells any.
+    /// The earliest and the latest state of the mailbox after this request, if the answer tells.
     pub fn states(&self) -> Option<(State, State)> {
         let exactly = |version, count| Some((state(version, count), state(version, count)));
         match self.what {
@@ -66,7 +66,7 @@ impl Operation {
             What::Next { version, count, lost: 0, .. } => {
                 Some((state(version, count), state(version + count - 1, count)))
             }
-            // Older messages are gone, so this is the oldest that is there.
+            // Older messages are gone, so this is the oldest in the mailbox.
             What::Next { version, count, .. } => exactly(version + count - 1, count),
             What::NoNews { version } | What::Conflict { version, .. } => {
                 Some(((version, i64::MIN), (version, 0)))
@@ -93,7 +93,7 @@ impl Operation {
         self.returned != NEVER
     }
 
-    /// Whether it was in its mailbox.
+    /// Whether it was admitted to its mailbox and executed.
     pub fn was_in(&self) -> bool {
         self.is_answered()
             && !matches!(self.what, What::NoNews { .. } | What::Nothing | What::Empty | What::Full)

@@ -9,7 +9,7 @@ use dipc_testkit::rng::Rng;
 
 use crate::operation::{Hold, NEVER, Operation, What};
 
-/// What is asked of each mailbox, in hundredths. They are so small that they are full at times.
+/// The requests to each mailbox, in hundredths. The mailboxes are so small that they are full at times.
 pub const MAILBOXES: [&[(u32, Kind)]; 5] = [
     &[(40, Kind::Read), (20, Kind::Write), (25, Kind::WriteIf), (15, Kind::Next)],
     &[(60, Kind::Put), (30, Kind::Take), (5, Kind::Read), (5, Kind::Next)],
@@ -26,10 +26,10 @@ pub const MAILBOXES: [&[(u32, Kind)]; 5] = [
     ],
 ];
 
-/// Turns until puts and takes change places: so a list is full at times, and empty.
+/// Turns after which puts and takes are exchanged, so that a list is full at times, and empty at others.
 const TIDE: u64 = 30;
 
-/// Here everybody waits for the answer, so that each change is known.
+/// The mailbox where every client waits for its answer, so that each change is known.
 pub const CALM: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ fn any_kind(rng: &mut Rng, mailbox: u32) -> Kind {
     unreachable!("they add up to 100")
 }
 
-/// The bytes of a message. A torn one is none. One in four is so long that it is work for a worker, not for the reactor.
+/// The bytes of a message. A torn message is no message. One in four is so long that a worker has to do it.
 fn message(number: u64) -> Vec<u8> {
     let filling = (b'a' + (number % 26) as u8) as char;
     format!("{number} {}", filling.to_string().repeat((number * 7919 % 180_000) as usize)).into_bytes()
@@ -63,12 +63,12 @@ fn message(number: u64) -> Vec<u8> {
 
 fn number_of(bytes: &[u8]) -> u64 {
     let number = text(bytes).split(' ').next().and_then(|word| word.parse().ok());
-    let number = number.unwrap_or_else(|| panic!("nobody wrote {:?}", text(bytes)));
+    let number = number.unwrap_or_else(|| panic!("not a message: {:?}", text(bytes)));
     assert_eq!(text(bytes), text(&message(number)), "a torn message");
     number
 }
 
-/// A client that writes down what it does.
+/// A client that records its requests, its answers and its locks.
 pub struct Recorder {
     number: usize,
     port: u16,
@@ -126,7 +126,7 @@ impl Recorder {
     }
 
     fn ask(&mut self, mailbox: u32, kind: Kind, wait: &str) {
-        // Who waits long for what nobody may ever bring holds the test up.
+        // A long wait for a message that may never come would delay the test.
         let wait =
             if matches!(kind, Kind::Take | Kind::Put | Kind::Next) && wait == "5" { "0.1" } else { wait };
         let (number, request) = self.request(mailbox, kind, wait);
@@ -223,7 +223,7 @@ impl Recorder {
         }
     }
 
-    /// Locks one or two mailboxes, works there, and unlocks or vanishes.
+    /// Locks one or two mailboxes, sends requests to them, and unlocks or vanishes.
     fn lock(&mut self) {
         let mut boxes: Vec<u32> = (0..2).map(|_| self.rng.below(MAILBOXES.len() as u64) as u32).collect();
         boxes.dedup();
@@ -253,7 +253,7 @@ impl Recorder {
         }
     }
 
-    /// Sends the first part of a request; nothing must come of it.
+    /// Sends the first half of a request, which must not be executed.
     fn hang_up_half_way(&mut self, mailbox: u32) {
         let kind = [Kind::Write, Kind::Put][self.rng.below(2) as usize];
         let (_, request) = self.request(mailbox, kind, "5");
@@ -261,7 +261,7 @@ impl Recorder {
         self.hang_up();
     }
 
-    /// Sends a request and leaves; it may happen or not.
+    /// Sends a request and leaves. The request may be executed or not.
     fn hang_up_before_the_answer(&mut self, mailbox: u32) {
         let kind = any_kind(&mut self.rng, mailbox);
         let (message, request) = self.request(mailbox, kind, "5");
@@ -289,7 +289,7 @@ impl Recorder {
         }
     }
 
-    /// Takes all that is left.
+    /// Takes all messages that are left.
     pub fn drain(&mut self) {
         for mailbox in 0..MAILBOXES.len() as u32 {
             self.ask(mailbox, Kind::Read, "5");

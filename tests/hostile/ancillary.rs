@@ -11,7 +11,7 @@ use nix::sys::socket::{self, ControlMessage, MsgFlags, sendmsg};
 
 use crate::scene::{Scene, expect, send};
 
-/// Sends while the server stands still, so that everything is there when it looks.
+/// Sends while the server is stopped, so that it finds all bytes at the same time.
 fn at_once(scene: &Scene, send: impl FnOnce()) {
     scene.server.signal(SIGSTOP);
     send();
@@ -21,11 +21,11 @@ fn at_once(scene: &Scene, send: impl FnOnce()) {
 #[test]
 fn urgent_data_delays_no_request() {
     let mut scene = Scene::new("4 64 0 8");
-    let mut stream = scene.stranger();
+    let mut stream = scene.connect();
     stream.set_read_timeout(Some(HANG / 4)).expect("set");
     at_once(&scene, || {
         send(&mut stream, "ping\n");
-        // Whether the urgent byte counts or not, here it makes no difference.
+        // An empty line, which makes no difference whether it is skipped or not.
         socket::send(stream.as_raw_fd(), b"\n", MsgFlags::MSG_OOB).expect("sent");
         send(&mut stream, "ping\nping\n");
     });
@@ -37,10 +37,10 @@ fn urgent_data_delays_no_request() {
 #[test]
 fn the_urgent_data_mark_of_telnet_is_skipped_like_its_options() {
     let mut scene = Scene::new("4 64 0 8");
-    let mut telnet = scene.stranger();
+    let mut telnet = scene.connect();
     telnet.set_read_timeout(Some(HANG / 4)).expect("set");
     at_once(&scene, || {
-        // What a key for interrupting sends: IAC IP, then IAC DM with the mark urgent.
+        // The bytes of an interrupt key: IAC IP, then IAC DM with the mark urgent.
         send(&mut telnet, b"\xff\xf4\xff");
         socket::send(telnet.as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB).expect("sent");
         send(&mut telnet, "ping\r\n");

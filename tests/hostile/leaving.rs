@@ -23,7 +23,7 @@ fn a_client_that_half_closes_gets_every_answer() {
         ("w 3 5\nhello\n".into(), "OK v=1\n".into()),
         (String::new(), String::new()),
     ] {
-        let mut stream = scene.stranger();
+        let mut stream = scene.connect();
         send(&mut stream, &requests);
         stream.shutdown(Shutdown::Write).expect("half-closed");
         let mut found = String::new();
@@ -54,7 +54,7 @@ fn a_reset_in_the_middle_of_a_request_executes_nothing() {
     ];
     for read_before in [true, false] {
         for beginning in beginnings {
-            let mut stream = scene.stranger();
+            let mut stream = scene.connect();
             send(&mut stream, beginning);
             if read_before {
                 scene.catch_up();
@@ -74,7 +74,7 @@ fn a_reset_with_answers_unread_is_an_end_like_any_other() {
     let mut scene = Scene::new("4 64 0 64");
     scene.neighbour.ask(format!("w 0 65536\n{}\n", "x".repeat(65536)), "OK v=1\n");
     for round in 1..=5 {
-        let mut unread = scene.strangers(4);
+        let mut unread = scene.connect_many(4);
         send(&mut unread[0], "ping\n");
         send(&mut unread[1], "r 0\n");
         send(&mut unread[2], "r 0\n".repeat(500));
@@ -95,7 +95,7 @@ fn a_reset_with_answers_unread_is_an_end_like_any_other() {
 fn a_received_write_is_done_although_its_client_has_vanished() {
     let mut scene = Scene::new("4 64 0 8");
     for version in 1..=200 {
-        let mut stream = scene.stranger();
+        let mut stream = scene.connect();
         send(&mut stream, format!("w 0 4\n{version:04}\n"));
         drop(stream);
         wait_until("the write is done", || {
@@ -112,9 +112,9 @@ fn writes_of_clients_that_reset_are_whole_or_not_done() {
     const CLIENTS: u64 = 500;
     let mut scene = Scene::new("4 64 0 64");
     for number in 0..CLIENTS {
-        let mut stream = scene.stranger();
+        let mut stream = scene.connect();
         let letter = char::from(b'a' + (number % 26) as u8).to_string();
-        // One of two stops one byte before its end.
+        // Every second write lacks its last byte.
         let end = if number % 2 == 0 { "\n" } else { "" };
         send(&mut stream, format!("w 0 65536\n{}{end}", letter.repeat(65536)));
         reset(stream).expect("reset");
@@ -135,7 +135,7 @@ fn writes_of_clients_that_reset_are_whole_or_not_done() {
 fn a_thousand_clients_that_connect_and_leave_cost_no_memory() {
     let mut scene = Scene::new("4 64 0 8");
     for number in 0..1000 {
-        let stream = scene.stranger();
+        let stream = scene.connect();
         match number % 3 {
             0 => drop(stream),
             1 => reset(stream).expect("reset"),

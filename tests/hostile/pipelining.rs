@@ -14,7 +14,7 @@ fn two_hundred_thousand_requests_at_once_are_answered_in_order_and_delay_no_othe
     const PAIRS_MAX: u32 = 10 * PAIRS;
     const SERVED: u32 = 6;
     let scene = &mut Scene::new("4 64 0 8");
-    let mut writing = scene.stranger();
+    let mut writing = scene.connect();
     let mut answers = BufReader::new(writing.try_clone().expect("cloned"));
     let is_enough = &AtomicBool::new(false);
     let sent = thread::scope(|scope| {
@@ -58,7 +58,7 @@ fn two_hundred_thousand_requests_at_once_are_answered_in_order_and_delay_no_othe
 #[test]
 fn ten_thousand_requests_are_answered_to_a_client_that_reads_afterwards() {
     let mut scene = Scene::new("4 64 0 8");
-    let mut stream = scene.stranger();
+    let mut stream = scene.connect();
     let requests: String = (0..5_000).map(|number| format!("w 0\n{number}\nr 9\n")).collect();
     send(&mut stream, requests);
     scene.neighbour_is_served();

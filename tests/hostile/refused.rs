@@ -18,8 +18,8 @@ fn refused_bodies_are_read_in_constant_memory() {
     {
         let body =
             if code == "ERR syntax" { vec![b'x'; MIB as usize] } else { body[..MIB as usize].to_vec() };
-        let mut refused = scene.strangers(CLIENTS);
-        // All are under way at the same time.
+        let mut refused = scene.connect_many(CLIENTS);
+        // All are in transfer at the same time.
         for part in [head.as_bytes()].into_iter().chain(body.chunks(64 * 1024)) {
             refused.iter_mut().for_each(|stream| send(stream, part));
             assert!(scene.grown() < MIB, "{} bytes more within {code}", scene.grown());
@@ -42,7 +42,7 @@ fn refused_bodies_are_read_in_constant_memory() {
 fn a_line_without_end_is_cut_off_after_a_mebibyte() {
     let mut scene = Scene::new("4 64 0 8");
     for head in ["w 0\n", "w 99\n", "w 0 9999999\n", "w 0 five\n", "x", "q\n", "GET / HTTP/1.1\r\n", "\0"] {
-        let mut stream = scene.stranger();
+        let mut stream = scene.connect();
         send(&mut stream, head);
         let error = send_until_it_fails(&mut stream, &[b'x'; 16 * 1024], 64 * MIB);
         assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{head:?}: {error}");
@@ -57,15 +57,15 @@ fn a_line_without_end_is_cut_off_after_a_mebibyte() {
 #[test]
 fn a_refused_client_that_stays_is_closed() {
     let mut scene = Scene::new("4 64 0 8");
-    let mut stubborn = scene.strangers(50);
-    stubborn.iter_mut().for_each(|stream| send(stream, "w 3 five\n"));
-    for stream in &mut stubborn {
+    let mut staying = scene.connect_many(50);
+    staying.iter_mut().for_each(|stream| send(stream, "w 3 five\n"));
+    for stream in &mut staying {
         expect(stream, "ERR frame : the length is a decimal number: w 3 5\n");
         expect_end(stream);
     }
     scene.ends_as_it_began();
     assert_eq!(scene.neighbour.stat("err_frame"), 50);
-    drop(stubborn);
+    drop(staying);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_flood_of_http_writes_at_most_one_line_to_the_log() {
     let mut scene = Scene::on(Server::start_in(directory, &arguments));
     let request = "POST /w HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nw 0\nno\nr 0\n";
     for _ in 0..CLIENTS {
-        let mut stream = scene.stranger();
+        let mut stream = scene.connect();
         send(&mut stream, request);
         expect_end(&mut stream);
     }

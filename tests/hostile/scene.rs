@@ -1,4 +1,4 @@
-//! A server, a client that behaves, and the tools of clients that do not.
+//! A server, a client that behaves, and the functions of clients that do not.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -34,13 +34,13 @@ impl Scene {
     }
 
     /// A client that may do anything.
-    pub fn stranger(&mut self) -> TcpStream {
+    pub fn connect(&mut self) -> TcpStream {
         self.made += 1;
         tcp_stream(self.server.port)
     }
 
-    pub fn strangers(&mut self, count: usize) -> Vec<TcpStream> {
-        (0..count).map(|_| self.stranger()).collect()
+    pub fn connect_many(&mut self, count: usize) -> Vec<TcpStream> {
+        (0..count).map(|_| self.connect()).collect()
     }
 
     /// Bytes of memory that the server has taken since the start.
@@ -55,7 +55,8 @@ impl Scene {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * KIB
     }
 
-    /// Whoever came has been let in, and what was sent has been read: events are taken in the order in which they came.
+    /// Waits until all connections are accepted and all sent bytes are read: the server handles events in
+    /// their order.
     #[track_caller]
     pub fn catch_up(&mut self) {
         let made = self.made;
@@ -68,7 +69,7 @@ impl Scene {
         wait_until(name, || good(self.neighbour.stat(name)));
     }
 
-    /// The neighbour is served as if it were alone.
+    /// Expects that the neighbour is served.
     #[track_caller]
     pub fn neighbour_is_served(&mut self) {
         for _ in 0..20 {
@@ -77,7 +78,7 @@ impl Scene {
         }
     }
 
-    /// Everybody else has left, and nothing of them is left behind.
+    /// Waits until all other clients have left, and expects that the server keeps nothing of them.
     #[track_caller]
     pub fn ends_as_it_began(&mut self) {
         let Scene { server, neighbour, descriptors, .. } = self;
@@ -94,7 +95,7 @@ pub fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).expect("sent");
 }
 
-/// Sends until the server takes no more; how many bytes that were.
+/// Sends until the server takes no more. Returns the number of sent bytes.
 pub fn send_until_it_blocks(stream: &mut TcpStream, bytes: &[u8], max: u64) -> u64 {
     stream.set_nonblocking(true).expect("set");
     let mut sent = 0;
@@ -109,7 +110,7 @@ pub fn send_until_it_blocks(stream: &mut TcpStream, bytes: &[u8], max: u64) -> u
     sent
 }
 
-/// Sends without end; what the socket says in the end.
+/// Sends until the socket fails. Returns its error.
 pub fn send_until_it_fails(stream: &mut TcpStream, bytes: &[u8], max: u64) -> ErrorKind {
     let mut sent = 0;
     loop {

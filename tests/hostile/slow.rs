@@ -27,13 +27,13 @@ fn a_thousand_slow_clients_cost_their_sent_bytes_and_delay_no_other_client() {
     const CLIENTS: usize = 1000;
     descriptors::allow(4096);
     let mut scene = Scene::new("4 64 0 8 --quiet-ms 50");
-    let mut slow = scene.strangers(CLIENTS);
+    let mut slow = scene.connect_many(CLIENTS);
     for (stream, (beginning, ..)) in slow.iter_mut().zip(BEGINNINGS.iter().cycle()) {
         send(stream, beginning);
     }
     scene.catch_up();
     scene.neighbour_is_served();
-    // When another silence has completed a request, theirs are over.
+    // This silence begins later than theirs, and has completed a request.
     scene.neighbour.ask("ping", "OK\n");
     assert_eq!(scene.neighbour.stat("completed_by_silence"), 1);
     let each = scene.grown() / CLIENTS as u64;
@@ -54,7 +54,7 @@ fn a_thousand_slow_clients_cost_their_sent_bytes_and_delay_no_other_client() {
 fn clients_that_send_byte_by_byte_are_answered_like_others() {
     const CLIENTS: usize = 100;
     let mut scene = Scene::new("4 64 0 8 --quiet-ms 0");
-    let mut slow = scene.strangers(CLIENTS);
+    let mut slow = scene.connect_many(CLIENTS);
     for byte in b"w 0 5\nhello\nr 2\r\nw 9\nhello\n" {
         slow.iter_mut().for_each(|stream| send(stream, [*byte]));
         scene.catch_up();
@@ -83,14 +83,14 @@ fn clients_that_send_byte_by_byte_are_answered_like_others() {
 fn an_announced_length_costs_no_memory() {
     const CLIENTS: usize = 200;
     let mut scene = Scene::new("4 1024 0 1024");
-    let mut liars = scene.strangers(CLIENTS);
-    liars.iter_mut().for_each(|stream| send(stream, "w 0 1048576\nhello"));
+    let mut announcers = scene.connect_many(CLIENTS);
+    announcers.iter_mut().for_each(|stream| send(stream, "w 0 1048576\nhello"));
     scene.catch_up();
     let each = scene.grown() / CLIENTS as u64;
     println!("{each} bytes for each of {CLIENTS} clients that announce a mebibyte");
     assert!(each <= 2 * KIB, "an announced mebibyte costs {each} bytes");
     assert_eq!(scene.neighbour.stat("writes"), 1);
-    drop(liars);
+    drop(announcers);
     scene.ends_as_it_began();
     assert_eq!(scene.neighbour.stat("writes"), 1);
 }
@@ -100,10 +100,10 @@ fn an_announced_length_keeps_no_buffer_of_other_clients() {
     const CLIENTS: usize = 200;
     const BUSY: usize = 4;
     let mut scene = Scene::new("4 1024 0 1024");
-    let mut busy = scene.strangers(BUSY);
-    let mut liars = scene.strangers(CLIENTS);
+    let mut busy = scene.connect_many(BUSY);
+    let mut announcers = scene.connect_many(CLIENTS);
     let message = format!("w 0 1048576\n{}\n", "x".repeat(MIB as usize));
-    for liars in liars.chunks_mut(BUSY) {
+    for announcers in announcers.chunks_mut(BUSY) {
         for stream in &mut busy {
             send(stream, &message);
             let mut answer = [0; 5];
@@ -113,13 +113,13 @@ fn an_announced_length_keeps_no_buffer_of_other_clients() {
                 std::io::Read::read_exact(stream, &mut answer[..1]).expect("answered");
             }
         }
-        liars.iter_mut().for_each(|stream| send(stream, "w 0 1048576\nhello"));
+        announcers.iter_mut().for_each(|stream| send(stream, "w 0 1048576\nhello"));
         scene.catch_up();
     }
     let grown = scene.grown();
     println!("{} kB for {CLIENTS} clients that announce a mebibyte beside {BUSY} that send it", grown / KIB);
     assert!(grown <= 32 * MIB, "{grown} bytes");
-    drop((liars, busy));
+    drop((announcers, busy));
     scene.ends_as_it_began();
 }
 
@@ -128,7 +128,7 @@ fn a_body_in_transfer_costs_little_more_than_its_received_bytes() {
     const CLIENTS: usize = 100;
     const ARRIVED: usize = 20_000;
     let mut scene = Scene::new("4 1024 0 1024");
-    let mut slow = scene.strangers(CLIENTS);
+    let mut slow = scene.connect_many(CLIENTS);
     let beginning = format!("w 0 1048576\n{}", "x".repeat(ARRIVED));
     slow.iter_mut().for_each(|stream| send(stream, &beginning));
     wait_until("the server has what was sent", || scene.grown() >= (CLIENTS * ARRIVED) as u64);
@@ -147,10 +147,10 @@ fn a_body_that_pauses_is_not_copied() {
     const SIZE: usize = 16 * MIB as usize;
     let mut scene = Scene::new("2 16384 0 16384 --quiet-ms 20");
     let peak_before = scene.peak();
-    let mut slow = scene.stranger();
+    let mut slow = scene.connect();
     send(&mut slow, format!("w 0 {SIZE}\n{}", "x".repeat(SIZE - 1)));
     wait_until("the server has what was sent", || scene.grown() >= SIZE as u64 - MIB);
-    // When another silence has completed a request, this one's is over.
+    // These silences begin later than that of the body, and have completed requests.
     scene.neighbour.ask("ping", "OK\n");
     scene.neighbour.ask("ping", "OK\n");
     let taken = scene.peak() - peak_before;
@@ -166,7 +166,7 @@ fn a_body_that_pauses_is_not_copied() {
 fn clients_that_keep_the_server_waiting_cost_no_processor_time() {
     let mut scene = Scene::new("4 64 0 64 --quiet-ms 1000");
     scene.neighbour.ask(format!("w 0 65536\n{}\n", "x".repeat(65536)), "OK v=1\n");
-    let mut idle = scene.strangers(50);
+    let mut idle = scene.connect_many(50);
     for (number, stream) in idle.iter_mut().enumerate() {
         match number % 5 {
             0 => {}

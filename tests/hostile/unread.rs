@@ -13,13 +13,13 @@ fn clients_that_never_read_cost_a_mebibyte_and_one_answer_each() {
     let mut scene = Scene::new("4 64 0 64");
     let message = "x".repeat(65536);
     scene.neighbour.ask(format!("w 0 65536\n{message}\n"), "OK v=1\n");
-    let mut greedy = scene.strangers(CLIENTS as usize);
+    let mut greedy = scene.connect_many(CLIENTS as usize);
     greedy.iter_mut().for_each(|stream| send(stream, "r 0\n".repeat(1000)));
     scene.wait_for_stat("flushing", |flushing| flushing == CLIENTS);
     let each = scene.grown() / CLIENTS;
     println!("{each} bytes for each of {CLIENTS} clients that do not read");
     assert!(each <= MIB + 2 * 64 * KIB, "a client that does not read costs {each} bytes");
-    // Nobody holds a mailbox only because somebody does not read.
+    // A client that does not read holds no mailbox.
     scene.neighbour_is_served();
     scene.neighbour.ask("w 0 5\nhello\n", "OK v=2\n");
     scene.neighbour.ask("r 0\n", "DATA 5 v=2 n=1\nhello\n");
@@ -35,7 +35,7 @@ fn the_memory_of_unread_answers_is_given_back() {
     let mut scene = Scene::new("4 64 0 64");
     scene.neighbour.ask(format!("w 0 65536\n{}\n", "x".repeat(65536)), "OK v=1\n");
     for round in 1..=6 {
-        let mut greedy = scene.strangers(CLIENTS as usize);
+        let mut greedy = scene.connect_many(CLIENTS as usize);
         greedy.iter_mut().for_each(|stream| send(stream, "r 0\n".repeat(300)));
         wait_until("the server keeps answers for all of them", || scene.grown() > CLIENTS * MIB);
         drop(greedy);
@@ -50,7 +50,7 @@ fn a_client_that_reads_late_gets_every_answer() {
     let mut scene = Scene::new("4 64 0 64");
     let message = "x".repeat(65536);
     scene.neighbour.ask(format!("w 0 65536\n{message}\n"), "OK v=1\n");
-    let mut late = scene.stranger();
+    let mut late = scene.connect();
     send(&mut late, "r 0\n".repeat(300) + "ping\n");
     late.shutdown(Shutdown::Write).expect("half-closed");
     scene.wait_for_stat("flushing", |flushing| flushing == 1);
@@ -66,7 +66,7 @@ fn a_client_that_reads_late_gets_every_answer() {
         }
         versions.push(header.contains("v=2"));
     }
-    assert!(versions.is_sorted() && versions[299], "who reads late reads what is there when it is read");
+    assert!(versions.is_sorted() && versions[299], "a late read shows the content at its execution");
     client.expect("OK\n");
     client.expect_end();
     scene.ends_as_it_began();
@@ -76,7 +76,7 @@ fn a_client_that_reads_late_gets_every_answer() {
 fn a_client_that_never_reads_is_not_read_either() {
     let mut scene = Scene::new("4 64 0 8");
     for round in 1..=2 {
-        let mut stream = scene.stranger();
+        let mut stream = scene.connect();
         let mut sent = 0;
         wait_until("the server does not take more", || {
             sent += send_until_it_blocks(&mut stream, "help\n".repeat(10_000).as_bytes(), 64 * MIB);

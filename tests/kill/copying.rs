@@ -16,7 +16,8 @@ use nix::sys::signal::Signal::SIGKILL;
 use crate::kills;
 use crate::message::{Held, Message};
 
-/// Bytes of a message of which each request changes one number, so that the server does little else than copy.
+/// Bytes of a message of which each request changes one number, so that the server does little else than
+/// copy.
 const LARGE: usize = 64 * 1024 * 1024;
 
 #[test]
@@ -50,7 +51,7 @@ fn a_kill_within_a_copy_leaves_the_message_before_or_after_it_whole() {
         let words = || places.map(|place| word_at(&memory, place));
         let before = words();
         client.send(request);
-        // Without giving the processor away, for a copy takes a few milliseconds.
+        // Without a pause, for a copy takes a few milliseconds.
         let sent = Instant::now();
         while words() == before {
             assert!(sent.elapsed() < HANG, "the copy does not begin");
@@ -96,8 +97,8 @@ fn large(Message { front, back }: Message) -> Vec<u8> {
     message
 }
 
-/// Changes the number at the front or at the back, in turn. Either way the server writes another front than was there
-/// when it begins to copy, and another back when it ends.
+/// Changes the number at the front or at the back, in turn. In both cases a copy begins with a new front and
+/// ends with a new back.
 fn change(held: Held, number: u64) -> (Held, Vec<u8>) {
     let Held { version, message: Message { front, back } } = held;
     let (message, offset) = match version % 2 {
@@ -108,11 +109,12 @@ fn change(held: Held, number: u64) -> (Held, Vec<u8>) {
     (Held { version: version + 1, message }, request)
 }
 
-/// Where a number lies in the memory of the server.
+/// The offset of a number in the memory of the server.
 fn place_of(number: u64, memory: &Path) -> u64 {
     let memory = fs::read(memory).expect("the memory of the server");
     let mut places = (0..memory.len() - 8).step_by(4);
-    places.find(|place| memory[*place..][..8] == number.to_ne_bytes()).expect("it is there") as u64
+    places.find(|place| memory[*place..][..8] == number.to_ne_bytes()).expect("the number is in the memory")
+        as u64
 }
 
 fn word_at(memory: &File, place: u64) -> [u8; 8] {

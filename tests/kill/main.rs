@@ -1,8 +1,9 @@
-//! What is left when the server is killed at work: every message whole, and none lost that was acknowledged.
+//! Mailboxes after a kill of the server: every message is whole, and no acknowledged one is lost.
 //!
-//! The server is killed 300 times while messages of 64 KiB are written, 30 times within the copy of a large one, and 30
-//! times while a queue is filled and emptied. `DIPC_KILLS` in the environment sets another number than 300, and a tenth of
-//! it instead of 30. The instants are pseudo-random counts of answers, and a failure names its own.
+//! The server is killed 300 times while messages of 64 KiB are written, 30 times within the copy of a large
+//! one, and 30 times while a queue is filled and emptied. `DIPC_KILLS` in the environment sets another number
+//! than 300, and a tenth of it instead of 30. The instants are pseudo-random counts of answers, and a failure
+//! names its own.
 
 mod copying;
 mod fuse;

@@ -5,14 +5,15 @@ use dipc_testkit::client::Client;
 /// Bytes of a message.
 pub const SIZE: usize = 64 * 1024;
 
-/// A message is one number of eight bytes over and over in its first half, and one in its second: a torn one shows.
+/// A message repeats one number of eight bytes in its first half, and another in its second, so that a tear
+/// shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
     pub front: u64,
     pub back: u64,
 }
 
-/// What a mailbox holds, or held when the server acknowledged it.
+/// The content of a mailbox, now or when the server acknowledged it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub version: u64,
@@ -24,7 +25,7 @@ pub fn whole(mailbox: usize, Message { front, back }: Message) -> Vec<u8> {
     [format!("w {mailbox} {SIZE}\n").into_bytes(), half(front), half(back), b"\n".to_vec()].concat()
 }
 
-/// What the mailbox holds now, which is one whole message.
+/// Reads the mailbox, which must hold one whole message.
 pub fn read(client: &mut Client, mailbox: usize) -> Held {
     client.send(format!("r {mailbox}\n"));
     let (header, data) = client.data();

@@ -1,5 +1,5 @@
-//! Killed while a queue is filled and emptied: each message that was acknowledged is there or was taken, none is taken
-//! twice, and their order is kept. At most those messages are missing whose taker had no answer.
+//! Killed while a queue is filled and emptied: each message that was acknowledged is there or was taken, none
+//! is taken twice, and their order is kept. At most those messages are missing whose taker had no answer.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,7 +33,7 @@ impl Doomed {
         self.0.get_mut().write_all(request.as_bytes()).is_ok()
     }
 
-    /// The next line, if it has come whole.
+    /// The next line; `None` if it is not complete.
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         self.0.read_line(&mut line).ok()?;
@@ -51,7 +51,7 @@ impl Doomed {
     }
 }
 
-/// What one client did until the kill.
+/// The requests of one client until the kill.
 #[derive(Default)]
 struct History {
     /// Messages that were put and acknowledged, or taken.
@@ -90,7 +90,7 @@ fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
 }
 
 fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<History>) {
-    // All before the first answer, for then the server may be gone.
+    // All connect before the first answer, for after that the server may be killed.
     let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Doomed::connect(port))).collect();
     let takers: Vec<_> = (0..TAKERS).map(|_| Doomed::connect(port)).collect();
     thread::scope(|scope| {
@@ -114,7 +114,7 @@ fn put_on(mut server: Doomed, first: u64, fuse: &Fuse) -> History {
             history.unanswered += 1;
             number += 1;
         }
-        // After the kill there may still be answers to read.
+        // After the kill there may be answers left to read.
         let Some(line) = server.line() else { return history };
         assert!(line.starts_with("OK v="), "{line:?} to a put");
         history.numbers.push(first + history.numbers.len() as u64);
@@ -141,7 +141,7 @@ fn take_on(mut server: Doomed, fuse: &Fuse) -> History {
     }
 }
 
-/// All that is left.
+/// Takes all messages that are left.
 fn drain(server: &Server) -> Vec<u64> {
     let mut client = server.connect();
     let mut left = Vec::new();

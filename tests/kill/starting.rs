@@ -26,7 +26,7 @@ fn a_kill_during_a_start_leaves_the_messages_as_they_were() {
     server.wait();
     let mut random = Rng::new(2);
     for _ in 0..100 {
-        // Looking at its directory takes as long as it takes, and a start takes some twenty such looks or some hundred.
+        // A look at the directory takes some time, and a start takes as long as 20 to 100 such looks.
         let looks = random.below(200);
         let begun = begin_start(&server, &arguments);
         (0..looks).for_each(|_| drop(fs::read_dir(server.directory.path()).map(Iterator::count)));

@@ -28,7 +28,7 @@ const UNTOUCHED: usize = 3;
 /// Messages that a writer sends before it waits for an answer.
 const PIPELINE: usize = 4;
 
-/// What one writer did until the server was killed: all it sent, and as much of that as was acknowledged.
+/// The messages of one writer until the kill: all sent ones, and the acknowledged ones.
 struct History {
     mailbox: usize,
     sent: Vec<Message>,
@@ -74,7 +74,8 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
     println!("a restart took {:?}, at most {:?}", restarts[restarts.len() / 2], restarts[restarts.len() - 1]);
 }
 
-/// `before` was there before the writing began, `found` after the restart. Returns the last that was acknowledged.
+/// `before` is the content before the writing, `found` that after the restart. Returns the last acknowledged
+/// content.
 fn expect_nothing_lost(before: Held, histories: &[&History], found: Held, case: &str) -> Held {
     let acknowledged = histories.iter().flat_map(|history| &history.acknowledged);
     let last = *acknowledged.chain([&before]).max_by_key(|held| held.version).expect("one at least");
@@ -88,10 +89,7 @@ fn expect_nothing_lost(before: Held, histories: &[&History], found: Held, case: 
         assert_eq!(found, last, "{case}");
     } else {
         let mut pending = histories.iter().flat_map(|history| &history.sent[history.acknowledged.len()..]);
-        assert!(
-            pending.any(|sent| *sent == found.message),
-            "nobody waits for the answer to {found:x?}: {case}"
-        );
+        assert!(pending.any(|sent| *sent == found.message), "no pending write made {found:x?}: {case}");
     }
     last
 }
@@ -125,7 +123,7 @@ fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> i
             let last = history.sent.last().filter(|_| mailbox == PATCHED);
             let message = Message { front: last.map_or(number, |last| last.front), back: number };
             let request = if last.is_some() { patch(mailbox, message) } else { whole(mailbox, message) };
-            // After the kill there may still be answers to read.
+            // After the kill there may be answers left to read.
             writable = stream.write_all(&request).is_ok();
             if writable {
                 history.sent.push(message);

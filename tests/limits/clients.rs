@@ -23,12 +23,12 @@ fn ten_thousand_idle_clients_cost_512_bytes_each() {
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients[0].ask("w 0 5\nhello\n", "OK v=1\n");
     clients.iter_mut().for_each(|client| client.ask("ping\nr 0\n", "OK\nDATA 5 v=1 n=1\nhello\n"));
-    expect_rest_at(&server, 512, before, CLIENTS);
+    expect_idle_at(&server, 512, before, CLIENTS);
     assert_eq!(clients[0].stat("connections"), CLIENTS as u64);
     assert_eq!(clients[0].stat("connections_busy"), 0);
-    // Nobody was forgotten while resting, and there are no more places.
-    let mut newcomer = server.connect();
-    newcomer.expect("ERR busy max=10000");
+    // The idle clients are still connected, and the table of clients is full.
+    let mut extra = server.connect();
+    extra.expect("ERR busy max=10000");
     clients.iter_mut().rev().for_each(|client| client.ask("ping\n", "OK\n"));
 }
 
@@ -46,9 +46,9 @@ fn idle_clients_give_their_buffers_back() {
     wait_until("the server holds all messages but their end", || server.own_memory() >= burst);
     clients.iter_mut().for_each(|client| client.send("\n"));
     clients.iter_mut().for_each(|client| assert!(client.line().starts_with("OK v=")));
-    // They rest, and what they needed for a while went back to the system, but for some that the server keeps to use
-    // it again.
-    expect_rest_at(&server, 1024, before, CLIENTS);
+    // They are idle, and their buffers went back to the system, except for some that the server keeps for
+    // reuse.
+    expect_idle_at(&server, 1024, before, CLIENTS);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn three_thousand_simultaneous_connections_are_all_served() {
     const CLIENTS: usize = 3_000;
     let _turn = many_descriptors();
     let server = Server::start("4 64 0 8");
-    // While the server stands still, all of them wait before the door: the backlog takes them without a retry.
+    // While the server is stopped, the backlog takes all connections without a retry.
     server.signal(SIGSTOP);
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.send("ping\n"));
@@ -75,7 +75,7 @@ fn five_thousand_resets_leak_no_descriptor_and_no_memory() {
     client.ask("w 0\nhello\n", "OK v=1\n");
     let connect_and_reset = |number: u64| {
         let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
-        // Silent, in a header, in a body, with an answer on its way, with many, after the last.
+        // Silent, in a header, in a body, with one answer in transfer, with many, after the last one.
         let said: &[u8] = match number % 6 {
             0 => b"",
             1 => b"r",
@@ -90,11 +90,11 @@ fn five_thousand_resets_leak_no_descriptor_and_no_memory() {
     let mut come = 1;
     let mut when_gone = |more: u64| {
         come += more;
-        wait_until("all have come", || client.stat("connections_accepted") == come);
-        wait_until("all have gone", || client.stat("connections") == 1);
+        wait_until("all are accepted", || client.stat("connections_accepted") == come);
+        wait_until("all are closed", || client.stat("connections") == 1);
         (server.descriptors(), server.own_memory())
     };
-    // At first all at once, so that the memory for so many is there.
+    // First all at the same time, so that the server has allocated the memory for so many.
     server.signal(SIGSTOP);
     (0..AT_ONCE).for_each(connect_and_reset);
     server.signal(SIGCONT);
@@ -139,14 +139,15 @@ fn a_million_mailboxes_cost_the_server_at_most_256_bytes_each() {
     client.ask(format!("r {MAILBOXES}\n"), "ERR box max=999999 : mailboxes are numbered 0 to 999999\n");
 }
 
-/// Each of so many clients costs the server at most so many bytes, as soon as it knows that they rest.
-fn expect_rest_at(server: &Server, most: u64, before: u64, clients: usize) {
+/// Expects that each of so many idle clients costs the server at most so many bytes.
+fn expect_idle_at(server: &Server, most: u64, before: u64, clients: usize) {
     let each = || server.own_memory().saturating_sub(before) / clients as u64;
-    wait_until(&format!("a client at rest costs {most} bytes"), || each() <= most);
-    println!("{} bytes for each of {clients} clients at rest", each());
+    wait_until(&format!("an idle client costs {most} bytes"), || each() <= most);
+    println!("{} bytes for each of {clients} idle clients", each());
 }
 
-/// For this process, which has the other end of every connection. There are enough for one such test at a time.
+/// Allows this process the descriptors for its end of every connection. They are enough for one such test at
+/// a time.
 fn many_descriptors() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

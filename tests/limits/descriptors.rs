@@ -55,12 +55,12 @@ fn without_a_descriptor_connections_get_busy_and_the_server_is_idle() {
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
     descriptors::limit(server.pid(), descriptors::limit_with_room_for(server.pid(), 0));
-    let mut newcomers: Vec<Client> = (0..300).map(|_| server.connect()).collect();
-    newcomers.iter_mut().for_each(expect_busy(20));
+    let mut extras: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+    extras.iter_mut().for_each(expect_busy(20));
     assert_eq!(clients[0].stat("connections_no_descriptor"), 300);
     assert_eq!(clients[0].stat("connections_busy"), 0);
     server.expect_idle(&mut clients[0]);
-    // One goes, one comes; and then it is full again.
+    // One client leaves and another connects; then the server is full again.
     for _ in 0..50 {
         clients.pop();
         wait_until("a descriptor is free", || clients[0].stat("connections") == 19);
@@ -78,14 +78,14 @@ fn a_connection_in_the_backlog_is_served_when_there_are_descriptors_again() {
     let server = Server::start("4 64 0 8 --quiet-ms 1000");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
-    // Not even one to turn somebody away with.
+    // Not even one to reject a connection with.
     descriptors::limit(server.pid(), 3);
-    let mut newcomers: Vec<Client> = (0..40).map(|_| server.connect()).collect();
-    newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
+    let mut extras: Vec<Client> = (0..40).map(|_| server.connect()).collect();
+    extras.iter_mut().for_each(|extra| extra.send("ping\n"));
     wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
     server.expect_idle(&mut client);
     descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
-    newcomers.iter_mut().for_each(|newcomer| newcomer.expect("OK\n"));
+    extras.iter_mut().for_each(|extra| extra.expect("OK\n"));
     assert_eq!(client.stat("connections_no_descriptor"), 0);
 }
 
@@ -96,15 +96,15 @@ fn connections_get_busy_again_after_a_time_without_any_descriptor() {
     client.ask("ping\n", "OK\n");
     let room_for_ten = descriptors::limit_with_room_for(server.pid(), 10);
     descriptors::limit(server.pid(), 3);
-    let mut newcomer = server.connect();
-    newcomer.send("ping\n");
+    let mut extra = server.connect();
+    extra.send("ping\n");
     wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
-    // Who comes beyond those ten is told that there is no more.
+    // Connections beyond those ten get `ERR busy`.
     descriptors::limit(server.pid(), room_for_ten);
-    newcomer.expect("OK\n");
-    let mut newcomers: Vec<Client> = (0..30).map(|_| server.connect()).collect();
-    newcomers.iter_mut().for_each(|newcomer| newcomer.send("ping\n"));
-    let answers: Vec<String> = newcomers.iter_mut().map(Client::line).collect();
+    extra.expect("OK\n");
+    let mut extras: Vec<Client> = (0..30).map(|_| server.connect()).collect();
+    extras.iter_mut().for_each(|extra| extra.send("ping\n"));
+    let answers: Vec<String> = extras.iter_mut().map(Client::line).collect();
     let served = answers.iter().filter(|answer| *answer == "OK").count();
     let busy = answers.iter().filter(|answer| answer.starts_with("ERR busy max=")).count();
     assert!(served >= 8 && served + busy == 30, "{answers:?}");
@@ -121,7 +121,7 @@ fn a_server_without_a_descriptor_is_stopped_in_order() {
     assert_eq!(server.wait(), Some(0), "stopped, not killed");
 }
 
-/// A server that never had more than `descriptors`, or what it said instead of starting.
+/// A server that was started with so many `descriptors`, or the message with which its start failed.
 fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, String> {
     let directory = Directory::new();
     let mut child = Command::new("sh")

@@ -17,11 +17,11 @@ fn beyond_the_limit_of_clients_connections_get_busy_and_the_others_are_served() 
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
     let descriptors = server.descriptors();
-    // All at once.
+    // All connect before the server goes on.
     server.signal(SIGSTOP);
-    let mut newcomers: Vec<Client> = (0..500).map(|_| server.connect()).collect();
+    let mut extras: Vec<Client> = (0..500).map(|_| server.connect()).collect();
     server.signal(SIGCONT);
-    newcomers.iter_mut().for_each(expect_busy(50));
+    extras.iter_mut().for_each(expect_busy(50));
     wait_until("their descriptors are free", || server.descriptors() == descriptors);
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
     assert_eq!(clients[0].stat("connections"), 50);
@@ -36,11 +36,11 @@ fn clients_beyond_the_limit_that_send_first_get_busy() {
     client.ask("ping\n", "OK\n");
     let message = format!("w 0 65536\n{}\n", "x".repeat(65536));
     for said in ["ping\n", "r 0", &message] {
-        let mut newcomer = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
-        newcomer.set_read_timeout(Some(HANG)).expect("set");
-        // Being hung up on while talking is not an error, not being told why is.
-        let _ = newcomer.write_all(said.as_bytes());
-        expect_busy(1)(&mut Client::over(newcomer));
+        let mut extra = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        extra.set_read_timeout(Some(HANG)).expect("set");
+        // The send may fail because the server has closed; the answer must arrive all the same.
+        let _ = extra.write_all(said.as_bytes());
+        expect_busy(1)(&mut Client::over(extra));
     }
     client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
 }
@@ -83,14 +83,14 @@ fn a_client_that_left_before_the_next_connects_has_freed_its_slot() {
     const CLIENTS: usize = 8;
     let server = Server::start_with_socket(&format!("4 64 0 8 --max-clients {CLIENTS}"));
     let path = server.socket();
-    // Over a Unix-domain socket, where the server can know as soon as it is said. Not by close(2): a process that
-    // another test is just starting may still have the socket too.
+    // Over a Unix-domain socket, where the end is visible to the server at once. Not by close(2), because a
+    // process that another test is starting may have inherited the socket.
     let come_and_leave = || {
         let mut client = Client::unix(&path);
         client.ask("ping\n", "OK\n");
         client.half_close();
     };
-    // Never are there more than there are places.
+    // There are never more clients than slots.
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| (0..500).for_each(|_| come_and_leave()));

@@ -1,4 +1,5 @@
-//! What happens at the limits: ten thousand clients, a full table of clients, no descriptor left, a million mailboxes.
+//! What happens at the limits: ten thousand clients, a full table of clients, no descriptor left, a million
+//! mailboxes.
 
 mod clients;
 mod descriptors;
@@ -8,13 +9,13 @@ mod work;
 use dipc_testkit::client::Client;
 use dipc_testkit::process::text;
 
-/// Descriptors that a process may have in the goal that these tests prove.
+/// The descriptors with which the server must serve ten thousand clients.
 const DESCRIPTORS: u64 = 20_000;
 
-/// The newcomer gets one line, that the server is full with `max` clients, and then the end.
+/// Expects one line, that the server is full with `max` clients, and then the end of the connection.
 fn expect_busy(max: usize) -> impl Fn(&mut Client) {
-    move |newcomer| {
-        let answer = text(&newcomer.read_to_end());
+    move |extra| {
+        let answer = text(&extra.read_to_end());
         let start = format!("ERR busy max={max} : ");
         let one_line = answer.ends_with('\n') && answer.lines().count() == 1;
         assert!(answer.starts_with(&start) && one_line, "{answer:?}");

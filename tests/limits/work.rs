@@ -1,4 +1,4 @@
-//! Much work is left to the workers.
+//! Large work is left to the workers.
 
 use dipc_testkit::client::Client;
 use dipc_testkit::server::Server;
@@ -10,7 +10,7 @@ fn a_small_change_of_a_large_message_is_work_for_a_worker() {
     let mut client = server.connect();
     client.ask(format!("w 0 8388608\n{}\n", "x".repeat(8 << 20)), "OK v=1\n");
     let before = client.stat("jobs_unaided");
-    // The server has to copy all of it each time, and the reactor has no time for that.
+    // Each change copies the whole message, which would block the reactor.
     (2..50).for_each(|version| client.ask("w 0 1 off=0\ny\n", format!("OK v={version}\n")));
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
@@ -20,7 +20,8 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
     let server = Server::start("1 1024 0 1024");
     let mut client = server.connect();
     let before = client.stat("jobs_unaided");
-    // In one packet: what the first one makes large each of the others copies, and the last one hides it.
+    // In one packet: the first request makes the mailbox large, the next ones copy it, and the last one
+    // empties it.
     let requests =
         ["w 0 1 off=1048575\nx\n".to_owned(), "w 0 1 off=0\nx\n".repeat(100), "w 0 0\n\n".to_owned()];
     client.send(requests.concat());
@@ -28,7 +29,7 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
 
-/// How much work a job is was known when it was granted, and not when it was begun.
+/// The cost of a job has to be computed when it is admitted, not when its request was read.
 #[test]
 fn a_mailbox_that_grows_in_the_same_tick_is_work_for_a_worker() {
     const READERS: usize = 40;
@@ -54,7 +55,7 @@ fn each_tick_has_its_own_inline_budget() {
     let server = Server::start("1 64 0 64");
     let mut client = server.connect();
     let before = client.stat("jobs_unaided");
-    // More than one turn may do.
+    // More than the budget of one tick.
     (0..1000).for_each(|_| client.ask("r 0\n", "DATA 0 v=0 n=0\n\n"));
     assert_eq!(client.stat("jobs_unaided") - before, 1000, "done by the reactor");
 }
@@ -71,7 +72,7 @@ fn a_thousand_readers_behind_a_lock_are_not_answered_in_one_tick() {
     let before = server.stat("jobs_posted");
     holder.ask("unlock 0\n", "OK\n");
     crowd.iter_mut().for_each(|client| client.expect("DATA 0 v=0 n=0\n\n"));
-    // The reactor would look at no socket while it answers all of them.
+    // If the reactor answered all of them, it would handle no other event meanwhile.
     let posted = server.stat("jobs_posted") - before;
     assert!(posted > CROWD as u64 / 2, "only {posted} were left to the workers");
 }

@@ -19,7 +19,7 @@ fn lock_write_and_unlock_in_one_send() {
     assert_eq!(server.stat("locks_held"), 0);
 }
 
-/// Each client adds one to a number, again and again. Without the lock additions would be lost.
+/// Each client adds one to a number many times. Without the lock, additions would be lost.
 #[test]
 fn a_read_and_a_write_under_a_lock_are_atomic() {
     const CLIENTS: usize = 8;

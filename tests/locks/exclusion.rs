@@ -41,7 +41,7 @@ fn a_hundred_waiting_lockers_get_the_lock_in_the_order_of_arrival() {
     let (mut before, first) = holder(&server);
     let waiting: Vec<Client> = (0..100).map(|_| server.enqueue("lock 0 wait=inf\n")).collect();
     for (grant, mut client) in (first + 1..).zip(waiting) {
-        // Whoever has a lock has the next number: nobody else was let in between.
+        // Consecutive tokens show that no other lock was granted in between.
         before.ask("unlock 0\n", "OK\n");
         assert_eq!(client.locked(), grant);
         before = client;
@@ -93,7 +93,7 @@ fn a_shared_lock_admits_readers_and_excludes_writers() {
         other.ask(request, answer);
     }
     let mut writer = server.enqueue("w 0\nnew\n");
-    // FIFO: the reader has come after the writer. Those who have the lock are in already.
+    // The queue is FIFO, so the reader waits behind the writer. The holders of the lock do not wait.
     let mut reader = server.enqueue("r 0\n");
     sharers.iter_mut().for_each(|sharer| sharer.ask("r 0 wait=0\n", "DATA 0 v=0 n=0\n\n"));
     other.ask("lock 0 r wait=0\n", "NO locked\n");

@@ -4,14 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use dipc_testkit::client::Client;
-use dipc_testkit::directory::Directory;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 
 use crate::{LEASE, LOST, expect_free, served};
 
-/// The four requests that a lock lets nobody else do, or that nobody does whose own lock has run out.
+/// The four requests that are refused to a client whose lock has expired.
 const GUARDED: [&str; 4] = ["r 0\n", "w 0\nno\n", "put 0\nno\n", "take 0\n"];
 
 #[test]
@@ -48,14 +47,12 @@ fn each_of_several_locks_has_its_own_lease() {
     client.ask("w 3\nstill\n", "OK v=1\n");
 }
 
-/// An event that it does not read waits for its socket, and the news of the first lost lock stands behind that.
+/// The event of the first lost lock waits behind a large event that the client does not read.
 #[test]
 fn each_lease_ends_although_its_client_does_not_read() {
     const SIZE: usize = 900_000;
-    let directory = Directory::new();
-    let path = directory.path().join("door");
-    let server = Server::start_in(directory, &format!("4 1024 0 1024 --unix {}", path.display()));
-    let mut holder = Client::unix(&path);
+    let server = Server::start_with_socket("4 1024 0 1024");
+    let mut holder = Client::unix(&server.socket());
     holder.ask("watch 3\n", "OK v=0\n");
     holder.lock("lock 0 ttl=3\n");
     holder.lock("lock 1 ttl=3.1\n");
@@ -94,7 +91,7 @@ fn a_lost_lock_can_be_locked_again() {
     client.ask("w 0\nmine\nunlock 0\n", "OK v=1\nOK\n");
 }
 
-/// The client believes that it holds the lock while it sends.
+/// The client sends before it reads that its lock is lost.
 #[test]
 fn a_late_write_of_an_old_holder_is_never_executed() {
     let server = served();
@@ -105,7 +102,7 @@ fn a_late_write_of_an_old_holder_is_never_executed() {
         old.lock(format!("lock 0 ttl={ttl}\n"));
         other.send("w 0 3\nnew\n");
         server.halt();
-        // Time itself is what passes here.
+        // The lease runs out while the server is stopped; no event tells the end of this time.
         thread::sleep(longer);
         old.send("w 0\nlate\nput 0\nlate\ntake 0\nr 0\nunlock 0\n");
         server.signal(Signal::SIGCONT);
@@ -124,7 +121,7 @@ fn a_client_that_sends_requests_keeps_its_lock_beyond_its_ttl() {
     let server = served();
     let mut client = server.connect();
     client.lock("lock 0 ttl=3\n");
-    // Any request will do, so long as it comes before the lease ends.
+    // Any request renews the lease.
     let requests =
         [("ping\n", "OK\n"), ("r 0\n", "DATA 0 v=0 n=0\n\n"), ("w 1 if=9\n\n", "NO conflict v=0\n")];
     let mut round = 0;

@@ -10,7 +10,7 @@ mod unlock;
 use dipc_testkit::client::Client;
 use dipc_testkit::server::Server;
 
-/// For others: nobody waits.
+/// Requests of other clients that do not wait, and their answers while mailbox 0 is locked.
 const TRIES: [(&str, &str); 5] = [
     ("r 0 wait=0\n", "NO timeout v=0\n"),
     ("w 0 wait=0\nno\n", "NO timeout\n"),
@@ -26,14 +26,14 @@ fn served() -> Server {
     Server::start("4 64 0 8")
 }
 
-/// A client with a lock of mailbox 0, and its number.
+/// A client with a lock of mailbox 0, and its fencing token.
 fn holder(server: &Server) -> (Client, u64) {
     let mut client = server.connect();
     let grant = client.lock("lock 0\n");
     (client, grant)
 }
 
-/// Mailbox 0 is not locked, or not any more.
+/// Expects that mailbox 0 is not locked.
 #[track_caller]
 fn expect_free(server: &Server) {
     server.connect().lock("lock 0\n");

@@ -44,7 +44,7 @@ fn several_mailboxes_are_locked_in_ascending_order_whatever_the_list() {
     holder.lock("lock 2\n");
     let mut client = server.enqueue("lock 3,2,1,0\n");
     let mut other = server.connect();
-    // It has 0 and 1, waits for 2, and has not come to 3.
+    // It has locked 0 and 1, waits for 2, and has not tried 3.
     other.ask("w 0 wait=0\n\nw 1 wait=0\n\nw 3 wait=0\n\n", "NO timeout\nNO timeout\nOK v=1\n");
     holder.ask("unlock 2\n", "OK\n");
     client.locked();
@@ -86,7 +86,7 @@ fn lists_in_any_order_never_wait_for_each_other() {
     assert_eq!((server.stat("err_deadlock"), server.stat("locks_held")), (0, 0));
 }
 
-/// Those that ran out are remembered for the client, so that without a bound they would pile up.
+/// The server remembers expired locks for the client, so that their number needs a bound.
 #[test]
 fn expired_locks_count_until_the_client_acknowledges_them() {
     let server = Server::start("2000 1 0 1");
@@ -98,7 +98,7 @@ fn expired_locks_count_until_the_client_acknowledges_them() {
         (0..128).for_each(|_| assert!(client.event().0.ends_with(" lost=lock")));
     }
     assert_eq!(client.refused("lock 1500\n"), "size max=1024");
-    // The same ones again are no more than before.
+    // The same mailboxes again do not count twice.
     client.lock(format!("lock {}\n", list(0)));
     assert_eq!(client.refused("lock 1500\n"), "size max=1024");
     assert_eq!(client.refused("unlock *\n"), "lease");
@@ -126,8 +126,8 @@ fn a_client_locks_at_most_1024_mailboxes() {
     server.wait_for_stat("locks_held", |locks| locks == 0);
 }
 
-/// What such a list costs is paid by all clients: it grows with its length, not with its length times itself and what is
-/// held already, which takes half a minute here.
+/// The cost of a list must grow with its length. If it grew with the square of its length, or with its length
+/// times the number of held locks, this would take half a minute and delay all clients.
 #[test]
 fn long_lists_beside_many_locks_are_locked_and_unlocked_many_times() {
     let server = Server::start("1024 1 0 1");

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use dipc_testkit::client::{Client, field};
-use dipc_testkit::directory::Directory;
 use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 use nix::sys::signal::Signal;
@@ -32,7 +31,7 @@ fn each_of_a_thousand_messages_goes_to_exactly_one_of_64_takers() {
     };
     let take = || {
         let mut client = server.connect();
-        // As many takes as there are messages, so that nobody waits in vain.
+        // As many takes as there are messages, so that every taker gets one.
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             client.send("take 0 wait=inf\n");
             let (header, message) = client.data();
@@ -49,7 +48,7 @@ fn each_of_a_thousand_messages_goes_to_exactly_one_of_64_takers() {
     let mut orders = orders.into_inner().expect("whole");
     orders.sort();
     assert!(orders.iter().map(|(version, _)| *version).eq(1..=MESSAGES as u64), "a version for each");
-    // What one client has put comes out in its order.
+    // The messages of each putter keep their order.
     for putter in 0..PUTTERS {
         let prefix = format!("{putter} ");
         let numbers =
@@ -89,8 +88,8 @@ fn a_message_whose_taker_vanishes_goes_to_the_next_taker() {
     assert_eq!(server.stat("takes"), 1);
 }
 
-/// Large messages are answered before all events of a batch are attended to; a message went so to a taker whose end was
-/// among the others.
+/// Large messages are completed before all events of a poll are handled. The end of the taker is among these
+/// events, and must be recorded before the message is delivered.
 #[test]
 fn a_message_does_not_go_to_a_taker_that_left_before_it_was_complete() {
     let server = Server::start("3 100 0 100");
@@ -129,7 +128,7 @@ fn a_mailbox_waits_for_a_taker_that_does_not_read_for_a_second_at_most() {
     slow.send("take 0\n");
     server.wait_for_stat("flushing", |flushing| flushing == 1);
     client.ask("r 1\n", "DATA 5 v=1 n=1\nother\n");
-    // It does not read. For a second the mailbox waits, then the message is its.
+    // It does not read. The mailbox waits for a second, then the message counts as taken.
     client.ask("r 0\n", "DATA 0 v=1 n=0\n\n");
     client.ask("put 0\nnext\n", "OK v=2 n=1\n");
     assert_eq!(slow.data().1.len(), HUGE);
@@ -151,23 +150,21 @@ fn a_taker_with_unread_answers_gets_no_message_before_it_reads_them() {
     busy.expect("DATA 6 v=2 n=0\nsecond\n");
 }
 
-/// An answer before lies in its socket while it waits: the message goes to the next one, as nobody reads there.
+/// An earlier answer is still in its socket while it waits, so the message goes to the next taker.
 #[test]
 fn a_waiting_taker_with_unread_answers_keeps_no_message_from_other_takers() {
     const SIZE: usize = 900_000;
-    let directory = Directory::new();
-    let path = directory.path().join("door");
-    let server = Server::start_in(directory, &format!("2 1024 0 1024 --unix {}", path.display()));
+    let server = Server::start_with_socket("2 1024 0 1024");
     let mut client = server.connect();
     client.ask(format!("w 1 {SIZE}\n{}\n", "h".repeat(SIZE)), "OK v=1\n");
-    let mut deaf = Client::unix(&path);
-    server.send_waiting(&mut deaf, "r 1\ntake 0 wait=inf\n");
+    let mut slow = Client::unix(&server.socket());
+    server.send_waiting(&mut slow, "r 1\ntake 0 wait=inf\n");
     client.ask("put 0\nm\ntake 0\n", "OK v=1 n=1\nDATA 1 v=1 n=0\nm\n");
     assert_eq!((server.stat("untaken"), server.stat("flushing")), (1, 1));
-    assert_eq!(deaf.data().1.len(), SIZE);
+    assert_eq!(slow.data().1.len(), SIZE);
     server.wait_for_stat("waiting", |waiting| waiting == 1);
-    client.ask("put 0\nfor the deaf\n", "OK v=2 n=1\n");
-    deaf.expect("DATA 12 v=2 n=0\nfor the deaf\n");
+    client.ask("put 0\nfor the slow\n", "OK v=2 n=1\n");
+    slow.expect("DATA 12 v=2 n=0\nfor the slow\n");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn put_adds_take_removes_the_oldest_and_read_shows_the_newest() {
     client.ask("take 0\ntake 0\n", "DATA 1 v=2 n=2\nb\nDATA 1 v=3 n=1\nc\n");
     client.ask("r 0\n", "DATA 1 v=4 n=1\nd\n");
     client.ask("take 0\n", "DATA 1 v=4 n=0\nd\n");
-    // The version stays, and so does the next one.
+    // An empty mailbox keeps its version.
     client.ask("r 0\ntake 0 wait=0\n", "DATA 0 v=4 n=0\n\nNO empty\n");
     client.ask("put 0\ne\n", "OK v=5 n=1\n");
 }
@@ -64,7 +64,7 @@ fn read_after_shows_each_message_and_counts_lost_ones() {
     client.ask("take 0\nr 0 after=2 wait=0\n", "DATA 3 v=6 n=0\nnew\nNO timeout v=6\n");
 }
 
-/// A naive list beside the real one, and many pseudo-random requests.
+/// Many pseudo-random requests, to a naive list and to the server.
 #[test]
 fn versions_and_counts_match_a_naive_list() {
     let server = small();

@@ -8,7 +8,7 @@ mod waiting;
 
 use dipc_testkit::server::Server;
 
-/// Mailboxes of 1024 bytes, of which each message but the first costs four for itself.
+/// Mailboxes of 1024 bytes, where each message but the first costs four more bytes.
 fn small() -> Server {
     Server::start("4 1 0 1")
 }

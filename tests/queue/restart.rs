@@ -36,7 +36,7 @@ fn a_list_survives_every_end_of_its_server() {
     }
 }
 
-/// What was acknowledged and not taken is there after any kill, and nothing is taken twice.
+/// A message that was acknowledged and not taken survives every kill, and no message is taken twice.
 #[test]
 fn no_message_is_lost_or_taken_twice_when_the_server_is_killed() {
     let port = Port::reserve();
@@ -52,7 +52,7 @@ fn no_message_is_lost_or_taken_twice_when_the_server_is_killed() {
         server.signal(Signal::SIGKILL);
         server.wait();
         answers += &text(&taker.read_to_end());
-        // A header that was not the last bytes is whole.
+        // The last line may be incomplete.
         let headers = answers.rsplit_once('\n').map_or("", |(whole, _)| whole);
         for header in headers.lines().filter(|line| line.starts_with("DATA ")) {
             assert!(field(header, "v") > last_taken, "{header} after {last_taken}");
@@ -69,6 +69,6 @@ fn no_message_is_lost_or_taken_twice_when_the_server_is_killed() {
         };
         let (version, messages) = (value("version"), value("messages"));
         assert!(version >= acknowledged, "{acknowledged} was acknowledged, {version} is the newest");
-        assert!(version - messages >= last_taken, "{last_taken} was taken, but is there");
+        assert!(version - messages >= last_taken, "{last_taken} was taken, and is in the mailbox");
     }
 }

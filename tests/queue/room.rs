@@ -43,7 +43,7 @@ fn a_log_keeps_the_newest_messages() {
     let server = small();
     let mut client = server.connect();
     for version in 1..=2000 {
-        // Of 16 bytes with what they cost: 64 of them have room.
+        // Each needs 16 bytes, so that 64 have room.
         client.ask(
             format!("put 0 full=drop\n{version:012}\n"),
             format!("OK v={version} n={}\n", version.min(64)),

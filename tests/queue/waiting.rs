@@ -21,7 +21,7 @@ fn several_messages_of_one_send_go_to_several_takers_in_order() {
     let server = small();
     let mut takers: Vec<Client> = (0..5).map(|_| server.enqueue("take 0 wait=inf\n")).collect();
     let mut putter = server.connect();
-    // Whoever waits for a message is next as soon as there is one: before the next request of this batch.
+    // A waiting taker gets a message before the next request of this batch is executed.
     putter.send("put 0\na\nput 0\nb\nput 0\nc\nput 0\nd\nw 0\ne\nput 0\nf\n");
     for (version, (taker, message)) in (1..).zip(takers.iter_mut().zip(["a", "b", "c", "d", "e"])) {
         taker.expect(format!("DATA 1 v={version} n=0\n{message}\n"));
@@ -51,9 +51,9 @@ fn waiting_putters_get_room_in_order_and_a_small_message_passes_no_large_one() {
     let mut big = server.enqueue(put(600));
     let mut small = server.enqueue("put 0\nsmall\n");
     let mut last = server.enqueue("put 0\nlast\n");
-    // It would have room, but stands behind.
+    // There would be room, but the waiting putters are first.
     client.ask("put 0 1 wait=0\nx\n", "NO full\n");
-    // Reading and replacing are nobody's matter.
+    // A read does not wait for room.
     client.ask("r 0 len=1\n", "DATA 1 v=2 n=2\nx\n");
     client.ask("take 0\n", format!("DATA 500 v=1 n=1\n{}\n", "x".repeat(500)));
     big.expect("OK v=3 n=2\n");

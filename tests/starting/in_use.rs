@@ -10,8 +10,8 @@ use dipc_testkit::process::{run, run_both};
 #[test]
 fn a_port_that_another_program_serves_is_in_use() {
     let base = BaseDirectory::new();
-    let somebody = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = somebody.local_addr().expect("bound").port();
+    let other = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = other.local_addr().expect("bound").port();
     let outcome = run(&mut base.dipc(&format!("4 64 {port} 8")));
     outcome.expect_failure(3, &format!("port {port} is in use"));
     base.expect_nothing_left();

@@ -78,7 +78,7 @@ fn every_option_can_come_from_the_environment() {
     server.end(Signal::SIGTERM);
     assert!(fs::read_to_string(base.join("log")).expect("a log").contains("7 clients"));
 
-    // The command line has the last word.
+    // The command line overrides the environment.
     let number = server.port.to_string();
     dipc.args(["--workers", "2"]).env("DIPC_FRESH", "true");
     dipc.env("DIPC_FOREGROUND", "yes");

@@ -34,7 +34,7 @@ fn a_start_returns_when_clients_can_connect() {
 #[test]
 fn a_server_in_the_background_has_no_terminal() {
     let base = BaseDirectory::new();
-    // Would wait for ever if the server kept the pipe.
+    // The shell would wait forever if the server kept the pipe.
     let mut shell = bare("sh");
     shell.arg("-c").arg("line=$(\"$0\" 4 64 0 8 --dir . 2>&1) && echo \"$line\" && pwd");
     shell.arg(program::dipc()).env("DIPC_LOG_FILE", base.join("log")).current_dir(base.path());
@@ -47,7 +47,7 @@ fn a_server_in_the_background_has_no_terminal() {
     }
     let stat = stat_fields(server.pid).expect("it lives");
     let [session, terminal] = [&stat[3], &stat[4]].map(|field| field.parse::<i32>().expect("a number"));
-    assert_ne!(session, getsid(None).expect("ours").as_raw(), "it is in the session of its caller");
+    assert_ne!(session, getsid(None).expect("ours").as_raw(), "the server is in the session of its caller");
     assert_ne!(session, server.pid, "it could get a terminal");
     assert_eq!(terminal, 0, "it has a terminal");
 }

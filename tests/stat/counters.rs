@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::{numbers, served};
 
-/// The counters of requests that came to an end.
+/// The counters of finished requests.
 fn outcomes(client: &mut Client) -> BTreeMap<String, u64> {
     const NAMES: [&str; 26] = [
         "reads",
@@ -49,7 +49,7 @@ fn outcomes(client: &mut Client) -> BTreeMap<String, u64> {
     NAMES.iter().map(|name| ((*name).to_owned(), number(name))).collect()
 }
 
-/// One request, of whoever sends it, moves one counter by one; asking for them is `told` once.
+/// Expects that `provoke` moves one counter by one, besides the `stat` that reads them, which is `told`.
 #[track_caller]
 fn expect_counted(asking: &mut Client, counter: &str, provoke: impl FnOnce()) {
     let mut expected = outcomes(asking);
@@ -146,7 +146,7 @@ fn ends_of_connections_are_counted() {
     let mut asking = server.connect();
     let segment = server.directory.path().join(format!("{}/segment", server.port));
     let segment = File::options().write(true).open(segment).expect("the segment");
-    // The control area of mailbox 3: behind the header page, 128 bytes each.
+    // The control area of mailbox 3: after the header page, 128 bytes each.
     segment.write_all_at(&[0xa5; 128], 4096 + 3 * 128).expect("damaged");
     for (counter, request) in [
         ("quits", "q\n"),
@@ -166,7 +166,7 @@ fn ends_of_connections_are_counted() {
     }
 }
 
-/// Somebody who has more to read than all buffers hold is still answered while the server stops.
+/// A client with more answers than all buffers hold is still answered while the server stops.
 #[test]
 fn a_request_refused_by_a_stop_is_counted() {
     let mut server = Server::start("2 64 0 64");
@@ -201,11 +201,11 @@ fn the_gauges_count_connections_waits_watches_and_locks() {
     clients[3].ask("watch 3\n", "OK v=0\n");
     assert_eq!(gauges(), ["5", "0", "2", "2", "4"]);
     clients[3].send("w 0 wait=inf\nx\n");
-    wait_until("it waits", || gauges() == ["5", "1", "2", "2", "4"]);
+    wait_until("the writer waits", || gauges() == ["5", "1", "2", "2", "4"]);
     let [first, second, mut watcher, mut writer] = clients;
     drop((first, second));
     writer.expect("OK v=1\n");
     watcher.expect("EVENT 1 box=0 v=1\nx\n");
     watcher.ask("unwatch *\n", "OK\n");
-    wait_until("they have left", || gauges() == ["3", "0", "1", "1", "0"]);
+    wait_until("the lockers have left", || gauges() == ["3", "0", "1", "1", "0"]);
 }

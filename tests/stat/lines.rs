@@ -25,7 +25,7 @@ fn every_connection_has_a_line() {
     let nameless = server.connect();
     server.wait_for_stat("connections", |count| count == 6);
     let mut lines = Vec::new();
-    wait_until("only they are there", || {
+    wait_until("only these five are connected", || {
         lines = asking.stat_lines("stat conns\n");
         lines.len() == 5
     });

@@ -41,7 +41,7 @@ fn stat_of_a_mailbox_shows_holders_waiters_and_watchers() {
     let lines = numbers(&mut asking, "stat 1\n");
     let picked = ["held", "holders", "aside", "watchers", "overtakes"].map(|name| lines[name].clone());
     assert_eq!(picked, ["exclusive", "1", "0", "1", "0"]);
-    // The watchers' standing read waits, too.
+    // The standing read of the watchers may wait, too.
     assert!(["3", "4"].contains(&lines["waiting"].as_str()), "{lines:?}");
     let lock = &lines["lock"];
     assert_eq!((value(lock, "name"), value(lock, "mode")), ("boss", "exclusive"));
@@ -68,7 +68,7 @@ fn waits_for_a_message_are_counted_as_aside() {
     let lines = numbers(&mut asking, "stat 0\n");
     let picked = ["held", "waiting", "aside"].map(|name| lines[name].clone());
     assert_eq!(picked, ["free", "0", "3"]);
-    // They wait for others to send something, not for others to leave.
+    // They wait for a message, not for the mailbox.
     assert_eq!(lines["oldest_wait_ms"], "0");
     asking.ask("put 0\nx\n", "OK v=1 n=1\n");
     waiting[1].expect("DATA 1 v=1 n=1\nx\n");
@@ -88,10 +88,10 @@ fn the_oldest_wait_grows_and_the_longest_wait_stays() {
     assert_eq!((millis(&mut asking, "oldest_wait_ms"), millis(&mut asking, "longest_wait_ms")), (0, 0));
     let mut first = server.enqueue("r 0\n");
     wait_until("its wait is seen to grow", || millis(&mut asking, "oldest_wait_ms") >= 50);
-    assert!(millis(&mut asking, "longest_wait_ms") >= 50, "it is the longest so far");
+    assert!(millis(&mut asking, "longest_wait_ms") >= 50, "the wait is the longest so far");
     holder.ask("unlock 0\n", "OK\n");
     first.expect("DATA 0 v=0 n=0\n\n");
-    wait_until("nobody waits", || millis(&mut asking, "oldest_wait_ms") == 0);
+    wait_until("no request waits", || millis(&mut asking, "oldest_wait_ms") == 0);
     let longest = millis(&mut asking, "longest_wait_ms");
     assert!(longest >= 50, "{longest}");
     first.ask("r 0\n", "DATA 0 v=0 n=0\n\n");

@@ -13,7 +13,7 @@ fn served() -> Server {
     Server::start("4 1 0 1")
 }
 
-/// The lines `name value` of a `stat`; of those that come more than once, the last.
+/// The lines `name value` of a `stat`; for a name with several lines, the last one.
 fn numbers(client: &mut Client, request: &str) -> BTreeMap<String, String> {
     let lines = client.stat_lines(request);
     lines
@@ -23,7 +23,7 @@ fn numbers(client: &mut Client, request: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `key=value` in a line about one thing.
+/// The value of `key=` in a line.
 #[track_caller]
 fn value<'a>(line: &'a str, key: &str) -> &'a str {
     let value = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));

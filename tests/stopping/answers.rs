@@ -1,4 +1,4 @@
-//! What has arrived is answered before the end.
+//! Received requests are answered before the server ends.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ fn a_pipeline_that_has_arrived_is_answered_before_the_end() {
         }
         client.expect_end();
         assert_eq!(pair.server.wait(), Some(0));
-        // Answered is committed, in the last moment too.
+        // Every answered write is in the segment.
         pair.again();
         pair.connect().ask("r 0\n", "DATA 5 v=1000 n=1\nhello\n");
     }
@@ -78,7 +78,7 @@ fn many_clients_are_answered_before_the_end() {
 fn a_client_that_is_not_accepted_yet_is_answered() {
     let mut server = Server::start_with_socket("4 64 0 8");
     server.halt();
-    // The kernel connects them, and keeps what they send.
+    // The kernel connects them, and keeps the bytes that they send.
     let mut clients = [server.connect(), Client::unix(&server.socket())];
     clients.iter_mut().for_each(|client| client.send("ping\n"));
     server.signal(Signal::SIGTERM);
@@ -97,7 +97,7 @@ fn no_answer_is_lost_when_the_client_sends_another_request() {
     send_before_signal(&server, &mut client, "r 0\n".repeat(20), Signal::SIGTERM);
     // Everything is written and the connection half closed, but the client has read little of it.
     let local = format!(" 0100007F:{:04X} ", server.port);
-    wait_until("the server has said everything", || {
+    wait_until("the server has sent everything", || {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("readable");
         // FIN_WAIT1 or FIN_WAIT2. Source: linux/include/net/tcp_states.h
         let ended = |line: &str| ["04", "05"].contains(&line.split_whitespace().nth(3).unwrap_or_default());
@@ -110,7 +110,8 @@ fn no_answer_is_lost_when_the_client_sends_another_request() {
     assert_eq!(server.wait(), Some(0));
 }
 
-/// The answer before the wait fills the socket: it leaves whole, and the news that the server stops behind it.
+/// The answer before the wait fills the socket. It is sent whole, and then the refusal of the waiting
+/// request.
 #[test]
 fn a_waiting_client_with_unread_answers_gets_them_all() {
     const SIZE: usize = 900_000;
@@ -119,7 +120,7 @@ fn a_waiting_client_with_unread_answers_gets_them_all() {
     let mut reader = Client::unix(&server.socket());
     server.send_waiting(&mut reader, "r 1\ntake 0 wait=inf\nping\n");
     server.signal(Signal::SIGTERM);
-    wait_until("the door closes", || connect_error(server.port).is_some());
+    wait_until("the port is closed", || connect_error(server.port).is_some());
     assert_eq!(reader.data().1.len(), SIZE);
     reader.expect("ERR drain : the server is stopping\n");
     reader.expect_end();

@@ -6,10 +6,10 @@ use dipc_testkit::process::run;
 
 use crate::Restartable;
 
-/// What somebody has done to a segment.
+/// A change of the bytes of a segment.
 type Damage = fn(&mut Vec<u8>);
 
-/// With words of the reason for which the segment is refused.
+/// Damages, with a part of the reason for which the segment is refused.
 const DAMAGES: [(&str, Damage, &str); 15] = [
     ("other magic", |bytes| bytes[0] = b'D', "not made by dipc"),
     ("the other byte order", |bytes| bytes[8..12].reverse(), "byte order"),

@@ -13,8 +13,8 @@ use crate::{connect_error, expect_large_messages, stuck_client};
 /// How long a stopping server waits for clients that do not read their answers.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Expects that a server stops without waiting for [`GRACE`]. On a busy machine one stop may take as long all the same; a
-/// server that waits takes as long in every try.
+/// Expects that a server stops without waiting for [`GRACE`]. On a busy machine one stop may take as long all
+/// the same; a server that waits takes as long in every try.
 #[track_caller]
 fn expect_no_grace(stop: impl Fn()) {
     const TRIES: usize = 3;
@@ -26,7 +26,8 @@ fn expect_no_grace(stop: impl Fn()) {
     assert!((0..TRIES).any(is_quick), "each of {TRIES} stops took {GRACE:?} or longer");
 }
 
-/// When the holder's lock ends, the taker is admitted in a server that is stopping. No message comes any more.
+/// When the holder's lock ends, the taker is admitted in a server that is stopping. No message comes any
+/// more.
 #[test]
 fn a_taker_that_is_admitted_by_the_end_and_finds_no_message_does_not_delay_it() {
     expect_no_grace(|| {
@@ -58,7 +59,7 @@ fn no_client_is_accepted_while_the_last_answers_are_sent() {
     let mut server = Server::start("1 64 0 64");
     let mut client = stuck_client(&server);
     server.signal(Signal::SIGTERM);
-    wait_until("the door closes", || connect_error(server.port) == Some(ErrorKind::ConnectionRefused));
+    wait_until("the port is closed", || connect_error(server.port) == Some(ErrorKind::ConnectionRefused));
     assert!(server.child.try_wait().expect("our child").is_none(), "it still answers");
     expect_large_messages(&mut client, 10);
     drop(client);

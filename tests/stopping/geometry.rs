@@ -54,7 +54,7 @@ fn a_fresh_start_has_empty_mailboxes() {
     let mut client = pair.connect();
     client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
     assert_eq!((client.stat("epoch"), client.stat("mailboxes"), client.stat("size_bytes")), (1, 2, 1024));
-    // Where there is nothing to throw away, it is a start like any other.
+    // Without a segment, it is an ordinary start.
     Server::start("4 64 0 8 --fresh").connect().ask("ping\n", "OK\n");
 }
 
@@ -62,7 +62,7 @@ fn a_fresh_start_has_empty_mailboxes() {
 fn a_fresh_start_that_fails_keeps_the_messages() {
     let mut pair = Restartable::start();
     pair.connect().ask("w 0\nhello\n", "OK v=1\n");
-    // While it runs, and after that.
+    // While the server runs, and after its end.
     assert!(pair.refused("4 64", "8 --fresh", 3).contains("in use"));
     pair.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
     pair.stop();

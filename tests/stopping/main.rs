@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 /// Bytes of a message so large that answers fill the buffers of a socket.
 const LARGE: usize = 65_000;
 
-/// A server that can be started again: its port stays its own.
+/// A server that can be started again on its port.
 struct Restartable {
     server: Server,
     port: Port,
@@ -53,7 +53,7 @@ impl Restartable {
         self.restart("4 64", "8");
     }
 
-    /// Starts anew with `before` and `after` the port.
+    /// Starts the server again, with arguments `before` and `after` the port.
     fn restart(&mut self, before: &str, after: &str) {
         self.server.restart(&format!("{before} {} {after}", self.port.number));
     }
@@ -62,7 +62,7 @@ impl Restartable {
         self.server.directory.path().join(self.port.number.to_string()).join("segment")
     }
 
-    /// A start that is refused: it says why.
+    /// Expects that a start fails with this exit code. Returns its message.
     #[track_caller]
     fn refused(&self, before: &str, after: &str, code: i32) -> String {
         let mut command = Command::new(program::dipc());
@@ -77,7 +77,7 @@ impl Restartable {
     }
 }
 
-/// Sends to a server that cannot read it before it finds the signal too.
+/// Sends to a server that finds the signal at the same time as the bytes.
 fn send_before_signal(server: &Server, client: &mut Client, bytes: impl AsRef<[u8]>, signal: Signal) {
     server.halt();
     client.send(bytes);
@@ -85,7 +85,7 @@ fn send_before_signal(server: &Server, client: &mut Client, bytes: impl AsRef<[u
     server.signal(Signal::SIGCONT);
 }
 
-/// A client who has asked for more than fits into all buffers, and reads nothing of it.
+/// A client whose answers are more than all buffers hold, and that reads none of them.
 fn stuck_client(server: &Server) -> Client {
     let mut client = large_message(server);
     client.send("r 0\n".repeat(1000));
@@ -93,7 +93,7 @@ fn stuck_client(server: &Server) -> Client {
     client
 }
 
-/// A client who has written a large message.
+/// A client that has written a large message.
 fn large_message(server: &Server) -> Client {
     let mut client = server.connect();
     client.send(format!("w 0 {LARGE}\n{}\n", "x".repeat(LARGE)));

@@ -1,4 +1,4 @@
-//! What the next start finds.
+//! The mailboxes after the next start.
 
 use dipc_testkit::directory::names;
 use dipc_testkit::process::text;

@@ -1,4 +1,4 @@
-//! A transcript is run.
+//! A transcript that is run, with one conversation for each client.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +9,7 @@ use dipc_testkit::wait::HANG;
 
 use crate::document::{Action, Failure, Step, Transcript, failure};
 
-/// Runs one transcript on a server of its own, and makes sure that the server has nothing more to say than is shown.
+/// Runs one transcript on a server of its own, and checks that the server sends nothing that is not shown.
 pub fn run(name: &str, transcript: &Transcript) -> Result<(), Failure> {
     let server = Server::start(&transcript.arguments);
     let mut conversations = BTreeMap::new();
@@ -25,16 +25,16 @@ pub fn run(name: &str, transcript: &Transcript) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One client, as the transcript has it.
+/// One client of a transcript.
 struct Conversation {
     client: Client,
-    /// Lines that leave in one piece.
+    /// Lines that are sent in one piece.
     unsent: Vec<u8>,
     received: Vec<u8>,
-    /// Lines are skipped up to the next that is expected.
+    /// Whether lines are skipped up to the next expected one.
     skipping: bool,
     ended: bool,
-    /// Where it was last mentioned.
+    /// The line of its last step.
     line: usize,
 }
 
@@ -77,7 +77,7 @@ impl Conversation {
         self.client.stream.write_all(&unsent).map_err(|error| format!("cannot be sent: {error}"))
     }
 
-    /// The next line is this one. It is not waited for any longer than it can still become true.
+    /// Expects that this line comes next. Fails as soon as the received bytes contradict it.
     fn expect(&mut self, pieces: &[Vec<u8>]) -> Result<(), String> {
         let skipping = std::mem::take(&mut self.skipping);
         loop {
@@ -124,7 +124,7 @@ impl Conversation {
         Err(format!("the server says more than is shown: {}", abridged(&self.received)))
     }
 
-    /// A connection whose end is not shown is still good, and all answers to it are shown.
+    /// Checks that a connection whose end is not shown is open, and that all its answers are shown.
     fn finish(&mut self) -> Result<(), String> {
         if self.ended {
             return Ok(());
@@ -139,7 +139,7 @@ impl Conversation {
         }
     }
 
-    /// Waits for bytes; false at the end.
+    /// Waits for bytes. Returns false at the end of the connection.
     fn receive(&mut self) -> Result<bool, String> {
         let mut buffer = [0; 4096];
         let read = match self.client.stream.read(&mut buffer) {
@@ -153,7 +153,7 @@ impl Conversation {
     }
 }
 
-/// How many bytes at the front of `received` are the line that `pieces` show.
+/// The number of bytes at the front of `received` that match the line in `pieces`.
 fn matched(pieces: &[Vec<u8>], received: &[u8]) -> Option<usize> {
     let [first, middle @ .., last] = pieces else {
         return received.starts_with(&pieces[0]).then_some(pieces[0].len());
@@ -167,7 +167,7 @@ fn matched(pieces: &[Vec<u8>], received: &[u8]) -> Option<usize> {
     rest.ends_with(last).then_some(line.len())
 }
 
-/// Bytes for a person, not too many.
+/// The bytes as text, cut short.
 fn abridged(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 200;
     let shown = &bytes[..bytes.len().min(SHOWN_MAX)];

@@ -20,9 +20,10 @@ pub struct Step {
 pub enum Action {
     Send(Vec<u8>),
     HalfClose,
-    /// One piece: exactly this. Several: a line that begins, goes on somewhere and ends with them.
+    /// One piece: exactly this line. Several: a line with these pieces at its start, in its middle and at its
+    /// end.
     Expect(Vec<Vec<u8>>),
-    /// Any lines, up to the one that is expected next.
+    /// Any lines, up to the next expected one.
     Skip,
     ExpectEnd,
 }
@@ -43,7 +44,7 @@ pub fn parse(name: &str, document: &str) -> Result<Vec<Transcript>, Failure> {
         if let Some(arguments) = info.strip_prefix("dipc ") {
             transcripts.push(transcript(name, start, arguments, &block)?);
         } else if let Some((line, _)) = block.iter().find(|(_, line)| line.starts_with("S: ")) {
-            return Err(failure(name, *line, "a transcript that nobody runs"));
+            return Err(failure(name, *line, "a transcript that is not run"));
         }
     }
     Ok(transcripts)
@@ -73,7 +74,7 @@ pub fn transcript(
     Ok(Transcript { arguments, steps })
 }
 
-/// A line, as in `C: r 0` or `S2- `: whose, and what.
+/// A line, as in `C: r 0` or `S2- `: the number of its client, and its action.
 pub fn action(shown: &str) -> Option<(u32, Action)> {
     let at = shown.find([':', '|', '-', '~'])?;
     let (side, client) = shown[..at].split_at_checked(1)?;

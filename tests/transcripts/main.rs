@@ -1,7 +1,7 @@
-//! The documents tell the truth: every transcript in them is run against the real server, byte by byte.
+//! Every transcript in the documents is run against the real server, byte by byte.
 //!
-//! A transcript is a fenced block whose info string is `dipc MAILBOXES SIZE_KB PACKET_KB [OPTIONS]`, the arguments of
-//! the server that it runs on, without the port. `docs/protocol.md` explains its lines.
+//! A transcript is a fenced block whose info string is `dipc MAILBOXES SIZE_KB PACKET_KB [OPTIONS]`, the
+//! arguments of the server that it runs on, without the port. `docs/protocol.md` explains its lines.
 
 mod conversation;
 mod document;
@@ -16,10 +16,10 @@ use dipc_testkit::server::Server;
 use conversation::run;
 use document::{Action, Failure, Step, Transcript, parse};
 
-/// The contract: without transcripts it would be a claim.
+/// The definition of the protocol, which must have transcripts.
 const PROTOCOL: &str = "docs/protocol.md";
 
-/// May show some.
+/// It may have transcripts.
 const README: &str = "README.md";
 
 #[test]
@@ -96,7 +96,7 @@ fn errors_in_a_document_are_reported_with_their_line() {
         ("```dipc 4 64 8\nC: ping\n```\n", "x.md:1: nothing is expected of the server"),
         ("```dipc 4 64 8\nc: ping\n```\n", "x.md:2: not a line of a transcript"),
         ("```dipc 4 64 8\nS: \\y\n```\n", "x.md:2: not a line of a transcript"),
-        ("```\nC: ping\nS: OK\n```\n", "x.md:3: a transcript that nobody runs"),
+        ("```\nC: ping\nS: OK\n```\n", "x.md:3: a transcript that is not run"),
     ] {
         assert_eq!(parse("x.md", document).err().as_deref(), Some(expected), "{document}");
     }

@@ -37,7 +37,7 @@ fn the_socket_of_a_living_server_is_not_replaced() {
     let (server, path) = serve();
     let before = inode(&path);
     expect_refused(&path, 3, "somebody listens on");
-    // It is alive even while it does not answer.
+    // A server that does not answer is alive, too.
     server.signal(Signal::SIGSTOP);
     expect_refused(&path, 3, "somebody listens on");
     server.signal(Signal::SIGCONT);
@@ -81,7 +81,7 @@ fn a_start_that_fails_leaves_no_socket() {
     let path = directory.path().join("socket");
     let mut kept = Server::start_in(Directory::new(), &format!("4 64 {} 8", port.number));
     let other = |arguments: String, home: &Path| run(dipc(home, &arguments, &path).arg("--foreground")).code;
-    // The port is in use; the segment is of another geometry; there is no memory.
+    // The port is in use; the segment has another geometry; there is not enough memory.
     assert_eq!(other(format!("4 64 {} 8", port.number), directory.path()), Some(3));
     assert_eq!(inode(&path), None);
     kept.kill();

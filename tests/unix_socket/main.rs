@@ -33,7 +33,7 @@ fn dipc(directory: &Path, arguments: &str, path: &Path) -> Command {
     command
 }
 
-/// A start that is to fail: it says why, and leaves nothing of an instance.
+/// Expects that a start fails for this reason, and leaves no instance.
 #[track_caller]
 fn expect_refused(path: &Path, code: i32, reason: &str) {
     let directory = Directory::new();

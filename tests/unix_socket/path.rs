@@ -1,4 +1,4 @@
-//! The path.
+//! The path of the socket.
 
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -73,8 +73,8 @@ fn a_path_in_no_directory_is_an_error() {
 #[test]
 fn a_directory_locked_by_another_process_does_not_block_a_start() {
     let (base, directory) = (BaseDirectory::new(), Directory::new());
-    let somebody = File::open(directory.path()).expect("opened");
-    somebody.lock().expect("locked");
+    let other = File::open(directory.path()).expect("opened");
+    other.lock().expect("locked");
     let path = directory.path().join("socket");
     let outcome = run(base.dipc("4 64 0 8").arg("--unix").arg(&path));
     if let Some(port) = port_in(&outcome.text()) {

@@ -12,7 +12,7 @@ use dipc_testkit::wait::HANG;
 
 use crate::dipc;
 
-/// A server in the foreground whose start is still open; killed with the test.
+/// A server in the foreground that may fail to start. It is killed when this is dropped.
 struct Starting {
     child: Child,
     line: mpsc::Receiver<String>,
@@ -76,7 +76,7 @@ fn exactly_one_of_two_starts_on_one_path_wins() {
         // Only the winner has an instance.
         assert_eq!(fs::read_dir(home.path()).expect("ours").count(), 1);
         fs::remove_dir_all(home.path().join(port.to_string())).expect("removed");
-        // Now with, now without a leftover that both want to replace.
+        // In most rounds both find the socket of the winner before.
         winner.child.kill().expect("our child");
         winner.end();
         if round % 4 == 0 {

@@ -49,27 +49,27 @@ fn dipcrm_removes_the_socket_of_an_earlier_start() {
     server.kill();
     server.restart(&format!("4 64 {} 8", server.port));
     run(&mut server.dipcrm()).expect_success();
-    assert_eq!(inode(&path), None, "nobody will ever remove it");
+    assert_eq!(inode(&path), None, "no later start would remove it");
 }
 
 #[test]
 fn a_socket_that_belongs_to_another_program_stays() {
     let (mut server, path) = serve();
     fs::remove_file(&path).expect("removed");
-    let somebody = UnixListener::bind(&path).expect("bound");
-    let theirs = inode(&path);
+    let other = UnixListener::bind(&path).expect("bound");
+    let others = inode(&path);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
-    assert_eq!(inode(&path), theirs);
-    drop(somebody);
+    assert_eq!(inode(&path), others);
+    drop(other);
 
     let (mut server, path) = serve();
     server.kill();
     fs::remove_file(&path).expect("removed");
-    let _somebody = UnixListener::bind(&path).expect("bound");
-    let theirs = inode(&path);
+    let _other = UnixListener::bind(&path).expect("bound");
+    let others = inode(&path);
     assert_eq!(run(&mut server.dipcrm()).code, Some(0));
-    assert_eq!(inode(&path), theirs);
+    assert_eq!(inode(&path), others);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn events_end_their_lines_like_their_watch_did() {
     server.connect().ask("w 0\nhello\n", "OK v=1\n");
     telnet.expect("EVENT 5 box=0 v=1\r\nhello\r\n");
     program.expect("EVENT 5 box=0 v=1\nhello\n");
-    // The last watch counts.
+    // The last watch sets the line ends.
     telnet.ask("watch 0\n", "OK v=1\n");
     server.connect().ask("w 0\nhello\n", "OK v=2\n");
     telnet.expect("EVENT 5 box=0 v=2\nhello\n");
@@ -30,7 +30,7 @@ fn a_watcher_gets_events_of_its_own_messages() {
     client.ask("watch 0\n", "OK v=0\n");
     for version in 1..=50 {
         client.send("w 0\nmine\n");
-        // Whichever is first.
+        // In either order.
         let mut both = [client.message().0, client.message().0];
         both.sort();
         assert_eq!(both, [format!("EVENT 4 box=0 v={version}"), format!("OK v={version}")]);
@@ -50,7 +50,7 @@ fn no_event_comes_within_an_answer() {
     for version in 1..=100 {
         writer.ask("w 0\nnews\n", format!("OK v={version}\n"));
     }
-    // Between them is a fine place.
+    // Events may come between the answers.
     let (mut answers, mut seen) = (Vec::new(), 0);
     while answers.len() < 4 || seen < 100 {
         let (header, data) = client.message();
@@ -108,7 +108,7 @@ fn events_of_a_locked_mailbox_come_after_the_unlock() {
     holder.lock("lock 0,1\n");
     holder.ask("w 0\na\nw 0\nb\nw 0\nc\n", "OK v=1\nOK v=2\nOK v=3\n");
     holder.ask("put 1\na\nput 1\nb\n", "OK v=1 n=1\nOK v=2 n=2\n");
-    // To begin to watch needs no place in the queue.
+    // A watch is answered without waiting for the lock.
     let mut late = server.connect();
     late.ask("watch 0 after=1\nping\n", "OK v=1\nOK\n");
     (0..20).for_each(|_| watcher.ask("ping\n", "OK\n"));

@@ -7,7 +7,8 @@ use dipc_testkit::wait::wait_until;
 
 use crate::{follow, served};
 
-/// Forty thousand watches, each with a standing read of its own, are more than the server keeps memory for.
+/// Forty thousand watches, each with a standing read of its own, need more memory than the server keeps for
+/// reuse.
 #[test]
 fn a_crowd_of_watchers_gives_its_memory_back() {
     const WATCHES: usize = 1024;
@@ -27,8 +28,8 @@ fn a_crowd_of_watchers_gives_its_memory_back() {
     wait_until("the memory is back", || server.own_memory() < before + ROOM);
 }
 
-/// They stop reading while a hundred megabytes go by. Nobody waits for them and nothing is kept for them; when they read
-/// on, each version was told or counted.
+/// They do not read while a hundred megabytes are written. No client waits for them, and the server keeps
+/// nothing for them. When they read on, each version is in an event or is counted as lost.
 #[test]
 fn watchers_that_do_not_read_cost_no_memory_and_catch_up() {
     const WRITES: u64 = 100_000;
@@ -55,14 +56,14 @@ fn watchers_that_do_not_read_cost_no_memory_and_catch_up() {
             events += 1;
             assert_eq!(data.len(), 1000);
         }
-        assert!(events < WRITES, "it has stopped reading, and yet was told of everything");
+        assert!(events < WRITES, "it has stopped reading, and yet no version was lost");
         watcher.ask("ping\n", "OK\n");
     }
     writer.ask("w 0\nlast\n", format!("OK v={}\n", WRITES + 1));
     watchers.iter_mut().for_each(|watcher| watcher.expect(format!("EVENT 4 box=0 v={}\nlast\n", WRITES + 1)));
 }
 
-/// As long as the reader is less than a mailbox behind, it sees all: a log.
+/// A watcher that is less than a mailbox behind gets every message.
 #[test]
 fn a_log_is_followed_without_a_gap() {
     const WINDOW: u64 = 100;
@@ -71,7 +72,7 @@ fn a_log_is_followed_without_a_gap() {
     watcher.ask("watch 0\n", "OK v=0\n");
     let mut writer = server.connect();
     for window in 0..50 {
-        // 100 messages of 100 bytes are in no other's way.
+        // The mailbox has room for 100 messages of 100 bytes.
         writer.send(format!("put 0 full=drop\n{}\n", "l".repeat(100)).repeat(WINDOW as usize));
         for version in window * WINDOW + 1..=(window + 1) * WINDOW {
             let (header, _) = watcher.event();
@@ -85,7 +86,7 @@ fn a_log_is_followed_without_a_gap() {
 fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_message() {
     let server = Server::start("1 1 0 1");
     let mut writer = server.connect();
-    // 64 of them have room.
+    // The mailbox has room for 64 of them.
     for version in 1..=1000 {
         writer.ask(
             format!("put 0 full=drop\n{version:012}\n"),
@@ -108,7 +109,7 @@ fn two_thousand_watchers_get_a_write_while_other_clients_are_answered() {
     let (mut writer, mut other) = (server.connect(), server.connect());
     let mut version = 0;
     let mut answered_in_between = false;
-    wait_until("somebody is answered while events leave", || {
+    wait_until("a client is answered while events are sent", || {
         version += 1;
         writer.ask("w 0\nnews\n", format!("OK v={version}\n"));
         while other.stat("events_sent") < version * WATCHERS as u64 {

@@ -13,7 +13,7 @@ fn served() -> Server {
     Server::start("4 64 0 8")
 }
 
-/// The version of an event, all versions since `seen` accounted for.
+/// The version of an event. All versions since `seen` must be counted as lost.
 #[track_caller]
 fn follow(seen: u64, header: &str) -> u64 {
     let lost = if header.contains(" lost=") { field(header, "lost") } else { 0 };

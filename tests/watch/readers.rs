@@ -3,7 +3,6 @@
 use std::thread;
 
 use dipc_testkit::client::Client;
-use dipc_testkit::directory::Directory;
 use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 
@@ -16,7 +15,7 @@ fn all_waiting_readers_get_a_new_message() {
     let mut later = server.enqueue("r 0 after=2 wait=inf\n");
     let mut taker = server.enqueue("take 0 wait=inf\n");
     let mut writer = server.connect();
-    // Readers before takers: what is taken has been seen.
+    // Readers come before takers, so that they see a message before it is taken.
     writer.ask("put 0\na\n", "OK v=1 n=1\n");
     readers.iter_mut().for_each(|reader| reader.expect("DATA 1 v=1 n=1\na\n"));
     taker.expect("DATA 1 v=1 n=0\na\n");
@@ -65,16 +64,15 @@ fn a_reader_follows_a_list_by_its_versions() {
     });
 }
 
-/// The answer before the first wait fills the socket; so the one to the first wait has to stay when the second begins.
+/// The answer before the first wait fills the socket, so that the answer to the first wait is unsent when the
+/// second begins.
 #[test]
 fn an_answer_is_sent_although_the_next_request_waits_and_the_socket_was_full() {
     const SIZE: usize = 900_000;
-    let directory = Directory::new();
-    let path = directory.path().join("door");
-    let server = Server::start_in(directory, &format!("2 1024 0 1024 --workers 2 --unix {}", path.display()));
+    let server = Server::start_with_socket("2 1024 0 1024 --workers 2");
     let mut writer = server.connect();
     writer.ask(format!("w 1 {SIZE}\n{}\n", "x".repeat(SIZE)), "OK v=1\n");
-    let mut reader = Client::unix(&path);
+    let mut reader = Client::unix(&server.socket());
     server.send_waiting(&mut reader, "r 1\nr 0 after=0 wait=inf\nr 0 after=1 wait=inf\n");
     writer.ask("w 0\na\n", "OK v=1\n");
     server.wait_for_stat("workers_asleep", |asleep| asleep == 2);
@@ -84,7 +82,8 @@ fn an_answer_is_sent_although_the_next_request_waits_and_the_socket_was_full() {
     reader.expect("DATA 1 v=2 n=1\nb\n");
 }
 
-/// Where a client has read on is remembered in a long list. It leads to the right message whatever has happened since.
+/// The server remembers the position of a client in a long list. It must stay right when messages are taken
+/// or replaced.
 #[test]
 fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
     let server = Server::start("2 64 0 64");
@@ -104,19 +103,19 @@ fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
     put(&mut other, 0, 1, 301);
     put(&mut other, 1, 1, 201);
     (0..100).for_each(|after| read(&mut reader, 0, after, after + 1));
-    // Another mailbox in between, and another place.
+    // A read of another mailbox in between, and of another version.
     read(&mut reader, 1, 100, 101);
     read(&mut reader, 0, 100, 101);
     read(&mut reader, 0, 7, 8);
     read(&mut reader, 0, 101, 102);
-    // What was read last is taken, and more.
+    // The last read message and some after it are taken.
     (1..=150).for_each(|version| {
         other.send("take 0\n");
         assert_eq!(text(&other.data().1), version.to_string());
     });
     read(&mut reader, 0, 102, 151);
     read(&mut reader, 0, 151, 152);
-    // All is replaced, and the list grows again over the same memory.
+    // A write replaces the list, and it grows again over the same memory.
     other.ask("w 0\n301\n", "OK v=301\n");
     put(&mut other, 0, 302, 502);
     read(&mut reader, 0, 152, 301);

@@ -14,7 +14,7 @@ fn a_watch_is_answered_before_its_first_event() {
     client.ask(format!("w 1 900000\n{}\n", "x".repeat(900_000)), "OK v=1\n");
     for _ in 0..100 {
         let mut watcher = server.connect();
-        // What stands between the watch and its event takes time.
+        // The read between the watch and its event takes time.
         watcher.send("watch 0 after=0\nr 1\n");
         watcher.expect("OK v=0\n");
         let mut kinds = [watcher.message().0, watcher.message().0];
@@ -37,14 +37,15 @@ fn a_watcher_gets_every_message_after_its_watch() {
     writer.ask("put 0 0\n\n", "OK v=4 n=3\n");
     watcher.expect("EVENT 0 box=0 v=4\n\n");
     writer.ask("w 0\nhello\nw 0 off=0\nj\n", "OK v=5\nOK v=6\n");
-    // Of two that come so close after each other the first may be gone when it is looked for.
+    // The second write may replace the first before its event is made.
     expect_caught_up(&mut watcher, 4, 6, "jello");
-    // What is taken is no news, and neither is a refusal.
+    // A take and a refused write make no event.
     writer.ask("take 0\nw 0 if=1\nx\n", "DATA 5 v=6 n=0\njello\nNO conflict v=6\n");
     watcher.ask("ping\n", "OK\n");
 }
 
-/// Events from `from` on up to `to`, whose message is `last`: each version is told or counted as lost.
+/// Expects events after version `from` up to `to`, whose message is `last`. Each version has an event or
+/// counts as lost.
 #[track_caller]
 fn expect_caught_up(watcher: &mut Client, from: u64, to: u64, last: &str) {
     let mut seen = from;
@@ -123,7 +124,7 @@ fn a_client_watches_at_most_1024_mailboxes() {
         );
     }
     client.ask("watch 1024\n", "ERR size max=1024 : at most 1024 mailboxes at a time\n");
-    // Again is not more.
+    // A mailbox that is watched again does not count twice.
     client.ask("watch 5,1000\n", "OK v=0,0\n");
     client.ask("unwatch 0\nwatch 1024\n", "OK\nOK v=0\n");
     assert_eq!(client.refused("watch 1,1025\n"), "size max=1024");
