@@ -3,18 +3,15 @@
 use std::process::Command;
 
 use dipc_testkit::process::text;
+use dipc_testkit::program;
 use dipc_testkit::server::Server;
 
 #[test]
 fn the_python_client_passes_its_own_tests() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("there is no python3 here: the Python client is not tested");
-        return;
-    }
+    let Some(python) = program::python3() else { return };
     let server = Server::start_with_socket("4 64 0 8");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/test_dipc.py");
-    let tests =
-        Command::new("python3").args([script, &server.port.to_string()]).arg(server.socket()).output();
+    let tests = Command::new(python).args([script, &server.port.to_string()]).arg(server.socket()).output();
     let tests = tests.expect("python3 runs");
     let report = text(&tests.stderr);
     assert!(tests.status.success() && !report.contains("skipped"), "{report}");

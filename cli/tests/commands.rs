@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use dipc_testkit::process::{KillOnDrop, finish};
+use dipc_testkit::process::{KillOnDrop, finish, first_line};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
@@ -189,9 +189,8 @@ fn a_closed_output_is_no_error() {
     let server = Server::start("4 64 0 8");
     let mut watch = server.cli(&["watch", "2", "--after", "0"]).spawn().expect("it runs");
     server.run(&["put", "2", "one"]).expect(0, "version 1\ncount 1\n");
-    let mut line = String::new();
-    BufReader::new(watch.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-    assert_eq!(line, "one\n");
+    assert_eq!(first_line(&mut watch), "one\n");
+    drop(watch.stdout.take());
     server.run(&["put", "2", "two"]).expect(0, "version 2\ncount 2\n");
     watch.stdout = Some(
         std::process::Command::new("true")

@@ -1,25 +1,14 @@
 //! A command under a lock, and a command for each message.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
-use dipc_testkit::process::{finish, has_ended, run, signal};
+use dipc_testkit::process::{finish, first_line, has_ended, run, signal};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 use serde_json::json;
-
-/// Waits for the first line that a program prints, and leaves the rest unread.
-#[track_caller]
-fn first_line(child: &mut Child) -> String {
-    let mut reader = BufReader::with_capacity(1, child.stdout.take().expect("piped"));
-    let mut line = String::new();
-    reader.read_line(&mut line).expect("a line");
-    child.stdout = Some(reader.into_inner());
-    line
-}
 
 #[test]
 fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {

@@ -1,12 +1,11 @@
 //! `bench/peers`: its page is made of recorded runs, and a bench can load its own servers.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use dipc_testkit::directory::Directory;
-use dipc_testkit::process::{KillOnDrop, run};
+use dipc_testkit::process::{KillOnDrop, Outcome, first_line, run};
 use dipc_testkit::program;
 use serde_json::{Value, json};
 
@@ -38,24 +37,25 @@ fn compiled(name: &str, directory: &Directory) -> PathBuf {
 #[track_caller]
 fn running(command: &mut Command) -> (KillOnDrop, String) {
     let mut server = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("it starts"));
-    let (mut port, stdout) = (String::new(), server.0.stdout.take().expect("piped"));
-    BufReader::new(stdout).read_line(&mut port).expect("a line");
-    (server, port.trim().to_owned())
+    let port = first_line(&mut server.0).trim().to_owned();
+    (server, port)
 }
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
+/// Runs `bench/peers --page`.
+#[track_caller]
+fn make_page(python: &str, out: &Path) -> Outcome {
+    let peers = checkout().join("bench/peers");
+    run(Command::new(python).arg(peers).args(["--page", "--out"]).arg(out))
+}
+
 /// Makes the page of the recorded runs. `None` without python3.
 #[track_caller]
 fn page(recorded: &Recorded) -> Option<String> {
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("there is no python3 here: bench/peers is not tested");
-        return None;
-    }
-    let peers = checkout().join("bench/peers");
-    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(recorded.0.path()));
+    let ran = make_page(program::python3()?, recorded.0.path());
     ran.expect(0, "");
     assert!(["", "there is no gnuplot here: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
     Some(fs::read_to_string(recorded.0.join("performance.md")).expect("written"))
@@ -128,12 +128,8 @@ fn the_page_of_docs_is_made_of_the_recorded_runs() {
 #[test]
 fn a_page_needs_recorded_runs() {
     let directory = Directory::new();
-    if Command::new("python3").arg("--version").output().is_err() {
-        return;
-    }
-    let peers = checkout().join("bench/peers");
-    let ran = run(Command::new("python3").arg(peers).args(["--page", "--out"]).arg(directory.path()));
-    ran.expect_failure(1, "nothing was recorded");
+    let Some(python) = program::python3() else { return };
+    make_page(python, directory.path()).expect_failure(1, "nothing was recorded");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Instances as a user has them: their directory, their process, and what `dipc` and `dipcrm` print.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +10,7 @@ use nix::unistd::Pid;
 use crate::client::Client;
 use crate::directory::{Directory, names};
 use crate::port::port_in;
-use crate::process::{self, Outcome, bare, has_ended, run, text};
+use crate::process::{self, Outcome, bare, first_line, has_ended, run, text};
 use crate::program;
 use crate::wait::wait_until;
 
@@ -157,8 +156,7 @@ pub fn start(command: &mut Command) -> Instance {
 #[track_caller]
 pub fn start_in_foreground(command: &mut Command) -> (Child, Instance) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the program runs");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let line = first_line(&mut child);
     assert!(child.try_wait().expect("our child").is_none(), "it has gone to the background");
     let instance = Instance::of(line);
     assert_eq!(instance.pid, child.id().cast_signed());

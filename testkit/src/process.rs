@@ -1,7 +1,7 @@
 //! A program run to its end, and what the system says about a process.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -117,6 +117,27 @@ fn read_to_end(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> 
         let _ = sender.send(bytes);
     });
     receiver
+}
+
+/// Waits for the first line that a program prints, or for the end of its output. The rest stays unread.
+#[track_caller]
+pub fn first_line(child: &mut Child) -> String {
+    let stdout = child.stdout.take().expect("piped");
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        // Not a byte more than the line.
+        let mut reader = BufReader::with_capacity(1, stdout);
+        let mut line = String::new();
+        let _ = reader.read_line(&mut line);
+        let _ = sender.send((line, reader.into_inner()));
+    });
+    let Ok((line, stdout)) = receiver.recv_timeout(HANG) else {
+        let _ = child.kill();
+        let status = child.wait();
+        panic!("process {} prints no line: {status:?}", child.id());
+    };
+    child.stdout = Some(stdout);
+    line
 }
 
 /// Waits for the end of a program. Returns its exit code, or `None` after a signal. Kills it if it does not

@@ -3,6 +3,7 @@
 //! Cargo tells a test only the programs of its own package. `cargo test` builds the programs of all packages
 //! before any test runs; a test of one package (`-p dipc-cli`) needs `cargo build` before it.
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// The server.
@@ -24,6 +25,16 @@ pub fn dipcrm() -> &'static str {
 pub fn dipc_cli() -> &'static str {
     static PATH: OnceLock<String> = OnceLock::new();
     PATH.get_or_init(|| built("dipc-cli"))
+}
+
+/// The Python interpreter; `None` on a machine without one. Then the test says that it tests nothing.
+pub fn python3() -> Option<&'static str> {
+    const PYTHON: &str = "python3";
+    let exists = Command::new(PYTHON).arg("--version").output().is_ok();
+    if !exists {
+        println!("there is no {PYTHON} here: not tested");
+    }
+    exists.then_some(PYTHON)
 }
 
 /// `target/PROFILE/NAME`, found from `target/PROFILE/deps/TEST-HASH`.

@@ -1,7 +1,6 @@
 //! A server in the foreground that ends with its test.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::client::Client;
 use crate::directory::Directory;
 use crate::port::port_in;
-use crate::process::{self, cpu_time, stat_fields, wait_for_end};
+use crate::process::{self, cpu_time, first_line, stat_fields, wait_for_end};
 use crate::program;
 use crate::wait::wait_until;
 
@@ -177,8 +176,7 @@ fn spawn(directory: &Path, arguments: &str) -> (Child, u16) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the server starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let line = first_line(&mut child);
     match port_in(&line) {
         Some(port) => (child, port),
         None => panic!("no server: {line:?}, {:?}", child.wait()),

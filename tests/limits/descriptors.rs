@@ -1,13 +1,12 @@
 //! Few descriptors, or none left.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use dipc_testkit::client::Client;
 use dipc_testkit::descriptors;
 use dipc_testkit::directory::Directory;
 use dipc_testkit::port::port_in;
-use dipc_testkit::process::{run, text};
+use dipc_testkit::process::{after, first_line, run, text};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
@@ -124,21 +123,13 @@ fn a_server_without_a_descriptor_is_stopped_in_order() {
 /// A server that was started with so many `descriptors`, or the message with which its start failed.
 fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, String> {
     let directory = Directory::new();
-    let mut child = Command::new("sh")
-        .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
-        .arg(program::dipc())
-        .args(arguments.split_whitespace())
-        .arg("--dir")
-        .arg(directory.path())
-        .args(["--foreground", "--log-level", "off"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sh");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
-    match port_in(&line) {
+    let mut dipc = Command::new(program::dipc());
+    dipc.args(arguments.split_whitespace()).arg("--dir").arg(directory.path());
+    dipc.args(["--foreground", "--log-level", "off"]);
+    let mut command = after(&format!("ulimit -n {descriptors}"), &dipc);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("sh");
+    match port_in(&first_line(&mut child)) {
         Some(port) => Ok(Server { port, directory, child }),
         None => Err(text(&child.wait_with_output().expect("it ends").stderr)),
     }

@@ -29,7 +29,7 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
 
-/// The cost of a job has to be computed when it is admitted, not when its request was read.
+/// The cost of a job has to be computed when it begins. At its admission the mailbox was still small.
 #[test]
 fn a_mailbox_that_grows_in_the_same_tick_is_work_for_a_worker() {
     const READERS: usize = 40;

@@ -13,18 +13,18 @@ use crate::{Restartable, connect_error, expect_large_messages, large_message, se
 #[test]
 fn a_pipeline_that_has_arrived_is_answered_before_the_end() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut pair = Restartable::start();
-        let mut client = pair.connect();
+        let mut restartable = Restartable::start();
+        let mut client = restartable.connect();
         client.ask("ping\n", "OK\n");
-        send_before_signal(&pair.server, &mut client, "w 0 5\nhello\n".repeat(1000), signal);
+        send_before_signal(&restartable.server, &mut client, "w 0 5\nhello\n".repeat(1000), signal);
         for version in 1..=1000 {
             client.expect(format!("OK v={version}\n"));
         }
         client.expect_end();
-        assert_eq!(pair.server.wait(), Some(0));
+        assert_eq!(restartable.server.wait(), Some(0));
         // Every answered write is in the segment.
-        pair.again();
-        pair.connect().ask("r 0\n", "DATA 5 v=1000 n=1\nhello\n");
+        restartable.again();
+        restartable.connect().ask("r 0\n", "DATA 5 v=1000 n=1\nhello\n");
     }
 }
 
@@ -129,12 +129,12 @@ fn a_waiting_client_with_unread_answers_gets_them_all() {
 
 #[test]
 fn a_request_cut_short_changes_nothing() {
-    let mut pair = Restartable::start();
-    let mut client = pair.connect();
+    let mut restartable = Restartable::start();
+    let mut client = restartable.connect();
     client.ask("w 0 5\nhello\n", "OK v=1\n");
-    send_before_signal(&pair.server, &mut client, "w 0 10\nworld", Signal::SIGTERM);
+    send_before_signal(&restartable.server, &mut client, "w 0 10\nworld", Signal::SIGTERM);
     client.expect_end();
-    assert_eq!(pair.server.wait(), Some(0));
-    pair.again();
-    pair.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
+    assert_eq!(restartable.server.wait(), Some(0));
+    restartable.again();
+    restartable.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
 }

@@ -30,36 +30,36 @@ const DAMAGES: [(&str, Damage, &str); 15] = [
 
 #[test]
 fn a_damaged_segment_is_refused_and_kept() {
-    let mut pair = Restartable::start();
-    pair.connect().ask("w 3\nhello\n", "OK v=1\n");
-    pair.kill();
-    let whole = fs::read(pair.segment()).expect("the segment");
+    let mut restartable = Restartable::start();
+    restartable.connect().ask("w 3\nhello\n", "OK v=1\n");
+    restartable.kill();
+    let whole = fs::read(restartable.segment()).expect("the segment");
     for (what, damage, reason) in DAMAGES {
         let mut bytes = whole.clone();
         damage(&mut bytes);
-        fs::write(pair.segment(), &bytes).expect("written");
-        let said = pair.refused("4 64", "8", 4);
+        fs::write(restartable.segment(), &bytes).expect("written");
+        let said = restartable.refused("4 64", "8", 4);
         assert!(said.contains(reason) && said.contains("--fresh"), "{what}: {said}");
-        let directory = pair.segment().parent().expect("a directory").display().to_string();
+        let directory = restartable.segment().parent().expect("a directory").display().to_string();
         assert!(said.contains(&directory), "{what}: {said}");
-        assert!(fs::read(pair.segment()).expect("kept") == bytes, "{what}: it was touched");
+        assert!(fs::read(restartable.segment()).expect("kept") == bytes, "{what}: it was touched");
     }
-    fs::write(pair.segment(), &whole).expect("written");
-    pair.again();
-    pair.connect().ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
+    fs::write(restartable.segment(), &whole).expect("written");
+    restartable.again();
+    restartable.connect().ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
 }
 
 #[test]
 fn a_damaged_segment_goes_with_a_fresh_start_or_with_dipcrm() {
-    let mut pair = Restartable::start();
-    pair.kill();
-    fs::write(pair.segment(), "no segment").expect("written");
-    pair.refused("4 64", "8", 4);
-    pair.restart("4 64", "8 --fresh");
-    pair.connect().ask("ping\n", "OK\n");
-    pair.kill();
-    fs::write(pair.segment(), "no segment").expect("written");
-    assert_eq!(run(&mut pair.server.dipcrm()).code, Some(0));
-    pair.again();
-    pair.connect().ask("ping\n", "OK\n");
+    let mut restartable = Restartable::start();
+    restartable.kill();
+    fs::write(restartable.segment(), "no segment").expect("written");
+    restartable.refused("4 64", "8", 4);
+    restartable.restart("4 64", "8 --fresh");
+    restartable.connect().ask("ping\n", "OK\n");
+    restartable.kill();
+    fs::write(restartable.segment(), "no segment").expect("written");
+    assert_eq!(run(&mut restartable.server.dipcrm()).code, Some(0));
+    restartable.again();
+    restartable.connect().ask("ping\n", "OK\n");
 }

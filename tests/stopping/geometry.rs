@@ -11,47 +11,50 @@ use crate::Restartable;
 
 #[test]
 fn a_segment_of_another_geometry_is_refused_and_kept() {
-    let mut pair = Restartable::start();
-    pair.connect().ask("w 3\nhello\n", "OK v=1\n");
-    pair.stop();
-    let before = fs::read(pair.segment()).expect("the segment");
+    let mut restartable = Restartable::start();
+    restartable.connect().ask("w 3\nhello\n", "OK v=1\n");
+    restartable.stop();
+    let before = fs::read(restartable.segment()).expect("the segment");
     for (mailboxes, packet) in [("5 64", "8"), ("3 64", "8"), ("4 63", "8"), ("4 65", "8"), ("4 64", "9")] {
-        let said = pair.refused(mailboxes, packet, 4);
+        let said = restartable.refused(mailboxes, packet, 4);
         assert!(said.contains("4 mailboxes of 64 kB with packets of 8 kB"), "{said}");
         assert!(said.contains("--fresh"), "{said}");
-        assert!(fs::read(pair.segment()).expect("kept") == before, "{mailboxes} {packet} has touched it");
+        assert!(
+            fs::read(restartable.segment()).expect("kept") == before,
+            "{mailboxes} {packet} has touched it"
+        );
     }
-    pair.again();
-    assert_eq!(pair.server.stat("epoch"), 2);
-    pair.connect().ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
+    restartable.again();
+    assert_eq!(restartable.server.stat("epoch"), 2);
+    restartable.connect().ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
 }
 
 #[test]
 fn the_command_that_a_refusal_names_works() {
-    let mut pair = Restartable::start();
-    pair.stop();
-    let said = pair.refused("5 64", "8", 4);
+    let mut restartable = Restartable::start();
+    restartable.stop();
+    let said = restartable.refused("5 64", "8", 4);
     let advice = said.split("remove it with: ").nth(1).expect("advice");
     let mut words = advice.split_whitespace();
     assert_eq!(words.next(), Some("dipcrm"), "{said}");
     let removal = run(Command::new(program::dipcrm()).args(words));
     assert_eq!(removal.code, Some(0), "{advice}: {removal:?}");
-    pair.restart("5 64", "8");
-    pair.connect().ask("r 4\n", "DATA 0 v=0 n=0\n\n");
+    restartable.restart("5 64", "8");
+    restartable.connect().ask("r 4\n", "DATA 0 v=0 n=0\n\n");
 }
 
 #[test]
 fn a_fresh_start_has_empty_mailboxes() {
-    let mut pair = Restartable::start();
-    pair.connect().ask("w 0\nhello\n", "OK v=1\n");
-    pair.stop();
-    pair.restart("4 64", "8 --fresh");
-    pair.connect().ask("r 0\n", "DATA 0 v=0 n=0\n\n");
-    assert_eq!(pair.server.stat("epoch"), 1);
-    pair.connect().ask("w 0\nhello\n", "OK v=1\n");
-    pair.kill();
-    pair.restart("2 1", "1 --fresh");
-    let mut client = pair.connect();
+    let mut restartable = Restartable::start();
+    restartable.connect().ask("w 0\nhello\n", "OK v=1\n");
+    restartable.stop();
+    restartable.restart("4 64", "8 --fresh");
+    restartable.connect().ask("r 0\n", "DATA 0 v=0 n=0\n\n");
+    assert_eq!(restartable.server.stat("epoch"), 1);
+    restartable.connect().ask("w 0\nhello\n", "OK v=1\n");
+    restartable.kill();
+    restartable.restart("2 1", "1 --fresh");
+    let mut client = restartable.connect();
     client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
     assert_eq!((client.stat("epoch"), client.stat("mailboxes"), client.stat("size_bytes")), (1, 2, 1024));
     // Without a segment, it is an ordinary start.
@@ -60,16 +63,16 @@ fn a_fresh_start_has_empty_mailboxes() {
 
 #[test]
 fn a_fresh_start_that_fails_keeps_the_messages() {
-    let mut pair = Restartable::start();
-    pair.connect().ask("w 0\nhello\n", "OK v=1\n");
+    let mut restartable = Restartable::start();
+    restartable.connect().ask("w 0\nhello\n", "OK v=1\n");
     // While the server runs, and after its end.
-    assert!(pair.refused("4 64", "8 --fresh", 3).contains("in use"));
-    pair.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
-    pair.stop();
-    pair.refused("4294967295 4194303", "8 --fresh", 2);
-    pair.refused("4 64", "8 --fresh --unix /no/such/directory/socket", 1);
-    pair.again();
-    let mut client = pair.connect();
+    assert!(restartable.refused("4 64", "8 --fresh", 3).contains("in use"));
+    restartable.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
+    restartable.stop();
+    restartable.refused("4294967295 4194303", "8 --fresh", 2);
+    restartable.refused("4 64", "8 --fresh --unix /no/such/directory/socket", 1);
+    restartable.again();
+    let mut client = restartable.connect();
     client.send("r 0\n");
     assert_eq!(client.line(), "DATA 5 v=1 n=1");
 }

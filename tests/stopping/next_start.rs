@@ -7,62 +7,62 @@ use crate::Restartable;
 
 #[test]
 fn the_next_start_has_the_messages_of_the_last() {
-    let mut pair = Restartable::start();
+    let mut restartable = Restartable::start();
     for mailbox in 0..4 {
         for version in 1..=mailbox + 1 {
-            pair.connect().ask(format!("w {mailbox}\nto {mailbox}\n"), format!("OK v={version}\n"));
+            restartable.connect().ask(format!("w {mailbox}\nto {mailbox}\n"), format!("OK v={version}\n"));
         }
     }
     for epoch in 2..5 {
         if epoch % 2 == 0 {
-            pair.stop()
+            restartable.stop()
         } else {
-            pair.kill()
+            restartable.kill()
         }
-        assert!(pair.segment().exists());
-        pair.again();
-        let mut client = pair.connect();
+        assert!(restartable.segment().exists());
+        restartable.again();
+        let mut client = restartable.connect();
         assert_eq!(client.stat("epoch"), epoch);
         for mailbox in 0..4 {
             let answer = format!("DATA 4 v={} n=1\nto {mailbox}\n", mailbox + 1);
             client.ask(format!("r {mailbox}\n"), answer);
         }
     }
-    pair.connect().ask("w 3 if=4\nmore\n", "OK v=5\n");
+    restartable.connect().ask("w 3 if=4\nmore\n", "OK v=5\n");
 }
 
 #[test]
 fn a_stopped_server_keeps_its_segment_and_nothing_else() {
-    let mut pair = Restartable::start();
-    pair.stop();
-    assert_eq!(names(pair.segment().parent().expect("a directory")), ["lock", "segment"]);
+    let mut restartable = Restartable::start();
+    restartable.stop();
+    assert_eq!(names(restartable.segment().parent().expect("a directory")), ["lock", "segment"]);
 }
 
 #[test]
 fn a_killed_server_keeps_every_acknowledged_message() {
-    let mut pair = Restartable::start();
+    let mut restartable = Restartable::start();
     for version in 1..=10 {
-        pair.connect().ask(format!("w 1\nmessage {version}\n"), format!("OK v={version}\n"));
-        pair.kill();
-        pair.again();
+        restartable.connect().ask(format!("w 1\nmessage {version}\n"), format!("OK v={version}\n"));
+        restartable.kill();
+        restartable.again();
         let message = format!("message {version}");
-        pair.connect().ask("r 1\n", format!("DATA {} v={version} n=1\n{message}\n", message.len()));
+        restartable.connect().ask("r 1\n", format!("DATA {} v={version} n=1\n{message}\n", message.len()));
     }
 }
 
 #[test]
 fn a_server_killed_while_it_writes_has_one_whole_message() {
-    let mut pair = Restartable::start();
+    let mut restartable = Restartable::start();
     let mut version = 0;
     for _ in 0..5 {
-        let mut client = pair.connect();
+        let mut client = restartable.connect();
         let writes: String = (version + 1..=version + 3000).map(|v| format!("w 0\nmessage {v}\n")).collect();
         client.send(writes);
         (0..500).for_each(|_| drop(client.line()));
-        pair.kill();
+        restartable.kill();
         let acknowledged = version + 500 + client.read_to_end().iter().filter(|&&byte| byte == b'\n').count();
-        pair.again();
-        let mut client = pair.connect();
+        restartable.again();
+        let mut client = restartable.connect();
         client.send("r 0\n");
         let (header, message) = client.data();
         let found = header.split("v=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a version");

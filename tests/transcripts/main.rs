@@ -10,7 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use dipc_testkit::process::text;
+use dipc_testkit::process::{self, text};
+use dipc_testkit::program;
 use dipc_testkit::server::Server;
 
 use conversation::run;
@@ -58,10 +59,7 @@ fn the_protocol_shows_every_verb_and_every_reproducible_answer() {
 
 #[test]
 fn the_client_in_ten_lines_prints_its_comments() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("there is no python3 here: the client in ten lines is not tested");
-        return;
-    }
+    let Some(python) = program::python3() else { return };
     let document = fs::read_to_string(path(PROTOCOL)).expect("it exists");
     let code = document.split("\n```python\n").nth(1).expect("a block of Python").split("\n```").next();
     let code = code.expect("its end");
@@ -69,8 +67,8 @@ fn the_client_in_ten_lines_prints_its_comments() {
     assert!(!expected.is_empty(), "nothing is printed");
     let server = Server::start("4 64 0 8");
     let code = code.replace("5000", &server.port.to_string());
-    let ran = Command::new("python3").args(["-c", &code]).output().expect("python3 runs");
-    assert_eq!(text(&ran.stdout).lines().collect::<Vec<_>>(), expected, "{}", text(&ran.stderr));
+    let outcome = process::run(Command::new(python).args(["-c", &code]));
+    assert_eq!(outcome.text().lines().collect::<Vec<_>>(), expected, "{outcome:?}");
 }
 
 #[test]

@@ -1,84 +1,47 @@
 //! Two starts on one path at the same time.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::io;
+use std::process::{Command, Stdio};
 
 use dipc_testkit::client::Client;
-use dipc_testkit::directory::Directory;
+use dipc_testkit::directory::{Directory, names};
 use dipc_testkit::port::port_in;
-use dipc_testkit::wait::HANG;
+use dipc_testkit::process::{KillOnDrop, first_line, wait_for_end};
 
 use crate::dipc;
 
-/// A server in the foreground that may fail to start. It is killed when this is dropped.
-struct Starting {
-    child: Child,
-    line: mpsc::Receiver<String>,
-}
-
-impl Starting {
-    fn new(command: &mut Command) -> Self {
-        let mut child = command
-            .arg("--foreground")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it runs");
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (tell, line) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = tell.send(line);
-        });
-        Starting { child, line }
-    }
-
-    /// The port on which it serves; `None` when it has ended instead.
-    fn port(&self) -> Option<u16> {
-        port_in(&self.line.recv_timeout(HANG).expect("it starts or ends"))
-    }
-
-    fn end(&mut self) -> (Option<i32>, String) {
-        let code = self.child.wait().expect("our child").code();
-        (code, std::io::read_to_string(self.child.stderr.take().expect("piped")).expect("read"))
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start_in_foreground(command: &mut Command) -> KillOnDrop {
+    let command = command.arg("--foreground").stdout(Stdio::piped()).stderr(Stdio::piped());
+    KillOnDrop(command.spawn().expect("it runs"))
 }
 
 #[test]
 fn exactly_one_of_two_starts_on_one_path_wins() {
-    let (home, directory) = (Directory::new(), Directory::new());
+    let (base, directory) = (Directory::new(), Directory::new());
     let path = directory.path().join("socket");
     for round in 0..40 {
-        let start = || Starting::new(&mut dipc(home.path(), "4 64 0 8", &path));
-        let both = [start(), start()];
-        let ports = [both[0].port(), both[1].port()];
+        let start = || start_in_foreground(&mut dipc(base.path(), "4 64 0 8", &path));
+        let mut both = [start(), start()];
+        let ports = both.each_mut().map(|start| port_in(&first_line(&mut start.0)));
         let [one, two] = both;
         let (port, mut winner, mut loser) = match ports {
             [Some(port), None] => (port, one, two),
             [None, Some(port)] => (port, two, one),
             _ => panic!("round {round}: the ports are {ports:?}"),
         };
-        let (code, said) = loser.end();
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("somebody listens on"), "{said}");
-        assert_eq!(Client::unix(&path).stat("pid"), u64::from(winner.child.id()));
+        let code = wait_for_end(&mut loser.0);
+        let message = io::read_to_string(loser.0.stderr.take().expect("piped")).expect("read");
+        assert_eq!(code, Some(3), "{message}");
+        assert!(message.contains("somebody listens on"), "{message}");
+        assert_eq!(Client::unix(&path).stat("pid"), u64::from(winner.0.id()));
         Client::tcp(port).ask("ping\n", "OK\n");
         // Only the winner has an instance.
-        assert_eq!(fs::read_dir(home.path()).expect("ours").count(), 1);
-        fs::remove_dir_all(home.path().join(port.to_string())).expect("removed");
+        assert_eq!(names(base.path()), [port.to_string()]);
+        fs::remove_dir_all(base.path().join(port.to_string())).expect("removed");
         // In most rounds both find the socket of the winner before.
-        winner.child.kill().expect("our child");
-        winner.end();
+        winner.0.kill().expect("our child");
+        wait_for_end(&mut winner.0);
         if round % 4 == 0 {
             fs::remove_file(&path).expect("a leftover");
         }
