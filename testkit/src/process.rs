@@ -140,8 +140,7 @@ pub fn first_line(child: &mut Child) -> String {
     line
 }
 
-/// Waits for the end of a program. Returns its exit code, or `None` after a signal. Kills it if it does not
-/// end.
+/// Waits for the end of a program. Returns its exit code, or `None` after a signal.
 #[track_caller]
 pub fn wait_for_end(child: &mut Child) -> Option<i32> {
     let pid = child.id();
