@@ -1,14 +1,13 @@
 //! The public methods of the Rust client against a real server: what each documented example shows.
-#![allow(missing_docs)]
-
-mod support;
 
 use std::time::Duration;
 
 use dipc::client::{
     Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Reason, Topic, WriteOptions,
 };
-use support::{Directory, PATIENCE, Server};
+use dipc_testkit::directory::Directory;
+use dipc_testkit::server::Server;
+use dipc_testkit::wait::HANG;
 
 /// A server of 4 mailboxes of 64 kB and a client of it.
 fn start() -> (Server, Client) {
@@ -19,7 +18,7 @@ fn start() -> (Server, Client) {
 
 fn connect(server: &Server) -> Client {
     let mut client = Client::open(&format!("dipc://127.0.0.1:{}", server.port)).expect("connected");
-    client.set_timeout(Some(PATIENCE)).expect("set");
+    client.set_timeout(Some(HANG)).expect("set");
     client
 }
 

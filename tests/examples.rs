@@ -1,17 +1,14 @@
 //! The programs in `examples/`, each against a server of its own.
-#![allow(missing_docs)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use support::{DIPC, PATIENCE, Server, finish, text};
+use dipc_testkit::process;
+use dipc_testkit::program;
+use dipc_testkit::server::Server;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
-const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs an example and returns the lines that it prints.
 #[track_caller]
@@ -19,16 +16,15 @@ fn run(example: &str) -> Vec<String> {
     let server = Server::start("4 64 0 8");
     let url = format!("dipc://127.0.0.1:{}", server.port);
     let program = build(example);
-    let by_argument = finish(Command::new(&program).arg(&url).env_remove("DIPC_URL"), PATIENCE);
-    assert!(by_argument.status.success(), "{example}: {by_argument:?}");
-    let by_environment = finish(Command::new(&program).env("DIPC_URL", &url), PATIENCE);
-    assert!(by_environment.status.success(), "{example}: {by_environment:?}");
-    text(&by_argument.stdout).lines().map(str::to_owned).collect()
+    let by_argument = process::run(Command::new(&program).arg(&url).env_remove("DIPC_URL"));
+    by_argument.expect_success();
+    process::run(Command::new(&program).env("DIPC_URL", &url)).expect_success();
+    by_argument.text().lines().map(str::to_owned).collect()
 }
 
 /// `cargo test` builds the examples. `cargo test --test examples` does not: a missing or outdated one is built here.
 fn build(example: &str) -> PathBuf {
-    let directory = Path::new(DIPC).parent().expect("a directory");
+    let directory = Path::new(program::dipc()).parent().expect("a directory");
     let program = directory.join("examples").join(example);
     let source = Path::new(EXAMPLES).join(example).with_extension("rs");
     let modified = |file: &Path| file.metadata().and_then(|metadata| metadata.modified()).ok();
@@ -38,8 +34,8 @@ fn build(example: &str) -> PathBuf {
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--example", example]);
         cargo.arg("--profile").arg(profile);
         cargo.arg("--target-dir").arg(directory.parent().expect("a target directory"));
-        let built = finish(&mut cargo, BUILD_PATIENCE);
-        assert!(built.status.success(), "{}", text(&built.stderr));
+        let built = cargo.output().expect("cargo runs");
+        assert!(built.status.success(), "{}", process::text(&built.stderr));
     }
     program
 }

@@ -10,7 +10,7 @@ use dipc_testkit::server::Server;
 fn the_python_client_passes_its_own_tests() {
     let Some(python) = program::python3() else { return };
     let server = Server::start_with_socket("4 64 0 8");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/test_dipc.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/run_tests.py");
     let tests = Command::new(python).args([script, &server.port.to_string()]).arg(server.socket()).output();
     let tests = tests.expect("python3 runs");
     let report = text(&tests.stderr);

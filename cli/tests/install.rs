@@ -1,7 +1,4 @@
 //! `make install` and `make uninstall`, with the programs of this build, in a directory of the test.
-#![allow(missing_docs)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::CLI;
+use dipc_testkit::program;
 
 const PREFIX: &str = "/opt/dipc";
 
@@ -46,7 +43,7 @@ fn files(directory: &Path) -> BTreeMap<String, u32> {
 }
 
 fn programs() -> &'static Path {
-    Path::new(CLI).parent().expect("a directory")
+    Path::new(program::dipc_cli()).parent().expect("a directory")
 }
 
 /// An empty directory of one test, removed with it.

@@ -135,7 +135,7 @@ fn control_characters_are_escaped_on_a_terminal() {
     read.expect("a\\x1b]0;title\\x07b\\x1b[2J\\x0dc\r\n");
     read.expect_end(0);
     let mut empty = Terminal::start(&server, &["read", "0"]);
-    empty.expect("there is no message");
+    empty.expect("the mailbox is empty");
     empty.expect_end(0);
 }
 

@@ -152,7 +152,7 @@ fn the_modes_of_an_instance_do_not_depend_on_the_umask() {
 fn the_stop_command_that_a_start_prints_works() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
-    let advice = server.line.split("to stop: ").nth(1).expect("advice");
+    let advice = server.line.split("to stop and delete all data: ").nth(1).expect("advice");
     let mut words = advice.split_whitespace();
     assert_eq!(words.next(), Some("dipcrm"), "{advice}");
     run(bare(program::dipcrm()).args(words)).expect_success();

@@ -20,6 +20,9 @@ use document::{Action, Failure, Step, Transcript, parse};
 /// The definition of the protocol, which must have transcripts.
 const PROTOCOL: &str = "docs/protocol.md";
 
+/// Shows how a client detects features.
+const COMPATIBILITY: &str = "docs/compatibility.md";
+
 /// It may have transcripts.
 const README: &str = "README.md";
 
@@ -28,6 +31,13 @@ fn the_transcripts_of_the_protocol_are_true() {
     let transcripts = read(PROTOCOL).expect("it exists");
     assert!(!transcripts.is_empty(), "{PROTOCOL} has no transcript");
     check(PROTOCOL, &transcripts);
+}
+
+#[test]
+fn the_transcripts_of_the_compatibility_page_are_true() {
+    let transcripts = read(COMPATIBILITY).expect("it exists");
+    assert!(!transcripts.is_empty(), "{COMPATIBILITY} has no transcript");
+    check(COMPATIBILITY, &transcripts);
 }
 
 #[test]

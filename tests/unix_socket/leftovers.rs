@@ -36,10 +36,10 @@ fn the_socket_of_a_killed_server_is_replaced() {
 fn the_socket_of_a_living_server_is_not_replaced() {
     let (server, path) = serve();
     let before = inode(&path);
-    expect_refused(&path, 3, "somebody listens on");
+    expect_refused(&path, 3, "another server listens on");
     // A server that does not answer is alive, too.
     server.signal(Signal::SIGSTOP);
-    expect_refused(&path, 3, "somebody listens on");
+    expect_refused(&path, 3, "another server listens on");
     server.signal(Signal::SIGCONT);
     assert_eq!(inode(&path), before);
     Client::unix(&path).ask("ping\n", "OK\n");

@@ -33,7 +33,7 @@ fn exactly_one_of_two_starts_on_one_path_wins() {
         let code = wait_for_end(&mut loser.0);
         let message = io::read_to_string(loser.0.stderr.take().expect("piped")).expect("read");
         assert_eq!(code, Some(3), "{message}");
-        assert!(message.contains("somebody listens on"), "{message}");
+        assert!(message.contains("another server listens on"), "{message}");
         assert_eq!(Client::unix(&path).stat("pid"), u64::from(winner.0.id()));
         Client::tcp(port).ask("ping\n", "OK\n");
         // Only the winner has an instance.
