@@ -40,7 +40,7 @@ pub(crate) enum Condition {
 
 impl Condition {
     /// The mode in which a request that waits for this is admitted again.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn mode(self) -> Mode {
         match self {
             Condition::NewerThan(_) => Mode::Shared,
@@ -76,7 +76,7 @@ impl Grant {
     }
 
     /// The arrival number of the admitted request.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

@@ -99,7 +99,7 @@ impl<'a> Block<'a> {
     }
 
     /// The contents of the mailbox.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn contents(&self) -> Result<Contents, Damaged> {
         self.record().map(|record| record.contents(self.capacity as u64))
     }

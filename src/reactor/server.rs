@@ -190,14 +190,14 @@ impl<T: Transport> Server<T> {
     }
 
     /// Whether events are on their way to watchers.
-    #[cfg(test)]
-    pub fn has_fanouts(&self) -> bool {
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(super) fn has_fanouts(&self) -> bool {
         self.watches.has_fanouts()
     }
 
     /// How many locks and groups of watchers there are.
-    #[cfg(test)]
-    pub fn tables(&self) -> (usize, usize) {
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(super) fn tables(&self) -> (usize, usize) {
         (self.locks.len(), self.watches.len())
     }
 

@@ -147,8 +147,8 @@ impl Pool {
     }
 
     /// Takes out what was submitted: a simulation runs it in its own order.
-    #[cfg(test)]
-    pub fn take_pending(&mut self) -> VecDeque<Box<Job>> {
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(crate) fn take_pending(&mut self) -> VecDeque<Box<Job>> {
         std::mem::take(&mut self.pending).jobs.into_iter().map(|(job, _)| job).collect()
     }
 

@@ -3,7 +3,7 @@
 use super::repository::Tree;
 
 /// Words in code spans that look like names of this source and are not, with the reason.
-pub const FOREIGN: &[(&str, &[&str])] = &[
+pub(crate) const FOREIGN: &[(&str, &[&str])] = &[
     ("first words of answers", &["OK", "DATA", "NO", "ERR", "EVENT"]),
     ("ends of lines", &["LF", "CR", "EOL"]),
     (
@@ -25,7 +25,7 @@ pub const FOREIGN: &[(&str, &[&str])] = &[
 const ENDINGS: [&str; 8] = [".rs", ".md", ".py", ".toml", ".c", ".csv", ".svg", ".patch"];
 
 /// Everything that `document` cites and that does not exist, as `file:line: what`.
-pub fn check(document: &str, text: &str, tree: &Tree) -> Vec<String> {
+pub(crate) fn check(document: &str, text: &str, tree: &Tree) -> Vec<String> {
     let mut failures = Vec::new();
     let mut fail = |line: usize, what: String| failures.push(format!("{document}:{line}: {what}"));
     for paragraph in paragraphs(text) {
@@ -79,7 +79,7 @@ impl Citation {
     }
 }
 
-pub fn is_identifier(word: &str) -> bool {
+pub(crate) fn is_identifier(word: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && word.chars().all(is_part)
 }

@@ -14,7 +14,7 @@ const THIS_TEST: &str = "tests/docs/";
 const SKIPPED: [&str; 2] = ["target", "__pycache__"];
 
 /// The files of the repository, and what its Rust source defines.
-pub struct Tree {
+pub(crate) struct Tree {
     pub root: PathBuf,
     /// All files, named from the root on.
     pub files: BTreeSet<String>,
@@ -24,7 +24,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub fn read(root: &Path) -> Tree {
+    pub(crate) fn read(root: &Path) -> Tree {
         let mut tree = Tree {
             root: root.to_owned(),
             files: BTreeSet::new(),
@@ -63,7 +63,7 @@ impl Tree {
 
     /// Whether a path exists, from the root on, from the document's directory on, or as the end of some path. From the
     /// first placeholder in capitals on, as in `tests/NAME.rs`, there is nothing to check.
-    pub fn has(&self, document: &str, span: &str) -> bool {
+    pub(crate) fn has(&self, document: &str, span: &str) -> bool {
         let is_placeholder = |part: &&str| {
             let stem = part.split('.').next().unwrap_or(part);
             stem.len() > 2 && stem.chars().all(|c| c.is_ascii_uppercase()) && !DOCUMENTS.contains(part)
@@ -85,7 +85,7 @@ impl Tree {
     }
 
     /// A relative link leads to a file, and its fragment to a heading there.
-    pub fn check_link(&self, document: &str, text: &str, target: &str) -> Result<(), String> {
+    pub(crate) fn check_link(&self, document: &str, text: &str, target: &str) -> Result<(), String> {
         let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
         let linked = match path {
             "" => text.to_owned(),

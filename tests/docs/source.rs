@@ -6,7 +6,7 @@ use super::document::is_identifier;
 
 /// Names that Rust source defines.
 #[derive(Debug, Default)]
-pub struct Source {
+pub(crate) struct Source {
     /// All names of items, fields and variants.
     names: BTreeSet<String>,
     /// For each type its methods, fields, variants and constants.
@@ -21,7 +21,7 @@ pub struct Source {
 
 impl Source {
     /// Whether a name is defined. The last segment of a path must belong to the one before it.
-    pub fn defines(&self, path: &[String]) -> bool {
+    pub(crate) fn defines(&self, path: &[String]) -> bool {
         match path {
             [] => false,
             [single] => {
@@ -41,7 +41,7 @@ impl Source {
         is_in(&self.members) || is_in(&self.items) || in_crate
     }
 
-    pub fn add(&mut self, modules: &[String], text: &str) {
+    pub(crate) fn add(&mut self, modules: &[String], text: &str) {
         let mut parents: Vec<String> = Vec::new();
         for module in modules {
             self.define(&parents, module);

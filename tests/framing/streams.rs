@@ -2,7 +2,7 @@
 
 use crate::{Stream, stream};
 
-pub fn good_streams() -> Vec<Stream> {
+pub(crate) fn good_streams() -> Vec<Stream> {
     let conflict = "w 3 5 if=18446744073709551615\nhello\nping\n";
     vec![
         stream("w 3\nhello\nr 3\nq\nw 3\nno\n", "OK v=+1\nDATA 5 v=+1 n=1\nhello\n", &[b"hello"]),
@@ -37,7 +37,7 @@ pub fn good_streams() -> Vec<Stream> {
     ]
 }
 
-pub fn refused_streams() -> Vec<Stream> {
+pub(crate) fn refused_streams() -> Vec<Stream> {
     let read = "r 9\nr 3 off=1 off=2\nraed 3\nping you\nr 3 off=x\nR 3\nping\n";
     let refused =
         "ERR box max=3 ..\nERR syntax ..\nERR verb ..\nERR syntax ..\nERR syntax ..\nERR verb ..\nOK\n";
@@ -56,7 +56,7 @@ pub fn refused_streams() -> Vec<Stream> {
     ]
 }
 
-pub fn closing_streams() -> Vec<Stream> {
+pub(crate) fn closing_streams() -> Vec<Stream> {
     let seven = "ERR verb ..\n".repeat(7);
     let eight = format!("{seven}ERR frame ..\n");
     let recovered = format!("{seven}OK\nERR verb ..\nOK\n");
@@ -86,6 +86,6 @@ pub fn closing_streams() -> Vec<Stream> {
     ]
 }
 
-pub fn all_streams() -> Vec<Stream> {
+pub(crate) fn all_streams() -> Vec<Stream> {
     [good_streams(), refused_streams(), closing_streams()].into_iter().flatten().collect()
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::operation::{Hold, NEVER, Operation, What};
 
 /// Checks a history. The error tells what cannot have happened.
-pub fn check(operations: &[Operation], holds: &[Hold]) -> Result<(), String> {
+pub(crate) fn check(operations: &[Operation], holds: &[Hold]) -> Result<(), String> {
     let mut mailboxes = BTreeMap::<u32, (Vec<&Operation>, Vec<&Hold>)>::new();
     for operation in operations {
         mailboxes.entry(operation.mailbox).or_default().0.push(operation);

@@ -1,11 +1,11 @@
 //! Operations and holds: what a history consists of.
 
 /// The return of a request without an answer.
-pub const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A request to a mailbox, and what came of it. Times are nanoseconds since the start of the history.
 #[derive(Clone, Debug)]
-pub struct Operation {
+pub(crate) struct Operation {
     pub client: usize,
     pub mailbox: u32,
     pub called: u64,
@@ -15,7 +15,7 @@ pub struct Operation {
 
 /// A request and its answer. Each message is written once, so its number identifies it.
 #[derive(Clone, Debug)]
-pub enum What {
+pub(crate) enum What {
     /// The newest message, if there was any.
     Read { version: u64, count: u64, message: Option<u64> },
     /// The next message after a version.
@@ -40,7 +40,7 @@ pub enum What {
 
 /// A lock of one mailbox, held at least from the return of `lock` until the call of `unlock`.
 #[derive(Clone, Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     pub client: usize,
     pub mailbox: u32,
     pub grant: u64,
@@ -51,15 +51,15 @@ pub struct Hold {
 }
 
 /// A state of a mailbox: its version, and its count, negated so that later states are larger.
-pub type State = (u64, i64);
+pub(crate) type State = (u64, i64);
 
-pub fn state(version: u64, count: u64) -> State {
+pub(crate) fn state(version: u64, count: u64) -> State {
     (version, -(count as i64))
 }
 
 impl Operation {
     /// The earliest and the latest state of the mailbox after this request, if the answer tells.
-    pub fn states(&self) -> Option<(State, State)> {
+    pub(crate) fn states(&self) -> Option<(State, State)> {
         let exactly = |version, count| Some((state(version, count), state(version, count)));
         match self.what {
             What::Read { version, count, .. } => exactly(version, count),
@@ -78,23 +78,23 @@ impl Operation {
         }
     }
 
-    pub fn changes(&self) -> bool {
+    pub(crate) fn changes(&self) -> bool {
         matches!(self.what, What::Write { .. } | What::Put { .. } | What::Take { .. })
     }
 
-    pub fn adds(&self) -> Option<u64> {
+    pub(crate) fn adds(&self) -> Option<u64> {
         match self.what {
             What::Write { message, .. } | What::Put { message, .. } => Some(message),
             _ => None,
         }
     }
 
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.returned != NEVER
     }
 
     /// Whether it was admitted to its mailbox and executed.
-    pub fn was_in(&self) -> bool {
+    pub(crate) fn was_in(&self) -> bool {
         self.is_answered()
             && !matches!(self.what, What::NoNews { .. } | What::Nothing | What::Empty | What::Full)
     }

@@ -10,7 +10,7 @@ use dipc_testkit::rng::Rng;
 use crate::operation::{Hold, NEVER, Operation, What};
 
 /// The requests to each mailbox, in hundredths. The mailboxes are so small that they are full at times.
-pub const MAILBOXES: [&[(u32, Kind)]; 5] = [
+pub(crate) const MAILBOXES: [&[(u32, Kind)]; 5] = [
     &[(40, Kind::Read), (20, Kind::Write), (25, Kind::WriteIf), (15, Kind::Next)],
     &[(60, Kind::Put), (30, Kind::Take), (5, Kind::Read), (5, Kind::Next)],
     &[(40, Kind::PutDropping), (40, Kind::Next), (20, Kind::Read)],
@@ -30,10 +30,10 @@ pub const MAILBOXES: [&[(u32, Kind)]; 5] = [
 const TIDE: u64 = 30;
 
 /// The mailbox where every client waits for its answer, so that each change is known.
-pub const CALM: u32 = 1;
+pub(crate) const CALM: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Read,
     Next,
     Write,
@@ -69,7 +69,7 @@ fn number_of(bytes: &[u8]) -> u64 {
 }
 
 /// A client that records its requests, its answers and its locks.
-pub struct Recorder {
+pub(crate) struct Recorder {
     number: usize,
     port: u16,
     start: Instant,
@@ -85,7 +85,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub fn new(number: usize, port: u16, start: Instant, seed: u64) -> Self {
+    pub(crate) fn new(number: usize, port: u16, start: Instant, seed: u64) -> Self {
         let client = Client::tcp(port);
         let rng = Rng::new((seed << 16) + number as u64);
         let (operations, holds) = (Vec::new(), Vec::new());
@@ -107,7 +107,7 @@ impl Recorder {
         self.start.elapsed().as_nanos() as u64
     }
 
-    pub fn turn(&mut self, turn: u64) {
+    pub(crate) fn turn(&mut self, turn: u64) {
         let mailbox = self.rng.below(MAILBOXES.len() as u64) as u32;
         match self.rng.below(100) {
             0..6 => self.lock(),
@@ -290,7 +290,7 @@ impl Recorder {
     }
 
     /// Takes all messages that are left.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         for mailbox in 0..MAILBOXES.len() as u32 {
             self.ask(mailbox, Kind::Read, "5");
             while !matches!(self.operations.last().expect("asked").what, What::Empty) {

@@ -8,11 +8,11 @@ use dipc_testkit::client::{Client, tcp_stream};
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 
-pub const KIB: u64 = 1024;
-pub const MIB: u64 = 1024 * KIB;
+pub(crate) const KIB: u64 = 1024;
+pub(crate) const MIB: u64 = 1024 * KIB;
 
 /// A server, a client that behaves, and what the server held before the others came.
-pub struct Scene {
+pub(crate) struct Scene {
     pub server: Server,
     pub neighbour: Client,
     pub descriptors: usize,
@@ -22,11 +22,11 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn new(arguments: &str) -> Self {
+    pub(crate) fn new(arguments: &str) -> Self {
         Scene::on(Server::start(arguments))
     }
 
-    pub fn on(server: Server) -> Self {
+    pub(crate) fn on(server: Server) -> Self {
         let mut neighbour = server.connect();
         neighbour.ask("w 1 9\nneighbour\n", "OK v=1\n");
         let (descriptors, memory) = (server.descriptors(), server.own_memory());
@@ -34,22 +34,22 @@ impl Scene {
     }
 
     /// A client that may do anything.
-    pub fn connect(&mut self) -> TcpStream {
+    pub(crate) fn connect(&mut self) -> TcpStream {
         self.made += 1;
         tcp_stream(self.server.port)
     }
 
-    pub fn connect_many(&mut self, count: usize) -> Vec<TcpStream> {
+    pub(crate) fn connect_many(&mut self, count: usize) -> Vec<TcpStream> {
         (0..count).map(|_| self.connect()).collect()
     }
 
     /// Bytes of memory that the server has taken since the start.
-    pub fn grown(&self) -> u64 {
+    pub(crate) fn grown(&self) -> u64 {
         self.server.own_memory().saturating_sub(self.memory)
     }
 
     /// The most memory that the server has ever had, in bytes.
-    pub fn peak(&self) -> u64 {
+    pub(crate) fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.pid())).expect("it lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * KIB
@@ -58,20 +58,20 @@ impl Scene {
     /// Waits until all connections are accepted and all sent bytes are read: the server handles events in
     /// their order.
     #[track_caller]
-    pub fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         let made = self.made;
         self.wait_for_stat("connections_accepted", |accepted| accepted == made);
         self.neighbour.ask("ping\n", "OK\n");
     }
 
     #[track_caller]
-    pub fn wait_for_stat(&mut self, name: &str, good: impl Fn(u64) -> bool) {
+    pub(crate) fn wait_for_stat(&mut self, name: &str, good: impl Fn(u64) -> bool) {
         wait_until(name, || good(self.neighbour.stat(name)));
     }
 
     /// Expects that the neighbour is served.
     #[track_caller]
-    pub fn neighbour_is_served(&mut self) {
+    pub(crate) fn neighbour_is_served(&mut self) {
         for _ in 0..20 {
             self.neighbour.ask("ping\n", "OK\n");
             self.neighbour.ask("r 1\n", "DATA 9 v=1 n=1\nneighbour\n");
@@ -80,7 +80,7 @@ impl Scene {
 
     /// Waits until all other clients have left, and expects that the server keeps nothing of them.
     #[track_caller]
-    pub fn ends_as_it_began(&mut self) {
+    pub(crate) fn ends_as_it_began(&mut self) {
         let Scene { server, neighbour, descriptors, .. } = self;
         wait_until("only the neighbour is there", || neighbour.stat("connections") == 1);
         wait_until("the descriptors are back", || server.descriptors() == *descriptors);
@@ -91,12 +91,12 @@ impl Scene {
     }
 }
 
-pub fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub(crate) fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).expect("sent");
 }
 
 /// Sends until the server takes no more. Returns the number of sent bytes.
-pub fn send_until_it_blocks(stream: &mut TcpStream, bytes: &[u8], max: u64) -> u64 {
+pub(crate) fn send_until_it_blocks(stream: &mut TcpStream, bytes: &[u8], max: u64) -> u64 {
     stream.set_nonblocking(true).expect("set");
     let mut sent = 0;
     while sent < max {
@@ -111,7 +111,7 @@ pub fn send_until_it_blocks(stream: &mut TcpStream, bytes: &[u8], max: u64) -> u
 }
 
 /// Sends until the socket fails. Returns its error.
-pub fn send_until_it_fails(stream: &mut TcpStream, bytes: &[u8], max: u64) -> ErrorKind {
+pub(crate) fn send_until_it_fails(stream: &mut TcpStream, bytes: &[u8], max: u64) -> ErrorKind {
     let mut sent = 0;
     loop {
         match stream.write(bytes) {
@@ -122,14 +122,14 @@ pub fn send_until_it_fails(stream: &mut TcpStream, bytes: &[u8], max: u64) -> Er
     }
 }
 
-pub fn expect(stream: &mut TcpStream, expected: impl AsRef<[u8]>) {
+pub(crate) fn expect(stream: &mut TcpStream, expected: impl AsRef<[u8]>) {
     let expected = expected.as_ref();
     let mut found = vec![0; expected.len()];
     stream.read_exact(&mut found).expect("an answer");
     assert_eq!(found.escape_ascii().to_string(), expected.escape_ascii().to_string());
 }
 
-pub fn expect_end(stream: &mut TcpStream) {
+pub(crate) fn expect_end(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
         Ok(_) => {}

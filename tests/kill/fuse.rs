@@ -9,7 +9,7 @@ use nix::sys::signal::Signal::SIGKILL;
 
 /// When to kill the server: after so many answers, and then some turns of a loop later.
 #[derive(Debug)]
-pub struct Fuse {
+pub(crate) struct Fuse {
     server: u32,
     answers: u64,
     turns: u64,
@@ -17,12 +17,12 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    pub fn new(server: &Server, answers: u64, turns: u64) -> Self {
+    pub(crate) fn new(server: &Server, answers: u64, turns: u64) -> Self {
         Fuse { server: server.child.id(), answers, turns, seen: AtomicU64::new(0) }
     }
 
     /// Counts one more answer, and kills the server when that is the one.
-    pub fn burn(&self) {
+    pub(crate) fn burn(&self) {
         if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.answers {
             (0..self.turns).for_each(|_| spin_loop());
             signal(self.server, SIGKILL);
@@ -30,7 +30,7 @@ impl Fuse {
     }
 
     /// Whether the server was killed.
-    pub fn is_out(&self) -> bool {
+    pub(crate) fn is_out(&self) -> bool {
         self.seen.load(Ordering::Relaxed) >= self.answers
     }
 }

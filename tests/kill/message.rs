@@ -3,30 +3,30 @@
 use dipc_testkit::client::Client;
 
 /// Bytes of a message.
-pub const SIZE: usize = 64 * 1024;
+pub(crate) const SIZE: usize = 64 * 1024;
 
 /// A message repeats one number of eight bytes in its first half, and another in its second, so that a tear
 /// shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     pub front: u64,
     pub back: u64,
 }
 
 /// The content of a mailbox, now or when the server acknowledged it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     pub version: u64,
     pub message: Message,
 }
 
-pub fn whole(mailbox: usize, Message { front, back }: Message) -> Vec<u8> {
+pub(crate) fn whole(mailbox: usize, Message { front, back }: Message) -> Vec<u8> {
     let half = |number: u64| number.to_ne_bytes().repeat(SIZE / 2 / 8);
     [format!("w {mailbox} {SIZE}\n").into_bytes(), half(front), half(back), b"\n".to_vec()].concat()
 }
 
 /// Reads the mailbox, which must hold one whole message.
-pub fn read(client: &mut Client, mailbox: usize) -> Held {
+pub(crate) fn read(client: &mut Client, mailbox: usize) -> Held {
     client.send(format!("r {mailbox}\n"));
     let (header, data) = client.data();
     let version = header.strip_prefix(&format!("DATA {SIZE} v=")).and_then(|rest| rest.strip_suffix(" n=1"));

@@ -10,7 +10,7 @@ use dipc_testkit::wait::HANG;
 use crate::document::{Action, Failure, Step, Transcript, failure};
 
 /// Runs one transcript on a server of its own, and checks that the server sends nothing that is not shown.
-pub fn run(name: &str, transcript: &Transcript) -> Result<(), Failure> {
+pub(crate) fn run(name: &str, transcript: &Transcript) -> Result<(), Failure> {
     let server = Server::start(&transcript.arguments);
     let mut conversations = BTreeMap::new();
     for (at, step) in transcript.steps.iter().enumerate() {

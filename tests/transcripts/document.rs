@@ -3,21 +3,21 @@
 use std::fmt::Display;
 
 /// `file:line: what is wrong`
-pub type Failure = String;
+pub(crate) type Failure = String;
 
-pub struct Transcript {
+pub(crate) struct Transcript {
     pub arguments: String,
     pub steps: Vec<Step>,
 }
 
-pub struct Step {
+pub(crate) struct Step {
     pub line: usize,
     pub client: u32,
     pub action: Action,
 }
 
 #[derive(Debug, PartialEq)]
-pub enum Action {
+pub(crate) enum Action {
     Send(Vec<u8>),
     HalfClose,
     /// One piece: exactly this line. Several: a line with these pieces at its start, in its middle and at its
@@ -28,7 +28,7 @@ pub enum Action {
     ExpectEnd,
 }
 
-pub fn parse(name: &str, document: &str) -> Result<Vec<Transcript>, Failure> {
+pub(crate) fn parse(name: &str, document: &str) -> Result<Vec<Transcript>, Failure> {
     let mut transcripts = Vec::new();
     let mut lines = (1..).zip(document.lines());
     while let Some((start, line)) = lines.next() {
@@ -50,7 +50,7 @@ pub fn parse(name: &str, document: &str) -> Result<Vec<Transcript>, Failure> {
     Ok(transcripts)
 }
 
-pub fn transcript(
+pub(crate) fn transcript(
     name: &str,
     start: usize,
     arguments: &str,
@@ -75,7 +75,7 @@ pub fn transcript(
 }
 
 /// A line, as in `C: r 0` or `S2- `: the number of its client, and its action.
-pub fn action(shown: &str) -> Option<(u32, Action)> {
+pub(crate) fn action(shown: &str) -> Option<(u32, Action)> {
     let at = shown.find([':', '|', '-', '~'])?;
     let (side, client) = shown[..at].split_at_checked(1)?;
     let client = if client.is_empty() { 1 } else { client.parse().ok()? };
@@ -94,14 +94,14 @@ pub fn action(shown: &str) -> Option<(u32, Action)> {
     Some((client, action))
 }
 
-pub fn line(shown: &str) -> Option<Vec<u8>> {
+pub(crate) fn line(shown: &str) -> Option<Vec<u8>> {
     let mut line = bytes(shown)?;
     line.push(b'\n');
     Some(line)
 }
 
 /// The bytes that are shown: `\r`, `\n`, `\\`, `\xff`, and `x\*9` for nine times x.
-pub fn bytes(shown: &str) -> Option<Vec<u8>> {
+pub(crate) fn bytes(shown: &str) -> Option<Vec<u8>> {
     let mut pieces = shown.split('\\');
     let mut bytes = pieces.next()?.as_bytes().to_vec();
     while let Some(piece) = pieces.next() {
@@ -136,6 +136,6 @@ pub fn bytes(shown: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-pub fn failure(name: &str, line: usize, what: impl Display) -> Failure {
+pub(crate) fn failure(name: &str, line: usize, what: impl Display) -> Failure {
     format!("{name}:{line}: {what}")
 }

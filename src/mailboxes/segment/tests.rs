@@ -3,9 +3,9 @@
 use super::*;
 use std::os::fd::OwnedFd;
 
-pub const SMALL: Geometry = Geometry { mailboxes: 3, capacity: 64, packet: 64 };
+pub(crate) const SMALL: Geometry = Geometry { mailboxes: 3, capacity: 64, packet: 64 };
 
-pub fn memory() -> File {
+pub(crate) fn memory() -> File {
     let fd: OwnedFd =
         nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).expect("created");
     File::from(fd)

@@ -12,12 +12,12 @@ use super::rng::Rng;
 use crate::workers::ConnectionId;
 
 /// Bytes of a mailbox. Clients also send longer bodies.
-pub const CAPACITY: usize = 64;
-pub const MAILBOXES: u32 = 3;
+pub(super) const CAPACITY: usize = 64;
+pub(super) const MAILBOXES: u32 = 3;
 
 /// A client and the requests that it has not sent yet.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     pub id: ConnectionId,
     pub pipe: Rc<RefCell<Pipe>>,
     unsent: Vec<u8>,
@@ -34,7 +34,7 @@ pub struct Client {
 
 /// A request that is encoded and not completely sent.
 #[derive(Clone, Debug)]
-pub struct Composed {
+pub(super) struct Composed {
     pub request: ClientRequest,
     pub eol: &'static str,
     /// Whether the header states the length of the body.
@@ -43,7 +43,7 @@ pub struct Composed {
 
 /// The part of the oracle's knowledge that makes random requests meaningful.
 #[derive(Debug)]
-pub struct Hints {
+pub(super) struct Hints {
     /// The newest known version of each mailbox.
     pub versions: Vec<u64>,
     /// The fencing tokens of the client's locks.
@@ -53,7 +53,7 @@ pub struct Hints {
 }
 
 impl Client {
-    pub fn new(number: usize, id: ConnectionId, pipe: Rc<RefCell<Pipe>>, rng: &mut Rng) -> Self {
+    pub(super) fn new(number: usize, id: ConnectionId, pipe: Rc<RefCell<Pipe>>, rng: &mut Rng) -> Self {
         Client {
             id,
             pipe,
@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// Whether the client may queue another request.
-    pub fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self) -> bool {
         let pipe = self.pipe.borrow();
         pipe.client_end() == ClientEnd::Open
             && !self.has_quit
@@ -78,12 +78,12 @@ impl Client {
     }
 
     /// Whether the client still reads.
-    pub fn can_read(&self) -> bool {
+    pub(super) fn can_read(&self) -> bool {
         matches!(self.pipe.borrow().client_end(), ClientEnd::Open | ClientEnd::HalfClosed)
     }
 
     /// Encodes a request and queues it.
-    pub fn queue_request(&mut self, request: ClientRequest, rng: &mut Rng) {
+    pub(super) fn queue_request(&mut self, request: ClientRequest, rng: &mut Rng) {
         let eol = if self.uses_crlf { "\r\n" } else { "\n" };
         let has_length = rng.chance(60);
         self.has_quit |= request == ClientRequest::Quit;
@@ -92,13 +92,13 @@ impl Client {
     }
 
     /// Whether there are unsent bytes.
-    pub fn has_unsent(&self) -> bool {
+    pub(super) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
     /// Sends as many bytes as the pipe accepts. Returns whether there were any, and the requests that are now
     /// sent completely.
-    pub fn send(&mut self) -> (bool, Vec<Composed>) {
+    pub(super) fn send(&mut self) -> (bool, Vec<Composed>) {
         let sent = self.pipe.borrow_mut().send(&self.unsent);
         self.unsent.drain(..sent);
         self.composed.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(sent));
@@ -108,7 +108,7 @@ impl Client {
 
     /// Closes the connection. A request that lacks only its final end of line is complete when the input
     /// ends, so it counts as sent.
-    pub fn close(&mut self, end: ClientEnd) -> (ClientEnd, Option<Composed>) {
+    pub(super) fn close(&mut self, end: ClientEnd) -> (ClientEnd, Option<Composed>) {
         let partially_sent = self.composed.front().filter(|(left, composed)| *left < encoded_len(composed));
         let (end, last) = match partially_sent {
             // A truncated line can be a valid line of another meaning. So an orderly end may only cut off a
@@ -137,12 +137,12 @@ impl Client {
     }
 
     /// Whether the first queued request is sent in part.
-    pub fn is_partially_sent(&self) -> bool {
+    pub(super) fn is_partially_sent(&self) -> bool {
         self.composed.front().is_some_and(|(left, composed)| *left < encoded_len(composed))
     }
 
     /// Composes a random request.
-    pub fn random_request(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
+    pub(super) fn random_request(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
         let mailbox = rng.below(MAILBOXES as usize) as u32;
         let version = hints.versions[mailbox as usize];
         let near = |rng: &mut Rng| (version + rng.below(4) as u64).saturating_sub(2);

@@ -10,26 +10,26 @@ use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 
 /// Lease of a lock without `ttl=`.
-pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// Longest time that a lock may be held.
-pub const MAX_HOLD: Duration = Duration::from_secs(40);
+pub(super) const MAX_HOLD: Duration = Duration::from_secs(40);
 /// Default wait of requests without `wait=`.
-pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
 /// Longest time without progress that the server tolerates: a client reads nothing, or a request stays
 /// incomplete.
-pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A point of a run. The sequence number orders the events that happen at the same virtual time.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Moment {
+pub(super) struct Moment {
     pub sequence: u64,
     pub time: Duration,
 }
 
 /// A request that was sent completely and has no reply yet.
 #[derive(Clone, Debug)]
-pub struct PendingRequest {
+pub(super) struct PendingRequest {
     /// The sequence number of the request, counted over all clients.
     pub number: u64,
     pub request: ClientRequest,
@@ -58,7 +58,7 @@ pub struct PendingRequest {
 
 /// A lock that a reply has granted.
 #[derive(Clone, Debug)]
-pub struct HeldLock {
+pub(super) struct HeldLock {
     pub shared: bool,
     pub grant: u64,
     pub ttl: Duration,
@@ -70,7 +70,7 @@ pub struct HeldLock {
 
 /// One client.
 #[derive(Debug, Default)]
-pub struct ClientModel {
+pub(super) struct ClientModel {
     pub outstanding: VecDeque<PendingRequest>,
     pub received: Vec<u8>,
     pub locks: BTreeMap<u32, HeldLock>,
@@ -101,7 +101,7 @@ pub struct ClientModel {
 
 impl PendingRequest {
     /// When the wait ends if it began at `since`.
-    pub fn wait_ends_at(&self, since: Duration) -> Option<Duration> {
+    pub(super) fn wait_ends_at(&self, since: Duration) -> Option<Duration> {
         match self.request.wait()? {
             Wait::Default => Some(since + DEFAULT_WAIT),
             Wait::For(wait) => Some(since + wait),
@@ -109,34 +109,34 @@ impl PendingRequest {
         }
     }
 
-    pub fn tries_once(&self) -> bool {
+    pub(super) fn tries_once(&self) -> bool {
         self.request.wait() == Some(Wait::For(Duration::ZERO))
     }
 }
 
 impl ClientModel {
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.end.is_none()
     }
 
     /// A lower bound for the end of the first lease.
-    pub fn earliest_lease_end(&self) -> Option<Duration> {
+    pub(super) fn earliest_lease_end(&self) -> Option<Duration> {
         self.locks.keys().map(|mailbox| self.earliest_lease_end_of(*mailbox)).min()
     }
 
     /// A lower bound for the end of the lease of one mailbox.
-    pub fn earliest_lease_end_of(&self, mailbox: u32) -> Duration {
+    pub(super) fn earliest_lease_end_of(&self, mailbox: u32) -> Duration {
         let lock = &self.locks[&mailbox];
         (self.last_sent.time.max(lock.requested.time) + lock.ttl).min(lock.requested.time + MAX_HOLD)
     }
 
     /// An upper bound for the end of the first lease, if the client sends nothing more.
-    pub fn latest_lease_end(&self) -> Option<Duration> {
+    pub(super) fn latest_lease_end(&self) -> Option<Duration> {
         self.locks.values().map(|lock| self.latest_lease_end_of(lock)).min()
     }
 
     /// The locks that have certainly expired: no pending request could have renewed their leases.
-    pub fn expired_leases(&self, now: Duration) -> Vec<u32> {
+    pub(super) fn expired_leases(&self, now: Duration) -> Vec<u32> {
         let is_silent = self.outstanding.is_empty();
         let ended = self.locks.iter().filter(|(_, lock)| is_silent && self.latest_lease_end_of(lock) <= now);
         ended.map(|(mailbox, _)| *mailbox).collect()
@@ -150,7 +150,7 @@ impl ClientModel {
 
     /// The lock of a mailbox if the client certainly holds it at `now`: the lock was granted, and nothing can
     /// have ended it.
-    pub fn certainly_holds(&self, mailbox: u32, now: Duration) -> Option<&HeldLock> {
+    pub(super) fn certainly_holds(&self, mailbox: u32, now: Duration) -> Option<&HeldLock> {
         let unlocks = |pending: &PendingRequest| match &pending.request {
             ClientRequest::Unlock { mailboxes, .. } => {
                 mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox))
@@ -169,7 +169,7 @@ impl ClientModel {
 
     /// Whether the client was told of an expired lock since `sequence`. Then it is uncertain which requests
     /// ran under the lock.
-    pub fn has_lost_lock_since(&self, sequence: u64) -> bool {
+    pub(super) fn has_lost_lock_since(&self, sequence: u64) -> bool {
         self.last_lock_loss.is_some_and(|at| at.sequence >= sequence)
     }
 }

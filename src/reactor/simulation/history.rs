@@ -11,7 +11,7 @@ const ENTRY_OVERHEAD: usize = 4;
 /// The state of a mailbox after a request: its newest version and its number of messages. Versions only grow;
 /// while the version stays the same, messages are only taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct State {
+pub(super) struct State {
     pub version: u64,
     pub count: u64,
 }
@@ -30,7 +30,7 @@ impl PartialOrd for State {
 
 /// How a request changed a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     Replace(Vec<u8>),
     Patch(usize, Vec<u8>),
     Put { body: Vec<u8>, drop_oldest: bool },
@@ -52,7 +52,7 @@ type Part = Option<(u64, u64)>;
 
 /// One mailbox, as its clients see it.
 #[derive(Debug, Default)]
-pub struct History {
+pub(super) struct History {
     /// The newest state that a reply has named.
     pub floor: State,
     changes: BTreeMap<State, Change>,
@@ -66,12 +66,12 @@ pub struct History {
 
 impl History {
     /// A reply named this state.
-    pub fn record_state(&mut self, state: State) {
+    pub(super) fn record_state(&mut self, state: State) {
         self.floor = self.floor.max(state);
     }
 
     /// A reply stated that its request made this state.
-    pub fn record_change(&mut self, state: State, change: Change) {
+    pub(super) fn record_change(&mut self, state: State, change: Change) {
         let same = self.changes.insert(state, change);
         assert!(same.is_none(), "two requests made {state:?}: {same:?} and {:?}", self.changes[&state]);
         self.record_state(state);
@@ -82,25 +82,25 @@ impl History {
     }
 
     /// A client received a message, or a part of one.
-    pub fn record_view(&mut self, version: u64, part: Part, bytes: &[u8]) {
+    pub(super) fn record_view(&mut self, version: u64, part: Part, bytes: &[u8]) {
         self.check_view(version, part, bytes);
         self.views.entry(version).or_default().push((part, bytes.to_vec()));
     }
 
     /// A client disconnected before the reply to this change.
-    pub fn record_unconfirmed(&mut self, change: Change) {
+    pub(super) fn record_unconfirmed(&mut self, change: Change) {
         self.unconfirmed.push(change);
     }
 
     /// The mailbox is in this state now.
-    pub fn sample(&mut self, sequence: u64, state: State, room: Option<u64>) {
+    pub(super) fn sample(&mut self, sequence: u64, state: State, room: Option<u64>) {
         if self.samples.last().is_none_or(|(_, last, last_room)| (*last, *last_room) != (state, room)) {
             self.samples.push((sequence, state, room));
         }
     }
 
     /// Whether the mailbox was in a matching state at any time since the sequence number `since`.
-    pub fn was_in(&self, since: u64, mut matches: impl FnMut(State, Option<u64>) -> bool) -> bool {
+    pub(super) fn was_in(&self, since: u64, mut matches: impl FnMut(State, Option<u64>) -> bool) -> bool {
         let mut reached_start = false;
         let until_then = self.samples.iter().rev().take_while(|(sequence, ..)| {
             let is_before = reached_start;
@@ -111,7 +111,7 @@ impl History {
     }
 
     /// The state at the last sample.
-    pub fn current(&self) -> State {
+    pub(super) fn current(&self) -> State {
         self.samples.last().map_or(State::default(), |(_, state, _)| *state)
     }
 
@@ -133,7 +133,7 @@ impl History {
 
     /// Applies all changes in order and checks the resulting messages. `last` is the actual state of the
     /// mailbox.
-    pub fn replay(&self, last: State) {
+    pub(super) fn replay(&self, last: State) {
         let mut unconfirmed = self.unconfirmed.clone();
         let mut list: Vec<(u64, Option<Vec<u8>>)> = Vec::new();
         let mut now = State::default();

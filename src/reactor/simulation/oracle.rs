@@ -18,11 +18,11 @@ use super::pipe::ClientEnd;
 use super::reply::ParsedReply;
 use super::request::ClientRequest;
 use super::wait_graph::WaitGraph;
-pub use runs::LastWrite;
+pub(super) use runs::LastWrite;
 
 /// Everything that is known from requests, replies and events.
 #[derive(Debug, Default)]
-pub struct Oracle {
+pub(super) struct Oracle {
     pub now: Moment,
     pub models: Vec<ClientModel>,
     pub mailboxes: Vec<History>,
@@ -43,17 +43,17 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Oracle { mailboxes: (0..MAILBOXES).map(|_| History::default()).collect(), ..Oracle::default() }
     }
 
     /// Adds a client. Returns its number.
-    pub fn add_client(&mut self) -> usize {
+    pub(super) fn add_client(&mut self) -> usize {
         self.models.push(ClientModel::default());
         self.models.len() - 1
     }
 
-    pub fn hints(&self, client: usize) -> Hints {
+    pub(super) fn hints(&self, client: usize) -> Hints {
         let locks = &self.models[client].locks;
         Hints {
             versions: self.mailboxes.iter().map(|history| history.floor.version).collect(),
@@ -63,7 +63,7 @@ impl Oracle {
     }
 
     /// The last byte of a request has been sent.
-    pub fn request_sent(&mut self, client: usize, composed: Composed) {
+    pub(super) fn request_sent(&mut self, client: usize, composed: Composed) {
         self.request_count += 1;
         let Composed { request, eol, .. } = composed;
         let is_lock = matches!(request, ClientRequest::Lock { .. });
@@ -93,13 +93,13 @@ impl Oracle {
         }
     }
 
-    pub fn client_closed(&mut self, client: usize, end: ClientEnd) {
+    pub(super) fn client_closed(&mut self, client: usize, end: ClientEnd) {
         self.models[client].end = Some(end);
     }
 
     /// Records whether the server holds output for a client. Then later replies may describe an earlier
     /// state.
-    pub fn set_blocked(&mut self, client: usize, is_blocked: bool) {
+    pub(super) fn set_blocked(&mut self, client: usize, is_blocked: bool) {
         self.models[client].has_unread_output = is_blocked;
         if is_blocked && let Some(pending) = self.models[client].outstanding.front_mut() {
             pending.queued_since = None;
@@ -110,14 +110,14 @@ impl Oracle {
     }
 
     /// Records whether a client delays the server.
-    pub fn record_slow(&mut self, client: usize, is_slow: bool) {
+    pub(super) fn record_slow(&mut self, client: usize, is_slow: bool) {
         let model = &mut self.models[client];
         model.was_slow |= model.slow_since.is_some_and(|since| since + PROGRESS_TIMEOUT <= self.now.time);
         model.slow_since = if is_slow { model.slow_since.or(Some(self.now.time)) } else { None };
     }
 
     /// The server has closed the connection. Checks that there was a reason.
-    pub fn server_closed(&mut self, client: usize) {
+    pub(super) fn server_closed(&mut self, client: usize) {
         let model = &mut self.models[client];
         if !matches!(model.end, None | Some(ClientEnd::HalfClosed)) {
             return;
@@ -136,7 +136,7 @@ impl Oracle {
 
     /// The server has removed the connection and all its jobs. The outcome of its pending requests stays
     /// unknown.
-    pub fn client_removed(&mut self, client: usize) {
+    pub(super) fn client_removed(&mut self, client: usize) {
         self.record_conditions();
         let model = &mut self.models[client];
         if std::mem::replace(&mut model.is_removed, true) {
@@ -162,7 +162,7 @@ impl Oracle {
     }
 
     /// Checks the bytes written to a client's socket. Returns the complete replies and events as text.
-    pub fn receive(&mut self, client: usize, bytes: &[u8]) -> Vec<String> {
+    pub(super) fn receive(&mut self, client: usize, bytes: &[u8]) -> Vec<String> {
         let model = &mut self.models[client];
         model.received.extend_from_slice(bytes);
         let mut received = Vec::new();

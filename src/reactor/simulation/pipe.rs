@@ -12,7 +12,7 @@ use super::rng::Rng;
 
 /// The state of the client's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientEnd {
+pub(super) enum ClientEnd {
     Open,
     /// The client sends nothing more and still reads.
     HalfClosed,
@@ -24,7 +24,7 @@ pub enum ClientEnd {
 
 /// The state of a connection: both queues, the client's end and the server's end.
 #[derive(Debug)]
-pub struct Pipe {
+pub(super) struct Pipe {
     to_server: VecDeque<u8>,
     to_client: VecDeque<u8>,
     capacity_to_server: usize,
@@ -43,10 +43,10 @@ pub struct Pipe {
 
 /// The server's end.
 #[derive(Debug)]
-pub struct PipeSocket(pub Rc<RefCell<Pipe>>);
+pub(super) struct PipeSocket(pub Rc<RefCell<Pipe>>);
 
 impl Pipe {
-    pub fn new(is_unix: bool, mut rng: Rng) -> Self {
+    pub(super) fn new(is_unix: bool, mut rng: Rng) -> Self {
         let capacity_to_server = *rng.choose(&[20, 100, 1000]);
         let capacity_to_client = *rng.choose(&[10, 60, 300, 5000]);
         Pipe {
@@ -66,12 +66,12 @@ impl Pipe {
     }
 
     /// A pipe whose queue to the client holds `capacity` bytes.
-    pub fn with_client_capacity(capacity: usize) -> Self {
+    pub(super) fn with_client_capacity(capacity: usize) -> Self {
         Pipe { capacity_to_server: 1000, capacity_to_client: capacity, ..Pipe::new(false, Rng::new(0)) }
     }
 
     /// Sends some of `bytes`. Returns how many.
-    pub fn send(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
         let room = self.capacity_to_server - self.to_server.len();
         let len_max = room.min(bytes.len());
         if len_max == 0 || self.client_end != ClientEnd::Open || self.server_dropped {
@@ -84,7 +84,7 @@ impl Pipe {
     }
 
     /// Reads some of the bytes that the server has written. Returns whether there were any.
-    pub fn receive(&mut self) -> bool {
+    pub(super) fn receive(&mut self) -> bool {
         if self.to_client.is_empty() {
             return false;
         }
@@ -96,7 +96,7 @@ impl Pipe {
     }
 
     /// Closes the client's end, or only its sending half.
-    pub fn close_client(&mut self, end: ClientEnd) {
+    pub(super) fn close_client(&mut self, end: ClientEnd) {
         let unread = end == ClientEnd::Closed && !self.to_client.is_empty();
         self.client_end = if unread { ClientEnd::Reset } else { end };
         if self.client_end == ClientEnd::Reset {
@@ -105,26 +105,26 @@ impl Pipe {
         self.edge = true;
     }
 
-    pub fn client_end(&self) -> ClientEnd {
+    pub(super) fn client_end(&self) -> ClientEnd {
         self.client_end
     }
 
-    pub fn is_unix(&self) -> bool {
+    pub(super) fn is_unix(&self) -> bool {
         self.is_unix
     }
 
     /// Whether the server has closed its end.
-    pub fn is_dropped(&self) -> bool {
+    pub(super) fn is_dropped(&self) -> bool {
         self.server_dropped
     }
 
     /// The bytes that the server has written since the last call.
-    pub fn take_unchecked(&mut self) -> Vec<u8> {
+    pub(super) fn take_unchecked(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unchecked)
     }
 
     /// The event that epoll would report now, if any.
-    pub fn take_event(&mut self) -> Option<Readiness> {
+    pub(super) fn take_event(&mut self) -> Option<Readiness> {
         if !std::mem::take(&mut self.edge) {
             return None;
         }
@@ -146,12 +146,12 @@ impl Pipe {
     }
 
     /// Whether epoll would report an event.
-    pub fn has_event(&self) -> bool {
+    pub(super) fn has_event(&self) -> bool {
         self.edge
     }
 
     /// Registers a new interest. Present readiness is reported again.
-    pub fn register(&mut self, wants_write: bool) {
+    pub(super) fn register(&mut self, wants_write: bool) {
         self.wants_write = wants_write;
         self.edge = true;
     }

@@ -14,7 +14,7 @@ const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
 /// The state of a client's connection, read from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+pub(super) enum View {
     /// The connection does not exist, or is being closed.
     Closed,
     /// Output waits for the client to read.
@@ -29,7 +29,7 @@ pub enum View {
 
 /// The state of a mailbox, read from the server.
 #[derive(Clone, Copy, Debug)]
-pub struct MailboxView {
+pub(super) struct MailboxView {
     /// Requests and watch reads that wait for admission.
     pub waiting: usize,
     /// Bytes of the largest message that still fits.
@@ -38,7 +38,7 @@ pub struct MailboxView {
 
 impl Oracle {
     /// Checks all conditions of a quiescent server.
-    pub fn check_quiescence(&mut self, views: &[View], mailboxes: &[MailboxView]) {
+    pub(super) fn check_quiescence(&mut self, views: &[View], mailboxes: &[MailboxView]) {
         for (client, view) in views.iter().enumerate() {
             self.check_client(client, *view);
         }

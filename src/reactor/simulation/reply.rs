@@ -2,7 +2,7 @@
 
 /// One reply or one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParsedReply {
+pub(super) struct ParsedReply {
     /// The first word: `OK`, `DATA`, `NO`, `ERR` or `EVENT`.
     pub word: String,
     /// The word behind `NO` and `ERR`; otherwise empty.
@@ -14,7 +14,7 @@ pub struct ParsedReply {
 
 impl ParsedReply {
     /// Parses the first reply and removes its bytes. Returns `None` if the reply is incomplete.
-    pub fn parse_front(bytes: &mut Vec<u8>) -> Option<ParsedReply> {
+    pub(super) fn parse_front(bytes: &mut Vec<u8>) -> Option<ParsedReply> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let line = std::str::from_utf8(&bytes[..end]).expect("the line of a reply is text");
         let (line, eol) = line.strip_suffix('\r').map_or((line, "\n"), |line| (line, "\r\n"));
@@ -52,17 +52,17 @@ impl ParsedReply {
     }
 
     /// The value of a field.
-    pub fn field(&self, key: &str) -> Option<&str> {
+    pub(super) fn field(&self, key: &str) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// The value of a numeric field.
-    pub fn number(&self, key: &str) -> Option<u64> {
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
         self.field(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key}={value}")))
     }
 
     /// The first word and the reason.
-    pub fn kind(&self) -> (&str, &str) {
+    pub(super) fn kind(&self) -> (&str, &str) {
         (&self.word, &self.reason)
     }
 }

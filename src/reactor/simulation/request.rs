@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The `wait=` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub(super) enum Wait {
     /// No `wait=`: the server's default applies.
     Default,
     For(Duration),
@@ -14,7 +14,7 @@ pub enum Wait {
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientRequest {
+pub(super) enum ClientRequest {
     Read {
         mailbox: u32,
         after: Option<u64>,
@@ -71,7 +71,7 @@ pub enum ClientRequest {
 
 impl ClientRequest {
     /// The mailboxes that the request needs admission to, in ascending order.
-    pub fn mailboxes(&self) -> Vec<u32> {
+    pub(super) fn mailboxes(&self) -> Vec<u32> {
         match self {
             ClientRequest::Read { mailbox, .. } | ClientRequest::Write { mailbox, .. } => vec![*mailbox],
             ClientRequest::Put { mailbox, .. } | ClientRequest::Take { mailbox, .. } => vec![*mailbox],
@@ -85,7 +85,7 @@ impl ClientRequest {
     }
 
     /// Whether the request needs exclusive access to its mailboxes.
-    pub fn is_exclusive(&self) -> bool {
+    pub(super) fn is_exclusive(&self) -> bool {
         match self {
             ClientRequest::Write { .. } | ClientRequest::Put { .. } | ClientRequest::Take { .. } => true,
             ClientRequest::Lock { shared, .. } => !shared,
@@ -94,7 +94,7 @@ impl ClientRequest {
     }
 
     /// The `wait=` of the request. `None` if the request never waits.
-    pub fn wait(&self) -> Option<Wait> {
+    pub(super) fn wait(&self) -> Option<Wait> {
         match self {
             ClientRequest::Read { wait, .. }
             | ClientRequest::Write { wait, .. }
@@ -105,7 +105,7 @@ impl ClientRequest {
     }
 
     /// Whether the request may be admitted and then wait for a condition of its mailbox.
-    pub fn may_wait_for_condition(&self) -> bool {
+    pub(super) fn may_wait_for_condition(&self) -> bool {
         match self {
             ClientRequest::Read { after, .. } => after.is_some(),
             ClientRequest::Put { drop_oldest, .. } => !drop_oldest,
@@ -115,7 +115,7 @@ impl ClientRequest {
     }
 
     /// The body, if the request has one.
-    pub fn body(&self) -> Option<&[u8]> {
+    pub(super) fn body(&self) -> Option<&[u8]> {
         match self {
             ClientRequest::Write { body, .. } | ClientRequest::Put { body, .. } => Some(body),
             _ => None,
@@ -123,7 +123,7 @@ impl ClientRequest {
     }
 
     /// The encoded request. With `has_length`, the header states the length of the body.
-    pub fn encode(&self, eol: &str, has_length: bool) -> Vec<u8> {
+    pub(super) fn encode(&self, eol: &str, has_length: bool) -> Vec<u8> {
         let mut line = self.header();
         let Some(body) = self.body() else { return [line.as_bytes(), eol.as_bytes()].concat() };
         if has_length {

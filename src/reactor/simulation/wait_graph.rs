@@ -19,11 +19,11 @@ struct Edge {
 
 /// All edges since the oldest pending request.
 #[derive(Debug, Default)]
-pub struct WaitGraph(Vec<Edge>);
+pub(super) struct WaitGraph(Vec<Edge>);
 
 impl WaitGraph {
     /// A client has sent a request. `holds` says whether other requests may wait for it.
-    pub fn add_request(&mut self, client: usize, request: u64, mailboxes: &[u32], holds: bool) {
+    pub(super) fn add_request(&mut self, client: usize, request: u64, mailboxes: &[u32], holds: bool) {
         for &mailbox in mailboxes {
             let edge = Edge { client, mailbox, until: None, request, holds, waits: true };
             self.0.push(edge);
@@ -31,7 +31,7 @@ impl WaitGraph {
     }
 
     /// A request has its reply. If it `locked` its mailboxes, the holding edges continue.
-    pub fn finish_request(&mut self, request: u64, locked: bool, sequence: u64) {
+    pub(super) fn finish_request(&mut self, request: u64, locked: bool, sequence: u64) {
         for at in 0..self.0.len() {
             let edge = &mut self.0[at];
             if edge.request == request && edge.until.is_none() && edge.waits {
@@ -45,30 +45,36 @@ impl WaitGraph {
     }
 
     /// A lock has ended.
-    pub fn end_lock(&mut self, client: usize, mailbox: u32, sequence: u64) {
+    pub(super) fn end_lock(&mut self, client: usize, mailbox: u32, sequence: u64) {
         let matches = |edge: &&mut Edge| (edge.client, edge.mailbox) == (client, mailbox) && !edge.waits;
         self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(sequence)));
     }
 
     /// The server has removed a client.
-    pub fn remove_client(&mut self, client: usize, sequence: u64) {
+    pub(super) fn remove_client(&mut self, client: usize, sequence: u64) {
         let matches = |edge: &&mut Edge| edge.client == client;
         self.0.iter_mut().filter(matches).for_each(|edge| edge.until = edge.until.or(Some(sequence)));
     }
 
     /// Forgets the edges that ended before `sequence`.
-    pub fn prune_before(&mut self, sequence: u64) {
+    pub(super) fn prune_before(&mut self, sequence: u64) {
         self.0.retain(|edge| edge.until.is_none_or(|until| until >= sequence));
     }
 
     /// Whether another client used a mailbox at any time since `since`.
-    pub fn had_other_client(&self, client: usize, mailbox: u32, since: u64) -> bool {
+    pub(super) fn had_other_client(&self, client: usize, mailbox: u32, since: u64) -> bool {
         let matches = |edge: &Edge| edge.client != client && edge.mailbox == mailbox;
         self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))
     }
 
     /// Whether a request for these mailboxes may have completed a cycle of waits.
-    pub fn may_have_closed_cycle(&self, client: usize, request: u64, mailboxes: &[u32], since: u64) -> bool {
+    pub(super) fn may_have_closed_cycle(
+        &self,
+        client: usize,
+        request: u64,
+        mailboxes: &[u32],
+        since: u64,
+    ) -> bool {
         let active = || self.0.iter().filter(|edge| edge.until.is_none_or(|until| until >= since));
         let mut visited: BTreeSet<u32> = mailboxes.iter().copied().collect();
         let mut to_visit: Vec<(u32, bool)> = visited.iter().map(|mailbox| (*mailbox, true)).collect();

@@ -40,7 +40,7 @@ const ROUNDS_MAX: usize = 1000;
 const TRACE_MAX: usize = 40;
 
 /// The server, its environment and the oracle.
-pub struct World {
+pub(super) struct World {
     pub rng: Rng,
     pub server: Server<PipeSocket>,
     pub oracle: Oracle,
@@ -57,7 +57,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, trace: Rc<RefCell<VecDeque<String>>>) -> Self {
+    pub(super) fn new(seed: u64, trace: Rc<RefCell<VecDeque<String>>>) -> Self {
         let capacity = CAPACITY as u64;
         let geometry = Geometry { mailboxes: MAILBOXES, capacity, packet: 4 * capacity };
         let fd = nix::sys::memfd::memfd_create("segment", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// One step of a run.
-    pub fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         for _ in 0..self.rng.below(4) {
             self.client_action();
             // The clock may pass a deadline between two client actions: an earlier request may be read in
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Runs the server until it is quiescent, then checks the conditions of quiescence.
-    pub fn run_until_quiescent(&mut self) {
+    pub(super) fn run_until_quiescent(&mut self) {
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "the server does not become quiescent");
             self.run_jobs(|_| true);
@@ -170,7 +170,7 @@ impl World {
     }
 
     /// Runs all matching jobs, and those that their releases admit.
-    pub fn run_jobs(&mut self, matches: impl Fn(&Job) -> bool) {
+    pub(super) fn run_jobs(&mut self, matches: impl Fn(&Job) -> bool) {
         while let Some(at) = self.jobs.iter().position(|job| matches(job)) {
             let job = self.jobs.swap_remove(at);
             let completion = run(job, &self.server.mailboxes, |admitted| self.jobs.push(admitted));
@@ -180,7 +180,7 @@ impl World {
     }
 
     /// A tick without concurrent actions.
-    pub fn run_quiet_tick(&mut self) {
+    pub(super) fn run_quiet_tick(&mut self) {
         self.server.begin_tick(self.start + self.now);
         let events: Vec<_> =
             (0..self.clients.len()).filter_map(|client| self.take_readiness(client)).collect();

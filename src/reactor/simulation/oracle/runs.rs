@@ -11,7 +11,7 @@ use super::Oracle;
 
 /// The last reply to a client, if it was to a write.
 #[derive(Clone, Copy, Debug)]
-pub struct LastWrite {
+pub(crate) struct LastWrite {
     burst: u64,
     mailbox: u32,
     version: u64,
@@ -20,7 +20,7 @@ pub struct LastWrite {
 impl Oracle {
     /// A client begins to send. Whatever it sends until the next call arrives together, unless the socket
     /// divides it.
-    pub fn begin_burst(&mut self, arrives_together: bool) {
+    pub(crate) fn begin_burst(&mut self, arrives_together: bool) {
         self.record_conditions();
         self.bursts += 1;
         self.burst = arrives_together.then_some(self.bursts);
@@ -44,7 +44,7 @@ impl Oracle {
     }
 
     /// The version that the last reply to a client named, if it was to a write.
-    pub fn last_version(&self, client: usize) -> Option<u64> {
+    pub(crate) fn last_version(&self, client: usize) -> Option<u64> {
         self.models[client].last_write.map(|last| last.version)
     }
 
@@ -73,7 +73,7 @@ impl Oracle {
 
 /// What may wait for a condition. The read of a watch does so beside the requests of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(super) enum Kind {
     Request,
     Watch,
 }

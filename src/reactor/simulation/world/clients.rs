@@ -24,7 +24,7 @@ impl World {
     }
 
     /// Connects a client whose socket holds `capacity` bytes of output. Returns its number.
-    pub fn connect_with_capacity(&mut self, capacity: usize) -> usize {
+    pub(crate) fn connect_with_capacity(&mut self, capacity: usize) -> usize {
         self.connect_through(Pipe::with_client_capacity(capacity))
     }
 
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Sends exactly these requests.
-    pub fn send_requests(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
+    pub(crate) fn send_requests(&mut self, client: usize, requests: impl IntoIterator<Item = ClientRequest>) {
         for request in requests {
             self.clients[client].queue_request(request, &mut self.rng);
         }
@@ -69,14 +69,14 @@ impl World {
     }
 
     /// A client reads until no more output arrives.
-    pub fn read_all(&mut self, client: usize) {
+    pub(crate) fn read_all(&mut self, client: usize) {
         while self.clients[client].pipe.borrow_mut().receive() {
             self.run_until_quiescent();
         }
     }
 
     /// Advances the clock.
-    pub fn advance_time(&mut self, time: Duration) {
+    pub(crate) fn advance_time(&mut self, time: Duration) {
         self.now += time;
         self.advance_sequence();
     }
