@@ -1,5 +1,5 @@
-//! Measures three latencies of a running server: the handover of a lock between clients, the handover of a lock whose
-//! holder is killed, and the delivery of a message to all clients that watch its mailbox.
+//! Measures three latencies of a running server: the handover of a lock between clients, the handover of a
+//! lock whose holder is killed, and the delivery of a message to all clients that watch its mailbox.
 //!
 //! ```text
 //! cargo run --release --example latency -- --port 5000 handover --clients 100 --seconds 3

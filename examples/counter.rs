@@ -1,4 +1,5 @@
-//! A counter that several clients increment without a lock: read it, then write it only if its version is the same.
+//! A counter that several clients increment without a lock: read it, then write it only if its version is the
+//! same.
 //!
 //! ```text
 //! cargo run -- 4 64 5000 8                                      # starts a server

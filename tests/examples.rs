@@ -22,7 +22,8 @@ fn run(example: &str) -> Vec<String> {
     by_argument.text().lines().map(str::to_owned).collect()
 }
 
-/// `cargo test` builds the examples. `cargo test --test examples` does not: a missing or outdated one is built here.
+/// `cargo test` builds the examples. `cargo test --test examples` does not: a missing or outdated one is
+/// built here.
 fn build(example: &str) -> PathBuf {
     let directory = Path::new(program::dipc()).parent().expect("a directory");
     let program = directory.join("examples").join(example);

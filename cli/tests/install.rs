@@ -10,7 +10,8 @@ use dipc_testkit::program;
 
 const PREFIX: &str = "/opt/dipc";
 
-/// Runs `make TARGET` of the checkout on the programs in `programs`, independent of a make that runs this test.
+/// Runs `make TARGET` of the checkout on the programs in `programs`, independent of a make that runs this
+/// test.
 fn make(target: &str, programs: &Path, destination: &Path) -> Output {
     let mut command = Command::new("make");
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));

@@ -84,13 +84,14 @@ pub(crate) fn is_identifier(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && word.chars().all(is_part)
 }
 
-/// Whether a single word is a name of the source: `Type`, `CONSTANT` or `snake_case`. Plain lower-case words are verbs,
-/// keys and commands, and single letters are placeholders.
+/// Whether a single word is a name of the source: `Type`, `CONSTANT` or `snake_case`. Plain lower-case words
+/// are verbs, keys and commands, and single letters are placeholders.
 fn is_telling(word: &str) -> bool {
     word.len() > 1 && (word.starts_with(|c: char| c.is_ascii_uppercase()) || word.contains('_'))
 }
 
-/// Whether a code span is a path of this repository: it has a known ending, or begins with one of its directories.
+/// Whether a code span is a path of this repository: it has a known ending, or begins with one of its
+/// directories.
 fn is_path(span: &str, tree: &Tree) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     if !span.chars().all(is_part) || span.starts_with('/') || span.contains("..") {

@@ -1,9 +1,10 @@
 //! Every symbol and every path that the documents cite exists.
 //!
-//! A code span of a document is checked if it looks like a Rust name (`Type`, `Type::method`, `module::function`,
-//! `CONSTANT`, `snake_case`) or like a path of this repository. Names are looked up in the Rust source of the
-//! workspace, paths and relative links in the file system. Words of other origin are in [`document::FOREIGN`], each
-//! with its reason. Fenced and indented blocks are not checked: `tests/transcripts.rs` runs the transcripts.
+//! A code span of a document is checked if it looks like a Rust name (`Type`, `Type::method`,
+//! `module::function`, `CONSTANT`, `snake_case`) or like a path of this repository. Names are looked up in
+//! the Rust source of the workspace, paths and relative links in the file system. Words of other origin are
+//! in [`document::FOREIGN`], each with its reason. Fenced and indented blocks are not checked:
+//! `tests/transcripts.rs` runs the transcripts.
 #![allow(missing_docs)]
 
 mod checker;

@@ -61,8 +61,8 @@ impl Tree {
         }
     }
 
-    /// Whether a path exists, from the root on, from the document's directory on, or as the end of some path. From the
-    /// first placeholder in capitals on, as in `tests/NAME.rs`, there is nothing to check.
+    /// Whether a path exists, from the root on, from the document's directory on, or as the end of some path.
+    /// From the first placeholder in capitals on, as in `tests/NAME.rs`, there is nothing to check.
     pub(crate) fn has(&self, document: &str, span: &str) -> bool {
         let is_placeholder = |part: &&str| {
             let stem = part.split('.').next().unwrap_or(part);

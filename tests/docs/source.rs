@@ -1,4 +1,5 @@
-//! The names that Rust source defines, found by a scan of its tokens. It knows no types and expands no macros.
+//! The names that Rust source defines, found by a scan of its tokens. It knows no types and expands no
+//! macros.
 
 use std::collections::{BTreeMap, BTreeSet};
 
