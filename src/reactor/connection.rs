@@ -234,6 +234,7 @@ impl<T: Transport> Connection<T> {
             // A job that is with the workers comes home soon; then its leases are looked at.
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
+            Phase::Idle if self.is_at_rest() => return None,
             Phase::Idle if self.has_output() => None,
             Phase::Idle if self.input.is_empty() && !self.framer.is_discarding() => None,
             Phase::Idle if self.awaits_silence(quiet) => self.last_progress.checked_add(quiet),
@@ -249,6 +250,11 @@ impl<T: Transport> Connection<T> {
         };
         let slow = (self.has_output() && !self.is_watcher()).then(|| self.last_progress + WRITE_PROGRESS);
         [phase, slow, self.lease_end()].into_iter().flatten().min()
+    }
+
+    /// Whether it holds nothing: no bytes in either direction, no lock, no watch.
+    fn is_at_rest(&self) -> bool {
+        self.extras.is_none() && !self.has_output() && self.input.is_empty() && !self.framer.is_discarding()
     }
 
     /// Whether an event waits for room in its socket.

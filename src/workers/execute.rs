@@ -107,7 +107,7 @@ fn is_inline(job: &Job, mailboxes: &Mailboxes, mailbox: u32) -> bool {
 /// own lock.
 pub(super) fn execute(job: &mut Job, mailboxes: &Mailboxes, on_admitted: &mut impl FnMut(Box<Job>)) {
     let Some(Acquire { mailbox, .. }) = job.acquire() else { return };
-    match std::mem::replace(&mut job.state, JobState::Ready) {
+    match job.take_state() {
         JobState::Granted(grant) => execute_run(job, mailboxes, mailbox, grant, on_admitted),
         _ => execute_owned(job, mailboxes, mailbox),
     }

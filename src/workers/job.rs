@@ -201,6 +201,11 @@ impl Job {
         }
     }
 
+    /// Takes the state, and leaves the job ready.
+    pub(crate) fn take_state(&mut self) -> JobState {
+        std::mem::replace(&mut self.state, JobState::Ready)
+    }
+
     /// The job in a state.
     pub(crate) fn with_state(mut self: Box<Self>, state: JobState) -> Box<Self> {
         self.state = state;

@@ -48,6 +48,7 @@ pub(crate) enum Step {
 }
 
 /// Answers the requests of a job that need no mailbox, up to the first one that needs something else.
+#[inline]
 pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     loop {
         match job.state {
@@ -62,11 +63,12 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
             }
             return Step::Local;
         };
-        match std::mem::replace(&mut job.state, JobState::Ready) {
-            JobState::Blocked(grant, condition) => return Step::Await { acquire, grant, condition },
-            granted @ JobState::Granted(_) => {
-                job.state = granted;
-                return Step::Execute;
+        match job.state {
+            JobState::Granted(_) => return Step::Execute,
+            JobState::Blocked(..) => {
+                if let JobState::Blocked(grant, condition) = job.take_state() {
+                    return Step::Await { acquire, grant, condition };
+                }
             }
             JobState::Ready | JobState::Waiting(_) | JobState::InFlight(_) => {}
         }

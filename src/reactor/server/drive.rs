@@ -48,7 +48,7 @@ impl<T: Transport> Server<T> {
             job = match step(&mut job, &self.mailboxes) {
                 Step::Execute => return self.pool.submit(job),
                 Step::Acquire(acquire) => match self.acquire(id, job, acquire) {
-                    Acquired::Granted(granted) => granted,
+                    Acquired::Granted(granted) => return self.pool.submit(granted),
                     Acquired::Waiting => return,
                     Acquired::Busy(mut busy) => {
                         time_out(&mut busy, &self.mailboxes, WaitReason::Queue);
@@ -336,7 +336,7 @@ impl<T: Transport> Server<T> {
         self.resolve(&mut job, Delivery::Failed);
         let mailbox =
             job.acquire().map(|acquire| acquire.mailbox).or_else(|| super::locking::next_wanted(&job));
-        let state = std::mem::replace(&mut job.state, JobState::Ready);
+        let state = job.take_state();
         if let (JobState::Granted(grant) | JobState::Blocked(grant, _), Some(mailbox)) = (state, mailbox) {
             self.release(mailbox, grant);
         }

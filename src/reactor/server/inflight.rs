@@ -23,7 +23,7 @@ pub(super) enum Delivery {
 impl<T: Transport> Server<T> {
     /// Acknowledges the message that a job has in flight, or requeues it in its mailbox.
     pub(super) fn resolve(&mut self, job: &mut Job, delivery: Delivery) {
-        let in_flight = match std::mem::replace(&mut job.state, JobState::Ready) {
+        let in_flight = match job.take_state() {
             JobState::InFlight(in_flight) => in_flight,
             other => return job.state = other,
         };

@@ -35,7 +35,7 @@ impl<T: Transport> Server<T> {
             return Served::Answered(job);
         }
         while let Some(mailbox) = next_wanted(&job) {
-            job = match std::mem::replace(&mut job.state, JobState::Ready) {
+            job = match job.take_state() {
                 JobState::Granted(grant) => {
                     self.hold(id, &mut job, mailbox, grant);
                     job
