@@ -57,14 +57,14 @@ fn make_page(python: &str, out: &Path) -> Outcome {
 fn page(recorded: &Recorded) -> Option<String> {
     let ran = make_page(program::python3()?, recorded.0.path());
     ran.expect(0, "");
-    assert!(["", "there is no gnuplot here: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
+    assert!(["", "gnuplot is not installed: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
     Some(fs::read_to_string(recorded.0.join("performance.md")).expect("written"))
 }
 
 #[test]
 fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
     let recorded = Recorded::new();
-    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "bare"] });
+    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "baseline"] });
     let about = json!({
         "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "seconds": 0.5,
         "rounds": 2, "rounds_gated": 3, "gated": { "connections": [50] },
@@ -133,9 +133,9 @@ fn a_page_needs_recorded_runs() {
 }
 
 #[test]
-fn bench_loads_the_bare_server() {
+fn bench_loads_the_baseline_server() {
     let directory = Directory::new();
-    let program = compiled("bare-server", &directory);
+    let program = compiled("baseline-server", &directory);
     let (server, port) = running(Command::new(&program).arg("0"));
     let pid = server.0.id().to_string();
     for line in ["-c 20 -P 3 -d 0", "-c 20 -P 128 -d 100", "-c 5 -P 3 -d 300000"] {
