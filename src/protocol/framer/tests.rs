@@ -187,6 +187,33 @@ fn an_endless_line_is_discarded_up_to_the_limit() {
     assert_eq!(codes(&stream), ["size"]);
 }
 
+#[test]
+fn a_refused_body_of_1_mib_is_discarded() {
+    const MIB: usize = 1024 * 1024;
+    let stream = |len: usize| [format!("w 3 {len}\n").as_bytes(), &vec![b'x'; len], b"\nr 0\n"].concat();
+    assert_eq!(codes(&stream(MIB)), ["size", "r"]);
+    assert_eq!(codes(&stream(MIB + 1)), ["size"]);
+}
+
+#[test]
+fn no_more_requests_are_cut_than_asked_for() {
+    for stream in ["r 0\nr 1\nr 2\n", "ping\nping\nping\n"] {
+        let mut found = Vec::new();
+        let (used, missing) = Framer::default().cut(stream.as_bytes(), &LIMITS, 2, &mut found);
+        assert_eq!((used, missing, found.len()), (stream.len() / 3 * 2, 0, 2), "{stream:?}");
+    }
+}
+
+#[test]
+fn frequent_requests_take_the_fast_path() {
+    for (stream, body) in
+        [("r 3\n", 0..0), ("r 3\r\n", 0..0), ("w 3 2\nab\n", 6..8), ("w 3 2\r\nab\r\n", 7..9)]
+    {
+        let (_, _, found, len) = Framer::default().fast_path(stream.as_bytes(), &LIMITS).expect(stream);
+        assert_eq!((found, len), (body, stream.len()), "{stream:?}");
+    }
+}
+
 fn completed(bytes: &[u8]) -> Option<Framed> {
     Framer::default().complete(&[bytes, b"\n"].concat(), &LIMITS)
 }
