@@ -375,6 +375,14 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_encoded_with_a_single_allocation() {
+        let reply = Reply::Message { parts: [&[b'x'; 100], &[b'y'; 50]], version: 7, count: 1, lost: 0 };
+        let mut out = Vec::new();
+        reply.encode(Eol::CrLf, &mut out);
+        assert_eq!(out.capacity(), out.len());
+    }
+
+    #[test]
     fn text_has_the_length_in_its_header() {
         assert_eq!(encoded(&Reply::Text("a 1\nb 2\n"), Eol::Lf), "DATA 8\na 1\nb 2\n\n");
         assert_eq!(encoded(&Reply::Text("a 1\nb 2\n"), Eol::CrLf), "DATA 10\r\na 1\r\nb 2\r\n\r\n");

@@ -276,6 +276,91 @@ fn silence_completes_a_refused_write() {
     }
 }
 
+#[test]
+fn silence_completes_the_last_request_only() {
+    assert_eq!(Framer::default().complete(b"r 0\nr 1\n", &LIMITS), None);
+}
+
+/// A framer that has cut all requests of a stream, and the bytes it has not used.
+fn after(stream: &[u8]) -> (Framer, &[u8]) {
+    let mut framer = Framer::default();
+    let (used, _) = framer.cut(stream, &LIMITS, usize::MAX, &mut Vec::new());
+    (framer, &stream[used..])
+}
+
+#[test]
+fn silence_cannot_complete_a_body_that_is_shorter_than_its_length() {
+    for (stream, may_complete) in [
+        (&b"w 3 5\nhell"[..], false),
+        (b"w 3 5\nhello", true),
+        (b"w 3 5\r\nhell", false),
+        (b"w 3 5\r\nhello", true),
+        (b"w 3\nhel", true),
+        (b"r 3", true),
+        (b"w 99 5\nhe", true),
+    ] {
+        let (framer, unused) = after(stream);
+        assert_eq!(framer.may_complete(unused, &LIMITS), may_complete, "{}", stream.escape_ascii());
+    }
+}
+
+#[test]
+fn a_body_with_a_length_is_awaited() {
+    for (stream, awaits, discards) in [
+        (&b"w 3 5\nhe"[..], true, false),
+        (b"w 3 5", false, false),
+        (b"w 3\nhe", false, false),
+        (b"r 3", false, false),
+        (b"w 99 5\nhe", true, true),
+        (b"w 99\nhe", false, true),
+        (b"q\nw 3 5\nhe", false, false),
+    ] {
+        let (framer, unused) = after(stream);
+        let found = (framer.awaits_octets(unused, &LIMITS), framer.is_discarding());
+        assert_eq!(found, (awaits, discards), "{}", stream.escape_ascii());
+    }
+}
+
+#[test]
+fn only_a_header_of_at_most_1024_bytes_announces_a_body() {
+    let line = |len: usize| format!("w 3{}5\r\n", " ".repeat(len - 4)).into_bytes();
+    assert!(Framer::default().awaits_octets(&line(HEADER_MAX), &LIMITS));
+    assert!(!Framer::default().awaits_octets(&line(HEADER_MAX + 1), &LIMITS));
+}
+
+#[test]
+fn the_number_of_missing_bytes_is_a_lower_bound() {
+    for (stream, missing) in [
+        (&b""[..], 1),
+        (b"r 3", 1),
+        (b"w 3 5\nhe", 4),
+        (b"w 3 5\nhello", 1),
+        (b"w 3 5\nhello\r", 1),
+        (b"\xff\xfd", 1),
+        (b"q\n", 0),
+    ] {
+        let found = Framer::default().cut(stream, &LIMITS, usize::MAX, &mut Vec::new()).1;
+        assert_eq!(found, missing, "{}", stream.escape_ascii());
+    }
+}
+
+#[test]
+fn a_line_body_is_discarded_as_soon_as_it_is_too_long() {
+    let stream = |len: usize| [b"w 3\n", &vec![b'x'; len][..]].concat();
+    // A body of 16 bytes and the CR of its end may still be complete.
+    let (longest, too_long) = (stream(17), stream(18));
+    let (framer, unused) = after(&longest);
+    assert_eq!((framer.is_discarding(), unused), (false, &longest[..]));
+    assert!(after(&too_long).0.is_discarding());
+}
+
+#[test]
+fn a_telnet_negotiation_without_end_is_refused_after_1024_bytes() {
+    let stream = |len: usize| [b"\xff\xfa", &vec![b'x'; len - 2][..]].concat();
+    assert!(codes(&stream(HEADER_MAX)).is_empty());
+    assert_eq!(codes(&stream(HEADER_MAX + 1)), ["frame"]);
+}
+
 /// A line with any verb, valid or nearly valid.
 const LINE: &str = "(w|r|q|put|take|lock|unlock|watch|unwatch|stat|stat box|hello)\
     ( [0-4](,[0-4]?){0,3}| \\*)?( [0-9]{1,2}| r| conns| locks)?\
