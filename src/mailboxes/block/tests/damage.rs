@@ -130,6 +130,18 @@ fn a_cursor_of_another_mailbox_finds_no_message() {
     assert_eq!(block.after(Cursor { version: 3, next: Some(free) }, 0, u64::MAX), Err(Damaged));
 }
 
+/// The wrong length ends where zeros look like the headers of empty messages.
+#[test]
+fn a_length_that_leaves_no_room_for_later_headers_is_damage() {
+    let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+    let mut block = block(&segment);
+    put_all(&mut block, &[b"a", b"", b"", b"", &[0; 12], b"z"]);
+    let record = block.record().expect("not damaged");
+    let len = record.last - 12 - record.head - ENTRY_HEADER as u64;
+    block.ring.write(record.head, &u32::try_from(len).expect("small").to_ne_bytes());
+    assert_eq!(block.after(Cursor::at(0), 0, u64::MAX), Err(Damaged));
+}
+
 /// Any consistent record.
 fn records() -> impl Strategy<Value = Record> {
     let sizes = (0..5u64, 0..=CAPACITY as u64, 0..=CAPACITY as u64 + 8);

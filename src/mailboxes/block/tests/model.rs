@@ -60,9 +60,12 @@ struct Model {
 }
 
 impl Model {
+    fn live_bytes(&self) -> usize {
+        self.list.iter().map(|(_, bytes)| ENTRY_HEADER + bytes.len()).sum()
+    }
+
     fn contents(&self) -> Contents {
-        let live: usize = self.list.iter().map(|(_, bytes)| ENTRY_HEADER + bytes.len()).sum();
-        let room = CAPACITY.checked_sub(live).map(|room| room as u64);
+        let room = CAPACITY.checked_sub(self.live_bytes()).map(|room| room as u64);
         Contents { version: self.version, count: self.list.len() as u64, room }
     }
 
@@ -218,6 +221,9 @@ proptest! {
             prop_assert_eq!(block(&segment).contents(), Ok(model.contents()));
             prop_assert_eq!(segment.control(1).contents(SMALL.capacity), Ok(model.contents()));
             prop_assert_eq!(segment.control(1).version(), Ok(model.version));
+            let live_bytes = model.live_bytes() as u64;
+            prop_assert_eq!(segment.control(1).live_bytes(), live_bytes);
+            prop_assert_eq!(segment.control(1).approximate_bytes(SMALL.capacity), live_bytes.min(SMALL.capacity));
             prop_assert_eq!(list(&block(&segment)), Ok(model.list.clone()));
             prop_assert_eq!(&list_by_version(&block(&segment)), &model.list);
         }
