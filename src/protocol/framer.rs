@@ -78,6 +78,51 @@ enum Remaining {
     Line(u64),
 }
 
+/// How far the discarding of a body has come.
+enum Discarded {
+    /// The end of line is incomplete.
+    NotYet,
+    /// This many bytes; more are to come.
+    Some(usize),
+    /// The whole body, the last `len` bytes of it now.
+    All { refusal: Refusal, eol: Eol, len: usize },
+    /// The body does not end where its length says.
+    WrongLength { eol: Eol },
+    /// More than is discarded.
+    TooMuch { eol: Eol },
+}
+
+impl Discard {
+    /// Counts the front of `bytes` as discarded.
+    fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Discarded {
+        let eol = self.eol;
+        let len = match &mut self.remaining {
+            Remaining::Octets(0) => match line_end(bytes) {
+                End::At(len) => len,
+                End::NotYet => return Discarded::NotYet,
+                End::Other => return Discarded::WrongLength { eol },
+            },
+            Remaining::Octets(octets) => {
+                let skipped = usize_of(*octets).min(bytes.len());
+                *octets -= skipped as u64;
+                return Discarded::Some(skipped);
+            }
+            Remaining::Line(discarded) => {
+                let end = bytes.iter().position(|&b| b == b'\n');
+                *discarded += end.unwrap_or(bytes.len()) as u64;
+                if *discarded > discard_max(limits) {
+                    return Discarded::TooMuch { eol };
+                }
+                match end {
+                    Some(at) => at + 1,
+                    None => return Discarded::Some(bytes.len()),
+                }
+            }
+        };
+        Discarded::All { refusal: self.refusal.clone(), eol, len }
+    }
+}
+
 /// The result of looking at the first bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Cut {
@@ -133,7 +178,8 @@ impl Framer {
         if !matches!(self.state, State::Open) {
             return None;
         }
-        let at = bytes.iter().take(FAST_HEADER_MAX).position(|&b| b == b'\n')?;
+        let front = &bytes[..bytes.len().min(FAST_HEADER_MAX)];
+        let at = front.iter().position(|&b| b == b'\n')?;
         let (line, eol) = strip(&bytes[..at]);
         let header = FastHeader::parse(line, limits)?;
         let start = at + 1;
@@ -154,7 +200,10 @@ impl Framer {
         let cut = match &mut self.state {
             State::Closed => Cut::Closed,
             _ if bytes.is_empty() => Cut::NotYet(1),
-            State::Discarding(_) => self.discard(bytes, limits),
+            State::Discarding(discard) => {
+                let discarded = discard.advance(bytes, limits);
+                self.discard(discarded, bytes, limits)
+            }
             State::Open => self.cut_request(bytes, limits),
         };
         match &cut {
@@ -312,38 +361,21 @@ impl Framer {
         Cut::Skip(len)
     }
 
-    fn discard(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
-        let State::Discarding(discard) = &mut self.state else {
-            unreachable!("only called while discarding")
-        };
-        let eol = discard.eol;
-        let end = match &mut discard.remaining {
-            Remaining::Octets(0) => match line_end(bytes) {
-                End::At(len) => len,
-                End::NotYet => return Cut::NotYet(1),
-                End::Other => return self.refuse_length(eol, bytes.len()),
-            },
-            Remaining::Octets(octets) => {
-                let skipped = usize_of(*octets).min(bytes.len());
-                *octets -= skipped as u64;
-                return Cut::Skip(skipped);
+    /// Ends the discarding of a body, or goes on with it.
+    fn discard(&mut self, discarded: Discarded, bytes: &[u8], limits: &Limits) -> Cut {
+        match discarded {
+            Discarded::NotYet => Cut::NotYet(1),
+            Discarded::Some(len) => Cut::Skip(len),
+            Discarded::All { refusal, eol, len } => {
+                self.state = State::Open;
+                self.answer(Request::Refused(refusal), eol, len)
             }
-            Remaining::Line(discarded) => {
-                let end = bytes.iter().position(|&b| b == b'\n');
-                *discarded += end.unwrap_or(bytes.len()) as u64;
-                if *discarded > discard_max(limits) {
-                    let refusal = Refusal::Size { max: limits.body_max(), close: true };
-                    return self.answer(Request::Refused(refusal), eol, bytes.len());
-                }
-                match end {
-                    Some(at) => at + 1,
-                    None => return Cut::Skip(bytes.len()),
-                }
+            Discarded::WrongLength { eol } => self.refuse_length(eol, bytes.len()),
+            Discarded::TooMuch { eol } => {
+                let refusal = Refusal::Size { max: limits.body_max(), close: true };
+                self.answer(Request::Refused(refusal), eol, bytes.len())
             }
-        };
-        let refusal = discard.refusal.clone();
-        self.state = State::Open;
-        self.answer(Request::Refused(refusal), eol, end)
+        }
     }
 
     /// Skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`.

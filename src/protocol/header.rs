@@ -4,7 +4,7 @@
 //! valid. The data of a refused request is discarded with it, so that data is never parsed as a request.
 
 use super::arguments::{Arguments, decimal, echo, mailbox};
-use super::request::{Limits, LockRequest, Refusal, Request, Topic, Wait};
+use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic, Wait};
 
 /// Most bytes in a header line, without its end.
 pub const HEADER_MAX: usize = 1024;
@@ -89,10 +89,10 @@ impl FastHeader {
         let wait = Wait::Default;
         match self {
             FastHeader::Read { mailbox } => {
-                Request::Read { mailbox, after: None, offset: 0, len: None, wait }
+                Request::Mailbox(MailboxRequest::Read { mailbox, after: None, offset: 0, len: None, wait })
             }
             FastHeader::Write { mailbox, .. } => {
-                Request::Write { mailbox, expected: None, offset: None, wait }
+                Request::Mailbox(MailboxRequest::Write { mailbox, expected: None, offset: None, wait })
             }
         }
     }
@@ -124,24 +124,24 @@ fn with_data(
 
 fn read(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     arguments.only("r", 1, &["after", "wait", "off", "len"])?;
-    Ok(Request::Read {
+    Ok(Request::Mailbox(MailboxRequest::Read {
         mailbox: arguments.mailbox(0, limits)?,
         after: arguments.number("after")?,
         offset: arguments.number("off")?.unwrap_or(0),
         len: arguments.number("len")?,
         wait: arguments.wait()?,
-    })
+    }))
 }
 
 fn write(arguments: &Arguments, limits: &Limits) -> Header {
     let request = || {
         arguments.only("w", 2, &["if", "off", "wait"])?;
-        Ok(Request::Write {
+        Ok(Request::Mailbox(MailboxRequest::Write {
             mailbox: arguments.mailbox(0, limits)?,
             expected: arguments.number("if")?,
             offset: arguments.number("off")?,
             wait: arguments.wait()?,
-        })
+        }))
     };
     with_data(arguments, limits, "the length is a decimal number: w 3 5", request())
 }
@@ -149,18 +149,21 @@ fn write(arguments: &Arguments, limits: &Limits) -> Header {
 fn put(arguments: &Arguments, limits: &Limits) -> Header {
     let request = || {
         arguments.only("put", 2, &["full", "wait"])?;
-        Ok(Request::Put {
+        Ok(Request::Mailbox(MailboxRequest::Put {
             mailbox: arguments.mailbox(0, limits)?,
             dropping: arguments.dropping()?,
             wait: arguments.wait()?,
-        })
+        }))
     };
     with_data(arguments, limits, "the length is a decimal number: put 3 5", request())
 }
 
 fn take(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     arguments.only("take", 1, &["wait"])?;
-    Ok(Request::Take { mailbox: arguments.mailbox(0, limits)?, wait: arguments.wait()? })
+    Ok(Request::Mailbox(MailboxRequest::Take {
+        mailbox: arguments.mailbox(0, limits)?,
+        wait: arguments.wait()?,
+    }))
 }
 
 fn lock(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
@@ -175,28 +178,30 @@ fn lock(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
         }
     };
     let (wait, ttl) = (arguments.wait()?, arguments.ttl()?);
-    Ok(Request::Lock(Box::new(LockRequest { mailboxes, shared, wait, ttl })))
+    Ok(Request::Local(LocalRequest::Lock(Box::new(LockRequest { mailboxes, shared, wait, ttl }))))
 }
 
 fn unlock(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     arguments.only("unlock", 1, &["grant"])?;
-    Ok(Request::Unlock { mailboxes: arguments.mailboxes_or_all(limits)?, grant: arguments.number("grant")? })
+    let (mailboxes, grant) = (arguments.mailboxes_or_all(limits)?, arguments.number("grant")?);
+    Ok(Request::Local(LocalRequest::Unlock { mailboxes, grant }))
 }
 
 fn watch(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     arguments.only("watch", 1, &["after"])?;
-    Ok(Request::Watch { mailboxes: arguments.mailboxes(limits)?, after: arguments.number("after")? })
+    let (mailboxes, after) = (arguments.mailboxes(limits)?, arguments.number("after")?);
+    Ok(Request::Local(LocalRequest::Watch { mailboxes, after }))
 }
 
 fn unwatch(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     arguments.only("unwatch", 1, &[])?;
-    Ok(Request::Unwatch { mailboxes: arguments.mailboxes_or_all(limits)? })
+    Ok(Request::Local(LocalRequest::Unwatch { mailboxes: arguments.mailboxes_or_all(limits)? }))
 }
 
 fn stat(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     let words = if arguments.word(0) == Some(b"box") { 2 } else { 1 };
     arguments.only("stat", words, &[])?;
-    Ok(Request::Stat(match arguments.word(0) {
+    Ok(Request::Local(LocalRequest::Stat(match arguments.word(0) {
         None => Topic::Server,
         Some(b"conns") => Topic::Connections,
         Some(b"locks") => Topic::Locks,
@@ -205,12 +210,15 @@ fn stat(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
         Some(_) => {
             return Err(Refusal::Syntax("stat takes a mailbox, conns or locks: stat 3".into()));
         }
-    }))
+    })))
 }
 
 fn hello(arguments: &Arguments) -> Result<Request, Refusal> {
     arguments.only("hello", 0, &["name", "token"])?;
-    Ok(Request::Hello { name: arguments.name()? })
+    Ok(match arguments.name()? {
+        Some(name) => Request::Local(LocalRequest::Hello { name }),
+        None => Request::Hello,
+    })
 }
 
 #[cfg(test)]

@@ -13,4 +13,6 @@ pub use arguments::NAME_MAX;
 pub use framer::{BAD_LINES_MAX, DISCARD_MAX, Framer};
 pub use header::HEADER_MAX;
 pub use reply::{Reason, Reply, push_decimal};
-pub use request::{Eol, Framed, Limits, LockRequest, Refusal, Request, Topic, Wait};
+pub use request::{
+    Eol, Framed, Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic, Wait,
+};

@@ -55,6 +55,27 @@ impl Limits {
 /// [`Limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Reads or changes one mailbox, when it is admitted there.
+    Mailbox(MailboxRequest),
+    /// Concerns the connection, its locks and watches, or the whole server.
+    Local(LocalRequest),
+    /// `ping`
+    Ping,
+    /// `help`
+    Help,
+    /// `hello` without a name.
+    Hello,
+    /// `q`: closes the connection without an answer.
+    Quit,
+    /// A request of another protocol: closes the connection without an answer.
+    Foreign,
+    /// A refused request, answered `ERR`.
+    Refused(Refusal),
+}
+
+/// A request that reads or changes one mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailboxRequest {
     /// `r`: returns the newest message, or `len` bytes of it from `offset` on.
     Read {
         /// Which mailbox.
@@ -95,6 +116,11 @@ pub enum Request {
         /// How long to wait for admission.
         wait: Wait,
     },
+}
+
+/// A request that concerns the connection, its locks and watches, or the whole server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalRequest {
     /// `lock`. Boxed: rare, and large.
     Lock(Box<LockRequest>),
     /// `unlock`: releases locks.
@@ -116,24 +142,13 @@ pub enum Request {
         /// Which mailboxes; `None` is `*`, all that the connection watches.
         mailboxes: Option<Box<[u32]>>,
     },
-    /// `ping`
-    Ping,
-    /// `help`
-    Help,
-    /// `hello`
+    /// `hello name=`: names the connection.
     Hello {
-        /// `name=`: the name of the connection in `stat`; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of
-        /// printable ASCII.
-        name: Option<Box<str>>,
+        /// The name in `stat`; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of printable ASCII.
+        name: Box<str>,
     },
     /// `stat`
     Stat(Topic),
-    /// `q`: closes the connection without an answer.
-    Quit,
-    /// A request of another protocol: closes the connection without an answer.
-    Foreign,
-    /// A refused request, answered `ERR`.
-    Refused(Refusal),
 }
 
 /// The arguments of `lock`.

@@ -9,7 +9,7 @@ use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{OUTPUT_HIGH_WATER, time_out, with_grant};
 use crate::mailboxes::{Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
-use crate::protocol::{Eol, Framed, Reason, Refusal, Reply, Request};
+use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request};
 use crate::workers::job::Owner;
 
 /// Bytes that are copied while the mutex of the mailbox's queue is held.
@@ -57,8 +57,8 @@ impl From<Damaged> for NotApplied {
     }
 }
 
-/// Admits the current request if its mailbox is free. A small one is also executed and its grant released,
-/// all in one critical section of the queue.
+/// Admits the current request of a job if its mailbox is free. A small one is also executed and its grant
+/// released, all in one critical section of the queue.
 pub(super) fn try_inline(
     job: &mut Job,
     mailboxes: &Mailboxes,
@@ -68,8 +68,9 @@ pub(super) fn try_inline(
     // Allocated outside of the critical section.
     job.output.reserve(INLINE_MAX + HEAD_MAX);
     let capacity = job.output.capacity();
+    let Acquire { mailbox, mode, .. } = acquire;
     let work = |grant: &mut Grant| {
-        is_inline(job, mailboxes, acquire.mailbox).then(|| {
+        is_inline(job, mailboxes, acquire).then(|| {
             job.tally.overtakes += u64::from(grant.overtaken());
             let applied = apply(job, mailboxes, grant, false);
             assert!(matches!(applied, Applied::Answered), "a small request neither takes nor waits");
@@ -78,7 +79,7 @@ pub(super) fn try_inline(
         })
     };
     let mut admitted = Vec::new();
-    match mailboxes.try_inline(acquire.mailbox, acquire.mode, work, &mut admitted) {
+    match mailboxes.try_inline(mailbox, mode, work, &mut admitted) {
         None => Inlined::Conflict,
         Some(Err(grant)) => Inlined::Granted(grant),
         Some(Ok(())) => {
@@ -90,26 +91,36 @@ pub(super) fn try_inline(
 
 /// Whether the current request takes about as long as admission and release. The first request of a longer
 /// run does not.
-fn is_inline(job: &Job, mailboxes: &Mailboxes, mailbox: u32) -> bool {
-    let Some(Framed { request, body, .. }) = job.current() else { return false };
-    let is_small = match *request {
-        Request::Read { after: None, .. } => {
+fn is_inline(job: &Job, mailboxes: &Mailboxes, acquire: Acquire) -> bool {
+    let is_small = match job.mailbox_request(job.next) {
+        Some(MailboxRequest::Read { mailbox, after: None, .. }) => {
             let capacity = mailboxes.geometry().capacity;
-            mailboxes.segment().control(mailbox).approximate_bytes(capacity) <= INLINE_MAX as u64
+            mailboxes.segment().control(*mailbox).approximate_bytes(capacity) <= INLINE_MAX as u64
         }
-        Request::Write { offset: None, .. } => body.len() <= INLINE_MAX,
+        Some(MailboxRequest::Write { offset: None, .. }) => job.requests[job.next].body.len() <= INLINE_MAX,
         _ => false,
     };
-    is_small && !is_of(job.requests.get(job.next + 1), mailbox, Mode::Exclusive)
+    is_small && !continues_run(job, job.next + 1, acquire.mailbox, Mode::Exclusive)
 }
 
-/// Executes the current request: with the requests of its run if it was admitted, alone under the client's
-/// own lock.
-pub(super) fn execute(job: &mut Job, mailboxes: &Mailboxes, on_admitted: &mut impl FnMut(Box<Job>)) {
-    let Some(Acquire { mailbox, .. }) = job.acquire() else { return };
+/// Whether the request with this index is one for this mailbox that a grant of this mode covers.
+fn continues_run(job: &Job, index: usize, mailbox: u32, mode: Mode) -> bool {
+    job.mailbox_request(index)
+        .map(Acquire::from)
+        .is_some_and(|next| next.mailbox == mailbox && (mode == Mode::Exclusive || next.mode == Mode::Shared))
+}
+
+/// Executes the current request of a job: with the requests of its run if it was admitted, alone under the
+/// client's own lock.
+pub(super) fn execute(
+    job: &mut Job,
+    mailboxes: &Mailboxes,
+    acquire: Acquire,
+    on_admitted: &mut impl FnMut(Box<Job>),
+) {
     match job.take_state() {
-        JobState::Granted(grant) => execute_run(job, mailboxes, mailbox, grant, on_admitted),
-        _ => execute_owned(job, mailboxes, mailbox),
+        JobState::Granted(grant) => execute_run(job, mailboxes, acquire.mailbox, grant, on_admitted),
+        _ => execute_owned(job, mailboxes, acquire.mailbox),
     }
 }
 
@@ -142,21 +153,14 @@ fn execute_run(
         }
         copied += job.output.len() - answer;
         let may_stay = copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
-        if !may_stay || !is_of(job.current(), mailbox, grant.mode()) || mailboxes.must_yield(mailbox, &grant)
-        {
+        let is_run = may_stay && continues_run(job, job.next, mailbox, grant.mode());
+        if !is_run || mailboxes.must_yield(mailbox, &grant) {
             break;
         }
     }
     let mut admitted = Vec::new();
     mailboxes.release(mailbox, grant, &mut admitted);
     admitted.into_iter().map(with_grant).for_each(on_admitted);
-}
-
-/// Whether a request is one for this mailbox that a grant of this mode covers.
-fn is_of(framed: Option<&Framed>, mailbox: u32, mode: Mode) -> bool {
-    framed.and_then(|framed| Acquire::of(&framed.request)).is_some_and(|acquire| {
-        acquire.mailbox == mailbox && (mode == Mode::Exclusive || acquire.mode == Mode::Shared)
-    })
 }
 
 fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
@@ -179,17 +183,21 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
 /// Does what the current request asks of its mailbox. A damaged mailbox ends the connection: what its client
 /// knows of the mailbox is no longer true.
 fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Applied {
-    let eol = job.requests[job.next].eol;
-    let applied = match job.requests[job.next].request {
-        Request::Read { mailbox, after, offset, len, .. } => {
+    let Framed { request: Request::Mailbox(request), eol, .. } = &job.requests[job.next] else {
+        return Applied::Answered;
+    };
+    let eol = *eol;
+    let applied = match *request {
+        MailboxRequest::Read { mailbox, after, offset, len, .. } => {
             read(job, mailboxes, mailbox, grant, after, (offset, len.unwrap_or(u64::MAX)), eol)
         }
-        Request::Write { mailbox, expected, offset, .. } => {
+        MailboxRequest::Write { mailbox, expected, offset, .. } => {
             write(job, mailboxes, mailbox, grant, expected, offset, eol)
         }
-        Request::Put { mailbox, dropping, .. } => put(job, mailboxes, mailbox, grant, dropping, is_own, eol),
-        Request::Take { mailbox, .. } => take(job, mailboxes, mailbox, grant, eol),
-        ref other => unreachable!("{other:?} is not executed in a mailbox"),
+        MailboxRequest::Put { mailbox, dropping, .. } => {
+            put(job, mailboxes, mailbox, grant, dropping, is_own, eol)
+        }
+        MailboxRequest::Take { mailbox, .. } => take(job, mailboxes, mailbox, grant, eol),
     };
     let error = match applied {
         Ok(applied) => return applied,

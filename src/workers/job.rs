@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::lock_set::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
-use crate::protocol::{Framed, Refusal, Request, Wait};
+use crate::protocol::{Framed, MailboxRequest, Refusal, Request, Wait};
 
 /// One connection of all that ever had its slot. A completion that carries another generation than the slot
 /// has now is dropped.
@@ -121,15 +121,15 @@ impl Acquire {
     pub(crate) fn tries_once(&self) -> bool {
         self.wait == Wait::For(Duration::ZERO)
     }
+}
 
-    /// What a request that reads or changes a mailbox needs; `None` for all others.
-    pub(crate) fn of(request: &Request) -> Option<Self> {
+impl From<&MailboxRequest> for Acquire {
+    fn from(request: &MailboxRequest) -> Self {
         match *request {
-            Request::Read { mailbox, wait, .. } => Some(Acquire { mailbox, mode: Mode::Shared, wait }),
-            Request::Write { mailbox, wait, .. }
-            | Request::Put { mailbox, wait, .. }
-            | Request::Take { mailbox, wait } => Some(Acquire { mailbox, mode: Mode::Exclusive, wait }),
-            _ => None,
+            MailboxRequest::Read { mailbox, wait, .. } => Acquire { mailbox, mode: Mode::Shared, wait },
+            MailboxRequest::Write { mailbox, wait, .. }
+            | MailboxRequest::Put { mailbox, wait, .. }
+            | MailboxRequest::Take { mailbox, wait } => Acquire { mailbox, mode: Mode::Exclusive, wait },
         }
     }
 }
@@ -161,15 +161,23 @@ impl Job {
         self.next += 1;
     }
 
-    /// What the current request needs of a mailbox.
+    /// The request with this index, if it reads or changes a mailbox.
+    pub(crate) fn mailbox_request(&self, index: usize) -> Option<&MailboxRequest> {
+        match &self.requests.get(index)?.request {
+            Request::Mailbox(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// What the current request needs of a mailbox, if it reads or changes one.
     pub(crate) fn acquire(&self) -> Option<Acquire> {
-        Acquire::of(&self.current()?.request)
+        self.mailbox_request(self.next).map(Acquire::from)
     }
 
     /// Whether the job may not wait for a client that may be gone: other clients wait for what it holds, or
     /// it would take a message.
     pub(crate) fn needs_its_client(&self) -> bool {
-        self.has_locks() || matches!(self.current(), Some(Framed { request: Request::Take { .. }, .. }))
+        self.has_locks() || matches!(self.mailbox_request(self.next), Some(MailboxRequest::Take { .. }))
     }
 
     /// Whether the connection ends when all requests are answered.

@@ -13,7 +13,7 @@ use super::completions::Completions;
 use super::job::{Completion, Job, JobState};
 use super::sleep::Sleep;
 use super::step::run;
-use crate::protocol::{Framed, Request};
+use crate::protocol::{Framed, MailboxRequest, Request};
 
 /// Jobs that a worker takes at a time.
 const STEAL_BATCH: usize = 16;
@@ -207,9 +207,9 @@ fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let brought = job.body_bytes();
     let each = brought / (job.requests.len() - job.next);
     let read = match job.current().map(|framed| &framed.request) {
-        Some(&(Request::Read { mailbox, .. } | Request::Take { mailbox, .. })) => {
-            mailboxes.segment().control(mailbox).approximate_bytes(mailboxes.geometry().capacity) as usize
-        }
+        Some(&Request::Mailbox(
+            MailboxRequest::Read { mailbox, .. } | MailboxRequest::Take { mailbox, .. },
+        )) => mailboxes.segment().control(mailbox).approximate_bytes(mailboxes.geometry().capacity) as usize,
         _ => 0,
     };
     if each.max(read) < LARGE || brought.max(read) >= LONG_JOB { 0 } else { brought.max(read) }
@@ -225,10 +225,10 @@ fn cost(job: &Job, mailboxes: &Mailboxes) -> usize {
         let body = body.len() as u64;
         weight += body;
         match *request {
-            Request::Read { mailbox, .. } | Request::Take { mailbox, .. } => {
+            Request::Mailbox(MailboxRequest::Read { mailbox, .. } | MailboxRequest::Take { mailbox, .. }) => {
                 weight += written.max(bulk(mailbox))
             }
-            Request::Write { mailbox, offset: Some(offset), .. } => {
+            Request::Mailbox(MailboxRequest::Write { mailbox, offset: Some(offset), .. }) => {
                 written = written.max(bulk(mailbox)).max(offset.saturating_add(body).min(capacity));
                 weight += written;
             }

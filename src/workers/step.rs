@@ -11,7 +11,7 @@ use super::execute::{Inlined, execute, try_inline};
 use super::job::{Acquire, Completion, Job, JobState, Outcome, WaitReason, WaitStarted};
 use super::lock_set::Access;
 use crate::mailboxes::{Admitted, Condition, Grant};
-use crate::protocol::{Framed, Reason, Refusal, Reply, Request, Wait};
+use crate::protocol::{LocalRequest, MailboxRequest, Reason, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch is interrupted until they are written. One answer may be larger.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
@@ -36,7 +36,7 @@ pub(crate) enum Step {
     /// Admission to a mailbox.
     Acquire(Acquire),
     /// Execution: the request was admitted, or the client's own lock covers it.
-    Execute,
+    Execute(Acquire),
     /// A wait: the request was admitted, and its mailbox does not meet the condition.
     Await { acquire: Acquire, grant: Grant, condition: Condition },
     /// The reactor: the request concerns the connection, its locks or watches, or the whole server.
@@ -56,15 +56,40 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
             JobState::Ready if job.output.len() >= OUTPUT_HIGH_WATER => return Step::Write,
             _ => {}
         }
-        let Some(Framed { request, .. }) = job.current() else { return Step::Finished };
-        let Some(acquire) = Acquire::of(request) else {
-            if answer(job, mailboxes) {
+        let acquire = match job.current().map(|framed| &framed.request) {
+            None => return Step::Finished,
+            Some(Request::Mailbox(request)) => Acquire::from(request),
+            Some(Request::Local(_)) => return Step::Local,
+            Some(Request::Ping) => {
+                reply(job, &Reply::Ok, Outcome::Info);
                 continue;
             }
-            return Step::Local;
+            Some(Request::Help) => {
+                reply(job, &Reply::Text(HELP), Outcome::Info);
+                continue;
+            }
+            Some(Request::Hello) => {
+                reply(job, &hello(mailboxes), Outcome::Info);
+                continue;
+            }
+            Some(Request::Refused(refusal)) => {
+                let refusal = refusal.clone();
+                refuse(job, &refusal);
+                continue;
+            }
+            Some(Request::Quit) => {
+                job.tally.count(Outcome::Quit);
+                job.advance();
+                continue;
+            }
+            Some(Request::Foreign) => {
+                job.tally.count(Outcome::Foreign);
+                job.advance();
+                continue;
+            }
         };
         match job.state {
-            JobState::Granted(_) => return Step::Execute,
+            JobState::Granted(_) => return Step::Execute(acquire),
             JobState::Blocked(..) => {
                 if let JobState::Blocked(grant, condition) = job.take_state() {
                     return Step::Await { acquire, grant, condition };
@@ -74,7 +99,7 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
         }
         match job.access(acquire.mailbox, acquire.mode) {
             Access::Unlocked => return Step::Acquire(acquire),
-            Access::Owned => return Step::Execute,
+            Access::Owned => return Step::Execute(acquire),
             Access::Insufficient => refuse(job, &Refusal::Denied("your own lock of this mailbox is shared")),
             Access::Expired => refuse(job, &Refusal::Lease),
         }
@@ -90,7 +115,7 @@ pub(crate) fn run(
 ) -> Completion {
     loop {
         match step(&mut job, mailboxes) {
-            Step::Execute => execute(&mut job, mailboxes, &mut on_admitted),
+            Step::Execute(acquire) => execute(&mut job, mailboxes, acquire, &mut on_admitted),
             Step::Acquire(acquire) => match try_inline(&mut job, mailboxes, acquire, &mut on_admitted) {
                 Inlined::Answered => {}
                 Inlined::Granted(grant) => job.state = JobState::Granted(grant),
@@ -152,27 +177,6 @@ pub(crate) fn with_grant((grant, job): (Grant, Box<Job>)) -> Box<Job> {
     job.with_state(JobState::Granted(grant))
 }
 
-/// Answers the current request if it needs no mailbox. Returns false if only the reactor can answer it.
-fn answer(job: &mut Job, mailboxes: &Mailboxes) -> bool {
-    let Framed { request, eol, .. } = &job.requests[job.next];
-    let (reply, outcome) = match request {
-        Request::Ping => (Reply::Ok, Outcome::Info),
-        Request::Help => (Reply::Text(HELP), Outcome::Info),
-        Request::Hello { name: None } => (hello(mailboxes), Outcome::Info),
-        Request::Refused(refusal) => (Reply::Refused(refusal), refusal.into()),
-        Request::Quit | Request::Foreign => {
-            job.tally.count(if *request == Request::Quit { Outcome::Quit } else { Outcome::Foreign });
-            job.advance();
-            return true;
-        }
-        _ => return false,
-    };
-    reply.encode(*eol, &mut job.output);
-    job.tally.count(outcome);
-    job.advance();
-    true
-}
-
 /// The answer to `hello`.
 pub(crate) fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
     let geometry = mailboxes.geometry();
@@ -192,12 +196,16 @@ pub(crate) fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
 pub(crate) fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason) {
     let is_blocked = matches!(reason, WaitReason::Condition(_));
     let (answer, outcome) = match &job.requests[job.next].request {
-        Request::Take { .. } if is_blocked => (Reply::NotDone(Reason::Empty), Outcome::Empty),
-        Request::Put { .. } if is_blocked => (Reply::NotDone(Reason::Full), Outcome::Full),
-        Request::Lock(lock) if lock.wait == Wait::For(Duration::ZERO) => {
+        Request::Mailbox(MailboxRequest::Take { .. }) if is_blocked => {
+            (Reply::NotDone(Reason::Empty), Outcome::Empty)
+        }
+        Request::Mailbox(MailboxRequest::Put { .. }) if is_blocked => {
+            (Reply::NotDone(Reason::Full), Outcome::Full)
+        }
+        Request::Local(LocalRequest::Lock(lock)) if lock.wait == Wait::For(Duration::ZERO) => {
             (Reply::NotDone(Reason::Locked), Outcome::NotLocked)
         }
-        Request::Read { mailbox, .. } => {
+        Request::Mailbox(MailboxRequest::Read { mailbox, .. }) => {
             (Reply::Timeout { version: mailboxes.version(*mailbox).ok() }, Outcome::Timeout)
         }
         _ => (Reply::Timeout { version: None }, Outcome::Timeout),

@@ -1,6 +1,7 @@
 //! Streams of requests, split at every position.
 
 use super::*;
+use crate::protocol::{LocalRequest, MailboxRequest};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16 };
@@ -31,16 +32,16 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)
 
 fn code(found: &(Framed, Vec<u8>)) -> &'static str {
     match &found.0.request {
-        Request::Read { .. } => "r",
-        Request::Write { .. } => "w",
-        Request::Put { .. } => "put",
-        Request::Take { .. } => "take",
-        Request::Lock(_) => "lock",
-        Request::Unlock { .. } => "unlock",
-        Request::Watch { .. } => "watch",
-        Request::Unwatch { .. } => "unwatch",
-        Request::Stat(_) => "stat",
-        Request::Hello { .. } => "hello",
+        Request::Mailbox(MailboxRequest::Read { .. }) => "r",
+        Request::Mailbox(MailboxRequest::Write { .. }) => "w",
+        Request::Mailbox(MailboxRequest::Put { .. }) => "put",
+        Request::Mailbox(MailboxRequest::Take { .. }) => "take",
+        Request::Local(LocalRequest::Lock(_)) => "lock",
+        Request::Local(LocalRequest::Unlock { .. }) => "unlock",
+        Request::Local(LocalRequest::Watch { .. }) => "watch",
+        Request::Local(LocalRequest::Unwatch { .. }) => "unwatch",
+        Request::Local(LocalRequest::Stat(_)) => "stat",
+        Request::Hello | Request::Local(LocalRequest::Hello { .. }) => "hello",
         Request::Quit => "q",
         Request::Foreign => "foreign",
         Request::Refused(refusal) => refusal.code(),

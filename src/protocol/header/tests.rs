@@ -28,31 +28,48 @@ fn text(line: &str) -> String {
 const SECOND: Duration = Duration::from_secs(1);
 
 fn read(after: Option<u64>, offset: u64, len: Option<u64>, wait: Wait) -> Request {
-    Request::Read { mailbox: 3, after, offset, len, wait }
+    Request::Mailbox(MailboxRequest::Read { mailbox: 3, after, offset, len, wait })
 }
 
 fn write(expected: Option<u64>, offset: Option<u64>, wait: Wait) -> Request {
-    Request::Write { mailbox: 3, expected, offset, wait }
+    Request::Mailbox(MailboxRequest::Write { mailbox: 3, expected, offset, wait })
 }
 
 fn put(dropping: bool, wait: Wait) -> Request {
-    Request::Put { mailbox: 3, dropping, wait }
+    Request::Mailbox(MailboxRequest::Put { mailbox: 3, dropping, wait })
 }
 
 fn lock(mailboxes: &[u32], shared: bool, wait: Wait, ttl: Option<Duration>) -> Request {
-    Request::Lock(Box::new(LockRequest { mailboxes: mailboxes.into(), shared, wait, ttl }))
+    Request::Local(LocalRequest::Lock(Box::new(LockRequest {
+        mailboxes: mailboxes.into(),
+        shared,
+        wait,
+        ttl,
+    })))
+}
+
+fn take(wait: Wait) -> Request {
+    Request::Mailbox(MailboxRequest::Take { mailbox: 3, wait })
+}
+
+fn stat(topic: Topic) -> Request {
+    Request::Local(LocalRequest::Stat(topic))
+}
+
+fn named(name: &str) -> Request {
+    Request::Local(LocalRequest::Hello { name: name.into() })
 }
 
 fn unlock(mailboxes: Option<&[u32]>, grant: Option<u64>) -> Request {
-    Request::Unlock { mailboxes: mailboxes.map(Box::from), grant }
+    Request::Local(LocalRequest::Unlock { mailboxes: mailboxes.map(Box::from), grant })
 }
 
 fn watch(mailboxes: &[u32], after: Option<u64>) -> Request {
-    Request::Watch { mailboxes: mailboxes.into(), after }
+    Request::Local(LocalRequest::Watch { mailboxes: mailboxes.into(), after })
 }
 
 fn unwatch(mailboxes: Option<&[u32]>) -> Request {
-    Request::Unwatch { mailboxes: mailboxes.map(Box::from) }
+    Request::Local(LocalRequest::Unwatch { mailboxes: mailboxes.map(Box::from) })
 }
 
 #[test]
@@ -70,8 +87,8 @@ fn each_verb_with_each_key_is_parsed() {
         ("put 3 5", Body::Length(5), put(false, Default)),
         ("put 3 full=drop", Body::Line, put(true, Default)),
         ("put wait=0 3 full=drop 5", Body::Length(5), put(true, For(Duration::ZERO))),
-        ("take 3", Body::None, Request::Take { mailbox: 3, wait: Default }),
-        ("take 3 wait=1", Body::None, Request::Take { mailbox: 3, wait: For(SECOND) }),
+        ("take 3", Body::None, take(Default)),
+        ("take 3 wait=1", Body::None, take(For(SECOND))),
         ("lock 3", Body::None, lock(&[3], false, Default, None)),
         ("lock 3,0,2", Body::None, lock(&[0, 2, 3], false, Default, None)),
         ("lock 1 r", Body::None, lock(&[1], true, Default, None)),
@@ -84,14 +101,14 @@ fn each_verb_with_each_key_is_parsed() {
         ("watch 3,0,2 after=7", Body::None, watch(&[3, 0, 2], Some(7))),
         ("unwatch 3,0", Body::None, unwatch(Some(&[3, 0]))),
         ("unwatch *", Body::None, unwatch(None)),
-        ("stat", Body::None, Request::Stat(Topic::Server)),
-        ("stat 3", Body::None, Request::Stat(Topic::Mailbox(3))),
-        ("stat box 3", Body::None, Request::Stat(Topic::Mailbox(3))),
-        ("stat conns", Body::None, Request::Stat(Topic::Connections)),
-        ("stat locks", Body::None, Request::Stat(Topic::Locks)),
-        ("hello", Body::None, Request::Hello { name: None }),
-        ("hello token=x", Body::None, Request::Hello { name: None }),
-        ("hello name=a=b token=x", Body::None, Request::Hello { name: Some("a=b".into()) }),
+        ("stat", Body::None, stat(Topic::Server)),
+        ("stat 3", Body::None, stat(Topic::Mailbox(3))),
+        ("stat box 3", Body::None, stat(Topic::Mailbox(3))),
+        ("stat conns", Body::None, stat(Topic::Connections)),
+        ("stat locks", Body::None, stat(Topic::Locks)),
+        ("hello", Body::None, Request::Hello),
+        ("hello token=x", Body::None, Request::Hello),
+        ("hello name=a=b token=x", Body::None, named("a=b")),
         ("ping", Body::None, Request::Ping),
         ("help", Body::None, Request::Help),
         ("q", Body::None, Request::Quit),
@@ -172,7 +189,7 @@ fn a_list_may_be_as_long_as_the_header_line() {
 #[test]
 fn a_ttl_is_more_than_zero() {
     let ttl = |word: &str| match header(&format!("lock 0 ttl={word}")).request {
-        Ok(Request::Lock(lock)) => lock.ttl,
+        Ok(Request::Local(LocalRequest::Lock(lock))) => lock.ttl,
         Ok(other) => panic!("{other:?}"),
         Err(refusal) => {
             assert_eq!(refusal.to_string(), "ttl= takes seconds above 0 or inf: ttl=2.5", "ttl={word}");
@@ -191,7 +208,7 @@ fn a_ttl_is_more_than_zero() {
 #[test]
 fn a_name_has_1_to_64_bytes() {
     let longest = "n".repeat(NAME_MAX);
-    let named = Request::Hello { name: Some(longest.as_str().into()) };
+    let named = named(&longest);
     assert_eq!(request(&format!("hello name={longest}")), named);
     assert_eq!(text(&format!("hello name={longest}n")), "name= takes 1 to 64 bytes: name=bot");
     assert_eq!(code("hello name="), "syntax");
@@ -303,7 +320,7 @@ fn a_refused_request_still_has_its_body() {
 #[test]
 fn a_wait_is_in_seconds_with_decimals() {
     let wait = |word: &str| match header(&format!("r 0 wait={word}")).request {
-        Ok(Request::Read { wait, .. }) => Some(wait),
+        Ok(Request::Mailbox(MailboxRequest::Read { wait, .. })) => Some(wait),
         _ => None,
     };
     assert_eq!(wait("0"), Some(Wait::For(Duration::ZERO)));

@@ -9,7 +9,7 @@ use super::super::transport::Transport;
 use super::Server;
 use super::inflight::Delivery;
 use crate::mailboxes::Mode;
-use crate::protocol::{Refusal, Reply, Request};
+use crate::protocol::{LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
     Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
     refuse, reply, step, time_out, wait_for,
@@ -46,7 +46,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
         loop {
             job = match step(&mut job, &self.mailboxes) {
-                Step::Execute => return self.pool.submit(job),
+                Step::Execute(_) => return self.pool.submit(job),
                 Step::Acquire(acquire) => match self.acquire(id, job, acquire) {
                     Acquired::Granted(granted) => return self.pool.submit(granted),
                     Acquired::Waiting => return,
@@ -114,39 +114,41 @@ impl<T: Transport> Server<T> {
     /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
     /// server.
     fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Served {
-        match &mut job.requests[job.next].request {
-            Request::Lock(request) => {
+        let Request::Local(request) = &mut job.requests[job.next].request else {
+            return Served::Answered(job);
+        };
+        match request {
+            LocalRequest::Lock(request) => {
                 let mode = if request.shared { Mode::Shared } else { Mode::Exclusive };
                 let wait = request.wait;
                 return self.lock(id, job, mode, wait);
             }
-            Request::Unlock { mailboxes, grant } => {
+            LocalRequest::Unlock { mailboxes, grant } => {
                 let (mailboxes, token) = (mailboxes.take(), *grant);
                 self.unlock(id, &mut job, mailboxes.as_deref(), token);
             }
-            Request::Watch { mailboxes, after } => {
+            LocalRequest::Watch { mailboxes, after } => {
                 let (mailboxes, after) = (std::mem::take(mailboxes), *after);
                 self.watch(id, &mut job, &mailboxes, after);
                 // The answer says where the watch starts, so it leaves before the first event can.
                 return Served::WriteFirst(job);
             }
-            Request::Unwatch { mailboxes } => {
+            LocalRequest::Unwatch { mailboxes } => {
                 let mailboxes = mailboxes.take();
                 self.unwatch(id, mailboxes.as_deref());
                 reply(&mut job, &Reply::Ok, Outcome::Watched);
             }
-            Request::Hello { name } => {
-                let name = name.take();
+            LocalRequest::Hello { name } => {
+                let name = std::mem::take(name);
                 if let Some(mut client) = self.clients.get(id) {
-                    client.extras(self.now).name = name;
+                    client.extras(self.now).name = Some(name);
                 }
                 reply(&mut job, &hello(&self.mailboxes), Outcome::Info);
             }
-            Request::Stat(topic) => {
+            LocalRequest::Stat(topic) => {
                 let topic = *topic;
                 self.render_stat(id, topic, &mut job);
             }
-            other => unreachable!("{other:?} is answered by `step`"),
         }
         Served::Answered(job)
     }

@@ -8,7 +8,7 @@ use super::super::transport::Transport;
 use super::Server;
 use super::drive::{Acquired, Served};
 use crate::mailboxes::{Grant, Mode};
-use crate::protocol::{Refusal, Reply, Request, Wait};
+use crate::protocol::{LocalRequest, Refusal, Reply, Request, Wait};
 use crate::workers::{
     Acquire, ConnectionId, Job, JobState, Lock, LockSet, Outcome, WaitReason, refuse, reply, time_out,
     with_grant,
@@ -73,7 +73,7 @@ impl<T: Transport> Server<T> {
         let (now, max_hold) = (self.now, self.settings.max_hold);
         if let Some(mut client) = self.clients.get(id)
             && let Some(locks) = &mut job.locks
-            && let Request::Lock(request) = &job.requests[job.next].request
+            && let Request::Local(LocalRequest::Lock(request)) = &job.requests[job.next].request
         {
             locks.complete();
             let ttl = request.ttl.unwrap_or(LEASE).min(max_hold);
@@ -199,7 +199,7 @@ fn check_lock(job: &Job) -> Option<Refusal> {
 /// The mailboxes that the current request wants to lock.
 fn wanted(job: &Job) -> &[u32] {
     match job.current().map(|framed| &framed.request) {
-        Some(Request::Lock(request)) => &request.mailboxes,
+        Some(Request::Local(LocalRequest::Lock(request))) => &request.mailboxes,
         _ => &[],
     }
 }

@@ -7,8 +7,8 @@ use super::super::transport::Transport;
 use super::super::watches::{Fanout, Watch, WatchPosition, WatchRead, WatchState};
 use super::Server;
 use super::locking::MAILBOXES_MAX;
-use crate::mailboxes::{Cursor, Mode};
-use crate::protocol::{Framed, Refusal, Reply, Request, Wait};
+use crate::mailboxes::Cursor;
+use crate::protocol::{Framed, MailboxRequest, Refusal, Reply, Request, Wait};
 use crate::workers::{
     Acquire, ConnectionId, Job, Outcome, Owner, WatchId, enqueue, refuse, refuse_and_end, reply,
 };
@@ -91,9 +91,9 @@ impl<T: Transport> Server<T> {
         let mut job = self.pools.job(Owner::Watch(id));
         job.cursor = Some((mailbox, cursor));
         let (after, wait) = (Some(version), Wait::Forever);
-        let request = Request::Read { mailbox, after, offset: 0, len: None, wait };
-        job.requests.push(Framed { request, eol, body: 0..0 });
-        match enqueue(job, &self.mailboxes, Acquire { mailbox, mode: Mode::Shared, wait }) {
+        let read = MailboxRequest::Read { mailbox, after, offset: 0, len: None, wait };
+        job.requests.push(Framed { request: Request::Mailbox(read), eol, body: 0..0 });
+        match enqueue(job, &self.mailboxes, Acquire::from(&read)) {
             Ok(granted) => self.pool.submit(granted),
             Err(started) => self.on_wait_started(started),
         }
