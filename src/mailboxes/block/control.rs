@@ -240,3 +240,6 @@ impl Record {
             })
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
