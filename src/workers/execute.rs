@@ -2,8 +2,8 @@
 //!
 //! **A run is one stay.** Consecutive requests of one batch for one mailbox are executed under one grant, as
 //! long as its mode covers the next request. The stay ends earlier where the batch must be interrupted, after
-//! [`STAY_MAX`] bytes, and as soon as the condition of a request in the wait set holds, because that request
-//! is next.
+//! [`STAY_MAX`] bytes, behind a request that has waited for a condition, and as soon as the condition of a
+//! request in the wait set holds, because that request is next.
 
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
@@ -152,7 +152,8 @@ fn execute_run(
             }
         }
         copied += job.output.len() - answer;
-        let may_stay = copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
+        // A request that comes from the wait set has passed the queue, and requests may wait there behind it.
+        let may_stay = !grant.resumed() && copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
         let is_run = may_stay && continues_run(job, job.next, mailbox, grant.mode());
         if !is_run || mailboxes.must_yield(mailbox, &grant) {
             break;

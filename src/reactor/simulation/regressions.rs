@@ -227,3 +227,26 @@ fn a_read_does_not_wait_for_the_writes_behind_it() {
     world.run_until_quiescent();
     assert_eq!(world.outstanding_count(client), 1, "the write waits for the shared lock, the reads do not");
 }
+
+/// A run that had waited for room went on under the same grant. The rest of it passed the requests that
+/// waited for room behind it, even if it had to wait again.
+#[test]
+fn the_rest_of_a_run_that_waited_for_room_comes_after_those_that_wait() {
+    let mut world = world();
+    let [first, second, taker] = [1000; 3].map(|capacity| world.connect_with_capacity(capacity));
+    world.send_requests(taker, [put(0, &[b'x'; 20]), put(0, &[b'x'; 36])]);
+    world.run_until_quiescent();
+    world.send_requests(first, [put(0, &[b'a'; 16]), put(0, b"")]);
+    world.run_until_quiescent();
+    world.send_requests(second, [put(0, &[b'b'; 44])]);
+    world.run_until_quiescent();
+    world.send_requests(taker, [take(0, FOREVER)]);
+    world.run_until_quiescent();
+    assert_eq!([first, second].map(|client| world.outstanding_count(client)), [1, 1], "the rest waits");
+    world.send_requests(taker, [take(0, FOREVER)]);
+    world.run_until_quiescent();
+    assert_eq!([first, second].map(|client| world.outstanding_count(client)), [1, 0], "the second is next");
+    world.send_requests(taker, [take(0, FOREVER)]);
+    world.run_until_quiescent();
+    assert_eq!([first, second].map(|client| world.oracle.last_version(client)), [Some(5), Some(4)]);
+}
