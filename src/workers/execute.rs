@@ -8,7 +8,7 @@
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{OUTPUT_HIGH_WATER, time_out, with_grant};
-use crate::mailboxes::{Condition, Cursor, Damaged, Grant, Mode, Patched, Taken};
+use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Taken};
 use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request};
 use crate::workers::job::Owner;
 
@@ -18,12 +18,15 @@ const INLINE_MAX: usize = 4 * 1024;
 /// Bytes around the data of such an answer, or of a refusal, at most.
 const HEAD_MAX: usize = 256;
 
-/// Bytes that one stay copies before others are admitted.
+/// Bytes that one stay copies before others are admitted. A walk over a list counts as well.
 const STAY_MAX: usize = 128 * 1024;
 
 /// Number of messages from which on a read position is remembered: finding it again takes a step for each
 /// message.
 const LONG_LIST: u64 = 64;
+
+/// What such a step costs, in bytes that could be copied meanwhile.
+const STEP_COST: usize = 64;
 
 /// The result of [`try_inline`].
 pub(super) enum Inlined {
@@ -135,9 +138,12 @@ fn execute_run(
     let mut copied = 0;
     loop {
         let answer = job.output.len();
-        copied += job.requests[job.next].body.len();
+        copied += job.requests[job.next].body.len() + walk_cost(job, mailboxes);
         match apply(job, mailboxes, &mut grant, false) {
-            Applied::Answered => job.advance(),
+            Applied::Answered => {
+                copied += patch_cost(job, mailboxes);
+                job.advance();
+            }
             Applied::Took(taken) => {
                 let grant = Some(grant);
                 job.state = JobState::InFlight(InFlight { mailbox, taken, grant, answer, until: None });
@@ -162,6 +168,30 @@ fn execute_run(
     let mut admitted = Vec::new();
     mailboxes.release(mailbox, grant, &mut admitted);
     admitted.into_iter().map(with_grant).for_each(on_admitted);
+}
+
+/// What it costs to find the message that the current request reads, if it is not the newest of a list and
+/// its position is not known.
+fn walk_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
+    let Some(&MailboxRequest::Read { mailbox, after: Some(after), .. }) = job.mailbox_request(job.next)
+    else {
+        return 0;
+    };
+    let is_known = job.cursor.is_some_and(|(of, cursor)| of == mailbox && cursor.version == after);
+    let Ok(Contents { version, count, .. }) = mailboxes.contents(mailbox) else { return 0 };
+    if is_known || after >= version.saturating_sub(1) {
+        return 0;
+    }
+    let steps = count.saturating_sub(version - after);
+    usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(STEP_COST)
+}
+
+/// Bytes that the current request has copied within its mailbox, if it is a patch.
+fn patch_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
+    let Some(&MailboxRequest::Write { mailbox, offset: Some(_), .. }) = job.mailbox_request(job.next) else {
+        return 0;
+    };
+    mailboxes.segment().control(mailbox).approximate_bytes(mailboxes.geometry().capacity) as usize
 }
 
 fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {

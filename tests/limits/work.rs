@@ -76,3 +76,34 @@ fn a_thousand_readers_behind_a_lock_are_not_answered_in_one_tick() {
     let posted = server.stat("jobs_posted") - before;
     assert!(posted > CROWD as u64 / 2, "only {posted} were left to the workers");
 }
+
+#[test]
+fn a_run_of_patches_lets_others_in_after_copying_the_message_twice() {
+    let server = Server::start("1 100 0 100");
+    let mut holder = server.connect();
+    holder.ask(format!("w 0 100000\n{}\n", "x".repeat(100_000)), "OK v=1\n");
+    holder.ask("lock 0\n", "OK grant=1\n");
+    let mut patcher = server.enqueue("w 0 1 off=0\ny\n".repeat(20));
+    let mut reader = server.enqueue("r 0 len=0\n");
+    holder.ask("unlock 0\n", "OK\n");
+    reader.expect("DATA 0 v=3 n=1\n\n");
+    (2..=21).for_each(|version| patcher.expect(format!("OK v={version}\n")));
+}
+
+#[test]
+fn a_run_of_reads_within_a_long_list_lets_others_in_after_a_long_walk() {
+    const MESSAGES: usize = 10_000;
+    let server = Server::start("1 100 0 100");
+    let mut holder = server.connect();
+    for from in (0..MESSAGES).step_by(100) {
+        holder.send("put 0 0\n\n".repeat(100));
+        (from + 1..=from + 100).for_each(|count| holder.expect(format!("OK v={count} n={count}\n")));
+    }
+    holder.ask("lock 0\n", "OK grant=1\n");
+    let mut reader = server.enqueue("r 0 after=9000\n".repeat(3));
+    let mut writer = server.enqueue("put 0 0\n\n");
+    holder.ask("unlock 0\n", "OK\n");
+    writer.expect("OK v=10001 n=10001\n");
+    reader.expect("DATA 0 v=9001 n=10000\n\n");
+    reader.expect("DATA 0 v=9001 n=10001\n\n".repeat(2));
+}
