@@ -2,7 +2,8 @@
 //!
 //! Requests are admitted in the order in which their runs became next, and a stay lasts at most one run. What
 //! that means for two consecutive writes of one run: no other client's change lies between them, unless a
-//! request was waiting for a condition, which a change of the mailbox may have met.
+//! request was waiting for a condition, which a change of the mailbox may have met, or one of the two has
+//! waited for room itself.
 
 use super::super::client_model::PendingRequest;
 use super::super::reply::ParsedReply;
@@ -15,6 +16,8 @@ pub(crate) struct LastWrite {
     burst: u64,
     mailbox: u32,
     version: u64,
+    /// It may have waited for room, and the run has ended behind it.
+    may_have_waited: bool,
 }
 
 impl Oracle {
@@ -33,9 +36,12 @@ impl Oracle {
         let Some(burst) = pending.burst.filter(|_| is_write && reply.word == "OK") else { return };
         let version = reply.number("v").expect("a version");
         let mailbox = pending.request.mailboxes()[0];
-        self.models[client].last_write = Some(LastWrite { burst, mailbox, version });
-        let is_run = |last: &LastWrite| last.burst == burst && last.mailbox == mailbox;
+        let waited = self.may_have_waited_for_room(pending, mailbox);
+        self.models[client].last_write = Some(LastWrite { burst, mailbox, version, may_have_waited: waited });
+        let is_run =
+            |last: &LastWrite| last.burst == burst && last.mailbox == mailbox && !last.may_have_waited;
         if let Some(last) = last.filter(is_run)
+            && !waited
             && !self.may_have_waited(client, mailbox, pending.sent.sequence)
         {
             assert_eq!(version, last.version + 1, "another client's change interrupts a run: {pending:?}");
@@ -61,6 +67,13 @@ impl Oracle {
                 self.last_conditions.insert((*mailbox, Kind::Watch, client), self.now.sequence);
             }
         }
+    }
+
+    /// Whether a request itself may have waited for room.
+    fn may_have_waited_for_room(&self, pending: &PendingRequest, mailbox: u32) -> bool {
+        let ClientRequest::Put { drop_oldest: false, body, .. } = &pending.request else { return false };
+        let is_full = |_, room: Option<u64>| room.is_none_or(|room| room < body.len() as u64);
+        self.mailboxes[mailbox as usize].was_in(pending.sent.sequence, is_full)
     }
 
     /// Whether another request, or any watch, may have waited for a condition of a mailbox since a moment.
