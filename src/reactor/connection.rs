@@ -1,8 +1,8 @@
-//! One client socket: what has arrived, what is to leave, and what it is busy with.
+//! One client socket, with its received bytes, its unwritten replies and its phase.
 //!
-//! The law: at most one batch is under way. While it is, nothing is read; while answers wait for the socket,
-//! nothing new begins. So a connection holds at most one batch of input and one of output, and its answers
-//! leave in order.
+//! The law: a connection has at most one batch at a time. During a batch the socket is not read, and no batch
+//! begins while replies wait for the socket. So a connection stores at most one batch of input and one of
+//! output, and its replies are sent in order.
 
 mod receiving;
 mod sending;
@@ -24,39 +24,40 @@ use crate::workers::{Job, JobState};
 pub(super) use receiving::{Received, SCRATCH_SIZE};
 pub(super) use sending::Flushed;
 
-/// How long a body of known length may make no progress.
+/// Longest time without progress of a body whose length is known.
 pub(super) const BODY_PROGRESS: Duration = Duration::from_secs(30);
 
-/// How long a client may take none of its answers.
+/// Longest time without progress of a client that does not read its replies.
 pub(super) const WRITE_PROGRESS: Duration = Duration::from_secs(30);
 
-/// How long a message that was taken waits for a socket that takes its answer only in parts. Until then it
-/// goes back to its mailbox when the client vanishes, and nobody else is in; from then on it is the client's.
+/// Longest time that a taken message is in flight while the socket accepts its reply only in parts. Until
+/// then its mailbox stays blocked, and the message is requeued if the client disconnects. Afterwards the
+/// message counts as received.
 pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection that is to be closed is listened to, so that its last answers are not lost to a
-/// reset.
+/// Longest time that a closing connection discards received bytes. Without it, a reset could destroy the last
+/// replies.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// How often to see whether the client has all of them.
+/// Interval of the checks whether the client has received all replies.
 const LINGER_STEP: Duration = Duration::from_millis(50);
 
-/// What every connection is registered for: bytes, urgent ones too, and with them the news that a client has
-/// left.
+/// The interest of every connection: bytes and urgent bytes. It includes the event that the client has
+/// disconnected.
 pub(super) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
-/// What the poll tells of a socket.
+/// What the poll reports about a socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Readiness {
-    /// There are bytes, or the end.
+    /// There are bytes, or the end of input.
     pub readable: bool,
-    /// There is room for answers.
+    /// There is room for replies.
     pub writable: bool,
     /// There are urgent bytes.
     pub urgent: bool,
-    /// The client has closed its writing half, or all.
+    /// The client has closed its writing half or the connection.
     pub hung_up: bool,
-    /// The connection is broken: nobody will read an answer.
+    /// The connection is broken: the client will not read a reply.
     pub broken: bool,
 }
 
@@ -76,47 +77,47 @@ impl From<&Event> for Readiness {
 #[derive(Debug)]
 pub(super) struct Connection<T> {
     transport: T,
-    /// Which connection of all that had this slot.
+    /// Distinguishes the connection from earlier ones in the same slot.
     pub generation: u32,
     phase: Phase,
     framer: Framer,
     input: Input,
     output: Output,
-    /// Its name, locks and watches, if it has any.
+    /// The name, locks and watches, if there are any.
     pub extras: Option<Box<Extras>>,
-    /// The last progress: bytes received, or bytes that left.
+    /// When bytes were last received or written.
     last_progress: Instant,
-    /// Requests that have arrived.
+    /// Number of received requests.
     pub requests: u64,
-    /// When it came, in seconds since the server started.
+    /// When the connection was accepted, in seconds since the server started.
     pub accepted_at_s: u32,
-    /// Bytes that had not arrived at the client when its socket was last full.
+    /// Unacknowledged bytes when the socket was last full.
     unacknowledged: u32,
     /// The socket may have bytes.
     pub readable: bool,
-    /// The client has closed its writing half, or all.
+    /// The client has closed its writing half or the connection.
     pub hung_up: bool,
     /// The end of input was read.
     eof: bool,
-    /// A short read does not mean that the socket is empty: a read ends at urgent data, and on a Unix-domain
-    /// socket at passed descriptors.
+    /// A short read does not mean that the socket is empty, because a read ends at urgent data, and on a
+    /// Unix-domain socket at passed descriptors.
     pub reads_end_early: bool,
-    /// The kept input may hold complete requests: the turn that cut it had its share.
+    /// The input may contain complete requests, because the last batch was full.
     buffered: bool,
-    /// The kept input was the first thing received since the last answer.
+    /// The input begins with the first byte received since the last reply.
     first_since_reply: bool,
-    /// Silence has not completed the kept input.
+    /// A silence has passed and has not completed the input.
     silence_tried: bool,
-    /// It is registered for writing.
+    /// The socket is registered for writing.
     wants_write: bool,
-    /// It stands in the line for another turn.
+    /// The connection is in the ready queue.
     pub is_ready: bool,
 }
 
-const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "a connection at rest is small");
+const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "an idle connection is small");
 
 impl<T: Transport> Connection<T> {
-    /// A new client, idle.
+    /// The idle connection of a new client.
     pub(super) fn new(transport: T, is_unix: bool, generation: u32, now: Instant) -> Self {
         Connection {
             transport,
@@ -142,27 +143,27 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// The socket, to be registered.
+    /// The socket, for its registration with the poll.
     pub(super) fn transport(&self) -> &T {
         &self.transport
     }
 
-    /// Bytes that it holds, itself counted.
+    /// Bytes of memory, itself included.
     pub(super) fn memory(&self) -> usize {
         let job = match &self.phase {
             Phase::Flushing(job) => job.memory(),
             _ => 0,
         };
-        let session = self.extras.as_ref().map_or(0, |session| session.memory());
-        size_of::<Self>() + self.input.capacity() + self.output.capacity() + job + session
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.memory());
+        size_of::<Self>() + self.input.capacity() + self.output.capacity() + job + extras
     }
 
-    /// What it is busy with.
+    /// The phase of the connection.
     pub(super) fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// Records what a poll says of the socket.
+    /// Records the result of a poll.
     pub(super) fn record_readiness(&mut self, readiness: Readiness) {
         let Readiness { readable, hung_up, urgent, .. } = readiness;
         self.readable |= readable || hung_up;
@@ -170,13 +171,13 @@ impl<T: Transport> Connection<T> {
         self.reads_end_early |= urgent;
     }
 
-    /// The one way from a phase to another; what it was busy with comes back.
+    /// Changes the phase. Returns the previous one. No other function changes it.
     pub(super) fn transition(&mut self, next: Phase) -> Phase {
         debug_assert!(self.phase.may_become(&next), "{:?} becomes {next:?}", self.phase);
         std::mem::replace(&mut self.phase, next)
     }
 
-    /// Takes the job out whose answers wait for the socket.
+    /// Takes the job whose replies wait for the socket, if there is one.
     pub(super) fn take_flushing(&mut self) -> Option<Box<Job>> {
         match self.phase {
             Phase::Flushing(_) => match self.transition(Phase::Working) {
@@ -187,39 +188,41 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Its batch is done, and it is listened to again: only from now on can it be slow to go on.
+    /// Ends a batch: the socket is read again. The time that the client takes for its next bytes counts from
+    /// now on.
     pub(super) fn set_idle(&mut self, now: Instant) {
         self.transition(Phase::Idle);
         self.last_progress = now;
     }
 
-    /// What it is to have beside its socket.
+    /// The extras, created if there are none.
     pub(super) fn extras(&mut self, now: Instant) -> &mut Extras {
         self.extras.get_or_insert_with(|| Box::new(Extras::new(now)))
     }
 
-    /// When the first of its leases ends.
+    /// The earliest end of a lease.
     pub(super) fn lease_end(&self) -> Option<Instant> {
         self.extras.as_ref()?.leases.next_end()
     }
 
-    /// Whether it gets events: such a client may stop reading for as long as it likes.
+    /// Whether the client watches a mailbox. Such a client may stop reading for any time.
     pub(super) fn is_watcher(&self) -> bool {
-        self.extras.as_ref().is_some_and(|session| !session.watches.is_empty())
+        self.extras.as_ref().is_some_and(|extras| !extras.watches.is_empty())
     }
 
-    /// Whether it has said its last word.
+    /// Whether the last reply was sent, or the connection is closed.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. } | Phase::Closed)
     }
 
-    /// Whether it is registered for what it waits for now.
+    /// Whether the registered interest is the current one.
     pub(super) fn is_registered(&self) -> bool {
         self.wants_write == (self.has_output() || self.is_lagging())
     }
 
-    /// The interest to register, when it is another one than before. Reading is always of interest, for with
-    /// it comes the news that a client has left; writing only while output waits, or an event.
+    /// The interest to register, or `None` if it has not changed. It always includes reading, which also
+    /// reports that the client has disconnected. It includes writing only while replies or an event wait for
+    /// the socket.
     pub(super) fn changed_interest(&mut self) -> Option<Interest> {
         if self.is_registered() {
             return None;
@@ -228,10 +231,10 @@ impl<T: Transport> Connection<T> {
         Some(if self.wants_write { READING | Interest::WRITABLE } else { READING })
     }
 
-    /// When this connection is to be looked at although nothing happens.
+    /// When something is to be done for this connection if no event comes before.
     pub(super) fn deadline(&self, quiet: Duration, limits: &Limits) -> Option<Instant> {
         let phase = match &self.phase {
-            // A job that is with the workers comes home soon; then its leases are looked at.
+            // A worker completes the job soon. Leases are checked then.
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
             Phase::Idle if self.is_at_rest() => return None,
@@ -252,33 +255,33 @@ impl<T: Transport> Connection<T> {
         [phase, slow, self.lease_end()].into_iter().flatten().min()
     }
 
-    /// Whether it holds nothing: no bytes in either direction, no lock, no watch.
+    /// Whether no bytes are stored in either direction, and there are no extras.
     fn is_at_rest(&self) -> bool {
         self.extras.is_none() && !self.has_output() && self.input.is_empty() && !self.framer.is_discarding()
     }
 
-    /// Whether an event waits for room in its socket.
+    /// Whether an event waits for room in the socket.
     fn is_lagging(&self) -> bool {
-        let is_behind = |watch: &Watch| watch.state == WatchState::Lagging;
-        self.extras.as_ref().is_some_and(|session| session.watches.iter().any(is_behind))
+        let is_lagging = |watch: &Watch| watch.state == WatchState::Lagging;
+        self.extras.as_ref().is_some_and(|extras| extras.watches.iter().any(is_lagging))
     }
 
-    /// Whether silence may complete what is there.
+    /// Whether a silence may complete the buffered bytes.
     pub(super) fn awaits_silence(&self, quiet: Duration) -> bool {
         self.first_since_reply && !self.silence_tried && !quiet.is_zero()
     }
 
-    /// Whether answers wait for the socket.
+    /// Whether replies wait for the socket.
     pub(super) fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
 
-    /// Whether they have waited too long: the client has not taken any of them.
+    /// Whether the client has received none of the waiting replies for [`WRITE_PROGRESS`].
     pub(super) fn check_write_stall(&mut self, now: Instant) -> bool {
         if !self.has_output() || self.is_watcher() || self.last_progress + WRITE_PROGRESS > now {
             return false;
         }
-        // The kernel may hold megabytes that a slow client takes bit by bit.
+        // A slow client may still be receiving megabytes that the kernel has buffered.
         let before = self.unacknowledged;
         self.record_unacknowledged();
         if self.unacknowledged < before {
@@ -287,7 +290,7 @@ impl<T: Transport> Connection<T> {
         self.unacknowledged >= before
     }
 
-    /// Whether there is anything to do now, without waiting for the client.
+    /// Whether there may be input to handle, without waiting for an event.
     pub(super) fn has_pending_input(&self) -> bool {
         self.buffered || self.readable || self.eof
     }

@@ -12,9 +12,8 @@
 //!            Closed ◄───────── Lingering
 //! ```
 //!
-//! Every phase may end in Closed. A job that waits or is with a worker is completed before the next job
-//! begins, and its replies are written before that. [`Phase::may_become`] defines the transitions and is
-//! asserted at every change.
+//! Every phase may end in Closed. A job is completed and its replies are written before the next job of the
+//! connection begins. [`Phase::may_become`] defines the transitions and is asserted at every change.
 
 use std::time::Instant;
 
@@ -26,7 +25,7 @@ use crate::workers::Job;
 pub(super) enum Phase {
     /// The connection has no job. It may be receiving a request.
     Idle,
-    /// A worker has the job, or will have it.
+    /// The pool has the job, or will have it.
     Working,
     /// A job waits in the queue of a mailbox, or for a condition of it.
     Waiting {

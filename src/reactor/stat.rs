@@ -48,7 +48,7 @@ pub(super) struct Gauges {
     pub connections: usize,
     /// Limit of clients.
     pub max_clients: usize,
-    /// Clients with a job at the workers.
+    /// Clients whose job was submitted to the pool.
     pub working: usize,
     /// Clients whose request waits for a mailbox.
     pub waiting: usize,
@@ -66,6 +66,7 @@ pub(super) struct Gauges {
     pub workers_asleep: usize,
     /// Jobs that the reactor ran itself.
     pub inline_jobs: u64,
+    /// Jobs that were posted to the workers.
     pub posted: u64,
     /// Mailboxes of the segment.
     pub mailboxes: u32,

@@ -1,4 +1,8 @@
-//! The threads, and who runs which job.
+//! The worker threads, and the choice between them and the reactor: the reactor runs short jobs itself, the
+//! workers run the others.
+//!
+//! [`Pool`] belongs to the reactor's thread. Its threads share a queue of posted jobs, and each worker has a
+//! deque that the other workers steal from.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,39 +19,39 @@ use super::sleep::Sleep;
 use super::step::run;
 use crate::protocol::{Framed, MailboxRequest, Request};
 
-/// Jobs that a worker takes at a time.
+/// Largest number of posted jobs that a worker takes at once, and of completions that it posts at once.
 const STEAL_BATCH: usize = 16;
 
-/// Bytes of a job from which on it is long: it is a worker's, and others are not kept waiting behind it. A
-/// shorter one the reactor may run itself: handing it over and taking it back costs more than such a copy,
-/// and waking a worker two context switches.
+/// Jobs that copy at least this many bytes are long. A worker runs a long job, and other jobs are not kept
+/// waiting behind it. The reactor may run a shorter job itself: handing it over and taking it back costs more
+/// than the copy, and waking a worker costs two context switches.
 const LONG_JOB: usize = 128 * 1024;
 
-/// Bytes that the reactor copies so in one turn, all jobs together, where a job counts for [`JOB_COST`]
-/// besides and each request for [`REQUEST_COST`]: about a millisecond. What is beyond is the workers': they
-/// share it, and nobody waits for the sockets meanwhile. Zero leaves all to the workers.
+/// Cost of the jobs that the reactor runs itself in one tick, about a millisecond. The cost of a job is the
+/// bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for each request. Jobs beyond the budget go
+/// to the workers, which share them, so the sockets do not wait. With 0, all jobs go to the workers.
 const INLINE_BUDGET: usize = 8 * 1024 * 1024;
 
-/// What it costs to write a job's answers, in bytes that could be copied meanwhile.
+/// Cost of writing the replies of a job, as the number of bytes that could be copied in the same time.
 const JOB_COST: usize = 32 * 1024;
 
-/// What a request costs besides the bytes that it copies, likewise.
+/// Cost of a request without the bytes that it copies, in the same unit.
 const REQUEST_COST: usize = 512;
 
-/// Bytes of large messages that are received, copied and answered at a time: so many stay in a processor's
-/// cache meanwhile. Small ones are better done all together, each step of all of them after the one before.
+/// Bytes of large messages that are received, copied and answered together: this many stay in a processor's
+/// cache. For small messages it is faster to receive all of them, then to copy all, then to answer all.
 const CACHE_BUDGET: usize = 128 * 1024;
 
-/// Bytes from which on a message is large, as far as the cache is concerned.
+/// Messages of at least this many bytes count for [`CACHE_BUDGET`].
 const LARGE: usize = 4 * 1024;
 
-/// The pool as the reactor sees it.
+/// The reactor's side of the pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     workers: usize,
     pending: Pending,
-    /// What is left of the reactor's share in this turn.
+    /// The unspent part of [`INLINE_BUDGET`] in this tick.
     inline_budget: usize,
     inline_jobs: u64,
     posted: u64,
@@ -88,7 +92,7 @@ impl Pool {
         })
     }
 
-    /// Takes a granted job. It starts with the next [`Pool::dispatch`].
+    /// Adds an admitted job. The next [`Pool::dispatch`] starts it.
     pub(crate) fn submit(&mut self, job: Box<Job>) {
         debug_assert!(
             matches!(job.state, JobState::Granted(_)) || job.has_locks(),
@@ -97,46 +101,46 @@ impl Pool {
         self.pending.push(job, &self.shared.mailboxes);
     }
 
-    /// Whether as many bytes of large messages wait as the cache holds: they should be dispatched before
-    /// there are more.
+    /// Whether the submitted jobs copy as many bytes of large messages as the cache holds. If so, they should
+    /// be dispatched before more jobs are submitted.
     pub(crate) fn is_cache_budget_spent(&self) -> bool {
-        self.pending.bulk >= CACHE_BUDGET
+        self.pending.large_bytes >= CACHE_BUDGET
     }
 
-    /// A turn of the reactor begins: it may run its share of jobs.
+    /// Begins a tick: the reactor may spend [`INLINE_BUDGET`] again.
     pub(crate) fn begin_tick(&mut self) {
         self.inline_budget = INLINE_BUDGET;
     }
 
-    /// Starts submitted jobs. Short ones are run here and now, up to the share of this turn; `home` receives
-    /// them. The others are posted to the workers, of whom at most one is woken. What stays behind when large
-    /// messages have filled `home` starts with the next call: who calls does so until nothing comes home any
-    /// more.
-    pub(crate) fn dispatch(&mut self, home: &mut Vec<Completion>) {
-        let Pool { shared, pending, inline_budget: share, inline_jobs: unaided, posted, .. } = self;
+    /// Starts submitted jobs. Short jobs are run on the calling thread, up to the inline budget of the tick,
+    /// and their completions are appended to `completions`. The other jobs are posted to the workers, of
+    /// which one is woken if none is available. After [`CACHE_BUDGET`] bytes of large messages the remaining
+    /// jobs are left for the next call, so the caller repeats the call until it appends no completion.
+    pub(crate) fn dispatch(&mut self, completions: &mut Vec<Completion>) {
+        let Pool { shared, pending, inline_budget, inline_jobs, posted, .. } = self;
         let mailboxes = &*shared.mailboxes;
-        let (before, mut copied) = (*posted, 0);
-        while copied < CACHE_BUDGET
-            && let Some((job, bulk)) = pending.pop()
+        let (posted_before, mut large_copied) = (*posted, 0);
+        while large_copied < CACHE_BUDGET
+            && let Some((job, large_bytes)) = pending.pop()
         {
-            // What the jobs before it have written, it may find.
-            let weight = cost(&job, mailboxes);
-            let cost = weight + (job.requests.len() - job.next) * REQUEST_COST + JOB_COST;
-            if weight < LONG_JOB && cost <= *share {
-                *share -= cost;
-                *unaided += 1;
-                copied += bulk;
-                home.push(run(job, mailboxes, |let_in| pending.push(let_in, mailboxes)));
+            // Computed only now, because the previous jobs may have written what this one reads.
+            let copied = copied_bytes(&job, mailboxes);
+            let cost = copied + (job.requests.len() - job.next) * REQUEST_COST + JOB_COST;
+            if copied < LONG_JOB && cost <= *inline_budget {
+                *inline_budget -= cost;
+                *inline_jobs += 1;
+                large_copied += large_bytes;
+                completions.push(run(job, mailboxes, |admitted| pending.push(admitted, mailboxes)));
                 continue;
             }
             shared.injector.push(job);
             *posted += 1;
-            if *posted == before + 1 {
-                // At once: what is long shall not wait for the short ones behind it.
+            if *posted == posted_before + 1 {
+                // Immediately, so that a long job does not wait for the short jobs behind it.
                 shared.sleep.notify();
             }
         }
-        if *posted > before + 1 {
+        if *posted > posted_before + 1 {
             shared.sleep.notify();
         }
     }
@@ -146,116 +150,121 @@ impl Pool {
         !self.pending.jobs.is_empty()
     }
 
-    /// Takes out what was submitted: a simulation runs it in its own order.
+    /// Removes all submitted jobs. A simulation runs them in an order of its own.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn take_pending(&mut self) -> VecDeque<Box<Job>> {
         std::mem::take(&mut self.pending).jobs.into_iter().map(|(job, _)| job).collect()
     }
 
-    /// How many jobs the reactor ran itself.
+    /// Number of jobs that the reactor ran itself.
     pub(crate) fn inline_jobs(&self) -> u64 {
         self.inline_jobs
     }
 
-    /// How many jobs were the workers'.
+    /// Number of jobs that were posted to the workers.
     pub(crate) fn posted(&self) -> u64 {
         self.posted
     }
 
-    /// How many workers sleep.
+    /// Number of sleeping workers.
     pub(crate) fn asleep(&self) -> usize {
         self.shared.sleep.sleeping()
     }
 
-    /// How many workers there are.
+    /// Number of workers.
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Lets the workers go. Nobody waits for them: what they are still at has lost its client, and the
-    /// process may end in the middle of it, as it may at any time.
+    /// Tells the workers to end, without waiting for them. The clients of jobs that still run are gone, and a
+    /// write that is cut off by the end of the process leaves its mailbox intact, as it does at any time.
     pub(crate) fn stop(self) {
         self.shared.sleep.stop();
     }
 }
 
-/// Granted jobs that wait for [`Pool::dispatch`], each with the bytes that it copies of large messages.
+/// Submitted jobs that [`Pool::dispatch`] has not started, each with the result of [`large_bytes`].
 #[derive(Debug, Default)]
 struct Pending {
     jobs: VecDeque<(Box<Job>, usize)>,
-    /// All these bytes.
-    bulk: usize,
+    /// The sum over all jobs.
+    large_bytes: usize,
 }
 
 impl Pending {
     fn push(&mut self, job: Box<Job>, mailboxes: &Mailboxes) {
-        let bulk = large_bytes(&job, mailboxes);
-        self.bulk += bulk;
-        self.jobs.push_back((job, bulk));
+        let large_bytes = large_bytes(&job, mailboxes);
+        self.large_bytes += large_bytes;
+        self.jobs.push_back((job, large_bytes));
     }
 
     fn pop(&mut self) -> Option<(Box<Job>, usize)> {
-        let (job, bulk) = self.jobs.pop_front()?;
-        self.bulk -= bulk;
-        Some((job, bulk))
+        let (job, large_bytes) = self.jobs.pop_front()?;
+        self.large_bytes -= large_bytes;
+        Some((job, large_bytes))
     }
 }
 
-/// How many bytes of large messages a job copies, if it is not a long one: of those that it brings along, and
-/// of the one that it reads first. Less exact than [`cost`], for it costs every job.
+/// About how many bytes of large messages a job copies: the bodies of its requests, or the message that its
+/// current request reads. 0 for a long job. Less exact than [`copied_bytes`], because it is computed for
+/// every job.
 fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
-    let brought = job.body_bytes();
-    let each = brought / (job.requests.len() - job.next);
+    let body_bytes = job.body_bytes();
+    let mean = body_bytes / (job.requests.len() - job.next);
     let read = match job.current().map(|framed| &framed.request) {
         Some(&Request::Mailbox(
             MailboxRequest::Read { mailbox, .. } | MailboxRequest::Take { mailbox, .. },
         )) => mailboxes.segment().control(mailbox).approximate_bytes(mailboxes.geometry().capacity) as usize,
         _ => 0,
     };
-    if each.max(read) < LARGE || brought.max(read) >= LONG_JOB { 0 } else { brought.max(read) }
+    let copied = body_bytes.max(read);
+    if mean.max(read) < LARGE || copied >= LONG_JOB { 0 } else { copied }
 }
 
-/// About how many bytes a job copies: what is read, what is written, and what a patch leaves as it is. What
-/// one request writes, those behind it may find.
-fn cost(job: &Job, mailboxes: &Mailboxes) -> usize {
+/// About how many bytes a job copies: the messages that it reads, the bodies that it writes, and the
+/// unchanged bytes of a message that it patches. A message that one request writes may be read by the
+/// requests behind it.
+fn copied_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let capacity = mailboxes.geometry().capacity;
-    let bulk = |mailbox| mailboxes.segment().control(mailbox).approximate_bytes(capacity);
-    let (mut weight, mut written) = (0, 0);
+    let message_bytes = |mailbox| mailboxes.segment().control(mailbox).approximate_bytes(capacity);
+    let (mut copied, mut written) = (0, 0);
     for Framed { request, body, .. } in &job.requests[job.next..] {
         let body = body.len() as u64;
-        weight += body;
+        copied += body;
         match *request {
             Request::Mailbox(MailboxRequest::Read { mailbox, .. } | MailboxRequest::Take { mailbox, .. }) => {
-                weight += written.max(bulk(mailbox))
+                copied += written.max(message_bytes(mailbox));
             }
             Request::Mailbox(MailboxRequest::Write { mailbox, offset: Some(offset), .. }) => {
-                written = written.max(bulk(mailbox)).max(offset.saturating_add(body).min(capacity));
-                weight += written;
+                let patched_end = offset.saturating_add(body).min(capacity);
+                written = written.max(message_bytes(mailbox)).max(patched_end);
+                copied += written;
             }
             _ => written = written.max(body),
         }
     }
-    weight as usize
+    copied as usize
 }
 
-/// The life of a worker: find work, run it, send it home; sleep when there is none.
+/// The loop of a worker: finds a job, runs it, posts its completion. Sleeps while there is no job, and
+/// returns when the pool stops.
 fn work(shared: &Shared, deque: Worker<Box<Job>>) {
     let mut done = Vec::with_capacity(STEAL_BATCH);
     loop {
         while let Some(job) = find(shared, &deque) {
-            let long = cost(&job, &shared.mailboxes) >= LONG_JOB;
-            if long {
+            let is_long = copied_bytes(&job, &shared.mailboxes) >= LONG_JOB;
+            if is_long {
                 post(shared, &mut done);
-                // Whoever is let in shall not wait for the rest of this batch.
-                let hand_over = |job| {
-                    deque.push(job);
+                // Another worker can steal an admitted job, which need not wait for the rest of this batch.
+                let on_admitted = |admitted| {
+                    deque.push(admitted);
                     shared.sleep.notify();
                 };
-                done.push(shared.sleep.block_in_place(|| run(job, &shared.mailboxes, hand_over)));
+                done.push(shared.sleep.block_in_place(|| run(job, &shared.mailboxes, on_admitted)));
             } else {
-                done.push(run(job, &shared.mailboxes, |job| deque.push(job)));
+                done.push(run(job, &shared.mailboxes, |admitted| deque.push(admitted)));
             }
-            if long || done.len() == STEAL_BATCH {
+            if is_long || done.len() == STEAL_BATCH {
                 post(shared, &mut done);
             }
         }
@@ -266,12 +275,12 @@ fn work(shared: &Shared, deque: Worker<Box<Job>>) {
     }
 }
 
-/// Tells the reactor. Of jobs that were queued and have gone on in the meantime there is nothing to tell.
+/// Posts completions to the reactor, without those of waits that have ended since.
 fn post(shared: &Shared, done: &mut Vec<Completion>) {
     done.retain(|completion| match completion {
         Completion::Done(_) => true,
-        Completion::WaitStarted(parked) => {
-            shared.mailboxes.queue(parked.mailbox).with_waiter(parked.ticket, |_| ()).is_some()
+        Completion::WaitStarted(started) => {
+            shared.mailboxes.queue(started.mailbox).with_waiter(started.ticket, |_| ()).is_some()
         }
     });
     shared.completions.post(done).expect("the reactor can be woken");
@@ -281,7 +290,8 @@ fn has_work(shared: &Shared) -> bool {
     !shared.injector.is_empty() || shared.stealers.iter().any(|stealer| !stealer.is_empty())
 }
 
-/// The next job: the worker's own, else some of the posted, else another worker's.
+/// Takes the next job: from the worker's own deque, else from the posted jobs, else from another worker. Up
+/// to [`STEAL_BATCH`] posted jobs are moved to the deque.
 fn find(shared: &Shared, deque: &Worker<Box<Job>>) -> Option<Box<Job>> {
     if let Some(job) = deque.pop() {
         return Some(job);

@@ -1,4 +1,4 @@
-//! From the socket to a batch of requests.
+//! Receiving: reads the socket and cuts batches of requests.
 
 use std::io;
 use std::time::Instant;
@@ -10,41 +10,42 @@ use crate::reactor::pools::Pools;
 use crate::reactor::transport::Transport;
 use crate::workers::{ConnectionId, Job, Owner};
 
-/// Requests that one turn of a connection takes: as many take less time than it takes to write their answers.
+/// Largest number of requests in a batch. Executing this many takes less time than writing their replies.
 pub(super) const REQUESTS_PER_BATCH: usize = 128;
 
-/// Bytes that one turn of a connection reads.
+/// Bytes that one call of [`Connection::receive`] reads before it returns [`Received::BudgetSpent`].
 pub(super) const BYTES_PER_RECEIVE: usize = 256 * 1024;
 
-/// Bytes that the reactor reads at once when it does not know what is coming: a message of 16 KiB and what is
-/// around it.
+/// Bytes that the reactor reads at once if it does not know the length: enough for a message of 16 KiB with
+/// its header.
 pub(crate) const SCRATCH_SIZE: usize = 17 * 1024;
 
-/// Missing bytes from which on they are read to where they stay, instead of being copied there.
+/// If at least this many bytes are missing, they are read directly into the input of the connection, without
+/// a copy.
 const DIRECT_MIN: usize = 4 * 1024;
 
-/// Bytes that are asked for behind a body: when they do not come the socket is known to be empty, without
-/// another look.
+/// Bytes that a direct read requests beyond the body. If they do not arrive, the read was short, and the
+/// socket is known to be empty without another system call.
 const AFTER_BODY: usize = 64;
 
-/// Bytes that a body's buffer grows by at once, at most.
+/// Largest growth of a body's buffer in one step.
 const GROWTH_MAX: usize = 256 * 1024;
 
-/// What a turn found.
+/// The result of [`Connection::receive`].
 #[derive(Debug)]
 pub(crate) enum Received {
     /// A batch of complete requests.
     Batch(Box<Job>),
-    /// No complete request; the next event tells when to look again.
+    /// No complete request. The next bytes cause an event.
     WouldBlock,
-    /// It has had its share; there may be more.
+    /// No complete request yet, and the socket may have more bytes.
     BudgetSpent,
     /// The client will send nothing more.
     Eof,
 }
 
 impl<T: Transport> Connection<T> {
-    /// Cuts the next batch from what is there and what can be read now.
+    /// Cuts the next batch from the buffered bytes and from bytes that can be read now.
     pub(crate) fn receive(
         &mut self,
         id: ConnectionId,
@@ -58,8 +59,8 @@ impl<T: Transport> Connection<T> {
         let mut received = 0;
         let mut missing = 0;
         if self.buffered || self.input.as_slice().len() >= SCRATCH_SIZE {
-            // Or it is a body under way: what it lacks tells where to read to.
-            missing = self.cut_kept(&mut job, limits, pools);
+            // A large body may be incomplete: `missing` decides whether to read directly into its buffer.
+            missing = self.cut_input(&mut job, limits, pools);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_RECEIVE {
             let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, pools) } else { 0 };
@@ -84,12 +85,12 @@ impl<T: Transport> Connection<T> {
             received += read;
             self.last_progress = now;
             self.silence_tried = false;
-            // A short read has emptied the socket: the next arrival makes an event. Only the end of input,
-            // which has been announced already, is still to be fetched.
+            // A short read has emptied the socket, and the next bytes cause an event. But the end of input
+            // causes no second event, and must be read now.
             self.readable = read == room || self.hung_up || self.reads_end_early;
             missing = match direct {
                 0 => self.cut_scratch(&scratch[..read], &mut job, limits, pools),
-                _ => self.cut_kept(&mut job, limits, pools),
+                _ => self.cut_input(&mut job, limits, pools),
             };
         }
         if job.requests.is_empty() && self.eof {
@@ -106,7 +107,7 @@ impl<T: Transport> Connection<T> {
         })
     }
 
-    /// Takes what is there as a request when it lacks nothing but its end of line.
+    /// Makes the buffered bytes a request if only its end of line is missing.
     pub(crate) fn complete_on_silence(
         &mut self,
         id: ConnectionId,
@@ -123,8 +124,9 @@ impl<T: Transport> Connection<T> {
         Some(job)
     }
 
-    /// How many bytes to read to where they stay, when a body lacks `missing`. Memory follows what has
-    /// arrived, not what was announced: a large buffer is for who has sent as much as is read at once.
+    /// How many bytes to read directly into the input when `missing` bytes of a body are missing. Memory
+    /// follows the bytes that have arrived, not the announced length: only a client that has sent
+    /// [`SCRATCH_SIZE`] bytes gets a large buffer.
     fn direct_read_len(&mut self, missing: usize, pools: &mut Pools) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + AFTER_BODY);
         if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
@@ -136,7 +138,7 @@ impl<T: Transport> Connection<T> {
         wanted.min(growth.max(self.input.room())).min(BYTES_PER_RECEIVE)
     }
 
-    /// Makes what is there a request, if it lacks only its end of line.
+    /// Adds the buffered bytes to the job as a request if only its end of line is missing.
     fn complete_last(&mut self, job: &mut Job, limits: &Limits) {
         if !self.first_since_reply || !self.framer.may_complete(self.input.as_slice(), limits) {
             return;
@@ -152,11 +154,12 @@ impl<T: Transport> Connection<T> {
         self.first_since_reply = false;
     }
 
-    /// Cuts from bytes just received. What is left is kept.
+    /// Cuts a batch from bytes that were just read. The bytes behind it are stored in the input. Returns the
+    /// number of missing bytes.
     fn cut_scratch(&mut self, bytes: &[u8], job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         if !self.input.is_empty() {
             self.input.extend(bytes);
-            return self.cut_kept(job, limits, pools);
+            return self.cut_input(job, limits, pools);
         }
         self.first_since_reply |= !self.framer.is_discarding();
         let (used, missing) = self.cut(bytes, &mut job.requests, limits);
@@ -166,8 +169,8 @@ impl<T: Transport> Connection<T> {
         if used < bytes.len() {
             let rest = &bytes[used..];
             if !self.input.has_room() {
-                // More than fits into one read is a body: what of it is here goes at once to where the rest
-                // is read to.
+                // These bytes fill a whole read, so they are the start of a body. The buffer has room for the
+                // rest of it.
                 let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
                 self.input.set_buffer(pools.buffer(rest.len() + body));
             }
@@ -176,8 +179,9 @@ impl<T: Transport> Connection<T> {
         missing
     }
 
-    /// Cuts from what was kept. Whichever is shorter is copied, the batch or the rest.
-    fn cut_kept(&mut self, job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
+    /// Cuts a batch from the input. Copies the batch or the bytes behind it, whichever is shorter. Returns
+    /// the number of missing bytes.
+    fn cut_input(&mut self, job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         let mut input = std::mem::take(&mut self.input);
         let (used, missing) = self.cut(input.as_slice(), &mut job.requests, limits);
         let rest = input.as_slice().len() - used;
@@ -202,8 +206,8 @@ impl<T: Transport> Connection<T> {
         missing
     }
 
-    /// Cuts at most one batch from the front of `bytes`; tells how many it took and how many the next request
-    /// lacks.
+    /// Cuts at most one batch from the front of `bytes`. Returns the number of bytes used, and how many the
+    /// next request lacks.
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
         let (used, missing) = self.framer.cut(bytes, limits, REQUESTS_PER_BATCH, found);
         self.first_since_reply &= found.is_empty();

@@ -1,4 +1,4 @@
-//! From answers to the socket, up to the last one.
+//! Sending: writes replies and events, and closes gracefully after the last reply.
 
 use std::io;
 use std::sync::Arc;
@@ -10,53 +10,54 @@ use crate::reactor::input::Input;
 use crate::reactor::phase::Phase;
 use crate::reactor::transport::Transport;
 
-/// Bytes that one turn of a connection writes.
+/// Bytes that one flush writes before it returns [`Flushed::BudgetSpent`].
 pub(super) const BYTES_PER_FLUSH: usize = 1024 * 1024;
 
-/// How much of what waited has left.
+/// How much of the output was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// All of it.
     All,
-    /// A part; the socket has no room for more.
+    /// A part. The socket has no room for more.
     Partial,
     /// Nothing: the socket has no room.
     WouldBlock,
-    /// The share of one turn; the socket may have room for more.
+    /// A part. The socket may have room for more.
     BudgetSpent,
 }
 
 impl<T: Transport> Connection<T> {
-    /// Writes answers, when none wait. When all have left their memory comes back; else they are kept, and
-    /// writing goes on when the socket has room.
-    pub(crate) fn send(&mut self, answers: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
-        self.output.set(std::mem::take(answers));
+    /// Writes replies. The output must be empty. If all bytes are written, the emptied buffer is returned in
+    /// `replies`. Otherwise the connection keeps the replies, to be written by [`Connection::flush`].
+    pub(crate) fn send(&mut self, replies: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
+        self.output.set(std::mem::take(replies));
         self.last_progress = now;
-        let sent = self.write()?;
-        if sent == Flushed::All {
-            *answers = self.output.take();
+        let flushed = self.write()?;
+        if flushed == Flushed::All {
+            *replies = self.output.take();
         }
-        Ok(sent)
+        Ok(flushed)
     }
 
-    /// Writes what waits.
+    /// Continues to write the output.
     pub(crate) fn flush(&mut self, now: Instant) -> io::Result<Flushed> {
-        let sent = self.write()?;
-        if sent != Flushed::WouldBlock {
+        let flushed = self.write()?;
+        if flushed != Flushed::WouldBlock {
             self.last_progress = now;
         }
-        Ok(sent)
+        Ok(flushed)
     }
 
-    /// The memory of answers that have all left.
+    /// Takes the emptied buffer of replies that are all written.
     pub(crate) fn take_emptied(&mut self) -> Vec<u8> {
         debug_assert!(!self.has_output());
         self.output.take()
     }
 
-    /// Writes an event, when nothing waits. What the socket does not take is kept, unless it takes nothing.
+    /// Writes an event. The output must be empty. If the socket takes a part of the event, the connection
+    /// keeps the rest; if it takes nothing, the connection keeps nothing.
     pub(crate) fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Flushed> {
-        debug_assert!(!self.has_output(), "an event comes between two answers");
+        debug_assert!(!self.has_output(), "an event is sent between two replies");
         let written = loop {
             match self.transport.write(event) {
                 Ok(written) => break written,
@@ -74,30 +75,31 @@ impl<T: Transport> Connection<T> {
         Ok(Flushed::Partial)
     }
 
-    /// Takes back what waits from `at` on, when something before it waits, too.
+    /// Drops the unwritten bytes behind the first `at` bytes of the output. Returns false, and drops nothing,
+    /// if these `at` bytes are written already.
     pub(crate) fn truncate_unsent(&mut self, at: usize) -> bool {
         self.output.truncate(at)
     }
 
-    /// Adds a few bytes to the answers that wait.
+    /// Appends to the unwritten replies.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.output.append(bytes);
     }
 
     fn write(&mut self) -> io::Result<Flushed> {
-        let sent = self.output.write_to(&mut self.transport, BYTES_PER_FLUSH)?;
-        if matches!(sent, Flushed::Partial | Flushed::WouldBlock) {
+        let flushed = self.output.write_to(&mut self.transport, BYTES_PER_FLUSH)?;
+        if matches!(flushed, Flushed::Partial | Flushed::WouldBlock) {
             self.record_unacknowledged();
         }
-        Ok(sent)
+        Ok(flushed)
     }
 
     pub(super) fn record_unacknowledged(&mut self) {
         self.unacknowledged = u32::try_from(self.transport.unacknowledged()).unwrap_or(u32::MAX);
     }
 
-    /// Says goodbye: the client reads the last answer and then the end. False when there is nobody to wait
-    /// for.
+    /// Begins a graceful close: the client reads the last reply and then the end of input. Returns false if
+    /// the client has closed its half or the connection is broken, so that there is nothing to wait for.
     pub(crate) fn linger(&mut self, now: Instant) -> bool {
         self.input = Input::default();
         if self.eof || self.transport.shutdown_write().is_err() {
@@ -109,24 +111,25 @@ impl<T: Transport> Connection<T> {
         true
     }
 
-    /// Whether a goodbye may end: the client's side has everything, or has had the time to take it.
+    /// Whether a graceful close may end: the client has acknowledged all bytes, or [`LINGER`] is over.
     pub(crate) fn check_linger(&mut self, now: Instant) -> bool {
         let Phase::Lingering { until, .. } = self.phase else { return false };
         self.last_progress = now;
         until <= now || self.transport.unacknowledged() == 0
     }
 
-    /// Throws away what still arrives. False when the client has closed too, or does not stop.
+    /// Discards received bytes. Returns false if the client has closed the connection, too, or has sent more
+    /// than the budget allows.
     pub(crate) fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
-        let Phase::Lingering { discard_budget: patience, .. } = &mut self.phase else {
-            unreachable!("only said goodbye")
+        let Phase::Lingering { discard_budget, .. } = &mut self.phase else {
+            unreachable!("only a lingering connection discards")
         };
         loop {
             match self.transport.read(scratch) {
                 Ok(0) => return false,
-                Ok(read) if read as u64 > *patience => return false,
+                Ok(read) if read as u64 > *discard_budget => return false,
                 Ok(read) => {
-                    *patience -= read as u64;
+                    *discard_budget -= read as u64;
                     self.last_progress = now;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,6 +1,6 @@
-//! What `stat` answers: of the server, of one mailbox, of all connections, of all locks. Lines of a name and
-//! a value, for a person and for a program; where there are many things of a kind, a line for each, its value
-//! a list of `key=value`.
+//! The replies of `stat`, for people and for programs. A reply about the server or about one mailbox has a
+//! line `name value` for each value. A reply about all connections or all locks has a line for each of them,
+//! with a list of `key=value`.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::protocol::{Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome, WaitReason, reply};
 
 impl<T: Transport> Server<T> {
-    /// Answers the `stat` that is a job's current request.
+    /// Answers the current request of a job, a `stat`.
     pub(super) fn render_stat(&mut self, id: ConnectionId, topic: Topic, job: &mut Job) {
         self.counters.requests.merge(&mut job.tally);
         let mut text = String::new();
@@ -27,7 +27,7 @@ impl<T: Transport> Server<T> {
             Topic::Connections => self.render_connections(&mut text),
             Topic::Locks => self.render_locks(&mut text),
         };
-        written.expect("a string takes everything");
+        written.expect("writing to a string cannot fail");
         reply(job, &Reply::Text(&text), Outcome::Info);
     }
 
@@ -77,33 +77,32 @@ impl<T: Transport> Server<T> {
             Err(damaged) => writeln!(text, "damaged {damaged}")?,
         }
         let queue = self.mailboxes.queue(mailbox);
-        let (held, waiting, aside, overtakes) = queue.inspect(|queue| {
+        let (held, waiting, waiting_for_condition, overtakes) = queue.inspect(|queue| {
             (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
         });
-        let (how, count) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
-        writeln!(text, "held {how}\nholders {count}")?;
+        let (mode, holders) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
+        writeln!(text, "held {mode}\nholders {holders}")?;
         for holder in self.locks.holders(mailbox) {
-            if let Some((lease, session)) = self.lease(holder, mailbox) {
+            if let Some((lease, extras)) = self.lease(holder, mailbox) {
                 write!(text, "lock ")?;
-                self.render_lease(text, holder, lease, session)?;
+                self.render_lease(text, holder, lease, extras)?;
             }
         }
-        let waits = self.waits_for(mailbox);
-        let oldest = waits.iter().min().map_or(0, |since| self.millis_since(*since));
+        let oldest = self.waits_for(mailbox).min().map_or(0, |since| self.millis_since(since));
         let longest = self.longest_waits.get(&mailbox).map_or(0, |longest| longest.as_millis());
-        writeln!(text, "waiting {waiting}\naside {aside}\noldest_wait_ms {oldest}")?;
+        writeln!(text, "waiting {waiting}\naside {waiting_for_condition}\noldest_wait_ms {oldest}")?;
         writeln!(text, "longest_wait_ms {}\novertakes {overtakes}", longest.max(oldest))?;
-        let watches = |(_, connection): (ConnectionId, &Connection<T>)| {
-            let session = connection.extras.as_ref()?;
-            session.watches.iter().any(|watch| watch.mailbox == mailbox).then_some(())
+        let watches = |(_, connection): &(ConnectionId, &Connection<T>)| {
+            let mut watches = connection.extras.iter().flat_map(|extras| &extras.watches);
+            watches.any(|watch| watch.mailbox == mailbox)
         };
-        writeln!(text, "watchers {}", self.clients.iter().filter_map(watches).count())
+        writeln!(text, "watchers {}", self.clients.iter().filter(watches).count())
     }
 
     fn render_connections(&self, text: &mut String) -> std::fmt::Result {
         for (id, connection) in self.clients.iter() {
-            let session = connection.extras.as_deref();
-            write!(text, "{} name={}", id.generation, name_of(session))?;
+            let extras = connection.extras.as_deref();
+            write!(text, "{} name={}", id.generation, name_of(extras))?;
             let age = self.now.saturating_duration_since(self.started).as_secs()
                 - u64::from(connection.accepted_at_s);
             write!(text, " age_seconds={age} requests={}", connection.requests)?;
@@ -114,23 +113,22 @@ impl<T: Transport> Server<T> {
                 Phase::Idle => write!(text, " phase=idle waits=-")?,
                 Phase::Lingering { .. } | Phase::Closed => write!(text, " phase=leaving waits=-")?,
             }
-            let locks = session.iter().flat_map(|session| session.leases.iter().map(|lease| lease.mailbox));
-            let watches =
-                session.iter().flat_map(|session| session.watches.iter().map(|watch| watch.mailbox));
+            let locks = extras.iter().flat_map(|extras| extras.leases.iter().map(|lease| lease.mailbox));
+            let watches = extras.iter().flat_map(|extras| extras.watches.iter().map(|watch| watch.mailbox));
             writeln!(text, " locks={} watches={}", list(locks), list(watches))?;
         }
         Ok(())
     }
 
     fn render_locks(&self, text: &mut String) -> std::fmt::Result {
-        let sessions = self.clients.iter().filter_map(|(id, found)| Some((id, found.extras.as_deref()?)));
+        let all_extras = self.clients.iter().filter_map(|(id, client)| Some((id, client.extras.as_deref()?)));
         let leases =
-            sessions.flat_map(|(id, session)| session.leases.iter().map(move |lease| (lease, id, session)));
+            all_extras.flat_map(|(id, extras)| extras.leases.iter().map(move |lease| (lease, id, extras)));
         let mut locks: Vec<_> = leases.collect();
         locks.sort_unstable_by_key(|(lease, id, _)| (lease.mailbox, *id));
-        for (lease, id, session) in locks {
+        for (lease, id, extras) in locks {
             write!(text, "{} ", lease.mailbox)?;
-            self.render_lease(text, id, lease, session)?;
+            self.render_lease(text, id, lease, extras)?;
         }
         Ok(())
     }
@@ -140,36 +138,36 @@ impl<T: Transport> Server<T> {
         text: &mut String,
         id: ConnectionId,
         lease: &Lease,
-        session: &Extras,
+        extras: &Extras,
     ) -> std::fmt::Result {
         let held = self.now.saturating_duration_since(lease.since).as_secs_f64();
-        let left = session.leases.end(lease).saturating_duration_since(self.now).as_secs_f64();
-        let (holder, name, mode) = (id.generation, name_of(Some(session)), mode_name(lease.mode));
-        let number = lease.token;
+        let left = extras.leases.end(lease).saturating_duration_since(self.now).as_secs_f64();
+        let (holder, name, mode) = (id.generation, name_of(Some(extras)), mode_name(lease.mode));
+        let token = lease.token;
         let waiting = self.mailboxes.queue(lease.mailbox).waiting();
         writeln!(
             text,
-            "holder={holder} name={name} mode={mode} grant={number} held_seconds={held:.3} lease_seconds={left:.3} \
+            "holder={holder} name={name} mode={mode} grant={token} held_seconds={held:.3} lease_seconds={left:.3} \
              waiting={waiting}"
         )
     }
 
     fn lease(&self, id: ConnectionId, mailbox: u32) -> Option<(&Lease, &Extras)> {
-        let session = self.clients.look(id)?.extras.as_deref()?;
-        let lease = session.leases.of(mailbox)?;
-        Some((lease, session))
+        let extras = self.clients.look(id)?.extras.as_deref()?;
+        let lease = extras.leases.of(mailbox)?;
+        Some((lease, extras))
     }
 
-    /// Since when each request waits that wants to be in a mailbox.
-    fn waits_for(&self, wanted: u32) -> Vec<Instant> {
-        let since = |(_, connection): (ConnectionId, &Connection<T>)| match *connection.phase() {
+    /// When each request that waits in the queue of a mailbox began to wait.
+    fn waits_for(&self, wanted: u32) -> impl Iterator<Item = Instant> {
+        let since = move |(_, connection): (ConnectionId, &Connection<T>)| match *connection.phase() {
             Phase::Waiting { mailbox, ticket, .. } if mailbox == wanted => {
                 let queue = self.mailboxes.queue(mailbox);
                 queue.with_waiter(ticket, |job| job.wait.filter(|wait| wait.reason == WaitReason::Queue))?
             }
             _ => None,
         };
-        self.clients.iter().filter_map(since).map(|waiting| waiting.since).collect()
+        self.clients.iter().filter_map(since).map(|wait| wait.since)
     }
 
     fn millis_since(&self, then: Instant) -> u128 {
@@ -177,8 +175,8 @@ impl<T: Transport> Server<T> {
     }
 }
 
-fn name_of(session: Option<&Extras>) -> &str {
-    session.and_then(|session| session.name.as_deref()).unwrap_or("-")
+fn name_of(extras: Option<&Extras>) -> &str {
+    extras.and_then(|extras| extras.name.as_deref()).unwrap_or("-")
 }
 
 fn mode_name(mode: Mode) -> &'static str {
