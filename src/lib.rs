@@ -28,8 +28,8 @@
 //! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of
 //! the server.
 //!
-//! `docs/architecture.md` tells the life of a request and the laws; `docs/protocol.md` is the contract with
-//! clients.
+//! `docs/architecture.md` describes the life of a request and the laws. `docs/protocol.md` is the contract
+//! with clients.
 
 pub mod instance;
 pub mod options;

@@ -222,7 +222,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // The prompt goes on after this command.
+        // The prompt continues after this command.
         let _ = self.before.thread_set_mask();
     }
 }

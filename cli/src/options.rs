@@ -134,7 +134,7 @@ pub(crate) enum Command {
         /// Mailboxes, or * for all
         #[arg(value_name = "BOX[,BOX..]")]
         mailboxes: String,
-        /// Only if the lock has this number
+        /// Only if this is the fencing token of the lock
         #[arg(long, value_name = "G")]
         grant: Option<u64>,
     },

@@ -8,7 +8,7 @@ use super::frame::Frame;
 /// The largest cost of all queued events in bytes, see [`cost`].
 const BYTES_MAX: usize = 64 << 20;
 
-/// The cost of an event beside the bytes of its message.
+/// The cost of an event in addition to the bytes of its message.
 const OVERHEAD: usize = 256;
 
 /// A frame that the server sends without a request, because this connection watches or locks a mailbox.

@@ -81,8 +81,8 @@ impl Grant {
         self.number
     }
 
-    /// Whether a request that arrived later was admitted earlier. The law excludes that; it is counted all
-    /// the same.
+    /// Whether a request that arrived later was admitted earlier. The law excludes this, and the count proves
+    /// it.
     pub(crate) fn overtaken(&self) -> bool {
         self.overtaken
     }
@@ -230,8 +230,8 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Tells the wait set what the mailbox holds now. Returns whether that meets the condition of one of its
-    /// requests: that request is next, before the queue, so the holder of the mailbox must release it.
+    /// Passes the current contents of the mailbox to the wait set. Returns whether they meet the condition of
+    /// a request there. That request is next, before the queue, so the holder must release the mailbox.
     pub(crate) fn update_contents(&mut self, contents: Contents) -> bool {
         self.wait_set.as_mut().is_some_and(|wait_set| {
             wait_set.set_contents(contents);

@@ -125,21 +125,21 @@ pub enum LocalRequest {
     Lock(Box<LockRequest>),
     /// `unlock`: releases locks.
     Unlock {
-        /// Which mailboxes; `None` is `*`, all that the connection has locked.
+        /// The mailboxes. `None` is `*`: all mailboxes that the connection has locked.
         mailboxes: Option<Box<[u32]>>,
         /// `grant=G`: only locks with this fencing token.
         grant: Option<u64>,
     },
     /// `watch`: subscribes to new messages.
     Watch {
-        /// Which mailboxes, in the order of the versions in the answer.
+        /// The mailboxes, in the order of the versions in the reply.
         mailboxes: Box<[u32]>,
         /// `after=V`: starts after this version; `None` is the newest.
         after: Option<u64>,
     },
     /// `unwatch`: ends subscriptions.
     Unwatch {
-        /// Which mailboxes; `None` is `*`, all that the connection watches.
+        /// The mailboxes. `None` is `*`: all mailboxes that the connection watches.
         mailboxes: Option<Box<[u32]>>,
     },
     /// `hello name=`: names the connection.
@@ -242,7 +242,7 @@ pub enum Refusal {
     /// The wait would complete a cycle.
     #[error("this request would complete a cycle of waits")]
     Deadlock,
-    /// Not allowed for this connection; the text tells why.
+    /// The request is not allowed for this connection. The text gives the reason.
     #[error("{0}")]
     Denied(&'static str),
     /// The boundary between requests and data is lost.

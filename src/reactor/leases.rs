@@ -1,6 +1,6 @@
 //! The leases of one client: how long each of its locks lasts. Pure: `now` is a parameter.
 //!
-//! All leases of a client are renewed together, by each of its requests, so one instant says when.
+//! Each request of a client renews all its leases, so one instant is stored for all of them.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ use crate::protocol::Eol;
 pub(super) struct Lease {
     pub mailbox: u32,
     pub mode: Mode,
-    /// The fencing token that the client was told.
+    /// The fencing token in the reply to the `lock`.
     pub token: u64,
     pub since: Instant,
-    /// How long the client may be silent.
+    /// Longest silence of the client.
     pub ttl: Duration,
-    /// When the lock ends at the latest.
+    /// The lock ends at this instant even if the client sends requests.
     pub hard_deadline: Instant,
     /// The end of line of the request, for events about the lock.
     pub eol: Eol,
@@ -35,7 +35,7 @@ impl Leases {
         Leases { leases: Vec::new(), last_renewal: now }
     }
 
-    /// Bytes of memory behind it.
+    /// Bytes of memory, without the value itself.
     pub(super) fn memory(&self) -> usize {
         self.leases.capacity() * size_of::<Lease>()
     }
@@ -48,7 +48,7 @@ impl Leases {
         self.leases.iter().find(|lease| lease.mailbox == mailbox)
     }
 
-    /// A request has arrived.
+    /// Renews all leases: a request has arrived.
     pub(super) fn renew(&mut self, now: Instant) {
         self.last_renewal = now;
     }
@@ -76,7 +76,7 @@ impl Leases {
         silent.map_or(lease.hard_deadline, |silent| silent.min(lease.hard_deadline))
     }
 
-    /// Removes the leases that have ended.
+    /// Removes and returns the leases that have ended.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Lease> {
         let (ended, kept) = self.leases.iter().copied().partition(|lease| self.end(lease) <= now);
         self.leases = kept;

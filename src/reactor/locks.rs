@@ -1,8 +1,8 @@
-//! Which clients hold locks of which mailbox. The grants themselves lie with each client or its job, the
-//! terms in its leases.
+//! The table of the clients that hold locks, by mailbox. The grants themselves are in the lock set of each
+//! client or its job, and their terms are in its leases.
 //!
-//! **The law**: only the reactor begins and ends locks, and lets their holders wait. While it searches for a
-//! cycle of waits, no edge of it begins or ends, so what the search finds is true.
+//! **The law**: only the reactor begins and ends locks, and only the reactor lets their holders wait. So no
+//! wait begins or ends while it searches for a cycle of waits, and the result of the search is exact.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// A client has acquired a mailbox, perhaps the first of several that one `lock` wants.
+    /// Adds a mailbox that a client has acquired, which may be the first of several mailboxes of one `lock`.
     pub(super) fn begin(&mut self, mailbox: u32, holder: ConnectionId) {
         let is_new = self.holders.insert((mailbox, holder));
         debug_assert!(is_new, "a mailbox is locked once");
@@ -34,13 +34,13 @@ impl Locks {
         self.holders.range((mailbox, first)..=(mailbox, last)).map(|(_, holder)| *holder)
     }
 
-    /// How many locks there are, one for each mailbox and holder.
+    /// Number of locks: one for each mailbox and holder.
     pub(super) fn len(&self) -> usize {
         self.holders.len()
     }
 
-    /// Whether a client would complete a cycle of waits if it waited at a mailbox. `waiting_on` says where a
-    /// client waits.
+    /// Whether a client would complete a cycle of waits if it waited at a mailbox. `waiting_on` returns the
+    /// mailbox at which a client waits.
     pub(super) fn would_deadlock(
         &self,
         id: ConnectionId,

@@ -94,7 +94,7 @@ impl Output {
         }
     }
 
-    /// Writes to `sink` until it takes no more, or until about `budget` bytes are written.
+    /// Writes to `sink` until it would block, or until about `budget` bytes are written.
     pub(super) fn write_to(&mut self, sink: &mut impl Write, budget: usize) -> io::Result<Flushed> {
         let bytes = self.bytes.as_slice();
         let start = self.written;

@@ -55,7 +55,7 @@ impl Pools {
         if self.jobs.items.len() == POOLED_MAX {
             return self.record_dropped(job.memory());
         }
-        debug_assert!(job.locks.is_none(), "locks are kept with their client, or ended");
+        debug_assert!(job.locks.is_none(), "the client has its locks, or they have ended");
         job.requests.clear();
         (job.state, job.cursor, job.wait, job.next) = (JobState::Ready, None, None, 0);
         for buffer in [&mut job.input, &mut job.output] {
@@ -94,7 +94,7 @@ impl Pools {
         self.dropped += bytes;
     }
 
-    /// When memory should be returned to the system, if there is enough of it.
+    /// When memory should be returned to the system. `None` if there is less than [`TRIM_THRESHOLD`].
     pub(super) fn trims_at(&self) -> Option<Instant> {
         let worth_it = self.dropped + self.bytes >= TRIM_THRESHOLD;
         self.trimmed.filter(|_| worth_it).map(|at| at + TRIM_INTERVAL)

@@ -1,5 +1,5 @@
-//! Which clients watch what, grouped by position, and the events on their way to them. Pure: no socket, clock
-//! or lock.
+//! The watches of all clients, grouped by position, and the events that are being sent to them. Pure: no
+//! socket, clock or lock.
 //!
 //! A watch is a version, not a buffer: it costs the same whether its client reads or not. Watchers at the
 //! same version of a mailbox are a group. A group has one read in the wait set of the mailbox, which brings
@@ -15,7 +15,7 @@ use crate::workers::{ConnectionId, WatchId};
 /// Capacity of the tables that is always kept, in groups.
 const CAPACITY_KEPT: usize = 1024;
 
-/// A table is shrunk when less than one of so many of its places is used.
+/// A table is shrunk when it uses less than this fraction of its capacity: one of `SPARSE` places.
 const SPARSE: usize = 8;
 
 /// One mailbox that a client watches.
@@ -29,14 +29,14 @@ pub(super) struct Watch {
     pub state: WatchState,
 }
 
-/// What a watch is at.
+/// The state of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WatchState {
-    /// It belongs to the group of its position.
+    /// The watch belongs to the group of its position.
     Armed,
-    /// An event for it is on its way, or was sent in this fan-out.
+    /// An event is to be sent to the client, or was sent in the current fan-out.
     Pending,
-    /// It has stopped until its client reads on.
+    /// The watch has stopped until its client reads more.
     Lagging,
 }
 
@@ -60,21 +60,21 @@ pub(super) struct WatchPosition {
 struct Group {
     members: BTreeSet<ConnectionId>,
     read: WatchId,
-    /// The place of the read in the wait set of the mailbox, once it is there.
+    /// The ticket of the read in the wait set of the mailbox, once the read waits there.
     ticket: Option<Ticket>,
 }
 
-/// An event on its way to the watchers of a group.
+/// An event that is being sent to the watchers of a group.
 #[derive(Debug)]
 pub(super) struct Fanout {
     /// The position of its receivers.
     pub from: WatchPosition,
-    /// Where they stand once they have it.
+    /// The position of the receivers after the event.
     pub to: Cursor,
     pub bytes: Arc<Vec<u8>>,
-    /// The receivers that are left.
+    /// The receivers to which nothing was sent yet.
     pub left: btree_set::IntoIter<ConnectionId>,
-    /// The receivers that have all of it.
+    /// The receivers to which the whole event was sent.
     pub done: Vec<ConnectionId>,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct WatchRead {
     pub cursor: Cursor,
 }
 
-/// All groups, and the events under way.
+/// All groups, and the events that are being sent.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     groups: HashMap<WatchPosition, Group>,
@@ -122,7 +122,8 @@ impl Watches {
         Some(WatchRead { id, position, cursor })
     }
 
-    /// Removes a watcher from a group. Returns the place of the read if no watcher needs it any more.
+    /// Removes a watcher from a group. If the group is empty then, removes it and returns the ticket of its
+    /// read.
     pub(super) fn leave(&mut self, position: WatchPosition, id: ConnectionId) -> Option<Ticket> {
         let group = self.groups.get_mut(&position)?;
         group.members.remove(&id);
@@ -135,7 +136,7 @@ impl Watches {
         group.ticket
     }
 
-    /// Remembers where a read waits. Returns false if no watcher needs it any more.
+    /// Records the ticket of a waiting read. Returns false if no watcher needs the read any more.
     pub(super) fn set_ticket(&mut self, id: WatchId, ticket: Ticket) -> bool {
         let group = self.reads.get(&id).and_then(|position| self.groups.get_mut(position));
         group.map(|group| group.ticket = Some(ticket)).is_some()
@@ -148,7 +149,7 @@ impl Watches {
         Some((position, group.members))
     }
 
-    /// How many groups there are, each with one read.
+    /// Number of groups. Each has one read.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
@@ -158,12 +159,12 @@ impl Watches {
         self.fanouts.push_back(fanout);
     }
 
-    /// Puts an event back that has receivers left.
+    /// Puts back an event that has receivers left. It is sent next.
     pub(super) fn resume_fanout_later(&mut self, fanout: Fanout) {
         self.fanouts.push_front(fanout);
     }
 
-    /// The event that is to be sent next.
+    /// Takes the event that is to be sent next.
     pub(super) fn pop_fanout(&mut self) -> Option<Fanout> {
         self.fanouts.pop_front()
     }

@@ -68,30 +68,30 @@ impl LockSet {
         self.locks.iter().any(|lock| lock.mailbox == mailbox)
     }
 
-    /// How many mailboxes the `lock` under way has acquired so far.
+    /// Number of mailboxes that an incomplete `lock` has acquired.
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
 
-    /// Adds a mailbox of the `lock` under way.
+    /// Adds a mailbox of an incomplete `lock`.
     pub(crate) fn add(&mut self, mailbox: u32, grant: Grant) {
         debug_assert!(!self.holds(mailbox), "a mailbox is locked once");
         self.locks.push(Lock { mailbox, grant });
         self.pending += 1;
     }
 
-    /// The `lock` under way has all its mailboxes.
+    /// Completes a `lock`: it has acquired all its mailboxes.
     pub(crate) fn complete(&mut self) {
         self.pending = 0;
     }
 
-    /// Removes the locks of the `lock` under way.
+    /// Removes the locks of an incomplete `lock`.
     pub(crate) fn take_pending(&mut self) -> Vec<Lock> {
         let first = self.locks.len() - std::mem::take(&mut self.pending);
         self.locks.split_off(first)
     }
 
-    /// Removes the locks of these mailboxes, except those of the `lock` under way.
+    /// Removes the locks of the chosen mailboxes, except those of an incomplete `lock`.
     pub(crate) fn take(&mut self, chosen: impl Fn(u32) -> bool) -> Vec<Lock> {
         let complete = self.locks.len() - self.pending;
         self.locks.extract_if(..complete, |lock| chosen(lock.mailbox)).collect()
@@ -108,17 +108,17 @@ impl LockSet {
         self.locks.iter_mut().find(|lock| lock.mailbox == mailbox).map(|lock| &mut lock.grant)
     }
 
-    /// Remembers that the lock of a mailbox has expired.
+    /// Records that the lock of a mailbox has expired.
     pub(crate) fn expire(&mut self, mailbox: u32) {
         self.expired.push(mailbox);
     }
 
-    /// The client has acknowledged that the lock of a mailbox has expired.
+    /// Records that the client has acknowledged the expired lock of a mailbox.
     pub(crate) fn forget_expired(&mut self, mailbox: u32) {
         self.expired.retain(|expired| *expired != mailbox);
     }
 
-    /// The client has acknowledged all expired locks. Returns whether there were any.
+    /// Records that the client has acknowledged all expired locks. Returns whether there were any.
     pub(crate) fn forget_all_expired(&mut self) -> bool {
         !std::mem::take(&mut self.expired).is_empty()
     }

@@ -4,8 +4,8 @@
 //! A [`Job`] is a batch of requests of one client. [`step`](step::step) interprets it. It is submitted when
 //! its first request is admitted. The [`Pool`] runs a short job on the reactor's own thread and posts the
 //! others to its threads. The job returns to the reactor with its answers, from a worker through the
-//! [`Completions`]. If the mailbox of a later request is not free, the job stays in that queue, and the
-//! worker goes on with another one: first with those that its releases have admitted.
+//! [`Completions`]. If the mailbox of a later request is not free, the job stays in the queue of that
+//! mailbox, and the worker continues with another job: first with those that its releases have admitted.
 
 mod completions;
 mod execute;

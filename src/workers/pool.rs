@@ -176,8 +176,9 @@ impl Pool {
         self.workers
     }
 
-    /// Tells the workers to end, without waiting for them. The clients of jobs that still run are gone, and a
-    /// write that is cut off by the end of the process leaves its mailbox intact, as it does at any time.
+    /// Tells the workers to end, without waiting for them. The clients of jobs that still run have
+    /// disconnected. The end of the process may interrupt a write, which leaves the mailbox intact, as any
+    /// kill does.
     pub(crate) fn stop(self) {
         self.shared.sleep.stop();
     }

@@ -1,4 +1,4 @@
-//! The control area of one mailbox: two records, and a word that tells which of them is active. A kill at any
+//! The control area of one mailbox: two records, and a word that selects the active one. A kill at any
 //! moment leaves the active record intact.
 //!
 //! ```text

@@ -95,12 +95,12 @@ impl Shared {
         match mode {
             Mode::Shared => {
                 self.readers.fetch_add(1, Ordering::SeqCst);
-                assert_eq!(self.writers.load(Ordering::SeqCst), 0, "a reader beside a writer");
+                assert_eq!(self.writers.load(Ordering::SeqCst), 0, "a reader together with a writer");
                 self.readers.fetch_sub(1, Ordering::SeqCst);
             }
             Mode::Exclusive => {
                 assert_eq!(self.writers.fetch_add(1, Ordering::SeqCst), 0, "two writers");
-                assert_eq!(self.readers.load(Ordering::SeqCst), 0, "a writer beside a reader");
+                assert_eq!(self.readers.load(Ordering::SeqCst), 0, "a writer together with a reader");
                 self.writers.fetch_sub(1, Ordering::SeqCst);
             }
         }

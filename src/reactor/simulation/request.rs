@@ -56,7 +56,7 @@ pub(super) enum ClientRequest {
     Unwatch {
         mailboxes: Option<Vec<u32>>,
     },
-    /// A request of which only the first word of the reply is checked.
+    /// A request for which only the first word of the reply is checked.
     Info {
         line: String,
         word: &'static str,

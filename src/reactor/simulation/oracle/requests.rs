@@ -157,7 +157,8 @@ impl Oracle {
         }
         for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
             let Some(waiting) = other.outstanding.front_mut() else { continue };
-            // A waiting shared lock may already be granted, so another reader can be admitted beside it.
+            // A waiting shared lock may already be granted, so another reader can be admitted together with
+            // it.
             if matches!(waiting.request, ClientRequest::Lock { shared: true, .. })
                 && !pending.request.is_exclusive()
             {

@@ -84,7 +84,7 @@ impl Oracle {
     }
 }
 
-/// What may wait for a condition. The read of a watch does so beside the requests of its client.
+/// A possible waiter for a condition. The read of a watch waits independently of its client's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Request,
