@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 const LARGE: &str = "2 32768 0 32768 --workers 2";
 const LARGE_BYTES: usize = 32768 * 1024;
 
-/// A stopped worker. It goes on when this is dropped.
+/// A stopped worker. It continues when this is dropped.
 struct Frozen(Pid);
 
 impl Drop for Frozen {

@@ -60,12 +60,12 @@ fn clients_without_newlines_are_answered() {
 #[test]
 fn silence_completes_no_write_that_has_no_data_yet() {
     let server = Server::start("4 64 0 8 --quiet-ms 20");
-    let mut person = server.connect();
-    person.send("w 3\n");
+    let mut typist = server.connect();
+    typist.send("w 3\n");
     // These silences begin later, and have completed requests.
     server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
     server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
-    person.ask("hello\n", "OK v=1\n");
+    typist.ask("hello\n", "OK v=1\n");
 }
 
 #[test]

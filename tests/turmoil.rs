@@ -39,7 +39,7 @@ fn request(random: &mut Rng) -> String {
     }
 }
 
-/// Reads so many answers, and the events between them.
+/// Reads `count` answers, and the events between them.
 fn read_answers(client: &mut Client, count: usize, seen: &mut HashMap<u64, u64>) {
     let mut answers = 0;
     while answers < count {
@@ -93,7 +93,7 @@ fn talk(server: &Server, seed: u64, batches: usize) {
 }
 
 #[test]
-fn each_request_has_one_answer_beside_clients_of_every_kind() {
+fn each_request_has_one_answer_among_clients_of_every_kind() {
     let batches = std::env::var("DIPC_TURMOIL").map_or(100, |number| number.parse().expect("a number"));
     let server = Server::start("4 160 0 160 --wait 0.2 --max-hold 1 --workers 3");
     let server = &server;

@@ -167,7 +167,7 @@ fn messages_of_a_chat_appear_above_the_typed_line() {
     anna.expect("anna: ");
     wait_until("the message is sent", || server.stat_json(&["1"], "version") == 3);
     server.run(&["read", "1"]).expect(0, "anna: one");
-    // One's own message is not shown twice, and no message of others is erased.
+    // The client's own message is not shown twice, and no message of another client is erased.
     server.run(&["put", "1", "bob: two"]);
     let meanwhile = anna.expect("bob: two");
     assert!(!meanwhile.contains("anna: one") && !meanwhile.contains("\x1b[A"), "{meanwhile:?}");

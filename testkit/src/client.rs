@@ -44,7 +44,7 @@ impl Stream for UnixStream {
 
 /// A connection to a server.
 pub struct Client {
-    /// The socket, for what the methods do not offer.
+    /// The socket, for operations without a method here.
     pub stream: Box<dyn Stream>,
     received: Vec<u8>,
 }

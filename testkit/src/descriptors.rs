@@ -11,7 +11,7 @@ pub fn hard_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1
 }
 
-/// Lets this test process open at least so many descriptors, or as many as the system allows.
+/// Lets this test process open at least `count` descriptors, or as many as the system allows.
 pub fn allow(count: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     if soft < hard.min(count) {

@@ -157,7 +157,7 @@ pub fn start(command: &mut Command) -> Instance {
 pub fn start_in_foreground(command: &mut Command) -> (Child, Instance) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the program runs");
     let line = first_line(&mut child);
-    assert!(child.try_wait().expect("our child").is_none(), "it has gone to the background");
+    assert!(child.try_wait().expect("our child").is_none(), "the program runs in the background");
     let instance = Instance::of(line);
     assert_eq!(instance.pid, child.id().cast_signed());
     (child, instance)

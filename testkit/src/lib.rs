@@ -1,14 +1,16 @@
-//! What the tests of dipc share. The tests talk to the real programs, and not to the crate's functions.
+//! Helpers of the tests of dipc. The tests run the real programs, and do not call functions of the crate.
 //!
-//! - [`program`]: where the built programs are
-//! - [`process`]: a program run to its end, and what the system says about a process
+//! - [`program`]: the paths of the built programs
+//! - [`process`]: a program run to its end, and information of the system about a process
 //! - [`server`]: a `dipc` in the foreground that ends with its test
 //! - [`instance`]: a `dipc` in the background, its directory, and `dipcrm`
 //! - [`cli`]: `dipc-cli` connected to a server
 //! - [`client`]: a connection that sends and expects bytes
 //! - [`terminal`]: `dipc-cli` on a pseudo-terminal
 //! - [`descriptors`]: limits of open descriptors
-//! - [`directory`], [`mount`], [`port`], [`rng`], [`wait`]: what they are called
+//! - [`directory`], [`mount`], [`port`]: temporary directories, mounted file systems, reserved ports
+//! - [`rng`]: pseudo-random numbers
+//! - [`wait`]: waiting for a condition
 //!
 //! Every wait ends after [`wait::HANG`] at the latest, and then the test fails.
 

@@ -88,7 +88,8 @@ pub fn run_both(commands: [Command; 2]) -> [Outcome; 2] {
 pub fn finish(mut child: Child, input: &[u8]) -> Outcome {
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
-        // On a thread of its own, for the program may print before it reads. It may also end without reading.
+        // On a separate thread, because the program may print before it reads. It may also end without
+        // reading.
         thread::spawn(move || stdin.write_all(&input));
     }
     let deadline = Instant::now() + HANG;
@@ -125,7 +126,7 @@ pub fn first_line(child: &mut Child) -> String {
     let stdout = child.stdout.take().expect("piped");
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        // Not a byte more than the line.
+        // A buffer of one byte, so that no byte after the line is read.
         let mut reader = BufReader::with_capacity(1, stdout);
         let mut line = String::new();
         let _ = reader.read_line(&mut line);

@@ -1,4 +1,4 @@
-//! Where the built programs are: beside the directory of the running test executable.
+//! The paths of the built programs, in the parent of the directory of the running test executable.
 //!
 //! Cargo tells a test only the programs of its own package. `cargo test` builds the programs of all packages
 //! before any test runs; a test of one package (`-p dipc-cli`) needs `cargo build` before it.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long an answer, an end or a condition may take before a test fails. It is shorter than the server's
-/// default wait of 30 s, so that a request that should not wait does not pass by waiting.
+/// default wait of 30 s, so a test of a request that must not wait fails if the request waits.
 pub const HANG: Duration = Duration::from_secs(20);
 
 /// The first pause between two looks at a condition. Each further pause is twice as long.
@@ -13,14 +13,14 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause between two looks at a condition.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits until the condition holds; fails after [`HANG`]. Between two looks it sleeps, so that the processor
+/// Waits until the condition holds; fails after [`HANG`]. Between two checks it sleeps, so that the processor
 /// is free for the server under test.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + HANG;
     let mut pause = SHORTEST_PAUSE;
     while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         thread::sleep(pause);
         pause = (2 * pause).min(LONGEST_PAUSE);
     }

@@ -15,7 +15,7 @@ fn a_cycle_through_a_message_or_room_that_only_the_other_client_could_bring() {
         if !prepare.is_empty() {
             first.ask(prepare, "OK v=1 n=1\n");
         }
-        // It was admitted and lacks something, so later requests are admitted before it.
+        // It was admitted and its condition does not hold, so later requests are admitted before it.
         server.send_waiting(&mut first, waits);
         let mut second = holder(&server, "1");
         assert_eq!(second.refused("r 0 wait=inf\n"), DEADLOCK, "{waits}");

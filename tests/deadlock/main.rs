@@ -10,8 +10,8 @@ use dipc_testkit::server::Server;
 
 const DEADLOCK: &str = "deadlock";
 
-/// So many small mailboxes. Their default wait is longer than a test takes, so that no answer comes by
-/// timeout.
+/// A server with small mailboxes. Its default wait is longer than a test takes, so that no request times
+/// out.
 fn served(mailboxes: usize) -> Server {
     Server::start(&format!("{mailboxes} 1 0 1 --wait 1000"))
 }

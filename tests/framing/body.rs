@@ -6,21 +6,21 @@ use dipc_testkit::server::Server;
 
 use crate::{Harness, stream, wordless};
 
-/// How the server takes `w 3 LENGTH` with so many bytes behind it.
+/// What the server does with `w 3 LENGTH`. A number is the bytes sent behind it.
 enum Length {
-    /// Written.
+    /// The bytes are written.
     Good(usize),
-    /// Discarded, and refused.
-    Swallowed(usize),
-    /// Refused, and the connection ends.
+    /// The bytes are discarded, and the request is refused.
+    Discarded(usize),
+    /// The request is refused, and the connection ends.
     TooMuch,
-    /// Not a length, and the connection ends.
+    /// The word is no length, and the connection ends.
     Unreadable,
 }
 
 #[test]
 fn a_length_is_an_exact_decimal_number_up_to_the_packet_size() {
-    use Length::{Good, Swallowed, TooMuch, Unreadable};
+    use Length::{Discarded, Good, TooMuch, Unreadable};
     let mut harness = Harness::new();
     let zeros = format!("{}5", "0".repeat(400));
     let nines = "9".repeat(400);
@@ -30,8 +30,8 @@ fn a_length_is_an_exact_decimal_number_up_to_the_packet_size() {
         ("8192", Good(8192)),
         ("00008192", Good(8192)),
         (&zeros, Good(5)),
-        ("8193", Swallowed(8193)),
-        ("1048576", Swallowed(1_048_576)),
+        ("8193", Discarded(8193)),
+        ("1048576", Discarded(1_048_576)),
         ("1048577", TooMuch),
         ("2147483648", TooMuch),
         ("4294967295", TooMuch),
@@ -53,7 +53,7 @@ fn a_length_is_an_exact_decimal_number_up_to_the_packet_size() {
     ] {
         let (len, answers) = match length {
             Good(len) => (len, "OK v=+1\nOK\n"),
-            Swallowed(len) => (len, "ERR size max=8192 ..\nOK\n"),
+            Discarded(len) => (len, "ERR size max=8192 ..\nOK\n"),
             TooMuch => (5, "ERR size max=8192 ..\n"),
             Unreadable => (5, "ERR frame ..\n"),
         };
@@ -95,10 +95,10 @@ fn a_body_at_the_size_limit_is_cut_anywhere_near_its_ends() {
 }
 
 #[test]
-fn a_refused_body_is_swallowed_up_to_a_mebibyte_and_no_further() {
+fn a_refused_body_is_discarded_up_to_a_mebibyte_and_no_further() {
     let mut harness = Harness::new();
-    let swallowed = b"w 3 2\nno\n".repeat(120_000);
-    let mebibyte = &swallowed[..1 << 20];
+    let refused = b"w 3 2\nno\n".repeat(120_000);
+    let mebibyte = &refused[..1 << 20];
     for (head, len, answers) in [
         ("w 3 1048576\n", 1 << 20, "ERR size max=8192 ..\nOK\n"),
         ("w 99 1048576\n", 1 << 20, "ERR box max=3 ..\nOK\n"),
@@ -115,8 +115,8 @@ fn a_refused_body_is_swallowed_up_to_a_mebibyte_and_no_further() {
         );
     }
     let line = |len: usize| [b"w 3\n", &vec![b'x'; len][..], b"\nping\n"].concat();
-    let swallowed = stream(line(1 << 20), "ERR size max=8192 ..\nOK\n", &[]);
-    assert_eq!(wordless(&harness.play(&swallowed, &[])), swallowed.answers);
+    let discarded = stream(line(1 << 20), "ERR size max=8192 ..\nOK\n", &[]);
+    assert_eq!(wordless(&harness.play(&discarded, &[])), discarded.answers);
     let endless = stream(line((1 << 20) + 1), "ERR size max=8192 ..\n", &[]);
     assert_eq!(wordless(&harness.play(&endless, &[])), endless.answers);
 }

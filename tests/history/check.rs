@@ -1,17 +1,18 @@
-//! Whether what clients saw can have happened: one mailbox at a time, each request at one instant between its
-//! call and its return, and locks that exclude others.
+//! Checks whether the answers that clients received are possible: each request takes effect at one instant
+//! between its call and its return, and locks exclude other clients. Each mailbox is checked separately.
 //!
-//! Why sorting is enough. A mailbox goes through states (version, count): a write or put makes the version
-//! one higher, a take the count one lower. So states are ordered, newer versions and, within a version, lower
-//! counts being later, and every answer tells which state it left or saw. A history is linearizable when that
-//! order agrees with the clock, each change is the only one to reach its state, and each message is the one
-//! that was written under its version.
+//! Sorting is enough for this check. A mailbox goes through states (version, count): a write or put increases
+//! the version by one, and a take decreases the count by one. So the states have an order: a state is later
+//! if its version is higher, or if its version is equal and its count is lower. Every answer contains the
+//! state that the request saw or made. A history is linearizable if this order agrees with the clock, each
+//! change is the only one that reaches its state, and each message is the one that was written under its
+//! version.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::operation::{Hold, NEVER, Operation, What};
 
-/// Checks a history. The error tells what cannot have happened.
+/// Checks a history. The error names the requests that contradict each other.
 pub(crate) fn check(operations: &[Operation], holds: &[Hold]) -> Result<(), String> {
     let mut mailboxes = BTreeMap::<u32, (Vec<&Operation>, Vec<&Hold>)>::new();
     for operation in operations {
@@ -61,7 +62,7 @@ fn messages(operations: &[&Operation]) -> Result<(), String> {
             What::Take { taken: Some((version, _, message)) } => (version, message),
             _ => continue,
         };
-        // An answer with its message tells which version an unanswered request made.
+        // A message in an answer identifies the unanswered request that made its version.
         let right = *made.entry(version).or_insert_with(|| match unanswered.remove(&message) {
             true => message,
             false => NEVER,
@@ -81,8 +82,8 @@ fn messages(operations: &[&Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// A version that no answered request made was made by an unanswered one. That was called before an answer
-/// with the version, or with a later one, returned.
+/// A version that no answered request made was made by an unanswered one. The unanswered request was called
+/// before an answer with this version or a later one returned.
 fn gaps(operations: &[&Operation]) -> Result<(), String> {
     let last = last_version(operations);
     let mut seen = vec![NEVER; last as usize + 1];
@@ -114,8 +115,8 @@ fn last_version(operations: &[&Operation]) -> u64 {
         .unwrap_or(0)
 }
 
-/// A request sees a state no earlier than a request that returned before its call, and makes a later one if
-/// it is a change.
+/// The state of a request is no earlier than that of any request that returned before its call. It is later
+/// if the request is a change.
 fn order(operations: &[&Operation]) -> Result<(), String> {
     in_time(
         operations,
@@ -162,8 +163,8 @@ fn in_time<T: std::fmt::Debug, R: Ord>(
     Ok(())
 }
 
-/// Where every request was answered, each change is known: a put adds one, a take removes one, and a take
-/// that found no message was executed at an instant when the mailbox was empty.
+/// If every request was answered, all changes are known. Then a put adds one message, a take removes one, and
+/// a take that found no message was executed at an instant when the mailbox was empty.
 fn counts(operations: &[&Operation]) -> Result<(), String> {
     if operations.iter().any(|operation| operation.changes() && !operation.is_answered()) {
         return Ok(());
@@ -171,7 +172,7 @@ fn counts(operations: &[&Operation]) -> Result<(), String> {
     let mut changes: Vec<_> = operations.iter().filter(|operation| operation.changes()).collect();
     changes.sort_by_key(|operation| operation.states());
     let mut count = 0;
-    // The longest times at which the mailbox can have been empty: from, until.
+    // The longest periods in which the mailbox can have been empty: from, until.
     let mut empty = vec![(0, changes.first().map_or(NEVER, |first| first.returned))];
     for (at, operation) in changes.iter().enumerate() {
         let Some(((_, now), _)) = operation.states() else { continue };
@@ -203,8 +204,8 @@ fn counts(operations: &[&Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// No message is taken twice, and the oldest is taken first. At the end of the history, a message that no
-/// write or drop removed was taken, or a take was not answered.
+/// No message is taken twice, and the oldest is taken first. At the end of the history, every message that no
+/// write or drop has removed was taken, by an answered take or by one of the unanswered ones.
 fn takes(operations: &[&Operation]) -> Result<(), String> {
     let taken = |operation: &Operation| match operation.what {
         What::Take { taken: Some((version, ..)) } => Some(version),

@@ -1,4 +1,4 @@
-//! Histories made by hand: what is right passes, and each kind of wrong is found.
+//! Tests of the check with handmade histories: possible ones pass, and each kind of contradiction is found.
 
 use crate::check::check;
 use crate::operation::{Hold, NEVER, Operation, What};

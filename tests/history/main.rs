@@ -1,7 +1,7 @@
-//! Recorded histories: 64 clients send requests of every kind at the same time, some vanish in the middle of
-//! it, and what they saw must be possible. `check.rs` says what is; a failure names the requests that
-//! contradict each other. `DIPC_HISTORY_SEED` in the environment sets another seed than 1, and
-//! `DIPC_HISTORY_TURNS` how many turns each client has.
+//! Recorded histories: 64 clients send requests of every kind at the same time, and some disconnect in the
+//! middle of a request. Their answers must be possible; `check.rs` defines which histories are. A failure
+//! names the requests that contradict each other. `DIPC_HISTORY_SEED` in the environment sets another seed
+//! than 1, and `DIPC_HISTORY_STEPS` the number of steps of each client.
 
 mod check;
 mod handmade;
@@ -26,14 +26,14 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn the_history_of_sixty_four_clients_is_possible() {
-    let (seed, turns) = (setting("DIPC_HISTORY_SEED", 1), setting("DIPC_HISTORY_TURNS", 300));
+    let (seed, steps) = (setting("DIPC_HISTORY_SEED", 1), setting("DIPC_HISTORY_STEPS", 300));
     let server = Server::start(&format!("{} 1024 0 1024 --workers 3", MAILBOXES.len()));
     let start = Instant::now();
     let all_here = Barrier::new(CLIENTS);
     let record = |number| {
         let mut recorder = Recorder::new(number, server.port, start, seed);
         all_here.wait();
-        (0..turns).for_each(|turn| recorder.turn(turn));
+        (0..steps).for_each(|step| recorder.step(step));
         (recorder.operations, recorder.holds)
     };
     let recorded: Vec<_> = thread::scope(|scope| {
@@ -59,7 +59,7 @@ fn the_history_of_sixty_four_clients_is_possible() {
     );
     let happened: [fn(&Operation) -> bool; 8] = [
         |operation| matches!(operation.what, What::Next { lost: 1.., .. }),
-        |operation| matches!(operation.what, What::NoNews { .. }),
+        |operation| matches!(operation.what, What::NothingNewer { .. }),
         |operation| matches!(operation.what, What::Conflict { .. }),
         |operation| matches!(operation.what, What::Write { only_at: Some(_), .. }),
         |operation| matches!(operation.what, What::Put { made: None, .. }),

@@ -1,9 +1,9 @@
-//! Operations and holds: what a history consists of.
+//! Operations and holds, of which a history consists.
 
 /// The return of a request without an answer.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A request to a mailbox, and what came of it. Times are nanoseconds since the start of the history.
+/// A request to a mailbox, and its result. Times are nanoseconds since the start of the history.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     pub client: usize,
@@ -21,7 +21,7 @@ pub(crate) enum What {
     /// The next message after a version.
     Next { after: u64, version: u64, count: u64, lost: u64, message: u64 },
     /// A read that timed out.
-    NoNews { version: u64 },
+    NothingNewer { version: u64 },
     /// A write. Its version is `None` if it was not answered.
     Write { message: u64, only_at: Option<u64>, version: Option<u64> },
     /// A write under a condition that did not hold.
@@ -34,7 +34,7 @@ pub(crate) enum What {
     Empty,
     /// A put that found no room.
     Full,
-    /// Not done, and no state seen.
+    /// The request was not done, and its answer contains no state.
     Nothing,
 }
 
@@ -58,7 +58,8 @@ pub(crate) fn state(version: u64, count: u64) -> State {
 }
 
 impl Operation {
-    /// The earliest and the latest state of the mailbox after this request, if the answer tells.
+    /// The earliest and the latest possible state of the mailbox after this request; `None` if the answer
+    /// does not limit it.
     pub(crate) fn states(&self) -> Option<(State, State)> {
         let exactly = |version, count| Some((state(version, count), state(version, count)));
         match self.what {
@@ -66,9 +67,9 @@ impl Operation {
             What::Next { version, count, lost: 0, .. } => {
                 Some((state(version, count), state(version + count - 1, count)))
             }
-            // Older messages are gone, so this is the oldest in the mailbox.
+            // Older messages no longer exist, so this is the oldest in the mailbox.
             What::Next { version, count, .. } => exactly(version + count - 1, count),
-            What::NoNews { version } | What::Conflict { version, .. } => {
+            What::NothingNewer { version } | What::Conflict { version, .. } => {
                 Some(((version, i64::MIN), (version, 0)))
             }
             What::Write { version: Some(version), .. } => exactly(version, 1),
@@ -93,9 +94,9 @@ impl Operation {
         self.returned != NEVER
     }
 
-    /// Whether it was admitted to its mailbox and executed.
+    /// Whether the request was certainly admitted to its mailbox and executed.
     pub(crate) fn was_in(&self) -> bool {
         self.is_answered()
-            && !matches!(self.what, What::NoNews { .. } | What::Nothing | What::Empty | What::Full)
+            && !matches!(self.what, What::NothingNewer { .. } | What::Nothing | What::Empty | What::Full)
     }
 }

@@ -26,10 +26,10 @@ pub(crate) const MAILBOXES: [&[(u32, Kind)]; 5] = [
     ],
 ];
 
-/// Turns after which puts and takes are exchanged, so that a list is full at times, and empty at others.
-const TIDE: u64 = 30;
+/// Steps after which puts and takes are exchanged, so that a list is full at times and empty at others.
+const EXCHANGE_PERIOD: u64 = 30;
 
-/// The mailbox where every client waits for its answer, so that each change is known.
+/// The mailbox where no client leaves before its answer, so that each change is known.
 pub(crate) const CALM: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,11 @@ pub(crate) enum Kind {
     Take,
 }
 
-/// What to do with a mailbox, by the weights of [`MAILBOXES`].
+/// A random kind of request, with the probabilities in [`MAILBOXES`].
 fn any_kind(rng: &mut Rng, mailbox: u32) -> Kind {
     let mut roll = rng.below(100) as u32;
-    for (weight, kind) in MAILBOXES[mailbox as usize] {
-        match roll.checked_sub(*weight) {
+    for (hundredths, kind) in MAILBOXES[mailbox as usize] {
+        match roll.checked_sub(*hundredths) {
             Some(rest) => roll = rest,
             None => return *kind,
         }
@@ -55,7 +55,8 @@ fn any_kind(rng: &mut Rng, mailbox: u32) -> Kind {
     unreachable!("they add up to 100")
 }
 
-/// The bytes of a message. A torn message is no message. One in four is so long that a worker has to do it.
+/// The bytes of a message, of which a torn copy is recognized. One message in four is so long that its jobs
+/// go to the workers.
 fn message(number: u64) -> Vec<u8> {
     let filling = (b'a' + (number % 26) as u8) as char;
     format!("{number} {}", filling.to_string().repeat((number * 7919 % 180_000) as usize)).into_bytes()
@@ -107,7 +108,7 @@ impl Recorder {
         self.start.elapsed().as_nanos() as u64
     }
 
-    pub(crate) fn turn(&mut self, turn: u64) {
+    pub(crate) fn step(&mut self, step: u64) {
         let mailbox = self.rng.below(MAILBOXES.len() as u64) as u32;
         match self.rng.below(100) {
             0..6 => self.lock(),
@@ -115,8 +116,8 @@ impl Recorder {
             9..14 if mailbox != CALM => self.hang_up_before_the_answer(mailbox),
             _ => {
                 let kind = match any_kind(&mut self.rng, mailbox) {
-                    Kind::Put if turn / TIDE % 2 == 1 => Kind::Take,
-                    Kind::Take if turn / TIDE % 2 == 1 => Kind::Put,
+                    Kind::Put if step / EXCHANGE_PERIOD % 2 == 1 => Kind::Take,
+                    Kind::Take if step / EXCHANGE_PERIOD % 2 == 1 => Kind::Put,
                     kind => kind,
                 };
                 let wait = ["0", "0.02", "5"][self.rng.below(3) as usize];
@@ -182,7 +183,7 @@ impl Recorder {
         match (kind, line.split(' ').next().expect("a word")) {
             (Kind::Read | Kind::Next, "NO") => {
                 assert_eq!(reason, "timeout");
-                What::NoNews { version: field(line, "v") }
+                What::NothingNewer { version: field(line, "v") }
             }
             (Kind::WriteIf, "NO") if reason == "conflict" => {
                 let version = field(line, "v");
@@ -223,7 +224,7 @@ impl Recorder {
         }
     }
 
-    /// Locks one or two mailboxes, sends requests to them, and unlocks or vanishes.
+    /// Locks one or two mailboxes, sends requests to them, and unlocks or disconnects.
     fn lock(&mut self) {
         let mut boxes: Vec<u32> = (0..2).map(|_| self.rng.below(MAILBOXES.len() as u64) as u32).collect();
         boxes.dedup();

@@ -38,7 +38,7 @@ fn a_client_that_half_closes_gets_every_answer() {
 fn a_reset_in_the_middle_of_a_request_executes_nothing() {
     let mut scene = Scene::new("4 64 0 8 --quiet-ms 0");
     let large = format!("w 0 8192\n{}", "x".repeat(8191));
-    let swallowed = format!("w 0 8193\n{}", "x".repeat(8193));
+    let discarded = format!("w 0 8193\n{}", "x".repeat(8193));
     let beginnings = [
         "",
         "w",
@@ -50,7 +50,7 @@ fn a_reset_in_the_middle_of_a_request_executes_nothing() {
         "w 0\r\nhello\r",
         "r 1",
         &large,
-        &swallowed,
+        &discarded,
     ];
     for read_before in [true, false] {
         for beginning in beginnings {

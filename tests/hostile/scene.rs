@@ -11,7 +11,7 @@ use dipc_testkit::wait::wait_until;
 pub(crate) const KIB: u64 = 1024;
 pub(crate) const MIB: u64 = 1024 * KIB;
 
-/// A server, a client that behaves, and what the server held before the others came.
+/// A server, a well-behaved client, and the resources of the server before other clients connect.
 pub(crate) struct Scene {
     pub server: Server,
     pub neighbour: Client,
@@ -95,7 +95,7 @@ pub(crate) fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).expect("sent");
 }
 
-/// Sends until the server takes no more. Returns the number of sent bytes.
+/// Sends until the server reads no more. Returns the number of sent bytes.
 pub(crate) fn send_until_it_blocks(stream: &mut TcpStream, bytes: &[u8], max: u64) -> u64 {
     stream.set_nonblocking(true).expect("set");
     let mut sent = 0;

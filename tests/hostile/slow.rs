@@ -8,7 +8,7 @@ use dipc_testkit::wait::wait_until;
 
 use crate::scene::{KIB, MIB, Scene, expect, send};
 
-/// Beginnings of requests, none of which silence completes, and the rest of each with its answer.
+/// Beginnings of requests that silence does not complete, the rest of each request, and its answer.
 const BEGINNINGS: &[(&[u8], &[u8], &str)] = &[
     (b"", b"ping\n", "OK\n"),
     (b"w", b" 0 5\nhello\n", "OK v="),

@@ -14,10 +14,10 @@ use dipc_testkit::wait::HANG;
 use nix::sys::signal::Signal::SIGKILL;
 
 use crate::kills;
-use crate::message::{Held, Message};
+use crate::message::{Content, Message};
 
-/// Bytes of a message of which each request changes one number, so that the server does little else than
-/// copy.
+/// Bytes of the message. Each request changes one number in it, so the server spends most of its time with
+/// the copy.
 const LARGE: usize = 64 * 1024 * 1024;
 
 #[test]
@@ -27,11 +27,11 @@ fn a_kill_within_a_copy_leaves_the_message_before_or_after_it_whole() {
     let mut server = Server::start(&arguments);
     let path = server.directory.path().join(server.port.to_string()).join("segment");
     let mut client = server.connect();
-    let mut held = Held { version: 0, message: Message { front: 0, back: 0 } };
+    let mut content = Content { version: 0, message: Message { front: 0, back: 0 } };
     let places = [0x6d61_696c_626f_7801, 0x6d61_696c_626f_7802].map(|number| {
-        held = Held { version: held.version + 1, message: Message { front: number, back: number } };
-        let request = [format!("w 0 {LARGE}\n").as_bytes(), &large(held.message), b"\n"].concat();
-        client.ask(request, format!("OK v={}\n", held.version));
+        content = Content { version: content.version + 1, message: Message { front: number, back: number } };
+        let request = [format!("w 0 {LARGE}\n").as_bytes(), &large(content.message), b"\n"].concat();
+        client.ask(request, format!("OK v={}\n", content.version));
         place_of(number, &path)
     });
     let memory = File::open(&path).expect("the memory of the server");
@@ -42,16 +42,16 @@ fn a_kill_within_a_copy_leaves_the_message_before_or_after_it_whole() {
     for round in 1..=kills {
         for _ in 0..=random.below(2) {
             number += 1;
-            let (next, request) = change(held, number);
+            let (next, request) = change(content, number);
             client.ask(request, format!("OK v={}\n", next.version));
-            held = next;
+            content = next;
         }
         number += 1;
-        let (next, request) = change(held, number);
+        let (next, request) = change(content, number);
         let words = || places.map(|place| word_at(&memory, place));
         let before = words();
         client.send(request);
-        // Without a pause, for a copy takes a few milliseconds.
+        // Without a pause, because a copy takes only a few milliseconds.
         let sent = Instant::now();
         while words() == before {
             assert!(sent.elapsed() < HANG, "the copy does not begin");
@@ -63,20 +63,20 @@ fn a_kill_within_a_copy_leaves_the_message_before_or_after_it_whole() {
         server.restart(&arguments);
         client = server.connect();
         let found = ends(&mut client);
-        let is_old = found == held;
+        let is_old = found == content;
         assert!(!(is_old && acknowledged), "{next:x?} was acknowledged, {found:x?} is there, kill {round}");
         caught += u64::from(is_old);
-        held = if is_old { held } else { next };
-        assert_eq!(found, held, "kill {round}");
+        content = if is_old { content } else { next };
+        assert_eq!(found, content, "kill {round}");
     }
     client.send("r 0\n");
-    assert!(client.data().1 == large(held.message), "not {held:x?}");
+    assert!(client.data().1 == large(content.message), "not {content:x?}");
     println!("{caught} of {kills} kills came before the end of a copy");
     assert!(caught > 0, "no kill came before the end of a copy");
 }
 
-/// The numbers at the front and at the back, where a torn message shows.
-fn ends(client: &mut Client) -> Held {
+/// The numbers at the front and at the back. They differ from the expected ones if the message is torn.
+fn ends(client: &mut Client) -> Content {
     let [front, back] = [0, LARGE - 8].map(|offset| {
         client.send(format!("r 0 off={offset} len=8\n"));
         let (header, data) = client.data();
@@ -86,7 +86,7 @@ fn ends(client: &mut Client) -> Held {
         (version, u64::from_ne_bytes(data.try_into().expect("eight bytes")))
     });
     assert_eq!(front.0, back.0);
-    Held { version: front.0, message: Message { front: front.1, back: back.1 } }
+    Content { version: front.0, message: Message { front: front.1, back: back.1 } }
 }
 
 /// Zeros between two numbers.
@@ -99,14 +99,14 @@ fn large(Message { front, back }: Message) -> Vec<u8> {
 
 /// Changes the number at the front or at the back, in turn. In both cases a copy begins with a new front and
 /// ends with a new back.
-fn change(held: Held, number: u64) -> (Held, Vec<u8>) {
-    let Held { version, message: Message { front, back } } = held;
+fn change(content: Content, number: u64) -> (Content, Vec<u8>) {
+    let Content { version, message: Message { front, back } } = content;
     let (message, offset) = match version % 2 {
         0 => (Message { front: number, back }, 0),
         _ => (Message { front, back: number }, LARGE - 8),
     };
     let request = [format!("w 0 8 off={offset}\n").as_bytes(), &number.to_ne_bytes(), b"\n"].concat();
-    (Held { version: version + 1, message }, request)
+    (Content { version: version + 1, message }, request)
 }
 
 /// The offset of a number in the memory of the server.

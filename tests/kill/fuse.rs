@@ -7,24 +7,24 @@ use dipc_testkit::process::signal;
 use dipc_testkit::server::Server;
 use nix::sys::signal::Signal::SIGKILL;
 
-/// When to kill the server: after so many answers, and then some turns of a loop later.
+/// When to kill the server: after a number of answers and a number of iterations of a loop.
 #[derive(Debug)]
 pub(crate) struct Fuse {
     server: u32,
     answers: u64,
-    turns: u64,
+    delay: u64,
     seen: AtomicU64,
 }
 
 impl Fuse {
-    pub(crate) fn new(server: &Server, answers: u64, turns: u64) -> Self {
-        Fuse { server: server.child.id(), answers, turns, seen: AtomicU64::new(0) }
+    pub(crate) fn new(server: &Server, answers: u64, delay: u64) -> Self {
+        Fuse { server: server.child.id(), answers, delay, seen: AtomicU64::new(0) }
     }
 
-    /// Counts one more answer, and kills the server when that is the one.
+    /// Counts one more answer, and kills the server if it is the last one.
     pub(crate) fn burn(&self) {
         if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.answers {
-            (0..self.turns).for_each(|_| spin_loop());
+            (0..self.delay).for_each(|_| spin_loop());
             signal(self.server, SIGKILL);
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Message {
 
 /// The content of a mailbox, now or when the server acknowledged it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct Content {
     pub version: u64,
     pub message: Message,
 }
@@ -26,7 +26,7 @@ pub(crate) fn whole(mailbox: usize, Message { front, back }: Message) -> Vec<u8>
 }
 
 /// Reads the mailbox, which must hold one whole message.
-pub(crate) fn read(client: &mut Client, mailbox: usize) -> Held {
+pub(crate) fn read(client: &mut Client, mailbox: usize) -> Content {
     client.send(format!("r {mailbox}\n"));
     let (header, data) = client.data();
     let version = header.strip_prefix(&format!("DATA {SIZE} v=")).and_then(|rest| rest.strip_suffix(" n=1"));
@@ -37,5 +37,5 @@ pub(crate) fn read(client: &mut Client, mailbox: usize) -> Held {
         u64::from_ne_bytes(word)
     };
     let message = Message { front: half(&data[..SIZE / 2]), back: half(&data[SIZE / 2..]) };
-    Held { version: version.parse().expect("a version"), message }
+    Content { version: version.parse().expect("a version"), message }
 }

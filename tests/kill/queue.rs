@@ -86,11 +86,11 @@ fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
         taken_in_all += gone.len();
         missing_in_all += missing;
     }
-    println!("{kills} kills, {taken_in_all} messages taken, {missing_in_all} on their way at a kill");
+    println!("{kills} kills, {taken_in_all} messages taken, {missing_in_all} in flight at a kill");
 }
 
 fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<History>) {
-    // All connect before the first answer, for after that the server may be killed.
+    // All connect before the first answer, because the server may be killed after it.
     let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Doomed::connect(port))).collect();
     let takers: Vec<_> = (0..TAKERS).map(|_| Doomed::connect(port)).collect();
     thread::scope(|scope| {

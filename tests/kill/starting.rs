@@ -13,7 +13,7 @@ use dipc_testkit::server::Server;
 use dipc_testkit::wait::HANG;
 use nix::sys::signal::Signal::SIGKILL;
 
-use crate::message::{Held, Message, read, whole};
+use crate::message::{Content, Message, read, whole};
 
 #[test]
 fn a_kill_during_a_start_leaves_the_messages_as_they_were() {
@@ -33,7 +33,7 @@ fn a_kill_during_a_start_leaves_the_messages_as_they_were() {
         drop(begun);
     }
     server.restart(&arguments);
-    assert_eq!(read(&mut server.connect(), 0), Held { version: 1, message });
+    assert_eq!(read(&mut server.connect(), 0), Content { version: 1, message });
 }
 
 #[test]
@@ -49,10 +49,10 @@ fn a_kill_while_the_segment_is_created_does_not_prevent_the_next_start() {
         let number_of_file = || fs::metadata(&segment).map(|found| found.ino()).ok();
         let before = number_of_file();
         let begun = begin_start(&server, &format!("{arguments} --fresh"));
-        // Without a pause, for the new memory is made in less time than a pause takes.
+        // Without a pause, because the new segment is created in less time than a pause takes.
         let started = Instant::now();
         while number_of_file() == before {
-            assert!(started.elapsed() < HANG, "the old memory stays");
+            assert!(started.elapsed() < HANG, "the old segment stays");
         }
         (0..random.below(2_000)).for_each(|_| assert!(number_of_file() != before));
         drop(begun);

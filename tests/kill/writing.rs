@@ -12,7 +12,7 @@ use dipc_testkit::wait::HANG;
 
 use crate::fuse::Fuse;
 use crate::kills;
-use crate::message::{Held, Message, SIZE, read, whole};
+use crate::message::{Content, Message, SIZE, read, whole};
 
 const MAILBOXES: usize = 4;
 
@@ -32,7 +32,7 @@ const PIPELINE: usize = 4;
 struct History {
     mailbox: usize,
     sent: Vec<Message>,
-    acknowledged: Vec<Held>,
+    acknowledged: Vec<Content>,
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
     for mailbox in 0..MAILBOXES {
         server.connect().ask(whole(mailbox, first), "OK v=1\n");
     }
-    let mut held = [Held { version: 1, message: first }; MAILBOXES];
+    let mut content = [Content { version: 1, message: first }; MAILBOXES];
     let mut random = Rng::new(1);
     let mut restarts = Vec::new();
     let (mut acknowledged, mut beyond) = (0, 0);
@@ -58,16 +58,16 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
         restarts.push(started.elapsed());
         let mut client = server.connect();
         assert_eq!(client.stat("epoch"), round + 1);
-        for (mailbox, held) in held.iter_mut().enumerate() {
+        for (mailbox, content) in content.iter_mut().enumerate() {
             let case = format!("mailbox {mailbox}, kill {round} {fuse:?}");
             let of_mailbox: Vec<_> = histories.iter().filter(|history| history.mailbox == mailbox).collect();
             let found = read(&mut client, mailbox);
-            let last = expect_nothing_lost(*held, &of_mailbox, found, &case);
-            acknowledged += last.version - held.version;
+            let last = expect_nothing_lost(*content, &of_mailbox, found, &case);
+            acknowledged += last.version - content.version;
             beyond += u64::from(found.version > last.version);
-            *held = found;
+            *content = found;
         }
-        assert_eq!(held[UNTOUCHED], Held { version: 1, message: first });
+        assert_eq!(content[UNTOUCHED], Content { version: 1, message: first });
     }
     restarts.sort();
     println!("{kills} kills, {acknowledged} messages acknowledged, {beyond} times a newer one was there");
@@ -76,9 +76,9 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
 
 /// `before` is the content before the writing, `found` that after the restart. Returns the last acknowledged
 /// content.
-fn expect_nothing_lost(before: Held, histories: &[&History], found: Held, case: &str) -> Held {
+fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, case: &str) -> Content {
     let acknowledged = histories.iter().flat_map(|history| &history.acknowledged);
-    let last = *acknowledged.chain([&before]).max_by_key(|held| held.version).expect("one at least");
+    let last = *acknowledged.chain([&before]).max_by_key(|content| content.version).expect("one at least");
     let sent: usize = histories.iter().map(|history| history.sent.len()).sum();
     assert!(found.version >= last.version, "{last:x?} was acknowledged, {found:x?} is there: {case}");
     assert!(
@@ -135,7 +135,7 @@ fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> i
         let Some(line) = answer.strip_suffix('\n') else { return Ok(()) };
         let version = line.strip_prefix("OK v=").unwrap_or_else(|| panic!("{line:?} to a write"));
         let version = version.parse().expect("a version");
-        history.acknowledged.push(Held { version, message: history.sent[history.acknowledged.len()] });
+        history.acknowledged.push(Content { version, message: history.sent[history.acknowledged.len()] });
         fuse.burn();
     }
 }

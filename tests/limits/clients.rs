@@ -46,7 +46,7 @@ fn idle_clients_give_their_buffers_back() {
     wait_until("the server holds all messages but their end", || server.own_memory() >= burst);
     clients.iter_mut().for_each(|client| client.send("\n"));
     clients.iter_mut().for_each(|client| assert!(client.line().starts_with("OK v=")));
-    // They are idle, and their buffers went back to the system, except for some that the server keeps for
+    // They are idle, and their buffers were returned to the system, except for some that the server keeps for
     // reuse.
     expect_idle_at(&server, 1024, before, CLIENTS);
 }
@@ -94,7 +94,7 @@ fn five_thousand_resets_leak_no_descriptor_and_no_memory() {
         wait_until("all are closed", || client.stat("connections") == 1);
         (server.descriptors(), server.own_memory())
     };
-    // First all at the same time, so that the server has allocated the memory for so many.
+    // First all at the same time, so that the server has allocated the memory for that number of clients.
     server.signal(SIGSTOP);
     (0..AT_ONCE).for_each(connect_and_reset);
     server.signal(SIGCONT);
@@ -139,7 +139,7 @@ fn a_million_mailboxes_cost_the_server_at_most_256_bytes_each() {
     client.ask(format!("r {MAILBOXES}\n"), "ERR box max=999999 : mailboxes are numbered 0 to 999999\n");
 }
 
-/// Expects that each of so many idle clients costs the server at most so many bytes.
+/// Expects that each of `clients` idle clients costs the server at most `most` bytes.
 fn expect_idle_at(server: &Server, most: u64, before: u64, clients: usize) {
     let each = || server.own_memory().saturating_sub(before) / clients as u64;
     wait_until(&format!("an idle client costs {most} bytes"), || each() <= most);
@@ -150,9 +150,9 @@ fn expect_idle_at(server: &Server, most: u64, before: u64, clients: usize) {
 /// a time.
 fn many_descriptors() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let hard = descriptors::hard_limit();
     assert!(hard >= DESCRIPTORS, "this test needs {DESCRIPTORS} descriptors, the limit is {hard}");
     descriptors::allow(hard);
-    turn
+    guard
 }

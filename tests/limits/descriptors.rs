@@ -77,7 +77,7 @@ fn a_connection_in_the_backlog_is_served_when_there_are_descriptors_again() {
     let server = Server::start("4 64 0 8 --quiet-ms 1000");
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
-    // Not even one to reject a connection with.
+    // No descriptor is left, not even one to reject a connection.
     descriptors::limit(server.pid(), 3);
     let mut extras: Vec<Client> = (0..40).map(|_| server.connect()).collect();
     extras.iter_mut().for_each(|extra| extra.send("ping\n"));
@@ -120,7 +120,7 @@ fn a_server_without_a_descriptor_is_stopped_in_order() {
     assert_eq!(server.wait(), Some(0), "stopped, not killed");
 }
 
-/// A server that was started with so many `descriptors`, or the message with which its start failed.
+/// A server that may open at most `descriptors` descriptors, or the message with which its start failed.
 fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, String> {
     let directory = Directory::new();
     let mut dipc = Command::new(program::dipc());

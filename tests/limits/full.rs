@@ -17,7 +17,7 @@ fn beyond_the_limit_of_clients_connections_get_busy_and_the_others_are_served() 
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
     let descriptors = server.descriptors();
-    // All connect before the server goes on.
+    // All connect before the server continues.
     server.signal(SIGSTOP);
     let mut extras: Vec<Client> = (0..500).map(|_| server.connect()).collect();
     server.signal(SIGCONT);
@@ -38,7 +38,8 @@ fn clients_beyond_the_limit_that_send_first_get_busy() {
     for said in ["ping\n", "r 0", &message] {
         let mut extra = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
         extra.set_read_timeout(Some(HANG)).expect("set");
-        // The send may fail because the server has closed; the answer must arrive all the same.
+        // The send may fail because the server has closed the connection. The answer must arrive
+        // nevertheless.
         let _ = extra.write_all(said.as_bytes());
         expect_busy(1)(&mut Client::over(extra));
     }

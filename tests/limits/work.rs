@@ -62,19 +62,19 @@ fn each_tick_has_its_own_inline_budget() {
 
 #[test]
 fn a_thousand_readers_behind_a_lock_are_not_answered_in_one_tick() {
-    const CROWD: usize = 1000;
+    const CLIENTS: usize = 1000;
     let server = Server::start("1 64 0 64");
     let mut holder = server.connect();
     holder.ask("lock 0\n", "OK grant=1\n");
-    let mut crowd: Vec<_> = (0..CROWD).map(|_| server.connect()).collect();
-    crowd.iter_mut().for_each(|client| client.send("r 0\n"));
-    server.wait_for_stat("waiting", |count| count == CROWD as u64);
+    let mut waiting: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| client.send("r 0\n"));
+    server.wait_for_stat("waiting", |count| count == CLIENTS as u64);
     let before = server.stat("jobs_posted");
     holder.ask("unlock 0\n", "OK\n");
-    crowd.iter_mut().for_each(|client| client.expect("DATA 0 v=0 n=0\n\n"));
+    waiting.iter_mut().for_each(|client| client.expect("DATA 0 v=0 n=0\n\n"));
     // If the reactor answered all of them, it would handle no other event meanwhile.
     let posted = server.stat("jobs_posted") - before;
-    assert!(posted > CROWD as u64 / 2, "only {posted} were left to the workers");
+    assert!(posted > CLIENTS as u64 / 2, "only {posted} jobs were posted");
 }
 
 #[test]

@@ -12,12 +12,12 @@ fn a_stopping_server_ends_idle_locks_and_answers_their_waiters() {
     let mut server = served();
     let (mut holder, _) = holder(&server);
     let mut waiting = [server.enqueue("w 0\nx\n"), server.enqueue("r 0\n")];
-    let mut aside = server.enqueue("take 1 wait=inf\n");
+    let mut taker = server.enqueue("take 1 wait=inf\n");
     server.signal(Signal::SIGTERM);
-    aside.expect("ERR drain : the server is stopping\n");
+    taker.expect("ERR drain : the server is stopping\n");
     waiting[0].expect("OK v=1\n");
     waiting[1].expect("DATA 1 v=1 n=1\nx\n");
-    for client in waiting.iter_mut().chain([&mut holder, &mut aside]) {
+    for client in waiting.iter_mut().chain([&mut holder, &mut taker]) {
         client.expect_end();
     }
     assert_eq!(server.wait(), Some(0));

@@ -86,7 +86,7 @@ fn lists_in_any_order_never_wait_for_each_other() {
     assert_eq!((server.stat("err_deadlock"), server.stat("locks_held")), (0, 0));
 }
 
-/// The server remembers expired locks for the client, so that their number needs a bound.
+/// The server stores the expired locks of a client, so their number needs a bound.
 #[test]
 fn expired_locks_count_until_the_client_acknowledges_them() {
     let server = Server::start("2000 1 0 1");
@@ -129,7 +129,7 @@ fn a_client_locks_at_most_1024_mailboxes() {
 /// The cost of a list must grow with its length. If it grew with the square of its length, or with its length
 /// times the number of held locks, this would need half a minute of processor time and delay all clients.
 #[test]
-fn long_lists_beside_many_locks_are_locked_and_unlocked_many_times() {
+fn long_lists_are_locked_and_unlocked_many_times() {
     const CPU_MAX: Duration = Duration::from_secs(10);
     let server = Server::start("1024 1 0 1");
     let mut client = server.connect();

@@ -1,4 +1,4 @@
-//! The Unix-domain socket beside the TCP port: how clients are served there, and what becomes of its file.
+//! The Unix-domain socket: how it serves clients, and when its file is created, replaced and removed.
 
 mod leftovers;
 mod path;

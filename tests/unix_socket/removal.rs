@@ -1,4 +1,4 @@
-//! What becomes of the file at the end.
+//! When the file is removed, and when it stays.
 
 use std::fs;
 use std::os::unix::net::UnixListener;

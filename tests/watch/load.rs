@@ -10,26 +10,26 @@ use crate::{follow, served};
 /// Forty thousand watches, each with a standing read of its own, need more memory than the server keeps for
 /// reuse.
 #[test]
-fn a_crowd_of_watchers_gives_its_memory_back() {
+fn the_memory_of_many_watchers_is_freed_when_they_leave() {
     const WATCHES: usize = 1024;
     const CLIENTS: usize = 40;
     const ROOM: u64 = 8 << 20;
     let server = Server::start("1024 1 0 1");
     let before = server.own_memory();
-    let mut crowd: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
-    for (client, start) in crowd.iter_mut().zip(1..) {
+    let mut watchers: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (client, start) in watchers.iter_mut().zip(1..) {
         client.send((0..WATCHES).map(|n| format!("watch {n} after={start}\n")).collect::<String>());
         (0..WATCHES).for_each(|_| client.expect(format!("OK v={start}\n")));
     }
     assert_eq!(server.stat("standing_reads"), (WATCHES * CLIENTS) as u64);
-    assert!(server.own_memory() > before + ROOM, "a crowd");
-    drop(crowd);
+    assert!(server.own_memory() > before + ROOM, "the watchers cost memory");
+    drop(watchers);
     server.wait_for_stat("standing_reads", |reads| reads == 0);
     wait_until("the memory is back", || server.own_memory() < before + ROOM);
 }
 
 /// They do not read while a hundred megabytes are written. No client waits for them, and the server keeps
-/// nothing for them. When they read on, each version is in an event or is counted as lost.
+/// nothing for them. When they read again, each version is in an event or is counted as lost.
 #[test]
 fn watchers_that_do_not_read_cost_no_memory_and_catch_up() {
     const WRITES: u64 = 100_000;

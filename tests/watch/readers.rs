@@ -82,8 +82,8 @@ fn an_answer_is_sent_although_the_next_request_waits_and_the_socket_was_full() {
     reader.expect("DATA 1 v=2 n=1\nb\n");
 }
 
-/// The server remembers the position of a client in a long list. It must stay right when messages are taken
-/// or replaced.
+/// The server stores the position of a client in a long list. The position must be correct after messages
+/// were taken or replaced.
 #[test]
 fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
     let server = Server::start("2 64 0 64");
@@ -96,8 +96,8 @@ fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
         client.send(format!("r {mailbox} after={after}\n"));
         let (header, data) = client.data();
         let lost = version - after - 1;
-        let told = if lost > 0 { format!(" lost={lost}") } else { String::new() };
-        assert!(header.contains(&format!(" v={version} ")) && header.ends_with(&told), "{header}");
+        let end = if lost > 0 { format!(" lost={lost}") } else { String::new() };
+        assert!(header.contains(&format!(" v={version} ")) && header.ends_with(&end), "{header}");
         assert_eq!(text(&data), version.to_string());
     };
     put(&mut other, 0, 1, 301);
