@@ -25,11 +25,11 @@ pub(super) struct BusyPoll {
 }
 
 impl BusyPoll {
-    /// Whether to poll busily now. Otherwise the reactor sleeps at once.
-    pub(super) fn is_due(&mut self) -> bool {
-        let is_due = self.sleeps_left == 0;
+    /// Counts a pause between events. Returns whether to poll through it; otherwise the reactor sleeps at once.
+    pub(super) fn count_pause(&mut self) -> bool {
+        let polls = self.sleeps_left == 0;
         self.sleeps_left = self.sleeps_left.saturating_sub(1);
-        is_due
+        polls
     }
 
     /// Records whether a busy poll found an event.
@@ -47,7 +47,7 @@ mod tests {
     fn busy_polls(finds: impl Fn(usize) -> bool) -> usize {
         let mut busy_poll = BusyPoll::default();
         let polls = |pause: &usize| {
-            busy_poll.is_due() && {
+            busy_poll.count_pause() && {
                 busy_poll.record(finds(*pause));
                 true
             }

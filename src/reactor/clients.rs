@@ -1,8 +1,8 @@
-//! The table of all clients, and what is due for each: a deadline, another interest, a turn in the ready
-//! queue, its removal.
+//! The table of all clients, with their deadlines, their changed interests, the ready queue and the
+//! connections to be removed.
 //!
-//! A connection is changed only through a [`ClientMut`]. When that is dropped, it registers what the new
-//! state asks for, so no change can forget its deadline or its interest.
+//! A connection is changed only through a [`ClientMut`]. When that is dropped, it registers the deadline and
+//! the interest of the new state, so no change can omit them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,7 +36,7 @@ pub(super) fn id_of(token: Token) -> ConnectionId {
     ConnectionId { slot: value as u32, generation: (value >> 32) as u32 }
 }
 
-/// Connections by slot, each with the generation that tells it from earlier ones of its slot.
+/// Connections by slot, each with the generation that distinguishes it from earlier connections in its slot.
 #[derive(Debug)]
 pub(super) struct Clients<T> {
     table: Slab<Connection<T>>,
@@ -68,7 +68,7 @@ impl<T: Transport> Clients<T> {
         }
     }
 
-    /// Adds the connection that `make` makes of its new generation.
+    /// Adds the connection that `make` returns for a new generation.
     pub(super) fn insert(&mut self, make: impl FnOnce(u32) -> Connection<T>) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
         let slot = self.table.insert(make(self.generation));
@@ -98,7 +98,7 @@ impl<T: Transport> Clients<T> {
         }
     }
 
-    /// Closes a connection. It is removed after this poll's events. Returns what it was busy with.
+    /// Closes a connection. It is removed after this poll's events. Returns its last phase.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Phase> {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let phase = connection.transition(Phase::Closed);
@@ -188,7 +188,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
 }
 
 impl<T: Transport> ClientMut<'_, T> {
-    /// Gives the connection a turn in the next tick.
+    /// Appends the connection to the ready queue, unless it is there.
     pub(super) fn schedule(&mut self) {
         if !std::mem::replace(&mut self.connection.is_ready, true) {
             self.ready.push_back(self.id);
@@ -218,7 +218,7 @@ impl<T: Transport> ClientMut<'_, T> {
         expired
     }
 
-    /// Ends a batch: the connection takes back what the job has of it, and is listened to again.
+    /// Ends a batch: the connection takes back its locks and its read cursor, and is read again.
     pub(super) fn end(&mut self, job: &mut Job, now: Instant) {
         if job.locks.is_some() || job.cursor.is_some() {
             let extras = self.connection.extras(now);

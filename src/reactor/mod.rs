@@ -2,10 +2,10 @@
 //!
 //! It fills the connections' buffers, cuts batches of requests from them, takes the place of each batch's
 //! first request in the queue of its mailbox, runs admitted jobs or hands them to the workers, and writes the
-//! answers. One thread takes these places, so the order of arrival is a total order, and fairness is an
-//! argument of one sentence.
+//! answers. One thread takes these places, so the order of arrival is a total order, which is the whole
+//! argument for fairness.
 //!
-//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] is what happens to clients. It
+//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] handles clients. It
 //! knows a socket only as a `Transport`, and time only as a value.
 //!
 //! Its files, in the order of a request's life:
@@ -15,15 +15,15 @@
 //! | `listeners`, `accept` | new connections |
 //! | `busy_poll` | whether to sleep until the next event |
 //! | `connection`, `phase`, `input`, `output`, `transport` | one client: receiving, waiting, sending |
-//! | `server` | the way of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
-//! | `clients`, `locks`, `leases`, `watches`, `extras` | the state of the server, each fact in one table |
-//! | `deadlines`, `pools`, `stat` | when to look at which client; memory that is used again; counters |
+//! | `server` | the steps of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
+//! | `clients`, `locks`, `leases`, `watches`, `extras` | the state of the server, each fact stored once |
+//! | `deadlines`, `pools`, `stat` | deadlines of clients; reused memory; counters |
 //! | `control` | how `dipcrm` asks the server to stop |
-//! | `simulation` | all of it again, without a kernel |
+//! | `simulation` | the whole server without a kernel |
 //!
-//! **The law**: whatever travels (job, completion, ticket, deadline, event) carries the
-//! [`ConnectionId`](crate::workers::ConnectionId) that it belongs to. What comes back to another generation
-//! is dropped and counted. A connection that closes during a poll's events is removed after them.
+//! **The law**: every job, completion, ticket, deadline and event carries its
+//! [`ConnectionId`](crate::workers::ConnectionId). One with another generation is dropped and counted. A
+//! connection that closes during a poll's events is removed after them.
 
 mod accept;
 mod busy_poll;
@@ -107,7 +107,7 @@ pub(crate) struct Reactor {
     deferred: Vec<Accepted>,
     accept_retry_at: Option<Instant>,
     busy_poll: BusyPoll,
-    /// Whether the last poll returned all events that there were.
+    /// Whether the last poll returned all pending events.
     poll_drained: bool,
     reopen_log: fn(),
 }
@@ -115,7 +115,7 @@ pub(crate) struct Reactor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
-    /// Answering what has arrived, until this instant.
+    /// Requests that have arrived are answered until this instant.
     Draining(Instant),
     Now,
 }
@@ -153,7 +153,7 @@ impl Reactor {
         })
     }
 
-    /// Serves until it is told to stop.
+    /// Serves until the server has stopped.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
@@ -186,7 +186,7 @@ impl Reactor {
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
-        if timeout == Some(Duration::ZERO) || !self.busy_poll.is_due() || !self.busy_poll(events)? {
+        if timeout == Some(Duration::ZERO) || !self.busy_poll.count_pause() || !self.busy_poll(events)? {
             self.poll(events, timeout)?;
         }
         self.server.begin_tick(Instant::now());
@@ -218,7 +218,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// How long the poll may sleep. The one place where the next deadline enters.
+    /// How long the poll may sleep. Only this function reads the next deadline.
     fn timeout(&self) -> Option<Duration> {
         let accept_now = self.listeners.pending && self.accept_retry_at.is_none();
         if accept_now || !self.deferred.is_empty() || self.server.is_busy() {
@@ -233,7 +233,7 @@ impl Reactor {
             WAKER => {}
             SIGNALS => self.read_signals(),
             CONTROL => {
-                // Several may ask. Only a second signal stops the server at once.
+                // Several dipcrm may ask. Only a second signal stops the server at once.
                 let asked = self.control.stop_requested(self.poll.registry());
                 if asked && !self.server.is_stopping() {
                     log::info!("dipcrm asks to stop");

@@ -1,12 +1,12 @@
-//! The server without its poll: what happens to every client, with sockets and time as parameters.
+//! The server without its poll. Sockets and time are parameters.
 //!
 //! `Server` routes: an event, a completion or a deadline goes to the part that it concerns. It must never
-//! touch the poll, a signal or a listener: those are the [`Reactor`](super::Reactor)'s. So the whole of it
-//! runs in a simulation, too, over pipes of bytes and a clock that is a number.
+//! touch the poll, a signal or a listener: those are the [`Reactor`](super::Reactor)'s. So all of it also
+//! runs in a simulation, over byte pipes and a virtual clock.
 //!
 //! | | |
 //! |---|---|
-//! | `drive` | the one loop that brings a job to its mailbox, to the pool, to the socket, and on |
+//! | `drive` | the loop that moves a job to its mailbox, the pool and the socket |
 //! | `waits` | requests that wait, and their timeouts |
 //! | `inflight` | taken messages that their clients have not received |
 //! | `locking` | locks and leases |
@@ -43,10 +43,10 @@ use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
 pub(crate) use closing::DRAIN;
 
-/// Connections of the ready queue that get a turn in one tick. Then the poll has its turn.
+/// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
 const READY_PER_TICK: usize = 64;
 
-/// All clients, and what they are busy with.
+/// All clients and the state of the server.
 #[derive(Debug)]
 pub(super) struct Server<T> {
     pub(super) clients: Clients<T>,
@@ -63,10 +63,10 @@ pub(super) struct Server<T> {
     now: Instant,
     started: Instant,
     stopping: Stopping,
-    /// The longest wait at each mailbox, of those that have ended.
+    /// The longest finished wait at each mailbox.
     longest_waits: HashMap<u32, Duration>,
     foreign_warned_at: Option<Instant>,
-    /// Kept for its memory.
+    /// Stored so that its memory is reused.
     completions_buf: Vec<Completion>,
 }
 
@@ -137,7 +137,7 @@ impl<T: Transport> Server<T> {
         self.now
     }
 
-    /// Does what the events of this tick have made possible.
+    /// Handles ready connections, expired deadlines, completions and events.
     pub(super) fn finish_tick(&mut self) {
         self.run_ready();
         self.expire_deadlines();
@@ -152,7 +152,7 @@ impl<T: Transport> Server<T> {
         has_work || !self.completions.prepare_to_sleep()
     }
 
-    /// When there is work next, if no event comes before.
+    /// The next deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
             Stopping::Draining(until) => Some(until),
@@ -161,7 +161,7 @@ impl<T: Transport> Server<T> {
         [self.clients.next_deadline(), drained, self.pools.trims_at()].into_iter().flatten().min()
     }
 
-    /// Gives each connection of the ready queue one turn.
+    /// Handles each connection of the ready queue once.
     pub(super) fn run_ready(&mut self) {
         for _ in 0..self.clients.ready().min(READY_PER_TICK) {
             let Some(id) = self.clients.pop_ready() else { break };
@@ -189,7 +189,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether events are on their way to watchers.
+    /// Whether events are being sent to watchers.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn has_fanouts(&self) -> bool {
         self.watches.has_fanouts()
@@ -235,7 +235,7 @@ impl<T: Transport> Server<T> {
                 self.expire_locks(id, expired, &mut job.locks, &mut job.output);
                 self.drive(id, job);
                 if self.pool.is_cache_budget_spent() {
-                    // While the large messages are in the cache.
+                    // Now, while the large messages are in the cache.
                     self.run_granted();
                 }
             }

@@ -1,4 +1,4 @@
-//! What requests do in their mailbox, and how long a job stays in there.
+//! Execution of requests in their mailbox, and the length of a stay.
 //!
 //! **A run is one stay.** Consecutive requests of one batch for one mailbox are executed under one grant, as
 //! long as its mode covers the next request. The stay ends earlier where the batch must be interrupted, after
@@ -15,14 +15,14 @@ use crate::workers::job::Owner;
 /// Bytes that are copied while the mutex of the mailbox's queue is held.
 const INLINE_MAX: usize = 4 * 1024;
 
-/// Bytes around the data of such an answer, or of a refusal, at most.
+/// Most bytes of such an answer besides its data, and of a refusal.
 const HEAD_MAX: usize = 256;
 
-/// Bytes that one stay copies before others are admitted. A walk over a list counts as well.
+/// A stay ends after it has copied this many bytes. A walk over a list counts as well.
 const STAY_MAX: usize = 128 * 1024;
 
-/// Number of messages from which on a read position is remembered: finding it again takes a step for each
-/// message.
+/// The read position is stored for lists with more messages than this, because finding it takes a step for
+/// each message.
 const LONG_LIST: u64 = 64;
 
 /// What such a step costs, in bytes that could be copied meanwhile.
@@ -47,7 +47,7 @@ enum Applied {
     Blocked(Condition),
 }
 
-/// Why a request changed nothing and is answered all the same.
+/// The reason of an answer to a request that changed nothing.
 enum NotApplied {
     Conflict(u64),
     Multi,
@@ -113,8 +113,8 @@ fn continues_run(job: &Job, index: usize, mailbox: u32, mode: Mode) -> bool {
         .is_some_and(|next| next.mailbox == mailbox && (mode == Mode::Exclusive || next.mode == Mode::Shared))
 }
 
-/// Executes the current request of a job: with the requests of its run if it was admitted, alone under the
-/// client's own lock.
+/// Executes the current request of a job. An admitted one is executed with its run, one under the client's
+/// own lock alone.
 pub(super) fn execute(
     job: &mut Job,
     mailboxes: &Mailboxes,
@@ -206,13 +206,13 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
             job.state = JobState::InFlight(InFlight { mailbox, taken, grant: None, answer, until: None });
             job.advance();
         }
-        // Under its own lock no other client can change the mailbox.
+        // No other client can change the mailbox under this client's lock.
         Applied::Blocked(condition) => time_out(job, mailboxes, WaitReason::Condition(condition)),
     }
 }
 
-/// Does what the current request asks of its mailbox. A damaged mailbox ends the connection: what its client
-/// knows of the mailbox is no longer true.
+/// Applies the current request to its mailbox. A damaged mailbox ends the connection, because the client's
+/// knowledge of it is no longer valid.
 fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Applied {
     let Framed { request: Request::Mailbox(request), eol, .. } = &job.requests[job.next] else {
         return Applied::Answered;

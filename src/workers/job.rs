@@ -1,4 +1,4 @@
-//! A batch of requests of one client: what is asked, how far it has come, and the answers so far.
+//! A batch of requests of one client: the requests, the index of the current one, and the answers so far.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,7 @@ use super::lock_set::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
 use crate::protocol::{Framed, MailboxRequest, Refusal, Request, Wait};
 
-/// One connection of all that ever had its slot. A completion that carries another generation than the slot
-/// has now is dropped.
+/// The id of a connection. A completion is dropped if its generation is not the current one of the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId {
     /// Index in the table of connections.
@@ -16,7 +15,7 @@ pub(crate) struct ConnectionId {
     pub generation: u32,
 }
 
-/// One read for the watchers at one position. Numbers are not used again while the read exists.
+/// One read for the watchers at one position. A number is not reused while the read exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WatchId(pub u32);
 
@@ -29,29 +28,28 @@ pub(crate) enum Owner {
     Watch(WatchId),
 }
 
-/// Requests in, answers out. A job travels as one pointer and is used again, so a request costs no
-/// allocation.
+/// Requests in, answers out. A job travels as one pointer and is reused, so a request costs no allocation.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub owner: Owner,
-    /// The bytes that the bodies of the requests lie in.
+    /// The bytes that contain the bodies of the requests.
     pub input: Vec<u8>,
     pub requests: Vec<Framed>,
     /// Index of the first request without an answer: the current one.
     pub next: usize,
     pub state: JobState,
-    /// The locks of the client, if it holds any or has not been told of an expired one.
+    /// The locks of the client, if it holds any or has not acknowledged an expired one.
     pub locks: Option<Box<LockSet>>,
-    /// Where the last `r after=` of a long list ended, or where the watchers stand.
+    /// Where the last `r after=` of a long list ended, or the position of the watchers.
     pub cursor: Option<(u32, Cursor)>,
-    /// The last wait that the reactor was told of.
+    /// The last wait that the reactor has handled.
     pub wait: Option<WaitStart>,
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
     pub tally: Tally,
 }
 
-/// What the current request of a job is at.
+/// The state of the current request of a job.
 ///
 /// ```text
 ///     Ready ──► Granted ──► answered: Ready, for the next request
@@ -67,7 +65,7 @@ pub(crate) enum JobState {
     Granted(Grant),
     /// It was admitted, and its mailbox does not meet the condition.
     Blocked(Grant, Condition),
-    /// The job lies in the queue or the wait set of a mailbox.
+    /// The job is in the queue or the wait set of a mailbox.
     Waiting(WaitReason),
     /// It is answered by a message that was taken, and the answer has not been written yet.
     InFlight(InFlight),
@@ -82,7 +80,7 @@ pub(crate) enum WaitReason {
     Condition(Condition),
 }
 
-/// The begin of a wait.
+/// The start of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitStart {
     /// Index of the request.
@@ -93,7 +91,7 @@ pub(crate) struct WaitStart {
     pub reason: WaitReason,
 }
 
-/// A message that has left its mailbox and that its client has not received. The mailbox stays as it is until
+/// A message that was removed from its mailbox and is not received yet. No other request is admitted until
 /// then.
 #[derive(Debug)]
 pub(crate) struct InFlight {
@@ -156,7 +154,7 @@ impl Job {
         self.requests.get(self.next)
     }
 
-    /// Goes on to the next request: the current one is answered.
+    /// Advances to the next request: the current one is answered.
     pub(crate) fn advance(&mut self) {
         self.next += 1;
     }
@@ -242,7 +240,7 @@ pub(crate) struct WaitStarted {
     pub wait: Wait,
 }
 
-/// What the pool tells the reactor.
+/// A message from the pool to the reactor.
 #[derive(Debug)]
 pub(crate) enum Completion {
     /// The job has answers, and needs the reactor to go on.
@@ -250,7 +248,7 @@ pub(crate) enum Completion {
     WaitStarted(WaitStarted),
 }
 
-/// What became of a request, for `stat`.
+/// The outcome of a request, for `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A message was read.
@@ -261,9 +259,9 @@ pub(crate) enum Outcome {
     Put,
     /// A message was taken.
     Taken,
-    /// A lock was given.
+    /// A lock was granted.
     Locked,
-    /// A lock was given back.
+    /// A lock was released.
     Unlocked,
     /// `watch` or `unwatch` was answered.
     Watched,

@@ -1,8 +1,8 @@
 //! The interpreter of requests: what a job needs next, and the answers that need no mailbox.
 //!
-//! [`step`] is the only place that decides how a request goes on. Two loops drive it: [`run`] on a worker,
-//! which executes admitted requests, and the reactor's `drive`, which also serves what only the reactor may
-//! do.
+//! [`step`] is the only function that decides the next step of a request. Two loops call it: [`run`], on a
+//! worker, which executes admitted requests, and the reactor's `drive`, which also serves what only the
+//! reactor may do.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) enum Step {
     Await { acquire: Acquire, grant: Grant, condition: Condition },
     /// The reactor: the request concerns the connection, its locks or watches, or the whole server.
     Local,
-    /// That its answers are written before anything else is done.
+    /// Writing: the answers must be written first.
     Write,
     /// Nothing: all requests are answered.
     Finished,
@@ -139,7 +139,7 @@ pub(crate) fn run(
     }
 }
 
-/// Takes a place for the current request in the queue of a mailbox. Returns the job if it was admitted.
+/// Adds the current request to the queue of a mailbox. Returns the job if it was admitted.
 pub(crate) fn enqueue(
     job: Box<Job>,
     mailboxes: &Mailboxes,
@@ -192,7 +192,7 @@ pub(crate) fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
     job.advance();
 }
 
-/// Answers the current request of a job, whose wait was in vain.
+/// Answers the current request of a job, whose wait has timed out.
 pub(crate) fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason) {
     let is_blocked = matches!(reason, WaitReason::Condition(_));
     let (answer, outcome) = match &job.requests[job.next].request {

@@ -121,9 +121,8 @@ impl<T: Transport> Connection<T> {
     /// Discards received bytes. Returns false if the client has closed the connection, too, or has sent more
     /// than the budget allows.
     pub(crate) fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
-        let Phase::Lingering { discard_budget, .. } = &mut self.phase else {
-            unreachable!("only a lingering connection discards")
-        };
+        // In every other phase received bytes are requests.
+        let Phase::Lingering { discard_budget, .. } = &mut self.phase else { return true };
         loop {
             match self.transport.read(scratch) {
                 Ok(0) => return false,

@@ -14,7 +14,7 @@ use crate::workers::{ConnectionId, refuse_and_end};
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 impl<T: Transport> Server<T> {
-    /// Closes a connection when its client has read the last answer. Its locks and watches end at once.
+    /// Closes a connection after its client has received the last answer. Its locks and watches end at once.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         self.end_watches(id);
         let Some(mut client) = self.clients.get(id) else { return };
@@ -41,7 +41,7 @@ impl<T: Transport> Server<T> {
         self.close(id);
     }
 
-    /// Closes a connection at once. Its place in a queue is given up, so the requests behind it move on. Its
+    /// Closes a connection at once. Cancels its wait, so the requests behind it can be admitted. Its
     /// locks and watches end.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(&Phase::Waiting { mailbox, ticket, .. }) =
@@ -62,7 +62,7 @@ impl<T: Transport> Server<T> {
 
     // ---- the server ----
 
-    /// Whether the server has answered everything, or has been told to stop at once.
+    /// Whether the server has answered everything, or must stop at once.
     pub(crate) fn has_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
@@ -80,8 +80,8 @@ impl<T: Transport> Server<T> {
         self.stopping = Stopping::Now;
     }
 
-    /// Begins to stop. Each client has a last turn, and is closed gracefully when it has nothing left to be
-    /// done.
+    /// Begins to stop. Every connection is read once more, and closed gracefully when it has no more
+    /// requests.
     pub(crate) fn drain(&mut self) {
         self.stopping = Stopping::Draining(self.now + DRAIN);
         for id in self.clients.ids() {
@@ -95,7 +95,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Answers a waiting request that the server stops, behind the answers that its client has not taken yet.
+    /// Answers a waiting request `ERR drain`, after the unwritten answers of its client.
     /// Its locks end at once.
     pub(super) fn end_wait_for_drain(&mut self, id: ConnectionId) {
         // A request that was admitted a moment ago is answered instead.
@@ -110,7 +110,7 @@ impl<T: Transport> Server<T> {
         self.drive(id, job);
     }
 
-    /// Ends the drain: requests that still wait are answered so.
+    /// Ends the drain: answers the remaining waiting requests `ERR drain`.
     pub(super) fn end_drain(&mut self) {
         for id in self.clients.ids() {
             self.end_wait_for_drain(id);

@@ -1,4 +1,4 @@
-//! The way of a job through the reactor: to its mailbox, to the pool, back, to the socket, and on.
+//! The steps of a job in the reactor: admission, the pool, its completion, and writing its answers.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use crate::workers::{
     refuse, reply, step, time_out, wait_for,
 };
 
-/// At most one line of the log tells of clients with another protocol in this time.
+/// Shortest time between two log lines about clients with another protocol.
 const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The result of a request for admission.
 pub(super) enum Acquired {
     /// The request was admitted.
     Granted(Box<Job>),
-    /// The job lies in the queue.
+    /// The job is in the queue.
     Waiting,
     /// The mailbox is not free, and the request does not wait.
     Busy(Box<Job>),
-    /// The client would wait for itself.
+    /// The wait would complete a cycle.
     Deadlock(Box<Job>),
 }
 
@@ -41,8 +41,8 @@ pub(super) enum Served {
 }
 
 impl<T: Transport> Server<T> {
-    /// Brings a job of a client on its way, until another thread, a queue or the socket has it, or its batch
-    /// is finished.
+    /// Moves a client's job forward until another thread, a queue or the socket has it, or its batch is
+    /// finished.
     pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
         loop {
             job = match step(&mut job, &self.mailboxes) {
@@ -86,7 +86,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Takes a place for the current request of a job. One thread takes the first place of every batch, so
+    /// Queues the current request of a job, or admits it. One thread takes the first place of every batch, so
     /// the order of arrival is a total order.
     pub(super) fn acquire(&mut self, id: ConnectionId, mut job: Box<Job>, acquire: Acquire) -> Acquired {
         let Acquire { mailbox, mode, .. } = acquire;
@@ -208,7 +208,7 @@ impl<T: Transport> Server<T> {
         let expired = client.take_expired_leases(self.now);
         drop(client);
         if !expired.is_empty() {
-            // A message that was taken under a lock goes back under it.
+            // A message that was taken under a lock is requeued before the lock ends.
             self.resolve(&mut job, Delivery::Failed);
             self.expire_locks(id, expired, &mut job.locks, &mut job.output);
         }
@@ -218,7 +218,7 @@ impl<T: Transport> Server<T> {
     // ---- answers ----
 
     /// Writes the answers of a job behind those that wait already. When all answers of the batch are written,
-    /// the client is listened to again. Returns the job if it has requests left and its answers so far are
+    /// the client is read again. Returns the job if it has requests left and its answers so far are
     /// written.
     fn deliver(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Some(mut client) = self.clients.get(id) else {
@@ -228,7 +228,8 @@ impl<T: Transport> Server<T> {
         if let JobState::InFlight(_) = job.state
             && (client.has_output() || client.hung_up && job.has_waited())
         {
-            // A mailbox does not wait for a client that does not read, or that may have left while it waited.
+            // A mailbox does not wait for a client that does not read, or that may have disconnected during
+            // its wait.
             let outcome = match client.hung_up && job.has_waited() {
                 true => Delivery::TimedOut,
                 false => Delivery::Failed,
@@ -278,7 +279,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Writes the output that waits, then goes on with what waited for that.
+    /// Writes the unwritten output, then continues the job or the watches that waited for it.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         match client.flush(self.now) {
@@ -294,8 +295,8 @@ impl<T: Transport> Server<T> {
         match client.phase() {
             Phase::Idle if client.has_pending_input() || self.stopping != Stopping::No => client.schedule(),
             &Phase::Waiting { mailbox, ticket, .. } => {
-                // The job may have kept answers because those before them had not left. If it was admitted
-                // meanwhile it brings them.
+                // The job may hold answers that could not be written before earlier ones. A job that was
+                // admitted meanwhile returns with them.
                 let queue = self.mailboxes.queue(mailbox);
                 let kept = queue.with_waiter(ticket, |job| std::mem::take(&mut job.output));
                 if let Some(mut output) = kept.filter(|output| !output.is_empty())
@@ -333,7 +334,7 @@ impl<T: Transport> Server<T> {
         self.pools.return_job(job);
     }
 
-    /// Ends a job whose client is gone: a taken message goes back, grants and locks end.
+    /// Ends the job of a disconnected client: requeues a taken message, and releases grants and locks.
     pub(super) fn abandon(&mut self, mut job: Box<Job>) {
         self.resolve(&mut job, Delivery::Failed);
         let mailbox =

@@ -1,22 +1,21 @@
-//! Messages between their mailbox and the client that takes them.
+//! Taken messages whose answer is not written yet.
 //!
-//! **The law**: a message is the client's when its answer has been written. Until then no other request is in
-//! the mailbox, and the message can go back to its old place. [`Server::resolve`] is the only place that
-//! decides.
+//! **The law**: a message is received when its answer is written. Until then no other request is admitted to
+//! the mailbox, so the message can be requeued. [`Server::resolve`] is the only place that decides.
 
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
 use crate::workers::{ConnectionId, InFlight, Job, JobState, Outcome, WaitReason, time_out};
 
-/// What became of the answer that carries a taken message.
+/// The fate of an answer with a taken message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// It has been written.
     Received,
     /// It cannot be written. The request is as if it had not begun.
     Failed,
-    /// Its client may have left while the request waited, and the wait counts as over.
+    /// The client may have disconnected during the wait, which counts as timed out.
     TimedOut,
 }
 
@@ -48,7 +47,7 @@ impl<T: Transport> Server<T> {
         job.output.truncate(answer);
         job.next -= 1;
         self.counters.requeued += 1;
-        // A damaged mailbox has lost the message anyhow.
+        // In a damaged mailbox the message is lost in any case.
         match grant {
             Some(mut grant) => {
                 let _ = self.mailboxes.write(mailbox, &mut grant).requeue(taken);
@@ -62,8 +61,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Decides for a client that had its time to receive a message. A client that has not even received the
-    /// answers before it does not read, so the message goes back.
+    /// Acknowledges or requeues a message whose `ACK_TIMEOUT` has passed. It is requeued if earlier answers
+    /// are unwritten, because that client does not read.
     pub(super) fn ack_or_requeue(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let Phase::Flushing(job) = client.phase() else { return };

@@ -1,5 +1,4 @@
-//! Locks: grants that are held across requests, until they are unlocked, their client is gone, or their lease
-//! expires.
+//! Locks: grants that are held across requests, until unlock, disconnect, or the end of the lease.
 
 use std::time::Duration;
 
@@ -14,20 +13,19 @@ use crate::workers::{
     with_grant,
 };
 
-/// How long a client may be silent without losing its locks, unless its `lock` says otherwise.
+/// How long a client may be silent without losing its locks, unless its `lock` has `ttl=`.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// Mailboxes that one connection may lock, and that it may watch.
 pub(super) const MAILBOXES_MAX: usize = 1024;
 
 impl<T: Transport> Server<T> {
-    /// Whether a client would wait for itself, through the clients that it waits for, if it waited at a
-    /// mailbox.
+    /// Whether a wait of this client at a mailbox would complete a cycle of waits.
     pub(super) fn would_deadlock(&self, id: ConnectionId, mailbox: u32) -> bool {
         self.locks.would_deadlock(id, mailbox, |holder| self.waiting_on(holder))
     }
 
-    /// Goes on with the current request, a `lock`: acquires one mailbox after the other, in ascending order.
+    /// Continues the current request, a `lock`: acquires one mailbox after the other, in ascending order.
     pub(super) fn lock(&mut self, id: ConnectionId, mut job: Box<Job>, mode: Mode, wait: Wait) -> Served {
         let begins = matches!(job.state, JobState::Ready) && pending(&job) == 0;
         if begins && let Some(refusal) = check_lock(&job) {
@@ -119,7 +117,7 @@ impl<T: Transport> Server<T> {
             let leases = &mut extras.leases;
             let has_token = |lease: &&Lease| token.is_none_or(|token| token == lease.token);
             owned.extend(leases.iter().filter(has_token).map(|lease| lease.mailbox));
-            // All or none, as they are locked.
+            // Unlocking is all or none, as locking is.
             let is_complete = mailboxes.is_none_or(|list| list.iter().all(|mailbox| owned.contains(mailbox)));
             owned.retain(|mailbox| is_complete && mailboxes.is_none_or(|list| list.contains(mailbox)));
             owned.iter().for_each(|mailbox| leases.remove(*mailbox));
@@ -142,8 +140,8 @@ impl<T: Transport> Server<T> {
         self.end_each(id, ended);
     }
 
-    /// Ends the locks whose leases have expired. `locks` are the client's, `events` get what the client is to
-    /// be told.
+    /// Ends the locks whose leases have expired. `locks` are those of the client; an event for each lost lock
+    /// is appended to `events`.
     pub(super) fn expire_locks(
         &mut self,
         id: ConnectionId,
@@ -154,7 +152,7 @@ impl<T: Transport> Server<T> {
         for Lease { mailbox, eol, .. } in expired {
             let version = self.mailboxes.version(mailbox).unwrap_or(0);
             Reply::LockLost { mailbox, version }.encode(eol, events);
-            let locks = locks.as_mut().expect("a lease is that of a lock");
+            let locks = locks.as_mut().expect("every lease belongs to a lock");
             locks.expire(mailbox);
             let ended = locks.take(|ended| ended == mailbox);
             self.end_each(id, ended);
@@ -162,7 +160,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Ends all locks of a client that is gone.
+    /// Ends all locks of a disconnected client.
     pub(super) fn end_locks(&mut self, id: ConnectionId, locks: Option<Box<LockSet>>) {
         if let Some(mut locks) = locks {
             self.end_each(id, locks.take_all());
@@ -184,14 +182,14 @@ impl<T: Transport> Server<T> {
     }
 }
 
-/// Why a `lock` that begins cannot be had.
+/// The reason to refuse a new `lock`, if there is one.
 fn check_lock(job: &Job) -> Option<Refusal> {
     let wanted = wanted(job);
     let locks = job.locks.as_ref();
     if wanted.iter().any(|mailbox| locks.is_some_and(|locks| locks.holds(*mailbox))) {
         return Some(Refusal::Denied("you have locked this mailbox already"));
     }
-    // Expired locks count, too: they are remembered until the client acknowledges them.
+    // Expired locks count, too: they are stored until the client acknowledges them.
     let count = wanted.len() + locks.map_or(0, |locks| locks.others(wanted));
     (count > MAILBOXES_MAX).then_some(Refusal::Count { max: MAILBOXES_MAX })
 }

@@ -1,5 +1,4 @@
-//! Requests that wait for a mailbox, and what the passing of time does to them and to clients that let the
-//! server wait.
+//! Requests that wait for a mailbox, and the deadlines of requests and clients.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,12 @@ use crate::workers::{
     ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out, with_grant,
 };
 
-/// How long a request still waits after its client has closed the writing half. A client that has left
-/// altogether looks the same, and may not keep its place for the full wait.
+/// How long a request still waits after its client has closed the writing half. A client that has
+/// disconnected completely looks the same, and must not keep its place for the full wait.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
 impl<T: Transport> Server<T> {
-    /// Sets the deadline of a job that has begun to wait. Its earlier answers do not wait with it.
+    /// Sets the deadline of a job that has begun to wait. Writes its earlier answers now.
     pub(super) fn on_wait_started(&mut self, started: WaitStarted) {
         let WaitStarted { owner, mailbox, ticket, wait } = started;
         match owner {
@@ -34,7 +33,7 @@ impl<T: Transport> Server<T> {
     fn on_client_waits(&mut self, id: ConnectionId, mailbox: u32, ticket: Ticket, wait: Wait) {
         let now = self.now;
         let Some(mut client) = self.clients.get(id) else {
-            // The client has left before the reactor knew of the wait.
+            // The client disconnected before the reactor handled the start of the wait.
             return self.cancel_wait(mailbox, ticket);
         };
         let has_output = client.has_output();
@@ -46,7 +45,7 @@ impl<T: Transport> Server<T> {
             let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
             Some((output, since, reason, job.needs_its_client()))
         };
-        // Without a waiter the job was admitted meanwhile, and its answers are on the way.
+        // No waiter: the job was admitted meanwhile, and its completion follows.
         let waiter = self.mailboxes.queue(mailbox).with_waiter(ticket, begin_wait).flatten();
         let Some((mut output, since, reason, needs_its_client)) = waiter else { return };
         let until = match wait {
@@ -81,13 +80,13 @@ impl<T: Transport> Server<T> {
         client.transition(Phase::Waiting { mailbox, ticket, until });
     }
 
-    /// Where a client waits. It may have been admitted without the reactor knowing yet: the queue knows.
+    /// The mailbox at which a client waits. Asks the queue, because the job may be admitted already.
     pub(super) fn waiting_on(&self, id: ConnectionId) -> Option<u32> {
         let &Phase::Waiting { mailbox, ticket, .. } = self.clients.look(id)?.phase() else { return None };
         self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
     }
 
-    /// Whether a client waits for a change of a mailbox, which no request may bring any more.
+    /// Whether a client waits for a change of a mailbox, which cannot come any more.
     pub(super) fn waits_for_condition(&self, id: ConnectionId) -> bool {
         let Some(&Phase::Waiting { mailbox, ticket, .. }) =
             self.clients.look(id).map(|client| client.phase())
@@ -102,7 +101,7 @@ impl<T: Transport> Server<T> {
     // ---- cancelling ----
 
     /// Takes a client's job out of its queue, and releases what its `lock` has acquired so far. Returns
-    /// nothing if the job was admitted meanwhile: its answer is on the way.
+    /// nothing if the job was admitted meanwhile: its completion follows.
     pub(super) fn cancel_current(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let mut client = self.clients.get(id)?;
         let &Phase::Waiting { mailbox, ticket, .. } = client.phase() else { return None };
@@ -129,7 +128,7 @@ impl<T: Transport> Server<T> {
         job
     }
 
-    /// Answers the current request of a job that was cancelled: its wait was in vain.
+    /// Answers the current request of a job that was cancelled: its wait has timed out.
     fn time_out_cancelled(&mut self, job: &mut Job) {
         let reason = match job.state {
             JobState::Waiting(reason) => reason,
@@ -218,7 +217,7 @@ impl<T: Transport> Server<T> {
     /// The client was silent for too long, or has held a lock for too long.
     fn expire_leases(&mut self, id: ConnectionId) {
         self.ack_or_requeue(id);
-        // A request that waits under a lease waits no longer than it.
+        // The wait of a client with a lease ends with the lease.
         let waiting = self.cancel_current(id);
         let Some(mut client) = self.clients.get(id) else { return };
         let now = self.now;
@@ -240,7 +239,7 @@ impl<T: Transport> Server<T> {
                     client.transition(Phase::Flushing(job));
                 }
             }
-            // The job was admitted a moment ago. When it is done, its leases are looked at.
+            // The job was admitted a moment ago. When it is done, its leases are checked.
             None if matches!(client.phase(), Phase::Working) => {}
             None => {
                 let mut locks = client.extras(now).locks.take();
@@ -256,7 +255,7 @@ impl<T: Transport> Server<T> {
     }
 }
 
-/// When a request stops waiting whose client has closed its writing half: at once, if other clients wait for
+/// The end of the wait of a client that has closed its writing half: at once, if other clients wait for
 /// what it holds or if it would take a message for a client that may be gone.
 fn half_closed(until: Option<Instant>, now: Instant, at_once: bool) -> Instant {
     let soon = if at_once { now } else { now + HALF_CLOSED_WAIT };

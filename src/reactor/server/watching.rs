@@ -1,4 +1,5 @@
-//! Watches, and their events: from one read to every watcher at its position, a bounded number in each tick.
+//! Watches and their events. The result of one read is sent to all watchers at its position, a bounded number
+//! in each tick.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::workers::{
 /// Small events that one tick sends.
 const EVENTS_PER_TICK: usize = 128;
 
-/// Bytes that count as one more event: copying them takes as long as sending a small one.
+/// Copying this many bytes takes as long as sending a small event, so they count as one.
 const EVENT_BYTES: usize = 8 * 1024;
 
 impl<T: Transport> Server<T> {
@@ -76,7 +77,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Adds a watch to the group of its position: a new one, or one whose client reads on.
+    /// Adds a watch to the group of its position: a new one, or one whose client reads again.
     fn subscribe(&mut self, id: ConnectionId, watch: Watch) {
         let Some(mut client) = self.clients.get(id) else { return };
         client.extras(self.now).watches.push(watch);
@@ -116,7 +117,7 @@ impl<T: Transport> Server<T> {
         self.pools.return_job(job);
     }
 
-    /// Sends events, as many as one tick may.
+    /// Sends events, up to the budget of one tick.
     pub(crate) fn send_events(&mut self) {
         let mut budget = EVENTS_PER_TICK;
         while let Some(mut fanout) = self.watches.pop_fanout() {
@@ -168,7 +169,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// All receivers had their event: those that have all of it are a group behind it.
+    /// Ends a fan-out: the watchers that received the whole event join the group of the next position.
     fn rejoin(&mut self, fanout: Fanout) {
         let Fanout { from, to, bytes, mut done, .. } = fanout;
         let position = WatchPosition { version: to.version, ..from };
@@ -187,7 +188,7 @@ impl<T: Transport> Server<T> {
         self.start_read(read);
     }
 
-    /// Goes on with the watches of a client that reads again, from where they have stopped.
+    /// Resumes the lagging watches of a client that reads again.
     pub(super) fn resume(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         if client.has_output() {
