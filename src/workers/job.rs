@@ -193,6 +193,20 @@ impl Job {
         self.locks.as_ref().is_some_and(|locks| locks.has_locks())
     }
 
+    /// How long the current request waits.
+    pub(crate) fn wait_limit(&self) -> Wait {
+        match self.current().map(|framed| &framed.request) {
+            Some(Request::Lock(lock)) => lock.wait,
+            _ => self.acquire().map_or(Wait::Default, |acquire| acquire.wait),
+        }
+    }
+
+    /// Whether the reactor was told that the current request waits. A job that has been admitted may have
+    /// come to the wait of a later request, in the wait set, with the ticket of the earlier one.
+    pub(crate) fn is_known_to_wait(&self) -> bool {
+        self.wait.is_some_and(|wait| wait.request == self.next)
+    }
+
     /// Whether the request that was answered last had to wait.
     pub(crate) fn has_waited(&self) -> bool {
         self.wait.is_some_and(|wait| wait.request + 1 == self.next)
@@ -230,14 +244,13 @@ impl Job {
     }
 }
 
-/// A job has begun to wait at a mailbox. By the time the reactor reads this the job may have been admitted:
-/// the queue knows.
+/// A job has begun to wait at a mailbox. By the time the reactor reads this the job may have been admitted,
+/// or wait for a later request of the same run: the queue knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitStarted {
     pub owner: Owner,
     pub mailbox: u32,
     pub ticket: Ticket,
-    pub wait: Wait,
 }
 
 /// A message from the pool to the reactor.

@@ -145,12 +145,12 @@ pub(crate) fn enqueue(
     mailboxes: &Mailboxes,
     acquire: Acquire,
 ) -> Result<Box<Job>, WaitStarted> {
-    let Acquire { mailbox, mode, wait } = acquire;
+    let Acquire { mailbox, mode, .. } = acquire;
     let owner = job.owner;
     let job = job.with_state(JobState::Waiting(WaitReason::Queue));
     match mailboxes.queue(mailbox).admit(mode, job) {
         Admitted::Granted(grant, job) => Ok(job.with_state(JobState::Granted(grant))),
-        Admitted::Queued(ticket) => Err(WaitStarted { owner, mailbox, ticket, wait }),
+        Admitted::Queued(ticket) => Err(WaitStarted { owner, mailbox, ticket }),
     }
 }
 
@@ -163,13 +163,13 @@ pub(crate) fn wait_for(
     condition: Condition,
     on_admitted: impl FnMut(Box<Job>),
 ) -> WaitStarted {
-    let Acquire { mailbox, wait, .. } = acquire;
+    let mailbox = acquire.mailbox;
     let owner = job.owner;
     let job = job.with_state(JobState::Waiting(WaitReason::Condition(condition)));
     let mut admitted = Vec::new();
     let ticket = mailboxes.wait_for(mailbox, grant, condition, job, &mut admitted);
     admitted.into_iter().map(with_grant).for_each(on_admitted);
-    WaitStarted { owner, mailbox, ticket, wait }
+    WaitStarted { owner, mailbox, ticket }
 }
 
 /// Gives a job the grant that it waited for.

@@ -19,9 +19,9 @@ pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 impl<T: Transport> Server<T> {
     /// Sets the deadline of a job that has begun to wait. Writes its earlier answers now.
     pub(super) fn on_wait_started(&mut self, started: WaitStarted) {
-        let WaitStarted { owner, mailbox, ticket, wait } = started;
+        let WaitStarted { owner, mailbox, ticket } = started;
         match owner {
-            Owner::Client(id) => self.on_client_waits(id, mailbox, ticket, wait),
+            Owner::Client(id) => self.on_client_waits(id, mailbox, ticket),
             Owner::Watch(id) => {
                 if !self.watches.set_ticket(id, ticket) {
                     self.cancel_wait(mailbox, ticket);
@@ -30,7 +30,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    fn on_client_waits(&mut self, id: ConnectionId, mailbox: u32, ticket: Ticket, wait: Wait) {
+    fn on_client_waits(&mut self, id: ConnectionId, mailbox: u32, ticket: Ticket) {
         let now = self.now;
         let Some(mut client) = self.clients.get(id) else {
             // The client disconnected before the reactor handled the start of the wait.
@@ -43,11 +43,11 @@ impl<T: Transport> Server<T> {
             let since = before.map_or(now, |before| before.since);
             job.wait = Some(WaitStart { request: job.next, mailbox, since, reason });
             let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
-            Some((output, since, reason, job.needs_its_client()))
+            Some((output, since, reason, job.wait_limit(), job.needs_its_client()))
         };
         // No waiter: the job was admitted meanwhile, and its completion follows.
         let waiter = self.mailboxes.queue(mailbox).with_waiter(ticket, begin_wait).flatten();
-        let Some((mut output, since, reason, needs_its_client)) = waiter else { return };
+        let Some((mut output, since, reason, wait, needs_its_client)) = waiter else { return };
         let until = match wait {
             Wait::Default => since.checked_add(self.settings.wait),
             Wait::For(wait) => since.checked_add(wait),
@@ -192,7 +192,14 @@ impl<T: Transport> Server<T> {
                 self.counters.closed_slow_bodies += 1;
                 self.close(id);
             }
-            Phase::Waiting { until, .. } if until.is_some_and(|until| until <= now) => {
+            Phase::Waiting { mailbox, ticket, until } if until.is_some_and(|until| until <= now) => {
+                let is_known =
+                    self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.is_known_to_wait());
+                if is_known == Some(false) {
+                    // The request that has waited was admitted. When a later one began to wait is on the way.
+                    client.transition(Phase::Working);
+                    return;
+                }
                 drop(client);
                 if let Some(job) = self.cancel_current(id) {
                     self.on_wait_timeout(id, job);

@@ -39,6 +39,14 @@ fn put(mailbox: u32, body: &[u8]) -> ClientRequest {
     ClientRequest::Put { mailbox, drop_oldest: false, body: body.to_vec(), wait: FOREVER }
 }
 
+fn put_waiting(mailbox: u32, len: usize, wait: Wait) -> ClientRequest {
+    ClientRequest::Put { mailbox, drop_oldest: false, body: vec![b'x'; len], wait }
+}
+
+fn unlock() -> ClientRequest {
+    ClientRequest::Unlock { mailboxes: None, grant: None }
+}
+
 fn lock(mailbox: u32, seconds: u64) -> ClientRequest {
     ClientRequest::Lock {
         mailboxes: vec![mailbox],
@@ -249,4 +257,52 @@ fn the_rest_of_a_run_that_waited_for_room_comes_after_those_that_wait() {
     world.send_requests(taker, [take(0, FOREVER)]);
     world.run_until_quiescent();
     assert_eq!([first, second].map(|client| world.oracle.last_version(client)), [Some(5), Some(4)]);
+}
+
+/// The second put of a run waited for room under the ticket of the first one, which had waited to be admitted.
+/// The news of the first wait arrived after that of the second, and set its deadline.
+#[test]
+fn late_news_of_a_wait_does_not_set_the_deadline_of_a_later_one() {
+    let mut world = world();
+    let [holder, client] = [1000; 2].map(|capacity| world.connect_with_capacity(capacity));
+    world.send_requests(holder, [lock(0, 100)]);
+    world.run_until_quiescent();
+    let soon = Wait::For(Duration::from_secs(1));
+    world.send_requests(client, [write(1), put_waiting(0, 60, soon), put_waiting(0, 60, FOREVER)]);
+    world.run_quiet_tick();
+    world.run_jobs(|_| true);
+    let first_wait = std::mem::take(&mut world.done);
+    world.send_requests(holder, [unlock()]);
+    world.run_until_quiescent();
+    assert_eq!(world.outstanding_count(client), 1, "the second put waits for room");
+    world.done.extend(first_wait);
+    world.run_until_quiescent();
+    world.advance_time(Duration::from_secs(2));
+    world.run_until_quiescent();
+    assert_eq!(world.outstanding_count(client), 1, "it waits on");
+    world.send_requests(holder, [take(0, FOREVER)]);
+    world.run_until_quiescent();
+    assert_eq!(world.outstanding_count(client), 0);
+}
+
+/// The first put of a run was admitted in time. Its deadline passed before the reactor knew that the second
+/// one waited for room, and ended the wait of that one.
+#[test]
+fn a_deadline_does_not_end_the_wait_of_a_later_request_of_the_run() {
+    let mut world = world();
+    let [holder, client] = [1000; 2].map(|capacity| world.connect_with_capacity(capacity));
+    world.send_requests(holder, [lock(0, 100)]);
+    world.run_until_quiescent();
+    let soon = Wait::For(Duration::from_secs(1));
+    world.send_requests(client, [put_waiting(0, 60, soon), put_waiting(0, 60, FOREVER)]);
+    world.run_until_quiescent();
+    world.send_requests(holder, [unlock()]);
+    world.run_quiet_tick();
+    world.run_jobs(|_| true);
+    world.advance_time(Duration::from_secs(2));
+    world.run_until_quiescent();
+    assert_eq!(world.outstanding_count(client), 1, "the second put waits for room");
+    world.send_requests(holder, [take(0, FOREVER)]);
+    world.run_until_quiescent();
+    assert_eq!(world.outstanding_count(client), 0);
 }

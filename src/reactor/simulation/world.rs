@@ -52,7 +52,7 @@ pub(super) struct World {
     #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: Vec<Box<Job>>,
     /// Completions that the reactor has not received yet.
-    done: Vec<Completion>,
+    pub done: Vec<Completion>,
     trace: Rc<RefCell<VecDeque<String>>>,
 }
 
