@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::lock_set::{Access, LockSet};
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
-use crate::protocol::{Framed, MailboxRequest, Refusal, Request, Wait};
+use crate::protocol::{Framed, LocalRequest, MailboxRequest, Refusal, Request, Wait};
 
 /// The id of a connection. A completion is dropped if its generation is not the current one of the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,8 +196,9 @@ impl Job {
     /// How long the current request waits.
     pub(crate) fn wait_limit(&self) -> Wait {
         match self.current().map(|framed| &framed.request) {
-            Some(Request::Lock(lock)) => lock.wait,
-            _ => self.acquire().map_or(Wait::Default, |acquire| acquire.wait),
+            Some(Request::Local(LocalRequest::Lock(lock))) => lock.wait,
+            Some(Request::Mailbox(request)) => Acquire::from(request).wait,
+            _ => Wait::Default,
         }
     }
 

@@ -196,7 +196,7 @@ impl<T: Transport> Server<T> {
                 let is_known =
                     self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.is_known_to_wait());
                 if is_known == Some(false) {
-                    // The request that has waited was admitted. When a later one began to wait is on the way.
+                    // The request that waited was admitted. The start of the wait of a later one follows.
                     client.transition(Phase::Working);
                     return;
                 }
