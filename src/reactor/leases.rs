@@ -72,14 +72,20 @@ impl Leases {
 
     /// When a lease ends if no further request arrives.
     pub(super) fn end(&self, lease: &Lease) -> Instant {
-        let silent = self.last_renewal.checked_add(lease.ttl);
-        silent.map_or(lease.hard_deadline, |silent| silent.min(lease.hard_deadline))
+        lease.end(self.last_renewal)
     }
 
-    /// Removes and returns the leases that have ended.
+    /// Removes the leases that have ended.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Lease> {
-        let (ended, kept) = self.leases.iter().copied().partition(|lease| self.end(lease) <= now);
-        self.leases = kept;
-        ended
+        let renewed = self.last_renewal;
+        self.leases.extract_if(.., |lease| lease.end(renewed) <= now).collect()
+    }
+}
+
+impl Lease {
+    /// When it ends if this was the client's last request.
+    fn end(&self, last_renewal: Instant) -> Instant {
+        let silent = last_renewal.checked_add(self.ttl);
+        silent.map_or(self.hard_deadline, |silent| silent.min(self.hard_deadline))
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 impl<T: Transport> Server<T> {
     /// Closes a connection after its client has received the last answer. Its locks and watches end at once.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
-        self.end_watches(id);
+        self.end_watches(id, |_| true);
         let Some(mut client) = self.clients.get(id) else { return };
         let locks = client.extras.take().and_then(|extras| extras.locks);
         let lingers = client.linger(self.now);
@@ -49,7 +49,7 @@ impl<T: Transport> Server<T> {
         {
             self.cancel_wait(mailbox, ticket);
         }
-        self.end_watches(id);
+        self.end_watches(id, |_| true);
         let Some(mut client) = self.clients.get(id) else { return };
         self.pools.record_dropped(client.memory());
         let locks = client.extras.take().and_then(|extras| extras.locks);

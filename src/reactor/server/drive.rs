@@ -135,7 +135,7 @@ impl<T: Transport> Server<T> {
             }
             LocalRequest::Unwatch { mailboxes } => {
                 let mailboxes = mailboxes.take();
-                self.unwatch(id, mailboxes.as_deref());
+                self.end_watches(id, |mailbox| mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox)));
                 reply(&mut job, &Reply::Ok, Outcome::Watched);
             }
             LocalRequest::Hello { name } => {

@@ -37,36 +37,18 @@ impl<T: Transport> Server<T> {
         drop(client);
         let eol = job.requests[job.next].eol;
         reply(job, &Reply::Watching { versions: &versions }, Outcome::Watched);
-        for (&mailbox, version) in mailboxes.iter().zip(versions) {
-            self.end_watch(id, mailbox);
-            self.subscribe(id, Watch { mailbox, version, eol, state: WatchState::Armed });
-        }
+        self.end_watches(id, |mailbox| mailboxes.contains(&mailbox));
+        let watch = |(&mailbox, version)| Watch { mailbox, version, eol, state: WatchState::Armed };
+        self.subscribe(id, mailboxes.iter().zip(versions).map(watch).collect());
     }
 
-    /// Ends the watches of these mailboxes, or all.
-    pub(super) fn unwatch(&mut self, id: ConnectionId, mailboxes: Option<&[u32]>) {
-        match mailboxes {
-            Some(list) => list.iter().for_each(|mailbox| self.end_watch(id, *mailbox)),
-            None => self.end_watches(id),
-        }
-    }
-
-    /// Ends all watches of a client.
-    pub(super) fn end_watches(&mut self, id: ConnectionId) {
+    /// Ends the watches of these mailboxes.
+    pub(super) fn end_watches(&mut self, id: ConnectionId, chosen: impl Fn(u32) -> bool) {
         let Some(mut client) = self.clients.get(id) else { return };
         let Some(extras) = &mut client.extras else { return };
-        let watches = std::mem::take(&mut extras.watches);
+        let ended: Vec<Watch> = extras.watches.extract_if(.., |watch| chosen(watch.mailbox)).collect();
         drop(client);
-        watches.into_iter().for_each(|watch| self.leave_group(id, watch));
-    }
-
-    fn end_watch(&mut self, id: ConnectionId, mailbox: u32) {
-        let Some(mut client) = self.clients.get(id) else { return };
-        let Some(extras) = &mut client.extras else { return };
-        let Some(at) = extras.watches.iter().position(|watch| watch.mailbox == mailbox) else { return };
-        let watch = extras.watches.swap_remove(at);
-        drop(client);
-        self.leave_group(id, watch);
+        ended.into_iter().for_each(|watch| self.leave_group(id, watch));
     }
 
     fn leave_group(&mut self, id: ConnectionId, watch: Watch) {
@@ -77,13 +59,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Adds a watch to the group of its position: a new one, or one whose client reads again.
-    fn subscribe(&mut self, id: ConnectionId, watch: Watch) {
+    /// Adds watches to the groups of their positions: new ones, or those of a client that reads again.
+    fn subscribe(&mut self, id: ConnectionId, watches: Vec<Watch>) {
+        if watches.is_empty() {
+            return;
+        }
         let Some(mut client) = self.clients.get(id) else { return };
-        client.extras(self.now).watches.push(watch);
+        client.extras(self.now).watches.extend_from_slice(&watches);
         drop(client);
-        let read = self.watches.join(watch.position(), Cursor::at(watch.version), [id]);
-        self.start_read(read);
+        for watch in watches {
+            let read = self.watches.join(watch.position(), Cursor::at(watch.version), [id]);
+            self.start_read(read);
+        }
     }
 
     fn start_read(&mut self, read: Option<WatchRead>) {
@@ -196,11 +183,10 @@ impl<T: Transport> Server<T> {
         }
         let Some(extras) = &mut client.extras else { return };
         let is_lagging = |watch: &mut Watch| watch.state == WatchState::Lagging;
-        let lagging: Vec<Watch> = extras.watches.extract_if(.., is_lagging).collect();
+        let lagging = extras.watches.extract_if(.., is_lagging);
+        let armed = lagging.map(|watch| Watch { state: WatchState::Armed, ..watch }).collect();
         drop(client);
-        for watch in lagging {
-            self.subscribe(id, Watch { state: WatchState::Armed, ..watch });
-        }
+        self.subscribe(id, armed);
     }
 
     fn set_watch(&mut self, id: ConnectionId, from: &WatchPosition, version: u64, state: WatchState) {
