@@ -265,7 +265,11 @@ impl<T: Transport> DerefMut for ClientMut<'_, T> {
 }
 
 impl<T: Transport> Drop for ClientMut<'_, T> {
+    #[inline]
     fn drop(&mut self) {
+        if self.connection.is_quiet() {
+            return;
+        }
         if !self.connection.is_registered() {
             self.to_reregister.push(self.id);
         }

@@ -237,7 +237,6 @@ impl<T: Transport> Connection<T> {
             // A worker completes the job soon. Leases are checked then.
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
-            Phase::Idle if self.is_at_rest() => return None,
             Phase::Idle if self.has_output() => None,
             Phase::Idle if self.input.is_empty() && !self.framer.is_discarding() => None,
             Phase::Idle if self.awaits_silence(quiet) => self.last_progress.checked_add(quiet),
@@ -255,9 +254,13 @@ impl<T: Transport> Connection<T> {
         [phase, slow, self.lease_end()].into_iter().flatten().min()
     }
 
-    /// Whether no bytes are stored in either direction, and there are no extras.
-    fn is_at_rest(&self) -> bool {
-        self.extras.is_none() && !self.has_output() && self.input.is_empty() && !self.framer.is_discarding()
+    /// Whether it needs neither a deadline nor another interest, as most connections do between two events.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        let has_bytes = || !self.input.is_empty() || self.framer.is_discarding();
+        let is_calm =
+            matches!(self.phase, Phase::Working) || matches!(self.phase, Phase::Idle) && !has_bytes();
+        is_calm && self.extras.is_none() && !self.has_output() && !self.wants_write
     }
 
     /// Whether an event waits for room in the socket.

@@ -232,7 +232,9 @@ impl<T: Transport> Server<T> {
             Ok(Received::Batch(mut job)) => {
                 let expired = client.begin(&mut job, self.now);
                 drop(client);
-                self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+                if !expired.is_empty() {
+                    self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+                }
                 self.drive(id, job);
                 if self.pool.is_cache_budget_spent() {
                     // Now, while the large messages are in the cache.

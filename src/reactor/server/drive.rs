@@ -8,7 +8,7 @@ use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
 use super::inflight::Delivery;
-use crate::mailboxes::Mode;
+use crate::mailboxes::{Condition, Grant, Mode};
 use crate::protocol::{LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
     Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
@@ -30,16 +30,6 @@ pub(super) enum Acquired {
     Deadlock(Box<Job>),
 }
 
-/// The result of a request that the reactor serves.
-pub(super) enum Served {
-    /// It was answered.
-    Answered(Box<Job>),
-    /// It was answered, and the answer is written before anything else is sent.
-    WriteFirst(Box<Job>),
-    /// The job waits for a mailbox.
-    Waiting,
-}
-
 impl<T: Transport> Server<T> {
     /// Moves a client's job forward until another thread, a queue or the socket has it, or its batch is
     /// finished.
@@ -59,24 +49,15 @@ impl<T: Transport> Server<T> {
                         refused
                     }
                 },
-                Step::Await { acquire, grant, .. } if self.would_deadlock(id, acquire.mailbox) => {
-                    self.release(acquire.mailbox, grant);
-                    refuse(&mut job, &Refusal::Deadlock);
-                    job
-                }
                 Step::Await { acquire, grant, condition } => {
-                    let pool = &mut self.pool;
-                    let admit = |admitted| pool.submit(admitted);
-                    let started = wait_for(job, &self.mailboxes, acquire, grant, condition, admit);
-                    return self.on_wait_started(started);
+                    match self.await_condition(id, job, acquire, grant, condition) {
+                        Some(refused) => refused,
+                        None => return,
+                    }
                 }
                 Step::Local => match self.serve(id, job) {
-                    Served::Answered(served) => served,
-                    Served::WriteFirst(served) => match self.deliver(id, served) {
-                        Some(delivered) => delivered,
-                        None => return,
-                    },
-                    Served::Waiting => return,
+                    Some(served) => served,
+                    None => return,
                 },
                 Step::Write | Step::Finished => match self.deliver(id, job) {
                     Some(delivered) => delivered,
@@ -84,6 +65,27 @@ impl<T: Transport> Server<T> {
                 },
             };
         }
+    }
+
+    /// Moves a job to the wait set of its mailbox. Returns it, refused, if the wait would complete a cycle.
+    fn await_condition(
+        &mut self,
+        id: ConnectionId,
+        mut job: Box<Job>,
+        acquire: Acquire,
+        grant: Grant,
+        condition: Condition,
+    ) -> Option<Box<Job>> {
+        if self.would_deadlock(id, acquire.mailbox) {
+            self.release(acquire.mailbox, grant);
+            refuse(&mut job, &Refusal::Deadlock);
+            return Some(job);
+        }
+        let pool = &mut self.pool;
+        let admit = |admitted| pool.submit(admitted);
+        let started = wait_for(job, &self.mailboxes, acquire, grant, condition, admit);
+        self.on_wait_started(started);
+        None
     }
 
     /// Queues the current request of a job, or admits it. One thread takes the first place of every batch, so
@@ -113,9 +115,9 @@ impl<T: Transport> Server<T> {
 
     /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
     /// server.
-    fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Served {
+    fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Request::Local(request) = &mut job.requests[job.next].request else {
-            return Served::Answered(job);
+            return Some(job);
         };
         match request {
             LocalRequest::Lock(request) => {
@@ -131,7 +133,7 @@ impl<T: Transport> Server<T> {
                 let (mailboxes, after) = (std::mem::take(mailboxes), *after);
                 self.watch(id, &mut job, &mailboxes, after);
                 // The answer says where the watch starts, so it leaves before the first event can.
-                return Served::WriteFirst(job);
+                return self.deliver(id, job);
             }
             LocalRequest::Unwatch { mailboxes } => {
                 let mailboxes = mailboxes.take();
@@ -150,7 +152,7 @@ impl<T: Transport> Server<T> {
                 self.render_stat(id, topic, &mut job);
             }
         }
-        Served::Answered(job)
+        Some(job)
     }
 
     // ---- completions ----
@@ -194,25 +196,31 @@ impl<T: Transport> Server<T> {
 
     fn on_job_done(&mut self, id: ConnectionId, mut job: Box<Job>) {
         self.record_wait(&mut job);
-        let Some(mut client) = self.clients.get(id) else {
-            self.counters.stale_completions += 1;
-            return self.abandon(job);
-        };
+        match self.clients.look(id) {
+            None => {
+                self.counters.stale_completions += 1;
+                return self.abandon(job);
+            }
+            Some(client) if matches!(client.phase(), Phase::Working) && client.lease_end().is_none() => {}
+            Some(_) => self.end_wait(id, &mut job),
+        }
+        self.drive(id, job);
+    }
+
+    /// The job of a client that has waited, or has leases, is done: its connection works, and leases that
+    /// have expired meanwhile end.
+    fn end_wait(&mut self, id: ConnectionId, job: &mut Job) {
+        let Some(mut client) = self.clients.get(id) else { return };
         let is_expected = matches!(client.phase(), Phase::Working | Phase::Waiting { .. });
-        debug_assert!(
-            is_expected,
-            "a connection has one batch under way, and this is not it: {:?}",
-            client.phase()
-        );
+        debug_assert!(is_expected, "this job is not the connection's current batch: {:?}", client.phase());
         client.transition(Phase::Working);
         let expired = client.take_expired_leases(self.now);
         drop(client);
         if !expired.is_empty() {
             // A message that was taken under a lock is requeued before the lock ends.
-            self.resolve(&mut job, Delivery::Failed);
+            self.resolve(job, Delivery::Failed);
             self.expire_locks(id, expired, &mut job.locks, &mut job.output);
         }
-        self.drive(id, job);
     }
 
     // ---- answers ----

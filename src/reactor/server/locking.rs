@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::leases::Lease;
 use super::super::transport::Transport;
 use super::Server;
-use super::drive::{Acquired, Served};
+use super::drive::Acquired;
 use crate::mailboxes::{Grant, Mode};
 use crate::protocol::{LocalRequest, Refusal, Reply, Request, Wait};
 use crate::workers::{
@@ -26,11 +26,18 @@ impl<T: Transport> Server<T> {
     }
 
     /// Continues the current request, a `lock`: acquires one mailbox after the other, in ascending order.
-    pub(super) fn lock(&mut self, id: ConnectionId, mut job: Box<Job>, mode: Mode, wait: Wait) -> Served {
+    /// Returns the job unless it waits.
+    pub(super) fn lock(
+        &mut self,
+        id: ConnectionId,
+        mut job: Box<Job>,
+        mode: Mode,
+        wait: Wait,
+    ) -> Option<Box<Job>> {
         let begins = matches!(job.state, JobState::Ready) && pending(&job) == 0;
         if begins && let Some(refusal) = check_lock(&job) {
             refuse(&mut job, &refusal);
-            return Served::Answered(job);
+            return Some(job);
         }
         while let Some(mailbox) = next_wanted(&job) {
             job = match job.take_state() {
@@ -40,22 +47,22 @@ impl<T: Transport> Server<T> {
                 }
                 _ => match self.acquire(id, job, Acquire { mailbox, mode, wait }) {
                     Acquired::Granted(granted) => granted,
-                    Acquired::Waiting => return Served::Waiting,
+                    Acquired::Waiting => return None,
                     Acquired::Busy(mut busy) => {
                         self.release_partial(id, &mut busy);
                         time_out(&mut busy, &self.mailboxes, WaitReason::Queue);
-                        return Served::Answered(busy);
+                        return Some(busy);
                     }
                     Acquired::Deadlock(mut refused) => {
                         self.release_partial(id, &mut refused);
                         refuse(&mut refused, &Refusal::Deadlock);
-                        return Served::Answered(refused);
+                        return Some(refused);
                     }
                 },
             };
         }
         self.complete_lock(id, &mut job, mode);
-        Served::Answered(job)
+        Some(job)
     }
 
     /// Adds an acquired mailbox to the locks of a client.
