@@ -114,7 +114,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
-    /// server.
+    /// server. Returns the job if it goes on.
     fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Request::Local(request) = &mut job.requests[job.next].request else {
             return Some(job);
