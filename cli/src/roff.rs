@@ -1,5 +1,5 @@
-//! Converts the Markdown of docs/ to roff: headings, paragraphs, lists and code. Everything else is kept
-//! unchanged.
+//! Converts the Markdown of docs/ to roff: headings, paragraphs, lists, tables, code, bold text and links.
+//! Other markup becomes plain text with its characters escaped.
 
 /// Converts a document to the body of a man page. The document's title is left out, since the page has its
 /// own.

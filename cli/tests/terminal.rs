@@ -46,7 +46,7 @@ fn the_prompt_completes_words_and_keeps_a_history() {
     prompt.expect("options are written --if V here");
     prompt.expect("dipc> ");
     prompt.press(b"read \xe9\r");
-    prompt.expect("that is not UTF-8");
+    prompt.expect("line is not UTF-8");
     prompt.expect("dipc> ");
     prompt.press("help\r");
     prompt.expect("take BOX");

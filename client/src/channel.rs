@@ -35,7 +35,7 @@ impl Channel {
         Channel { socket, received: Vec::new(), timeout: None, closed: false }
     }
 
-    /// Limits the time in which the server sends and receives no byte within a request.
+    /// Limits how long a request may go without any byte sent or received.
     pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeout = timeout.map(|timeout| timeout.max(TIMEOUT_MIN));
         self.socket.set_read_timeout(self.timeout)?;

@@ -17,7 +17,7 @@ use super::{Address, Error, address};
 ///
 /// # Waits
 ///
-/// `wait` limits the time that the server holds a request back until its mailbox is free or has the message
+/// `wait` limits how long the server delays a request whose mailbox is locked or busy, or lacks the message
 /// or the room that the request needs. `None` is the server's default (30 s unless configured),
 /// [`Duration::ZERO`] fails at once and [`Duration::MAX`] waits without limit. The client's own
 /// [timeout](Client::set_timeout) is independent of the wait and should be longer.
@@ -81,11 +81,11 @@ impl Client {
         Client { channel: Channel::new(socket), events: EventQueue::default() }
     }
 
-    /// Limits the time within a request in which the server sends and receives no byte. `None`, the initial
-    /// value, is no limit. Shorter times than 1 ms are raised to 1 ms.
+    /// Limits how long a request may go without any byte sent or received. `None`, the initial value, is no
+    /// limit. Times shorter than 1 ms are raised to 1 ms.
     ///
-    /// A request that exceeds it fails with [`Error::Io`] of kind [`TimedOut`](std::io::ErrorKind::TimedOut),
-    /// which closes the connection.
+    /// A request that exceeds the limit fails with [`Error::Io`] of kind
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut), which closes the connection.
     ///
     /// ```no_run
     /// use std::time::Duration;

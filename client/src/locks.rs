@@ -8,9 +8,9 @@ impl Client {
     /// Locks these mailboxes for exclusive use, all or none, until the [`LockGuard`] is dropped or the
     /// connection ends.
     ///
-    /// Requests of other clients to these mailboxes wait meanwhile. A request that would complete a cycle of
-    /// waits fails with [`Code::Deadlock`], a mailbox that this connection has already locked with
-    /// [`Code::Denied`].
+    /// Requests of other clients to these mailboxes wait meanwhile. Fails with [`Code::Deadlock`] if the
+    /// request would complete a cycle of waits, and with [`Code::Denied`] if this connection has already
+    /// locked one of the mailboxes.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;

@@ -40,7 +40,7 @@ const STEPS: usize = 300;
 struct Run {
     replies: u64,
     events: u64,
-    /// Pairs of writes that were executed in one stay.
+    /// Pairs of consecutive writes whose versions were checked: one grant must cover both.
     pairs: u64,
 }
 

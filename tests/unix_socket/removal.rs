@@ -1,4 +1,4 @@
-//! When the file is removed, and when it stays.
+//! When the socket file is removed, and when it is kept.
 
 use std::fs;
 use std::os::unix::net::UnixListener;

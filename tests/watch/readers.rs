@@ -64,8 +64,8 @@ fn a_reader_follows_a_list_by_its_versions() {
     });
 }
 
-/// The answer before the first wait fills the socket, so that the answer to the first wait is unsent when the
-/// second begins.
+/// The first answer fills the socket, so the answer to the first waiting read is still unsent when the
+/// second waiting read begins.
 #[test]
 fn an_answer_is_sent_although_the_next_request_waits_and_the_socket_was_full() {
     const SIZE: usize = 900_000;

@@ -75,13 +75,14 @@ pub(super) fn nanoseconds(process: u32) -> Option<f64> {
     clock_getcpuclockid(Pid::from_raw(process)).ok().and_then(read)
 }
 
-/// Reads a CPU clock in ns. It includes the current time slice of a running thread, which /proc does not.
+/// Reads a CPU clock in ns. Unlike /proc, the clock includes the current time slice of a running thread.
 fn read(clock: ClockId) -> Option<f64> {
     let time = Duration::from(clock.now().ok()?);
     Some(time.as_nanos() as f64)
 }
 
-/// Whether this process is a dipc. The server's process id may be of a container or of another machine.
+/// Whether the process with this id is named `dipc`. The id that a server in a container or on another
+/// machine reports may belong to a different process here.
 pub(super) fn is_dipc(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim_end() == "dipc")
 }

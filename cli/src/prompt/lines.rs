@@ -33,8 +33,8 @@ impl Lines {
         Ok(Lines::Terminal(Box::new(editor)))
     }
 
-    /// The lines of standard input, which becomes /dev/null: a started command must not read the prompt's
-    /// lines.
+    /// The lines of standard input. Replaces standard input by /dev/null, so that a started command does not
+    /// read the prompt's lines.
     pub(super) fn from_pipe() -> Result<Self, Failure> {
         let moved = || {
             let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -90,15 +90,15 @@ fn discard_invalid_utf8(error: ReadlineError) -> Result<(), Failure> {
         ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
             // The editor starts a new line.
             let _ =
-                writeln!(io::stderr(), "dipc-cli: that is not UTF-8: use --file or a pipe for other bytes");
+                writeln!(io::stderr(), "dipc-cli: line is not UTF-8: use --file or a pipe for other bytes");
             Ok(())
         }
         error => Err(Failure::local("terminal", io::Error::other(error))),
     }
 }
 
-/// Adds a command to the history, and appends it to the file at once, so that new prompts have it. Errors of
-/// the file are ignored.
+/// Adds a command to the history and immediately to the history file, so that prompts started later load it.
+/// Errors of the file are ignored.
 fn add_history(editor: &mut Editor<Completions, FileHistory>, line: &str) {
     if let (Ok(true), Some(path)) = (editor.add_history_entry(line), history_path()) {
         let _ = editor.append_history(&path);
