@@ -1,4 +1,5 @@
-//! The admission of requests to one mailbox, in order of arrival. Pure: no lock, thread, socket or clock.
+//! The admission of requests to one mailbox, in order of arrival. [`Admission`] is pure: no lock, thread,
+//! socket or clock. [`SharedAdmission`] is the same behind a lock, for the threads.
 //!
 //! **The law**: *a request is granted iff it conflicts with no holder and no request is queued before it.* So
 //! consecutive readers hold the mailbox together, a writer holds it alone, and no request overtakes another
@@ -16,92 +17,9 @@
 use std::collections::VecDeque;
 
 use super::block::Contents;
-use super::wait_set::WaitSet;
-
-/// How a request holds a mailbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Together with other readers.
-    Shared,
-    /// Alone.
-    Exclusive,
-}
-
-/// What the mailbox must contain before a granted request can be executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// A message with a version above this, to be read.
-    NewerThan(u64),
-    /// Any message, to be taken.
-    NonEmpty,
-    /// Room for a message of this many bytes.
-    Room(u64),
-}
-
-impl Condition {
-    /// The mode in which a request that waits for this is admitted again.
-    #[cfg(all(test, not(feature = "loom")))]
-    pub(crate) fn mode(self) -> Mode {
-        match self {
-            Condition::NewerThan(_) => Mode::Shared,
-            Condition::NonEmpty | Condition::Room(_) => Mode::Exclusive,
-        }
-    }
-
-    /// Whether a mailbox with these contents meets the condition.
-    pub(crate) fn is_met(self, contents: &Contents) -> bool {
-        match self {
-            Condition::NewerThan(version) => contents.count > 0 && contents.version > version,
-            Condition::NonEmpty => contents.count > 0,
-            Condition::Room(bytes) => contents.room.is_some_and(|room| room >= bytes),
-        }
-    }
-}
-
-/// The proof of admission. It may outlive its request, as a lock. [`Admission::release`] consumes it.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a grant that is never released blocks its mailbox for ever"]
-pub(crate) struct Grant {
-    mode: Mode,
-    number: u64,
-    overtaken: bool,
-    resumed: bool,
-    has_waiters: bool,
-}
-
-impl Grant {
-    /// How the holder holds the mailbox.
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// The arrival number of the admitted request.
-    #[cfg(all(test, not(feature = "loom")))]
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Whether a request that arrived later was admitted earlier. The law excludes this, and the count proves
-    /// it.
-    pub(crate) fn overtaken(&self) -> bool {
-        self.overtaken
-    }
-
-    /// Whether this grant admits a request from the wait set, whose condition is met now.
-    pub(crate) fn resumed(&self) -> bool {
-        self.resumed
-    }
-
-    /// Whether the wait set had requests when this grant was made. No request joins the wait set while an
-    /// exclusive grant is held.
-    pub(crate) fn has_waiters(&self) -> bool {
-        self.has_waiters
-    }
-}
-
-/// A job's place in the queue or in the wait set. After the job has left, a ticket refers to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(u64);
+use super::grant::{Grant, Mode, Ticket};
+use super::wait_set::{Condition, WaitSet};
+use crate::sync::Mutex;
 
 /// The outcome of a request for admission.
 #[derive(Debug, PartialEq, Eq)]
@@ -392,6 +310,110 @@ impl<J> Admission<J> {
         }
     }
 }
+
+/// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the
+/// segment.
+#[derive(Debug)]
+pub(crate) struct SharedAdmission<J> {
+    admission: Mutex<Admission<J>>,
+}
+
+impl<J> Default for SharedAdmission<J> {
+    fn default() -> Self {
+        SharedAdmission { admission: Mutex::new(Admission::default()) }
+    }
+}
+
+impl<J> SharedAdmission<J> {
+    /// See [`Admission::admit`].
+    pub(crate) fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
+        self.admission.lock().admit(mode, job)
+    }
+
+    /// See [`Admission::try_admit`].
+    pub(crate) fn try_admit(&self, mode: Mode) -> Option<Grant> {
+        self.admission.lock().try_admit(mode)
+    }
+
+    /// Admits, executes `work` and ends the grant in one critical section. This is for work that takes less
+    /// time than entering the section again. Other work declines by returning `None`; then the caller gets
+    /// the grant, as `Err`. Returns `None` if the request cannot be admitted at once. See
+    /// [`Admission::try_admit`] and [`Admission::release`].
+    pub(crate) fn try_inline<R>(
+        &self,
+        mode: Mode,
+        work: impl FnOnce(&mut Grant) -> Option<R>,
+        contents: impl FnOnce() -> Contents,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Option<Result<R, Grant>> {
+        let mut admission = self.admission.lock();
+        let mut grant = admission.try_admit(mode)?;
+        let Some(result) = work(&mut grant) else { return Some(Err(grant)) };
+        admission.release(grant, contents, admitted);
+        Some(Ok(result))
+    }
+
+    /// See [`Admission::release`]. The caller runs the admitted jobs, outside of the critical section.
+    pub(crate) fn release(
+        &self,
+        grant: Grant,
+        contents: impl FnOnce() -> Contents,
+        admitted: &mut Vec<(Grant, J)>,
+    ) {
+        self.admission.lock().release(grant, contents, admitted);
+    }
+
+    /// See [`Admission::wait_for`].
+    pub(crate) fn wait_for(
+        &self,
+        grant: Grant,
+        condition: Condition,
+        contents: Contents,
+        job: J,
+        admitted: &mut Vec<(Grant, J)>,
+    ) -> Ticket {
+        self.admission.lock().wait_for(grant, condition, contents, job, admitted)
+    }
+
+    /// See [`Admission::cancel`].
+    pub(crate) fn cancel(&self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
+        self.admission.lock().cancel(ticket, admitted)
+    }
+
+    /// Calls `visit` with the waiting job of a ticket; see [`Admission::waiter`].
+    pub(crate) fn with_waiter<R>(&self, ticket: Ticket, visit: impl FnOnce(&mut J) -> R) -> Option<R> {
+        self.admission.lock().waiter(ticket).map(visit)
+    }
+
+    /// Calls `visit` with the admission.
+    pub(crate) fn inspect<R>(&self, visit: impl FnOnce(&Admission<J>) -> R) -> R {
+        visit(&self.admission.lock())
+    }
+
+    /// See [`Admission::update_contents`].
+    pub(crate) fn update_contents(&self, contents: Contents) -> bool {
+        self.admission.lock().update_contents(contents)
+    }
+
+    /// See [`Admission::has_room_waiter`].
+    pub(crate) fn has_room_waiter(&self) -> bool {
+        self.admission.lock().has_room_waiter()
+    }
+
+    /// See [`Admission::waiting`].
+    pub(crate) fn waiting(&self) -> usize {
+        self.admission.lock().waiting()
+    }
+
+    /// See [`Admission::overtakes`].
+    #[cfg(test)]
+    pub(crate) fn overtakes(&self) -> u64 {
+        self.admission.lock().overtakes()
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod model;
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

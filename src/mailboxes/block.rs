@@ -13,22 +13,170 @@
 //!       version - count + 1             version
 //! ```
 //!
+//! The record is in the [`Control`] area. There are two records, and a word that selects the active one. A
+//! kill at any moment leaves the active record intact:
+//!
+//! ```text
+//!     word = seq << 1 | active            fill the inactive record, then store the word
+//!     record = version, head, tail, last, count, checksum
+//! ```
+//!
 //! All live entries together take at most the capacity and one header, and so does a new one. The ring has
 //! twice that size, so a new message always fits behind the live ones without wrapping around to them. A
 //! message that replaces all others goes to the start of a half of the ring that has no live bytes, if there
 //! is one. A mailbox of small messages then uses two places that stay in the cache, instead of moving through
 //! its whole ring.
 
-mod control;
 mod entry;
+mod record;
 
-use super::ring::Ring;
-use control::Record;
-pub(crate) use control::{Contents, Control, Damaged, Recovered};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::segment::Ring;
 use entry::Entry;
+use record::Record;
+pub(crate) use record::{Contents, Damaged};
 
 /// Bytes before each payload.
 pub(super) const ENTRY_HEADER: usize = 4;
+
+/// The control area of one mailbox, as laid out in the segment, on its own cache lines.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(crate) struct Control {
+    word: AtomicU64,
+    records: [Slot; 2],
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Slot {
+    version: AtomicU64,
+    head: AtomicU64,
+    tail: AtomicU64,
+    last: AtomicU64,
+    count: AtomicU64,
+    checksum: AtomicU64,
+}
+
+/// The outcome of the recovery of a mailbox at a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovered {
+    /// The active record is intact.
+    Whole,
+    /// The active record was damaged; the previous record is active now.
+    FellBack,
+    /// Both records are damaged; every request for this mailbox is refused.
+    Lost,
+}
+
+impl Control {
+    /// Initializes the control area of an empty mailbox.
+    pub(crate) fn format(&self) {
+        let empty = Record { version: 0, head: 0, tail: 0, last: 0, count: 0 };
+        self.records[0].store(empty);
+        self.records[1].store(empty);
+        self.word.store(0, Ordering::Release);
+    }
+
+    /// The newest version, for a caller without a grant.
+    pub(crate) fn version(&self) -> Result<u64, Damaged> {
+        self.snapshot().map(|record| record.version)
+    }
+
+    /// The contents of this mailbox of `capacity` bytes, for a caller without a grant.
+    pub(crate) fn contents(&self, capacity: u64) -> Result<Contents, Damaged> {
+        Ok(self.snapshot()?.check_capacity(capacity)?.contents(capacity))
+    }
+
+    /// Bytes of all entries of the mailbox, for a caller without a grant; 0 if the record is damaged.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.snapshot().map_or(0, |record| record.live())
+    }
+
+    /// An estimate of [`Control::live_bytes`], at most `capacity`, without verifying the checksum. The head
+    /// and the tail may belong to two states. Enough for an estimate of how long a request will take.
+    pub(crate) fn approximate_bytes(&self, capacity: u64) -> u64 {
+        let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
+        let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
+        live.min(capacity)
+    }
+
+    /// Checks both records at a start. If the active one is damaged, activates the other one.
+    pub(crate) fn recover(&self) -> Recovered {
+        let word = self.word.load(Ordering::Acquire);
+        if self.records[active(word)].load().is_ok() {
+            return Recovered::Whole;
+        }
+        if self.records[1 - active(word)].load().is_err() {
+            return Recovered::Lost;
+        }
+        self.word.store(next(word), Ordering::Release);
+        Recovered::FellBack
+    }
+
+    /// The active record, read while another thread may be committing.
+    fn snapshot(&self) -> Result<Record, Damaged> {
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            let record = self.records[active(word)].load();
+            fence(Ordering::Acquire);
+            // A commit writes the inactive record only. If the word has not changed, this record was active
+            // throughout.
+            if self.word.load(Ordering::Relaxed) == word {
+                return record;
+            }
+        }
+    }
+
+    /// The active record, for the holder of a grant.
+    fn active(&self) -> Result<Record, Damaged> {
+        self.records[active(self.word.load(Ordering::Acquire))].load()
+    }
+
+    /// Makes `record` the active one.
+    fn commit(&self, record: Record) {
+        debug_assert!(record.is_consistent(), "{record:?}");
+        let word = self.word.load(Ordering::Relaxed);
+        self.records[1 - active(word)].store(record);
+        self.word.store(next(word), Ordering::Release);
+        // The next change under the same grant overwrites the old state. This fence orders those stores after
+        // the one of the word.
+        fence(Ordering::Release);
+    }
+}
+
+fn active(word: u64) -> usize {
+    (word & 1) as usize
+}
+
+/// The word after `word`: the next sequence number, the other record.
+fn next(word: u64) -> u64 {
+    (word >> 1).wrapping_add(1) << 1 | (1 - (word & 1))
+}
+
+impl Slot {
+    fn load(&self) -> Result<Record, Damaged> {
+        let record = Record {
+            version: self.version.load(Ordering::Relaxed),
+            head: self.head.load(Ordering::Relaxed),
+            tail: self.tail.load(Ordering::Relaxed),
+            last: self.last.load(Ordering::Relaxed),
+            count: self.count.load(Ordering::Relaxed),
+        };
+        let whole = record.checksum() == self.checksum.load(Ordering::Relaxed) && record.is_consistent();
+        if whole { Ok(record) } else { Err(Damaged) }
+    }
+
+    fn store(&self, record: Record) {
+        self.version.store(record.version, Ordering::Relaxed);
+        self.head.store(record.head, Ordering::Relaxed);
+        self.tail.store(record.tail, Ordering::Relaxed);
+        self.last.store(record.last, Ordering::Relaxed);
+        self.count.store(record.count, Ordering::Relaxed);
+        self.checksum.store(record.checksum(), Ordering::Relaxed);
+    }
+}
 
 /// A message in the ring.
 #[derive(Debug, PartialEq, Eq)]

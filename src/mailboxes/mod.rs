@@ -7,19 +7,18 @@
 mod admission;
 mod block;
 mod deadlock;
-mod ring;
+mod grant;
 mod segment;
-mod shared_admission;
 mod wait_set;
 
 #[cfg(all(test, not(feature = "loom")))]
 pub(crate) use admission::Admission;
-pub(crate) use admission::{Admitted, Condition, Grant, Mode, Ticket};
+pub(crate) use admission::{Admitted, SharedAdmission};
 pub(crate) use block::{Block, Contents, Cursor, Damaged, Message, Patched, Recovered, Taken};
 pub(crate) use deadlock::would_deadlock;
-pub(crate) use ring::Ring;
-pub(crate) use segment::{CAPACITY_MAX, Geometry, Segment, SegmentError};
-pub(crate) use shared_admission::SharedAdmission;
+pub(crate) use grant::{Grant, Mode, Ticket};
+pub(crate) use segment::{CAPACITY_MAX, Geometry, Ring, Segment, SegmentError};
+pub(crate) use wait_set::Condition;
 
 /// The table of all mailboxes, with waiting jobs of type `J`.
 #[derive(Debug)]

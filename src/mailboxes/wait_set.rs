@@ -7,8 +7,39 @@
 
 use std::collections::VecDeque;
 
-use super::admission::{Condition, Mode};
 use super::block::Contents;
+use super::grant::Mode;
+
+/// What the mailbox must contain before a granted request can be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// A message with a version above this, to be read.
+    NewerThan(u64),
+    /// Any message, to be taken.
+    NonEmpty,
+    /// Room for a message of this many bytes.
+    Room(u64),
+}
+
+impl Condition {
+    /// The mode in which a request that waits for this is admitted again.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Condition::NewerThan(_) => Mode::Shared,
+            Condition::NonEmpty | Condition::Room(_) => Mode::Exclusive,
+        }
+    }
+
+    /// Whether a mailbox with these contents meets the condition.
+    pub(crate) fn is_met(self, contents: &Contents) -> bool {
+        match self {
+            Condition::NewerThan(version) => contents.count > 0 && contents.version > version,
+            Condition::NonEmpty => contents.count > 0,
+            Condition::Room(bytes) => contents.room.is_some_and(|room| room >= bytes),
+        }
+    }
+}
 
 /// Jobs of type `J`, each blocked on a condition.
 #[derive(Debug)]

@@ -12,10 +12,14 @@
 //!   └─ blank lines, telnet options: skipped
 //! ```
 
+mod discard;
+
 use std::ops::Range;
 
-use super::header::{self, Body, FastHeader, HEADER_MAX, Header};
-use super::request::{Eol, Framed, Limits, Refusal, Request};
+use super::arguments::{decimal, mailbox};
+use super::header::{self, Body, HEADER_MAX, Header};
+use super::request::{Eol, Framed, Limits, MailboxRequest, Refusal, Request, Wait};
+use discard::{Discard, Discarded, Remaining};
 
 /// Most bytes of a refused body that are discarded, or the packet size if that is larger. A longer body
 /// closes the connection.
@@ -62,64 +66,40 @@ enum State {
     Closed,
 }
 
-/// A refused body that is being discarded.
-#[derive(Clone, Debug)]
-struct Discard {
-    remaining: Remaining,
-    refusal: Refusal,
-    eol: Eol,
+/// The header of the most frequent requests: exactly `r 3` or `w 3 100`.
+#[derive(Clone, Copy, Debug)]
+enum FastHeader {
+    Read { mailbox: u32 },
+    Write { mailbox: u32, len: u64 },
 }
 
-#[derive(Clone, Debug)]
-enum Remaining {
-    /// This many bytes, then an end of line.
-    Octets(u64),
-    /// An end of line, after this many discarded bytes.
-    Line(u64),
-}
-
-/// How far the discarding of a body has come.
-enum Discarded {
-    /// The end of line is incomplete.
-    NotYet,
-    /// This many bytes; more are to come.
-    Some(usize),
-    /// The whole body, the last `len` bytes of it now.
-    All { refusal: Refusal, eol: Eol, len: usize },
-    /// The body does not end where its length says.
-    WrongLength { eol: Eol },
-    /// More than is discarded.
-    TooMuch { eol: Eol },
-}
-
-impl Discard {
-    /// Counts the front of `bytes` as discarded.
-    fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Discarded {
-        let eol = self.eol;
-        let len = match &mut self.remaining {
-            Remaining::Octets(0) => match line_end(bytes) {
-                End::At(len) => len,
-                End::NotYet => return Discarded::NotYet,
-                End::Other => return Discarded::WrongLength { eol },
-            },
-            Remaining::Octets(octets) => {
-                let skipped = usize_of(*octets).min(bytes.len());
-                *octets -= skipped as u64;
-                return Discarded::Some(skipped);
+impl FastHeader {
+    /// Parses such a line to the result of [`header::parse`], without splitting it into words and keys. Returns
+    /// `None` for any other line.
+    #[inline]
+    fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
+        match line {
+            [b'r', b' ', word @ ..] => Some(FastHeader::Read { mailbox: mailbox(word, limits)? }),
+            [b'w', b' ', words @ ..] => {
+                let (word, len) = words.split_at(words.iter().position(|&b| b == b' ')?);
+                let len = decimal(&len[1..]).filter(|&len| len <= limits.body_max())?;
+                Some(FastHeader::Write { mailbox: mailbox(word, limits)?, len })
             }
-            Remaining::Line(discarded) => {
-                let end = bytes.iter().position(|&b| b == b'\n');
-                *discarded += end.unwrap_or(bytes.len()) as u64;
-                if *discarded > discard_max(limits) {
-                    return Discarded::TooMuch { eol };
-                }
-                match end {
-                    Some(at) => at + 1,
-                    None => return Discarded::Some(bytes.len()),
-                }
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn request(self) -> Request {
+        let wait = Wait::Default;
+        match self {
+            FastHeader::Read { mailbox } => {
+                Request::Mailbox(MailboxRequest::Read { mailbox, after: None, offset: 0, len: None, wait })
             }
-        };
-        Discarded::All { refusal: self.refusal.clone(), eol, len }
+            FastHeader::Write { mailbox, .. } => {
+                Request::Mailbox(MailboxRequest::Write { mailbox, expected: None, offset: None, wait })
+            }
+        }
     }
 }
 

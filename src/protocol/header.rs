@@ -3,8 +3,8 @@
 //! The extent of a body depends only on the verb and on `<len>`, never on whether the rest of the line is
 //! valid. The data of a refused request is discarded with it, so that data is never parsed as a request.
 
-use super::arguments::{Arguments, decimal, echo, mailbox};
-use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic, Wait};
+use super::arguments::{Arguments, decimal, echo};
+use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic};
 
 /// Most bytes in a header line, without its end.
 pub const HEADER_MAX: usize = 1024;
@@ -59,43 +59,6 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
         b"q" | b"quit" => without_body(Ok(Request::Quit)),
         unknown => without_body(Err(Refusal::Verb(echo(unknown)))),
     })
-}
-
-/// The header of the most frequent requests: exactly `r 3` or `w 3 100`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FastHeader {
-    Read { mailbox: u32 },
-    Write { mailbox: u32, len: u64 },
-}
-
-impl FastHeader {
-    /// Parses such a line to the result of [`parse`], without splitting it into words and keys. Returns
-    /// `None` for any other line.
-    #[inline]
-    pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
-        match line {
-            [b'r', b' ', word @ ..] => Some(FastHeader::Read { mailbox: mailbox(word, limits)? }),
-            [b'w', b' ', words @ ..] => {
-                let (word, len) = words.split_at(words.iter().position(|&b| b == b' ')?);
-                let len = decimal(&len[1..]).filter(|&len| len <= limits.body_max())?;
-                Some(FastHeader::Write { mailbox: mailbox(word, limits)?, len })
-            }
-            _ => None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn request(self) -> Request {
-        let wait = Wait::Default;
-        match self {
-            FastHeader::Read { mailbox } => {
-                Request::Mailbox(MailboxRequest::Read { mailbox, after: None, offset: 0, len: None, wait })
-            }
-            FastHeader::Write { mailbox, .. } => {
-                Request::Mailbox(MailboxRequest::Write { mailbox, expected: None, offset: None, wait })
-            }
-        }
-    }
 }
 
 fn without_body(request: Result<Request, Refusal>) -> Header {

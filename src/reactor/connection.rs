@@ -4,8 +4,8 @@
 //! begins while replies wait for the socket. So a connection stores at most one batch of input and one of
 //! output, and its replies are sent in order.
 
-mod receiving;
-mod sending;
+mod input;
+mod output;
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use mio::Interest;
 use mio::event::Event;
 
 use super::extras::Extras;
-use super::input::Input;
-use super::output::Output;
 use super::phase::Phase;
 use super::transport::Transport;
 use super::watches::{Watch, WatchState};
 use crate::protocol::{Framer, Limits};
 use crate::workers::{Job, JobState};
+use input::Input;
+use output::Output;
 
-pub(super) use receiving::{Received, SCRATCH_SIZE};
-pub(super) use sending::Flushed;
+pub(super) use input::{Received, SCRATCH_SIZE};
+pub(super) use output::Flushed;
 
 /// Longest time without progress of a body whose length is known.
 pub(super) const BODY_PROGRESS: Duration = Duration::from_secs(30);

@@ -5,8 +5,8 @@
 //! answers. One thread takes these places, so the order of arrival is a total order, which is the whole
 //! argument for fairness.
 //!
-//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] handles clients. It
-//! knows a socket only as a `Transport`, and time only as a value.
+//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] handles clients. It knows a socket
+//! only as a `Transport`, and time only as a value.
 //!
 //! Its files, in the order of a request's life:
 //!
@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `listeners`, `accept` | new connections |
 //! | `busy_poll` | whether to sleep until the next event |
-//! | `connection`, `phase`, `input`, `output`, `transport` | one client: receiving, waiting, sending |
+//! | `connection` (`input`, `output`), `phase`, `transport` | one client: receiving, waiting, sending |
 //! | `server` | the steps of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
 //! | `clients`, `locks`, `leases`, `watches`, `extras` | the state of the server, each fact stored once |
 //! | `deadlines`, `pools`, `stat` | deadlines of clients; reused memory; counters |
@@ -29,16 +29,12 @@ mod accept;
 mod busy_poll;
 mod clients;
 mod connection;
-
 mod control;
 mod deadlines;
 mod extras;
-mod input;
 mod leases;
 mod listeners;
-
 mod locks;
-mod output;
 mod phase;
 mod pools;
 mod server;

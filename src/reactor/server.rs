@@ -6,7 +6,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `drive` | the loop that moves a job to its mailbox, the pool and the socket |
+//! | `drive` | a tick, and the loop that moves a job from its socket to its mailbox, the pool and the socket |
 //! | `waits` | requests that wait, and their timeouts |
 //! | `inflight` | taken messages that their clients have not received |
 //! | `locking` | locks and leases |
@@ -30,9 +30,8 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 
 use super::clients::Clients;
-use super::connection::{Connection, Readiness, Received, SCRATCH_SIZE};
+use super::connection::{Connection, SCRATCH_SIZE};
 use super::locks::Locks;
-use super::phase::Phase;
 use super::pools::Pools;
 use super::stat::Counters;
 use super::transport::Transport;
@@ -42,9 +41,6 @@ use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
 pub(crate) use closing::DRAIN;
-
-/// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
-const READY_PER_TICK: usize = 64;
 
 /// All clients and the state of the server.
 #[derive(Debug)]
@@ -137,15 +133,6 @@ impl<T: Transport> Server<T> {
         self.now
     }
 
-    /// Handles ready connections, expired deadlines, completions and events.
-    pub(super) fn finish_tick(&mut self) {
-        self.run_ready();
-        self.expire_deadlines();
-        self.drain_completions();
-        self.send_events();
-        self.pools.trim(self.now);
-    }
-
     /// Whether there is work that needs no event. If not, the next completion wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
         let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
@@ -159,18 +146,6 @@ impl<T: Transport> Server<T> {
             _ => None,
         };
         [self.clients.next_deadline(), drained, self.pools.trims_at()].into_iter().flatten().min()
-    }
-
-    /// Handles each connection of the ready queue once.
-    pub(super) fn run_ready(&mut self) {
-        for _ in 0..self.clients.ready().min(READY_PER_TICK) {
-            let Some(id) = self.clients.pop_ready() else { break };
-            match self.clients.look(id) {
-                Some(client) if client.has_output() => self.flush(id),
-                Some(_) => self.on_ready(id, Readiness::default()),
-                None => {}
-            }
-        }
     }
 
     /// Calls `register` for each connection whose interest has changed, with its transport and the new
@@ -199,70 +174,5 @@ impl<T: Transport> Server<T> {
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn tables(&self) -> (usize, usize) {
         (self.locks.len(), self.watches.len())
-    }
-
-    // ---- events ----
-
-    /// Handles what a poll says of a socket; [`Clients::record_readiness`] has recorded it before.
-    pub(super) fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
-        if readiness.writable {
-            self.on_writable(id);
-        }
-        let Some(mut client) = self.clients.get(id) else { return };
-        match client.phase() {
-            Phase::Idle if !client.has_output() => {}
-            Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) if readiness.broken => {
-                drop(client);
-                return self.close(id);
-            }
-            Phase::Waiting { .. } if client.hung_up => {
-                drop(client);
-                return self.shorten_wait(id);
-            }
-            Phase::Lingering { .. } => {
-                drop(client);
-                return self.discard(id);
-            }
-            // The client is read again when its answers are written.
-            Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {
-                return;
-            }
-        }
-        match client.receive(&mut self.scratch, &mut self.pools, self.now) {
-            Ok(Received::Batch(mut job)) => {
-                let expired = client.begin(&mut job, self.now);
-                drop(client);
-                if !expired.is_empty() {
-                    self.expire_locks(id, expired, &mut job.locks, &mut job.output);
-                }
-                self.drive(id, job);
-                if self.pool.is_cache_budget_spent() {
-                    // Now, while the large messages are in the cache.
-                    self.run_granted();
-                }
-            }
-            Ok(Received::WouldBlock) if self.stopping != Stopping::No => {
-                drop(client);
-                self.close_gracefully(id);
-            }
-            Ok(Received::WouldBlock) => {}
-            Ok(Received::BudgetSpent) => client.schedule(),
-            Ok(Received::Eof) => {
-                drop(client);
-                self.close(id);
-            }
-            Err(error) => {
-                drop(client);
-                self.fail(id, &error);
-            }
-        }
-    }
-
-    fn on_writable(&mut self, id: ConnectionId) {
-        match self.clients.look(id) {
-            Some(client) if client.has_output() => self.flush(id),
-            Some(_) => self.resume(id),
-            None => {}
-        }
     }
 }

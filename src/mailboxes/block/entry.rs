@@ -1,6 +1,6 @@
 //! One message in the ring, and how to find it. Damaged bytes in the ring never lead outside of the list.
 
-use super::control::{Damaged, Record};
+use super::record::{Damaged, Record};
 use super::{Cursor, ENTRY_HEADER};
 use crate::mailboxes::Ring;
 

@@ -2,6 +2,7 @@
 //! memory.
 #![allow(unsafe_code, reason = "creates blocks without grants, and forks")]
 
+mod control;
 mod damage;
 mod kill;
 mod model;

@@ -403,3 +403,43 @@ proptest! {
         prop_assert_eq!(format!("{fast:?}"), format!("{general:?}"));
     }
 }
+
+const LARGE: Limits = Limits { packet: 8192, ..LIMITS };
+
+/// The result of the general parser.
+fn general_header(line: &str) -> Header {
+    header::parse(line.as_bytes(), &LARGE).expect("not blank")
+}
+
+/// The result of the fast path, as a general header.
+fn fast_header(line: &str) -> Option<Header> {
+    let fast = FastHeader::parse(line.as_bytes(), &LARGE)?;
+    let body = match fast {
+        FastHeader::Read { .. } => Body::None,
+        FastHeader::Write { len, .. } => Body::Length(len),
+    };
+    Some(Header { request: Ok(fast.request()), body })
+}
+
+#[test]
+fn frequent_lines_take_the_fast_path() {
+    for line in ["r 3", "r 0", "r 003", "w 3 0", "w 3 100", "w 3 8192", "w 3 007"] {
+        assert_eq!(fast_header(line), Some(general_header(line)), "{line}");
+    }
+    for line in
+        ["r", "r ", "r 4", "r  3", "r 3 ", "r 3 wait=1", "w 3", "w 3 8193", "w 3  5", "w 4 5", "w 3 +5"]
+    {
+        assert_eq!(fast_header(line), None, "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_fast_path_parses_exactly_as_the_general_one(
+        line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}",
+    ) {
+        if let Some(fast) = fast_header(&line) {
+            prop_assert_eq!(fast, general_header(&line));
+        }
+    }
+}

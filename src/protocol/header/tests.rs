@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::protocol::{NAME_MAX, Wait};
 
@@ -338,37 +336,4 @@ fn a_wait_is_in_seconds_with_decimals() {
 fn an_echoed_word_is_shortened() {
     let Err(refusal) = header(&"x".repeat(500)).request else { panic!("refused") };
     assert_eq!(refusal.to_string(), format!("unknown verb \"{}..\", try help", "x".repeat(32)));
-}
-
-/// The result of the fast path, as a general header.
-fn fast_header(line: &str) -> Option<Header> {
-    let fast = FastHeader::parse(line.as_bytes(), &LIMITS)?;
-    let body = match fast {
-        FastHeader::Read { .. } => Body::None,
-        FastHeader::Write { len, .. } => Body::Length(len),
-    };
-    Some(Header { request: Ok(fast.request()), body })
-}
-
-#[test]
-fn frequent_lines_take_the_fast_path() {
-    for line in ["r 3", "r 0", "r 003", "w 3 0", "w 3 100", "w 3 8192", "w 3 007"] {
-        assert_eq!(fast_header(line), Some(header(line)), "{line}");
-    }
-    for line in
-        ["r", "r ", "r 4", "r  3", "r 3 ", "r 3 wait=1", "w 3", "w 3 8193", "w 3  5", "w 4 5", "w 3 +5"]
-    {
-        assert_eq!(fast_header(line), None, "{line}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn the_fast_path_parses_exactly_as_the_general_one(
-        line in "[rw]? ?[0-9 =]{0,12}|[rw] [0-5] [0-9]{0,20}",
-    ) {
-        if let Some(fast) = fast_header(&line) {
-            prop_assert_eq!(fast, header(&line));
-        }
-    }
 }

@@ -7,11 +7,15 @@ use super::super::Stopping;
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
+use super::inflight::Delivery;
 use crate::protocol::Refusal;
-use crate::workers::{ConnectionId, refuse_and_end};
+use crate::workers::{ConnectionId, Job, JobState, Owner, refuse_and_end};
 
 /// How long a stop may take.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+
+/// Shortest time between two log lines about clients with another protocol.
+const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<T: Transport> Server<T> {
     /// Closes a connection after its client has received the last answer. Its locks and watches end at once.
@@ -123,5 +127,31 @@ impl<T: Transport> Server<T> {
     pub(crate) fn stop(self) {
         log::info!("stopped; {} requests were answered", self.counters.requests.total());
         self.pool.stop();
+    }
+
+    /// Ends the job of a disconnected client: requeues a taken message, and releases grants and locks.
+    pub(super) fn abandon(&mut self, mut job: Box<Job>) {
+        self.resolve(&mut job, Delivery::Failed);
+        let mailbox =
+            job.acquire().map(|acquire| acquire.mailbox).or_else(|| super::locking::next_wanted(&job));
+        let state = job.take_state();
+        if let (JobState::Granted(grant) | JobState::Blocked(grant, _), Some(mailbox)) = (state, mailbox) {
+            self.release(mailbox, grant);
+        }
+        if let Owner::Client(id) = job.owner {
+            self.end_locks(id, job.locks.take());
+        }
+        self.counters.requests.merge(&mut job.tally);
+        self.pools.return_job(job);
+    }
+
+    /// Warns of a client with another protocol: perhaps a wrong port, perhaps a scan. Many of them do not
+    /// flood the log.
+    pub(super) fn warn_foreign(&mut self) {
+        let is_due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_WARN_INTERVAL <= self.now);
+        if is_due {
+            self.foreign_warned_at = Some(self.now);
+            log::warn!("a client spoke another protocol and was closed; this is said at most once a minute");
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! The steps of a job in the reactor: admission, the pool, its completion, and writing its answers.
-
-use std::time::Duration;
+//! A tick, and the way of a job in it: received, admitted, executed, and answered.
 
 use super::super::Stopping;
-use super::super::connection::{ACK_TIMEOUT, Flushed};
+use super::super::connection::{ACK_TIMEOUT, Flushed, Readiness, Received};
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
@@ -15,8 +13,8 @@ use crate::workers::{
     refuse, reply, step, time_out, wait_for,
 };
 
-/// Shortest time between two log lines about clients with another protocol.
-const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
+const READY_PER_TICK: usize = 64;
 
 /// The result of a request for admission.
 pub(super) enum Acquired {
@@ -31,6 +29,94 @@ pub(super) enum Acquired {
 }
 
 impl<T: Transport> Server<T> {
+    // ---- ticks and events ----
+
+    /// Handles ready connections, expired deadlines, completions and events.
+    pub(crate) fn finish_tick(&mut self) {
+        self.run_ready();
+        self.expire_deadlines();
+        self.drain_completions();
+        self.send_events();
+        self.pools.trim(self.now);
+    }
+
+    /// Handles each connection of the ready queue once.
+    pub(crate) fn run_ready(&mut self) {
+        for _ in 0..self.clients.ready().min(READY_PER_TICK) {
+            let Some(id) = self.clients.pop_ready() else { break };
+            match self.clients.look(id) {
+                Some(client) if client.has_output() => self.flush(id),
+                Some(_) => self.on_ready(id, Readiness::default()),
+                None => {}
+            }
+        }
+    }
+
+    /// Handles what a poll says of a socket; the table of clients has recorded it before.
+    pub(crate) fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
+        if readiness.writable {
+            self.on_writable(id);
+        }
+        let Some(mut client) = self.clients.get(id) else { return };
+        match client.phase() {
+            Phase::Idle if !client.has_output() => {}
+            Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) if readiness.broken => {
+                drop(client);
+                return self.close(id);
+            }
+            Phase::Waiting { .. } if client.hung_up => {
+                drop(client);
+                return self.shorten_wait(id);
+            }
+            Phase::Lingering { .. } => {
+                drop(client);
+                return self.discard(id);
+            }
+            // The client is read again when its answers are written.
+            Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {
+                return;
+            }
+        }
+        match client.receive(&mut self.scratch, &mut self.pools, self.now) {
+            Ok(Received::Batch(mut job)) => {
+                let expired = client.begin(&mut job, self.now);
+                drop(client);
+                if !expired.is_empty() {
+                    self.expire_locks(id, expired, &mut job.locks, &mut job.output);
+                }
+                self.drive(id, job);
+                if self.pool.is_cache_budget_spent() {
+                    // Now, while the large messages are in the cache.
+                    self.run_granted();
+                }
+            }
+            Ok(Received::WouldBlock) if self.stopping != Stopping::No => {
+                drop(client);
+                self.close_gracefully(id);
+            }
+            Ok(Received::WouldBlock) => {}
+            Ok(Received::BudgetSpent) => client.schedule(),
+            Ok(Received::Eof) => {
+                drop(client);
+                self.close(id);
+            }
+            Err(error) => {
+                drop(client);
+                self.fail(id, &error);
+            }
+        }
+    }
+
+    fn on_writable(&mut self, id: ConnectionId) {
+        match self.clients.look(id) {
+            Some(client) if client.has_output() => self.flush(id),
+            Some(_) => self.resume(id),
+            None => {}
+        }
+    }
+
+    // ---- the current request ----
+
     /// Moves a client's job forward until another thread, a queue or the socket has it, or its batch is
     /// finished.
     pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
@@ -340,31 +426,5 @@ impl<T: Transport> Server<T> {
             self.close_gracefully(id);
         }
         self.pools.return_job(job);
-    }
-
-    /// Ends the job of a disconnected client: requeues a taken message, and releases grants and locks.
-    pub(super) fn abandon(&mut self, mut job: Box<Job>) {
-        self.resolve(&mut job, Delivery::Failed);
-        let mailbox =
-            job.acquire().map(|acquire| acquire.mailbox).or_else(|| super::locking::next_wanted(&job));
-        let state = job.take_state();
-        if let (JobState::Granted(grant) | JobState::Blocked(grant, _), Some(mailbox)) = (state, mailbox) {
-            self.release(mailbox, grant);
-        }
-        if let Owner::Client(id) = job.owner {
-            self.end_locks(id, job.locks.take());
-        }
-        self.counters.requests.merge(&mut job.tally);
-        self.pools.return_job(job);
-    }
-
-    /// Warns of a client with another protocol: perhaps a wrong port, perhaps a scan. Many of them do not
-    /// flood the log.
-    fn warn_foreign(&mut self) {
-        let is_due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_WARN_INTERVAL <= self.now);
-        if is_due {
-            self.foreign_warned_at = Some(self.now);
-            log::warn!("a client spoke another protocol and was closed; this is said at most once a minute");
-        }
     }
 }

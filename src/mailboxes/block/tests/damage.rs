@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use proptest::prelude::*;
 
-use super::super::control::Record;
+use super::super::record::Record;
 use super::*;
 
 /// Bytes of the control area that are in use: the word and two records.

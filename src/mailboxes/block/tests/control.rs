@@ -1,6 +1,7 @@
 //! The control word, and the consistency of records.
 
-use super::*;
+use super::super::record::{POSITION_MAX, Record};
+use super::super::{active, next};
 
 #[test]
 fn the_next_word_counts_and_activates_the_other_record() {

@@ -1,0 +1,56 @@
+//! A grant, the proof that a request was admitted to a mailbox, and a ticket, the place of one that waits.
+//! Only [`Admission`](super::Admission) makes them.
+
+/// How a request holds a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Together with other readers.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// The proof of admission. It may outlive its request, as a lock. [`Admission::release`] consumes it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a grant that is never released blocks its mailbox for ever"]
+pub(crate) struct Grant {
+    pub(super) mode: Mode,
+    pub(super) number: u64,
+    pub(super) overtaken: bool,
+    pub(super) resumed: bool,
+    pub(super) has_waiters: bool,
+}
+
+impl Grant {
+    /// How the holder holds the mailbox.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The arrival number of the admitted request.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether a request that arrived later was admitted earlier. The law excludes this, and the count proves
+    /// it.
+    pub(crate) fn overtaken(&self) -> bool {
+        self.overtaken
+    }
+
+    /// Whether this grant admits a request from the wait set, whose condition is met now.
+    pub(crate) fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether the wait set had requests when this grant was made. No request joins the wait set while an
+    /// exclusive grant is held.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.has_waiters
+    }
+}
+
+/// A job's place in the queue or in the wait set. After the job has left, a ticket refers to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(pub(super) u64);

@@ -1,0 +1,65 @@
+//! The body of a refused request: it is counted and discarded, so that data is never parsed as a request.
+
+use super::{End, discard_max, line_end, usize_of};
+use crate::protocol::{Eol, Limits, Refusal};
+
+/// A refused body that is being discarded.
+#[derive(Clone, Debug)]
+pub(super) struct Discard {
+    pub remaining: Remaining,
+    pub refusal: Refusal,
+    pub eol: Eol,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Remaining {
+    /// This many bytes, then an end of line.
+    Octets(u64),
+    /// An end of line, after this many discarded bytes.
+    Line(u64),
+}
+
+/// How far the discarding of a body has come.
+pub(super) enum Discarded {
+    /// The end of line is incomplete.
+    NotYet,
+    /// This many bytes; more are to come.
+    Some(usize),
+    /// The whole body, the last `len` bytes of it now.
+    All { refusal: Refusal, eol: Eol, len: usize },
+    /// The body does not end where its length says.
+    WrongLength { eol: Eol },
+    /// More than is discarded.
+    TooMuch { eol: Eol },
+}
+
+impl Discard {
+    /// Counts the front of `bytes` as discarded.
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Discarded {
+        let eol = self.eol;
+        let len = match &mut self.remaining {
+            Remaining::Octets(0) => match line_end(bytes) {
+                End::At(len) => len,
+                End::NotYet => return Discarded::NotYet,
+                End::Other => return Discarded::WrongLength { eol },
+            },
+            Remaining::Octets(octets) => {
+                let skipped = usize_of(*octets).min(bytes.len());
+                *octets -= skipped as u64;
+                return Discarded::Some(skipped);
+            }
+            Remaining::Line(discarded) => {
+                let end = bytes.iter().position(|&b| b == b'\n');
+                *discarded += end.unwrap_or(bytes.len()) as u64;
+                if *discarded > discard_max(limits) {
+                    return Discarded::TooMuch { eol };
+                }
+                match end {
+                    Some(at) => at + 1,
+                    None => return Discarded::Some(bytes.len()),
+                }
+            }
+        };
+        Discarded::All { refusal: self.refusal.clone(), eol, len }
+    }
+}
