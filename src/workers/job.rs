@@ -340,9 +340,13 @@ impl From<&Refusal> for Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     counts: [u64; Tally::NAMES.len()],
+    /// A bit for each count that is not 0. A batch has one or two outcomes, so [`Tally::merge`] skips most counts.
+    counted: u32,
     /// Places in a queue that were overtaken. Stays 0.
     pub overtakes: u64,
 }
+
+const _: () = assert!(Tally::NAMES.len() <= u32::BITS as usize, "one bit for each count");
 
 impl Tally {
     /// The names in `stat`, in the order of [`Outcome`].
@@ -378,12 +382,16 @@ impl Tally {
     /// Counts one.
     pub(crate) fn count(&mut self, outcome: Outcome) {
         self.counts[outcome as usize] += 1;
+        self.counted |= 1 << outcome as u32;
     }
 
     /// Adds what `other` counted, and empties it.
     pub(crate) fn merge(&mut self, other: &mut Tally) {
-        for (sum, count) in self.counts.iter_mut().zip(&mut other.counts) {
-            *sum += std::mem::take(count);
+        self.counted |= other.counted;
+        while other.counted != 0 {
+            let outcome = other.counted.trailing_zeros() as usize;
+            self.counts[outcome] += std::mem::take(&mut other.counts[outcome]);
+            other.counted &= other.counted - 1;
         }
         self.overtakes += std::mem::take(&mut other.overtakes);
     }
