@@ -14,10 +14,9 @@
 //! A waiter is a value in the queue; no thread blocks here. The caller that frees the mailbox receives the
 //! jobs that this admits, and runs them.
 
-use std::collections::VecDeque;
-
 use super::block::Contents;
 use super::grant::{Grant, Mode, Ticket};
+use super::queue::Queue;
 use super::wait_set::{Condition, WaitSet};
 use crate::sync::Mutex;
 
@@ -34,7 +33,7 @@ pub(crate) enum Admitted<J> {
 #[derive(Debug)]
 pub(crate) struct Admission<J> {
     holders: Holders,
-    queue: VecDeque<Waiter<J>>,
+    queue: Queue<J>,
     /// Boxed: most mailboxes have none, and there may be a million mailboxes.
     wait_set: Option<Box<WaitSet<J>>>,
     /// The number of the next arrival.
@@ -52,21 +51,11 @@ enum Holders {
     Writer,
 }
 
-#[derive(Debug)]
-struct Waiter<J> {
-    number: u64,
-    mode: Mode,
-    job: J,
-}
-
-/// An empty queue with a larger capacity is freed.
-const CAPACITY_KEPT: usize = 4;
-
 impl<J> Default for Admission<J> {
     fn default() -> Self {
         Admission {
             holders: Holders::None,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             wait_set: None,
             next_number: 0,
             newest: None,
@@ -132,20 +121,16 @@ impl<J> Admission<J> {
     /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled
     /// before. `admitted` receives the jobs that this admits.
     pub(crate) fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
-        let job = match self.position(ticket) {
-            Ok(at) => self.queue.remove(at).map(|waiter| waiter.job),
-            Err(_) => self.wait_set.as_mut().and_then(|wait_set| wait_set.remove(ticket.0)),
-        }?;
+        let queued = self.queue.remove(ticket.0);
+        let job = queued.or_else(|| self.wait_set.as_mut()?.remove(ticket.0))?;
         self.admit_next(admitted);
         Some(job)
     }
 
     /// The waiting job with this ticket; `None` if it was admitted or cancelled.
     pub(crate) fn waiter(&mut self, ticket: Ticket) -> Option<&mut J> {
-        match self.position(ticket) {
-            Ok(at) => self.queue.get_mut(at).map(|waiter| &mut waiter.job),
-            Err(_) => self.wait_set.as_mut()?.find(ticket.0),
-        }
+        let queued = self.queue.get_mut(ticket.0);
+        queued.or_else(|| self.wait_set.as_mut()?.find(ticket.0))
     }
 
     /// Passes the current contents of the mailbox to the wait set. Returns whether they meet the condition of
@@ -188,7 +173,7 @@ impl<J> Admission<J> {
 
     fn enqueue(&mut self, mode: Mode, job: J) -> Ticket {
         let number = self.arrive();
-        self.queue.push_back(Waiter { number, mode, job });
+        self.queue.push(number, mode, job);
         Ticket(number)
     }
 
@@ -211,19 +196,16 @@ impl<J> Admission<J> {
             self.admit_from_wait_set(admitted);
         }
         self.admit_queued(admitted);
-        if self.queue.is_empty() && self.queue.capacity() > CAPACITY_KEPT {
-            self.queue = VecDeque::new();
-        }
         debug_assert!(!self.next_is_grantable(), "the next request is never grantable");
     }
 
     /// Admits from the head of the queue as many waiters as possible.
     fn admit_queued(&mut self, admitted: &mut Vec<(Grant, J)>) {
         while self.head_is_grantable()
-            && let Some(waiter) = self.queue.pop_front()
+            && let Some((number, mode, job)) = self.queue.pop()
         {
-            let grant = self.grant(waiter.mode, waiter.number);
-            admitted.push((grant, waiter.job));
+            let grant = self.grant(mode, number);
+            admitted.push((grant, job));
         }
     }
 
@@ -242,10 +224,6 @@ impl<J> Admission<J> {
             admitted.push((grant, job));
         }
         self.wait_set = Some(wait_set).filter(|wait_set| wait_set.len() > 0);
-    }
-
-    fn position(&self, ticket: Ticket) -> Result<usize, usize> {
-        self.queue.binary_search_by_key(&ticket.0, |waiter| waiter.number)
     }
 
     fn arrive(&mut self) -> u64 {
@@ -295,7 +273,7 @@ impl<J> Admission<J> {
     /// Whether the head of the queue can be admitted: never before a request of the wait set whose condition
     /// is met.
     fn head_is_grantable(&self) -> bool {
-        !self.is_wait_set_ready() && self.queue.front().is_some_and(|head| !self.conflicts(head.mode))
+        !self.is_wait_set_ready() && self.queue.front().is_some_and(|mode| !self.conflicts(mode))
     }
 
     fn is_wait_set_ready(&self) -> bool {

@@ -10,7 +10,7 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
-/// The proof of admission. It may outlive its request, as a lock. [`Admission::release`] consumes it.
+/// The proof of admission. It may outlive its request, as a lock. [`Admission::release`](super::Admission::release) consumes it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never released blocks its mailbox for ever"]
 pub(crate) struct Grant {

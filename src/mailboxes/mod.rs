@@ -8,6 +8,7 @@ mod admission;
 mod block;
 mod deadlock;
 mod grant;
+mod queue;
 mod segment;
 mod wait_set;
 

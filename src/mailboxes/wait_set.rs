@@ -5,7 +5,7 @@
 //! ready, so a small message does not overtake a large one. Readers come before takers, so that they see a
 //! message before it is taken.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::Contents;
 use super::grant::Mode;
@@ -41,31 +41,29 @@ impl Condition {
     }
 }
 
-/// Jobs of type `J`, each blocked on a condition.
+/// Jobs of type `J`, each blocked on a condition. Every operation costs O(log n).
 #[derive(Debug)]
 pub(super) struct WaitSet<J> {
-    readers: VecDeque<Blocked<J>>,
-    takers: VecDeque<Blocked<J>>,
-    putters: VecDeque<Blocked<J>>,
-    /// The lowest version of all readers' conditions, so that a change costs one comparison, not one per
-    /// reader.
-    lowest_version: Option<u64>,
+    /// Each list is in order of arrival.
+    readers: BTreeMap<u64, (u64, J)>,
+    takers: BTreeMap<u64, J>,
+    putters: BTreeMap<u64, (u64, J)>,
+    /// The versions of the readers' conditions, each with the number of its reader: a change finds the ready
+    /// readers without a walk over the others.
+    versions: BTreeSet<(u64, u64)>,
     /// The contents of the mailbox after its last change.
     contents: Contents,
 }
 
-#[derive(Debug)]
-struct Blocked<J> {
-    number: u64,
-    condition: Condition,
-    job: J,
-}
-
 impl<J> Default for WaitSet<J> {
     fn default() -> Self {
-        let [readers, takers, putters] = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
-        let contents = Contents { version: 0, count: 0, room: None };
-        WaitSet { readers, takers, putters, lowest_version: None, contents }
+        WaitSet {
+            readers: BTreeMap::new(),
+            takers: BTreeMap::new(),
+            putters: BTreeMap::new(),
+            versions: BTreeSet::new(),
+            contents: Contents { version: 0, count: 0, room: None },
+        }
     }
 }
 
@@ -75,52 +73,39 @@ impl<J> WaitSet<J> {
         self.contents = contents;
     }
 
-    /// Adds a job, in the order of arrival.
+    /// Adds a job at the place of its number. Jobs that held the mailbox together may be added in any order.
     pub(super) fn insert(&mut self, number: u64, condition: Condition, job: J) {
-        let list = match condition {
-            Condition::NewerThan(_) => &mut self.readers,
-            Condition::NonEmpty => &mut self.takers,
-            Condition::Room(_) => &mut self.putters,
-        };
-        // Readers that held the mailbox together may arrive here in any order.
-        let at = list.partition_point(|waiter| waiter.number < number);
-        list.insert(at, Blocked { number, condition, job });
-        if let Condition::NewerThan(version) = condition {
-            self.lowest_version = Some(self.lowest_version.map_or(version, |lowest| lowest.min(version)));
+        match condition {
+            Condition::NewerThan(version) => {
+                self.versions.insert((version, number));
+                self.readers.insert(number, (version, job));
+            }
+            Condition::NonEmpty => _ = self.takers.insert(number, job),
+            Condition::Room(bytes) => _ = self.putters.insert(number, (bytes, job)),
         }
     }
 
     /// Removes the job with this number.
     pub(super) fn remove(&mut self, number: u64) -> Option<J> {
-        let removed = self.lists().into_iter().find_map(|list| {
-            let at = list.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
-            list.remove(at)
-        });
-        let removed = removed?;
-        if let Condition::NewerThan(version) = removed.condition
-            && Some(version) == self.lowest_version
-        {
-            self.find_lowest_version();
+        if let Some((version, job)) = self.readers.remove(&number) {
+            self.versions.remove(&(version, number));
+            return Some(job);
         }
-        Some(removed.job)
+        self.takers.remove(&number).or_else(|| self.putters.remove(&number).map(|(_, job)| job))
     }
 
     /// The job with this number.
     pub(super) fn find(&mut self, number: u64) -> Option<&mut J> {
-        self.lists().into_iter().find_map(|list| {
-            let at = list.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
-            list.get_mut(at).map(|waiter| &mut waiter.job)
-        })
+        let WaitSet { readers, takers, putters, .. } = self;
+        let reader = readers.get_mut(&number).map(|(_, job)| job);
+        reader.or_else(|| takers.get_mut(&number)).or_else(|| putters.get_mut(&number).map(|(_, job)| job))
     }
 
     /// The mode of the requests that are ready and next; `None` if no request is ready.
     pub(super) fn ready(&self) -> Option<Mode> {
-        let WaitSet { takers, putters, contents, .. } = self;
         match () {
-            () if self.has_ready_reader() => Some(Mode::Shared),
-            () if is_first_ready(takers, contents) || is_first_ready(putters, contents) => {
-                Some(Mode::Exclusive)
-            }
+            () if self.ready_reader().is_some() => Some(Mode::Shared),
+            () if self.is_taker_ready() || self.is_putter_ready() => Some(Mode::Exclusive),
             () => None,
         }
     }
@@ -130,25 +115,30 @@ impl<J> WaitSet<J> {
         self.ready().is_some()
     }
 
-    /// Removes all readers that are ready and passes them to `on_ready`.
+    /// Removes all readers that are ready and passes them to `on_ready`, in order of arrival.
     pub(super) fn drain_readers(&mut self, mut on_ready: impl FnMut(u64, J)) {
-        for _ in 0..self.readers.len() {
-            let Some(reader) = self.readers.pop_front() else { break };
-            if reader.condition.is_met(&self.contents) {
-                on_ready(reader.number, reader.job);
-            } else {
-                self.readers.push_back(reader);
+        let mut ready = BTreeSet::new();
+        while let Some((version, number)) = self.ready_reader() {
+            self.versions.remove(&(version, number));
+            ready.insert(number);
+        }
+        for number in ready {
+            if let Some((_, job)) = self.readers.remove(&number) {
+                on_ready(number, job);
             }
         }
-        self.find_lowest_version();
     }
 
     /// Removes the taker or putter that is ready and next.
     pub(super) fn pop_writer(&mut self) -> Option<(u64, J)> {
-        let WaitSet { takers, putters, contents, .. } = self;
-        let list = if is_first_ready(takers, contents) { takers } else { putters };
-        let writer = if is_first_ready(list, contents) { list.pop_front() } else { None }?;
-        Some((writer.number, writer.job))
+        match () {
+            () if self.is_taker_ready() => self.takers.pop_first(),
+            () if self.is_putter_ready() => {
+                let (number, (_, job)) = self.putters.pop_first()?;
+                Some((number, job))
+            }
+            () => None,
+        }
     }
 
     /// Whether a request waits for room.
@@ -161,23 +151,18 @@ impl<J> WaitSet<J> {
         self.readers.len() + self.takers.len() + self.putters.len()
     }
 
-    fn has_ready_reader(&self) -> bool {
-        self.lowest_version.is_some_and(|version| Condition::NewerThan(version).is_met(&self.contents))
+    /// The reader with the lowest version, with its number, if it is ready.
+    fn ready_reader(&self) -> Option<(u64, u64)> {
+        let is_ready = |(version, _): &(u64, u64)| Condition::NewerThan(*version).is_met(&self.contents);
+        self.versions.first().copied().filter(is_ready)
     }
 
-    fn find_lowest_version(&mut self) {
-        let version = |reader: &Blocked<J>| match reader.condition {
-            Condition::NewerThan(version) => Some(version),
-            Condition::NonEmpty | Condition::Room(_) => None,
-        };
-        self.lowest_version = self.readers.iter().filter_map(version).min();
+    fn is_taker_ready(&self) -> bool {
+        !self.takers.is_empty() && Condition::NonEmpty.is_met(&self.contents)
     }
 
-    fn lists(&mut self) -> [&mut VecDeque<Blocked<J>>; 3] {
-        [&mut self.readers, &mut self.takers, &mut self.putters]
+    fn is_putter_ready(&self) -> bool {
+        let first = self.putters.first_key_value();
+        first.is_some_and(|(_, (bytes, _))| Condition::Room(*bytes).is_met(&self.contents))
     }
-}
-
-fn is_first_ready<J>(list: &VecDeque<Blocked<J>>, contents: &Contents) -> bool {
-    list.front().is_some_and(|waiter| waiter.condition.is_met(contents))
 }

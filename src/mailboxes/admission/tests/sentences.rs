@@ -127,28 +127,6 @@ fn a_cancelled_writer_admits_the_readers_behind_it() {
 }
 
 #[test]
-fn an_empty_queue_frees_its_memory() {
-    let mut queue = Queue::default();
-    let writer = queue.enter(EXCLUSIVE);
-    for _ in 1..1000 {
-        queue.wait(SHARED, "reader");
-    }
-    assert_eq!(queue.release(writer, EMPTY).len(), 999);
-    assert!(queue.admission.queue.capacity() <= CAPACITY_KEPT);
-}
-
-#[test]
-fn an_empty_queue_keeps_a_small_allocation() {
-    let mut queue = Queue::default();
-    let writer = queue.enter(EXCLUSIVE);
-    queue.wait(SHARED, "reader");
-    let capacity = queue.admission.queue.capacity();
-    assert_eq!(capacity, CAPACITY_KEPT);
-    assert_eq!(queue.release(writer, EMPTY), ["reader"]);
-    assert_eq!(queue.admission.queue.capacity(), capacity);
-}
-
-#[test]
 fn a_grant_describes_its_admission() {
     let describe = |grant: &Grant| (grant.number(), grant.resumed(), grant.has_waiters());
     let mut queue = Queue::default();
