@@ -1,5 +1,5 @@
-//! A counter that several clients increment without a lock: read it, then write it only if its version is the
-//! same.
+//! A counter that several clients increment without a lock: each client reads it, then writes it only if the
+//! version of the mailbox has not changed.
 //!
 //! ```text
 //! cargo run -- 4 64 5000 8                                      # starts a server
@@ -36,7 +36,8 @@ fn increment(client: &mut Client) -> Result<(), Error> {
         let value: u64 = String::from_utf8_lossy(&counter.data).parse().expect("the mailbox holds a number");
         let options = WriteOptions { if_version: Some(counter.version), ..WriteOptions::default() };
         match client.write_with(COUNTER, (value + 1).to_string(), &options) {
-            Err(Error::NotDone { reason: Reason::Conflict, .. }) => {} // another client was faster: read again
+            // Another client was faster: read again.
+            Err(Error::NotDone { reason: Reason::Conflict, .. }) => {}
             result => return result.map(drop),
         }
     }

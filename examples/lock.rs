@@ -11,7 +11,7 @@ use dipc_client::{Client, Error, LockOptions};
 
 const MAILBOX: u32 = 3; // the lock protects the storage, not a message in this mailbox
 
-/// Something outside dipc: a disk, a database, a machine. It remembers the highest token that it has seen.
+/// A storage outside dipc, for example a database. It remembers the highest token that it has seen.
 #[derive(Default)]
 struct Storage {
     highest_token: u64,
@@ -37,7 +37,7 @@ fn main() -> Result<(), Error> {
     // The second client waits in the queue of the mailbox until the lease has expired.
     let fast_lock = fast.lock(&[MAILBOX])?;
     storage.write(fast_lock.fencing_token(), "new");
-    fast_lock.unlock()?; // so does the end of its scope, and the end of this process
+    fast_lock.unlock()?; // the end of its scope and the end of this process unlock, too
 
     storage.write(slow_lock.fencing_token(), "old"); // too late, and refused
     Ok(())

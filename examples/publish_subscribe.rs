@@ -18,7 +18,7 @@ fn main() -> Result<(), Error> {
     let mut subscribers = Vec::new();
     for name in ["anna", "ben"] {
         let mut client = Client::open(&url)?;
-        client.watch(&[TOPIC], None)?; // from now on
+        client.watch(&[TOPIC], None)?; // all messages from now on
         subscribers.push(thread::spawn(move || receive(name, &mut client)));
     }
     let mut publisher = Client::open(&url)?;

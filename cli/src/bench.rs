@@ -6,8 +6,8 @@
 //! [`pacing`] determines when they are sent. Every answer is decoded, and compared with what its request
 //! expects.
 //!
-//! The server and the load generator share the processors. So requests per second depend on both, but CPU
-//! time per request depends on the server alone: compare servers by that.
+//! The server and the load generator share the processors. So requests per second depend on both, but the
+//! server's CPU time per request depends on the server alone. Compare servers by their CPU time per request.
 
 mod connection;
 mod cpu;
@@ -117,7 +117,7 @@ fn measure(
     load.tally.lost += idle.iter().filter(|socket| !target::is_open(socket)).count() as u64;
     let fairness = match options.fairness {
         true => {
-            // Unknown if the server has ended.
+            // The number of overtakes is unknown if the server has ended.
             let stat = dipc.and_then(|dipc| dipc.stat(Topic::Mailbox(0)).ok());
             Some(Fairness::of(&load, mix, stat.and_then(|stat| stat.number("overtakes"))))
         }
@@ -162,7 +162,8 @@ fn check_room(dipc: &mut Client, options: &BenchOptions) -> Result<(), Failure> 
     let (needed, size) = ((messages * (options.size + MESSAGE_HEADER)) as u64, dipc.hello(None)?.size);
     if needed > size {
         let text = format!(
-            "put-take needs {needed} bytes in each mailbox, which has {size}: lower -c or -d, or raise --mailboxes"
+            "put-take needs {needed} bytes in each mailbox, which has {size}: \
+             lower -c or -d, or raise --mailboxes"
         );
         return Err(Failure::Usage(text));
     }

@@ -1,5 +1,5 @@
-//! A chat room in a mailbox: every line that a user types is a message, and all users see the lines in the
-//! same order.
+//! A chat room in a mailbox: every line that a user types is a message. Messages of other users are printed
+//! in the order of their versions.
 //!
 //! On a terminal, messages of other users are printed above the line editor. The user's own messages are not
 //! printed again, since they stay on the screen as they were typed.
@@ -30,12 +30,13 @@ pub(crate) fn run(
 ) -> Result<u8, Failure> {
     let user = std::env::var("USER").unwrap_or_else(|_| "anonymous".to_owned());
     let name = name.unwrap_or(&user);
-    let failed = |error| Failure::local("terminal", error);
+    let failed = |error| Failure::local("standard input", error);
     let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
     let _settings = TerminalSettings::save(edits);
     let (mut typed, screen) = match edits.then(|| line_editor(&format!("{}: ", escape(name.as_bytes())))) {
         Some(Ok((typed, screen))) => (typed, Some(screen)),
-        // Not a terminal, or one that the line editor does not support.
+        // No line editor: --json, input or output is no terminal, or the editor does not support the
+        // terminal.
         _ => (Input::new(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?, None), None),
     };
     let mut chat = Chat { client, mailbox, out, screen, own: BTreeSet::new() };
@@ -63,15 +64,15 @@ struct Chat<'a> {
     client: &'a mut Client,
     mailbox: u32,
     out: &'a Output,
-    /// Prints above the line editor, if there is one.
+    /// Prints above the line editor. None: there is no line editor.
     screen: Option<Screen>,
     /// Versions of the user's own messages, which are on the screen as they were typed.
     own: BTreeSet<u64>,
 }
 
 impl Chat<'_> {
-    /// Puts a line. Returns its version; None if the line was too long, or the mailbox locked for too long.
-    /// Neither ends the chat.
+    /// Puts a line. Returns its version. Returns None if the line was too long, or if the mailbox was locked
+    /// for too long. These two failures do not end the chat.
     fn send(&mut self, line: &str) -> Result<Option<u64>, Failure> {
         match self.client.put_with(self.mailbox, line, &PutOptions { drop: true, ..PutOptions::default() }) {
             Ok(put) => Ok(Some(put.version)),
@@ -88,11 +89,13 @@ impl Chat<'_> {
         }
     }
 
-    /// Prints the messages that have arrived, or all up to version `last`.
+    /// Prints the messages that have arrived. With `last`, waits for the messages up to that version and
+    /// prints them too.
     fn receive(&mut self, last: Option<u64>) -> Result<(), Failure> {
         while let Some(event) = self.client.event(if last.is_some() { None } else { Some(Duration::ZERO) })? {
             let Event::Message { version, data, lost, .. } = event else { continue };
-            // Earlier versions cannot arrive any more: the mailbox has dropped them.
+            // Events arrive in the order of versions: own messages with an earlier version that are still in
+            // `own` were removed from the mailbox before they were sent to this client.
             self.own = self.own.split_off(&version);
             if self.out.json {
                 self.out.print_event((self.mailbox, false), version, &data, lost)?;

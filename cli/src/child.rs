@@ -1,4 +1,4 @@
-//! Child processes: how a command is started, signalled with its descendants, and how it ended.
+//! Child processes: starts a command, finds its descendants, and describes how the command has ended.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,7 +24,7 @@ const NOT_FOUND: u8 = 127;
 /// The result of starting a command.
 pub(crate) enum Started {
     Running(Child),
-    /// It could not be started. The exit code says why.
+    /// The command could not be started. The exit code says why.
     Failed(u8),
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn set_pdeathsig(command: &mut Command, blocked: SigSet) {
         // If the parent has died before prctl, the kernel sends no signal.
         if getppid() == parent { Ok(()) } else { Err(io::Error::from(ErrorKind::BrokenPipe)) }
     };
-    // SAFETY: it only makes three system calls, and neither allocates nor locks. Source: prctl(2),
+    // SAFETY: `before_exec` only makes three system calls, and neither allocates nor locks. Source: prctl(2),
     // signal-safety(7).
     unsafe { command.pre_exec(before_exec) };
 }
@@ -62,8 +62,8 @@ pub(crate) fn start(command: &mut Command, out: &Output) -> Started {
     )
 }
 
-/// Restores SIGCHLD. This process may have inherited it as ignored, and then the kernel discards the exit
-/// codes of children. Any handler ends that.
+/// Installs a handler of SIGCHLD. This process may have inherited SIGCHLD as ignored. Without a handler, the
+/// kernel would then discard the exit codes of children.
 fn restore_sigchld() {
     static RESTORED: Once = Once::new();
     // Fails only for signals without handlers, such as SIGKILL.
@@ -73,13 +73,14 @@ fn restore_sigchld() {
 /// The descendants of this process. While this value exists, this process is their subreaper: a descendant
 /// whose parent has ended becomes a child of this process.
 pub(crate) struct ProcessTree {
-    /// Descendants that existed before, of an earlier command or of the program that executed this one.
+    /// Descendants that existed before the command: of an earlier command, or of the program that executed
+    /// this program.
     preexisting: Vec<Pid>,
 }
 
 impl ProcessTree {
     pub(crate) fn new() -> Self {
-        // Linux has had this since 3.4. Without it, descendants whose parent has ended are missed.
+        // Fails before Linux 3.4. Without a subreaper, descendants whose parent has ended are not found.
         let _ = set_child_subreaper(true);
         ProcessTree { preexisting: descendants(&[]) }
     }
@@ -102,7 +103,7 @@ impl ProcessTree {
 
 impl Drop for ProcessTree {
     fn drop(&mut self) {
-        // Adopted children that have ended are reaped here only.
+        // Reaps the adopted children that have ended since the last call of `reap`.
         let ended = || waitpid(None, Some(WaitPidFlag::WNOHANG));
         while ended().is_ok_and(|status| status != WaitStatus::StillAlive) {}
         let _ = set_child_subreaper(false);
@@ -136,9 +137,9 @@ fn parent_of(pid: i32) -> Option<i32> {
 
 /// How a command has ended.
 pub(crate) struct Exit {
-    /// As in a shell: 128 plus the number of the signal that ended the command, if one did.
+    /// As in a shell: the exit code of the command, or 128 plus the number of the signal that ended it.
     pub code: u8,
-    /// The signal that ended it.
+    /// The signal that ended the command. None: the command has exited.
     pub signal: Option<i32>,
 }
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 pub(crate) enum Failure {
     /// An answer of the server, or a failure of the connection.
     Client(Error),
-    /// This address could not be connected to.
+    /// The connection to this address could not be made.
     Connect(Address, Error),
     /// The command line is invalid.
     Usage(String),
-    /// An error on this side: of a file, the terminal, or a process.
+    /// A local error: of a file, the terminal, or a process.
     Local(String, io::Error),
     /// Standard output could not be written.
     Output(io::Error),
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// Whether no error is printed: the reader of a pipe has closed it, which is no failure.
+    /// Whether no error is printed: the reader of standard output has closed the pipe, which is no failure.
     pub(crate) fn is_silent(&self) -> bool {
         self.exit_code() == 0
     }

@@ -14,8 +14,8 @@ use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-/// The handler of SIGINT. By default SIGINT ends this program; while it is captured, it becomes a readable
-/// byte.
+/// The handler of SIGINT. By default SIGINT ends this program. While SIGINT is captured, it becomes a
+/// readable byte.
 pub(crate) struct Interrupts {
     read: UnixStream,
     terminates: Arc<AtomicBool>,
@@ -76,7 +76,7 @@ impl Drop for Captured<'_> {
     }
 }
 
-/// Waits until one of them is readable. Returns whether the first one is.
+/// Waits until one of the two sockets is readable. Returns whether the first one is.
 fn is_first_readable(first: &UnixStream, second: &UnixStream) -> bool {
     let mut sources =
         [PollFd::new(first.as_fd(), PollFlags::POLLIN), PollFd::new(second.as_fd(), PollFlags::POLLIN)];

@@ -30,7 +30,7 @@ use crate::output::Output;
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The lease when none is given.
+/// The lease of a lock without `--ttl`.
 const TTL: Duration = Duration::from_secs(30);
 
 /// Signals that are forwarded to the command.
@@ -87,13 +87,14 @@ pub(crate) fn run(
 /// A running command, and the sources of events about it.
 struct Supervisor {
     child: Child,
+    /// Whether the command has a process group of its own.
     has_group: bool,
     tree: ProcessTree,
     signals: Signals,
 }
 
 impl Supervisor {
-    /// Renews the lease until the command has ended, or the lock is lost. Returns why it was lost.
+    /// Renews the lease until the command has ended, or the lock is lost. Returns why the lock was lost.
     fn renew_until_exit(
         &self,
         lock: &mut LockGuard,
@@ -132,7 +133,7 @@ impl Supervisor {
             self.wait(None, deadline)?;
             self.forward_signals()?;
         }
-        // Needed even if the command has ended: its descendants may be alive, and may start others meanwhile.
+        // Needed even if the command has ended: its descendants may be alive, and may start more processes.
         self.send_signal(Signal::SIGKILL);
         let deadline = Instant::now() + GRACE;
         while !self.tree.members().is_empty() && Instant::now() < deadline {
@@ -146,8 +147,9 @@ impl Supervisor {
         while let Some(info) =
             self.signals.fd.read_signal().map_err(|error| Failure::local("signals", error))?
         {
-            // The terminal sends Ctrl-C to its whole foreground group, so the command has received it
-            // already. It sends SIGHUP only to the leader of its session, which may be this process.
+            // The terminal sends the signals of its keys to the whole foreground group, so the command has
+            // received them already. The terminal sends SIGHUP only to the leader of its session, which may
+            // be this process.
             let from_terminal = info.ssi_code > 0 && info.ssi_signo != Signal::SIGHUP as u32;
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(signal) if FORWARDED.contains(&signal) && (self.has_group || !from_terminal) => {
@@ -201,11 +203,11 @@ impl Supervisor {
     }
 }
 
-/// The forwarded signals and SIGCHLD, as a descriptor. While this value exists they are blocked, so that none
-/// ends this process, and none is lost.
+/// The forwarded signals and SIGCHLD, as a descriptor. While this value exists, these signals are blocked, so
+/// that none of them ends this process or is lost.
 struct Signals {
     fd: SignalFd,
-    /// The signal mask before.
+    /// The signal mask before these signals were blocked.
     before: SigSet,
 }
 
@@ -222,7 +224,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // The prompt continues after this command.
+        // Needed at the prompt, which continues after this command.
         let _ = self.before.thread_set_mask();
     }
 }

@@ -38,8 +38,8 @@ use output::Output;
 /// Timeout of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TCP keepalive, with the server's own values: a command that watches or waits without a limit fails when
-/// the server's machine is gone.
+/// TCP keepalive, with the values that the server uses. A command that watches or waits without a limit fails
+/// when the server's machine is gone.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(10))

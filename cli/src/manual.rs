@@ -7,7 +7,8 @@ const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 /// The page as roff.
 pub(crate) fn protocol() -> String {
     let head = format!(
-        ".TH dipc-protocol 7 \"\" \"dipc {}\"\n.SH NAME\ndipc\\-protocol \\- the protocol between dipc and its clients\n.SH DESCRIPTION\n",
+        ".TH dipc-protocol 7 \"\" \"dipc {}\"\n\
+         .SH NAME\ndipc\\-protocol \\- the protocol between dipc and its clients\n.SH DESCRIPTION\n",
         env!("CARGO_PKG_VERSION")
     );
     head + &roff::from_markdown(PROTOCOL)

@@ -21,8 +21,9 @@ pub(crate) use duration::seconds;
     name = "dipc-cli",
     version,
     disable_help_flag = true,
-    after_help = "Without a command there is a prompt, where Ctrl-C cancels a waiting command. If standard input \
-                  is not a terminal, the same commands are read from it line by line.\n\
+    after_help = "Without a command there is a prompt, where Ctrl-C cancels a waiting command. If standard \
+                  input or standard output is not a terminal, the same commands are read from standard \
+                  input line by line.\n\
                   Messages are printed unchanged on a pipe, and escaped on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
                   dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  \
@@ -62,10 +63,10 @@ pub(crate) enum Command {
         /// Skip the first N bytes
         #[arg(long, value_name = "N")]
         off: Option<u64>,
-        /// At most N bytes
+        /// Print at most N bytes
         #[arg(long, value_name = "N")]
         len: Option<u64>,
-        /// The oldest message newer than version V; waits if there is none
+        /// Print the oldest message newer than version V; waits if there is none
         #[arg(long, value_name = "V")]
         after: Option<u64>,
         #[command(flatten)]
@@ -78,7 +79,7 @@ pub(crate) enum Command {
         mailbox: Mailbox,
         #[command(flatten)]
         data: Data,
-        /// Only if the mailbox is at version V
+        /// Write only if the mailbox is at version V
         #[arg(long = "if", value_name = "V")]
         if_version: Option<u64>,
         /// Overwrite the message from byte N on
@@ -110,15 +111,15 @@ pub(crate) enum Command {
     ///
     /// The lease is renewed while the command runs. If the lock is lost nevertheless, the command and all its
     /// descendants are terminated: by TERM, and by KILL after 5 seconds. Signals are forwarded to the
-    /// command. A KILL of dipc-cli kills the command, but not its descendants. DIPC_GRANT contains the number
-    /// of the lock, DIPC_BOX the mailboxes.
+    /// command. A KILL of dipc-cli kills the command, but not its descendants. DIPC_GRANT contains the
+    /// fencing token of the lock, DIPC_BOX the mailboxes.
     ///
-    /// The lock excludes the command's own dipc-cli as well, since that is a different client. So lock a
+    /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
     /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
-    /// The exit code is that of the command: 128 plus the number of the signal that ended it, 127 if it does
-    /// not exist, 126 if it cannot be executed. It is 1 if the lock was not acquired in time, and 2 or 3 if
-    /// it was refused or lost.
+    /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
+    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1 if the lock
+    /// was not acquired in time, and 2 or 3 if the lock was refused or lost.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.
@@ -134,11 +135,11 @@ pub(crate) enum Command {
         /// Mailboxes, or * for all
         #[arg(value_name = "BOX[,BOX..]")]
         mailboxes: String,
-        /// Only if this is the fencing token of the lock
+        /// Release only locks with this fencing token
         #[arg(long, value_name = "G")]
         grant: Option<u64>,
     },
-    /// Print every new message, or run a command for each
+    /// Print every new message, or run a command for each of them
     ///
     /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (the
     /// number of missed messages before it) in its environment. One command runs at a time; its exit code is
@@ -172,13 +173,13 @@ pub(crate) enum Command {
     Chat {
         #[arg(value_name = "BOX")]
         mailbox: u32,
-        /// Your name [default: the user's name]
+        /// Your name [default: environment variable USER]
         #[arg(long)]
         name: Option<String>,
     },
     /// Show mailboxes, holders, queues and rates, every second
     Top {
-        /// Once, and without rates
+        /// Print the statistics once, without rates
         #[arg(long)]
         once: bool,
     },

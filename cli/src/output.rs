@@ -15,7 +15,7 @@ use crate::failure::Failure;
 pub(crate) struct Output {
     pub json: bool,
     pub is_terminal: bool,
-    /// Whether every message ends with a newline, on a pipe too, because others follow.
+    /// Whether every message ends with a newline, on a pipe too, because more output follows.
     pub whole_lines: bool,
 }
 
@@ -47,7 +47,8 @@ impl Output {
         self.print_data(data, self.whole_lines)
     }
 
-    /// Prints a message of a watch, always with a newline. `with_number`: after the number of its mailbox.
+    /// Prints a message of a watch, always with a newline. `with_number`: whether the number of its mailbox
+    /// is printed before it.
     pub(crate) fn print_event(
         &self,
         (mailbox, with_number): (u32, bool),
@@ -69,7 +70,7 @@ impl Output {
         }
     }
 
-    /// Prints lines of a name and a number.
+    /// Prints a line for each field: its name and its number.
     pub(crate) fn print_fields(&self, fields: &[(&str, u64)]) -> Result<(), Failure> {
         if self.json {
             return self.print_json(
@@ -132,7 +133,8 @@ impl Output {
     }
 }
 
-/// Text for a terminal. Characters that move its cursor, change its settings or reverse its text are escaped.
+/// Text for a terminal. Characters that move the cursor, change the terminal's settings or reverse the text
+/// are escaped.
 pub(crate) fn escape(data: &[u8]) -> String {
     let mut shown = String::new();
     for character in String::from_utf8_lossy(data).chars() {

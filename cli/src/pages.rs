@@ -21,8 +21,8 @@ pub(crate) fn completions(shell: Shell) -> Result<u8, Failure> {
     clap_complete::generate(shell, &mut Cli::command(), "dipc-cli", &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if shell == Shell::Bash {
-        // clap-rs/clap#6421: the script has two names for a program with a hyphen in its name, so that the
-        // options of its verbs are not completed.
+        // clap-rs/clap#6421: the script has two names for a program with a hyphen in its name. Without
+        // this replacement, the options of its verbs are not completed.
         script = script.replace("dipc__subcmd__cli__subcmd__", "dipc__cli__subcmd__");
     }
     crate::output::Output::new(false).print_bytes(script.as_bytes())?;

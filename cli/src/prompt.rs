@@ -134,7 +134,7 @@ impl Prompt<'_> {
                 let stop = Some(captured.read);
                 return watch::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0);
             }
-            // Ctrl-C cancels the wait for the lock. Afterwards the terminal sends it to the command.
+            // Ctrl-C cancels the wait for the lock. While the command runs, the terminal sends SIGINT to it.
             Command::Lock { locking, command } if !command.is_empty() => {
                 let timeout = client.timeout();
                 let (lock, interrupted) = interrupts
@@ -165,7 +165,8 @@ fn help(client: &mut Client, out: &Output) -> Result<(), Failure> {
     let verbs = verbs().join(" ");
     let protocol = client.help()?;
     let text = format!(
-        "Commands: {verbs}\nOptions and quotes are as in a shell: read 3 --after 7. A text is sent as it is typed:\n\
+        "Commands: {verbs}\n\
+         Options and quotes are as in a shell: read 3 --after 7. A text is sent as it is typed:\n\
          write 3 it's \"so\". Help for one command: read --help\n\n\
          The protocol, for telnet and programs:\n{protocol}"
     );

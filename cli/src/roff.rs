@@ -33,7 +33,8 @@ pub(crate) fn from_markdown(document: &str) -> String {
     page
 }
 
-/// The lines of a document, each paragraph joined to one line, because bold text and links may span lines.
+/// The lines of a document. Each paragraph and each item of a list becomes one line, because bold text and
+/// links may span lines.
 fn whole_lines(document: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let (mut is_code, mut in_paragraph) = (false, false);
@@ -107,8 +108,10 @@ mod tests {
 
     #[test]
     fn markdown_becomes_roff() {
-        let document = "# Title\n\n## One\nA **b** `c-d`\n[e](f).\n- item\n\n```x\n.a\\b\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n";
-        let page = ".PP\n.SH ONE\nA \\fBb\\fR \\fBc\\-d\\fR e.\n.IP \\(bu 2\nitem\n.PP\n.RS 4\n.EX\n\\&.a\\eb\n.EE\n.RE\n\
+        let document = "# Title\n\n## One\nA **b** `c-d`\n[e](f).\n- item\n\n```x\n.a\\b\n```\n\
+                        | a | b |\n|---|---|\n| 1 | 2 |\n";
+        let page = ".PP\n.SH ONE\nA \\fBb\\fR \\fBc\\-d\\fR e.\n.IP \\(bu 2\nitem\n.PP\n\
+                    .RS 4\n.EX\n\\&.a\\eb\n.EE\n.RE\n\
                     .EX\n| a | b |\n| 1 | 2 |\n";
         assert_eq!(from_markdown(document), page);
     }

@@ -1,5 +1,5 @@
-//! Statistics of a server, every second: its mailboxes with their holders and waiters, and the rates of
-//! requests.
+//! Statistics of a server, once or every second: its mailboxes, their holders, the number of waiting
+//! requests, and the rates of requests.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -12,7 +12,7 @@ use terminal_size::terminal_size;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Maximum number of mailboxes: each takes a request.
+/// Maximum number of mailboxes in a snapshot. Each one needs a `stat` request.
 const MAILBOXES_MAX: u64 = 1024;
 
 /// Time between two snapshots.
@@ -21,8 +21,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Moves the cursor to the top left corner, and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Lines above the table of mailboxes.
-const HEADER_LINES: usize = 5;
+/// Lines of the terminal that show no mailbox: four header lines, and the last line, for the cursor.
+const OTHER_LINES: usize = 5;
 
 /// Prints the statistics once, or every second.
 pub(crate) fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
@@ -33,7 +33,7 @@ pub(crate) fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, F
             _ if out.json => out.print_json(snapshot.json(before.as_ref()))?,
             None => out.print_text(&snapshot.text(before.as_ref(), usize::MAX))?,
             Some((width, height)) => {
-                let text = snapshot.text(before.as_ref(), usize::from(height.0).saturating_sub(HEADER_LINES));
+                let text = snapshot.text(before.as_ref(), usize::from(height.0).saturating_sub(OTHER_LINES));
                 out.print_bytes(CLEAR.as_bytes())?;
                 out.print_text(&truncate_lines(&text, width.0.into()))?;
             }
@@ -82,9 +82,9 @@ impl Snapshot {
     fn text(&self, before: Option<&Snapshot>, rows: usize) -> String {
         let rate = |name| rate_text(self.rate(before, |snapshot| snapshot.server.number(name)));
         let mut text = format!(
-            "up {} s  connections {}  waiting {}  watching {}  locks {}  overtakes {}\n\
-             requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n{:>6} {:>9} {:>6} {:>9} {:>9} {:>4} \
-             {:>5} {:>6} {:>5} {:>6} {}\n",
+            "up {} s  connections {}  waiting {}  watching {}  locks held {}  overtakes {}\n\
+             requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n\
+             {:>6} {:>9} {:>6} {:>9} {:>9} {:>4} {:>5} {:>6} {:>5} {:>6} {}\n",
             self.number("uptime_seconds"),
             self.number("connections"),
             self.number("waiting"),
@@ -111,7 +111,7 @@ impl Snapshot {
         );
         let mut listed = self.mailboxes.keys().copied().collect::<Vec<_>>();
         if listed.len() > rows {
-            // Only the most active mailboxes.
+            // Lists only the most active mailboxes.
             listed.sort_by_key(|mailbox| std::cmp::Reverse(self.activity(before, *mailbox)));
             listed.truncate(rows.saturating_sub(1));
             listed.sort_unstable();
@@ -137,13 +137,14 @@ impl Snapshot {
             stat.value("held").unwrap_or("-"),
             number("waiting"),
             number("aside"),
-            seconds(number("oldest_wait_ms")),
+            duration_text(number("oldest_wait_ms")),
             number("watchers"),
             rate_text(self.arrivals(before, mailbox)),
             holders(stat).join(" "),
         )
     }
 
+    /// How active a mailbox is: its holders, waiting requests and watchers, then its new messages per second.
     fn activity(&self, before: Option<&Snapshot>, mailbox: u32) -> (u64, u64) {
         let Some(stat) = self.mailboxes.get(&mailbox) else { return (0, 0) };
         let counts = ["holders", "waiting", "aside", "watchers"].map(|name| stat.number(name).unwrap_or(0));
@@ -186,8 +187,8 @@ fn truncate_lines(text: &str, width: usize) -> String {
     text.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>()).collect()
 }
 
-/// A duration in ms, or in s from 10 s on.
-fn seconds(milliseconds: u64) -> String {
+/// A duration in ms, or in s if it is at least 10 s.
+fn duration_text(milliseconds: u64) -> String {
     match milliseconds {
         0..10_000 => format!("{milliseconds}ms"),
         _ => format!("{}s", milliseconds / 1000),

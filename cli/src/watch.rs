@@ -15,7 +15,7 @@ use crate::child::{self, Started};
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Watches until `count` messages have arrived, or until `stop` is readable; without both, forever.
+/// Watches until `count` messages have arrived, or until `stop` is readable. Without both, watches forever.
 pub(crate) fn run(
     client: &mut Client,
     mailboxes: &[u32],
@@ -27,7 +27,8 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     client.watch(mailboxes, after)?;
     for &mailbox in mailboxes.iter().filter(|_| after.is_some()) {
-        // The version may be of an earlier server. The watch would then be silent for long, without a reason.
+        // `after` may be a version of an earlier server. Without a note, the user would not know why the
+        // watch is silent.
         let version = client.stat(Topic::Mailbox(mailbox))?.number("version");
         if let Some(version) = version.filter(|version| Some(*version) < after) {
             out.print_note(&format!("mailbox {mailbox} is only at version {version}"));
@@ -89,7 +90,7 @@ fn run_command(
         return Err(Failure::Usage("the command cannot be run".to_owned()));
     };
     if let Some(mut stdin) = child.stdin.take() {
-        // The command need not read its input.
+        // Fails if the command does not read its input.
         let _ = stdin.write_all(data);
     }
     child.wait().map_err(|error| Failure::local("wait", error))?;

@@ -9,12 +9,12 @@ use dipc_testkit::wait::{HANG, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// Runs it. Returns the columns, with their names, for each mix.
+/// Runs `bench --csv`. Returns for each mix its columns, as pairs of name and value.
 #[track_caller]
 fn rows(server: &Server, words: &[&str]) -> Vec<Vec<(String, String)>> {
     let ran = server.run(&[&["bench", "--csv"], words].concat());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
-    let text = String::from_utf8(ran.stdout).expect("text");
+    let text = String::from_utf8(ran.stdout).expect("a report in UTF-8");
     let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
     let names = lines.next().expect("a line of names");
     lines
@@ -50,7 +50,7 @@ fn every_mix_sends_the_given_number_of_requests() {
             // bench finds the process of the server by itself.
             assert!(figure("server_cpu_us") > 0.0 && figure("own_cpu_us") > 0.0, "{row:?}");
             assert!(figure("server_rss_kb") > 100.0, "{row:?}");
-            // One thread, however short the run is.
+            // bench has one thread, so it uses at most one processor, even in a short run.
             let own = figure("own_cpu_us") * figure("requests") / (figure("seconds") * 1e6);
             assert!(own <= 1.2, "{own} processors: {row:?}");
         }
@@ -72,7 +72,7 @@ fn a_rate_is_kept() {
             &["-n", "1000", "--rate", "5000", "-P", "2", "-c", "10", "-t", mix, "--mailboxes", "2"],
         );
         let seconds: f64 = column(&rows[0], "seconds").parse().expect("a number");
-        assert!(seconds >= 0.199, "faster than told: {rows:?}");
+        assert!(seconds >= 0.199, "faster than --rate: {rows:?}");
         assert_eq!(["rate", "requests", "no"].map(|name| column(&rows[0], name)), ["5000.0", "1000", "0"]);
     }
 }
@@ -94,21 +94,21 @@ fn a_period_is_kept() {
 }
 
 #[test]
-fn processor_time_of_unfinished_requests_is_counted() {
+fn the_processor_time_of_unfinished_requests_is_counted() {
     let server = Server::start("4 64 0 8");
     let words = ["bench", "--seconds", "0.000000001", "--warmup", "0", "-c", "20", "--json"];
     let report = server.run(&words).json();
-    assert_eq!(report["requests"], json!(0), "no answer comes so fast: {report}");
+    assert_eq!(report["requests"], json!(0), "no answer arrives within 1 ns: {report}");
     assert!(report["server_cpu_us"].as_f64() > Some(0.0), "{report}");
 }
 
 #[test]
-fn the_distribution_is_that_of_the_report() {
+fn the_file_of_percentiles_matches_the_report() {
     let server = Server::start("4 64 0 8");
     let file = server.directory.join("latency.hgrm");
     let path = file.display().to_string();
     let report = server.run(&["bench", "-n", "2000", "--percentiles", &path, "--json"]).json();
-    let text = std::fs::read_to_string(file).expect("written");
+    let text = std::fs::read_to_string(file).expect("a file of percentiles");
     let row = |share: &str| -> Vec<f64> {
         let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some(share)).expect("a line");
         line.split_whitespace().map(|word| word.parse().expect("a number")).collect()
@@ -119,7 +119,7 @@ fn the_distribution_is_that_of_the_report() {
         assert!((row[0] - reported).abs() < 0.001, "{name} {report}\n{text}");
     }
     assert_eq!(last[2], 2000.0, "{text}");
-    // The report is printed, even if the file cannot be written.
+    // The report is printed even if the file cannot be written.
     let ran = server.run(&["bench", "-n", "10", "--percentiles", "/nowhere/x"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("/nowhere/x: No such file") && !ran.stdout.is_empty(), "{ran:?}");
@@ -189,12 +189,12 @@ fn exit_codes_of_bench_are_those_of_every_command() {
 }
 
 #[test]
-fn a_server_that_disappears_gives_no_result() {
+fn a_silent_or_killed_server_is_exit_code_3() {
     let mut server = Server::start("4 64 0 8");
     for how in ["silent", "killed"] {
         let requests = server.stat_json(&[], "requests").as_u64();
         let words = ["bench", "--fairness", "--seconds", "60", "-c", "5", "--timeout", "3"];
-        let bench = server.cli(&words).spawn().expect("it runs");
+        let bench = server.cli(&words).spawn().expect("dipc-cli runs");
         wait_until("the server is under load", || {
             server.stat_json(&[], "requests").as_u64() > requests.map(|count| count + 500)
         });
@@ -216,7 +216,7 @@ fn a_server_that_disappears_gives_no_result() {
 }
 
 #[test]
-fn connections_that_are_refused_are_lost() {
+fn refused_connections_are_counted_as_lost() {
     let server = Server::start("4 64 0 8 --max-clients 20");
     let ran = server.run(&["bench", "-n", "1000", "-c", "50", "--idle", "2"]);
     let text = String::from_utf8(ran.stdout).expect("text");

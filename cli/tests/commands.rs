@@ -19,8 +19,10 @@ fn write_and_read_keep_every_byte() {
     server.run_with(&["w", "3"], bytes).expect(0, "version 2\n");
     server.run(&["r", "3"]).expect(0, bytes);
     let file = server.directory.join("file");
-    fs::write(&file, bytes).expect("written");
-    server.run(&["put", "3", "--file", file.to_str().expect("text")]).expect(0, "version 3\ncount 2\n");
+    fs::write(&file, bytes).expect("the file is written");
+    server
+        .run(&["put", "3", "--file", file.to_str().expect("a path in UTF-8")])
+        .expect(0, "version 3\ncount 2\n");
     server.run(&["read", "3", "--after", "2"]).expect(0, bytes);
     server.run(&["read", "3", "--off", "2", "--len", "1"]).expect(0, "b");
     server.run_with(&["w", "2", "--file", "-"], bytes).expect(0, "version 1\n");
@@ -33,7 +35,7 @@ fn write_and_read_keep_every_byte() {
     server.run(&["read", "3"]).expect(0, "-5");
 }
 
-/// A closed output is no failure of a read. A take fails, because its message is lost.
+/// A read into a closed pipe is no failure. A take fails, because its message is lost.
 #[test]
 fn a_taken_message_that_cannot_be_printed_is_a_failure() {
     let server = Server::start("4 64 0 8");
@@ -41,7 +43,7 @@ fn a_taken_message_that_cannot_be_printed_is_a_failure() {
         server.run(&["put", "3", "hello"]);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let ran = server.cli(&[verb, "3"]).stdout(writer).output().expect("it runs");
+        let ran = server.cli(&[verb, "3"]).stdout(writer).output().expect("dipc-cli runs");
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
         let says = String::from_utf8_lossy(&ran.stderr).contains("is taken, and could not be printed");
         assert_eq!(says, code == 2, "{ran:?}");
@@ -109,14 +111,14 @@ fn a_server_is_named_in_four_ways() {
         vec!["-s", &socket, "ping"],
         vec!["--url", &format!("dipc+unix://{socket}"), "ping"],
     ] {
-        let ran = finish(server.cli(&words).env_remove("DIPC_URL").spawn().expect("it runs"), b"");
+        let ran = finish(server.cli(&words).env_remove("DIPC_URL").spawn().expect("dipc-cli runs"), b"");
         assert!(ran.stdout.starts_with(b"ok ") && ran.code == Some(0), "{words:?}: {ran:?}");
     }
     let with = |url: &str, words: &[&str]| {
-        finish(server.cli(words).env("DIPC_URL", url).spawn().expect("it runs"), b"")
+        finish(server.cli(words).env("DIPC_URL", url).spawn().expect("dipc-cli runs"), b"")
     };
     with("http://x", &["ping"]).expect_failure(2, "DIPC_URL: neither dipc://host:port nor dipc+unix:///path");
-    // A wrong URL does not matter beside -s, and an empty one counts as none.
+    // DIPC_URL is not parsed if -s is given. An empty DIPC_URL is ignored.
     assert_eq!(with("http://x", &["ping", "-s", &socket]).code, Some(0));
     assert_eq!(with("", &["ping", "-p", &port]).code, Some(0));
 }
@@ -170,15 +172,16 @@ fn watch_prints_a_line_for_each_message() {
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
 }
 
-/// A server whose machine has vanished sends no end. Only the keepalive probes of the system find that out.
+/// A server whose machine is gone does not close the connection. Only the keepalive probes of the kernel
+/// detect this.
 #[test]
-fn a_server_that_is_silent_is_asked_for_now_and_then() {
+fn a_silent_server_is_probed_by_tcp_keepalive() {
     const KEEPALIVE_TIMER: &str = "02";
     let server = Server::start("4 64 0 8");
-    let _watch = KillOnDrop(server.cli(&["watch", "2"]).spawn().expect("it runs"));
+    let _watch = KillOnDrop(server.cli(&["watch", "2"]).spawn().expect("dipc-cli runs"));
     let to_server = format!("0100007F:{:04X}", server.port);
-    wait_until("the timer runs", || {
-        let sockets = fs::read_to_string("/proc/net/tcp").expect("sockets");
+    wait_until("the keepalive timer runs", || {
+        let sockets = fs::read_to_string("/proc/net/tcp").expect("the list of sockets");
         let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         lines.any(|words| words[2] == to_server && words[5].starts_with(KEEPALIVE_TIMER))
     });
@@ -187,7 +190,7 @@ fn a_server_that_is_silent_is_asked_for_now_and_then() {
 #[test]
 fn a_closed_output_is_no_error() {
     let server = Server::start("4 64 0 8");
-    let mut watch = server.cli(&["watch", "2", "--after", "0"]).spawn().expect("it runs");
+    let mut watch = server.cli(&["watch", "2", "--after", "0"]).spawn().expect("dipc-cli runs");
     server.run(&["put", "2", "one"]).expect(0, "version 1\ncount 1\n");
     assert_eq!(first_line(&mut watch), "one\n");
     drop(watch.stdout.take());
@@ -209,7 +212,8 @@ fn a_pipe_has_the_same_commands_line_by_line() {
     let server = Server::start("4 64 0 8");
     let ran = server.run_with(
         &[],
-        "write 3   two  blanks \nread 3\nw 3\nthe next line\r\nr 3\n\nlock 1 --ttl 60\nstat locks --json\nunlock *\nhelp\nquit\nnonsense\n",
+        "write 3   two  blanks \nread 3\nw 3\nthe next line\r\nr 3\n\n\
+         lock 1 --ttl 60\nstat locks --json\nunlock *\nhelp\nquit\nnonsense\n",
     );
     let text = String::from_utf8(ran.stdout.clone()).expect("text");
     assert!(text.starts_with("version 1\ntwo  blanks \nversion 2\nthe next line\ngrant 1\n[{"), "{text}");
@@ -217,17 +221,18 @@ fn a_pipe_has_the_same_commands_line_by_line() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     let help = server.run_with(&[], "write --help\n");
     assert!(help.code == Some(0) && help.stdout.windows(4).any(|part| part == b"--if"), "{help:?}");
-    // A command that fails does not end the input. The exit code is the highest one of all commands.
+    // A failed command does not end the prompt. The exit code is the highest one of all commands.
     server.run_with(&[], "take 0 --wait 0\nping x\nread 3\n").expect(2, "the next line\n");
     server.run_with(&[], "take 0 --wait 0\nread 3").expect(1, "the next line\n");
     server.run_with(&[], "lock 1 --ttl 0.01\ntake 2 --wait 0.2\nunlock 1\n").expect(2, "grant 2\n");
 }
 
 #[test]
-fn a_command_on_a_pipe_takes_none_of_its_lines() {
+fn a_command_does_not_read_the_lines_of_the_prompt() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "3", "x"]).expect(0, "version 1\n");
-    // The line of the command ends where the first chunk of the standard library's buffer does.
+    // The line of the command ends after 8192 bytes. The prompt reads that many bytes at once, so all later
+    // lines are still in the pipe when `cat` runs.
     let chunk = format!("{:\n>8192}", "lock 1 -- cat\n");
     server.run_with(&[], chunk + "read 3\nread 3\n").expect(0, "x\nx\n");
 }
@@ -243,15 +248,15 @@ fn all_clients_of_a_chat_see_the_same_lines() {
 }
 
 #[test]
-fn a_chat_outlasts_a_lock() {
+fn a_chat_continues_after_its_mailbox_was_locked() {
     let server = Server::start("4 64 0 8 --wait 0.1");
     let locked = server.cli(&["lock", "1", "--", "cat"]).stdin(Stdio::piped()).spawn();
-    let mut locked = locked.expect("it runs");
-    wait_until("it is locked", || server.stat_json(&[], "locks_held") == 1);
+    let mut locked = locked.expect("dipc-cli runs");
+    wait_until("the mailbox is locked", || server.stat_json(&[], "locks_held") == 1);
     let ran = server.run_with(&["chat", "1", "--name", "bob"], "hi\n");
     assert_eq!((ran.code, ran.stderr.matches("not sent: timeout").count()), (Some(0), 3), "{ran:?}");
     drop(locked.stdin.take());
-    locked.wait().expect("ours");
+    locked.wait().expect("the process has ended");
 }
 
 #[test]
@@ -269,13 +274,13 @@ fn top_shows_the_content_and_the_lock_of_each_mailbox() {
     assert_eq!(row("3")[..5], ["3", "0", "0", "0", "exclusive"]);
     let json = server.run(&["top", "--once", "--json"]).json();
     assert_eq!(json["mailboxes"][2]["bytes"], json!(5));
-    // On a pipe without --once, it prints one object after the other.
-    let mut top = server.cli(&["top", "--json"]).spawn().expect("it runs");
+    // On a pipe without --once, top prints one object after the other.
+    let mut top = server.cli(&["top", "--json"]).spawn().expect("dipc-cli runs");
     let mut lines = BufReader::new(top.stdout.take().expect("piped")).lines();
-    let second = lines.nth(1).expect("a second look").expect("text");
+    let second = lines.nth(1).expect("a second snapshot").expect("UTF-8");
     assert!(second.contains("\"new_per_second\":0.0"), "{second}");
-    top.kill().expect("ours");
-    top.wait().expect("ours");
+    top.kill().expect("the process is killed");
+    top.wait().expect("the process has ended");
 }
 
 #[test]
@@ -287,7 +292,7 @@ fn completions_and_man_pages_list_every_command() {
         assert!(script.contains("unlock") && script.contains("grant"), "{shell}");
     }
     let directory = server.directory.join("man");
-    server.run(&["manual", directory.to_str().expect("text")]).expect(0, "");
+    server.run(&["manual", directory.to_str().expect("a path in UTF-8")]).expect(0, "");
     for (page, word) in [
         ("dipc.8", "DIPC_MAX_HOLD"),
         ("dipcrm.8", "DIPC_DIR"),

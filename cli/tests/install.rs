@@ -10,8 +10,8 @@ use dipc_testkit::program;
 
 const PREFIX: &str = "/opt/dipc";
 
-/// Runs `make TARGET` of the checkout on the programs in `programs`, independent of a make that runs this
-/// test.
+/// Runs `make TARGET` of the checkout on the programs in `programs`. Removes the variables of a make that
+/// runs this test.
 fn make(target: &str, programs: &Path, destination: &Path) -> Output {
     let mut command = Command::new("make");
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -24,18 +24,19 @@ fn make(target: &str, programs: &Path, destination: &Path) -> Output {
     command.output().expect("make runs")
 }
 
-/// The files below `directory` with their permissions, named from there on.
+/// The files below `directory`: their paths relative to `directory`, and their permissions.
 fn files(directory: &Path) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(next) = directories.pop() {
         for entry in fs::read_dir(next).expect("a directory") {
             let path = entry.expect("an entry").path();
-            let metadata = path.metadata().expect("it exists");
+            let metadata = path.metadata().expect("the entry exists");
             if metadata.is_dir() {
                 directories.push(path);
             } else {
-                let name = path.strip_prefix(directory).expect("below it").display().to_string();
+                let name =
+                    path.strip_prefix(directory).expect("a path below the directory").display().to_string();
                 found.insert(name, metadata.permissions().mode() & 0o777);
             }
         }
@@ -47,7 +48,7 @@ fn programs() -> &'static Path {
     Path::new(program::dipc_cli()).parent().expect("a directory")
 }
 
-/// An empty directory of one test, removed with it.
+/// An empty directory of one test. It is removed when this value is dropped.
 struct Destination(PathBuf);
 
 impl Destination {
@@ -65,7 +66,7 @@ impl Drop for Destination {
 }
 
 #[test]
-fn install_puts_everything_in_place_and_uninstall_removes_it() {
+fn install_installs_every_file_and_uninstall_removes_them() {
     let destination = Destination::new("install");
     let installed = make("install", programs(), &destination.0);
     assert!(installed.status.success(), "{installed:?}");
@@ -74,7 +75,7 @@ fn install_puts_everything_in_place_and_uninstall_removes_it() {
     for program in ["dipc", "dipcrm", "dipc-cli"] {
         assert_eq!(found.get(&format!("opt/dipc/bin/{program}")), Some(&0o755), "{program}: {found:?}");
         let runs = Command::new(destination.0.join("opt/dipc/bin").join(program)).arg("--version").output();
-        let version = String::from_utf8(runs.expect("it runs").stdout).expect("text");
+        let version = String::from_utf8(runs.expect("the program runs").stdout).expect("text");
         assert_eq!(version, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
     }
     for data in [
@@ -95,7 +96,7 @@ fn install_puts_everything_in_place_and_uninstall_removes_it() {
     assert!(zsh.expect("text").starts_with("#compdef dipc-cli\n"));
 
     let kept = destination.0.join("opt/dipc/share/man/man1/other.1");
-    fs::write(&kept, "the page of another program").expect("written");
+    fs::write(&kept, "the page of another program").expect("the page is written");
     let removed = make("uninstall", programs(), &destination.0);
     assert!(removed.status.success(), "{removed:?}");
     let left: Vec<_> = files(&destination.0).into_keys().collect();

@@ -1,4 +1,4 @@
-//! `bench/peers`: its page is made of recorded runs, and a bench can load its own servers.
+//! `bench/peers` makes its page from recorded runs, and `dipc-cli bench` can load its servers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use dipc_testkit::process::{KillOnDrop, Outcome, first_line, run};
 use dipc_testkit::program;
 use serde_json::{Value, json};
 
-/// A directory of recorded runs. It is removed when this is dropped.
+/// A directory of recorded runs. It is removed when this value is dropped.
 struct Recorded(Directory);
 
 impl Recorded {
@@ -20,7 +20,7 @@ impl Recorded {
     }
 
     fn record(&self, name: &str, text: &str) {
-        fs::write(self.0.join("performance").join(name), text).expect("written");
+        fs::write(self.0.join("performance").join(name), text).expect("the file is written");
     }
 }
 
@@ -33,10 +33,10 @@ fn compiled(name: &str, directory: &Directory) -> PathBuf {
     program
 }
 
-/// Starts one of these servers. Returns its port, which is the first line that it prints.
+/// Starts a compiled server. Returns its process, and its port, which is the first line that it prints.
 #[track_caller]
 fn running(command: &mut Command) -> (KillOnDrop, String) {
-    let mut server = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let mut server = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("the server starts"));
     let port = first_line(&mut server.0).trim().to_owned();
     (server, port)
 }
@@ -52,22 +52,23 @@ fn make_page(python: &str, out: &Path) -> Outcome {
     run(Command::new(python).arg(peers).args(["--page", "--out"]).arg(out))
 }
 
-/// Makes the page of the recorded runs. `None` without python3.
+/// Makes the page of the recorded runs. None: python3 is not installed.
 #[track_caller]
 fn page(recorded: &Recorded) -> Option<String> {
     let ran = make_page(program::python3()?, recorded.0.path());
     ran.expect(0, "");
     assert!(["", "gnuplot is not installed: no plots\n"].contains(&ran.stderr.as_str()), "{ran:?}");
-    Some(fs::read_to_string(recorded.0.join("performance.md")).expect("written"))
+    Some(fs::read_to_string(recorded.0.join("performance.md")).expect("a page"))
 }
 
 #[test]
 fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
     let recorded = Recorded::new();
-    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": ["dipc", "redis", "baseline"] });
+    let servers = ["dipc", "redis", "baseline"];
+    let section = |line, values: &[u32]| json!({ "line": line, "values": values, "servers": servers });
     let about = json!({
-        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic", "seconds": 0.5,
-        "rounds": 2, "rounds_gated": 3, "gated": { "connections": [50] },
+        "date": "2020-02-02", "kernel": "Linux", "processor": "fast", "processors": 2, "congestion": "cubic",
+        "seconds": 0.5, "rounds": 2, "rounds_gated": 3, "gated": { "connections": [50] },
         "versions": { "dipc": "0.1.0" }, "servers": {},
         "sections": {
             "connections": section("-t r,w -c N", &[50]),
@@ -81,11 +82,14 @@ fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
     recorded.record(
         "runs.csv",
         "section,n,round,server,mix,server_cpu_us,server_kernel_cpu_us,requests_per_second,overtakes\n\
-         connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,8.5,3.5,120000,\nconnections,50,3,dipc,r,4.0,3.0,150000,\n\
+         connections,50,1,dipc,r,3.0,2.0,200000,\nconnections,50,2,dipc,r,8.5,3.5,120000,\n\
+         connections,50,3,dipc,r,4.0,3.0,150000,\n\
          connections,50,1,redis,r,4.0,1.0,100000,\nconnections,50,2,redis,r,10.0,1.0,60000,\n\
          connections,50,1,baseline,r,1.7,1.7,100000,\n\
-         pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\npipeline,16,1,baseline,r,6.0,6.0,160000,\n\
-         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\nsize,65536,1,baseline,r,5.0,5.0,200000,\n\
+         pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\n\
+         pipeline,16,1,baseline,r,6.0,6.0,160000,\n\
+         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\n\
+         size,65536,1,baseline,r,5.0,5.0,200000,\n\
          hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
     );
     recorded.record(
@@ -96,12 +100,17 @@ fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
     let Some(page) = page(&recorded) else { return };
     for line in [
         "| 50 | 0.80 | 2.00 | 4.00 | 7.00 | – | 1.70 | 150,000 | 80,000 | – |",
-        "| CPU time per request, 50 connections, reads: dipc / redis or memcached | 0.8 | ≤ 0.85 | reached | 0.75 – 0.85 | 0.425 |  |",
-        "| CPU time per request, 50 connections, writes: dipc / redis or memcached | – | ≤ 0.85 | not measured |  |  |  |",
-        "| CPU time per request, pipelined by 16, reads: dipc / redis | 0.7 | ≤ 0.55 | not reached | 0.7 – 0.7 | 0.6 | none |",
-        "| Requests per second, pipelined by 16, reads: dipc / redis | 1.5 | ≥ 1.5 | reached | 1.5 – 1.5 | 1.6 |  |",
+        "| CPU time per request, 50 connections, reads: dipc / redis or memcached \
+         | 0.8 | ≤ 0.85 | reached | 0.75 – 0.85 | 0.425 |  |",
+        "| CPU time per request, 50 connections, writes: dipc / redis or memcached \
+         | – | ≤ 0.85 | not measured |  |  |  |",
+        "| CPU time per request, pipelined by 16, reads: dipc / redis \
+         | 0.7 | ≤ 0.55 | not reached | 0.7 – 0.7 | 0.6 | none |",
+        "| Requests per second, pipelined by 16, reads: dipc / redis \
+         | 1.5 | ≥ 1.5 | reached | 1.5 – 1.5 | 1.6 |  |",
         "| 64 KiB reads per second: dipc / redis | 1 | ≥ 1.3 | not reached | 1 – 1 | 2 | 1.9 × |",
-        "| Requests per second, 50 % writes: one mailbox / 64 mailboxes | 0.7 | ≥ 0.8 | not reached | 0.7 – 0.7 |  |  |",
+        "| Requests per second, 50 % writes: one mailbox / 64 mailboxes \
+         | 0.7 | ≥ 0.8 | not reached | 0.7 – 0.7 |  |  |",
         "| Overtakes in all runs with --fairness | 0 | ≤ 0 | reached |  |  |  |",
         "| dipc | 0.70 | 70,000 | 100,000 |",
         "- runs: 54; runs without a result: 40",

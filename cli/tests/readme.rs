@@ -12,8 +12,8 @@ use dipc_testkit::wait::HANG;
 
 const README: &str = include_str!("../../README.md");
 
-/// Commands without an end, the seconds after which they are stopped, and the exit code of `timeout` for
-/// that.
+/// Commands that do not end, the seconds after which `timeout` stops them, and the exit code of `timeout` in
+/// this case.
 const ENDLESS: [&str; 2] = ["watch", "top"];
 const ENDLESS_TIME: &str = "0.3";
 const TIMED_OUT: i32 = 124;
@@ -23,10 +23,11 @@ fn the_commands_of_readme_work_one_after_the_other() {
     let server = Server::start("4 64 0 8");
     let directory = server.directory.join("readme");
     fs::create_dir(&directory).expect("a new directory");
-    fs::write(directory.join("picture.png"), b"\x89PNG").expect("written");
+    fs::write(directory.join("picture.png"), b"\x89PNG").expect("the picture is written");
     for program in ["on-message", "make"] {
-        fs::write(directory.join(program), "#!/bin/sh\n").expect("written");
-        fs::set_permissions(directory.join(program), PermissionsExt::from_mode(0o700)).expect("ours");
+        fs::write(directory.join(program), "#!/bin/sh\n").expect("the program is written");
+        fs::set_permissions(directory.join(program), PermissionsExt::from_mode(0o700))
+            .expect("the program is executable");
     }
     let programs = Path::new(program::dipc_cli()).parent().expect("a directory").display();
     let path = format!("{}:{programs}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
@@ -44,5 +45,5 @@ fn the_commands_of_readme_work_one_after_the_other() {
         assert_eq!(ran.code, Some(if is_endless { TIMED_OUT } else { 0 }), "{line}: {ran:?}");
         assert_eq!(ran.stderr, "", "{line}");
     }
-    assert_eq!(fs::read(directory.join("picture.png")).expect("there"), b"\x89PNG");
+    assert_eq!(fs::read(directory.join("picture.png")).expect("the file of the taken message"), b"\x89PNG");
 }

@@ -19,7 +19,7 @@ fn the_prompt_completes_words_and_keeps_a_history() {
     prompt.expect("mailboxes are numbered 0 to 3");
     prompt.press("read 3\r");
     prompt.expect("two  blanks\r\n");
-    // Without a text, it asks for one.
+    // A put without a text asks for the text.
     prompt.press("put 2\r");
     prompt.expect("text> ");
     prompt.press("asked for\r");
@@ -29,14 +29,14 @@ fn the_prompt_completes_words_and_keeps_a_history() {
     prompt.expect("asked for\r\n");
     prompt.press("\x03");
     prompt.expect("dipc> ");
-    // Also while a command runs for the first of several messages.
+    // Ctrl-C also ends a watch while a command runs for the first of several messages.
     (0..3).for_each(|_| drop(server.run(&["put", "2", "more"])));
     prompt.press("watch 2 --after 0 -- sh -c 'echo got; exec sleep 1000'\r");
     prompt.expect("got\r\n");
     prompt.press("\x03");
     let meanwhile = prompt.expect("dipc> ");
     assert!(!meanwhile.contains("got"), "{meanwhile}");
-    // Ctrl-C cancels a text.
+    // Ctrl-C cancels the typing of a text.
     prompt.press("put 2\r");
     prompt.expect("text> ");
     prompt.press("\x03");
@@ -207,9 +207,10 @@ fn top_fits_its_terminal() {
     assert_eq!(shown.lines().count(), 11, "{shown}");
 }
 
-/// Without a process group of its own, the process cannot be killed by a signal to a group.
+/// On a terminal the command has no process group of its own, so each of its descendants is killed by a
+/// signal to itself.
 #[test]
-fn a_process_of_the_session_ends_with_the_lock() {
+fn a_process_in_the_session_of_the_terminal_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
     let script = "(trap '' TERM HUP; sleep 1000 & echo pid $! is up); cat";
     let words = ["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script];
@@ -219,10 +220,10 @@ fn a_process_of_the_session_ends_with_the_lock() {
     assert!(!has_ended(pid), "{pid}");
     server.kill();
     held.expect("the lock of mailbox 3 is lost");
-    wait_until("the sleeper is gone", || has_ended(pid));
+    wait_until("the process has ended", || has_ended(pid));
 }
 
-/// Only the leader of the session gets SIGHUP, which may be the guard.
+/// Only the leader of the session gets SIGHUP. Here dipc-cli is the leader.
 #[test]
 fn a_terminal_that_hangs_up_ends_the_command() {
     let server = Server::start("4 64 0 8");
@@ -233,7 +234,7 @@ fn a_terminal_that_hangs_up_ends_the_command() {
 }
 
 #[test]
-fn a_lock_lost_while_another_guards_a_command_is_reported() {
+fn a_lock_lost_while_a_command_runs_under_another_lock_is_reported() {
     let server = Server::start("4 64 0 8");
     let mut prompt = Terminal::start(&server, &[]);
     prompt.expect("dipc> ");

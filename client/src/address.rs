@@ -59,7 +59,7 @@ fn connect_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream
     let Some(timeout) = timeout else { return UnixStream::connect(path) };
     let (done, connected) = mpsc::channel();
     let path = path.to_owned();
-    // After the timeout the receiver is gone: the late connection is closed by the failed send.
+    // After the timeout the receiver is gone. Then sending fails, which closes the late connection.
     thread::spawn(move || drop(done.send(UnixStream::connect(path))));
     connected.recv_timeout(timeout).unwrap_or_else(|_| {
         Err(io::Error::new(ErrorKind::TimedOut, "the server does not accept the connection"))
@@ -92,7 +92,7 @@ impl FromStr for Address {
         if let Some(path) = url.strip_prefix("dipc+unix://") {
             return match path.starts_with('/') {
                 true => Ok(Address::Unix(PathBuf::from(path))),
-                false => Err("three slashes and an absolute path: dipc+unix:///path".to_owned()),
+                false => Err("expected three slashes and an absolute path: dipc+unix:///path".to_owned()),
             };
         }
         let rest = url.strip_prefix("dipc://").ok_or("neither dipc://host:port nor dipc+unix:///path")?;
@@ -103,7 +103,7 @@ impl FromStr for Address {
             Ok(port) if port > 0 && !host.is_empty() && !host.contains(['[', ']', '/']) => {
                 Ok(Address::Tcp { host: host.to_owned(), port })
             }
-            _ => Err("a host and a port of 1 to 65535: dipc://host:port".to_owned()),
+            _ => Err("expected a host and a port from 1 to 65535: dipc://host:port".to_owned()),
         }
     }
 }

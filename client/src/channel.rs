@@ -35,7 +35,7 @@ impl Channel {
         Channel { socket, received: Vec::new(), timeout: None, closed: false }
     }
 
-    /// Limits how long a request may go without any byte sent or received.
+    /// Sets the maximum time in which no byte of a request is sent and no byte of its reply is received.
     pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeout = timeout.map(|timeout| timeout.max(TIMEOUT_MIN));
         self.socket.set_read_timeout(self.timeout)?;
@@ -49,8 +49,8 @@ impl Channel {
             if let Some(reply) = self.next_reply(events)? {
                 return Ok(reply);
             }
-            // A server that refuses a connection replies and closes it. Its reply may be readable although
-            // sending failed.
+            // A server that refuses a connection sends a reply and closes the connection. The reply may be
+            // readable although sending failed.
             match (self.receive(), &sent) {
                 (Ok(()), _) => {}
                 (Err(error), Ok(())) => return Err(error.into()),
@@ -70,7 +70,7 @@ impl Channel {
         Ok(None)
     }
 
-    /// Receives bytes until `deadline`, or without limit. Returns whether any came before the deadline.
+    /// Waits until bytes arrive, at most until `deadline`. Returns whether bytes have arrived.
     pub(crate) fn receive_until(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
         let remaining =
             deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN));
@@ -99,9 +99,9 @@ impl Channel {
         }
     }
 
-    /// While a server has an event to send, it does not read requests. A client with a watch therefore
-    /// receives while it sends: otherwise the two would wait for each other as soon as both socket buffers
-    /// are full.
+    /// Sends a request. While a server has an event to send, it does not read requests. A client with a watch
+    /// therefore receives while it sends: otherwise the two would wait for each other as soon as both socket
+    /// buffers are full.
     fn send(&mut self, request: &[u8], events: &mut EventQueue) -> Result<(), Error> {
         if events.watched.is_empty() {
             return self.socket.write_all(request).map_err(|error| as_timeout(error).into());
@@ -174,7 +174,7 @@ fn as_timeout(error: io::Error) -> io::Error {
     }
 }
 
-/// The bytes sent, or `None` when the socket accepts none now.
+/// The number of bytes sent, or `None` when no byte was sent and sending can be tried again.
 fn unless_blocked(sent: io::Result<usize>) -> io::Result<Option<usize>> {
     match sent {
         Ok(0) => Err(ErrorKind::WriteZero.into()),

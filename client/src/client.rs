@@ -122,8 +122,8 @@ impl Client {
         self.channel.quit();
     }
 
-    /// Sends a request, receives its reply and returns what `decode` makes of an `OK` or `DATA`. `None` from
-    /// `decode` is an [`Error::Protocol`].
+    /// Sends a request and receives its reply. Returns the result of `decode` for an `OK` or `DATA`. `None`
+    /// from `decode` is an [`Error::Protocol`].
     pub(super) fn request<T>(
         &mut self,
         request: Encoder,

@@ -1,4 +1,4 @@
-//! [`Encoder`]: one request to bytes. No I/O.
+//! [`Encoder`]: encodes one request to bytes. No I/O.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl<'a> Encoder<'a> {
         self
     }
 
-    /// Appends the word if `given`.
+    /// Appends the word if `given` is true.
     pub(crate) fn flag(self, word: &str, given: bool) -> Self {
         if given { self.word(word) } else { self }
     }

@@ -22,8 +22,8 @@ pub enum Error {
         code: Code,
         /// An explanation for people. Its wording may change.
         text: String,
-        /// The limit that was exceeded: the highest mailbox number of [`Code::Box`], bytes of [`Code::Size`],
-        /// clients of [`Code::Busy`].
+        /// The limit that was exceeded: for [`Code::Box`] the highest number of a mailbox, for [`Code::Size`]
+        /// the number of bytes, for [`Code::Busy`] the number of clients.
         max: Option<u64>,
     },
     /// The connection cannot be made, has failed, or exceeded its timeout. It is closed. The server may have
@@ -90,7 +90,7 @@ pub enum Code {
 }
 
 impl Reason {
-    /// The word in the protocol.
+    /// The word of this reason in the protocol.
     pub fn word(&self) -> &str {
         match self {
             Reason::Timeout => "timeout",
@@ -111,7 +111,7 @@ impl Reason {
 }
 
 impl Code {
-    /// The word in the protocol.
+    /// The word of this code in the protocol.
     pub fn word(&self) -> &str {
         match self {
             Code::Syntax => "syntax",

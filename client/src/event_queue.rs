@@ -1,14 +1,14 @@
-//! [`Event`], and the queue of events that the program has not yet asked for.
+//! [`Event`], and the queue of received events that are not yet returned to the program.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Error;
 use super::frame::Frame;
 
-/// The largest cost of all queued events in bytes, see [`cost`].
+/// The largest cost of all queued events in bytes. [`cost`] defines the cost of an event.
 const BYTES_MAX: usize = 64 << 20;
 
-/// The cost of an event in addition to the bytes of its message.
+/// The cost of a message in addition to its bytes.
 const OVERHEAD: usize = 256;
 
 /// A frame that the server sends without a request, because this connection watches or locks a mailbox.
@@ -87,13 +87,13 @@ impl EventQueue {
         Some(event)
     }
 
-    /// Records a new watch. Queued events of the mailbox belong to an earlier watch and are discarded.
+    /// Records a new watch. Discards the queued messages of the mailbox: they belong to an earlier watch.
     pub(crate) fn watch(&mut self, mailbox: u32) {
         self.unwatch(mailbox);
         self.watched.insert(mailbox);
     }
 
-    /// Records the end of a watch and discards the queued events of the mailbox.
+    /// Records the end of a watch and discards the queued messages of the mailbox.
     pub(crate) fn unwatch(&mut self, mailbox: u32) {
         if self.watched.remove(&mailbox) {
             self.dropped.remove(&mailbox);
@@ -102,8 +102,8 @@ impl EventQueue {
         }
     }
 
-    /// Drops the oldest message. Returns `false` when only one is left: the newest message stays, however
-    /// large it is. A `LockLost` is never dropped; each lock has at most one.
+    /// Drops the oldest message. Returns `false` when at most one message is queued: the newest message
+    /// stays, however large it is. A `LockLost` is never dropped, and each lock has at most one.
     fn drop_oldest(&mut self) -> bool {
         let mut messages =
             (0..self.queue.len()).filter(|&at| matches!(self.queue[at], Event::Message { .. }));
@@ -117,7 +117,7 @@ impl EventQueue {
     }
 }
 
-/// The memory that an event counts for, in bytes.
+/// The cost of an event, in bytes.
 fn cost(event: &Event) -> usize {
     match event {
         Event::Message { data, .. } => data.len() + OVERHEAD,

@@ -8,9 +8,9 @@ use super::frame::{Frame, FrameKind};
 use super::{Client, Error, Event};
 
 impl Client {
-    /// Watches these mailboxes: every message that is newer than version `after`, by default newer than the
-    /// current one, becomes an [`Event`]. Returns the version at which each watch begins, in the order of
-    /// `mailboxes`.
+    /// Watches these mailboxes: every message that is newer than version `after` becomes an [`Event`].
+    /// Without `after`, every message that is newer than the current version becomes an event. Returns the
+    /// version at which each watch begins, in the order of `mailboxes`.
     ///
     /// A second watch of a mailbox replaces the first.
     ///
@@ -37,7 +37,8 @@ impl Client {
         Ok(versions)
     }
 
-    /// Ends the watches of these mailboxes and discards their queued events. An empty slice ends every watch.
+    /// Ends the watches of these mailboxes and discards their queued messages. An empty slice ends every
+    /// watch.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -55,11 +56,11 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the oldest event. Waits for one at most `wait`, regardless of the
-    /// [timeout](Client::set_timeout); `None` waits without limit.
+    /// Returns the oldest event. Waits for an event at most `wait`, regardless of the
+    /// [timeout](Client::set_timeout). A `wait` of `None` is no limit.
     ///
-    /// The result is `None` when there is no event within the wait, and at once when there can be none
-    /// because no mailbox is watched or locked.
+    /// The result is `None` when no event arrives within the wait. If no mailbox is watched or locked, no
+    /// event can arrive, and the result is `None` at once.
     ///
     /// The queue holds 64 MiB of events. When it is full, the oldest messages are dropped, and the next event
     /// of the same mailbox counts them in `lost`.

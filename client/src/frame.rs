@@ -5,7 +5,7 @@
 
 use super::Error;
 
-/// The longest header line in bytes, including its LF. A server of dipc sends no longer one.
+/// The longest header line in bytes, including its LF. No header line of a dipc server is longer.
 const LINE_MAX: usize = 64 * 1024;
 
 /// The largest data of a frame in bytes: the largest size of a mailbox.

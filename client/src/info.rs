@@ -24,8 +24,8 @@ impl Client {
 
     /// Asks for the properties of the server, and sets the name that `stat` shows for this connection.
     ///
-    /// A name is 1 to 64 bytes of printable ASCII without spaces. Another character is [`Error::Io`] of kind
-    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput).
+    /// A name is 1 to 64 bytes of printable ASCII without spaces. An empty name and any other
+    /// character are [`Error::Io`] of kind [`InvalidInput`](std::io::ErrorKind::InvalidInput).
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -40,7 +40,7 @@ impl Client {
         self.request(Encoder::new("hello").key("name", name), Hello::from_reply)
     }
 
-    /// Returns when the server has replied. Like every request, it renews the leases of this connection's
+    /// Returns when the server has replied. Like every request, `ping` renews the leases of this connection's
     /// locks.
     ///
     /// ```no_run

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::{Client, Code, Error};
 
-/// Mailboxes that this connection has locked. Dropping the guard unlocks them; errors of that are ignored.
+/// Mailboxes that this connection has locked. Dropping the guard unlocks them and ignores errors.
 ///
 /// The guard borrows the [`Client`] and dereferences to it: requests go through the guard while it exists.
 /// Every request renews the lease. After the lease has expired, requests to these mailboxes fail with
@@ -38,11 +38,11 @@ impl<'a> LockGuard<'a> {
         LockGuard { client, mailboxes: mailboxes.to_vec(), fencing_token, unlock_on_drop: true }
     }
 
-    /// The fencing token, `grant=` in the protocol. Each later lock of this server has a higher one, also
+    /// The fencing token, `grant=` in the protocol. Each later lock of this server has a higher token, also
     /// after a restart with the same mailboxes.
     ///
-    /// A service that the lock protects can refuse a request with a lower token than the highest it has seen:
-    /// that request comes from a client whose lock has expired.
+    /// A service that the lock protects can refuse a request with a lower token than the highest one that
+    /// it has seen: that request comes from a client whose lock has expired.
     pub fn fencing_token(&self) -> u64 {
         self.fencing_token
     }
@@ -60,8 +60,8 @@ impl<'a> LockGuard<'a> {
         self.client.is_closed() || !self.mailboxes.iter().all(|&mailbox| self.holds(mailbox))
     }
 
-    /// Unlocks the mailboxes. Fails with [`Code::Lease`] when a lease had expired; the mailboxes are unlocked
-    /// nevertheless.
+    /// Unlocks the mailboxes. Fails with [`Code::Lease`] when a lease had expired. All mailboxes are unlocked
+    /// in this case, too.
     pub fn unlock(mut self) -> Result<(), Error> {
         self.unlock_on_drop = false;
         self.release()
@@ -85,8 +85,8 @@ impl<'a> LockGuard<'a> {
         self.client.events.locked.get(&mailbox) == Some(&self.fencing_token)
     }
 
-    /// The server unlocks all mailboxes of a request or none. If one of them is no longer locked, the others
-    /// are unlocked one by one.
+    /// Unlocks the mailboxes. The server unlocks all mailboxes of a request or none. If one of them is no
+    /// longer locked, the others are unlocked one by one.
     fn release(&mut self) -> Result<(), Error> {
         let result = self.client.unlock(&self.mailboxes, Some(self.fencing_token));
         if matches!(result, Err(Error::Refused { code: Code::Lease, .. })) {

@@ -52,8 +52,8 @@ impl Client {
     /// locked. With a fencing token, only locks with this token are ended, never a newer lock of the same
     /// mailbox.
     ///
-    /// Fails with [`Code::Lease`] when one of the locks has expired or does not exist. An empty slice ends
-    /// the other locks nevertheless.
+    /// Fails with [`Code::Lease`] when one of the locks has expired or does not exist. With an empty slice,
+    /// the other locks are ended in this case, too.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;

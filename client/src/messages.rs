@@ -20,10 +20,10 @@ impl Client {
     }
 
     /// Reads a message or a part of it: the newest message, or with [`after`](ReadOptions::after) the oldest
-    /// one that is newer than a version.
+    /// one newer than that version.
     ///
-    /// Fails with [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free, or has no newer
-    /// message, within the wait.
+    /// Fails with [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free within the wait,
+    /// or when a read with `after` finds no newer message within the wait.
     ///
     /// ```no_run
     /// use dipc_client::ReadOptions;
@@ -47,7 +47,7 @@ impl Client {
         self.request(request, Message::from_reply)
     }
 
-    /// Replaces all messages of the mailbox by this one. Returns the new version.
+    /// Replaces all messages of the mailbox with one message, `data`. Returns the new version.
     ///
     /// Fails with [`Code::Size`](crate::Code::Size) when the data is larger than the mailbox or than the
     /// server's packet size.
@@ -62,11 +62,13 @@ impl Client {
         self.write_with(mailbox, data, &WriteOptions::default())
     }
 
-    /// Writes only if the mailbox has a certain version, or patches its message from an offset. Returns the
-    /// new version.
+    /// Writes with options. [`if_version`](WriteOptions::if_version) makes the write conditional on the
+    /// version of the mailbox. [`off`](WriteOptions::off) patches the message from an offset. Both can be
+    /// combined. Returns the new version.
     ///
-    /// Fails with [`Reason::Conflict`](crate::Reason::Conflict), which carries the version of the mailbox,
-    /// when that is not [`if_version`](WriteOptions::if_version).
+    /// Fails with [`Reason::Conflict`](crate::Reason::Conflict) when the mailbox has another version than
+    /// `if_version`. The [`Error::NotDone`] carries the version of the mailbox. Fails with
+    /// [`Reason::Multi`](crate::Reason::Multi) when `off` is set and the mailbox has several messages.
     ///
     /// ```no_run
     /// use dipc_client::{Error, Reason, WriteOptions};
@@ -109,8 +111,8 @@ impl Client {
         self.put_with(mailbox, data, &PutOptions::default())
     }
 
-    /// Appends a message to the mailbox. When the mailbox is full, waits for room or removes the oldest
-    /// messages.
+    /// Appends a message to the mailbox. When the mailbox is full, waits for room. With
+    /// [`drop`](PutOptions::drop), removes the oldest messages instead.
     ///
     /// Fails with [`Reason::Full`](crate::Reason::Full) when there is no room within the wait, and with
     /// [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free within the wait.
@@ -122,7 +124,7 @@ impl Client {
     /// for _ in 0..10 {
     ///     client.put_with(2, [b'x'; 8000], &PutOptions { drop: true, ..PutOptions::default() })?;
     /// }
-    /// assert_eq!(client.read(2)?.count, 8); // as many as fit into 64 kB
+    /// assert_eq!(client.read(2)?.count, 8); // a mailbox of 64 kB has room for 8 of them
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn put_with(

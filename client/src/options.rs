@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The arguments of [`read_with`](crate::Client::read_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Bytes to skip at the start of the message. An offset beyond its end returns no bytes.
+    /// Bytes to skip at the start of the message. A read from an offset beyond the end returns no bytes.
     pub off: Option<u64>,
     /// The largest number of bytes to return.
     pub len: Option<u64>,
@@ -19,11 +19,12 @@ pub struct ReadOptions {
 /// The arguments of [`write_with`](crate::Client::write_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// The version that the mailbox must have, else the write fails with
+    /// The version that the mailbox must have. With another version the write fails with
     /// [`Reason::Conflict`](crate::Reason::Conflict). 0 is the version of a mailbox that was never written.
     pub if_version: Option<u64>,
-    /// Patches the message from this byte on. The message grows when the data reaches beyond its end; zeros
-    /// fill a gap. A mailbox with several messages fails with [`Reason::Multi`](crate::Reason::Multi).
+    /// Patches the message from this byte on. The message grows when the data reaches beyond its end. Zeros
+    /// fill a gap. If the mailbox has several messages, the write fails with
+    /// [`Reason::Multi`](crate::Reason::Multi).
     pub off: Option<u64>,
     /// The limit of the wait.
     pub wait: Option<Duration>,

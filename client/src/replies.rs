@@ -5,7 +5,7 @@ use super::frame::{Frame, FrameKind};
 /// The message that a read or a take returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The bytes of the message, or of the part that was asked for.
+    /// The bytes of the message, or of the requested part.
     pub data: Vec<u8>,
     /// The version of the message. For an empty mailbox it is the version of the mailbox.
     pub version: u64,

@@ -11,7 +11,7 @@ pub enum Topic {
     Mailbox(u32),
     /// Every connection. A line is a connection.
     Connections,
-    /// Every locked mailbox. A line is a mailbox and the holder of a lock.
+    /// Every lock. A line is a mailbox and a holder of its lock.
     Locks,
 }
 
@@ -64,8 +64,8 @@ impl Stat {
         self.lines().find(|line| line.name == name).map(|line| line.rest)
     }
 
-    /// The rest of the first line with this name as a number. `None` when there is no such line or it is not
-    /// a `u64`.
+    /// The rest of the first line with this name as a number. `None` when there is no such line, or when its
+    /// rest is not a `u64`.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.value(name)?.parse().ok()
     }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""chat.py: a chat room in a mailbox. All users see the same lines in the same order.
+"""chat.py: a chat room in a mailbox. Every user sees the lines in the order of their versions.
 
     python3 chat.py PORT BOX NAME           Ctrl-D leaves
 
-On joining, it prints the lines that are stored in the mailbox. A full mailbox drops its oldest lines.
+On joining, chat.py prints the lines that are stored in the mailbox. A full mailbox drops its oldest lines.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ import dipc
 
 class Chat:
     def __init__(self, port, box, name):
-        # A connection must be used by one thread at a time: one receives lines, the other sends them.
+        # A connection must be used by one thread at a time. So one connection receives lines, and another one
+        # sends them.
         self.receiver, self.sender = dipc.connect(port), dipc.connect(port)
         self.box, self.name, self.last, self.printing = box, name, float("inf"), threading.Lock()
 
@@ -50,7 +51,7 @@ class Chat:
                     # Erases the typed line, which is printed again when it is received.
                     print("\x1b[A\x1b[2K", end="", flush=True)
                 self.send("%s: %s" % (self.name, line.rstrip("\r\n")))
-        with self.printing:  # the thread must not print the last line before it can compare its version
+        with self.printing:  # the printer must not compare versions until self.last is set
             self.last = self.send("* %s leaves" % self.name)
         printer.join()
 

@@ -34,10 +34,10 @@ From the shell, one command:
               --after V  the next message after version V               (read, watch)
               --drop     drops the oldest messages to make room         (put)
               --         ends the options: write 3 -- --text
-    exit code 0 done, 1 not done (conflict, timeout, empty, full), 2 refused or wrong usage, 3 no connection
+    exit code 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection
 
 Without a command there is a prompt for the same commands and quit. There, write and put without text ask for
-it, and Ctrl-C ends a watch.
+the text, and Ctrl-C ends a watch.
 """
 
 import collections
@@ -51,10 +51,10 @@ import sys
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 Fields = Dict[str, Any]  # the k=v pairs of an answer; a value that is all digits is an int
-ANSWER = re.compile(r"(OK|(?:DATA|EVENT) \d{1,10}|NO [a-z]+|ERR [a-z]+)((?: [\w-]+=\S*)*)(?: : ?(.*?))?(\r?\n)",
-                    re.ASCII)
-LONGEST_LINE = 65536  # octets; no first line of an answer of dipc is longer
-KEPT = 64 << 20  # octets of events that a watch buffers for its loop, with EVENT octets of overhead for each
+ANSWER = re.compile(r"(OK|(?:DATA|EVENT) \d{1,10}|NO [a-z]+|ERR [a-z]+)((?: [\w-]+=\S*)*)"
+                    r"(?: : ?(.*?))?(\r?\n)", re.ASCII)
+LONGEST_LINE = 65536  # bytes; no first line of an answer of dipc is longer
+KEPT = 64 << 20  # bytes of events that a watch buffers for its loop; each event counts EVENT bytes more
 EVENT = 256
 STATS = {"conns": "connection", "locks": "box"}  # name of the first number in each line of such a stat
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -72,7 +72,7 @@ class DipcError(Exception):
 
 
 class Refused(DipcError):
-    """ERR: the request was invalid or impossible. For .code `box` and `size`, the limit is .fields["max"]."""
+    """ERR: the request is invalid, or impossible now. .fields["max"] is the limit if .code is box or size."""
 
 
 class LockLost(Refused):
@@ -84,15 +84,18 @@ class Deadlock(Refused):
 
 
 class Denied(Refused):
-    """A write under the client's own shared lock, or a second lock of the same mailbox."""
+    """The client's own lock does not permit the request: the lock is shared, or the request locks again."""
 
 
 class NotDone(DipcError):
-    """NO: the request was valid, but the state of the mailbox did not permit it. Nothing has changed."""
+    """NO: the request is valid, but the state of the mailbox did not permit it. Nothing has changed."""
 
 
 class Timeout(NotDone, TimeoutError):
-    """The wait ended before the mailbox was available. The connection remains usable."""
+    """The mailbox was not free in time, or a read with after= found no newer message in time.
+
+    The connection remains usable.
+    """
 
 
 class Conflict(NotDone):
@@ -112,21 +115,23 @@ class Full(NotDone):
 
 
 class Locked(NotDone):
-    """The mailbox is in use, and the lock had wait=0."""
+    """The lock was not free, and the request had wait=0."""
 
 
 class Multi(NotDone):
     """The mailbox contains several messages, so a write with off= is not possible."""
 
 
-REASONS = {"timeout": Timeout, "conflict": Conflict, "empty": Empty, "full": Full, "locked": Locked, "multi": Multi}
+REASONS = {"timeout": Timeout, "conflict": Conflict, "empty": Empty, "full": Full, "locked": Locked,
+           "multi": Multi}
 REFUSALS = {"lease": LockLost, "deadlock": Deadlock, "denied": Denied}  # any other code is a plain Refused
 
 
 class Message(bytes):
     """A message that was read or taken: bytes with a .version, and the .count of messages now in the mailbox.
 
-    If read returns a .count of 0, the mailbox is empty. .lost: the number of missed messages after after=.
+    If read returns a .count of 0, the mailbox is empty. .lost: with after=, how many messages between that
+    version and this message no longer exist.
     """
 
     version: int
@@ -193,7 +198,8 @@ class Mailboxes:
 
     Every method raises Refused if the server refuses the request, ConnectionError if the connection is lost
     or the server does not speak dipc, and TimeoutError if the server was silent for too long. After the last
-    two the connection is .closed: a late answer would be mistaken for that of the next request.
+    two the connection is .closed: a late answer would be mistaken for that of the next request. A Timeout is
+    an answer of the server and does not close the connection.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -209,12 +215,15 @@ class Mailboxes:
 
     def read(self, box: int, off: Optional[int] = None, len: Optional[int] = None,
              wait: Optional[float] = None, after: Optional[int] = None) -> Message:
-        """Returns the newest message, or `len` bytes of it from byte `off`; of an empty mailbox b"", .count 0.
+        """Returns the newest message, or `len` bytes of it from byte `off`.
+
+        If the mailbox is empty, returns b"" with a .count of 0.
 
         after: returns the oldest message newer than this version, and waits for it. wait: seconds; 0 does not
         wait, float("inf") waits forever, None is the server's default. Raises Timeout.
         """
-        fields, data = self._ask("DATA v n", _line("r", box, after=after, off=off, len=len, wait=_seconds(wait)))
+        head = _line("r", box, after=after, off=off, len=len, wait=_seconds(wait))
+        fields, data = self._ask("DATA v n", head)
         return Message(data, fields["v"], fields["n"], fields.get("lost", 0))
 
     def write(self, box: int, data: Union[bytes, str], if_version: Optional[int] = None,
@@ -222,7 +231,8 @@ class Mailboxes:
         """Replaces the mailbox's contents with `data` (bytes-like, or str as UTF-8). Returns the new version.
 
         if_version: writes only if the mailbox is at this version, otherwise raises Conflict. off: overwrites
-        the message from this byte on; raises Multi if there are several. wait: as for read. Raises Timeout.
+        the message from this byte on, and raises Multi if there are several messages. wait: as for read.
+        Raises Timeout.
         """
         body = _body(data)
         head = _line("w", box, len(body), off=off, wait=_seconds(wait), **{"if": if_version})
@@ -231,8 +241,8 @@ class Mailboxes:
     def put(self, box: int, data: Union[bytes, str], drop: bool = False, wait: Optional[float] = None) -> Put:
         """Appends `data` to the mailbox's queue. Returns the new version, with a .count.
 
-        Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not
-        available in time. drop: drops the oldest messages to make room. wait: as for read.
+        Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not free
+        in time. drop: drops the oldest messages to make room. wait: as for read.
         """
         body = _body(data)
         head = _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait))
@@ -240,9 +250,10 @@ class Mailboxes:
         return Put(fields["v"], fields["n"])
 
     def take(self, box: int, wait: Optional[float] = None) -> Message:
-        """Removes the oldest message of the mailbox and returns it. Waits if there is none.
+        """Removes the oldest message of the mailbox and returns it. Waits for a message if there is none.
 
-        Raises Empty if none arrived in time, or Timeout if the mailbox was not available. wait: as for read.
+        Raises Empty if no message arrived in time, or Timeout if the mailbox was not free in time. wait: as
+        for read.
         """
         fields, data = self._ask("DATA v n", _line("take", box, wait=_seconds(wait)))
         return Message(data, fields["v"], fields["n"])
@@ -252,7 +263,7 @@ class Mailboxes:
         """Locks all these mailboxes, or none, until the end of a `with`, an unlock, or the connection's end.
 
         The lock excludes all other clients, or with shared=True only their writes. ttl: the lease, in
-        seconds. The locks expire after so long without a request on this connection; None is the server's
+        seconds. The locks expire after this time without a request on this connection. None is the server's
         default. wait: as for read. Raises Timeout, or Locked if wait is 0; Deadlock; Denied.
         """
         options = {"wait": _seconds(wait), "ttl": _seconds(ttl)}
@@ -264,7 +275,8 @@ class Mailboxes:
     def unlock(self, *boxes: int, grant: Optional[int] = None) -> None:
         """Unlocks all these mailboxes, or none. Without arguments, unlocks all mailboxes of this connection.
 
-        grant: only if the lock has this number. Raises LockLost if a mailbox is not locked, or not any more.
+        grant: unlocks only locks with this number. Raises LockLost if a mailbox is not locked, or not any
+        more.
         """
         lost = None
         try:
@@ -311,8 +323,8 @@ class Mailboxes:
     def stat(self, topic: Union[int, str, None] = None) -> Any:
         """Returns statistics by name: of the server, or of a mailbox, with its locks as a list in "lock".
 
-        "conns" returns a list with a dict for each connection, "locks" one with a dict for each lock and
-        holder.
+        "conns" returns a list with a dict for each connection, "locks" a list with a dict for each holder
+        of a lock.
         """
         lines = [line.partition(" ")[::2] for line in self._stat(topic).splitlines()]
         if topic in STATS:
@@ -327,7 +339,7 @@ class Mailboxes:
         return self._ask("DATA", _line("stat" + words))[1].decode("utf-8", "replace")
 
     def help(self) -> str:
-        """The server's description of its protocol."""
+        """Returns the server's description of its protocol."""
         return self._ask("DATA", _line("help"))[1].decode("utf-8", "replace")
 
     def close(self) -> None:
@@ -359,7 +371,7 @@ class Mailboxes:
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
-        """Closes the connection on any exception, even KeyboardInterrupt: the answer is still outstanding."""
+        """Closes the connection on any exception, even KeyboardInterrupt: the answer may still arrive."""
         try:
             yield
         except socket.timeout:
@@ -370,7 +382,7 @@ class Mailboxes:
             raise
 
     def _send(self, request: bytes) -> None:
-        """Sends a request. With watches, reads events meanwhile: a server that sends does not receive."""
+        """Sends a request. With watches, receives events meanwhile: a server that sends does not receive."""
         if not self._watches:
             return self._sock.sendall(request)
         timeout, rest = self._sock.gettimeout(), memoryview(request)
@@ -425,7 +437,9 @@ class Mailboxes:
         """Handles an answer without a request: the server may send an ERR before it stops."""
         answer = None if self._received.startswith(b"EVENT ") else self._parse()
         if answer:
-            raise Refused(*answer[1:4]) if answer[0] == "ERR" else ConnectionError("an answer without a request")
+            if answer[0] == "ERR":
+                raise Refused(*answer[1:4])
+            raise ConnectionError("an answer without a request")
 
     def _parse(self) -> Optional[Tuple[str, str, Fields, str, bytes]]:
         """Removes a complete answer or event from the received bytes. None: it is incomplete."""
@@ -464,8 +478,8 @@ class Lock:
     .grant: the number of this lock; later locks have higher numbers. .boxes: the mailboxes that are still
     locked. .lost: whether the server has reported that the lease has expired. The report is received with the
     next answer, or in a watch. Then the mailboxes are not protected any more: every request of this
-    connection in them raises LockLost, and so does the end of the `with`, unless another exception is raised
-    already. unlock() ends this.
+    connection to them raises LockLost, and so does the end of the `with`, unless another exception is raised
+    already. unlock() ends this state, and raises LockLost once more.
     """
 
     def __init__(self, mailboxes: Mailboxes, boxes: Iterable[int], grant: int) -> None:
@@ -479,7 +493,7 @@ class Lock:
             self.unlock()
 
     def unlock(self) -> None:
-        """Unlocks what this lock still holds. Raises LockLost if the lease has expired."""
+        """Unlocks the mailboxes that are still locked. Raises LockLost if the lease has expired."""
         boxes, self.boxes = self.boxes, []
         if boxes:
             self._mailboxes.unlock(*boxes, grant=self.grant)
@@ -490,18 +504,18 @@ class Lock:
 
 
 class Watch:
-    """Iterates over new messages: pairs (version, data) with a .box. .versions: the start, by mailbox.
+    """Iterates over new messages: pairs (version, data) with a .box. .versions: where it starts, by mailbox.
 
     The loop waits forever, regardless of the connection's timeout. Ctrl-C ends the loop and keeps the
     connection. The loop may use the connection, including for other watches: events that arrive meanwhile are
-    buffered. If they exceed KEPT octets, the oldest are dropped, and the next event of their mailbox counts
-    them in its .lost.
+    buffered. If the buffered events exceed KEPT bytes, the oldest are dropped, and the next event of their
+    mailbox counts them in its .lost.
     """
 
     def __init__(self, mailboxes: Mailboxes, versions: Dict[int, int]) -> None:
         self._mailboxes, self.versions, self._boxes = mailboxes, versions, set(versions)
         self._events: Deque[Event] = collections.deque()
-        self._octets, self._dropped = 0, collections.Counter()
+        self._bytes, self._dropped = 0, collections.Counter()
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -527,24 +541,24 @@ class Watch:
 
     def _buffer(self, event: Event) -> None:
         self._events.append(event)
-        self._octets += len(event.data) + EVENT
-        while self._octets > KEPT and len(self._events) > 1:
+        self._bytes += len(event.data) + EVENT
+        while self._bytes > KEPT and len(self._events) > 1:
             dropped = self._next()
             self._dropped[dropped.box] += 1 + dropped.lost
 
     def _next(self) -> Event:
         event = self._events.popleft()
-        self._octets -= len(event.data) + EVENT
+        self._bytes -= len(event.data) + EVENT
         return event
 
     def _remove(self, box: int) -> None:
         self._boxes.discard(box)
         self._events = collections.deque(event for event in self._events if event.box != box)
-        self._octets = sum(len(event.data) + EVENT for event in self._events)
+        self._bytes = sum(len(event.data) + EVENT for event in self._events)
 
 
 def _line(verb: str, *numbers: int, **options: Any) -> bytes:
-    """The first line of a request, without options that are None. Rejects words that would break the line."""
+    """The first line of a request, without options that are None. Rejects words that are invalid in it."""
     words = verb.split() + ["%d" % number for number in numbers]
     words += ["%s=%s" % pair for pair in options.items() if pair[1] is not None]
     for word in words:
@@ -591,7 +605,7 @@ def _statistics(pairs: str) -> Fields:
     return statistics
 
 
-# The command line. Apart from messages and the help, it prints lines of `name value`.
+# The command line. It prints messages, the help, and otherwise lines of `name value`.
 
 TAKES = {"read": ("wait", "off", "len", "after"), "write": ("wait", "off", "if"), "put": ("wait", "drop"),
          "take": ("wait",), "watch": ("after",)}  # the options of a command
@@ -599,7 +613,7 @@ ALIASES = {"r": "read", "w": "write"}
 
 
 def main(argv: List[str]) -> int:
-    """Runs the command line; returns the exit code."""
+    """Runs the command line. Returns the exit code."""
     try:
         names = ["help", "host=", "unix=", "wait=", "off=", "len=", "if=", "after=", "drop"]
         pairs, words = getopt.gnu_getopt(argv, "h", names)
@@ -667,7 +681,7 @@ def _prompt(mailboxes: Mailboxes) -> int:
 
 def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
          text: Callable[[], bytes]) -> Iterable[bytes]:
-    """Runs one command. Returns its output in pieces. text() reads the data of a write or put without text."""
+    """Runs one command. Returns its output in pieces. text() reads the data of a write or put without any."""
     command, args = ALIASES.get(words[0], words[0]), words[1:]
     for option in options:
         if option not in TAKES.get(command, ()):
@@ -703,7 +717,8 @@ def _watch_output(watch: Watch) -> Iterator[bytes]:
     """The output of a watch. With several mailboxes, each message begins with the number of its mailbox."""
     for event in watch:
         if event.lost:
-            print("dipc: %d messages of mailbox %d are lost" % (event.lost, event.box), file=sys.stderr)
+            what, verb = ("message", "is") if event.lost == 1 else ("messages", "are")
+            print("dipc: %d %s of mailbox %d %s lost" % (event.lost, what, event.box, verb), file=sys.stderr)
         yield (b"%d: " % event.box if len(watch.versions) > 1 else b"") + event.data
 
 

@@ -1,4 +1,4 @@
-"""What the tests share: the address of the server under test, and functions that connect to it."""
+"""The address of the server under test, and functions that several tests use."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ PORT = os.environ.get("DIPC_TEST_PORT")
 UNIX = os.environ.get("DIPC_TEST_UNIX")
 SCRIPT = os.path.abspath(dipc.__file__)
 CHAT = os.path.join(os.path.dirname(SCRIPT), "chat.py")
-TIMEOUT = 20  # seconds; no wait is longer
+TIMEOUT = 20  # seconds; the longest wait of a test
 ALL_BYTES = bytes(range(256))
 
 
@@ -27,11 +27,11 @@ def connect(**options):
 
 
 def wait_until(condition):
-    """Waits until the condition becomes true, at most TIMEOUT."""
+    """Waits until the condition is true, at most TIMEOUT seconds."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError("timeout")
+            raise AssertionError("the condition did not become true in time")
 
 
 def shell(*words, data=b""):

@@ -26,7 +26,7 @@ class Chat(unittest.TestCase):
         return user
 
     def lines(self, user):
-        """The lines that it prints until its end, which has to be successful."""
+        """Waits for the end of chat.py. Checks its exit code. Returns the lines that it has printed."""
         out, err = user.communicate()
         self.assertEqual((user.returncode, err), (0, b""))
         return out.decode().splitlines()

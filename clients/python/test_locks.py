@@ -16,7 +16,7 @@ class Locks(unittest.TestCase):
         self.addCleanup(self.m.close)
         self.addCleanup(self.other.close)
 
-    def test_a_lock_excludes_other_clients_until_the_end_of_the_with(self):
+    def test_a_lock_excludes_other_clients_until_the_with_block_ends(self):
         with self.m.lock(0, 3) as lock:
             self.assertEqual(lock.boxes, [0, 3])
             self.m.write(3, self.m.read(0))
@@ -68,7 +68,7 @@ class Locks(unittest.TestCase):
             with self.assertRaises(dipc.LockLost):
                 self.m.unlock(0)
 
-    def test_the_end_of_an_expired_lock_raises_unless_another_exception_is_raised(self):
+    def test_leaving_the_block_of_an_expired_lock_raises_unless_another_exception_does(self):
         with self.assertRaises(dipc.LockLost) as lost:
             with self.m.lock(3, ttl=0.02) as lock:
                 self.other.write(3, b"in between", wait=TIMEOUT)
@@ -95,27 +95,29 @@ class Locks(unittest.TestCase):
 
     def test_a_cycle_of_waits_is_refused(self):
         with self.m.lock(0), self.other.lock(1):
-            waits = threading.Thread(target=lambda: self.m.lock(1, wait=TIMEOUT), daemon=True)
-            waits.start()
+            waiter = threading.Thread(target=lambda: self.m.lock(1, wait=TIMEOUT), daemon=True)
+            waiter.start()
             with connect() as watcher:
                 wait_until(lambda: any(conn["waits"] == 1 for conn in watcher.stat("conns")))
             with self.assertRaises(dipc.Deadlock):
                 self.other.lock(0)
             self.other.unlock()
-            waits.join(TIMEOUT)
+            waiter.join(TIMEOUT)
 
-    def test_stat_shows_locks_watches_and_waiters(self):
+    def test_stat_shows_locks_and_watches(self):
         with self.m.lock(1, 3) as lock, connect() as watcher:
             watcher.watch(2)
             locks = watcher.stat("locks")
-            self.assertEqual([(at["box"], at["name"], at["mode"], at["grant"]) for at in locks],
+            self.assertEqual([(line["box"], line["name"], line["mode"], line["grant"]) for line in locks],
                              [(1, "holder", "exclusive", lock.grant), (3, "holder", "exclusive", lock.grant)])
             self.assertLess(locks[0]["held_seconds"], locks[0]["lease_seconds"])
             box = watcher.stat(3)
-            self.assertEqual((box["mailbox"], box["held"], box["holders"], box["overtakes"]), (3, "exclusive", 1, 0))
+            self.assertEqual((box["mailbox"], box["held"], box["holders"], box["overtakes"]),
+                             (3, "exclusive", 1, 0))
             self.assertEqual(box["lock"][0]["holder"], locks[1]["holder"])
             self.assertEqual((watcher.stat(2)["lock"], watcher.stat(2)["watchers"]), ([], 1))
             conns = {conn["name"]: conn for conn in watcher.stat("conns")}
             self.assertEqual((conns["holder"]["locks"], conns["holder"]["watches"]), ([1, 3], []))
-            self.assertEqual((conns[None]["locks"], conns[None]["watches"], conns[None]["waits"]), ([], [2], None))
+            unnamed = conns[None]
+            self.assertEqual((unnamed["locks"], unnamed["watches"], unnamed["waits"]), ([], [2], None))
             self.assertEqual(conns["holder"]["connection"], locks[0]["holder"])

@@ -23,7 +23,8 @@ class Messages(unittest.TestCase):
         self.assertEqual(self.m.write(3, b"again"), version + 1)
 
     def test_any_bytes_are_returned_unchanged(self):
-        for data in (ALL_BYTES, b"", b"\n", b"\r\n", b"a\nb\r\nc\n", b"q\n", b"OK v=1\n", b"\xff\xf4\xff\xfd"):
+        for data in (ALL_BYTES, b"", b"\n", b"\r\n", b"a\nb\r\nc\n", b"q\n", b"OK v=1\n",
+                     b"\xff\xf4\xff\xfd"):
             for kind in (bytes, bytearray, memoryview):
                 self.m.write(0, kind(data))
                 self.assertEqual(self.m.read(0), data)
@@ -161,7 +162,8 @@ class Queues(unittest.TestCase):
         self.assertEqual([(put - start, put.count) for put in puts], [(1, 1), (2, 2), (3, 3)])
         taken = [self.m.take(1, wait=0) for _ in puts]
         self.assertEqual(taken, [b"one", "zw\u00f6lf".encode(), b""])
-        self.assertEqual([(m.version, m.count) for m in taken], [(start + 1, 2), (start + 2, 1), (start + 3, 0)])
+        self.assertEqual([(message.version, message.count) for message in taken],
+                         [(start + 1, 2), (start + 2, 1), (start + 3, 0)])
 
     def test_empty_and_full_are_reported_in_time(self):
         for wait in (0, 0.05):
@@ -203,7 +205,7 @@ class Queues(unittest.TestCase):
 class Unix(unittest.TestCase):
     def setUp(self):
         if not UNIX:
-            self.skipTest("no unix socket: DIPC_TEST_UNIX is not set")
+            self.skipTest("no Unix socket: DIPC_TEST_UNIX is not set")
 
     def test_both_sockets_access_the_same_mailboxes(self):
         with dipc.connect(unix=UNIX, timeout=TIMEOUT, name="local") as local, connect() as remote:

@@ -41,7 +41,8 @@ class Shell(unittest.TestCase):
 
     def test_put_and_take(self):
         version = self.m.write(3, b"first")
-        self.assertEqual(shell(PORT, "put", 3, "two", "words"), (0, b"version %d\ncount 2\n" % (version + 1), b""))
+        self.assertEqual(shell(PORT, "put", 3, "two", "words"),
+                         (0, b"version %d\ncount 2\n" % (version + 1), b""))
         self.assertEqual(shell(PORT, "put", 3, "--drop", "--wait", 1, data=ALL_BYTES)[0], 0)
         self.assertEqual(shell(PORT, "read", 3, "--after", version), (0, b"two words", b""))
         taken = [shell(PORT, "take", 3, "--wait", 0) for _ in range(4)]
@@ -61,7 +62,7 @@ class Shell(unittest.TestCase):
         self.assertIn(b"3: b\n", lines)
         watch.send_signal(signal.SIGINT)
         err = watch.communicate(timeout=TIMEOUT)[1]
-        self.assertIn(b"dipc: 1 messages of mailbox 3 are lost\n", err)
+        self.assertIn(b"dipc: 1 message of mailbox 3 is lost\n", err)
         self.assertEqual((watch.returncode, b"Traceback" in err), (130, False))
 
     def test_a_request_that_is_not_done_exits_1(self):
@@ -71,12 +72,13 @@ class Shell(unittest.TestCase):
         self.assertEqual(shell(PORT, "write", 3, "--if", version, "z"), (1, b"", conflict))
 
     def test_a_refused_or_invalid_command_exits_2_with_one_line(self):
-        for words in ((PORT, "read", 4), (PORT, "write", 3, "x" * 70000), (PORT, "frobnicate"), (PORT, "read"),
-                      (PORT, "read", "three"), (PORT, "read", 3, 4), (PORT, "read", 3, "--if", 4), (PORT, "write"),
-                      (PORT, "read", 3, "--off", "x"), (PORT, "ping", "--nonsense"), (PORT, "--wait", 1), (),
-                      ("port", "ping"), (70000, "ping"), (PORT, "hello", "two words"),
-                      (PORT, "take"), (PORT, "put"), (PORT, "put", 3, "--off", 1, "x"), (PORT, "watch", "1,x"),
-                      (PORT, "watch", ""), (PORT, "stat", "nonsense"), (PORT, "stat", 4), (PORT, "write", 3, "--drop")):
+        for words in ((PORT, "read", 4), (PORT, "write", 3, "x" * 70000), (PORT, "frobnicate"),
+                      (PORT, "read"), (PORT, "read", "three"), (PORT, "read", 3, 4),
+                      (PORT, "read", 3, "--if", 4), (PORT, "write"), (PORT, "read", 3, "--off", "x"),
+                      (PORT, "ping", "--nonsense"), (PORT, "--wait", 1), (), ("port", "ping"),
+                      (70000, "ping"), (PORT, "hello", "two words"), (PORT, "take"), (PORT, "put"),
+                      (PORT, "put", 3, "--off", 1, "x"), (PORT, "watch", "1,x"), (PORT, "watch", ""),
+                      (PORT, "stat", "nonsense"), (PORT, "stat", 4), (PORT, "write", 3, "--drop")):
             code, out, err = shell(*words)
             self.assertEqual((code, out), (2, b""), words)
             self.assertRegex(err, rb"\Adipc: [^\n]+\n\Z", words)
@@ -110,7 +112,8 @@ class Prompt(unittest.TestCase):
         version = self.m.read(3).version
         expected = (b"version %d\ntwo  blanks \nversion %d\nthe text\xff\nok\n"
                     b"version %d\ncount 2\nversion %d\ncount 3\n"
-                    b"the text\xff\nmore  text\nto take\nversion %d\n" % tuple(range(version - 4, version + 1)))
+                    b"the text\xff\nmore  text\nto take\nversion %d\n")
+        expected %= tuple(range(version - 4, version + 1))
         self.assertEqual((code, out, err), (0, expected, b""))
         self.assertEqual(self.m.read(3), b"the text\xff")
 
@@ -131,8 +134,9 @@ class Prompt(unittest.TestCase):
                 server.settimeout(TIMEOUT)
                 server.bind(("127.0.0.1", 0))
                 server.listen()
-                prompt = subprocess.Popen([sys.executable, SCRIPT, str(server.getsockname()[1])], bufsize=0,
-                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                prompt = subprocess.Popen([sys.executable, SCRIPT, str(server.getsockname()[1])],
+                                          bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE)
                 prompt.stdin.write(b"ping\nping\n")
                 client = server.accept()[0]
                 client.recv(5, socket.MSG_WAITALL)
@@ -149,8 +153,9 @@ class Terminal:
     def __init__(self, test):
         self.master, slave = os.openpty()
         test.addCleanup(os.close, self.master)
-        self.process = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=slave, stdout=slave, stderr=slave,
-                                        start_new_session=True, env=dict(os.environ, TERM="dumb"))
+        self.process = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=slave, stdout=slave,
+                                        stderr=slave, start_new_session=True,
+                                        env=dict(os.environ, TERM="dumb"))
         watchdog = threading.Timer(TIMEOUT, self.process.kill)
         watchdog.start()
         test.addCleanup(watchdog.cancel)
@@ -158,7 +163,7 @@ class Terminal:
         self.output = b""
 
     def expect(self, text):
-        """Reads until the output contains this text, and discards the output up to its end."""
+        """Reads until the output contains this text, and discards the output up to the end of the text."""
         while text not in self.output:
             self.output += os.read(self.master, 1024)
         self.output = self.output.partition(text)[2]
@@ -183,7 +188,7 @@ class PromptOnTerminal(unittest.TestCase):
         terminal.type(b"quit\n")
         self.assertEqual(terminal.process.wait(), 0)
 
-    def test_it_asks_for_a_text_and_ctrl_c_prints_no_traceback(self):
+    def test_the_prompt_asks_for_a_text_and_ctrl_c_prints_no_traceback(self):
         terminal = Terminal(self)
         for expected, keys in ((b"dipc> ", b"write 3\n"), (b"text> ", b"typed\n"), (b"dipc> ", b"read 3\n"),
                                (b"typed\r\n", b""), (b"dipc> ", b"")):

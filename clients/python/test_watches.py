@@ -40,7 +40,8 @@ class Watches(unittest.TestCase):
         self.other.write(1, b"1")
         self.other.write(3, b"3")
         self.other.write(0, b"0")
-        self.assertEqual(sorted((event.box, event.data) for event in (next(both), next(both))), [(0, b"0"), (3, b"3")])
+        events = sorted((event.box, event.data) for event in (next(both), next(both)))
+        self.assertEqual(events, [(0, b"0"), (3, b"3")])
         self.assertEqual(next(one).data, b"1")
         later = self.m.watch(3)
         self.other.write(3, b"4")
@@ -71,7 +72,8 @@ class Watches(unittest.TestCase):
         watch = self.m.watch(0)
         with self.assertRaises(dipc.LockLost):
             with self.m.lock(3, ttl=0.02) as lock:
-                writer = threading.Thread(target=lambda: (self.other.write(3, b""), self.other.write(0, b"free")))
+                writer = threading.Thread(
+                    target=lambda: (self.other.write(3, b""), self.other.write(0, b"free")))
                 writer.start()
                 self.assertEqual(next(watch).data, b"free")
                 writer.join()

@@ -30,13 +30,14 @@ class Wire(unittest.TestCase):
         m.ping()
         m.hello("me")
         m.close()
-        expected = (b"w 3 5 off=2 wait=0.5 if=7\nhello\nr 3\nr 3 off=0 len=9 wait=inf\nr 3 wait=0\nr 3 wait=0.00001\n"
-                    b"ping\nhello name=me\nq\n")
+        expected = (b"w 3 5 off=2 wait=0.5 if=7\nhello\nr 3\nr 3 off=0 len=9 wait=inf\n"
+                    b"r 3 wait=0\nr 3 wait=0.00001\nping\nhello name=me\nq\n")
         self.assertEqual(server.makefile("rb").read(), expected)
 
     def test_the_exact_bytes_of_requests_for_queues_locks_and_watches(self):
         m, server = self.peer(b"OK v=1 n=1\n" * 2 + b"DATA 1 v=1 n=0\nx\n" * 2 +
-                              b"OK grant=9\nOK\nOK grant=10\nOK\nOK\nOK v=0\nOK v=1,2\nOK\nOK\n" + b"DATA 0\n\n" * 4)
+                              b"OK grant=9\nOK\nOK grant=10\nOK\nOK\nOK v=0\nOK v=1,2\nOK\nOK\n" +
+                              b"DATA 0\n\n" * 4)
         m.put(3, "hello")
         m.put(3, b"", drop=True, wait=2)
         m.take(3, wait=5)
@@ -183,9 +184,10 @@ class Wire(unittest.TestCase):
                 m.read(3)
 
     def test_an_invalid_answer_is_a_connection_error(self):
-        for answer in (b"HTTP/1.1 400 Bad Request\r\n", b"\n", b"OKAY\n", b"NO\n", b"ERR\n", b"OK v\n", b"OK  v=1\n",
-                       b"DATA\n", b"DATA x v=1 n=1\n", b"DATA -1 v=1 n=1\n", b"DATA 2 v=1 n=1\nabc\n", b"\xff\xfe\n",
-                       b"DATA 3\nabc\n", b"DATA 3 v=one n=1\nabc\n", b"OK v=1\n", b"EVENT 0 box=1 v=1\n\n",
+        for answer in (b"HTTP/1.1 400 Bad Request\r\n", b"\n", b"OKAY\n", b"NO\n", b"ERR\n", b"OK v\n",
+                       b"OK  v=1\n", b"DATA\n", b"DATA x v=1 n=1\n", b"DATA -1 v=1 n=1\n",
+                       b"DATA 2 v=1 n=1\nabc\n", b"\xff\xfe\n", b"DATA 3\nabc\n",
+                       b"DATA 3 v=one n=1\nabc\n", b"OK v=1\n", b"EVENT 0 box=1 v=1\n\n",
                        b"x" * 100000):
             m, server = self.peer(answer)
             server.shutdown(socket.SHUT_WR)

@@ -19,7 +19,7 @@ pub(super) struct Connection {
     /// Numbers of requests sent and answered since the start.
     sent: usize,
     answered: usize,
-    /// The scheduled time of the current batch.
+    /// The scheduled time of the current batch, or the time when it was sent if there is no schedule.
     intended: Instant,
     /// The current batch, and how many of its bytes the socket has accepted.
     batch: Vec<u8>,

@@ -9,15 +9,17 @@ use nix::unistd::Pid;
 /// Minimum number of clock ticks for the share of the kernel. With fewer ticks the share is noise.
 const TICKS_MIN: f64 = 20.0;
 
-/// Process ids are below this. Source: PID_MAX_LIMIT in include/linux/threads.h.
+/// All process ids are below this limit. Source: PID_MAX_LIMIT in include/linux/threads.h.
 const PID_LIMIT: i32 = 4 * 1024 * 1024;
 
-/// CPU times of the server and of this process, in ns. None: unknown.
+/// CPU times of the server and of this process. None: unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
+    /// The server's time, in ns.
     pub server: Option<f64>,
     /// The server's time in the program and in the kernel, in clock ticks.
     pub split: Option<Split>,
+    /// The time of this process, in ns.
     pub own: Option<f64>,
 }
 
@@ -28,7 +30,7 @@ pub(super) struct Split {
     pub kernel: f64,
 }
 
-/// CPU time from the first request to the last answer.
+/// CPU times, duration and number of requests, from the first request to the last answer.
 pub(super) struct Usage {
     pub times: Times,
     pub elapsed: Duration,
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn the_share_of_the_kernel_is_measured() {
         let before = Times::now(Some(std::process::id()));
-        // Until there are enough clock ticks, some of them in the kernel.
+        // Runs until the process has used enough clock ticks, some of them in the kernel.
         while Times::now(Some(std::process::id()))
             .since(before)
             .kernel_share()

@@ -15,7 +15,7 @@ pub(super) struct Fairness {
     pub all: Option<Duration>,
     pub readers: Option<Duration>,
     pub writers: Option<Duration>,
-    /// Overtakes that the mailbox counts. None: the system is not dipc.
+    /// Overtakes that the mailbox counts. None: unknown, or the system is not dipc.
     pub overtakes: Option<u64>,
 }
 

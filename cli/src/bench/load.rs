@@ -26,9 +26,9 @@ pub(super) struct Load<'a> {
     pub tally: Tally,
     /// Connections by number. None: lost.
     connections: Vec<Option<Connection>>,
-    /// Connections that can send their next batch. One within a pair goes first.
+    /// Connections that can send their next batch. Connections within a pair are first.
     idle: VecDeque<usize>,
-    /// Connections that wait for answers.
+    /// Number of connections that wait for answers.
     in_flight: usize,
     /// Number of requests that remain to be sent.
     budget: u64,
@@ -36,16 +36,17 @@ pub(super) struct Load<'a> {
     poll: Poll,
     timer: Timer,
     scratch: Vec<u8>,
-    /// Time of the last complete batch, or of the first request after no request was in flight.
+    /// Time of the last complete batch, or of a later batch that was sent when no other one was in flight.
     last_answer: Instant,
-    /// Timeout of the run without a complete batch.
+    /// Maximum time without a complete batch. After that time the run fails.
     silence_max: Duration,
     pub progress: Progress,
 }
 
-/// The end of a run.
+/// The condition that ends a run.
 #[derive(Clone, Copy)]
 pub(super) enum Goal {
+    /// This time is over.
     Period(Duration),
     /// This number of requests is sent and answered.
     Requests(u64),
@@ -121,7 +122,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Runs until `end`; without an end, until all requests are sent and answered.
+    /// Runs until `end`, or without an end until all requests are sent and answered. `done`: the share of the
+    /// run that is done, for the progress bar.
     fn run_until(&mut self, end: Option<Instant>, done: impl Fn(&Self, Instant) -> f64) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {

@@ -53,9 +53,10 @@ impl Mix {
         self.reads().is_none()
     }
 
-    /// The mailbox of a connection's nth request. Connections use all mailboxes in turn, each starting with a
-    /// different one. Put and take always use the same mailbox, which bounds the number of messages in it.
-    /// Lock and unlock of a pair have the same mailbox.
+    /// The mailbox of a connection's nth request. A connection uses all mailboxes in turn. The number of
+    /// the first one is the connection's number modulo the number of mailboxes. All puts and takes of a
+    /// connection use one mailbox, which bounds the number of messages in it. The lock and the unlock of a
+    /// pair have the same mailbox.
     pub(crate) fn mailbox(self, connection: usize, n: usize, mailboxes: usize) -> usize {
         let step = match self {
             Mix::PutTake => 0,

@@ -24,7 +24,8 @@ const WARMUP: Duration = Duration::from_secs(1);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BenchOptions {
-    /// The server's protocol; mailbox N is the key box:N of redis and memcached
+    /// The server's protocol; mailbox N is the key box:N of redis and memcached, or with put-take the list
+    /// list:N of redis
     #[arg(long, value_enum, default_value = "dipc")]
     pub system: System,
 
@@ -37,7 +38,8 @@ pub(crate) struct BenchOptions {
     pub pipeline: usize,
 
     /// Bytes of data in a message
-    #[arg(short = 'd', long, value_name = "BYTES", default_value_t = 100, value_parser = within::<0, SIZE_MAX>)]
+    #[arg(short = 'd', long, value_name = "BYTES", default_value_t = 100,
+          value_parser = within::<0, SIZE_MAX>)]
     pub size: usize,
 
     /// The requests; several mixes are measured one after the other; with --fairness the default is rw50
@@ -115,7 +117,7 @@ impl BenchOptions {
         self.rate
     }
 
-    /// Checks that the options can be measured together.
+    /// Checks that the options can be used together.
     pub(crate) fn validate(&self) -> Result<(), Failure> {
         if self.pipeline * self.size > BATCH_MAX {
             return Err(Failure::Usage(format!("a batch of more than {BATCH_MAX} bytes: lower -P or -d")));

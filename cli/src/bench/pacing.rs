@@ -14,11 +14,11 @@ const GROUPS: u64 = 10_000;
 
 #[derive(Clone, Debug)]
 pub(super) enum Pacing {
-    /// A connection sends its next batch when the last one is answered. A slow answer delays the following
+    /// A connection sends its next batch when the previous one is answered. A slow answer delays the later
     /// batches, whose latency does not include that delay: latencies look better than for clients that send
     /// at arbitrary times.
     Closed,
-    /// Batch N has a scheduled time, even if the server is too slow, and its latency counts from that time.
+    /// Every batch has a scheduled time, even if the server is too slow. Its latency counts from that time.
     Open { start: Instant, interval_ns: f64, sent: u64 },
 }
 

@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn half_of_the_values_are_below_the_middle() {
         let mut latencies = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("bounds");
-        (1..=1000_u64).for_each(|value| latencies.record(value * 1_000_000).expect("within"));
+        (1..=1000_u64).for_each(|value| latencies.record(value * 1_000_000).expect("within the bounds"));
         let text = Percentiles(&latencies).to_string();
         let rows: Vec<Vec<f64>> = text
             .lines()
@@ -58,10 +58,10 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .map(|line| line.split_whitespace().map(|word| word.parse().expect("a number")).collect())
             .collect();
-        let middle = rows.iter().find(|row| row[1] == 0.5).expect("the middle");
+        let middle = rows.iter().find(|row| row[1] == 0.5).expect("a line for 0.5");
         assert!((middle[0] - 500.0).abs() < 1.0 && (middle[2] - 500.0).abs() < 1.0, "{middle:?}");
         assert_eq!(middle[3], 2.0);
-        let last = rows.last().expect("the end");
+        let last = rows.last().expect("a last line");
         assert_eq!((last[1], last[2], last.len()), (1.0, 1000.0, 3));
         assert!(
             text.ends_with(

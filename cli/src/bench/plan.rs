@@ -9,7 +9,7 @@ pub(super) struct Plan {
     pub mix: Mix,
     pub size: usize,
     pub pipeline: usize,
-    /// Each connection only reads or only writes.
+    /// Whether each connection only reads or only writes.
     has_roles: bool,
     /// The two kinds of requests for each mailbox, up to the data.
     heads: Vec<[Vec<u8>; 2]>,

@@ -27,7 +27,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The exit code of the worst answer.
+    /// The exit code: 3 for a lost connection, else 2 for `ERR`, else 1 for `NO` or an overtake, else 0.
     pub(super) fn exit_code(&self) -> u8 {
         let overtakes = self.fairness.as_ref().and_then(|fairness| fairness.overtakes).unwrap_or(0);
         match self.tally {
@@ -115,7 +115,8 @@ impl Report<'_> {
             None => "round trip".to_owned(),
         };
         let mut text = format!(
-            "{} {}: {:.0} requests/s\n  setting   -c {connections} -P {pipeline} -d {size} --mailboxes {mailboxes} --idle {idle}\n  \
+            "{} {}: {:.0} requests/s\n  \
+             setting   -c {connections} -P {pipeline} -d {size} --mailboxes {mailboxes} --idle {idle}\n  \
              requests  {} in {:.2} s; NO {}, ERR {}, connections lost {}\n  \
              latency   p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} µs; {since} of a batch\n  \
              CPU       server {}\n            bench  {}\n  memory    server {}\n",
@@ -177,8 +178,8 @@ fn fairness_text(fairness: &Fairness) -> String {
         wait.map_or("-".to_owned(), |wait| format!("{:.3} ms", wait.as_secs_f64() * 1000.0))
     };
     format!(
-        "  fairness  Jain's index {:.4}; a client had {} to {} requests\n            longest wait {}, of readers {}, of writers {}; \
-         overtakes {}\n",
+        "  fairness  Jain's index {:.4}; a client had {} to {} requests\n            \
+         longest wait {}, of readers {}, of writers {}; overtakes {}\n",
         fairness.jain,
         fairness.fewest,
         fairness.most,

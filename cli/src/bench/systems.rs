@@ -51,8 +51,8 @@ struct Protocol {
     data_end: &'static str,
     /// A request without effect.
     ping: &'static str,
-    /// Encodes a request to a mailbox with data of a size, up to the data. None: the system has no such
-    /// request.
+    /// Encodes a request with its mailbox and the size of its data, up to the data. None: the system has no
+    /// such request.
     head: fn(Request, usize, usize) -> Option<String>,
     /// Decodes the first line of an answer. None: invalid.
     answer: fn(&str) -> Option<Answer>,
@@ -63,7 +63,7 @@ impl Request {
         matches!(self, Request::Write | Request::Put)
     }
 
-    /// Whether `answer` is the successful answer to this request. `size`: of the data.
+    /// Whether `answer` is the successful answer to this request. `size`: of the data, in bytes.
     pub(crate) fn is_answered_by(self, answer: &Answer, size: usize) -> bool {
         match self {
             Request::Read | Request::Take => *answer == Answer::Data(size),
@@ -107,7 +107,7 @@ impl System {
         (self.protocol().head)(request, mailbox, size)
     }
 
-    /// Data of this size, with the bytes that end them in a request.
+    /// Data of this size, followed by the end of line of the protocol.
     pub(crate) fn data(self, size: usize) -> Vec<u8> {
         [vec![b'x'; size].as_slice(), self.protocol().eol.as_bytes()].concat()
     }

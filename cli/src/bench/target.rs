@@ -14,7 +14,7 @@ use super::systems::{Answer, System};
 use crate::failure::Failure;
 use crate::options::Connection;
 
-/// Connections from one source address: Linux has 28,000 ephemeral ports for each.
+/// Maximum number of connections from one source address. Linux has 28,000 ephemeral ports for each address.
 const PER_SOURCE: usize = 20_000;
 
 /// File descriptors besides those of the connections.
@@ -93,7 +93,7 @@ impl Target {
         Ok(())
     }
 
-    /// Opens the idle connections, each after one answered ping.
+    /// Opens the idle connections. The server has answered one ping on each of them.
     pub(super) fn open_idle(&self, options: &BenchOptions) -> Result<Vec<Socket>, Failure> {
         let open = |number| {
             let mut socket = self.dial(options.connections + number)?;

@@ -30,7 +30,7 @@ pub(super) fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError
     thread::spawn(move || {
         loop {
             match editor.readline(&prompt) {
-                // Several pasted lines become one.
+                // Several lines that are pasted at once become one line.
                 Ok(line) if !line.trim().is_empty() => {
                     let line = line.trim_end().replace(['\n', '\r'], " ");
                     if typed.write_all(format!("{line}\n").as_bytes()).is_err() {

@@ -18,7 +18,7 @@ pub(super) struct Input {
     bytes: VecDeque<u8>,
     ended: bool,
     /// Readable after SIGTERM or SIGHUP, which end the input so that the terminal's settings are restored.
-    /// Only with a line editor.
+    /// None: there is no line editor.
     stop: Option<UnixStream>,
 }
 

@@ -7,10 +7,11 @@ use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 /// Turns off bracketed paste, which the line editor has turned on, and starts a new line.
 const RESET: &str = "\x1b[?2004l\r\n";
 
-/// The settings of the terminal. Restores them when dropped, since the line editor may still be in raw mode
-/// then.
+/// The settings of the terminal. They are restored when this value is dropped, since the line editor may have
+/// left the terminal in raw mode.
 pub(super) struct TerminalSettings {
     saved: Option<Termios>,
+    /// Whether there is a line editor.
     edits: bool,
 }
 

@@ -53,7 +53,8 @@ impl Connection {
         self.address_of(PORT, true)
     }
 
-    /// The server's address with this default port. `by_url`: whether the URL is used; it is only for dipc.
+    /// The server's address with this default port. `by_url`: whether the URL is used. A URL is
+    /// always the address of a dipc server.
     pub(crate) fn address_of(&self, port: u16, by_url: bool) -> Result<Address, Failure> {
         if let Some(path) = &self.socket {
             return Ok(Address::Unix(path.clone()));
@@ -71,8 +72,8 @@ impl Connection {
         Ok(Address::Tcp { host: named.unwrap_or(host), port: self.port.unwrap_or(port) })
     }
 
-    /// The URL, if there is one. DIPC_URL is parsed only if it is needed, so that an invalid one does not
-    /// affect other commands. An empty one is ignored.
+    /// The URL, if there is one. DIPC_URL is parsed only if it is needed, so that an invalid DIPC_URL does
+    /// not affect other commands. An empty DIPC_URL is ignored.
     fn url(&self) -> Result<Option<Address>, Failure> {
         let named = std::env::var_os("DIPC_URL").filter(|url| !url.is_empty());
         match (&self.url, &self.host, &self.port) {

@@ -88,7 +88,7 @@ impl Lines {
 fn discard_invalid_utf8(error: ReadlineError) -> Result<(), Failure> {
     match error {
         ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            // The editor starts a new line.
+            // The editor has started a new line already.
             let _ =
                 writeln!(io::stderr(), "dipc-cli: line is not UTF-8: use --file or a pipe for other bytes");
             Ok(())

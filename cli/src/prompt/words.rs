@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Verbs whose last argument is a text in which blanks are kept.
+/// Verbs whose last argument is a text. Its blanks are kept.
 const WITH_TEXT: [&[u8]; 3] = [b"write", b"w", b"put"];
 
-/// Options as the protocol writes them. A text that begins with one is rejected: it is probably a mistake,
-/// and would be written to the mailbox.
+/// The beginnings of options in the protocol. A text that begins with one of them is rejected: it is probably
+/// a mistake, and would be written to the mailbox.
 const IN_PROTOCOL: [&[u8]; 4] = [b"if=", b"off=", b"wait=", b"full="];
 
 /// Options without a value.
@@ -26,8 +26,8 @@ pub(super) fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
     Ok(words.into_iter().map(OsString::from_vec).collect())
 }
 
-/// Splits a line at its blanks, up to the text. The text begins after the mailbox, the options before or
-/// after the mailbox, and `--` if there is one.
+/// Splits a line at its blanks, up to the text. The text begins after the mailbox, after all options (they
+/// may precede or follow the mailbox), and after `--` if the line contains it.
 fn with_text(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let mut words = Vec::new();
     let mut rest = line;
@@ -64,7 +64,7 @@ fn with_text(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     Ok(words)
 }
 
-/// Splits off the first word of a line. Returns the word and the rest.
+/// Splits off the first word of a line. Returns the word and the rest. None: the line is blank.
 fn next(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = line.trim_ascii_start();
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());

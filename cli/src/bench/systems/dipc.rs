@@ -1,4 +1,5 @@
-//! The protocol of dipc: a line, which for data contains their length.
+//! The protocol of dipc: every request and every answer is a line. If data follow, the line contains their
+//! length.
 
 use super::{Answer, Protocol, Request};
 

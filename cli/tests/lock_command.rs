@@ -1,4 +1,4 @@
-//! A command under a lock, and a command for each message.
+//! The commands that `dipc-cli lock` and `dipc-cli watch` run.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     server.run(&["lock", "3", "--", "sh", "-c", "kill -9 $$"]).expect(137, "");
     server.run(&["lock", "3", "--", "/no/such/program"]).expect_failure(127, "cannot run");
     server.run(&["lock", "3", "--", "/dev/null"]).expect_failure(126, "cannot run");
-    // While it runs, the mailbox is locked; when it has ended, the mailbox is free at once.
+    // The mailbox is locked while the command runs. It is free as soon as the command has ended.
     server
         .run(&["lock", "3", "--", program::dipc_cli(), "lock", "3", "--wait", "0", "--", "true"])
         .expect_failure(1, "locked");
@@ -32,17 +32,17 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
 }
 
-/// The process has a session of its own, and a name that the kernel cuts within a character, so that it is no
-/// UTF-8.
+/// The process has a session of its own. The kernel truncates its name within a character, so the name is not
+/// valid UTF-8.
 #[test]
 fn a_process_in_another_session_ends_with_the_lock() {
     let mut server = Server::start("4 64 0 8");
     let sleeper = server.directory.join("aaaaaaaaaaaaaa\u{fc}");
-    std::fs::copy("/bin/sleep", &sleeper).expect("copied");
-    let sleeper = sleeper.to_str().expect("text").to_owned();
+    std::fs::copy("/bin/sleep", &sleeper).expect("the program is copied");
+    let sleeper = sleeper.to_str().expect("a path in UTF-8").to_owned();
     let script = "setsid \"$0\" 1000 & echo $!; wait";
     let held = server.cli(&["lock", "3", "--ttl", "0.6", "--", "sh", "-c", script, &sleeper]).spawn();
-    let mut held = held.expect("it runs");
+    let mut held = held.expect("dipc-cli runs");
     let pid = first_line(&mut held).trim().parse().expect("a number");
     server.kill();
     assert_eq!(finish(held, b"").code, Some(3));
@@ -54,24 +54,24 @@ fn orphaned_processes_are_reaped() {
     let server = Server::start("4 64 0 8");
     let script = "i=0; while [ $i -lt 5 ]; do (true &); i=$((i+1)); done; echo up; read x";
     let mut held = server.cli(&["lock", "3", "--ttl", "0.3", "--", "sh", "-c", script]);
-    let mut held = held.stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut held = held.stdin(Stdio::piped()).spawn().expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
     let children = format!("/proc/{0}/task/{0}/children", held.id());
-    let count = || std::fs::read_to_string(&children).expect("children").split_whitespace().count();
+    let count = || std::fs::read_to_string(&children).expect("a list of children").split_whitespace().count();
     wait_until("only the command is left", || count() == 1);
     finish(held, b"go\n").expect(0, "");
 }
 
-/// A shell stops its script when the process that it waits for was killed by SIGINT, and not when it has
-/// exited.
+/// A shell stops its script if the process that it waits for was killed by SIGINT. It continues the script if
+/// that process has exited.
 #[test]
-fn ctrl_c_ends_the_guard_as_it_ended_the_command() {
+fn sigint_kills_the_lock_command_if_it_has_killed_its_command() {
     let server = Server::start("4 64 0 8");
     let mut held = server.cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]);
-    let mut held = held.spawn().expect("it runs");
+    let mut held = held.spawn().expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
     signal(held.id(), Signal::SIGINT);
-    assert_eq!(held.wait().expect("ours").signal(), Some(Signal::SIGINT as i32));
+    assert_eq!(held.wait().expect("the process has ended").signal(), Some(Signal::SIGINT as i32));
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
 }
 
@@ -91,19 +91,19 @@ fn a_command_runs_although_sigchld_is_ignored() {
 }
 
 #[test]
-fn a_command_has_the_standard_input_and_output_of_the_guard() {
+fn a_command_has_the_standard_input_and_output_of_the_lock_command() {
     let server = Server::start("4 64 0 8");
     server.run_with(&["lock", "3", "--", "cat"], b"any\x00bytes").expect(0, b"any\x00bytes");
 }
 
 #[test]
-fn the_guard_renews_its_lease() {
+fn the_lock_command_renews_its_lease() {
     let server = Server::start("4 64 0 8");
     let mut held = server.cli(&["lock", "3", "--ttl", "2", "--", "sh", "-c", "echo up; read x"]);
-    let mut held = held.stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut held = held.stdin(Stdio::piped()).spawn().expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
-    // It is held for longer than its lease.
-    wait_until("the lock is old", || {
+    // Without a renewal the lock would have expired.
+    wait_until("the lock is older than its lease", || {
         let lock = server.run(&["stat", "3", "--json"]).json()["locks"][0].clone();
         assert_eq!(lock["mode"], json!("exclusive"));
         lock["held_seconds"].as_f64() > Some(2.5)
@@ -120,58 +120,63 @@ fn a_command_whose_lock_is_lost_gets_sigterm() {
         "--",
         "sh",
         "-c",
-        "trap 'echo told; exit 5' TERM; while :; do sleep 0.01; done",
+        "trap 'echo terminated; exit 5' TERM; while :; do sleep 0.01; done",
     ]);
-    ran.expect(2, "told\n");
+    ran.expect(2, "terminated\n");
     assert!(ran.stderr.contains("the lock of mailbox 3 is lost"), "{ran:?}");
 }
 
 #[test]
 fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
     let server = Server::start("4 64 0 8 --max-hold 0.5");
-    // The end of its output shows that the last process has ended.
+    // `run` returns when all processes have closed the output: then the last process has ended.
     let ran = server.run(&["lock", "3", "--", "sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"]);
     ran.expect(2, "");
 }
 
 #[test]
-fn a_guard_that_was_stopped_for_too_long_stops_its_command() {
+fn a_lock_command_that_was_stopped_for_too_long_terminates_its_command() {
     let server = Server::start("4 64 0 8");
-    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let script = "trap 'echo terminated; exit 5' TERM; echo up; while :; do sleep 0.01; done";
     let mut held =
-        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("it runs");
+        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
     signal(held.id(), Signal::SIGSTOP);
     // The lock is free as soon as the lease has ended.
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
     signal(held.id(), Signal::SIGCONT);
-    finish(held, b"").expect(2, "told\n");
+    finish(held, b"").expect(2, "terminated\n");
 }
 
 #[test]
 fn a_command_does_not_begin_when_the_lock_is_lost_already() {
     let server = Server::start("4 64 0 8");
-    let mut first = server.cli(&["lock", "3", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("it runs");
-    wait_until("it is locked", || server.stat_json(&["3"], "holders") == 1);
-    let second = server.cli(&["lock", "3", "--ttl", "1", "--", "echo", "ran"]).spawn().expect("it runs");
-    wait_until("the second waits", || server.stat_json(&["3"], "waiting") == 1);
+    let mut first =
+        server.cli(&["lock", "3", "--", "cat"]).stdin(Stdio::piped()).spawn().expect("dipc-cli runs");
+    wait_until("the first process holds the lock", || server.stat_json(&["3"], "holders") == 1);
+    let second =
+        server.cli(&["lock", "3", "--ttl", "1", "--", "echo", "ran"]).spawn().expect("dipc-cli runs");
+    wait_until("the second process waits", || server.stat_json(&["3"], "waiting") == 1);
     signal(second.id(), Signal::SIGSTOP);
     drop(first.stdin.take());
     finish(first, b"").expect(0, "");
-    // The third gets the lock when the second, which got it while it was stopped, has lost it.
+    // The second process gets the lock while it is stopped, and loses the lock when the lease expires. Then
+    // the third process gets the lock.
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
     signal(second.id(), Signal::SIGCONT);
     finish(second, b"").expect(2, "");
 }
 
 #[test]
-fn a_command_is_killed_with_its_guard() {
+fn a_command_is_killed_with_the_lock_command() {
     let server = Server::start("4 64 0 8");
-    let mut held =
-        server.cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"]).spawn().expect("it runs");
+    let mut held = server
+        .cli(&["lock", "3", "--", "sh", "-c", "echo up; exec sleep 1000"])
+        .spawn()
+        .expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
     signal(held.id(), Signal::SIGKILL);
-    // The end of its output shows that the command has ended.
+    // `finish` returns when the command has closed the output: then the command has ended.
     assert_eq!(finish(held, b"").stdout, b"");
     server.run(&["lock", "3", "--", "true"]).expect(0, "");
 }
@@ -179,24 +184,24 @@ fn a_command_is_killed_with_its_guard() {
 #[test]
 fn a_command_ends_with_the_server() {
     let mut server = Server::start("4 64 0 8");
-    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
-    let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("it runs");
+    let script = "trap 'echo terminated; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
     server.kill();
-    finish(held, b"").expect(3, "told\n");
+    finish(held, b"").expect(3, "terminated\n");
 }
 
 #[test]
 fn a_server_that_does_not_answer_ends_the_command() {
     let server = Server::start("4 64 0 8");
-    let script = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    let script = "trap 'echo terminated; exit 5' TERM; echo up; while :; do sleep 0.01; done";
     let mut held =
-        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("it runs");
+        server.cli(&["lock", "3", "--ttl", "1", "--", "sh", "-c", script]).spawn().expect("dipc-cli runs");
     assert_eq!(first_line(&mut held), "up\n");
     server.signal(Signal::SIGSTOP);
     let ran = finish(held, b"");
     server.signal(Signal::SIGCONT);
-    ran.expect(3, "told\n");
+    ran.expect(3, "terminated\n");
     assert!(ran.stderr.contains("silent for too long"), "{ran:?}");
 }
 
@@ -204,8 +209,9 @@ fn a_server_that_does_not_answer_ends_the_command() {
 fn signals_are_forwarded_to_the_command() {
     let server = Server::start("4 64 0 8");
     for (sent, code) in [(Signal::SIGTERM, 5), (Signal::SIGINT, 6), (Signal::SIGUSR1, 7)] {
-        let script = "trap 'exit 5' TERM; trap 'exit 6' INT; trap 'exit 7' USR1; echo up; while :; do sleep 0.01; done";
-        let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("it runs");
+        let script = "trap 'exit 5' TERM; trap 'exit 6' INT; trap 'exit 7' USR1; \
+                      echo up; while :; do sleep 0.01; done";
+        let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("dipc-cli runs");
         assert_eq!(first_line(&mut held), "up\n");
         signal(held.id(), sent);
         finish(held, b"").expect(code, "");
@@ -224,7 +230,7 @@ fn a_command_runs_for_each_message() {
     let script = "echo \"$DIPC_BOX $DIPC_VERSION $DIPC_LOST $(cat)\"; exit 9";
     let ran = server.run(&["watch", "2", "--after", "0", "-n", "2", "--", "sh", "-c", script]);
     ran.expect(0, "2 2 1 two\n2 3 0 three\n");
-    // A command that reads nothing, and one that does not exist.
+    // A command that reads nothing, and a command that does not exist.
     server.run_with(&["write", "2"], [b'x'; 8192]).expect(0, "version 4\n");
     server.run(&["watch", "2", "--after", "3", "-n", "1", "--", "true"]).expect(0, "");
     server
