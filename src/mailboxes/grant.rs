@@ -1,5 +1,5 @@
 //! A grant, the proof that a request was admitted to a mailbox, and a ticket, the place of one that waits.
-//! Only [`Admission`](super::Admission) makes them.
+//! Only [`Admission`](super::admission::Admission) makes them.
 
 /// How a request holds a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,8 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
-/// The proof of admission. It may outlive its request, as a lock. [`Admission::release`](super::Admission::release) consumes it.
+/// The proof of admission. It may outlive its request, as a lock.
+/// [`Admission::release`](super::admission::Admission::release) consumes it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never released blocks its mailbox for ever"]
 pub(crate) struct Grant {
