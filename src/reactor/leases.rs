@@ -2,6 +2,7 @@
 //!
 //! Each request of a client renews all its leases, so one instant is stored for all of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::mailboxes::Mode;
@@ -23,29 +24,37 @@ pub(super) struct Lease {
     pub eol: Eol,
 }
 
-/// All leases of a client.
+/// All leases of a client. Every operation costs O(log n).
 #[derive(Debug)]
 pub(super) struct Leases {
-    leases: Vec<Lease>,
+    /// By mailbox.
+    leases: BTreeMap<u32, Lease>,
+    /// The longest silence of each lease, the shortest first.
+    silences: BTreeSet<(Duration, u32)>,
+    /// The hard deadline of each lease, the earliest first.
+    hard_deadlines: BTreeSet<(Instant, u32)>,
     last_renewal: Instant,
 }
 
 impl Leases {
     pub(super) fn new(now: Instant) -> Self {
-        Leases { leases: Vec::new(), last_renewal: now }
+        let (silences, hard_deadlines) = (BTreeSet::new(), BTreeSet::new());
+        Leases { leases: BTreeMap::new(), silences, hard_deadlines, last_renewal: now }
     }
 
-    /// Bytes of memory, without the value itself.
+    /// Bytes of memory, without the value itself and the overhead of its trees.
     pub(super) fn memory(&self) -> usize {
-        self.leases.capacity() * size_of::<Lease>()
+        let entry = size_of::<(u32, Lease)>() + size_of::<(Duration, u32)>() + size_of::<(Instant, u32)>();
+        self.leases.len() * entry
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Lease> {
-        self.leases.iter()
+    /// All leases, in the order of their mailboxes.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Lease> {
+        self.leases.values()
     }
 
     pub(super) fn of(&self, mailbox: u32) -> Option<&Lease> {
-        self.leases.iter().find(|lease| lease.mailbox == mailbox)
+        self.leases.get(&mailbox)
     }
 
     /// Renews all leases: a request has arrived.
@@ -53,39 +62,53 @@ impl Leases {
         self.last_renewal = now;
     }
 
+    /// Adds the lease of a mailbox, which has none.
     pub(super) fn add(&mut self, lease: Lease) {
-        self.leases.push(lease);
+        self.silences.insert((lease.ttl, lease.mailbox));
+        self.hard_deadlines.insert((lease.hard_deadline, lease.mailbox));
+        let before = self.leases.insert(lease.mailbox, lease);
+        debug_assert!(before.is_none(), "a mailbox is locked once");
     }
 
-    pub(super) fn remove(&mut self, mailbox: u32) {
-        self.leases.retain(|lease| lease.mailbox != mailbox);
+    pub(super) fn remove(&mut self, mailbox: u32) -> Option<Lease> {
+        let lease = self.leases.remove(&mailbox)?;
+        self.silences.remove(&(lease.ttl, mailbox));
+        self.hard_deadlines.remove(&(lease.hard_deadline, mailbox));
+        Some(lease)
     }
 
     pub(super) fn clear(&mut self) {
-        self.leases.clear();
+        *self = Leases::new(self.last_renewal);
     }
 
     /// When the first lease ends if no further request arrives.
     pub(super) fn next_end(&self) -> Option<Instant> {
-        self.leases.iter().map(|lease| self.end(lease)).min()
+        self.next().map(|(end, _)| end)
     }
 
     /// When a lease ends if no further request arrives.
     pub(super) fn end(&self, lease: &Lease) -> Instant {
-        lease.end(self.last_renewal)
+        let silent = self.last_renewal.checked_add(lease.ttl);
+        silent.map_or(lease.hard_deadline, |silent| silent.min(lease.hard_deadline))
     }
 
     /// Removes the leases that have ended.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Lease> {
-        let renewed = self.last_renewal;
-        self.leases.extract_if(.., |lease| lease.end(renewed) <= now).collect()
+        let mut expired = Vec::new();
+        while let Some((end, mailbox)) = self.next()
+            && end <= now
+        {
+            expired.extend(self.remove(mailbox));
+        }
+        expired
     }
-}
 
-impl Lease {
-    /// When it ends if this was the client's last request.
-    fn end(&self, last_renewal: Instant) -> Instant {
-        let silent = last_renewal.checked_add(self.ttl);
-        silent.map_or(self.hard_deadline, |silent| silent.min(self.hard_deadline))
+    /// The first lease that ends if no further request arrives: when, and its mailbox.
+    fn next(&self) -> Option<(Instant, u32)> {
+        let silent = self.silences.first().and_then(|(ttl, mailbox)| {
+            let end = self.last_renewal.checked_add(*ttl)?;
+            Some((end, *mailbox))
+        });
+        [silent, self.hard_deadlines.first().copied()].into_iter().flatten().min()
     }
 }

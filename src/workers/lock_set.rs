@@ -1,18 +1,21 @@
 //! The locks of one client. They lie with its connection or travel with its job, so every thread that
 //! executes a request has the grants that cover it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::mailboxes::{Grant, Mode};
 
-/// The locks of a client, and the expired ones that it has not acknowledged.
+/// The locks of a client, and the expired ones that it has not acknowledged. Every operation on one mailbox
+/// costs O(log n).
 #[derive(Debug, Default)]
 pub(crate) struct LockSet {
-    /// In the order in which they were acquired.
-    locks: Vec<Lock>,
-    /// How many of the last locks belong to a `lock` that still waits for other mailboxes.
-    pending: usize,
+    /// By mailbox.
+    locks: BTreeMap<u32, Grant>,
+    /// The locks of a `lock` that still waits for other mailboxes, in the order of the mailboxes.
+    pending: Vec<Lock>,
     /// Mailboxes whose lock has expired. A request for one of them may have counted on the lock, so it is
     /// refused.
-    expired: Vec<u32>,
+    expired: BTreeSet<u32>,
 }
 
 /// A grant that is held across requests.
@@ -37,85 +40,88 @@ pub(crate) enum Access {
 
 impl LockSet {
     pub(crate) fn is_empty(&self) -> bool {
-        self.locks.is_empty() && self.expired.is_empty()
+        !self.has_locks() && self.expired.is_empty()
     }
 
-    /// Bytes of memory behind it.
+    /// Bytes of memory behind it, without the overhead of its trees.
     pub(crate) fn memory(&self) -> usize {
-        self.locks.capacity() * size_of::<Lock>() + self.expired.capacity() * size_of::<u32>()
+        let locks = self.locks.len() * size_of::<(u32, Grant)>();
+        locks + self.pending.capacity() * size_of::<Lock>() + self.expired.len() * size_of::<u32>()
     }
 
     pub(crate) fn has_locks(&self) -> bool {
-        !self.locks.is_empty()
+        !self.locks.is_empty() || !self.pending.is_empty()
     }
 
-    /// How many mailboxes are remembered besides `wanted`, which is in ascending order.
+    /// How many mailboxes are remembered besides `wanted`, none of which is locked.
     pub(crate) fn others(&self, wanted: &[u32]) -> usize {
-        let expired = self.expired.iter().filter(|mailbox| wanted.binary_search(mailbox).is_err());
-        self.locks.len() + expired.count()
+        let again = wanted.iter().filter(|mailbox| self.expired.contains(mailbox)).count();
+        self.locks.len() + self.expired.len() - again
     }
 
     pub(crate) fn access(&self, mailbox: u32, mode: Mode) -> Access {
-        match self.locks.iter().find(|lock| lock.mailbox == mailbox) {
+        match self.locks.get(&mailbox) {
             None if self.expired.contains(&mailbox) => Access::Expired,
             None => Access::Unlocked,
-            Some(lock) if lock.grant.mode() == Mode::Exclusive || mode == Mode::Shared => Access::Owned,
+            Some(grant) if grant.mode() == Mode::Exclusive || mode == Mode::Shared => Access::Owned,
             Some(_) => Access::Insufficient,
         }
     }
 
     pub(crate) fn holds(&self, mailbox: u32) -> bool {
-        self.locks.iter().any(|lock| lock.mailbox == mailbox)
+        self.locks.contains_key(&mailbox)
     }
 
     /// Number of mailboxes that an incomplete `lock` has acquired.
     pub(crate) fn pending(&self) -> usize {
-        self.pending
+        self.pending.len()
     }
 
     /// Adds a mailbox of an incomplete `lock`.
     pub(crate) fn add(&mut self, mailbox: u32, grant: Grant) {
         debug_assert!(!self.holds(mailbox), "a mailbox is locked once");
-        self.locks.push(Lock { mailbox, grant });
-        self.pending += 1;
+        self.pending.push(Lock { mailbox, grant });
     }
 
-    /// Completes a `lock`: it has acquired all its mailboxes.
+    /// Completes a `lock`: it has acquired all its mailboxes. They have no expired locks any more.
     pub(crate) fn complete(&mut self) {
-        self.pending = 0;
+        for Lock { mailbox, grant } in std::mem::take(&mut self.pending) {
+            self.expired.remove(&mailbox);
+            self.locks.insert(mailbox, grant);
+        }
     }
 
     /// Removes the locks of an incomplete `lock`.
     pub(crate) fn take_pending(&mut self) -> Vec<Lock> {
-        let first = self.locks.len() - std::mem::take(&mut self.pending);
-        self.locks.split_off(first)
+        std::mem::take(&mut self.pending)
     }
 
-    /// Removes the locks of the chosen mailboxes, except those of an incomplete `lock`.
-    pub(crate) fn take(&mut self, chosen: impl Fn(u32) -> bool) -> Vec<Lock> {
-        let complete = self.locks.len() - self.pending;
-        self.locks.extract_if(..complete, |lock| chosen(lock.mailbox)).collect()
+    /// Removes the lock of a mailbox, unless it belongs to an incomplete `lock`.
+    pub(crate) fn take(&mut self, mailbox: u32) -> Option<Lock> {
+        self.locks.remove(&mailbox).map(|grant| Lock { mailbox, grant })
     }
 
     /// Removes all locks.
     pub(crate) fn take_all(&mut self) -> Vec<Lock> {
-        self.pending = 0;
-        std::mem::take(&mut self.locks)
+        let locks = std::mem::take(&mut self.locks).into_iter();
+        let mut all: Vec<_> = locks.map(|(mailbox, grant)| Lock { mailbox, grant }).collect();
+        all.append(&mut self.pending);
+        all
     }
 
     /// The grant of a lock.
     pub(crate) fn grant(&mut self, mailbox: u32) -> Option<&mut Grant> {
-        self.locks.iter_mut().find(|lock| lock.mailbox == mailbox).map(|lock| &mut lock.grant)
+        self.locks.get_mut(&mailbox)
     }
 
     /// Records that the lock of a mailbox has expired.
     pub(crate) fn expire(&mut self, mailbox: u32) {
-        self.expired.push(mailbox);
+        self.expired.insert(mailbox);
     }
 
     /// Records that the client has acknowledged the expired lock of a mailbox.
     pub(crate) fn forget_expired(&mut self, mailbox: u32) {
-        self.expired.retain(|expired| *expired != mailbox);
+        self.expired.remove(&mailbox);
     }
 
     /// Records that the client has acknowledged all expired locks. Returns whether there were any.

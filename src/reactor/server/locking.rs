@@ -86,7 +86,6 @@ impl<T: Transport> Server<T> {
             let leases = &mut client.extras(now).leases;
             leases.renew(now);
             for &mailbox in &request.mailboxes {
-                locks.forget_expired(mailbox);
                 leases.add(Lease {
                     mailbox,
                     mode,
@@ -123,11 +122,17 @@ impl<T: Transport> Server<T> {
         {
             let leases = &mut extras.leases;
             let has_token = |lease: &&Lease| token.is_none_or(|token| token == lease.token);
-            owned.extend(leases.iter().filter(has_token).map(|lease| lease.mailbox));
-            // Unlocking is all or none, as locking is.
-            let is_complete = mailboxes.is_none_or(|list| list.iter().all(|mailbox| owned.contains(mailbox)));
-            owned.retain(|mailbox| is_complete && mailboxes.is_none_or(|list| list.contains(mailbox)));
-            owned.iter().for_each(|mailbox| leases.remove(*mailbox));
+            match mailboxes {
+                None => owned.extend(leases.iter().filter(has_token).map(|lease| lease.mailbox)),
+                // Unlocking is all or none, as locking is.
+                Some(list)
+                    if list.iter().all(|mailbox| leases.of(*mailbox).is_some_and(|of| has_token(&of))) =>
+                {
+                    owned.extend_from_slice(list);
+                }
+                Some(_) => {}
+            }
+            owned.iter().for_each(|mailbox| _ = leases.remove(*mailbox));
         }
         let mut none = LockSet::default();
         let locks = job.locks.as_deref_mut().unwrap_or(&mut none);
@@ -138,7 +143,7 @@ impl<T: Transport> Server<T> {
                 !owned.is_empty()
             }
         };
-        let ended = locks.take(|mailbox| owned.contains(&mailbox));
+        let ended: Vec<Lock> = owned.into_iter().filter_map(|mailbox| locks.take(mailbox)).collect();
         drop_if_empty(&mut job.locks);
         match is_right {
             true => reply(job, &Reply::Ok, Outcome::Unlocked),
@@ -161,7 +166,7 @@ impl<T: Transport> Server<T> {
             Reply::LockLost { mailbox, version }.encode(eol, events);
             let locks = locks.as_mut().expect("every lease belongs to a lock");
             locks.expire(mailbox);
-            let ended = locks.take(|ended| ended == mailbox);
+            let ended = locks.take(mailbox);
             self.end_each(id, ended);
             self.counters.leases_ended += 1;
         }
@@ -174,7 +179,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    fn end_each(&mut self, id: ConnectionId, ended: Vec<Lock>) {
+    fn end_each(&mut self, id: ConnectionId, ended: impl IntoIterator<Item = Lock>) {
         for Lock { mailbox, grant } in ended {
             self.locks.end(mailbox, id);
             self.release(mailbox, grant);

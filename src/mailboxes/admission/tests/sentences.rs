@@ -368,3 +368,15 @@ fn a_request_that_rejoins_the_wait_set_keeps_its_place() {
     assert_eq!(queue.admission.waiter(ticket), Some(&mut "first"));
     assert_eq!(queue.change(contents(1, 0)), ["first"]);
 }
+
+/// A holder released its mailbox for a reader that had left.
+#[test]
+fn a_reader_that_has_left_is_not_waited_for() {
+    let mut queue = Queue::default();
+    let left = queue.block(Condition::NewerThan(0), "left");
+    queue.block(Condition::NewerThan(5), "other");
+    assert!(queue.cancel(left).is_empty());
+    let writer = queue.enter(EXCLUSIVE);
+    assert!(!queue.admission.update_contents(contents(1, 0)), "no request is ready");
+    assert!(queue.release(writer, contents(1, 0)).is_empty());
+}
