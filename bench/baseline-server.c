@@ -1,6 +1,6 @@
 /* The baseline: a server that receives requests and sends prepared answers, and does nothing else. Its cost
  * is the cost of the system calls: an epoll_wait for many events, and a recv and a send for each batch of
- * requests. The difference between dipc and the baseline is what optimizing dipc can gain at most.
+ * requests. Optimizing dipc can gain at most the difference between dipc and the baseline.
  *
  * It implements the part of dipc's protocol that `dipc-cli bench -t r` and `-t w` use. It receives and
  * discards writes. An answer to a read has the size of the last write. All requests of a batch have to be of
@@ -35,8 +35,9 @@ static struct client {
     size_t line_length;
     /* Bytes of a body that are not received yet, including the newline after it. */
     size_t body;
-    /* The answer to the current batch, and how many bytes of it are sent and unsent. */
+    /* The answer to each request of the current batch. */
     const struct answer *answer;
+    /* How many bytes of the answers to the batch are sent, and how many are unsent. */
     size_t sent, unsent;
 } clients[CLIENTS];
 
@@ -211,7 +212,7 @@ int main(int argc, char **argv)
             else
                 close(fd);
         }
-        /* All clients of a poll are received from before the first answer is sent. */
+        /* The requests of all clients of a poll are received before the first answer is sent. */
         for (int at = 0; at < received; at++)
             if (!flush(fds[at]))
                 close(fds[at]);

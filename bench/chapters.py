@@ -122,15 +122,15 @@ def waits_at(runs, section, n):
 
 
 def summary(about, runs, section):
-    """The number of points at which a writer waits longer than with dipc."""
+    """A sentence with the number of points at which a writer waits longer than with dipc, for each server."""
     values = about["sections"][section]["values"]
     text = []
     for server in LOCKS:
         pairs = [[runs.median(section, name, n, "rw90", "longest_write_s") for name in ("dipc", server)]
                  for n in values]
         known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-        text.append(f"with `{server}` at {sum(theirs > ours for ours, theirs in known)} of {len(known)} points")
-    return "The longest wait of a writer exceeds that of dipc " + ",\nand ".join(text) + ".\n"
+        text.append(f"at {sum(theirs > ours for ours, theirs in known)} of {len(known)} points with `{server}`")
+    return "The longest wait of a writer is longer than with dipc " + ",\nand ".join(text) + ".\n"
 
 
 WAITING = """\
@@ -141,7 +141,7 @@ sends the answer under the read lock, which is the usual design. Variant `rwlock
 under the lock, and sends it after it has released the lock.
 
 The first columns are the longest wait of a writer for its batch, as a multiple of the wait with dipc. The
-others are that wait, the rate, and Jain's index of fairness: 1 if all clients have the same number of
+other columns are that wait, the rate, and Jain's index of fairness: 1 if all clients have the same number of
 requests, 1/n if one client has all. A server can have a high rate although its writers wait. The rates of
 batches say little about the locks: dipc sends the answers of a batch in one system call, and the other server
 sends them one by one.

@@ -39,7 +39,7 @@ class Goal(NamedTuple):
         return "reached" if reached else "not reached"
 
     def speedup_shown(self):
-        """The speedup that dipc needs, in its time beyond the baseline. Empty if the goal is reached."""
+        """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is reached."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
         value, baseline, limit = (self.time(ratio) for ratio in (float(self.shown()), self.baseline, self.limit))
@@ -102,7 +102,7 @@ def hot(runs):
 
 
 def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
-    """The ratio of a value of `ours` to that of redis or memcached, whichever is better."""
+    """The spread of the ratios of a value of `ours` to that of redis or memcached, whichever is better."""
     known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
     known = {server: value for server, value in known.items() if value is not None}
     if not known:

@@ -60,7 +60,7 @@ def run(section, n, server, programs, seconds):
 
 
 def profile(pid, seconds, file):
-    """The share of each part. None: perf failed."""
+    """The share of each part. None: perf failed, or there are no samples."""
     as_root = [] if os.geteuid() == 0 else ["sudo"]
     words = RECORD.replace("PID", str(pid)).replace("S", str(seconds)).split()
     words[2:2] = ["-o", str(file)]

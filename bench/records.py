@@ -88,7 +88,7 @@ class Runs:
         return median(self.spread(*key))
 
     def ratio(self, ours, theirs):
-        """The spread of the ratios of two values within each round. A slow round affects both alike."""
+        """The spread of the ratios of two values within each round. A slow round affects both values alike."""
         ours, theirs = self.values(*ours), self.values(*theirs)
         return spread(value / theirs[number] for number, value in ours.items() if theirs.get(number))
 
@@ -110,5 +110,5 @@ class Runs:
 
 
 def ratio(value, other):
-    """None if one of them is unknown, or `other` is 0."""
+    """The ratio of two values. None: one of them is unknown, or `other` is 0."""
     return value / other if value is not None and other else None

@@ -1,6 +1,6 @@
 /* A server of shared-memory mailboxes in the usual design: a thread for each connection, and for each mailbox
- * a pthread_rwlock with default attributes. It is compared with dipc for the longest wait of writers among
- * readers.
+ * a pthread_rwlock with default attributes. `bench/peers` compares the longest wait of its writers among
+ * readers with that of dipc.
  *
  * It implements the part of memcached's text protocol that `dipc-cli bench --system memcached` uses. A reader
  * sends its answer directly from the mailbox, under the read lock. With `copy` it copies the message under

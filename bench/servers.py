@@ -40,7 +40,7 @@ SERVERS = {
 
 @contextlib.contextmanager
 def running(name, programs):
-    """Starts a server, and stops it at the end of a `with`. Yields its port and its process id."""
+    """Starts a server, and stops it at the end of the `with` block. Yields its port and its process id."""
     with tempfile.TemporaryDirectory(prefix="dipc-peers-", dir="/dev/shm") as directory, \
             tempfile.TemporaryFile() as stderr:
         port = free_port()
