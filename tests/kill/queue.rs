@@ -1,5 +1,6 @@
-//! Killed while a queue is filled and emptied: each message that was acknowledged is there or was taken, none
-//! is taken twice, and their order is kept. At most those messages are missing whose taker had no answer.
+//! A kill while a queue is filled and emptied. Each acknowledged message is in the queue or was taken, no
+//! message is taken twice, and the messages keep their order. At most as many messages are missing as takes
+//! have no answer.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -40,7 +41,7 @@ impl Doomed {
         line.strip_suffix('\n').map(str::to_owned)
     }
 
-    /// The number that the next message consists of.
+    /// The number in the next message.
     fn number(&mut self) -> Option<u64> {
         let header = self.line()?;
         let len = header.strip_prefix("DATA ").unwrap_or_else(|| panic!("{header:?} to a take"));
@@ -69,7 +70,7 @@ fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
     for round in 1..=kills {
         let fuse = Fuse::new(&server, 50 + round * 37 % 400, 0);
         let (put, taken) = work_until_killed(server.port, round, &fuse);
-        assert_eq!(server.wait(), None, "it did not end by itself");
+        assert_eq!(server.wait(), None, "the server ended before the kill");
         server.restart(&arguments);
         let left = drain(&server);
         let gone: Vec<u64> = taken.iter().flat_map(|history| &history.numbers).copied().collect();
@@ -90,7 +91,7 @@ fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
 }
 
 fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<History>) {
-    // All connect before the first answer, because the server may be killed after it.
+    // All clients connect before the first answer, because the server may be killed after it.
     let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Doomed::connect(port))).collect();
     let takers: Vec<_> = (0..TAKERS).map(|_| Doomed::connect(port)).collect();
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Killed while messages are written.
+//! A kill while messages are written.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -16,13 +16,13 @@ use crate::message::{Content, Message, SIZE, read, whole};
 
 const MAILBOXES: usize = 4;
 
-/// The mailbox of each writer: two share the first, two the second.
+/// The mailbox of each writer: two writers share mailbox 0, and two share mailbox 1.
 const WRITERS: [usize; 5] = [0, 0, 1, 1, PATCHED];
 
-/// Its writer overwrites the second half of the message again and again.
+/// The mailbox whose writer overwrites the second half of its message again and again.
 const PATCHED: usize = 2;
 
-/// Written before the first kill and never again.
+/// The mailbox that is written only before the first kill.
 const UNTOUCHED: usize = 3;
 
 /// Messages that a writer sends before it waits for an answer.
@@ -52,7 +52,7 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
     for round in 1..=kills {
         let fuse = Fuse::new(&server, random.below(60) + 1, random.below(2_000));
         let histories = write_until_killed(&server, round, &fuse);
-        assert_eq!(server.wait(), None, "it did not end by itself");
+        assert_eq!(server.wait(), None, "the server ended before the kill");
         let started = Instant::now();
         server.restart(&arguments);
         restarts.push(started.elapsed());
@@ -70,12 +70,12 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
         assert_eq!(content[UNTOUCHED], Content { version: 1, message: first });
     }
     restarts.sort();
-    println!("{kills} kills, {acknowledged} messages acknowledged, {beyond} times a newer one was there");
+    println!("{kills} kills, {acknowledged} messages acknowledged, {beyond} mailboxes had a newer one");
     println!("a restart took {:?}, at most {:?}", restarts[restarts.len() / 2], restarts[restarts.len() - 1]);
 }
 
-/// `before` is the content before the writing, `found` that after the restart. Returns the last acknowledged
-/// content.
+/// Expects that a mailbox with content `before` may have content `found` after these writes, and that no
+/// acknowledged write is lost. Returns the last acknowledged content.
 fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, case: &str) -> Content {
     let acknowledged = histories.iter().flat_map(|history| &history.acknowledged);
     let last = *acknowledged.chain([&before]).max_by_key(|content| content.version).expect("one at least");
@@ -83,7 +83,7 @@ fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, 
     assert!(found.version >= last.version, "{last:x?} was acknowledged, {found:x?} is there: {case}");
     assert!(
         found.version <= before.version + sent as u64,
-        "{sent} after {before:x?} made {found:x?}: {case}"
+        "{sent} writes after {before:x?} cannot make {found:x?}: {case}"
     );
     if found.version == last.version {
         assert_eq!(found, last, "{case}");
