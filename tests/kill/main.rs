@@ -6,10 +6,10 @@
 //! counts of answers. A failure names the number of its kill.
 
 mod copying;
-mod fuse;
 mod message;
 mod queue;
 mod starting;
+mod trigger;
 mod writing;
 
 /// How often the server is killed while messages are written.

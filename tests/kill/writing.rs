@@ -10,9 +10,9 @@ use dipc_testkit::rng::Rng;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::HANG;
 
-use crate::fuse::Fuse;
 use crate::kills;
 use crate::message::{Content, Message, SIZE, read, whole};
+use crate::trigger::KillTrigger;
 
 const MAILBOXES: usize = 4;
 
@@ -50,8 +50,8 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
     let mut restarts = Vec::new();
     let (mut acknowledged, mut beyond) = (0, 0);
     for round in 1..=kills {
-        let fuse = Fuse::new(&server, random.below(60) + 1, random.below(2_000));
-        let histories = write_until_killed(&server, round, &fuse);
+        let trigger = KillTrigger::new(&server, random.below(60) + 1, random.below(2_000));
+        let histories = write_until_killed(&server, round, &trigger);
         assert_eq!(server.wait(), None, "the server ended before the kill");
         let started = Instant::now();
         server.restart(&arguments);
@@ -59,7 +59,7 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
         let mut client = server.connect();
         assert_eq!(client.stat("epoch"), round + 1);
         for (mailbox, content) in content.iter_mut().enumerate() {
-            let case = format!("mailbox {mailbox}, kill {round} {fuse:?}");
+            let case = format!("mailbox {mailbox}, kill {round} {trigger:?}");
             let of_mailbox: Vec<_> = histories.iter().filter(|history| history.mailbox == mailbox).collect();
             let found = read(&mut client, mailbox);
             let last = expect_nothing_lost(*content, &of_mailbox, found, &case);
@@ -94,13 +94,13 @@ fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, 
     last
 }
 
-fn write_until_killed(server: &Server, round: u64, fuse: &Fuse) -> Vec<History> {
+fn write_until_killed(server: &Server, round: u64, trigger: &KillTrigger) -> Vec<History> {
     thread::scope(|scope| {
         let write = |(writer, mailbox)| {
             scope.spawn(move || {
                 let mut history = History { mailbox, sent: Vec::new(), acknowledged: Vec::new() };
-                let ended = write_on(server.port, round << 32 | (writer as u64) << 24, fuse, &mut history);
-                assert!(fuse.is_out(), "{ended:?} before the kill");
+                let ended = write_on(server.port, round << 32 | (writer as u64) << 24, trigger, &mut history);
+                assert!(trigger.has_fired(), "{ended:?} before the kill");
                 history
             })
         };
@@ -110,7 +110,7 @@ fn write_until_killed(server: &Server, round: u64, fuse: &Fuse) -> Vec<History> 
 }
 
 /// Writes messages with numbers from `number` on, until the connection breaks.
-fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> io::Result<()> {
+fn write_on(port: u16, mut number: u64, trigger: &KillTrigger, history: &mut History) -> io::Result<()> {
     let mailbox = history.mailbox;
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
@@ -136,7 +136,7 @@ fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> i
         let version = line.strip_prefix("OK v=").unwrap_or_else(|| panic!("{line:?} to a write"));
         let version = version.parse().expect("a version");
         history.acknowledged.push(Content { version, message: history.sent[history.acknowledged.len()] });
-        fuse.burn();
+        trigger.count_answer();
     }
 }
 
