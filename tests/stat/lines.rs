@@ -1,4 +1,4 @@
-//! `stat conns` and `stat locks`: a line for each.
+//! `stat conns` and `stat locks`: a line for each connection and for each lock.
 
 use dipc_testkit::wait::wait_until;
 
