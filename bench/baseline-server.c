@@ -128,7 +128,8 @@ static bool parse(struct client *client, const char *bytes, size_t length)
     return true;
 }
 
-/* Receives and parses requests. Returns false if the client has closed the connection, or a request is invalid. */
+/* Receives and parses requests. Returns false if the client has closed the connection, or if a request is
+ * invalid. */
 static bool receive(int fd)
 {
     static char received[RECEIVED];
@@ -176,7 +177,8 @@ static void accept_clients(int epoll, int listener)
 static int listen_on(unsigned short port)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct in_addr loopback = {htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = loopback};
     socklen_t length = sizeof address;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     /* Accepted sockets inherit these options, which dipc sets as well. */

@@ -34,7 +34,8 @@ def clear(folder):
 
 def save(folder, about, rows):
     write(folder / "runs.csv", rows)
-    (folder / "about.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+    (folder / "about.json").write_text(text, encoding="utf-8")
 
 
 def save_profile(folder, rows):
@@ -88,7 +89,7 @@ class Runs:
         return median(self.spread(*key))
 
     def ratio(self, ours, theirs):
-        """The spread of the ratios of two values within each round. A slow round affects both values alike."""
+        """The spread of the ratios of two values within each round. A slow round affects both alike."""
         ours, theirs = self.values(*ours), self.values(*theirs)
         return spread(value / theirs[number] for number, value in ours.items() if theirs.get(number))
 
