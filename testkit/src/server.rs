@@ -124,7 +124,7 @@ impl Server {
     #[track_caller]
     pub fn kill(&mut self) {
         self.child.kill().expect("our child");
-        assert_eq!(self.wait(), None, "it ended before it was killed");
+        assert_eq!(self.wait(), None, "the server ended before it was killed");
     }
 
     /// Bytes of the server's own memory: anonymous, not the segment.

@@ -141,7 +141,7 @@ fn a_foreign_request_under_a_lock_is_found() {
     let holds = [hold(1, 1, 10, 50)];
     rejects(&[write(2, 20, 30, 1), take(90, 1, 0)], &holds, "under");
     rejects(&[write(2, 1, 5, 1), read(2, 20, 30, 1), take(90, 1, 0)], &holds, "under");
-    // Its call and return are outside the lock, but its version is between those of the holder's writes.
+    // The foreign write is called and returns outside the lock. Its version is between those of the holder.
     let between = [write(1, 12, 13, 1), write(2, 5, 60, 2), write(1, 14, 15, 3)];
     rejects(&[&between[..], &[take(90, 3, 0)]].concat(), &holds, "under");
     // A shared lock admits readers, and no writers.

@@ -62,5 +62,5 @@ fn a_directory_on_a_disk_is_logged_once() {
         assert_eq!(outcome.matches("is not on tmpfs").count(), usize::from(on_disk), "{outcome}");
         fs::remove_file(log).expect("removed");
     }
-    fs::remove_dir(disk).expect("it is empty");
+    fs::remove_dir(disk).expect("an empty directory");
 }

@@ -178,8 +178,8 @@ fn a_request_refused_by_a_stop_is_counted() {
     server.signal(Signal::SIGTERM);
     waiting.expect("ERR drain : the server is stopping\n");
     (0..400).for_each(|_| assert_eq!(asking.data().1.len(), 65_000));
-    let told = text(&asking.data().1);
-    assert!(told.lines().any(|line| line == "err_drain 1"), "{told}");
+    let stat = text(&asking.data().1);
+    assert!(stat.lines().any(|line| line == "err_drain 1"), "{stat}");
     asking.expect_end();
     assert_eq!(server.wait(), Some(0));
 }
