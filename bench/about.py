@@ -51,8 +51,8 @@ def congestion():
 
 def git(*words):
     checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    ran = subprocess.run(["git", "-C", checkout] + list(words), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                         universal_newlines=True, check=False)
+    ran = subprocess.run(["git", "-C", checkout] + list(words), stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, universal_newlines=True, check=False)
     return ran.stdout.strip()
 
 

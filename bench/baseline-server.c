@@ -1,6 +1,6 @@
 /* The baseline: a server that receives requests and sends prepared answers, and does nothing else. Its cost
  * is the cost of the system calls: an epoll_wait for many events, and a recv and a send for each batch of
- * requests. The difference between dipc and the baseline is what optimizing dipc can gain at most.
+ * requests. Optimizing dipc can gain at most the difference between dipc and the baseline.
  *
  * It implements the part of dipc's protocol that `dipc-cli bench -t r` and `-t w` use. It receives and
  * discards writes. An answer to a read has the size of the last write. All requests of a batch have to be of
@@ -35,8 +35,9 @@ static struct client {
     size_t line_length;
     /* Bytes of a body that are not received yet, including the newline after it. */
     size_t body;
-    /* The answer to the current batch, and how many bytes of it are sent and unsent. */
+    /* The answer to each request of the current batch. */
     const struct answer *answer;
+    /* How many bytes of the answers to the batch are sent, and how many are unsent. */
     size_t sent, unsent;
 } clients[CLIENTS];
 
@@ -127,7 +128,8 @@ static bool parse(struct client *client, const char *bytes, size_t length)
     return true;
 }
 
-/* Receives and parses requests. Returns false if the client has closed the connection, or a request is invalid. */
+/* Receives and parses requests. Returns false if the client has closed the connection, or if a request is
+ * invalid. */
 static bool receive(int fd)
 {
     static char received[RECEIVED];
@@ -175,7 +177,8 @@ static void accept_clients(int epoll, int listener)
 static int listen_on(unsigned short port)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct in_addr loopback = {htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = loopback};
     socklen_t length = sizeof address;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     /* Accepted sockets inherit these options, which dipc sets as well. */
@@ -211,7 +214,7 @@ int main(int argc, char **argv)
             else
                 close(fd);
         }
-        /* All clients of a poll are received from before the first answer is sent. */
+        /* The requests of all clients of a poll are received before the first answer is sent. */
         for (int at = 0; at < received; at++)
             if (!flush(fds[at]))
                 close(fds[at]);

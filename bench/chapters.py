@@ -41,7 +41,8 @@ def by_mix(section, first, rates, remark=""):
         parts = []
         for mix, name in MIXES.items():
             header = [first, "CPU ratio", "rate ratio"]
-            header += [f"{server}, µs" for server in WITH_BASELINE] + [f"{server}, {unit}" for server in PEERS]
+            header += [f"{server}, µs" for server in WITH_BASELINE]
+            header += [f"{server}, {unit}" for server in PEERS]
             rows = []
             for n in about["sections"][section]["values"]:
                 cpu = [runs.median(section, server, n, mix, "server_cpu_us") for server in WITH_BASELINE]
@@ -71,8 +72,8 @@ def latency(about, runs):
             + [number(runs.median("latency", server, rate, "rw50", field)) for server in PEERS]
             for name, field in fields.items()]
     cpu_ratio = median(ratio_to_best(runs, "latency", rate, "rw50", "server_cpu_us"))
-    rows.append(["CPU time per request", number(cpu_ratio, 2)]
-                + [number(runs.median("latency", server, rate, "rw50", "server_cpu_us"), 1) for server in PEERS])
+    cpu = [runs.median("latency", server, rate, "rw50", "server_cpu_us") for server in PEERS]
+    rows.append(["CPU time per request", number(cpu_ratio, 2)] + [number(value, 1) for value in cpu])
     return (LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n"
             + table(["", "ratio"] + [f"{server}, µs" for server in PEERS], rows))
 
@@ -117,20 +118,22 @@ def waits_at(runs, section, n):
     longest, rate, jain = ([runs.median(section, server, n, "rw90", field) for server in ("dipc",) + LOCKS]
                            for field in ("longest_write_s", "requests_per_second", "jain"))
     longest = [None if wait is None else wait * 1000 for wait in longest]
-    return ([number(ratio(wait, longest[0]), 1) for wait in longest[1:]] + [number(wait, 2) for wait in longest]
-            + [number(value) for value in rate] + [number(value, 3) for value in jain])
+    return ([number(ratio(wait, longest[0]), 1) for wait in longest[1:]]
+            + [number(wait, 2) for wait in longest] + [number(value) for value in rate]
+            + [number(value, 3) for value in jain])
 
 
 def summary(about, runs, section):
-    """The number of points at which a writer waits longer than with dipc."""
+    """A sentence with the number of points at which a writer waits longer than with dipc, for each server."""
     values = about["sections"][section]["values"]
     text = []
     for server in LOCKS:
         pairs = [[runs.median(section, name, n, "rw90", "longest_write_s") for name in ("dipc", server)]
                  for n in values]
         known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-        text.append(f"with `{server}` at {sum(theirs > ours for ours, theirs in known)} of {len(known)} points")
-    return "The longest wait of a writer exceeds that of dipc " + ",\nand ".join(text) + ".\n"
+        longer = sum(theirs > ours for ours, theirs in known)
+        text.append(f"at {longer} of {len(known)} points with `{server}`")
+    return "The longest wait of a writer is longer than with dipc " + ",\nand ".join(text) + ".\n"
 
 
 WAITING = """\
@@ -141,7 +144,7 @@ sends the answer under the read lock, which is the usual design. Variant `rwlock
 under the lock, and sends it after it has released the lock.
 
 The first columns are the longest wait of a writer for its batch, as a multiple of the wait with dipc. The
-others are that wait, the rate, and Jain's index of fairness: 1 if all clients have the same number of
+other columns are that wait, the rate, and Jain's index of fairness: 1 if all clients have the same number of
 requests, 1/n if one client has all. A server can have a high rate although its writers wait. The rates of
 batches say little about the locks: dipc sends the answers of a batch in one system call, and the other server
 sends them one by one.
@@ -167,9 +170,10 @@ HOT = """\
 """
 
 COPIED = """
-dipc receives a message completely before it admits the writer, and copies a message before it sends it to the reader.
-So a slow client delays no other client. redis and memcached receive directly into the stored value. From 128 KiB on, a
-worker thread makes the copy: this costs more CPU time, but the next message is received meanwhile.
+dipc receives a message completely before it admits the writer, and copies a message before it sends the
+message to the reader. So a slow client delays no other client. redis and memcached receive directly into the
+stored value. From 128 KiB on, a worker thread makes the copy: this costs more CPU time, but the next message
+is received meanwhile.
 """
 
 RATE = ("/s", lambda rate, n: number(rate))

@@ -25,7 +25,9 @@ class Goal(NamedTuple):
         return "–" if value is None else f"{value:.4g}"
 
     def spread_shown(self):
-        return f"{self.measured.least:.3g} – {self.measured.most:.3g}" if isinstance(self.measured, Spread) else ""
+        if not isinstance(self.measured, Spread):
+            return ""
+        return f"{self.measured.least:.3g} – {self.measured.most:.3g}"
 
     def baseline_shown(self):
         return "" if self.baseline is None else f"{self.baseline:.3g}"
@@ -39,10 +41,11 @@ class Goal(NamedTuple):
         return "reached" if reached else "not reached"
 
     def speedup_shown(self):
-        """The speedup that dipc needs, in its time beyond the baseline. Empty if the goal is reached."""
+        """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is reached."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
-        value, baseline, limit = (self.time(ratio) for ratio in (float(self.shown()), self.baseline, self.limit))
+        ratios = float(self.shown()), self.baseline, self.limit
+        value, baseline, limit = (self.time(ratio) for ratio in ratios)
         return f"{(value - baseline) / (limit - baseline):.1f} ×" if limit > baseline else "none"
 
     def time(self, ratio):
@@ -66,8 +69,8 @@ def pipelined(runs):
     for mix, name in MIXES.items():
         servers = ("dipc", "baseline", "redis")
         dipc, baseline, redis = (("pipeline", server, 16, mix, "server_cpu_us") for server in servers)
-        found.append(Goal(f"CPU time per request, pipelined by 16, {name}: dipc / redis", runs.ratio(dipc, redis),
-                          "at most", 0.55, median(runs.ratio(baseline, redis))))
+        found.append(Goal(f"CPU time per request, pipelined by 16, {name}: dipc / redis",
+                          runs.ratio(dipc, redis), "at most", 0.55, median(runs.ratio(baseline, redis))))
     for mix, name in MIXES.items():
         found.append(Goal(f"Requests per second, pipelined by 16, {name}: dipc / redis",
                           *rates(runs, "pipeline", 16, mix, "redis", 1.5)))
@@ -80,13 +83,15 @@ def round_trip(runs):
 
 
 def large(runs):
-    return [Goal(f"64 KiB {MIXES[mix]} per second: dipc / {server}", *rates(runs, "size", 65536, mix, server, goal))
+    return [Goal(f"64 KiB {MIXES[mix]} per second: dipc / {server}",
+                 *rates(runs, "size", 65536, mix, server, goal))
             for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
 
 
 def rates(runs, section, n, mix, server, goal):
     """The rates of dipc and of the baseline server, as ratios to the rate of `server`."""
-    dipc, baseline, other = ((section, name, n, mix, "requests_per_second") for name in ("dipc", "baseline", server))
+    servers = ("dipc", "baseline", server)
+    dipc, baseline, other = ((section, name, n, mix, "requests_per_second") for name in servers)
     return runs.ratio(dipc, other), "at least", goal, median(runs.ratio(baseline, other))
 
 
@@ -96,13 +101,13 @@ def idle(runs):
 
 def hot(runs):
     one, many = (("hot", "dipc", n, "rw50", "requests_per_second") for n in (1, 64))
-    return [Goal("Requests per second, 50 % writes: one mailbox / 64 mailboxes", runs.ratio(one, many), "at least",
-                 0.8),
+    return [Goal("Requests per second, 50 % writes: one mailbox / 64 mailboxes", runs.ratio(one, many),
+                 "at least", 0.8),
             Goal("Overtakes in all runs with --fairness", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
 def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
-    """The ratio of a value of `ours` to that of redis or memcached, whichever is better."""
+    """The spread of the ratios of a value of `ours` to that of redis or memcached, whichever is better."""
     known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
     known = {server: value for server, value in known.items() if value is not None}
     if not known:

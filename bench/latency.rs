@@ -60,7 +60,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// Every client always requests the lock of mailbox 0. Its holder unlocks at once.
+/// Every client requests the lock of mailbox 0 again and again. The holder unlocks at once.
 fn handover(address: SocketAddr, clients: usize, time: Duration) -> io::Result<()> {
     let mut group = Group::connect(address, clients)?;
     group.send_all(b"lock 0 wait=inf\n")?;
@@ -222,7 +222,7 @@ impl Group {
         (0..self.clients.len()).try_for_each(|client| self.send(client, bytes))
     }
 
-    /// Receives from every readable client. Returns the number of the client and the bytes.
+    /// Receives from every readable client. Returns the number of each such client, and its bytes.
     fn receive(&mut self) -> io::Result<Vec<(usize, Vec<u8>)>> {
         self.poll.poll(&mut self.events, Some(Duration::from_secs(1)))?;
         let mut received = Vec::new();

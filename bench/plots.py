@@ -9,8 +9,8 @@ from chapters import PEERS, WAITS
 from goals import MIXES
 
 # Colours for colour-blind readers (Okabe and Ito), and point types for printing in grey.
-STYLE = {"dipc": ("#0072B2", 7), "redis": ("#D55E00", 5), "memcached": ("#009E73", 9), "baseline": ("#999999", 3),
-         "rwlock": ("#666666", 11), "rwlock-copy": ("#CC79A7", 13)}
+STYLE = {"dipc": ("#0072B2", 7), "redis": ("#D55E00", 5), "memcached": ("#009E73", 9),
+         "baseline": ("#999999", 3), "rwlock": ("#666666", 11), "rwlock-copy": ("#CC79A7", 13)}
 WIDTH, HEIGHT = 420, 320  # of a panel
 
 
@@ -35,22 +35,24 @@ def draw(about, runs, folder):
     for name, panels in figures(about, runs, folder).items():
         panels = [panel for panel in panels if panel.has_extent()]
         if panels:
-            drawn = subprocess.run(["gnuplot"], input=figure(panels).encode(), stdout=subprocess.PIPE, check=True)
+            script = figure(panels).encode()
+            drawn = subprocess.run(["gnuplot"], input=script, stdout=subprocess.PIPE, check=True)
             (folder / f"{name}.svg").write_bytes(drawn.stdout)
 
 
 def figures(about, runs, folder) -> Dict[str, List[Panel]]:
     """The panels of each plot, by name. Panels without measured values have no lines."""
     found = {}
-    for section, x in (("connections", "connections"), ("pipeline", "requests in a batch"), ("size", "bytes")):
+    axes = (("connections", "connections"), ("pipeline", "requests in a batch"), ("size", "bytes"))
+    for section, x in axes:
         for mix, name in MIXES.items():
             cpu = lines(about, runs, section, mix, "server_cpu_us")
             rate = lines(about, runs, section, mix, "requests_per_second", 1e-3)
             found[f"{section}-{mix}"] = [Panel(f"{name}: CPU time per request", x, "µs", "xy", cpu),
                                          Panel(f"{name}: requests per second", x, "thousands", "xy", rate)]
     percentiles = "set xtics ('0' 1, '90 %%' 10, '99 %%' 100, '99.9 %%' 1000, '99.99 %%' 10000)"
-    found["latency"] = [Panel("Latency, a line for each round", "percentile", "ms", "xy", distributions(about, folder),
-                              percentiles)]
+    found["latency"] = [Panel("Latency, a line for each round", "percentile", "ms", "xy",
+                              distributions(about, folder), percentiles)]
     found["idle"] = [Panel("Memory of the server", "idle connections", "MB", "",
                            lines(about, runs, "idle", "r", "server_rss_kb", 1.024e-3), "set xtics 5000")]
     found["waits"] = [Panel(title, "clients", "longest wait of a writer, ms", "xy",
@@ -63,7 +65,8 @@ def lines(about, runs, section, mix, field, factor=1.0):
     measured, found = about["sections"].get(section, {"servers": ()}), []
     for server in measured["servers"]:
         spreads = [(n, runs.spread(section, server, n, mix, field)) for n in measured["values"]]
-        found.append((server, [(n,) + tuple(value * factor for value in spread) for n, spread in spreads if spread]))
+        found.append((server, [(n,) + tuple(value * factor for value in spread)
+                               for n, spread in spreads if spread]))
     return found
 
 
@@ -80,19 +83,23 @@ def distributions(about, folder):
 
 
 def figure(panels):
-    parts = [f"set terminal svg size {WIDTH * len(panels)},{HEIGHT} fixed background 'white' font 'sans-serif,11'",
+    size = f"{WIDTH * len(panels)},{HEIGHT}"
+    parts = [f"set terminal svg size {size} fixed background 'white' font 'sans-serif,11'",
              f"set multiplot layout 1,{len(panels)}", "set key above", "set grid", "set border 3",
-             "set format x '%.0s%c'", "set format y '%g'", "set tics nomirror", "set mxtics 1", "set mytics 1"]
+             "set format x '%.0s%c'", "set format y '%g'", "set tics nomirror", "set mxtics 1",
+             "set mytics 1"]
     return "\n".join(parts + [panel_script(panel) for panel in panels] + ["unset multiplot", ""])
 
 
 def panel_script(panel):
-    parts = [f"set title '{panel.title}'", f"set xlabel '{panel.x}'", f"set ylabel '{panel.y}'", "unset logscale"]
+    parts = [f"set title '{panel.title}'", f"set xlabel '{panel.x}'", f"set ylabel '{panel.y}'",
+             "unset logscale"]
     parts += [f"set logscale {panel.log}"] if panel.log else ["set yrange [0:*]"]
     parts += [panel.more] if panel.more else []
     drawn, named = [], set()
     for number, (server, rows) in enumerate(line for line in panel.lines if line[1]):
-        parts += [f"$line{number} << EOD"] + [" ".join(f"{value:g}" for value in row) for row in rows] + ["EOD"]
+        values = [" ".join(f"{value:g}" for value in row) for row in rows]
+        parts += [f"$line{number} << EOD"] + values + ["EOD"]
         colour, point_type = STYLE[server]
         how = f"yerrorlines pt {point_type} ps 0.5" if len(rows[0]) == 4 else "lines"
         title = "notitle" if server in named else f"title '{server}'"

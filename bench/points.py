@@ -15,8 +15,10 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "connections": Section("-t r,w -c N -d 100 --mailboxes 64", (1, 10, 50, 200, 1000, 5000, 15000), WITH_BASELINE),
-    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64", (1, 2, 4, 8, 16, 32, 64, 128), WITH_BASELINE),
+    "connections": Section("-t r,w -c N -d 100 --mailboxes 64",
+                           (1, 10, 50, 200, 1000, 5000, 15000), WITH_BASELINE),
+    "pipeline": Section("-t r,w -c 50 -P N -d 100 --mailboxes 64",
+                        (1, 2, 4, 8, 16, 32, 64, 128), WITH_BASELINE),
     "size": Section("-t r,w -c 50 -d N --mailboxes 64",
                     (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), WITH_BASELINE),
     "latency": Section("-t rw50 -c 50 -d 100 --mailboxes 64 --rate N", (20000,), PEERS),

@@ -45,7 +45,8 @@ def run(section, n, server, programs, seconds):
     """Returns a list with one row. It is empty if there is no profile; then stderr says so."""
     with running(server, programs) as (port, pid), tempfile.TemporaryDirectory() as directory:
         words = points.command(section, seconds + 2, SERVERS[server].speaks, port, pid, n)
-        bench = subprocess.Popen([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, universal_newlines=True)
+        bench = subprocess.Popen([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE,
+                                 universal_newlines=True)
         try:
             time.sleep(points.warmup(seconds + 2) + 0.5)
             shares = profile(pid, seconds, pathlib.Path(directory) / "perf.data")
@@ -60,15 +61,16 @@ def run(section, n, server, programs, seconds):
 
 
 def profile(pid, seconds, file):
-    """The share of each part. None: perf failed."""
+    """The share of each part. None: perf failed, or there are no samples."""
     as_root = [] if os.geteuid() == 0 else ["sudo"]
     words = RECORD.replace("PID", str(pid)).replace("S", str(seconds)).split()
     words[2:2] = ["-o", str(file)]
     recorded = subprocess.run(as_root + words, stdout=subprocess.DEVNULL, check=False)
     if recorded.returncode != 0:
         return None
-    script = subprocess.run(as_root + ["perf", "script", "-i", str(file), "-F", "ip,sym,dso"], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL, universal_newlines=True, check=False)
+    script = subprocess.run(as_root + ["perf", "script", "-i", str(file), "-F", "ip,sym,dso"],
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True,
+                            check=False)
     samples = [sample.strip() for sample in script.stdout.split("\n\n") if sample.strip()]
     counts = collections.Counter(part_of(sample) for sample in samples)
     return {part: counts[part] / len(samples) for part in PARTS} if samples else None

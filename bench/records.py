@@ -34,7 +34,8 @@ def clear(folder):
 
 def save(folder, about, rows):
     write(folder / "runs.csv", rows)
-    (folder / "about.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+    (folder / "about.json").write_text(text, encoding="utf-8")
 
 
 def save_profile(folder, rows):
@@ -110,5 +111,5 @@ class Runs:
 
 
 def ratio(value, other):
-    """None if one of them is unknown, or `other` is 0."""
+    """The ratio of two values. None: one of them is unknown, or `other` is 0."""
     return value / other if value is not None and other else None

@@ -34,7 +34,8 @@ def measure_more(programs, count, folder):
     about = {**about, "rounds_gated": last + count}
     if describe(sections, programs, (1, 1), 0)["versions"] != before:
         raise SystemExit(f"the programs differ from the measured ones: {before}")
-    plan = [(number, list(runs(points.gated(sections), number))) for number in range(last + 1, last + count + 1)]
+    plan = [(number, list(runs(points.gated(sections), number)))
+            for number in range(last + 1, last + count + 1)]
     run_all(plan, about, rows, sections, programs, folder)
 
 
@@ -64,8 +65,8 @@ def run(section, value, server, programs, seconds, percentiles):
         if percentiles:
             words += ["--percentiles", str(percentiles)]
         try:
-            ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE, timeout=RUN_TIMEOUT,
-                                 universal_newlines=True, check=False)
+            ran = subprocess.run([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE,
+                                 timeout=RUN_TIMEOUT, universal_newlines=True, check=False)
         except subprocess.TimeoutExpired:
             print(f"\ntimeout after {RUN_TIMEOUT} s: dipc-cli {' '.join(words)}", file=sys.stderr)
             return []
@@ -87,4 +88,5 @@ class Progress:
         spent = time.monotonic() - self.began
         left = f", {spent / self.done * (self.count - self.done) / 60:.0f} min left" if self.done else ""
         self.done += 1
-        print(self.form.format(f"{self.done} of {self.count}{left}: {what}"), end=self.end, file=sys.stderr, flush=True)
+        line = self.form.format(f"{self.done} of {self.count}{left}: {what}")
+        print(line, end=self.end, file=sys.stderr, flush=True)

@@ -1,12 +1,14 @@
 /* A server of shared-memory mailboxes in the usual design: a thread for each connection, and for each mailbox
- * a pthread_rwlock with default attributes. It is compared with dipc for the longest wait of writers among
- * readers.
+ * a pthread_rwlock with default attributes. `bench/peers` compares the longest wait of its writers among
+ * readers with that of dipc.
  *
  * It implements the part of memcached's text protocol that `dipc-cli bench --system memcached` uses. A reader
  * sends its answer directly from the mailbox, under the read lock. With `copy` it copies the message under
  * the lock, and sends it afterwards.
  *
- *     rwlock-server PORT MAILBOXES BYTES [copy]      port 0: any free port; prints the port when clients can connect
+ *     rwlock-server PORT MAILBOXES BYTES [copy]
+ *
+ * Port 0 selects any free port. The server prints its port when clients can connect.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -123,7 +125,8 @@ static void *serve(void *argument)
 static void make_mailboxes(void)
 {
     mailboxes = calloc(mailbox_count, sizeof *mailboxes);
-    char *memory = mmap(NULL, mailbox_count * mailbox_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    char *memory = mmap(NULL, mailbox_count * mailbox_size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (mailboxes == NULL || memory == MAP_FAILED)
         err(1, "no memory");
     for (size_t number = 0; number < mailbox_count; number++) {
@@ -135,7 +138,8 @@ static void make_mailboxes(void)
 static int listen_on(unsigned short port)
 {
     int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct in_addr loopback = {htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = loopback};
     socklen_t length = sizeof address;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     /* Accepted sockets inherit this option. */

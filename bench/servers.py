@@ -22,25 +22,38 @@ class Server(NamedTuple):
 
 LOCKS = "rwlock-server PORT 64 1048576"
 SERVERS = {
-    "dipc": Server("dipc", "dipc 64 1024 PORT 1024 --max-clients 16000 --dir DIR --foreground --log-level warn",
-                   "64 mailboxes of 1 MiB, the largest message size; as many workers as processors, the default"),
-    "redis": Server("redis", "redis-server --port PORT --bind 127.0.0.1 --save '' --appendonly no --maxclients 16000 "
-                    "--dir DIR", "no persistence, as the other servers have none; one thread, the default"),
-    "memcached": Server("memcached", f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 "
-                        "-u nobody", "a thread for each processor, as its manual recommends; items of 1 MiB plus "
-                        "header; enough memory to evict nothing; `-u` has an effect only for root"),
-    "baseline": Server("dipc", "baseline-server PORT", "receives requests and sends prepared answers: the cost of the "
-                       "system calls alone"),
-    "rwlock": Server("memcached", LOCKS, "a thread for each connection, a `pthread_rwlock` with default attributes for "
-                     "each mailbox; a reader sends under the lock"),
-    "rwlock-copy": Server("memcached", LOCKS + " copy", "the same server; a reader copies under the lock, and sends "
-                          "afterwards"),
+    "dipc": Server(
+        "dipc",
+        "dipc 64 1024 PORT 1024 --max-clients 16000 --dir DIR --foreground --log-level warn",
+        "64 mailboxes of 1 MiB, the largest message size; as many workers as processors, the default"),
+    "redis": Server(
+        "redis",
+        "redis-server --port PORT --bind 127.0.0.1 --save '' --appendonly no --maxclients 16000 --dir DIR",
+        "no persistence, as the other servers have none; one thread, the default"),
+    "memcached": Server(
+        "memcached",
+        f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 -u nobody",
+        "a thread for each processor, as its manual recommends; items of 1 MiB plus header; enough memory to "
+        "evict nothing; `-u` has an effect only for root"),
+    "baseline": Server(
+        "dipc",
+        "baseline-server PORT",
+        "receives requests and sends prepared answers: the cost of the system calls alone"),
+    "rwlock": Server(
+        "memcached",
+        LOCKS,
+        "a thread for each connection, a `pthread_rwlock` with default attributes for each mailbox; a reader "
+        "sends under the lock"),
+    "rwlock-copy": Server(
+        "memcached",
+        LOCKS + " copy",
+        "the same server; a reader copies under the lock, and sends afterwards"),
 }
 
 
 @contextlib.contextmanager
 def running(name, programs):
-    """Starts a server, and stops it at the end of a `with`. Yields its port and its process id."""
+    """Starts a server, and stops it at the end of the `with` block. Yields its port and its process id."""
     with tempfile.TemporaryDirectory(prefix="dipc-peers-", dir="/dev/shm") as directory, \
             tempfile.TemporaryFile() as stderr:
         port = free_port()

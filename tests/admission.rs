@@ -1,6 +1,6 @@
-//! Which request is admitted to a mailbox and which is next, over the real server. So that a request takes as
-//! long as a test needs, a worker is stopped, by ptrace, in the middle of a large copy: it holds its mailbox
-//! until it goes on.
+//! The order in which requests are admitted to a mailbox, over the real server. A test stops a worker with
+//! ptrace in the middle of a large copy. The request that the worker executes holds its mailbox until the
+//! worker continues.
 
 use std::fs;
 use std::net::TcpStream;
@@ -24,15 +24,15 @@ struct Frozen(Pid);
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // The worker has ended if the server has; then its end has to be waited for before that of the
-        // server.
+        // If the worker cannot be detached, it has ended with the server. Then its end has to be waited for
+        // before that of the server.
         if ptrace::detach(self.0, None).is_err() {
             let _ = waitpid(self.0, Some(WaitPidFlag::__WALL));
         }
     }
 }
 
-/// Has `client` send `request`, and stops the worker that is executing it.
+/// Sends `request` from `client`, and stops the worker that is executing it.
 fn freeze(server: &Server, client: &mut Client, request: &[u8], answered: impl Fn(&mut Client)) -> Frozen {
     let workers = worker_threads(server);
     for _ in 0..100 {
@@ -59,18 +59,18 @@ fn worker_threads(server: &Server) -> Vec<Pid> {
     tasks.map(|task| task.expect("read")).filter(is_worker).map(tid).collect()
 }
 
-/// Whether the stopped worker has begun its copy and not ended it: then it holds its mailbox, and the other
-/// worker does all other jobs. A worker that waits for a processor looks like a running one, so that the stop
-/// may have come too early.
+/// Whether the stopped worker has begun its copy and not ended it. If so, mailbox 0 is held, and the other
+/// worker executes all other jobs. A worker that waits for a processor looks like a running one, so it may
+/// have been stopped too early.
 fn is_in_the_middle(server: &Server) -> bool {
     let soon = Duration::from_millis(300);
-    // Large enough that the reactor does not do it itself.
+    // So large that the reactor does not execute it itself.
     let for_a_worker = format!("w 1 200000 if=1000000\n{}\n", " ".repeat(200_000));
     let (mut held, mut other) = (server.connect(), server.connect());
     held.send("w 0 0 if=1000000 wait=0\n\n");
     other.send(&for_a_worker);
     held.is_answered_within(soon) && held.line() == "NO timeout" && other.is_answered_within(soon) && {
-        // And once more, when the other worker has gone to sleep.
+        // The same again, after the other worker has gone to sleep.
         wait_until("a worker sleeps", || server.stat("workers_asleep") == 1);
         other.send(&for_a_worker);
         other.line();
@@ -78,7 +78,7 @@ fn is_in_the_middle(server: &Server) -> bool {
     }
 }
 
-/// Whether a worker runs for so long that it is copying: nothing else takes a millisecond.
+/// Whether a worker runs for longer than a millisecond without a pause. Only a copy takes so long.
 fn is_copying(server: &Server, worker: Pid) -> bool {
     let runs = || {
         let stat = fs::read_to_string(format!("/proc/{}/task/{worker}/stat", server.pid()));
@@ -165,7 +165,7 @@ fn readers_share_a_mailbox_and_a_writer_waits_for_all() {
     let mut late = server.enqueue("r 0\n");
     assert_eq!(server.stat("writes"), 1, "the writer waits");
     drop(frozen);
-    assert_eq!(reader.data().1.len(), LARGE_BYTES, "the reader had the old message, whole");
+    assert_eq!(reader.data().1.len(), LARGE_BYTES, "the reader gets the old message, whole");
     writer.expect("OK v=2\n");
     late.expect("DATA 3 v=2 n=1\nnew\n");
 }
@@ -231,7 +231,7 @@ fn answers_before_a_waiting_request_are_sent_at_once() {
     assert!(writer.line().starts_with("OK v="));
 }
 
-/// When the wait ends, the answers before it are not all in the socket.
+/// When the wait ends, a part of the earlier answers is not yet in the socket.
 #[test]
 fn answers_keep_their_order_when_a_wait_ends_before_they_are_sent() {
     let directory = Directory::new();
@@ -256,8 +256,8 @@ fn pipelined_answers_keep_their_order_in_a_contended_mailbox() {
     const CONNECTIONS: usize = 8;
     const ROUNDS: usize = 60;
     let server = Server::start("1 160 0 160 --workers 4");
-    // So large that the workers do it: each patch copies all of it, and the reactor handles other connections
-    // meanwhile.
+    // The message is so large that the workers execute the patches: each patch copies all of it, and the
+    // reactor handles other connections meanwhile.
     server.connect().ask(format!("w 0 150000\n{}\n", "x".repeat(150_000)), "OK v=1\n");
     let requests: Vec<String> = (0..200)
         .map(|number| match number % 4 {

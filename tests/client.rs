@@ -1,4 +1,4 @@
-//! The Rust client: with servers that answer wrongly, and with events that cross its requests.
+//! The Rust client: with servers that send malformed answers, and with events between its answers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use dipc_testkit::wait::HANG;
 use proptest::prelude::*;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A client of a server that answers any request with these bytes and closes.
+/// A client of a server that answers the first request with these bytes and closes the connection.
 fn answers(bytes: Vec<u8>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -94,7 +94,8 @@ proptest! {
             10 => client.help().map(drop),
             _ => client.ping(),
         };
-        // After any bytes the connection has ended, and requests fail.
+        // The bytes may contain an answer for one `ping`. A second `ping` fails, because the connection has
+        // ended.
         prop_assert!(client.ping().is_err() || client.ping().is_err());
     }
 }
@@ -143,7 +144,7 @@ fn a_lost_lock_is_reported_by_event_flag_and_error() {
     assert!(!lock.is_lost());
     let fencing_token = lock.fencing_token();
     for mailbox in [1, 2] {
-        assert_eq!(lock.event(None).expect("told"), Some(Event::LockLost { mailbox, fencing_token }));
+        assert_eq!(lock.event(None).expect("an event"), Some(Event::LockLost { mailbox, fencing_token }));
     }
     assert!(lock.is_lost());
     assert!(lease(lock.write(1, "late").map(drop)));
@@ -173,7 +174,7 @@ fn dropping_a_guard_of_lost_locks_makes_the_mailboxes_usable() {
     let brief = LockOptions { ttl: Some(Duration::from_millis(20)), ..LockOptions::default() };
     let mut lock = client.lock_with(&[1, 3], &brief).expect("free");
     for _ in 0..2 {
-        assert!(lock.event(None).expect("told").is_some());
+        assert!(lock.event(None).expect("no error").is_some());
     }
     drop(lock);
     client.write(1, "x").expect("not refused");
@@ -212,10 +213,10 @@ fn a_wait_for_an_event_ends_in_time_although_bytes_trickle_in() {
     assert_eq!(client.event(Some(SHORT)).expect("no error"), None);
     assert_eq!(client.event(Some(Duration::ZERO)).expect("no error"), None);
     drop(client);
-    assert!(trickle.join().expect("it ends") < BYTES_MAX, "it read all bytes");
+    assert!(trickle.join().expect("a thread without a panic") < BYTES_MAX, "the client read all bytes");
 }
 
-/// The socket listens, and its backlog is full.
+/// The socket listens, but no connection is accepted, and its backlog is full.
 #[test]
 fn connecting_to_a_full_backlog_times_out() {
     let directory = Directory::new();

@@ -1,4 +1,4 @@
-//! The public methods of the Rust client against a real server: what each documented example shows.
+//! The public methods of the Rust client, with a real server.
 
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ fn a_shared_lock_admits_readers_and_shared_locks() {
 }
 
 #[test]
-fn an_expired_lease_refuses_requests_until_the_lock_is_given_up() {
+fn after_a_lease_has_expired_requests_are_refused_until_unlock() {
     let (_server, mut client) = start();
     let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
     let mut lock = client.lock_with(&[3], &brief).expect("locked");

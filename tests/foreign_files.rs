@@ -1,4 +1,4 @@
-//! Files of others at the path of an instance.
+//! Files of other programs and of other users at the paths of an instance.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

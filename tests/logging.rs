@@ -25,7 +25,7 @@ fn a_rotated_log_is_reopened() {
 }
 
 #[test]
-fn a_log_that_cannot_be_reopened_goes_on() {
+fn if_a_log_cannot_be_reopened_the_server_writes_to_the_old_file() {
     let base = BaseDirectory::new();
     fs::create_dir(base.join("logs")).expect("created");
     let server = start(base.dipc("4 64 0 8 --log-file logs/log").current_dir(base.path()));
@@ -34,7 +34,7 @@ fn a_log_that_cannot_be_reopened_goes_on() {
     server.signal(Signal::SIGHUP);
     let written = || std::io::read_to_string(&old).expect("read");
     let mut log = String::new();
-    wait_until("a complaint", || {
+    wait_until("an error in the log", || {
         log += &written();
         log.contains("cannot reopen")
     });

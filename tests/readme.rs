@@ -1,4 +1,4 @@
-//! The options in README are those of the programs. (Its transcripts are run with those of the protocol.)
+//! The options in README are those of the programs. (`tests/transcripts/` runs the transcripts of README.)
 
 use std::collections::BTreeSet;
 use std::process::Command;

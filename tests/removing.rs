@@ -1,4 +1,4 @@
-//! An instance is removed: what `dipcrm` says, how it exits, and what it leaves behind.
+//! `dipcrm`: its messages, its exit codes, and the files and processes that it removes.
 
 use std::fs::{self, Permissions};
 use std::net::TcpStream;
@@ -93,7 +93,7 @@ fn dipcrm_kills_a_server_that_does_not_answer() {
     let outcome = base.dipcrm(server.port);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains(&format!("process {}", server.pid)), "{outcome:?}");
-    assert!(started.elapsed().as_secs() >= 5, "it had no time to answer what has arrived");
+    assert!(started.elapsed().as_secs() >= 5, "the server had no time to answer the received requests");
     client.expect_end();
     base.expect_nothing_left();
 }
@@ -139,7 +139,7 @@ fn many_dipcrm_at_the_same_time_do_not_fail() {
         base.start(&format!("4 64 {} 8", port.number));
         let outcome: Vec<Outcome> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| base.dipcrm(port.number))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("it ends")).collect()
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
         assert!(outcome.iter().any(|outcome| outcome.code == Some(0)), "{outcome:?}");
         assert!(outcome.iter().all(|outcome| matches!(outcome.code, Some(0 | 1))), "{outcome:?}");
@@ -204,15 +204,15 @@ fn only_the_owner_of_an_instance_removes_it() {
     });
     let before = fingerprint(&base.join(server.port.to_string()));
     let port = server.port.to_string();
-    let stranger = |program: &str| {
+    let as_other_user = |program: &str| {
         let mut command = bare(program);
         command.uid(OTHER_USER).gid(OTHER_USER).current_dir("/");
         command
     };
-    run(stranger(&dipcrm).arg(&port).arg("--dir").arg(base.path()))
+    run(as_other_user(&dipcrm).arg(&port).arg("--dir").arg(base.path()))
         .expect_failure(3, "belongs to another user");
     let arguments = ["4", "64", &port, "8", "--fresh", "--bind", "127.0.0.2", "--dir"];
-    run(stranger(&dipc).args(arguments).arg(base.path())).expect_failure(1, "belongs to another user");
+    run(as_other_user(&dipc).args(arguments).arg(base.path())).expect_failure(1, "belongs to another user");
     assert_eq!(fingerprint(&base.join(&port)), before);
     server.connect().ask("ping\n", "OK\n");
 }

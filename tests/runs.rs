@@ -9,12 +9,12 @@ const CLIENTS: usize = 8;
 const BATCHES: usize = 40;
 const RUN: usize = 16;
 
-/// Sends a batch of requests in one piece. One send of this size is received in one piece.
+/// The requests of a batch as one piece of bytes. The server receives a send of this size in one piece.
 fn batch(requests: &[&str]) -> String {
     requests.concat()
 }
 
-/// The versions that the replies of a run of writes name.
+/// The versions in the replies to a run of writes.
 fn versions(client: &mut Client) -> Vec<u64> {
     (0..RUN).map(|_| field(&client.line(), "v")).collect()
 }

@@ -1,5 +1,5 @@
-//! The answers of each verb, over the real server, to telnet, to nc, to programs and to clients without
-//! newlines.
+//! The answers to each verb, over the real server: to telnet, to nc, to programs, and to clients that send no
+//! newline.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -62,7 +62,7 @@ fn silence_completes_no_write_that_has_no_data_yet() {
     let server = Server::start("4 64 0 8 --quiet-ms 20");
     let mut typist = server.connect();
     typist.send("w 3\n");
-    // These silences begin later, and have completed requests.
+    // The silence of each of these clients begins later, and completes a request.
     server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
     server.connect().ask("r 0", "DATA 0 v=0 n=0\n\n");
     typist.ask("hello\n", "OK v=1\n");
@@ -79,7 +79,7 @@ fn silence_completes_nothing_when_it_is_turned_off() {
 }
 
 #[test]
-fn a_message_has_any_bytes() {
+fn a_message_may_contain_any_bytes() {
     let (_server, mut client) = served();
     let all: Vec<u8> = (0..=255).collect();
     client.send("write 1 256\n");
@@ -140,8 +140,8 @@ fn a_damaged_mailbox_is_refused_and_the_others_work() {
     client.ask("w 0\nwhole\nw 1\nto be damaged\n", "OK v=1\nOK v=1\n");
     let segment = server.directory.path().join(format!("{}/segment", server.port));
     let segment = File::options().write(true).open(segment).expect("the segment");
-    // The control area of mailbox 1: after the header page, 128 bytes each. First only the ends of its
-    // messages.
+    // The control areas of 128 bytes follow the header page. In that of mailbox 1, first only the field
+    // `tail` of both records is damaged.
     for record in [8, 56] {
         segment.write_all_at(&[0xff; 8], 4096 + 128 + record + 16).expect("damaged");
     }

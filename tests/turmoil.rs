@@ -13,7 +13,7 @@ use dipc_testkit::wait::wait_until;
 
 const CLIENTS: u64 = 16;
 
-/// Some request that has an answer.
+/// A random request that has an answer.
 fn request(random: &mut Rng) -> String {
     let mailbox = random.below(4);
     let wait = random.one_of(&[" wait=0", " wait=0.01", " wait=0.05", ""]);
@@ -106,8 +106,9 @@ fn each_request_has_one_answer_among_clients_of_every_kind() {
         }
     });
     let mut client = server.connect();
-    // All at the same time: a client that was reset may have requests left that lock or wait.
-    wait_until("all clients have left and nothing is left of them", || {
+    // All conditions have to hold at the same time, because requests of a client that was reset may still
+    // lock or wait.
+    wait_until("no connection, lock, wait or watch of these clients is left", || {
         let lines = client.stat_lines("stat\n");
         ["connections 1", "locks_held 0", "waiting 0", "watching 0", "standing_reads 0", "flushing 0"]
             .iter()

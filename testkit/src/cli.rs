@@ -20,13 +20,13 @@ impl Server {
     /// Runs `dipc-cli` to its end.
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> Outcome {
-        finish(self.cli(words).spawn().expect("it runs"), b"")
+        finish(self.cli(words).spawn().expect("dipc-cli runs"), b"")
     }
 
     /// Runs `dipc-cli` to its end with this standard input.
     #[track_caller]
     pub fn run_with(&self, words: &[&str], input: impl AsRef<[u8]>) -> Outcome {
-        finish(self.cli(words).stdin(Stdio::piped()).spawn().expect("it runs"), input.as_ref())
+        finish(self.cli(words).stdin(Stdio::piped()).spawn().expect("dipc-cli runs"), input.as_ref())
     }
 
     /// A value of `dipc-cli stat TOPIC --json`.

@@ -1,4 +1,4 @@
-//! A client of bytes: it sends what a test says, and compares what comes back byte by byte.
+//! A client of raw bytes: it sends the bytes of a test, and compares the received bytes with expected ones.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -64,7 +64,7 @@ impl Client {
         Client::over(stream)
     }
 
-    /// A client of a connection that was made before. Its read timeout stays as it is.
+    /// A client over an existing connection, which keeps its read timeout.
     pub fn over(stream: impl Stream + 'static) -> Self {
         Client { stream: Box::new(stream), received: Vec::new() }
     }
@@ -147,7 +147,7 @@ impl Client {
         (header, data)
     }
 
-    /// The code in an answer `ERR`, without its text.
+    /// Sends a request that is answered `ERR`. Returns the code and the fields of the answer, not its text.
     #[track_caller]
     pub fn refused(&mut self, request: impl AsRef<[u8]>) -> String {
         self.send(request);
@@ -222,13 +222,13 @@ impl Client {
         SockRef::from(&self.stream.as_fd()).set_linger(Some(Duration::ZERO)).expect("set");
     }
 
-    /// Hands the connection to another process, which neither reads nor writes, and closes it here.
+    /// Passes the connection to a new process, which neither reads nor writes, and closes it in this process.
     pub fn give_away(self) -> Child {
         let descriptor: OwnedFd = self.stream.as_fd().try_clone_to_owned().expect("cloned");
         Command::new("sleep").arg("1000").stdin(descriptor).spawn().expect("sleep")
     }
 
-    /// Receives some bytes. Returns their number: 0 at the end, and a reset is an end too.
+    /// Receives some bytes. Returns their number, or 0 if the connection has ended or was reset.
     #[track_caller]
     fn receive(&mut self) -> usize {
         let mut buffer = vec![0; 64 * 1024];

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The most descriptors that this user may allow a process.
+/// The hard limit of open descriptors of this process.
 pub fn hard_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1
 }
@@ -19,7 +19,7 @@ pub fn allow(count: u64) {
     }
 }
 
-/// Sets how many descriptors another process may have.
+/// Sets the limit of open descriptors of another process.
 #[track_caller]
 #[allow(unsafe_code, reason = "nix has no prlimit for another process")]
 pub fn limit(pid: i32, limit: u64) {
@@ -29,7 +29,8 @@ pub fn limit(pid: i32, limit: u64) {
     assert_eq!(done, 0, "prlimit: {}", io::Error::last_os_error());
 }
 
-/// The limit with which a process can open exactly `more` descriptors. Its open descriptors may have gaps.
+/// The limit with which a process can open exactly `more` descriptors. There may be free numbers between the
+/// open descriptors of the process.
 pub fn limit_with_room_for(pid: i32, more: usize) -> u64 {
     let is_free = |number: &u64| !Path::new(&format!("/proc/{pid}/fd/{number}")).exists();
     (0..).filter(is_free).nth(more).expect("the numbers do not end")

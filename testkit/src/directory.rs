@@ -1,4 +1,4 @@
-//! Directories of a test, and what is in a directory.
+//! Temporary directories of a test, and the files in a directory.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -57,8 +57,8 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What identifies the content of a directory: name, inode, mode, size, and the times of change of each file.
-/// Equal fingerprints mean that no file was touched.
+/// The name, inode, mode, size and times of change of each file in a directory, and of the directory. Equal
+/// fingerprints mean that no file was changed.
 pub fn fingerprint(directory: &Path) -> Vec<(String, u64, u32, u64, i64, i64)> {
     let of = |name: String| {
         let found = fs::symlink_metadata(directory.join(&name)).expect("a file");

@@ -1,4 +1,4 @@
-//! Instances as a user has them: their directory, their process, and what `dipc` and `dipcrm` print.
+//! Instances as a user sees them: their directory, their process, and the output of `dipc` and `dipcrm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl BaseDirectory {
         self.0.join(name)
     }
 
-    /// `dipc` with these arguments and its instance here.
+    /// `dipc` with these arguments. Its instance is in this directory.
     pub fn dipc(&self, arguments: &str) -> Command {
         let mut command = bare(program::dipc());
         command.args(arguments.split_whitespace()).arg("--dir").arg(self.path());
@@ -163,20 +163,20 @@ pub fn start_in_foreground(command: &mut Command) -> (Child, Instance) {
     (child, instance)
 }
 
-/// The one of two starts that succeeded. The other one has to fail because the port or the directory is in
-/// use.
+/// Returns the instance of the one start that succeeded. The other start must have failed because the port or
+/// the directory is in use.
 #[track_caller]
 pub fn winner_of(both: [Outcome; 2]) -> Instance {
     let seen = format!("{both:?}");
     let [first, second] = both;
     let (winner, loser) = if first.code == Some(0) { (first, second) } else { (second, first) };
-    assert_eq!(winner.code, Some(0), "none of both has started: {seen}");
+    assert_eq!(winner.code, Some(0), "neither start succeeded: {seen}");
     assert!(loser.stderr.contains("in use") || loser.stderr.contains("a dipc runs in"), "{seen}");
     loser.expect_failure(3, "dipc: ");
     Instance::of(winner.text())
 }
 
-/// Whether `path` is in `text`, and not only as the beginning of a longer name.
+/// Whether `text` contains `path`. A longer path that continues with a digit does not count.
 fn contains_path(text: &str, path: &str) -> bool {
     text.match_indices(path)
         .any(|(at, _)| !text[at + path.len()..].starts_with(|next: char| next.is_ascii_digit()))

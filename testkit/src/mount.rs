@@ -12,7 +12,8 @@ use crate::process::run;
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts one at a new directory, with these options of mount(8); `None` where this user may not mount.
+    /// Mounts a tmpfs at a new directory, with these options of mount(8). Returns `None` if this user may not
+    /// mount.
     pub fn new(at: PathBuf, options: &str) -> Option<Self> {
         fs::create_dir(&at).expect("a new directory");
         let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at));

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
-/// A port of this test alone. It stays bound, so that the system gives it to no other program, and a server
-/// can listen on it.
+/// A port that only this test uses. It stays bound, so the system gives it to no other program. A server can
+/// listen on it nevertheless, because both set `SO_REUSEADDR`.
 pub struct Port {
     /// Its number.
     pub number: u16,

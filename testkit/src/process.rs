@@ -1,4 +1,4 @@
-//! A program run to its end, and what the system says about a process.
+//! A program that is run to its end, and information of the system about a process.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,21 +30,21 @@ impl Outcome {
         text(&self.stdout)
     }
 
-    /// It ended with this code and printed exactly this.
+    /// Expects that it ended with this code and printed exactly this.
     #[track_caller]
     pub fn expect(&self, code: i32, stdout: impl AsRef<[u8]>) {
         let stdout = stdout.as_ref().escape_ascii().to_string();
         assert_eq!((self.code, self.stdout.escape_ascii().to_string()), (Some(code), stdout), "{self:?}");
     }
 
-    /// It failed with this code, printed nothing, and this reason is in its message.
+    /// Expects that it failed with this code, printed nothing, and has this reason in its message.
     #[track_caller]
     pub fn expect_failure(&self, code: i32, reason: &str) {
         self.expect(code, "");
         assert!(self.stderr.contains(reason), "{reason:?} is not in {self:?}");
     }
 
-    /// It ended with code 0 and without a message.
+    /// Expects that it ended with code 0 and without a message.
     #[track_caller]
     pub fn expect_success(&self) {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
@@ -78,7 +78,7 @@ pub fn run_both(commands: [Command; 2]) -> [Outcome; 2] {
                     run(&mut command)
                 })
             })
-            .map(|thread| thread.join().expect("it ends"))
+            .map(|thread| thread.join().expect("a thread without a panic"))
     })
 }
 
@@ -170,7 +170,7 @@ pub fn bare(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// The command, in a shell that has run `setup` before.
+/// The command, in a shell that runs `setup` first.
 pub fn after(setup: &str, command: &Command) -> Command {
     let mut shell = bare("sh");
     shell.arg("-c").arg(format!("{setup}; exec \"$0\" \"$@\""));
@@ -200,14 +200,15 @@ pub fn has_ended(pid: i32) -> bool {
 /// The processor time of a process, in the kernel and outside it.
 #[track_caller]
 pub fn cpu_time(pid: i32) -> Duration {
-    const HUNDREDTH: u64 = 10;
+    /// Milliseconds of a clock tick: Linux has 100 in a second.
+    const TICK_MS: u64 = 10;
     let fields = stat_fields(pid).expect("the process lives");
     // utime and stime, fields 14 and 15.
     let ticks = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number"));
-    Duration::from_millis(HUNDREDTH * ticks.sum::<u64>())
+    Duration::from_millis(TICK_MS * ticks.sum::<u64>())
 }
 
-/// Bytes as text, with a replacement for what is not UTF-8.
+/// Bytes as text. Bytes that are not UTF-8 are replaced.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

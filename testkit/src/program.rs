@@ -27,7 +27,7 @@ pub fn dipc_cli() -> &'static str {
     PATH.get_or_init(|| built("dipc-cli"))
 }
 
-/// The Python interpreter; `None` on a machine without one. Then the test says that it tests nothing.
+/// The Python interpreter. On a machine without one, prints that nothing is tested and returns `None`.
 pub fn python3() -> Option<&'static str> {
     const PYTHON: &str = "python3";
     let exists = Command::new(PYTHON).arg("--version").output().is_ok();

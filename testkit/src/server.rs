@@ -14,8 +14,8 @@ use crate::process::{self, cpu_time, first_line, stat_fields, wait_for_end};
 use crate::program;
 use crate::wait::wait_until;
 
-/// More processor time than a server needs for a second without work. One that polls without a pause uses
-/// several times as much, on a busy machine too.
+/// More processor time than a server needs for a second without work. A server that polls without a pause
+/// uses several times as much, even on a busy machine.
 const IDLE_CPU: Duration = Duration::from_millis(150);
 
 /// A server on a free port, with a base directory of its own. It is killed when this is dropped.
@@ -29,13 +29,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one with arguments as in `4 64 0 8 --wait 1`, where 0 asks for a free port.
+    /// Starts a server with arguments such as `4 64 0 8 --wait 1`. Port 0 requests a free port.
     #[track_caller]
     pub fn start(arguments: &str) -> Self {
         Server::start_in(Directory::new(), arguments)
     }
 
-    /// Starts one that also listens on the Unix-domain socket [`Server::socket`].
+    /// Starts a server that also listens on the Unix-domain socket [`Server::socket`].
     #[track_caller]
     pub fn start_with_socket(arguments: &str) -> Self {
         let directory = Directory::new();
@@ -43,7 +43,7 @@ impl Server {
         Server::start_in(directory, &format!("{arguments} --unix {}", socket.display()))
     }
 
-    /// Starts one whose instance is in `directory`.
+    /// Starts a server whose instance is in `directory`.
     #[track_caller]
     pub fn start_in(directory: Directory, arguments: &str) -> Self {
         let (child, port) = spawn(directory.path(), arguments);
@@ -72,7 +72,7 @@ impl Server {
         Client::tcp(self.port)
     }
 
-    /// One value of `stat`, asked for on a connection of its own.
+    /// One value of `stat`, requested on a separate connection.
     #[track_caller]
     pub fn stat(&self, name: &str) -> u64 {
         self.connect().stat(name)
@@ -124,7 +124,7 @@ impl Server {
     #[track_caller]
     pub fn kill(&mut self) {
         self.child.kill().expect("our child");
-        assert_eq!(self.wait(), None, "it ended before it was killed");
+        assert_eq!(self.wait(), None, "the server ended before it was killed");
     }
 
     /// Bytes of the server's own memory: anonymous, not the segment.
@@ -139,8 +139,8 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives").count()
     }
 
-    /// Expects that it uses next to no processor time until silence has completed a request of this client.
-    /// Start it with `--quiet-ms 1000`, so that this takes a second.
+    /// Expects that the server uses almost no processor time until silence has completed a request of this
+    /// client. The server must run with `--quiet-ms 1000`, so that the silence lasts a second.
     #[track_caller]
     pub fn expect_idle(&self, client: &mut Client) {
         let before = cpu_time(self.pid());

@@ -27,8 +27,8 @@ impl Terminal {
     #[track_caller]
     pub fn start(server: &Server, words: &[&str]) -> Self {
         let pty = openpty(None, None).expect("a terminal");
-        // The clone is closed on exec. A child that inherited the terminal's other end would keep it from
-        // hanging up.
+        // The clone is closed on exec. If a child inherited the master, the terminal would not hang up when
+        // this process closes the clone.
         let master = pty.master.try_clone().expect("cloned");
         drop(pty.master);
         let end = |slave: &OwnedFd| Stdio::from(slave.try_clone().expect("cloned"));
@@ -64,7 +64,7 @@ impl Terminal {
         assert!(resized.expect("stty runs").success());
     }
 
-    /// Waits until this is shown. Returns and forgets the output up to its end.
+    /// Waits until `text` is shown. Returns the output up to the end of `text`, and removes it.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
         let deadline = Instant::now() + HANG;
@@ -79,7 +79,7 @@ impl Terminal {
             }
             let mut chunk = [0; 4096];
             let len = self.keys.read(&mut chunk).unwrap_or(0);
-            assert!(len > 0, "the end, and no {text:?} in {:?}", self.shown);
+            assert!(len > 0, "the output ended without {text:?}: {:?}", self.shown);
             self.shown.push_str(&String::from_utf8_lossy(&chunk[..len]));
         }
     }
@@ -108,7 +108,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // The program gets SIGHUP with the end of its terminal.
+        // The program gets SIGHUP when its terminal is closed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -3,9 +3,9 @@
 use crate::{DEADLOCK, expect_free, expect_locked, holder, served};
 
 #[test]
-fn a_cycle_through_a_message_or_room_that_only_the_other_client_could_bring() {
+fn a_cycle_through_a_message_or_room_that_only_the_other_client_could_provide() {
     let full = format!("put 1\n{}\n", "x".repeat(1024));
-    for (prepare, waits, brings, answer) in [
+    for (prepare, waits, provides, answer) in [
         ("", "take 1 wait=inf\n", "put 1\nm\n", "DATA 1 v=1 n=0\nm\n"),
         ("", "r 1 after=0 wait=inf\n", "put 1\nm\n", "DATA 1 v=1 n=1\nm\n"),
         (&full, "put 1 wait=inf\nm\n", "take 1\n", "OK v=2 n=1\n"),
@@ -15,11 +15,11 @@ fn a_cycle_through_a_message_or_room_that_only_the_other_client_could_bring() {
         if !prepare.is_empty() {
             first.ask(prepare, "OK v=1 n=1\n");
         }
-        // It was admitted and its condition does not hold, so later requests are admitted before it.
+        // The request is admitted, and its condition does not hold. So later requests are executed before it.
         server.send_waiting(&mut first, waits);
         let mut second = holder(&server, "1");
         assert_eq!(second.refused("r 0 wait=inf\n"), DEADLOCK, "{waits}");
-        second.send(brings);
+        second.send(provides);
         let answered = second.line();
         assert!(answered.starts_with("OK v=1") || answered == "DATA 1024 v=1 n=0", "{answered}");
         second.send("unlock 1\n");
@@ -35,7 +35,7 @@ fn a_cycle_completed_by_a_wait_for_a_message() {
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
     server.send_waiting(&mut sharer, "w 0 wait=inf\nx\n");
-    // It is admitted beside the shared lock, but no client could bring a newer message.
+    // A read is admitted beside the shared lock, but no client could send a newer message.
     assert_eq!(reader.refused("r 1 after=0 wait=inf\n"), DEADLOCK);
     assert_eq!(reader.refused("take 1 wait=inf\n"), DEADLOCK);
     reader.ask("r 1 after=0 wait=0\nunlock 0\n", "NO timeout v=0\nOK\n");

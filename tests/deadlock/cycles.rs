@@ -36,8 +36,8 @@ fn a_request_that_completes_a_cycle_of_two_is_refused_and_keeps_its_lock() {
     assert_eq!(server.stat("err_deadlock"), 50);
 }
 
-/// In a ring of `clients`, each waits for the mailbox of the next one. The request of the last one is
-/// refused.
+/// In a ring of clients, each client waits for the mailbox of the next client. The request of the last
+/// client, which would close the ring, is refused.
 fn expect_ring_is_refused(clients: usize) {
     let server = served(clients);
     let mut ring: Vec<Client> = (0..clients).map(|number| holder(&server, &number.to_string())).collect();
@@ -111,7 +111,7 @@ fn a_cycle_through_an_earlier_waiter_of_the_queue() {
     let mut sharer = holder(&server, "1 r");
     let mut reader = holder(&server, "0");
     let mut writer = server.enqueue("w 1 wait=inf\nx\n");
-    // It would be admitted beside the shared lock, but the writer is before it.
+    // The read would be admitted beside the shared lock, but the writer is before it in the queue.
     server.send_waiting(&mut reader, "r 1 wait=inf\n");
     assert_eq!(sharer.refused("r 0 wait=inf\n"), DEADLOCK);
     sharer.ask("unlock 1\n", "OK\n");

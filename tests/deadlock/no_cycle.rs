@@ -58,7 +58,7 @@ fn a_wait_for_a_holder_that_waits_for_no_lock_is_no_cycle() {
     let mut first = holder(&server, "0");
     let mut second = holder(&server, "1");
     server.send_waiting(&mut second, "take 2\n");
-    // It has a lock, and waits for a message, which a client without a lock can bring.
+    // The second client holds a lock, and waits for a message. A client without a lock can send that message.
     server.send_waiting(&mut first, "w 1\nx\n");
     server.connect().ask("put 2\nm\n", "OK v=1 n=1\n");
     second.expect("DATA 1 v=1 n=0\nm\n");

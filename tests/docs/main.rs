@@ -2,9 +2,9 @@
 //!
 //! A code span of a document is checked if it looks like a Rust name (`Type`, `Type::method`,
 //! `module::function`, `CONSTANT`, `snake_case`) or like a path of this repository. Names are looked up in
-//! the Rust source of the workspace, paths and relative links in the file system. Words of other origin are
-//! in [`document::FOREIGN`], each with its reason. Fenced and indented blocks are not checked:
-//! `tests/transcripts.rs` runs the transcripts.
+//! the Rust source of the workspace, paths and relative links in the file system. Words that only look like
+//! names of this source are in [`document::FOREIGN`], each with its reason. Fenced and indented blocks are
+//! not checked: `tests/transcripts/` runs the transcripts.
 #![allow(missing_docs)]
 
 mod checker;
@@ -18,7 +18,7 @@ use std::path::Path;
 use document::check;
 use repository::Tree;
 
-/// Documents beside the pages in `docs/`.
+/// Documents other than the pages in `docs/`.
 const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
 
 #[test]

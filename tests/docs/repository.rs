@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::DOCUMENTS;
 use super::source::Source;
 
-/// Its examples are not part of the source.
+/// The directory of this test. The examples in it are not part of the source.
 const THIS_TEST: &str = "tests/docs/";
 
-/// Directories that are not source: output of builds, and the Python cache.
+/// Directories without source: output of builds, and the Python cache.
 const SKIPPED: [&str; 2] = ["target", "__pycache__"];
 
 /// The files of the repository, and what its Rust source defines.
@@ -61,8 +61,8 @@ impl Tree {
         }
     }
 
-    /// Whether a path exists, from the root on, from the document's directory on, or as the end of some path.
-    /// From the first placeholder in capitals on, as in `tests/NAME.rs`, there is nothing to check.
+    /// Whether a path exists: below the root, below the document's directory, or as the end of some path.
+    /// Only the parts before the first placeholder in capitals, as in `tests/NAME.rs`, are checked.
     pub(crate) fn has(&self, document: &str, span: &str) -> bool {
         let is_placeholder = |part: &&str| {
             let stem = part.split('.').next().unwrap_or(part);
@@ -84,7 +84,7 @@ impl Tree {
         path.is_empty() || exists(&path) || beside(&path) || is_end()
     }
 
-    /// A relative link leads to a file, and its fragment to a heading there.
+    /// Checks that a relative link leads to a file, and its fragment to a heading of that file.
     pub(crate) fn check_link(&self, document: &str, text: &str, target: &str) -> Result<(), String> {
         let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
         let linked = match path {

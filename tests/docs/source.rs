@@ -1,4 +1,4 @@
-//! The names that Rust source defines, found by a scan of its tokens. It knows no types and expands no
+//! The names that Rust source defines, found by a scan of its tokens. The scan knows no types and expands no
 //! macros.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ impl Source {
         self.scan(&parents, &tokens);
     }
 
-    /// An item in `modules`, and so in each of them.
+    /// Records an item of the innermost of these nested modules. It counts as an item of each of them.
     fn define(&mut self, modules: &[String], name: &str) {
         self.names.insert(name.to_owned());
         for module in modules {
@@ -226,7 +226,7 @@ fn string_literal(rest: &str) -> Option<(usize, usize, usize)> {
     None
 }
 
-/// The length of what begins with `'`: a character, or the mark of a lifetime alone.
+/// The length of the token that begins with `'`: a character literal, or only the `'` of a lifetime.
 fn quote_length(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     let escaped = rest[1..].starts_with('\\');

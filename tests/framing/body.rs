@@ -6,7 +6,7 @@ use dipc_testkit::server::Server;
 
 use crate::{Harness, stream, wordless};
 
-/// What the server does with `w 3 LENGTH`. A number is the bytes sent behind it.
+/// How the server treats `w 3 LENGTH`. The number in a variant is that of the data bytes that are sent.
 enum Length {
     /// The bytes are written.
     Good(usize),

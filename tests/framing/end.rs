@@ -48,7 +48,7 @@ fn silence_never_completes_a_body_of_known_length() {
     refused.send("w 99 6\nhello");
     let mut header = server.connect();
     header.send("w 3 6");
-    // These silences begin later than theirs, and have completed requests.
+    // The silences of these two clients begin later, and complete their requests.
     server.connect().ask("ping", "OK\n");
     server.connect().ask("ping", "OK\n");
     assert_eq!(server.stat("completed_by_silence"), 2);

@@ -1,5 +1,6 @@
-//! Where a request ends. However its bytes are cut into packets, the server reads the same requests, and it
-//! never reads data as a request. Silence completes nothing here, so that only the bytes decide.
+//! Where a request ends. The server reads the same requests, however their bytes are cut into packets. It
+//! never reads data as a request. Most of these tests turn off completion by silence, so that only the bytes
+//! decide.
 
 mod body;
 mod cuts;
@@ -20,7 +21,7 @@ struct Stream {
     bytes: Vec<u8>,
     /// All answers, with versions relative to the first, and `..` for the text of an `ERR`.
     answers: String,
-    /// The messages that it writes to mailbox 3.
+    /// The messages that these bytes write to mailbox 3.
     writes: Vec<&'static [u8]>,
 }
 
@@ -47,19 +48,19 @@ impl Harness {
         Harness { server, watcher, version: 0, content: Vec::new() }
     }
 
-    /// Plays a stream in packets; the server has read each packet before the next is sent. Checks that
+    /// Sends a stream in packets. The server has read each packet before the next one is sent. Checks that
     /// exactly the writes of the stream were done. Returns the answers.
     #[track_caller]
     fn play(&mut self, stream: &Stream, cuts: &[usize]) -> String {
         let mut sender = tcp_stream(self.server.port);
         let mut client = Client::over(sender.try_clone().expect("cloned"));
         if !cuts.is_empty() {
-            // When this is answered, the connection of the sender was accepted.
+            // When this is answered, the server has accepted the connection of the sender.
             self.watcher.ask("ping\n", "OK\n");
         }
         let mut sent = 0;
         for &cut in cuts {
-            // The server may have closed, if the answers say so.
+            // Fails if the server has closed the connection. The answers show whether it should.
             let _ = sender.write_all(&stream.bytes[sent..cut]);
             // When this is answered, the server has read the packet.
             self.watcher.ask("ping\n", "OK\n");
@@ -100,7 +101,8 @@ fn relative(answers: &[u8], version: u64) -> String {
     counted
 }
 
-/// Answers without the texts of errors, which must have several words.
+/// Answers with `..` in place of the texts of errors. A text of fewer than three words stays, and fails the
+/// comparison.
 fn wordless(answers: &str) -> String {
     let without = |line: &str| match line.split_once(" : ") {
         Some((code, words)) if code.starts_with("ERR ") && words.split_whitespace().count() > 2 => {

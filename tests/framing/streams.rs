@@ -27,7 +27,7 @@ pub(crate) fn good_streams() -> Vec<Stream> {
         stream("\n\r\n\nping\n\r\nping\r\n\n", "OK\nOK\r\n", &[]),
         stream(b"\xff\xfb\x1f\xff\xfd\x03ping\r\n\xff\xf4\xff\xfd\x06ping\r\n", "OK\r\nOK\r\n", &[]),
         stream(b"\xff\xfa\x18\0vt\n\xff\xf0w 3\r\nhi\r\n", "OK v=+1\r\n", &[b"hi"]),
-        // The end of input completes a request that lacks nothing but its end of line.
+        // The end of input completes a request that lacks only its end of line.
         stream("ping", "OK\n", &[]),
         stream("w 3\nhello", "OK v=+1\n", &[b"hello"]),
         stream("w 3\r\nhello\r", "OK v=+1\r\n", &[b"hello"]),

@@ -137,7 +137,8 @@ fn order(operations: &[&Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether every item agrees with the one of the highest rank among those that returned before it was called.
+/// Checks every item against the items that returned before it was called. It must agree with the one of them
+/// that has the highest rank.
 fn in_time<T: std::fmt::Debug, R: Ord>(
     items: &[&T],
     times: impl Fn(&T) -> (u64, u64),
@@ -183,7 +184,7 @@ fn counts(operations: &[&Operation]) -> Result<(), String> {
             What::Take { .. } => now + 1 == count,
             _ => now == 1,
         };
-        unless(!right, || format!("of {count} messages {operation:?} left {now}"))?;
+        unless(!right, || format!("{operation:?} left {now} of {count} messages"))?;
         count = now;
         if count == 0 {
             empty.push((operation.called, changes.get(at + 1).map_or(NEVER, |next| next.returned)));
@@ -198,7 +199,7 @@ fn counts(operations: &[&Operation]) -> Result<(), String> {
     for operation in operations.iter().filter(|operation| matches!(operation.what, What::Empty)) {
         let begun = empty.partition_point(|(from, _)| *from < operation.returned);
         unless(empty[..begun].last().is_none_or(|(_, until)| *until < operation.called), || {
-            format!("it was not empty: {operation:?}")
+            format!("the mailbox was not empty: {operation:?}")
         })?;
     }
     Ok(())
@@ -227,9 +228,10 @@ fn takes(operations: &[&Operation]) -> Result<(), String> {
         None => last + 1,
     });
     let first = removed.max().unwrap_or(1);
-    let unheard = operations.iter().filter(|operation| matches!(operation.what, What::Take { taken: None }));
+    let unanswered =
+        operations.iter().filter(|operation| matches!(operation.what, What::Take { taken: None }));
     let missing: Vec<u64> = (first..=last).filter(|version| !gone.contains(version)).collect();
-    unless(missing.len() > unheard.count(), || format!("versions {missing:?} are lost"))
+    unless(missing.len() > unanswered.count(), || format!("versions {missing:?} are lost"))
 }
 
 /// An exclusive lock of a mailbox excludes all other locks of it.

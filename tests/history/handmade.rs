@@ -31,7 +31,7 @@ fn hold(client: usize, grant: u64, from: u64, until: u64) -> Hold {
 
 #[track_caller]
 fn rejects(operations: &[Operation], holds: &[Hold], because: &str) {
-    let error = check(operations, holds).expect_err("this cannot have happened");
+    let error = check(operations, holds).expect_err("an impossible history");
     assert!(error.contains(because), "{error}");
 }
 
@@ -52,20 +52,20 @@ fn possible_histories_pass() {
     ];
     // The drain at the end.
     let drained = operation(9, 100, 110, What::Take { taken: Some((4, 0, 77)) });
-    check(&[&operations[..7], &[drained]].concat(), &[]).expect("right");
-    check(&[put(10, 1, 1), put(20, 2, 2), take(30, 1, 1), take(40, 2, 0)], &[]).expect("right");
+    check(&[&operations[..7], &[drained]].concat(), &[]).expect("a possible history");
+    check(&[put(10, 1, 1), put(20, 2, 2), take(30, 1, 1), take(40, 2, 0)], &[]).expect("a possible history");
     check(
         &[write(1, 12, 13, 1), write(1, 14, 15, 2), take(50, 2, 0)],
         &[hold(1, 1, 10, 20), hold(2, 2, 21, 30)],
     )
-    .expect("right");
+    .expect("a possible history");
 }
 
 #[test]
 fn a_stale_read_is_found() {
     rejects(&[write(1, 10, 20, 1), write(1, 30, 40, 2), read(2, 50, 60, 1)], &[], "came after");
     rejects(&[write(1, 10, 20, 1), read(2, 30, 60, 2), write(1, 70, 80, 2)], &[], "came after");
-    // Each agrees with the write, but not with each other.
+    // Each of the two reads agrees with the write, but not with the other read.
     let reads = [read(2, 20, 30, 1), read(3, 40, 50, 0)];
     rejects(&[&[write(1, 10, 60, 1)], &reads[..]].concat(), &[], "not the message");
     let nothing = operation(3, 40, 50, What::Read { version: 0, count: 0, message: None });
@@ -113,9 +113,9 @@ fn a_double_take_is_found() {
 
 #[test]
 fn a_take_out_of_order_is_found() {
-    let unheard = [25, 26].map(|called| operation(3, called, NEVER, What::Take { taken: None }));
+    let unanswered = [25, 26].map(|called| operation(3, called, NEVER, What::Take { taken: None }));
     let puts = [put(10, 1, 1), put(20, 2, 2), put(22, 3, 3)];
-    rejects(&[&puts[..], &[take(30, 3, 0), take(40, 2, 1)], &unheard].concat(), &[], "came after");
+    rejects(&[&puts[..], &[take(30, 3, 0), take(40, 2, 1)], &unanswered].concat(), &[], "came after");
 }
 
 #[test]
@@ -141,11 +141,11 @@ fn a_foreign_request_under_a_lock_is_found() {
     let holds = [hold(1, 1, 10, 50)];
     rejects(&[write(2, 20, 30, 1), take(90, 1, 0)], &holds, "under");
     rejects(&[write(2, 1, 5, 1), read(2, 20, 30, 1), take(90, 1, 0)], &holds, "under");
-    // Its call and return are outside the lock, but its version is between those of the holder's writes.
+    // The foreign write is called and returns outside the lock. Its version is between those of the holder.
     let between = [write(1, 12, 13, 1), write(2, 5, 60, 2), write(1, 14, 15, 3)];
     rejects(&[&between[..], &[take(90, 3, 0)]].concat(), &holds, "under");
     // A shared lock admits readers, and no writers.
     let shared = [Hold { shared: true, ..hold(1, 1, 10, 50) }];
-    check(&[write(2, 1, 5, 1), read(2, 20, 30, 1), take(90, 1, 0)], &shared).expect("right");
+    check(&[write(2, 1, 5, 1), read(2, 20, 30, 1), take(90, 1, 0)], &shared).expect("a possible history");
     rejects(&[write(2, 20, 30, 1), take(90, 1, 0)], &shared, "under");
 }

@@ -1,7 +1,9 @@
-//! Recorded histories: 64 clients send requests of every kind at the same time, and some disconnect in the
-//! middle of a request. Their answers must be possible; `check.rs` defines which histories are. A failure
-//! names the requests that contradict each other. `DIPC_HISTORY_SEED` in the environment sets another seed
-//! than 1, and `DIPC_HISTORY_STEPS` the number of steps of each client.
+//! Recorded histories: 64 clients read, write, put, take and lock at the same time, and some of them
+//! disconnect in the middle of a request. The recorded history must be possible. `check.rs` defines the
+//! possible histories. A failure names the requests that contradict each other.
+//!
+//! The environment variable `DIPC_HISTORY_SEED` sets the seed (default 1). `DIPC_HISTORY_STEPS` sets the
+//! number of steps of each client (default 300).
 
 mod check;
 mod handmade;
@@ -39,7 +41,7 @@ fn the_history_of_sixty_four_clients_is_possible() {
     let recorded: Vec<_> = thread::scope(|scope| {
         let record = &record;
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || record(number))).collect();
-        clients.into_iter().map(|client| client.join().expect("a client that got what it expects")).collect()
+        clients.into_iter().map(|client| client.join().expect("a client thread without a panic")).collect()
     });
     server.wait_for_stat("connections", |count| count == 1);
     let mut last = Recorder::new(CLIENTS, server.port, start, seed);
@@ -52,10 +54,13 @@ fn the_history_of_sixty_four_clients_is_possible() {
     check(&operations, &holds).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     assert_eq!(server.stat("overtakes"), 0);
     let ran = ["jobs_unaided", "jobs_posted"].map(|name| server.stat(name));
-    assert!(ran.iter().all(|&jobs| jobs > 100), "{ran:?} by the reactor and by the workers");
+    assert!(
+        ran.iter().all(|&jobs| jobs > 100),
+        "jobs executed by the reactor and by the workers: {ran:?}, expected more than 100 each"
+    );
     assert!(
         holds.iter().any(|hold| hold.shared) && holds.iter().any(|hold| !hold.shared),
-        "no lock of one kind"
+        "no shared lock was held, or no exclusive lock was held"
     );
     let happened: [fn(&Operation) -> bool; 8] = [
         |operation| matches!(operation.what, What::Next { lost: 1.., .. }),
@@ -68,6 +73,6 @@ fn the_history_of_sixty_four_clients_is_possible() {
         |operation| matches!(operation.what, What::Full) && operation.mailbox == CALM,
     ];
     for (number, happened) in happened.iter().enumerate() {
-        assert!(operations.iter().any(happened), "nothing of kind {number} happened");
+        assert!(operations.iter().any(happened), "no operation matches predicate {number} of `happened`");
     }
 }

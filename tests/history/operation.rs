@@ -1,4 +1,4 @@
-//! Operations and holds, of which a history consists.
+//! The parts of a history: operations, and holds of locks.
 
 /// The return of a request without an answer.
 pub(crate) const NEVER: u64 = u64::MAX;

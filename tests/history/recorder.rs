@@ -1,4 +1,4 @@
-//! A client that records what it does.
+//! A client that records its requests, its answers and its locks.
 
 use std::thread;
 use std::time::Instant;
@@ -9,7 +9,8 @@ use dipc_testkit::rng::Rng;
 
 use crate::operation::{Hold, NEVER, Operation, What};
 
-/// The requests to each mailbox, in hundredths. The mailboxes are so small that they are full at times.
+/// The frequency of each kind of request to each mailbox, in hundredths. The mailboxes are so small that they
+/// are full at times.
 pub(crate) const MAILBOXES: [&[(u32, Kind)]; 5] = [
     &[(40, Kind::Read), (20, Kind::Write), (25, Kind::WriteIf), (15, Kind::Next)],
     &[(60, Kind::Put), (30, Kind::Take), (5, Kind::Read), (5, Kind::Next)],
@@ -29,7 +30,7 @@ pub(crate) const MAILBOXES: [&[(u32, Kind)]; 5] = [
 /// Steps after which puts and takes are exchanged, so that a list is full at times and empty at others.
 const EXCHANGE_PERIOD: u64 = 30;
 
-/// The mailbox where no client leaves before its answer, so that each change is known.
+/// The mailbox where no client disconnects before it has its answer, so that each change is known.
 pub(crate) const CALM: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +53,11 @@ fn any_kind(rng: &mut Rng, mailbox: u32) -> Kind {
             None => return *kind,
         }
     }
-    unreachable!("they add up to 100")
+    unreachable!("the hundredths add up to 100")
 }
 
-/// The bytes of a message, of which a torn copy is recognized. One message in four is so long that its jobs
-/// go to the workers.
+/// The bytes of a message. The number determines all of them, so a torn copy is recognized. One message in
+/// four is so long that its jobs go to the workers.
 fn message(number: u64) -> Vec<u8> {
     let filling = (b'a' + (number % 26) as u8) as char;
     format!("{number} {}", filling.to_string().repeat((number * 7919 % 180_000) as usize)).into_bytes()
@@ -69,7 +70,7 @@ fn number_of(bytes: &[u8]) -> u64 {
     number
 }
 
-/// A client that records its requests, its answers and its locks.
+/// A recording client.
 pub(crate) struct Recorder {
     number: usize,
     port: u16,
@@ -77,7 +78,7 @@ pub(crate) struct Recorder {
     rng: Rng,
     client: Client,
     messages: u64,
-    /// The version that the last request named.
+    /// The version that the last request named in `after=` or `if=`.
     named: u64,
     /// The last version that was seen of each mailbox.
     versions: [u64; MAILBOXES.len()],
@@ -262,7 +263,7 @@ impl Recorder {
         self.hang_up();
     }
 
-    /// Sends a request and leaves. The request may be executed or not.
+    /// Sends a request and disconnects. The request may be executed or not.
     fn hang_up_before_the_answer(&mut self, mailbox: u32) {
         let kind = any_kind(&mut self.rng, mailbox);
         let (message, request) = self.request(mailbox, kind, "5");

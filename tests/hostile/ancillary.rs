@@ -11,7 +11,7 @@ use nix::sys::socket::{self, ControlMessage, MsgFlags, sendmsg};
 
 use crate::scene::{Scene, expect, send};
 
-/// Sends while the server is stopped, so that it finds all bytes at the same time.
+/// Sends while the server is stopped, so that the server finds all bytes at the same time.
 fn at_once(scene: &Scene, send: impl FnOnce()) {
     scene.server.signal(SIGSTOP);
     send();
@@ -25,7 +25,7 @@ fn urgent_data_delays_no_request() {
     stream.set_read_timeout(Some(HANG / 4)).expect("set");
     at_once(&scene, || {
         send(&mut stream, "ping\n");
-        // An empty line, which makes no difference whether it is skipped or not.
+        // An empty line: the answers are the same whether the server skips its byte or not.
         socket::send(stream.as_raw_fd(), b"\n", MsgFlags::MSG_OOB).expect("sent");
         send(&mut stream, "ping\nping\n");
     });
@@ -40,7 +40,7 @@ fn the_urgent_data_mark_of_telnet_is_skipped_like_its_options() {
     let mut telnet = scene.connect();
     telnet.set_read_timeout(Some(HANG / 4)).expect("set");
     at_once(&scene, || {
-        // The bytes of an interrupt key: IAC IP, then IAC DM with the mark urgent.
+        // The bytes of an interrupt key: IAC IP, then IAC DM, of which DM is urgent data.
         send(&mut telnet, b"\xff\xf4\xff");
         socket::send(telnet.as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB).expect("sent");
         send(&mut telnet, "ping\r\n");

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::scene::{MIB, Scene, expect, send};
 
-/// The pipeline continues until the neighbour was served a few times at the same time.
+/// The pipeline continues until the neighbour has been served several times during it.
 #[test]
 fn two_hundred_thousand_requests_at_once_are_answered_in_order_and_delay_no_other_client() {
     const PAIRS: u32 = 100_000;

@@ -19,10 +19,14 @@ fn refused_bodies_are_read_in_constant_memory() {
         let body =
             if code == "ERR syntax" { vec![b'x'; MIB as usize] } else { body[..MIB as usize].to_vec() };
         let mut refused = scene.connect_many(CLIENTS);
-        // All are in transfer at the same time.
+        // The bodies of all clients are in transfer at the same time.
         for part in [head.as_bytes()].into_iter().chain(body.chunks(64 * 1024)) {
             refused.iter_mut().for_each(|stream| send(stream, part));
-            assert!(scene.grown() < MIB, "{} bytes more within {code}", scene.grown());
+            assert!(
+                scene.grown() < MIB,
+                "{} bytes more while a body refused with {code} is discarded",
+                scene.grown()
+            );
         }
         for stream in &mut refused {
             send(stream, "\nq\n");
@@ -39,7 +43,7 @@ fn refused_bodies_are_read_in_constant_memory() {
 }
 
 #[test]
-fn a_line_without_end_is_cut_off_after_a_mebibyte() {
+fn endless_input_closes_the_connection_in_constant_memory() {
     let mut scene = Scene::new("4 64 0 8");
     for head in ["w 0\n", "w 99\n", "w 0 9999999\n", "w 0 five\n", "x", "q\n", "GET / HTTP/1.1\r\n", "\0"] {
         let mut stream = scene.connect();
@@ -55,21 +59,21 @@ fn a_line_without_end_is_cut_off_after_a_mebibyte() {
 }
 
 #[test]
-fn a_refused_client_that_stays_is_closed() {
+fn a_refused_connection_is_closed_even_if_the_client_keeps_it_open() {
     let mut scene = Scene::new("4 64 0 8");
-    let mut staying = scene.connect_many(50);
-    staying.iter_mut().for_each(|stream| send(stream, "w 3 five\n"));
-    for stream in &mut staying {
+    let mut streams = scene.connect_many(50);
+    streams.iter_mut().for_each(|stream| send(stream, "w 3 five\n"));
+    for stream in &mut streams {
         expect(stream, "ERR frame : the length is a decimal number: w 3 5\n");
         expect_end(stream);
     }
     scene.ends_as_it_began();
     assert_eq!(scene.neighbour.stat("err_frame"), 50);
-    drop(staying);
+    drop(streams);
 }
 
 #[test]
-fn a_flood_of_http_writes_at_most_one_line_to_the_log() {
+fn a_flood_of_http_requests_logs_one_line() {
     const CLIENTS: u64 = 300;
     let directory = Directory::new();
     let log = directory.path().join("log");

@@ -1,4 +1,4 @@
-//! A server, a client that behaves, and the functions of clients that do not.
+//! A server, a well-behaved client, and functions for clients that misbehave.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -33,7 +33,7 @@ impl Scene {
         Scene { server, neighbour, descriptors, memory, made: 1 }
     }
 
-    /// A client that may do anything.
+    /// A new connection of a client that misbehaves.
     pub(crate) fn connect(&mut self) -> TcpStream {
         self.made += 1;
         tcp_stream(self.server.port)
@@ -50,13 +50,14 @@ impl Scene {
 
     /// The most memory that the server has ever had, in bytes.
     pub(crate) fn peak(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.pid())).expect("it lives");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.server.pid())).expect("the server lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * KIB
     }
 
-    /// Waits until all connections are accepted and all sent bytes are read: the server handles events in
-    /// their order.
+    /// Waits until all connections are accepted and all sent bytes are read. The server handles events in
+    /// their order, so it has read the bytes when it answers the last `ping`.
     #[track_caller]
     pub(crate) fn catch_up(&mut self) {
         let made = self.made;
@@ -82,7 +83,7 @@ impl Scene {
     #[track_caller]
     pub(crate) fn ends_as_it_began(&mut self) {
         let Scene { server, neighbour, descriptors, .. } = self;
-        wait_until("only the neighbour is there", || neighbour.stat("connections") == 1);
+        wait_until("only the neighbour is connected", || neighbour.stat("connections") == 1);
         wait_until("the descriptors are back", || server.descriptors() == *descriptors);
         self.neighbour_is_served();
         for nothing in ["working", "waiting", "flushing", "overtakes", "err_internal"] {
@@ -118,7 +119,7 @@ pub(crate) fn send_until_it_fails(stream: &mut TcpStream, bytes: &[u8], max: u64
             Ok(len) => sent += len as u64,
             Err(error) => return error.kind(),
         }
-        assert!(sent < max, "{sent} bytes were taken");
+        assert!(sent < max, "{sent} bytes were accepted");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Clients that send slowly, or only announce what they send.
+//! Clients that send slowly, or that announce data and do not send it.
 
 use std::io::{BufRead, BufReader};
 use std::net::Shutdown;
@@ -33,7 +33,7 @@ fn a_thousand_slow_clients_cost_their_sent_bytes_and_delay_no_other_client() {
     }
     scene.catch_up();
     scene.neighbour_is_served();
-    // This silence begins later than theirs, and has completed a request.
+    // The silence of the neighbour begins later than theirs, and completes its request.
     scene.neighbour.ask("ping", "OK\n");
     assert_eq!(scene.neighbour.stat("completed_by_silence"), 1);
     let each = scene.grown() / CLIENTS as u64;
@@ -131,7 +131,7 @@ fn a_body_in_transfer_costs_little_more_than_its_received_bytes() {
     let mut slow = scene.connect_many(CLIENTS);
     let beginning = format!("w 0 1048576\n{}", "x".repeat(ARRIVED));
     slow.iter_mut().for_each(|stream| send(stream, &beginning));
-    wait_until("the server has what was sent", || scene.grown() >= (CLIENTS * ARRIVED) as u64);
+    wait_until("the server has received the sent bytes", || scene.grown() >= (CLIENTS * ARRIVED) as u64);
     scene.catch_up();
     let each = scene.grown() / CLIENTS as u64;
     println!("{each} bytes for each of {CLIENTS} clients that have sent {ARRIVED}");
@@ -149,8 +149,8 @@ fn a_body_that_pauses_is_not_copied() {
     let peak_before = scene.peak();
     let mut slow = scene.connect();
     send(&mut slow, format!("w 0 {SIZE}\n{}", "x".repeat(SIZE - 1)));
-    wait_until("the server has what was sent", || scene.grown() >= SIZE as u64 - MIB);
-    // These silences begin later than that of the body, and have completed requests.
+    wait_until("the server has received the sent bytes", || scene.grown() >= SIZE as u64 - MIB);
+    // The two silences of the neighbour begin later than that of the body, and complete requests.
     scene.neighbour.ask("ping", "OK\n");
     scene.neighbour.ask("ping", "OK\n");
     let taken = scene.peak() - peak_before;

@@ -1,4 +1,4 @@
-//! Killed within the copy of a message.
+//! A kill within the copy of a message.
 
 use std::fs::{self, File};
 use std::hint::spin_loop;
@@ -51,7 +51,7 @@ fn a_kill_within_a_copy_leaves_the_message_before_or_after_it_whole() {
         let words = || places.map(|place| word_at(&memory, place));
         let before = words();
         client.send(request);
-        // Without a pause, because a copy takes only a few milliseconds.
+        // There is no pause between two checks, because a copy takes only a few milliseconds.
         let sent = Instant::now();
         while words() == before {
             assert!(sent.elapsed() < HANG, "the copy does not begin");

@@ -1,15 +1,15 @@
 //! Mailboxes after a kill of the server: every message is whole, and no acknowledged one is lost.
 //!
 //! The server is killed 300 times while messages of 64 KiB are written, 30 times within the copy of a large
-//! one, and 30 times while a queue is filled and emptied. `DIPC_KILLS` in the environment sets another number
-//! than 300, and a tenth of that number instead of 30. The instants of the kills are pseudo-random counts of
-//! answers. A failure names the count of its kill.
+//! message, and 30 times while a queue is filled and emptied. The environment variable `DIPC_KILLS` sets
+//! another number than 300, and a tenth of it instead of 30. The instants of most kills are pseudo-random
+//! counts of answers. A failure names the number of its kill.
 
 mod copying;
-mod fuse;
 mod message;
 mod queue;
 mod starting;
+mod trigger;
 mod writing;
 
 /// How often the server is killed while messages are written.

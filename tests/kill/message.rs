@@ -1,12 +1,12 @@
-//! Messages in which a tear shows.
+//! Messages of which a torn copy is recognized.
 
 use dipc_testkit::client::Client;
 
 /// Bytes of a message.
 pub(crate) const SIZE: usize = 64 * 1024;
 
-/// A message repeats one number of eight bytes in its first half, and another in its second, so that a tear
-/// shows.
+/// A message repeats one number of eight bytes in its first half, and another in its second, so that a torn
+/// copy is recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub front: u64,

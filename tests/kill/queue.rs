@@ -1,5 +1,6 @@
-//! Killed while a queue is filled and emptied: each message that was acknowledged is there or was taken, none
-//! is taken twice, and their order is kept. At most those messages are missing whose taker had no answer.
+//! A kill while a queue is filled and emptied. Each acknowledged message is in the queue or was taken, no
+//! message is taken twice, and the messages keep their order. At most as many messages are missing as takes
+//! have no answer.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,8 +12,8 @@ use dipc_testkit::port::Port;
 use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 
-use crate::fuse::Fuse;
 use crate::kills;
+use crate::trigger::KillTrigger;
 
 /// Clients that put, and clients that take.
 const PUTTERS: u64 = 2;
@@ -22,11 +23,11 @@ const TAKERS: usize = 2;
 const PIPELINE: usize = 8;
 
 /// A connection that lasts until the server is killed.
-struct Doomed(BufReader<TcpStream>);
+struct Connection(BufReader<TcpStream>);
 
-impl Doomed {
+impl Connection {
     fn connect(port: u16) -> Self {
-        Doomed(BufReader::new(tcp_stream(port)))
+        Connection(BufReader::new(tcp_stream(port)))
     }
 
     fn send(&mut self, request: &str) -> bool {
@@ -40,7 +41,7 @@ impl Doomed {
         line.strip_suffix('\n').map(str::to_owned)
     }
 
-    /// The number that the next message consists of.
+    /// The number in the next message.
     fn number(&mut self) -> Option<u64> {
         let header = self.line()?;
         let len = header.strip_prefix("DATA ").unwrap_or_else(|| panic!("{header:?} to a take"));
@@ -67,9 +68,9 @@ fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
     let mut server = Server::start(&arguments);
     let (mut taken_in_all, mut missing_in_all) = (0, 0);
     for round in 1..=kills {
-        let fuse = Fuse::new(&server, 50 + round * 37 % 400, 0);
-        let (put, taken) = work_until_killed(server.port, round, &fuse);
-        assert_eq!(server.wait(), None, "it did not end by itself");
+        let trigger = KillTrigger::new(&server, 50 + round * 37 % 400, 0);
+        let (put, taken) = work_until_killed(server.port, round, &trigger);
+        assert_eq!(server.wait(), None, "the server ended before the kill");
         server.restart(&arguments);
         let left = drain(&server);
         let gone: Vec<u64> = taken.iter().flat_map(|history| &history.numbers).copied().collect();
@@ -89,15 +90,15 @@ fn a_kill_loses_no_message_of_a_queue_and_delivers_none_twice() {
     println!("{kills} kills, {taken_in_all} messages taken, {missing_in_all} in flight at a kill");
 }
 
-fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<History>) {
-    // All connect before the first answer, because the server may be killed after it.
-    let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Doomed::connect(port))).collect();
-    let takers: Vec<_> = (0..TAKERS).map(|_| Doomed::connect(port)).collect();
+fn work_until_killed(port: u16, round: u64, trigger: &KillTrigger) -> (Vec<History>, Vec<History>) {
+    // All clients connect before the first answer, because the server may be killed after it.
+    let putters: Vec<_> = (1..=PUTTERS).map(|putter| (putter, Connection::connect(port))).collect();
+    let takers: Vec<_> = (0..TAKERS).map(|_| Connection::connect(port)).collect();
     thread::scope(|scope| {
-        let put = |(putter, server)| scope.spawn(move || put_on(server, round << 32 | putter << 24, fuse));
+        let put = |(putter, server)| scope.spawn(move || put_on(server, round << 32 | putter << 24, trigger));
         let putters: Vec<_> = putters.into_iter().map(put).collect();
         let takers: Vec<_> =
-            takers.into_iter().map(|server| scope.spawn(move || take_on(server, fuse))).collect();
+            takers.into_iter().map(|server| scope.spawn(move || take_on(server, trigger))).collect();
         let histories = |threads: Vec<thread::ScopedJoinHandle<'_, History>>| {
             threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
         };
@@ -106,7 +107,7 @@ fn work_until_killed(port: u16, round: u64, fuse: &Fuse) -> (Vec<History>, Vec<H
 }
 
 /// Puts messages of many sizes with numbers from `first` on.
-fn put_on(mut server: Doomed, first: u64, fuse: &Fuse) -> History {
+fn put_on(mut server: Connection, first: u64, trigger: &KillTrigger) -> History {
     let mut history = History::default();
     let mut number = first;
     loop {
@@ -119,7 +120,7 @@ fn put_on(mut server: Doomed, first: u64, fuse: &Fuse) -> History {
         assert!(line.starts_with("OK v="), "{line:?} to a put");
         history.numbers.push(first + history.numbers.len() as u64);
         history.unanswered -= 1;
-        fuse.burn();
+        trigger.count_answer();
     }
 }
 
@@ -128,7 +129,7 @@ fn put(number: u64) -> String {
     format!("put 0 wait=inf\n{padding}{number}\n")
 }
 
-fn take_on(mut server: Doomed, fuse: &Fuse) -> History {
+fn take_on(mut server: Connection, trigger: &KillTrigger) -> History {
     let mut history = History::default();
     loop {
         while history.unanswered < PIPELINE && server.send("take 0 wait=inf\n") {
@@ -137,7 +138,7 @@ fn take_on(mut server: Doomed, fuse: &Fuse) -> History {
         let Some(number) = server.number() else { return history };
         history.numbers.push(number);
         history.unanswered -= 1;
-        fuse.burn();
+        trigger.count_answer();
     }
 }
 

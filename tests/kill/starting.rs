@@ -1,4 +1,4 @@
-//! Killed during a start.
+//! A kill during a start.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -26,10 +26,10 @@ fn a_kill_during_a_start_leaves_the_messages_as_they_were() {
     server.wait();
     let mut random = Rng::new(2);
     for _ in 0..100 {
-        // A look at the directory takes some time, and a start takes as long as 20 to 100 such looks.
-        let looks = random.below(200);
+        // Each listing of the directory takes some time. A start takes as long as 20 to 100 listings.
+        let listings = random.below(200);
         let begun = begin_start(&server, &arguments);
-        (0..looks).for_each(|_| drop(fs::read_dir(server.directory.path()).map(Iterator::count)));
+        (0..listings).for_each(|_| drop(fs::read_dir(server.directory.path()).map(Iterator::count)));
         drop(begun);
     }
     server.restart(&arguments);
@@ -49,7 +49,7 @@ fn a_kill_while_the_segment_is_created_does_not_prevent_the_next_start() {
         let number_of_file = || fs::metadata(&segment).map(|found| found.ino()).ok();
         let before = number_of_file();
         let begun = begin_start(&server, &format!("{arguments} --fresh"));
-        // Without a pause, because the new segment is created in less time than a pause takes.
+        // There is no pause between two checks, because the new segment is created in less time than a pause.
         let started = Instant::now();
         while number_of_file() == before {
             assert!(started.elapsed() < HANG, "the old segment stays");

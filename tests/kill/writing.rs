@@ -1,4 +1,4 @@
-//! Killed while messages are written.
+//! A kill while messages are written.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -10,19 +10,19 @@ use dipc_testkit::rng::Rng;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::HANG;
 
-use crate::fuse::Fuse;
 use crate::kills;
 use crate::message::{Content, Message, SIZE, read, whole};
+use crate::trigger::KillTrigger;
 
 const MAILBOXES: usize = 4;
 
-/// The mailbox of each writer: two share the first, two the second.
+/// The mailbox of each writer: two writers share mailbox 0, and two share mailbox 1.
 const WRITERS: [usize; 5] = [0, 0, 1, 1, PATCHED];
 
-/// Its writer overwrites the second half of the message again and again.
+/// The mailbox whose writer overwrites the second half of its message again and again.
 const PATCHED: usize = 2;
 
-/// Written before the first kill and never again.
+/// The mailbox that is written only before the first kill.
 const UNTOUCHED: usize = 3;
 
 /// Messages that a writer sends before it waits for an answer.
@@ -50,16 +50,16 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
     let mut restarts = Vec::new();
     let (mut acknowledged, mut beyond) = (0, 0);
     for round in 1..=kills {
-        let fuse = Fuse::new(&server, random.below(60) + 1, random.below(2_000));
-        let histories = write_until_killed(&server, round, &fuse);
-        assert_eq!(server.wait(), None, "it did not end by itself");
+        let trigger = KillTrigger::new(&server, random.below(60) + 1, random.below(2_000));
+        let histories = write_until_killed(&server, round, &trigger);
+        assert_eq!(server.wait(), None, "the server ended before the kill");
         let started = Instant::now();
         server.restart(&arguments);
         restarts.push(started.elapsed());
         let mut client = server.connect();
         assert_eq!(client.stat("epoch"), round + 1);
         for (mailbox, content) in content.iter_mut().enumerate() {
-            let case = format!("mailbox {mailbox}, kill {round} {fuse:?}");
+            let case = format!("mailbox {mailbox}, kill {round} {trigger:?}");
             let of_mailbox: Vec<_> = histories.iter().filter(|history| history.mailbox == mailbox).collect();
             let found = read(&mut client, mailbox);
             let last = expect_nothing_lost(*content, &of_mailbox, found, &case);
@@ -70,12 +70,12 @@ fn a_kill_leaves_every_mailbox_a_whole_message_no_older_than_the_last_acknowledg
         assert_eq!(content[UNTOUCHED], Content { version: 1, message: first });
     }
     restarts.sort();
-    println!("{kills} kills, {acknowledged} messages acknowledged, {beyond} times a newer one was there");
+    println!("{kills} kills, {acknowledged} messages acknowledged, {beyond} mailboxes had a newer one");
     println!("a restart took {:?}, at most {:?}", restarts[restarts.len() / 2], restarts[restarts.len() - 1]);
 }
 
-/// `before` is the content before the writing, `found` that after the restart. Returns the last acknowledged
-/// content.
+/// Expects that a mailbox with content `before` may have content `found` after these writes, and that no
+/// acknowledged write is lost. Returns the last acknowledged content.
 fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, case: &str) -> Content {
     let acknowledged = histories.iter().flat_map(|history| &history.acknowledged);
     let last = *acknowledged.chain([&before]).max_by_key(|content| content.version).expect("one at least");
@@ -83,7 +83,7 @@ fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, 
     assert!(found.version >= last.version, "{last:x?} was acknowledged, {found:x?} is there: {case}");
     assert!(
         found.version <= before.version + sent as u64,
-        "{sent} after {before:x?} made {found:x?}: {case}"
+        "{sent} writes after {before:x?} cannot make {found:x?}: {case}"
     );
     if found.version == last.version {
         assert_eq!(found, last, "{case}");
@@ -94,13 +94,13 @@ fn expect_nothing_lost(before: Content, histories: &[&History], found: Content, 
     last
 }
 
-fn write_until_killed(server: &Server, round: u64, fuse: &Fuse) -> Vec<History> {
+fn write_until_killed(server: &Server, round: u64, trigger: &KillTrigger) -> Vec<History> {
     thread::scope(|scope| {
         let write = |(writer, mailbox)| {
             scope.spawn(move || {
                 let mut history = History { mailbox, sent: Vec::new(), acknowledged: Vec::new() };
-                let ended = write_on(server.port, round << 32 | (writer as u64) << 24, fuse, &mut history);
-                assert!(fuse.is_out(), "{ended:?} before the kill");
+                let ended = write_on(server.port, round << 32 | (writer as u64) << 24, trigger, &mut history);
+                assert!(trigger.has_fired(), "{ended:?} before the kill");
                 history
             })
         };
@@ -110,7 +110,7 @@ fn write_until_killed(server: &Server, round: u64, fuse: &Fuse) -> Vec<History> 
 }
 
 /// Writes messages with numbers from `number` on, until the connection breaks.
-fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> io::Result<()> {
+fn write_on(port: u16, mut number: u64, trigger: &KillTrigger, history: &mut History) -> io::Result<()> {
     let mailbox = history.mailbox;
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
@@ -136,7 +136,7 @@ fn write_on(port: u16, mut number: u64, fuse: &Fuse, history: &mut History) -> i
         let version = line.strip_prefix("OK v=").unwrap_or_else(|| panic!("{line:?} to a write"));
         let version = version.parse().expect("a version");
         history.acknowledged.push(Content { version, message: history.sent[history.acknowledged.len()] });
-        fuse.burn();
+        trigger.count_answer();
     }
 }
 

@@ -46,8 +46,8 @@ fn idle_clients_give_their_buffers_back() {
     wait_until("the server holds all messages but their end", || server.own_memory() >= burst);
     clients.iter_mut().for_each(|client| client.send("\n"));
     clients.iter_mut().for_each(|client| assert!(client.line().starts_with("OK v=")));
-    // They are idle, and their buffers were returned to the system, except for some that the server keeps for
-    // reuse.
+    // The clients are idle. Their buffers are returned to the system, except for some that the server keeps
+    // for reuse.
     expect_idle_at(&server, 1024, before, CLIENTS);
 }
 
@@ -75,8 +75,9 @@ fn five_thousand_resets_leak_no_descriptor_and_no_memory() {
     client.ask("w 0\nhello\n", "OK v=1\n");
     let connect_and_reset = |number: u64| {
         let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
-        // Silent, in a header, in a body, with one answer in transfer, with many, after the last one.
-        let said: &[u8] = match number % 6 {
+        // The reset comes in silence, in a header, in a body, with one answer in transfer, with many, and
+        // after `q`.
+        let sent: &[u8] = match number % 6 {
             0 => b"",
             1 => b"r",
             2 => b"w 1 4096\nhalf",
@@ -84,25 +85,26 @@ fn five_thousand_resets_leak_no_descriptor_and_no_memory() {
             4 => &b"r 0\n".repeat(100),
             _ => b"ping\nq\n",
         };
-        stream.write_all(said).expect("sent");
+        stream.write_all(sent).expect("sent");
         reset(stream).expect("reset");
     };
-    let mut come = 1;
-    let mut when_gone = |more: u64| {
-        come += more;
-        wait_until("all are accepted", || client.stat("connections_accepted") == come);
+    let mut connected = 1;
+    let mut when_closed = |more: u64| {
+        connected += more;
+        wait_until("all are accepted", || client.stat("connections_accepted") == connected);
         wait_until("all are closed", || client.stat("connections") == 1);
         (server.descriptors(), server.own_memory())
     };
-    // First all at the same time, so that the server has allocated the memory for that number of clients.
+    // In a first cycle, all clients are connected at the same time. So the server has allocated the memory
+    // for that number of clients.
     server.signal(SIGSTOP);
     (0..AT_ONCE).for_each(connect_and_reset);
     server.signal(SIGCONT);
-    when_gone(AT_ONCE);
+    when_closed(AT_ONCE);
     let mut cycles = |times: u64| {
         let cycle = |_| {
             (0..AT_ONCE).for_each(connect_and_reset);
-            when_gone(AT_ONCE)
+            when_closed(AT_ONCE)
         };
         (0..times / AT_ONCE).map(cycle).last().expect("some")
     };
@@ -120,7 +122,7 @@ fn a_million_mailboxes_cost_the_server_at_most_256_bytes_each() {
     let shared = statvfs("/dev/shm").expect("/dev/shm");
     let available = shared.blocks_available() * shared.fragment_size();
     if available < MAILBOXES * 2_400 {
-        eprintln!("not tested: /dev/shm has room for {available} bytes only");
+        eprintln!("not tested: /dev/shm has room for only {available} bytes");
         return;
     }
     let small = Server::start("1 1 0 1");
@@ -146,8 +148,8 @@ fn expect_idle_at(server: &Server, most: u64, before: u64, clients: usize) {
     println!("{} bytes for each of {clients} idle clients", each());
 }
 
-/// Allows this process the descriptors for its end of every connection. They are enough for one such test at
-/// a time.
+/// Allows this process a descriptor for its end of each connection. The descriptors are enough for one such
+/// test at a time.
 fn many_descriptors() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -81,7 +81,7 @@ fn a_connection_in_the_backlog_is_served_when_there_are_descriptors_again() {
     descriptors::limit(server.pid(), 3);
     let mut extras: Vec<Client> = (0..40).map(|_| server.connect()).collect();
     extras.iter_mut().for_each(|extra| extra.send("ping\n"));
-    wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
+    wait_until("the server has failed to accept", || client.stat("accepts_stuck") > 0);
     server.expect_idle(&mut client);
     descriptors::limit(server.pid(), DESCRIPTORS.min(descriptors::hard_limit()));
     extras.iter_mut().for_each(|extra| extra.expect("OK\n"));
@@ -97,8 +97,8 @@ fn connections_get_busy_again_after_a_time_without_any_descriptor() {
     descriptors::limit(server.pid(), 3);
     let mut extra = server.connect();
     extra.send("ping\n");
-    wait_until("the server has tried", || client.stat("accepts_stuck") > 0);
-    // Connections beyond those ten get `ERR busy`.
+    wait_until("the server has failed to accept", || client.stat("accepts_stuck") > 0);
+    // The server may open ten more descriptors. Connections beyond these get `ERR busy`.
     descriptors::limit(server.pid(), room_for_ten);
     extra.expect("OK\n");
     let mut extras: Vec<Client> = (0..30).map(|_| server.connect()).collect();
@@ -131,6 +131,6 @@ fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, S
     let mut child = command.spawn().expect("sh");
     match port_in(&first_line(&mut child)) {
         Some(port) => Ok(Server { port, directory, child }),
-        None => Err(text(&child.wait_with_output().expect("it ends").stderr)),
+        None => Err(text(&child.wait_with_output().expect("its output").stderr)),
     }
 }

@@ -35,12 +35,12 @@ fn clients_beyond_the_limit_that_send_first_get_busy() {
     let mut client = server.connect();
     client.ask("ping\n", "OK\n");
     let message = format!("w 0 65536\n{}\n", "x".repeat(65536));
-    for said in ["ping\n", "r 0", &message] {
+    for sent in ["ping\n", "r 0", &message] {
         let mut extra = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
         extra.set_read_timeout(Some(HANG)).expect("set");
         // The send may fail because the server has closed the connection. The answer must arrive
         // nevertheless.
-        let _ = extra.write_all(said.as_bytes());
+        let _ = extra.write_all(sent.as_bytes());
         expect_busy(1)(&mut Client::over(extra));
     }
     client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
@@ -59,7 +59,7 @@ fn connections_to_the_unix_socket_beyond_the_limit_get_busy() {
     let [stays, leaves] = &mut clients;
     leaves.send("q\n");
     leaves.expect_end();
-    wait_until("a place is free", || stays.stat("connections") == 1);
+    wait_until("a slot is free", || stays.stat("connections") == 1);
     Client::unix(&path).ask("ping\n", "OK\n");
 }
 
@@ -84,9 +84,9 @@ fn a_client_that_left_before_the_next_connects_has_freed_its_slot() {
     const CLIENTS: usize = 8;
     let server = Server::start_with_socket(&format!("4 64 0 8 --max-clients {CLIENTS}"));
     let path = server.socket();
-    // Over a Unix-domain socket, where the end is visible to the server at once. Not by close(2), because a
-    // process that another test is starting may have inherited the socket.
-    let come_and_leave = || {
+    // Over a Unix-domain socket, the server sees the end of input at once. The client does not call close(2),
+    // because a process that another test is starting may have inherited the socket.
+    let connect_and_leave = || {
         let mut client = Client::unix(&path);
         client.ask("ping\n", "OK\n");
         client.half_close();
@@ -94,7 +94,7 @@ fn a_client_that_left_before_the_next_connects_has_freed_its_slot() {
     // There are never more clients than slots.
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| (0..500).for_each(|_| come_and_leave()));
+            scope.spawn(|| (0..500).for_each(|_| connect_and_leave()));
         }
     });
 }

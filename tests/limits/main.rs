@@ -12,7 +12,8 @@ use dipc_testkit::process::text;
 /// The descriptors with which the server must serve ten thousand clients.
 const DESCRIPTORS: u64 = 20_000;
 
-/// Expects one line, that the server is full with `max` clients, and then the end of the connection.
+/// Expects one line, `ERR busy max=`, from a server that has its maximum of `max` clients, and then the end
+/// of the connection.
 fn expect_busy(max: usize) -> impl Fn(&mut Client) {
     move |extra| {
         let answer = text(&extra.read_to_end());

@@ -29,7 +29,7 @@ fn small_requests_that_make_a_mailbox_large_are_work_for_a_worker() {
     assert_eq!(client.stat("jobs_unaided") - before, 0, "done by the reactor");
 }
 
-/// The cost of a job has to be computed when it begins. At its admission the mailbox was still small.
+/// The cost of a job has to be computed when the job begins. When it is admitted, the mailbox is still small.
 #[test]
 fn a_mailbox_that_grows_in_the_same_tick_is_work_for_a_worker() {
     const READERS: usize = 40;
@@ -55,7 +55,7 @@ fn each_tick_has_its_own_inline_budget() {
     let server = Server::start("1 64 0 64");
     let mut client = server.connect();
     let before = client.stat("jobs_unaided");
-    // More than the budget of one tick.
+    // Together, these jobs exceed the budget of one tick.
     (0..1000).for_each(|_| client.ask("r 0\n", "DATA 0 v=0 n=0\n\n"));
     assert_eq!(client.stat("jobs_unaided") - before, 1000, "done by the reactor");
 }
@@ -78,7 +78,7 @@ fn a_thousand_readers_behind_a_lock_are_not_answered_in_one_tick() {
 }
 
 #[test]
-fn a_run_of_patches_lets_others_in_after_copying_the_message_twice() {
+fn other_requests_are_admitted_after_a_run_of_patches_has_copied_the_message_twice() {
     let server = Server::start("1 100 0 100");
     let mut holder = server.connect();
     holder.ask(format!("w 0 100000\n{}\n", "x".repeat(100_000)), "OK v=1\n");
@@ -91,7 +91,7 @@ fn a_run_of_patches_lets_others_in_after_copying_the_message_twice() {
 }
 
 #[test]
-fn a_run_of_reads_within_a_long_list_lets_others_in_after_a_long_walk() {
+fn other_requests_are_admitted_after_a_run_of_reads_has_searched_a_long_list() {
     const MESSAGES: usize = 10_000;
     let server = Server::start("1 100 0 100");
     let mut holder = server.connect();

@@ -119,7 +119,7 @@ fn a_shared_lock_denies_writes_to_its_holder() {
 }
 
 #[test]
-fn a_holder_does_not_wait_for_messages_or_room_that_only_others_could_bring() {
+fn a_holder_does_not_wait_for_messages_or_room_that_only_others_could_provide() {
     let server = Server::start("2 1 0 1");
     let mut client = server.connect();
     client.lock("lock 0\n");

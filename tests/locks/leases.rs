@@ -102,7 +102,7 @@ fn a_late_write_of_an_old_holder_is_never_executed() {
         old.lock(format!("lock 0 ttl={ttl}\n"));
         other.send("w 0 3\nnew\n");
         server.halt();
-        // The lease expires while the server is stopped. No event reports when, so the test has to wait.
+        // The lease expires while the server is stopped. No event reports that, so the test has to sleep.
         thread::sleep(longer);
         old.send("w 0\nlate\nput 0\nlate\ntake 0\nr 0\nunlock 0\n");
         server.signal(Signal::SIGCONT);

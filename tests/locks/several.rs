@@ -44,7 +44,7 @@ fn several_mailboxes_are_locked_in_ascending_order_whatever_the_list() {
     holder.lock("lock 2\n");
     let mut client = server.enqueue("lock 3,2,1,0\n");
     let mut other = server.connect();
-    // It has locked 0 and 1, waits for 2, and has not tried 3.
+    // The client has locked mailboxes 0 and 1, waits for 2, and has not tried 3.
     other.ask("w 0 wait=0\n\nw 1 wait=0\n\nw 3 wait=0\n\n", "NO timeout\nNO timeout\nOK v=1\n");
     holder.ask("unlock 2\n", "OK\n");
     client.locked();
@@ -126,8 +126,9 @@ fn a_client_locks_at_most_1024_mailboxes() {
     server.wait_for_stat("locks_held", |locks| locks == 0);
 }
 
-/// The cost of a list must grow with its length. If it grew with the square of its length, or with its length
-/// times the number of held locks, this would need half a minute of processor time and delay all clients.
+/// The cost of a list must be proportional to its length. If it grew with the square of the length, or with
+/// the length times the number of held locks, this test would need half a minute of processor time, and all
+/// clients would be delayed.
 #[test]
 fn long_lists_are_locked_and_unlocked_many_times() {
     const CPU_MAX: Duration = Duration::from_secs(10);

@@ -35,17 +35,17 @@ fn each_of_a_thousand_messages_goes_to_exactly_one_of_64_takers() {
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             client.send("take 0 wait=inf\n");
             let (header, message) = client.data();
-            *taken.lock().expect("whole").entry(text(&message)).or_default() += 1;
-            orders.lock().expect("whole").push((field(&header, "v"), text(&message)));
+            *taken.lock().expect("no panic").entry(text(&message)).or_default() += 1;
+            orders.lock().expect("no panic").push((field(&header, "v"), text(&message)));
         }
     };
     thread::scope(|scope| {
         (0..TAKERS).for_each(|_| drop(scope.spawn(take)));
         (0..PUTTERS).for_each(|number| drop(scope.spawn(move || put(number))));
     });
-    let taken = taken.into_inner().expect("whole");
+    let taken = taken.into_inner().expect("no panic");
     assert!(taken.len() == MESSAGES && taken.values().all(|&times| times == 1), "{} of them", taken.len());
-    let mut orders = orders.into_inner().expect("whole");
+    let mut orders = orders.into_inner().expect("no panic");
     orders.sort();
     assert!(orders.iter().map(|(version, _)| *version).eq(1..=MESSAGES as u64), "a version for each");
     // The messages of each putter keep their order.
@@ -121,14 +121,14 @@ fn a_taker_that_half_closes_gets_the_message_and_does_not_wait_for_another() {
 }
 
 #[test]
-fn a_mailbox_waits_for_a_taker_that_does_not_read_for_a_second_at_most() {
+fn a_mailbox_waits_at_most_a_second_for_a_taker_that_does_not_read() {
     let (server, mut client) = huge();
     client.ask("w 1\nother\n", "OK v=1\n");
     let mut slow = server.connect();
     slow.send("take 0\n");
     server.wait_for_stat("flushing", |flushing| flushing == 1);
     client.ask("r 1\n", "DATA 5 v=1 n=1\nother\n");
-    // It does not read. The mailbox waits for a second, then the message counts as taken.
+    // The taker does not read. The mailbox waits for a second, then the message counts as taken.
     client.ask("r 0\n", "DATA 0 v=1 n=0\n\n");
     client.ask("put 0\nnext\n", "OK v=2 n=1\n");
     assert_eq!(slow.data().1.len(), HUGE);
@@ -150,7 +150,7 @@ fn a_taker_with_unread_answers_gets_no_message_before_it_reads_them() {
     busy.expect("DATA 6 v=2 n=0\nsecond\n");
 }
 
-/// An earlier answer is still in its socket while it waits, so the message goes to the next taker.
+/// The taker has not read its earlier answer while its `take` waits, so the message goes to the next taker.
 #[test]
 fn a_waiting_taker_with_unread_answers_keeps_no_message_from_other_takers() {
     const SIZE: usize = 900_000;

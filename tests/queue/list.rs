@@ -64,7 +64,7 @@ fn read_after_shows_each_message_and_counts_lost_ones() {
     client.ask("take 0\nr 0 after=2 wait=0\n", "DATA 3 v=6 n=0\nnew\nNO timeout v=6\n");
 }
 
-/// Many pseudo-random requests, to a naive list and to the server.
+/// Applies many pseudo-random requests to a naive list and to the server.
 #[test]
 fn versions_and_counts_match_a_naive_list() {
     let server = small();
@@ -112,12 +112,12 @@ fn versions_and_counts_match_a_naive_list() {
 }
 
 #[test]
-fn messages_of_no_bytes_are_messages() {
+fn empty_messages_count_as_messages() {
     let server = small();
     let mut client = server.connect();
     client.ask("put 0 0\n\nput 0\n\nput 0 0\n\n", "OK v=1 n=1\nOK v=2 n=2\nOK v=3 n=3\n");
     client.ask("take 0\ntake 0\ntake 0\n", "DATA 0 v=1 n=2\n\nDATA 0 v=2 n=1\n\nDATA 0 v=3 n=0\n\n");
-    // Each costs four bytes beyond the first.
+    // Each message beyond the first costs four bytes.
     for count in 1..=257 {
         client.ask("put 0 0 wait=0\n\n", format!("OK v={} n={count}\n", count + 3));
     }

@@ -1,4 +1,4 @@
-//! Lists of messages over the real server: `put`, `take`, `full=drop`, and what they do to `w` and `r`.
+//! Lists of messages over the real server: `put`, `take`, `full=drop`, and their effects on `w` and `r`.
 
 mod delivery;
 mod list;

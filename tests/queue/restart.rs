@@ -1,4 +1,4 @@
-//! A list after the next start of its server.
+//! Lists after a restart of the server.
 
 use dipc_testkit::client::field;
 use dipc_testkit::port::Port;
@@ -22,8 +22,8 @@ fn a_list_survives_every_end_of_its_server() {
         let mut taker = server.enqueue("take 1 wait=inf\n");
         server.signal(signal);
         server.wait();
-        let last_words = text(&taker.read_to_end());
-        assert!(last_words.is_empty() || last_words.starts_with("ERR drain"), "{last_words}");
+        let received = text(&taker.read_to_end());
+        assert!(received.is_empty() || received.starts_with("ERR drain"), "{received}");
         server.restart(&arguments);
         let mut client = server.connect();
         for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! The room in a mailbox, and what is dropped for it.
+//! The room in a mailbox, and the messages that are dropped to make room.
 
 use crate::{put, small};
 
@@ -28,7 +28,7 @@ fn full_drop_drops_the_oldest_messages_until_there_is_room() {
     for count in 1..=4 {
         client.ask(put(200), format!("OK v={count} n={count}\n"));
     }
-    // 816 of 1028 bytes are taken.
+    // 816 of 1028 bytes are used.
     client.ask(format!("put 0 208 full=drop\n{}\n", "y".repeat(208)), "OK v=5 n=5\n");
     client.ask("put 0 0 full=drop\n\n", "OK v=6 n=5\n");
     client.ask("r 0 after=0\n", format!("DATA 200 v=2 n=5 lost=1\n{}\n", "x".repeat(200)));
@@ -43,7 +43,7 @@ fn a_log_keeps_the_newest_messages() {
     let server = small();
     let mut client = server.connect();
     for version in 1..=2000 {
-        // Each needs 16 bytes, so that 64 have room.
+        // Each message needs 16 bytes, so the mailbox has room for 64.
         client.ask(
             format!("put 0 full=drop\n{version:012}\n"),
             format!("OK v={version} n={}\n", version.min(64)),

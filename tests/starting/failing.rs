@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 #[test]
 fn an_address_of_another_machine_cannot_be_listened_on() {
     let base = BaseDirectory::new();
-    // For documentation only: RFC 5737.
+    // An address for documentation only: RFC 5737.
     let outcome = run(&mut base.dipc("4 64 0 8 --bind 192.0.2.1 --open"));
     outcome.expect_failure(1, "cannot listen on 192.0.2.1");
     base.expect_nothing_left();
@@ -81,7 +81,7 @@ fn with_few_descriptors_a_start_succeeds_or_fails_with_a_reason() {
         } else {
             assert!(!err.is_empty(), "with {limit} descriptors: no reason");
         }
-        assert_eq!(base.processes(), [0; 0], "with {limit} descriptors a server lives on: {code:?}, {err}");
+        assert_eq!(base.processes(), [0; 0], "with {limit} descriptors a server still runs: {code:?}, {err}");
     }
 }
 

@@ -30,7 +30,7 @@ fn a_second_server_changes_nothing_of_the_first() {
     run(&mut base.dipc(&format!("4 64 {port} 8 --fresh"))).expect_failure(3, &in_use);
     run(&mut base.dipc(&format!("5 64 {port} 8"))).expect_failure(3, &in_use);
     run(&mut other.dipc(&format!("4 64 {port} 8"))).expect_failure(3, &in_use);
-    // The port is free there, the instance is not.
+    // The port is free at this address, but the instance is in use.
     let elsewhere = format!("4 64 {port} 8 --bind 127.0.0.2 --fresh");
     run(&mut base.dipc(&elsewhere)).expect_failure(3, "a dipc runs in");
     assert_eq!(fingerprint(&base.join(port.to_string())), before);

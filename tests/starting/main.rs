@@ -1,4 +1,4 @@
-//! The start of an instance: what `dipc` prints, how it exits, and what it leaves behind.
+//! The start of an instance: the output of `dipc`, its exit codes, and its files.
 
 mod failing;
 mod in_use;

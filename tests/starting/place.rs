@@ -1,4 +1,4 @@
-//! Where an instance is.
+//! The directory of an instance.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use dipc_testkit::program;
 use nix::unistd::geteuid;
 
 #[test]
-fn a_relative_directory_is_the_one_of_the_caller() {
+fn a_relative_directory_is_below_the_one_of_the_caller() {
     let base = BaseDirectory::new();
     let mut dipc = bare(program::dipc());
     dipc.args(["4", "64", "0", "8", "--dir", "here", "--log-file"]).arg(base.join("log"));
@@ -35,8 +35,8 @@ fn the_default_directory_is_in_shared_memory() {
     let mut dipc = bare(program::dipc());
     let server = start(dipc.args(["4", "64", &number, "8"]).env("DIPC_LOG_FILE", base.join("log")));
     assert_eq!(names(&usual), FILES);
-    let modes =
-        [&usual, usual.parent().expect("a parent")].map(|path| fs::metadata(path).expect("there").mode());
+    let modes = [&usual, usual.parent().expect("a parent")]
+        .map(|path| fs::metadata(path).expect("a directory").mode());
     assert_eq!(modes.map(|mode| mode & 0o7777), [0o700, 0o700]);
     run(bare(program::dipcrm()).arg(&number)).expect_success();
     assert!(!usual.exists() && has_ended(server.pid));
@@ -48,7 +48,8 @@ fn the_default_directory_is_in_shared_memory() {
 fn a_directory_on_a_disk_is_logged_once() {
     let (base, disk) = (BaseDirectory::new(), Path::new(env!("CARGO_TARGET_TMPDIR")));
     let disk = disk.join(base.path().file_name().expect("a name"));
-    let kind = nix::sys::statfs::statfs(disk.parent().expect("a parent")).expect("there").filesystem_type();
+    let kind =
+        nix::sys::statfs::statfs(disk.parent().expect("a parent")).expect("a directory").filesystem_type();
     let on_disk = kind != nix::sys::statfs::TMPFS_MAGIC;
     for (directory, on_disk) in [(disk.as_path(), on_disk), (base.path(), false)] {
         let log = base.join("log");
@@ -61,5 +62,5 @@ fn a_directory_on_a_disk_is_logged_once() {
         assert_eq!(outcome.matches("is not on tmpfs").count(), usize::from(on_disk), "{outcome}");
         fs::remove_file(log).expect("removed");
     }
-    fs::remove_dir(disk).expect("it is empty");
+    fs::remove_dir(disk).expect("an empty directory");
 }

@@ -45,11 +45,11 @@ fn a_server_in_the_background_has_no_terminal() {
     for descriptor in ["fd/0", "fd/1", "fd/2"] {
         assert_eq!(fs::read_link(proc.join(descriptor)).expect("ours"), Path::new("/dev/null"));
     }
-    let stat = stat_fields(server.pid).expect("it lives");
+    let stat = stat_fields(server.pid).expect("the server lives");
     let [session, terminal] = [&stat[3], &stat[4]].map(|field| field.parse::<i32>().expect("a number"));
     assert_ne!(session, getsid(None).expect("ours").as_raw(), "the server is in the session of its caller");
-    assert_ne!(session, server.pid, "it could get a terminal");
-    assert_eq!(terminal, 0, "it has a terminal");
+    assert_ne!(session, server.pid, "the server leads its session, and could get a terminal");
+    assert_eq!(terminal, 0, "the server has a terminal");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn other_machines_are_served_only_with_bind_and_open() {
 }
 
 #[test]
-fn ipv6_is_served_where_there_is_any() {
+fn ipv6_is_served_if_the_system_has_it() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return;
     }
@@ -176,7 +176,7 @@ fn a_service_manager_is_notified_and_the_server_stays() {
         let (mut child, server) =
             start_in_foreground(base.dipc("4 64 0 8").env("NOTIFY_SOCKET", address).stderr(Stdio::null()));
         let mut word = [0; 64];
-        let len = socket.recv(&mut word).expect("word comes");
+        let len = socket.recv(&mut word).expect("a notification");
         assert_eq!(text(&word[..len]).lines().next(), Some("READY=1"));
         server.connect().ask("ping\n", "OK\n");
         server.signal(Signal::SIGTERM);

@@ -49,7 +49,7 @@ fn outcomes(client: &mut Client) -> BTreeMap<String, u64> {
     NAMES.iter().map(|name| ((*name).to_owned(), number(name))).collect()
 }
 
-/// Expects that `provoke` moves one counter by one, besides the `stat` that reads them, which is `told`.
+/// Expects that `provoke` increases one counter by one. The `stat` that reads the counters increases `told`.
 #[track_caller]
 fn expect_counted(asking: &mut Client, counter: &str, provoke: impl FnOnce()) {
     let mut expected = outcomes(asking);
@@ -60,7 +60,7 @@ fn expect_counted(asking: &mut Client, counter: &str, provoke: impl FnOnce()) {
 }
 
 #[test]
-fn each_end_of_a_request_moves_its_own_counter_by_one() {
+fn each_outcome_of_a_request_increases_its_own_counter_by_one() {
     let server = served();
     let mut asking = server.connect();
     let mut client = server.connect();
@@ -146,7 +146,7 @@ fn ends_of_connections_are_counted() {
     let mut asking = server.connect();
     let segment = server.directory.path().join(format!("{}/segment", server.port));
     let segment = File::options().write(true).open(segment).expect("the segment");
-    // The control area of mailbox 3: after the header page, 128 bytes each.
+    // The control areas of 128 bytes follow the header page. That of mailbox 3 is damaged.
     segment.write_all_at(&[0xa5; 128], 4096 + 3 * 128).expect("damaged");
     for (counter, request) in [
         ("quits", "q\n"),
@@ -178,8 +178,8 @@ fn a_request_refused_by_a_stop_is_counted() {
     server.signal(Signal::SIGTERM);
     waiting.expect("ERR drain : the server is stopping\n");
     (0..400).for_each(|_| assert_eq!(asking.data().1.len(), 65_000));
-    let told = text(&asking.data().1);
-    assert!(told.lines().any(|line| line == "err_drain 1"), "{told}");
+    let stat = text(&asking.data().1);
+    assert!(stat.lines().any(|line| line == "err_drain 1"), "{stat}");
     asking.expect_end();
     assert_eq!(server.wait(), Some(0));
 }

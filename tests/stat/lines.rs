@@ -1,4 +1,4 @@
-//! `stat conns` and `stat locks`: a line for each.
+//! `stat conns` and `stat locks`: a line for each connection and for each lock.
 
 use dipc_testkit::wait::wait_until;
 
@@ -93,11 +93,11 @@ fn lines_of_stat_end_like_those_of_the_request() {
         client.send(format!("{request}\r\nping\r\n"));
         let header = client.line();
         let len: usize = header.strip_prefix("DATA ").expect("DATA").trim_end().parse().expect("a length");
-        let mut told = String::new();
-        while told.len() < len {
-            told += &(client.line() + "\n");
+        let mut text = String::new();
+        while text.len() < len {
+            text += &(client.line() + "\n");
         }
-        assert!(told.len() == len && told.lines().count() == told.matches("\r\n").count(), "{told:?}");
+        assert!(text.len() == len && text.lines().count() == text.matches("\r\n").count(), "{text:?}");
         client.expect("\r\nOK\r\n");
     }
 }

@@ -68,7 +68,7 @@ fn waits_for_a_message_are_counted_as_aside() {
     let lines = numbers(&mut asking, "stat 0\n");
     let picked = ["held", "waiting", "aside"].map(|name| lines[name].clone());
     assert_eq!(picked, ["free", "0", "3"]);
-    // They wait for a message, not for the mailbox.
+    // These requests wait for a message, not for the mailbox.
     assert_eq!(lines["oldest_wait_ms"], "0");
     asking.ask("put 0\nx\n", "OK v=1 n=1\n");
     waiting[1].expect("DATA 1 v=1 n=1\nx\n");
@@ -87,7 +87,7 @@ fn the_oldest_wait_grows_and_the_longest_wait_stays() {
     holder.lock("lock 0\n");
     assert_eq!((millis(&mut asking, "oldest_wait_ms"), millis(&mut asking, "longest_wait_ms")), (0, 0));
     let mut first = server.enqueue("r 0\n");
-    wait_until("its wait is seen to grow", || millis(&mut asking, "oldest_wait_ms") >= 50);
+    wait_until("the wait of the reader grows", || millis(&mut asking, "oldest_wait_ms") >= 50);
     assert!(millis(&mut asking, "longest_wait_ms") >= 50, "the wait is the longest so far");
     holder.ask("unlock 0\n", "OK\n");
     first.expect("DATA 0 v=0 n=0\n\n");
@@ -96,7 +96,7 @@ fn the_oldest_wait_grows_and_the_longest_wait_stays() {
     assert!(longest >= 50, "{longest}");
     first.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
     assert_eq!(millis(&mut asking, "longest_wait_ms"), longest);
-    assert_eq!(numbers(&mut asking, "stat 1\n")["longest_wait_ms"], "0", "that is another mailbox");
+    assert_eq!(numbers(&mut asking, "stat 1\n")["longest_wait_ms"], "0", "no request waited for mailbox 1");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_shared_lock_has_a_line_for_each_holder() {
 }
 
 #[test]
-fn a_damaged_mailbox_says_so() {
+fn stat_of_a_damaged_mailbox_reports_the_damage() {
     let server = served();
     let segment = server.directory.path().join(format!("{}/segment", server.port));
     let segment = File::options().write(true).open(segment).expect("the segment");

@@ -1,4 +1,5 @@
-//! What `stat` shows, over the real server: each number is moved by what it counts, and by nothing else.
+//! The values of `stat`, over the real server. Each value changes with the events that it counts, and with no
+//! other event.
 
 mod counters;
 mod lines;
@@ -13,7 +14,7 @@ fn served() -> Server {
     Server::start("4 1 0 1")
 }
 
-/// The lines `name value` of a `stat`; for a name with several lines, the last one.
+/// The lines `name value` of a `stat`. If a name has several lines, the last one is returned.
 fn numbers(client: &mut Client, request: &str) -> BTreeMap<String, String> {
     let lines = client.stat_lines(request);
     lines

@@ -43,7 +43,7 @@ fn dipcrm_lets_a_pipeline_be_answered() {
     }
     client.expect_end();
     assert_eq!(server.wait(), Some(0));
-    assert_eq!(dipcrm.join().expect("it ends").code, Some(0));
+    assert_eq!(dipcrm.join().expect("no panic").code, Some(0));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn many_clients_are_answered_before_the_end() {
 fn a_client_that_is_not_accepted_yet_is_answered() {
     let mut server = Server::start_with_socket("4 64 0 8");
     server.halt();
-    // The kernel connects them, and keeps the bytes that they send.
+    // The kernel completes the connections, and keeps the bytes that the clients send.
     let mut clients = [server.connect(), Client::unix(&server.socket())];
     clients.iter_mut().for_each(|client| client.send("ping\n"));
     server.signal(Signal::SIGTERM);
@@ -95,7 +95,7 @@ fn no_answer_is_lost_when_the_client_sends_another_request() {
     let mut server = Server::start("1 64 0 64");
     let mut client = large_message(&server);
     send_before_signal(&server, &mut client, "r 0\n".repeat(20), Signal::SIGTERM);
-    // Everything is written and the connection half closed, but the client has read little of it.
+    // The server has written all answers and closed its sending half, but the client has read few of them.
     let local = format!(" 0100007F:{:04X} ", server.port);
     wait_until("the server has sent everything", || {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("readable");
@@ -110,8 +110,8 @@ fn no_answer_is_lost_when_the_client_sends_another_request() {
     assert_eq!(server.wait(), Some(0));
 }
 
-/// The answer before the wait fills the socket. It is sent whole, and then the refusal of the waiting
-/// request.
+/// The answer to the first request fills the socket. The server sends it completely, and then the refusal of
+/// the waiting request.
 #[test]
 fn a_waiting_client_with_unread_answers_gets_them_all() {
     const SIZE: usize = 900_000;

@@ -14,7 +14,7 @@ const DAMAGES: [(&str, Damage, &str); 15] = [
     ("other magic", |bytes| bytes[0] = b'D', "not made by dipc"),
     ("the other byte order", |bytes| bytes[8..12].reverse(), "byte order"),
     ("the next format", |bytes| bytes[12] += 1, "another version"),
-    ("the format of before", |bytes| bytes[12] -= 1, "another version"),
+    ("the previous format", |bytes| bytes[12] -= 1, "another version"),
     ("other mailboxes", |bytes| bytes[16] ^= 1, "damaged header"),
     ("another user", |bytes| bytes[20] ^= 1, "damaged header"),
     ("another capacity", |bytes| bytes[26] ^= 1, "damaged header"),
@@ -25,7 +25,7 @@ const DAMAGES: [(&str, Damage, &str); 15] = [
     ("a byte more", |bytes| bytes.push(0), "not as long"),
     ("only its header", |bytes| bytes.truncate(4096), "not as long"),
     ("half its header", |bytes| bytes.truncate(2048), "shorter than its header"),
-    ("nothing", |bytes| bytes.clear(), "shorter than its header"),
+    ("no bytes", |bytes| bytes.clear(), "shorter than its header"),
 ];
 
 #[test]
@@ -42,7 +42,7 @@ fn a_damaged_segment_is_refused_and_kept() {
         assert!(said.contains(reason) && said.contains("--fresh"), "{what}: {said}");
         let directory = restartable.segment().parent().expect("a directory").display().to_string();
         assert!(said.contains(&directory), "{what}: {said}");
-        assert!(fs::read(restartable.segment()).expect("kept") == bytes, "{what}: it was touched");
+        assert!(fs::read(restartable.segment()).expect("kept") == bytes, "{what}: the segment was changed");
     }
     fs::write(restartable.segment(), &whole).expect("written");
     restartable.again();
@@ -50,7 +50,7 @@ fn a_damaged_segment_is_refused_and_kept() {
 }
 
 #[test]
-fn a_damaged_segment_goes_with_a_fresh_start_or_with_dipcrm() {
+fn a_damaged_segment_is_removed_by_a_fresh_start_or_by_dipcrm() {
     let mut restartable = Restartable::start();
     restartable.kill();
     fs::write(restartable.segment(), "no segment").expect("written");

@@ -13,8 +13,8 @@ use crate::{connect_error, expect_large_messages, stuck_client};
 /// How long a stopping server waits for clients that do not read their answers.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Expects that a server stops without waiting for [`GRACE`]. On a busy machine one stop may take as long all
-/// the same; a server that waits takes as long in every try.
+/// Expects that a server stops without waiting for [`GRACE`]. On a busy machine, one stop may take that long
+/// without such a wait. A server that waits takes that long in every try.
 #[track_caller]
 fn expect_no_grace(stop: impl Fn()) {
     const TRIES: usize = 3;
@@ -26,10 +26,10 @@ fn expect_no_grace(stop: impl Fn()) {
     assert!((0..TRIES).any(is_quick), "each of {TRIES} stops took {GRACE:?} or longer");
 }
 
-/// When the holder's lock ends, the taker is admitted in a server that is stopping. No message comes any
-/// more.
+/// When the stop ends the holder's lock, the taker is admitted. No message arrives in a server that is
+/// stopping.
 #[test]
-fn a_taker_that_is_admitted_by_the_end_and_finds_no_message_does_not_delay_it() {
+fn a_taker_that_a_stop_admits_to_an_empty_mailbox_does_not_delay_the_stop() {
     expect_no_grace(|| {
         let mut server = Server::start("1 64 0 64");
         let mut holder = server.connect();
@@ -60,7 +60,7 @@ fn no_client_is_accepted_while_the_last_answers_are_sent() {
     let mut client = stuck_client(&server);
     server.signal(Signal::SIGTERM);
     wait_until("the port is closed", || connect_error(server.port) == Some(ErrorKind::ConnectionRefused));
-    assert!(server.child.try_wait().expect("our child").is_none(), "it still answers");
+    assert!(server.child.try_wait().expect("our child").is_none(), "the server still answers");
     expect_large_messages(&mut client, 10);
     drop(client);
     assert_eq!(server.wait(), Some(0));
@@ -74,7 +74,7 @@ fn a_second_signal_stops_at_once() {
             let _client = stuck_client(&server);
             server.signal(Signal::SIGTERM);
             wait_until("the port is closed", || connect_error(server.port).is_some());
-            assert!(server.child.try_wait().expect("our child").is_none(), "it still answers");
+            assert!(server.child.try_wait().expect("our child").is_none(), "the server still answers");
             server.signal(second);
             assert_eq!(server.wait(), Some(0));
         });
@@ -88,5 +88,5 @@ fn a_client_that_reads_nothing_keeps_a_server_alive_for_five_seconds() {
     let started = Instant::now();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
-    assert!(started.elapsed() >= GRACE, "it waited for {:?} only", started.elapsed());
+    assert!(started.elapsed() >= GRACE, "the server waited only {:?}", started.elapsed());
 }

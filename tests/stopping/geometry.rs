@@ -21,7 +21,7 @@ fn a_segment_of_another_geometry_is_refused_and_kept() {
         assert!(said.contains("--fresh"), "{said}");
         assert!(
             fs::read(restartable.segment()).expect("kept") == before,
-            "{mailboxes} {packet} has touched it"
+            "a start with {mailboxes} {packet} has changed the segment"
         );
     }
     restartable.again();
@@ -57,7 +57,7 @@ fn a_fresh_start_has_empty_mailboxes() {
     let mut client = restartable.connect();
     client.ask("r 0\n", "DATA 0 v=0 n=0\n\n");
     assert_eq!((client.stat("epoch"), client.stat("mailboxes"), client.stat("size_bytes")), (1, 2, 1024));
-    // Without a segment, it is an ordinary start.
+    // Without a segment, `--fresh` changes nothing.
     Server::start("4 64 0 8 --fresh").connect().ask("ping\n", "OK\n");
 }
 
@@ -65,7 +65,7 @@ fn a_fresh_start_has_empty_mailboxes() {
 fn a_fresh_start_that_fails_keeps_the_messages() {
     let mut restartable = Restartable::start();
     restartable.connect().ask("w 0\nhello\n", "OK v=1\n");
-    // While the server runs, and after its end.
+    // The starts fail while the server runs, and after its end.
     assert!(restartable.refused("4 64", "8 --fresh", 3).contains("in use"));
     restartable.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
     restartable.stop();

@@ -1,4 +1,5 @@
-//! The end of a server and its next start: what is answered, what is kept, and what is refused.
+//! The end of a server and its next start: which requests are answered, which messages are kept, and which
+//! starts are refused.
 
 mod answers;
 mod damage;
@@ -18,7 +19,7 @@ use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use nix::sys::signal::Signal;
 
-/// Bytes of a message so large that answers fill the buffers of a socket.
+/// Bytes of a large message. Many answers with this message are more than the buffers of a socket hold.
 const LARGE: usize = 65_000;
 
 /// A server that can be started again on its port.
@@ -77,7 +78,7 @@ impl Restartable {
     }
 }
 
-/// Sends to a server that finds the signal at the same time as the bytes.
+/// Sends bytes and a signal to a halted server, which then finds both at the same time.
 fn send_before_signal(server: &Server, client: &mut Client, bytes: impl AsRef<[u8]>, signal: Signal) {
     server.halt();
     client.send(bytes);
@@ -85,7 +86,7 @@ fn send_before_signal(server: &Server, client: &mut Client, bytes: impl AsRef<[u
     server.signal(Signal::SIGCONT);
 }
 
-/// A client whose answers are more than all buffers hold, and that reads none of them.
+/// A client that reads none of its answers, which are more than all buffers hold.
 fn stuck_client(server: &Server) -> Client {
     let mut client = large_message(server);
     client.send("r 0\n".repeat(1000));

@@ -1,4 +1,4 @@
-//! A transcript that is run, with one conversation for each client.
+//! Runs a transcript, with one conversation for each client.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

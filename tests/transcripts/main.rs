@@ -20,22 +20,22 @@ use document::{Action, Failure, Step, Transcript, parse};
 /// The definition of the protocol, which must have transcripts.
 const PROTOCOL: &str = "docs/protocol.md";
 
-/// Shows how a client detects features.
+/// The compatibility page, whose transcripts show how a client detects features.
 const COMPATIBILITY: &str = "docs/compatibility.md";
 
-/// It may have transcripts.
+/// The README, which may have transcripts.
 const README: &str = "README.md";
 
 #[test]
 fn the_transcripts_of_the_protocol_are_true() {
-    let transcripts = read(PROTOCOL).expect("it exists");
+    let transcripts = read(PROTOCOL).expect("the page");
     assert!(!transcripts.is_empty(), "{PROTOCOL} has no transcript");
     check(PROTOCOL, &transcripts);
 }
 
 #[test]
 fn the_transcripts_of_the_compatibility_page_are_true() {
-    let transcripts = read(COMPATIBILITY).expect("it exists");
+    let transcripts = read(COMPATIBILITY).expect("the page");
     assert!(!transcripts.is_empty(), "{COMPATIBILITY} has no transcript");
     check(COMPATIBILITY, &transcripts);
 }
@@ -50,7 +50,7 @@ fn the_transcripts_of_readme_are_true() {
 #[test]
 fn the_protocol_shows_every_verb_and_every_reproducible_answer() {
     let steps: Vec<Step> =
-        read(PROTOCOL).expect("it exists").into_iter().flat_map(|block| block.steps).collect();
+        read(PROTOCOL).expect("the page").into_iter().flat_map(|block| block.steps).collect();
     let sent = |verb: &str| {
         steps.iter().any(|step| matches!(&step.action, Action::Send(line) if first_words(line, 1) == verb))
     };
@@ -70,9 +70,9 @@ fn the_protocol_shows_every_verb_and_every_reproducible_answer() {
 #[test]
 fn the_client_in_ten_lines_prints_its_comments() {
     let Some(python) = program::python3() else { return };
-    let document = fs::read_to_string(path(PROTOCOL)).expect("it exists");
+    let document = fs::read_to_string(path(PROTOCOL)).expect("the page");
     let code = document.split("\n```python\n").nth(1).expect("a block of Python").split("\n```").next();
-    let code = code.expect("its end");
+    let code = code.expect("the end of the block");
     let expected: Vec<&str> = code.lines().filter_map(|line| Some(line.split_once("  # ")?.1)).collect();
     assert!(!expected.is_empty(), "nothing is printed");
     let server = Server::start("4 64 0 8");

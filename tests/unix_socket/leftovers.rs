@@ -1,4 +1,4 @@
-//! A file that is at the path before the start.
+//! Starts with a file at the path of the socket.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -23,7 +23,7 @@ fn the_socket_of_a_killed_server_is_replaced() {
     server.kill();
     let leftover = inode(&path);
     assert!(leftover.is_some());
-    // By the same instance, and by another one.
+    // The socket is replaced by the same instance, and by another one.
     server.restart(&format!("4 64 {} 8 --unix {}", server.port, path.display()));
     Client::unix(&path).ask("ping\n", "OK\n");
     assert_ne!(inode(&path), leftover);
@@ -37,7 +37,7 @@ fn the_socket_of_a_living_server_is_not_replaced() {
     let (server, path) = serve();
     let before = inode(&path);
     expect_refused(&path, 3, "another server listens on");
-    // A server that does not answer is alive, too.
+    // A server that does not answer still listens.
     server.signal(Signal::SIGSTOP);
     expect_refused(&path, 3, "another server listens on");
     server.signal(Signal::SIGCONT);
@@ -80,8 +80,9 @@ fn a_start_that_fails_leaves_no_socket() {
     let (directory, port) = (Directory::new(), Port::reserve());
     let path = directory.path().join("socket");
     let mut kept = Server::start_in(Directory::new(), &format!("4 64 {} 8", port.number));
-    let other = |arguments: String, home: &Path| run(dipc(home, &arguments, &path).arg("--foreground")).code;
-    // The port is in use; the segment has another geometry; there is not enough memory.
+    let other = |arguments: String, base: &Path| run(dipc(base, &arguments, &path).arg("--foreground")).code;
+    // The starts fail for these reasons: the port is in use, the segment has another geometry, and there is
+    // not enough memory.
     assert_eq!(other(format!("4 64 {} 8", port.number), directory.path()), Some(3));
     assert_eq!(inode(&path), None);
     kept.kill();

@@ -18,7 +18,7 @@ use crate::expect_refused;
 const PATH_MAX: usize = 107;
 
 #[test]
-fn a_relative_path_is_the_one_of_the_caller() {
+fn a_relative_path_starts_at_the_directory_of_the_caller() {
     let base = BaseDirectory::new();
     let path = base.join("socket");
     for relative in ["socket", "./socket", "../socket"] {

@@ -13,7 +13,7 @@ use crate::dipc;
 
 fn start_in_foreground(command: &mut Command) -> KillOnDrop {
     let command = command.arg("--foreground").stdout(Stdio::piped()).stderr(Stdio::piped());
-    KillOnDrop(command.spawn().expect("it runs"))
+    KillOnDrop(command.spawn().expect("dipc runs"))
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn exactly_one_of_two_starts_on_one_path_wins() {
         // Only the winner has an instance.
         assert_eq!(names(base.path()), [port.to_string()]);
         fs::remove_dir_all(base.path().join(port.to_string())).expect("removed");
-        // In most rounds both find the socket of the winner before.
+        // In most rounds, both starts find the socket of the winner of the round before.
         winner.0.kill().expect("our child");
         wait_for_end(&mut winner.0);
         if round % 4 == 0 {

@@ -1,4 +1,4 @@
-//! Serving on a path.
+//! Clients are served over the Unix-domain socket.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -23,7 +23,7 @@ fn tcp_and_unix_clients_share_the_mailboxes() {
 }
 
 #[test]
-fn clients_without_newlines_are_served_on_a_path() {
+fn clients_without_newlines_are_served_over_a_unix_socket() {
     let (_server, path) = serve();
     Client::unix(&path).ask("w 0\nhello", "OK v=1\n");
     let mut client = Client::unix(&path);
@@ -34,7 +34,7 @@ fn clients_without_newlines_are_served_on_a_path() {
 }
 
 #[test]
-fn a_pipeline_is_answered_in_order_on_a_path() {
+fn a_pipeline_is_answered_in_order_over_a_unix_socket() {
     let (_server, path) = serve();
     let mut client = Client::unix(&path);
     client.send("w 0 5\nhello\n".repeat(1000));
@@ -54,7 +54,7 @@ fn many_clients_connect_over_tcp_and_unix_at_the_same_time() {
 }
 
 #[test]
-fn the_limit_of_clients_counts_tcp_and_unix() {
+fn the_limit_of_clients_applies_to_tcp_and_unix_together() {
     let server = Server::start_with_socket("4 64 0 8 --max-clients 1");
     let mut first = server.connect();
     first.ask("ping\n", "OK\n");
@@ -67,7 +67,7 @@ fn the_limit_of_clients_counts_tcp_and_unix() {
 #[test]
 fn the_file_is_a_socket_for_its_owner_only() {
     let (server, path) = serve();
-    let found = fs::symlink_metadata(&path).expect("there");
+    let found = fs::symlink_metadata(&path).expect("the socket file");
     assert!(found.file_type().is_socket());
     assert_eq!(found.mode() & 0o7777, 0o600);
     drop(server);

@@ -72,7 +72,7 @@ fn watchers_that_reset_leave_no_watch_behind() {
             watcher.line();
         }
         assert_eq!(server.stat("watching"), 40);
-        // Some have an event in transfer, some wait.
+        // Some watchers have an event in transfer, and some wait for one.
         writer.send("w 0\nx\nw 1\nx\n");
         watchers.into_iter().for_each(Client::reset);
         (0..2).for_each(|_| assert!(writer.line().starts_with("OK v=")));

@@ -1,4 +1,4 @@
-//! Events beside answers, and events of a locked mailbox.
+//! Events between answers, and events of a locked mailbox.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +9,7 @@ use dipc_testkit::server::Server;
 use crate::{follow, served};
 
 #[test]
-fn events_end_their_lines_like_their_watch_did() {
+fn lines_of_events_end_like_the_line_of_the_watch() {
     let server = served();
     let (mut telnet, mut program) = (server.connect(), server.connect());
     telnet.ask("watch 0\r\n", "OK v=0\r\n");
@@ -30,7 +30,7 @@ fn a_watcher_gets_events_of_its_own_messages() {
     client.ask("watch 0\n", "OK v=0\n");
     for version in 1..=50 {
         client.send("w 0\nmine\n");
-        // In either order.
+        // The event and the answer come in either order.
         let mut both = [client.message().0, client.message().0];
         both.sort();
         assert_eq!(both, [format!("EVENT 4 box=0 v={version}"), format!("OK v={version}")]);

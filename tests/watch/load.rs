@@ -25,11 +25,11 @@ fn the_memory_of_many_watchers_is_freed_when_they_leave() {
     assert!(server.own_memory() > before + ROOM, "the watchers cost memory");
     drop(watchers);
     server.wait_for_stat("standing_reads", |reads| reads == 0);
-    wait_until("the memory is back", || server.own_memory() < before + ROOM);
+    wait_until("the memory is freed", || server.own_memory() < before + ROOM);
 }
 
-/// They do not read while a hundred megabytes are written. No client waits for them, and the server keeps
-/// nothing for them. When they read again, each version is in an event or is counted as lost.
+/// The watchers do not read while a hundred megabytes are written. No other client is delayed, and the server
+/// stores nothing for the watchers. When they read again, each version is in an event or is counted as lost.
 #[test]
 fn watchers_that_do_not_read_cost_no_memory_and_catch_up() {
     const WRITES: u64 = 100_000;
@@ -56,7 +56,7 @@ fn watchers_that_do_not_read_cost_no_memory_and_catch_up() {
             events += 1;
             assert_eq!(data.len(), 1000);
         }
-        assert!(events < WRITES, "it has stopped reading, and yet no version was lost");
+        assert!(events < WRITES, "a watcher that did not read has lost no version");
         watcher.ask("ping\n", "OK\n");
     }
     writer.ask("w 0\nlast\n", format!("OK v={}\n", WRITES + 1));
@@ -83,10 +83,10 @@ fn a_log_is_followed_without_a_gap() {
 }
 
 #[test]
-fn a_watcher_that_falls_behind_a_log_goes_on_with_the_oldest_message() {
+fn a_watcher_that_falls_behind_a_log_continues_with_the_oldest_message() {
     let server = Server::start("1 1 0 1");
     let mut writer = server.connect();
-    // The mailbox has room for 64 of them.
+    // The mailbox has room for 64 of these messages.
     for version in 1..=1000 {
         writer.ask(
             format!("put 0 full=drop\n{version:012}\n"),

@@ -103,7 +103,7 @@ fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
     put(&mut other, 0, 1, 301);
     put(&mut other, 1, 1, 201);
     (0..100).for_each(|after| read(&mut reader, 0, after, after + 1));
-    // A read of another mailbox in between, and of another version.
+    // Another mailbox is read in between, and then another version.
     read(&mut reader, 1, 100, 101);
     read(&mut reader, 0, 100, 101);
     read(&mut reader, 0, 7, 8);
@@ -115,7 +115,7 @@ fn the_read_cursor_of_a_long_list_survives_takes_and_writes() {
     });
     read(&mut reader, 0, 102, 151);
     read(&mut reader, 0, 151, 152);
-    // A write replaces the list, and it grows again over the same memory.
+    // A write replaces the list, and the list grows again over the same memory.
     other.ask("w 0\n301\n", "OK v=301\n");
     put(&mut other, 0, 302, 502);
     read(&mut reader, 0, 152, 301);

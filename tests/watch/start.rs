@@ -97,7 +97,7 @@ fn several_mailboxes_are_watched_at_once() {
     let mut writer = server.connect();
     writer.ask("w 2\na\nw 0\nb\nw 0\nc\n", "OK v=1\nOK v=1\nOK v=2\n");
     let mut watcher = server.connect();
-    // In the order asked.
+    // The answer lists the versions in the order of the request.
     watcher.ask("watch 2,0,1\n", "OK v=1,2,0\n");
     for (mailbox, version) in [(1, 1), (0, 3), (2, 2), (1, 2)] {
         writer.ask(format!("w {mailbox}\nx\n"), format!("OK v={version}\n"));

@@ -9,20 +9,20 @@ use nix::sys::signal::Signal::SIGKILL;
 
 /// When to kill the server: after a number of answers and a number of iterations of a loop.
 #[derive(Debug)]
-pub(crate) struct Fuse {
+pub(crate) struct KillTrigger {
     server: u32,
     answers: u64,
     delay: u64,
     seen: AtomicU64,
 }
 
-impl Fuse {
+impl KillTrigger {
     pub(crate) fn new(server: &Server, answers: u64, delay: u64) -> Self {
-        Fuse { server: server.child.id(), answers, delay, seen: AtomicU64::new(0) }
+        KillTrigger { server: server.child.id(), answers, delay, seen: AtomicU64::new(0) }
     }
 
     /// Counts one more answer, and kills the server if it is the last one.
-    pub(crate) fn burn(&self) {
+    pub(crate) fn count_answer(&self) {
         if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.answers {
             (0..self.delay).for_each(|_| spin_loop());
             signal(self.server, SIGKILL);
@@ -30,7 +30,7 @@ impl Fuse {
     }
 
     /// Whether the server was killed.
-    pub(crate) fn is_out(&self) -> bool {
+    pub(crate) fn has_fired(&self) -> bool {
         self.seen.load(Ordering::Relaxed) >= self.answers
     }
 }
