@@ -9,7 +9,8 @@
 //!
 //! A granted request whose [`Condition`] does not hold releases the mailbox and joins the *wait set*, as in a
 //! monitor. Later requests are admitted meanwhile. When the condition holds, the request is next, before the
-//! whole queue, because it arrived before every queued request.
+//! whole queue, because it arrived before every queued request. The read for the watchers of a mailbox waits
+//! in the same way.
 //!
 //! A waiter is a value in the queue; no thread blocks here. The caller that frees the mailbox receives the
 //! jobs that this admits, and runs them.
@@ -29,6 +30,21 @@ pub(crate) enum Admitted<J> {
     Queued(Ticket),
 }
 
+/// What a change admits.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Released<J> {
+    /// Waiting jobs, in the order of their admission.
+    pub jobs: Vec<(Grant, J)>,
+    /// The read for the watchers, which waited as a number and not as a job.
+    pub watch: Option<Grant>,
+}
+
+impl<J> Default for Released<J> {
+    fn default() -> Self {
+        Released { jobs: Vec::new(), watch: None }
+    }
+}
+
 /// The holders, the queue and the wait set of one mailbox, with waiting jobs of type `J`.
 #[derive(Debug)]
 pub(crate) struct Admission<J> {
@@ -36,11 +52,30 @@ pub(crate) struct Admission<J> {
     queue: Queue<J>,
     /// Boxed: most mailboxes have none, and there may be a million mailboxes.
     wait_set: Option<Box<WaitSet<J>>>,
+    watchers: Watchers,
     /// The number of the next arrival.
     next_number: u64,
     /// The highest number that was admitted, not counting the wait set.
     newest: Option<u64>,
     overtakes: u64,
+}
+
+/// The clients that watch the mailbox. Their read is admitted as if it waited in the wait set, but no job
+/// waits there: a mailbox with watchers costs no more memory than one without.
+#[derive(Clone, Copy, Debug, Default)]
+struct Watchers {
+    count: u32,
+    /// The lowest version that a watcher has received, if a newer message is awaited.
+    awaited: Option<u64>,
+    /// Whether there is a newer message. The read for the watchers is next.
+    is_ready: bool,
+}
+
+impl Watchers {
+    /// Records the current contents of the mailbox.
+    fn set_contents(&mut self, contents: &Contents) {
+        self.is_ready = self.awaited.is_some_and(|version| Condition::NewerThan(version).is_met(contents));
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +92,7 @@ impl<J> Default for Admission<J> {
             holders: Holders::None,
             queue: Queue::default(),
             wait_set: None,
+            watchers: Watchers::default(),
             next_number: 0,
             newest: None,
             overtakes: 0,
@@ -83,25 +119,23 @@ impl<J> Admission<J> {
         Some(self.grant(mode, number))
     }
 
-    /// Ends a grant. `admitted` receives, in order, the jobs that this admits. `contents` returns the
+    /// Ends a grant. `released` receives what this admits. `contents` returns the
     /// contents of the mailbox; it is called only if they may have changed and the wait set is not empty.
     pub(crate) fn release(
         &mut self,
         grant: Grant,
         contents: impl FnOnce() -> Contents,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) {
         self.leave(&grant);
-        if let Some(wait_set) = &mut self.wait_set
-            && grant.mode == Mode::Exclusive
-        {
-            wait_set.set_contents(contents());
+        if grant.mode == Mode::Exclusive && self.awaits_change() {
+            self.set_contents(contents());
         }
-        self.admit_next(admitted);
+        self.admit_next(released);
     }
 
     /// Ends a grant whose job is blocked on `condition`. The wait set keeps the job until the condition is
-    /// met or the job is cancelled. `contents` are those of the mailbox; `admitted` as for
+    /// met or the job is cancelled. `contents` are those of the mailbox; `released` as for
     /// [`Admission::release`].
     pub(crate) fn wait_for(
         &mut self,
@@ -109,21 +143,22 @@ impl<J> Admission<J> {
         condition: Condition,
         contents: Contents,
         job: J,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) -> Ticket {
         let number = grant.number;
         self.leave(&grant);
-        let ticket = self.insert_in_wait_set(number, condition, contents, job);
-        self.admit_next(admitted);
+        let ticket = self.insert_in_wait_set(number, condition, job);
+        self.set_contents(contents);
+        self.admit_next(released);
         ticket
     }
 
     /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled
-    /// before. `admitted` receives the jobs that this admits.
-    pub(crate) fn cancel(&mut self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
+    /// before. `released` receives what this admits.
+    pub(crate) fn cancel(&mut self, ticket: Ticket, released: &mut Released<J>) -> Option<J> {
         let queued = self.queue.remove(ticket.0);
         let job = queued.or_else(|| self.wait_set.as_mut()?.remove(ticket.0))?;
-        self.admit_next(admitted);
+        self.admit_next(released);
         Some(job)
     }
 
@@ -133,13 +168,47 @@ impl<J> Admission<J> {
         queued.or_else(|| self.wait_set.as_mut()?.find(ticket.0))
     }
 
-    /// Passes the current contents of the mailbox to the wait set. Returns whether they meet the condition of
-    /// a request there. That request is next, before the queue, so the holder must release the mailbox.
+    /// Passes the current contents of the mailbox to the wait set and the watchers. Returns whether they meet
+    /// a condition there. The request with this condition is next, before the queue, so the holder must
+    /// release the mailbox.
     pub(crate) fn update_contents(&mut self, contents: Contents) -> bool {
-        self.wait_set.as_mut().is_some_and(|wait_set| {
-            wait_set.set_contents(contents);
-            wait_set.is_ready()
-        })
+        self.set_contents(contents);
+        self.is_wait_set_ready()
+    }
+
+    /// Adds a watcher.
+    pub(crate) fn add_watcher(&mut self) {
+        self.watchers.count += 1;
+    }
+
+    /// Removes a watcher.
+    pub(crate) fn remove_watcher(&mut self) {
+        self.watchers.count -= 1;
+        if self.watchers.count == 0 {
+            (self.watchers.awaited, self.watchers.is_ready) = (None, false);
+        }
+    }
+
+    /// Lets the read for the watchers wait for a message newer than `version`, and for those that are awaited
+    /// already. Returns false, and changes nothing, if the mailbox has such a message: `contents` are called
+    /// for in the critical section, so a change is seen here or by the release that follows it.
+    pub(crate) fn await_message(&mut self, version: u64, contents: impl FnOnce() -> Contents) -> bool {
+        if Condition::NewerThan(version).is_met(&contents()) {
+            return false;
+        }
+        let awaited = &mut self.watchers.awaited;
+        *awaited = Some(awaited.map_or(version, |lowest| lowest.min(version)));
+        true
+    }
+
+    /// Number of watchers.
+    pub(crate) fn watchers(&self) -> u32 {
+        self.watchers.count
+    }
+
+    /// The job of the first request in the queue.
+    pub(crate) fn first_waiter(&self) -> Option<&J> {
+        self.queue.front_job()
     }
 
     /// Whether a request in the wait set waits for room. A new request that needs room must wait behind it.
@@ -177,51 +246,61 @@ impl<J> Admission<J> {
         Ticket(number)
     }
 
-    fn insert_in_wait_set(
-        &mut self,
-        number: u64,
-        condition: Condition,
-        contents: Contents,
-        job: J,
-    ) -> Ticket {
-        let wait_set = self.wait_set.get_or_insert_default();
-        wait_set.set_contents(contents);
-        wait_set.insert(number, condition, job);
+    fn insert_in_wait_set(&mut self, number: u64, condition: Condition, job: J) -> Ticket {
+        self.wait_set.get_or_insert_default().insert(number, condition, job);
         Ticket(number)
     }
 
-    /// The one step that admits waiters.
-    fn admit_next(&mut self, admitted: &mut Vec<(Grant, J)>) {
-        if self.wait_set.is_some() {
-            self.admit_from_wait_set(admitted);
+    /// Whether a change of the contents may meet a condition.
+    fn awaits_change(&self) -> bool {
+        self.wait_set.is_some() || self.watchers.awaited.is_some()
+    }
+
+    fn set_contents(&mut self, contents: Contents) {
+        self.watchers.set_contents(&contents);
+        if let Some(wait_set) = &mut self.wait_set {
+            wait_set.set_contents(contents);
         }
-        self.admit_queued(admitted);
+    }
+
+    /// The one step that admits waiters.
+    fn admit_next(&mut self, released: &mut Released<J>) {
+        if self.watchers.is_ready && !self.conflicts(Mode::Shared) {
+            (self.watchers.awaited, self.watchers.is_ready) = (None, false);
+            let number = self.arrive();
+            released.watch = Some(self.resume(Mode::Shared, number));
+        }
+        if self.wait_set.is_some() {
+            self.admit_from_wait_set(released);
+        }
+        self.admit_queued(released);
         debug_assert!(!self.next_is_grantable(), "the next request is never grantable");
     }
 
     /// Admits from the head of the queue as many waiters as possible.
-    fn admit_queued(&mut self, admitted: &mut Vec<(Grant, J)>) {
+    fn admit_queued(&mut self, released: &mut Released<J>) {
         while self.head_is_grantable()
             && let Some((number, mode, job)) = self.queue.pop()
         {
             let grant = self.grant(mode, number);
-            admitted.push((grant, job));
+            released.jobs.push((grant, job));
         }
     }
 
     /// Admits requests of the wait set whose condition is met: all readers, or one taker or putter.
-    fn admit_from_wait_set(&mut self, admitted: &mut Vec<(Grant, J)>) {
+    fn admit_from_wait_set(&mut self, released: &mut Released<J>) {
         let Some(mut wait_set) = self.wait_set.take() else { return };
         if wait_set.ready() == Some(Mode::Shared) && !self.conflicts(Mode::Shared) {
-            wait_set.drain_readers(|number, job| admitted.push((self.resume(Mode::Shared, number), job)));
+            wait_set
+                .drain_readers(|number, job| released.jobs.push((self.resume(Mode::Shared, number), job)));
         }
         if wait_set.ready() == Some(Mode::Exclusive)
             && !self.conflicts(Mode::Exclusive)
             && let Some((number, job)) = wait_set.pop_writer()
         {
             let mut grant = self.resume(Mode::Exclusive, number);
-            grant.has_waiters = wait_set.len() > 0;
-            admitted.push((grant, job));
+            grant.has_waiters = wait_set.len() > 0 || self.watchers.awaited.is_some();
+            released.jobs.push((grant, job));
         }
         self.wait_set = Some(wait_set).filter(|wait_set| wait_set.len() > 0);
     }
@@ -237,7 +316,7 @@ impl<J> Admission<J> {
         let overtaken = self.newest.is_some_and(|newest| newest > number);
         self.overtakes += u64::from(overtaken);
         self.newest = self.newest.max(Some(number));
-        Grant { mode, number, overtaken, resumed: false, has_waiters: self.wait_set.is_some() }
+        Grant { mode, number, overtaken, resumed: false, has_waiters: self.awaits_change() }
     }
 
     /// Admits a request of the wait set, which keeps its arrival number.
@@ -265,6 +344,7 @@ impl<J> Admission<J> {
 
     fn next_is_grantable(&self) -> bool {
         match self.wait_set.as_ref().and_then(|wait_set| wait_set.ready()) {
+            _ if self.watchers.is_ready => !self.conflicts(Mode::Shared),
             Some(mode) => !self.conflicts(mode),
             None => self.head_is_grantable(),
         }
@@ -276,8 +356,9 @@ impl<J> Admission<J> {
         !self.is_wait_set_ready() && self.queue.front().is_some_and(|mode| !self.conflicts(mode))
     }
 
+    /// Whether the condition of a request in the wait set, or of the watchers, is met.
     fn is_wait_set_ready(&self) -> bool {
-        self.wait_set.as_ref().is_some_and(|wait_set| wait_set.is_ready())
+        self.watchers.is_ready || self.wait_set.as_ref().is_some_and(|wait_set| wait_set.is_ready())
     }
 
     fn conflicts(&self, mode: Mode) -> bool {
@@ -322,12 +403,12 @@ impl<J> SharedAdmission<J> {
         mode: Mode,
         work: impl FnOnce(&mut Grant) -> Option<R>,
         contents: impl FnOnce() -> Contents,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) -> Option<Result<R, Grant>> {
         let mut admission = self.admission.lock();
         let mut grant = admission.try_admit(mode)?;
         let Some(result) = work(&mut grant) else { return Some(Err(grant)) };
-        admission.release(grant, contents, admitted);
+        admission.release(grant, contents, released);
         Some(Ok(result))
     }
 
@@ -336,9 +417,9 @@ impl<J> SharedAdmission<J> {
         &self,
         grant: Grant,
         contents: impl FnOnce() -> Contents,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) {
-        self.admission.lock().release(grant, contents, admitted);
+        self.admission.lock().release(grant, contents, released);
     }
 
     /// See [`Admission::wait_for`].
@@ -348,14 +429,14 @@ impl<J> SharedAdmission<J> {
         condition: Condition,
         contents: Contents,
         job: J,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) -> Ticket {
-        self.admission.lock().wait_for(grant, condition, contents, job, admitted)
+        self.admission.lock().wait_for(grant, condition, contents, job, released)
     }
 
     /// See [`Admission::cancel`].
-    pub(crate) fn cancel(&self, ticket: Ticket, admitted: &mut Vec<(Grant, J)>) -> Option<J> {
-        self.admission.lock().cancel(ticket, admitted)
+    pub(crate) fn cancel(&self, ticket: Ticket, released: &mut Released<J>) -> Option<J> {
+        self.admission.lock().cancel(ticket, released)
     }
 
     /// Calls `visit` with the waiting job of a ticket; see [`Admission::waiter`].
@@ -376,6 +457,21 @@ impl<J> SharedAdmission<J> {
     /// See [`Admission::has_room_waiter`].
     pub(crate) fn has_room_waiter(&self) -> bool {
         self.admission.lock().has_room_waiter()
+    }
+
+    /// See [`Admission::add_watcher`].
+    pub(crate) fn add_watcher(&self) {
+        self.admission.lock().add_watcher();
+    }
+
+    /// See [`Admission::remove_watcher`].
+    pub(crate) fn remove_watcher(&self) {
+        self.admission.lock().remove_watcher();
+    }
+
+    /// See [`Admission::await_message`].
+    pub(crate) fn await_message(&self, version: u64, contents: impl FnOnce() -> Contents) -> bool {
+        self.admission.lock().await_message(version, contents)
     }
 
     /// See [`Admission::waiting`].

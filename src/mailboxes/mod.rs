@@ -14,7 +14,7 @@ mod wait_set;
 
 #[cfg(all(test, not(feature = "loom")))]
 pub(crate) use admission::Admission;
-pub(crate) use admission::{Admitted, SharedAdmission};
+pub(crate) use admission::{Admitted, Released, SharedAdmission};
 pub(crate) use block::{Block, Contents, Cursor, Damaged, Message, Patched, Recovered, Taken};
 pub(crate) use deadlock::would_deadlock;
 pub(crate) use grant::{Grant, Mode, Ticket};
@@ -68,8 +68,8 @@ impl<J> Mailboxes<J> {
     }
 
     /// Ends a grant for a mailbox; see [`Admission::release`](admission::Admission::release).
-    pub(crate) fn release(&self, mailbox: u32, grant: Grant, admitted: &mut Vec<(Grant, J)>) {
-        self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), admitted);
+    pub(crate) fn release(&self, mailbox: u32, grant: Grant, released: &mut Released<J>) {
+        self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), released);
     }
 
     /// Executes `work` under a grant and ends the grant; see [`SharedAdmission::try_inline`].
@@ -78,9 +78,9 @@ impl<J> Mailboxes<J> {
         mailbox: u32,
         mode: Mode,
         work: impl FnOnce(&mut Grant) -> Option<R>,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) -> Option<Result<R, Grant>> {
-        self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), admitted)
+        self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), released)
     }
 
     /// Ends a grant whose job is blocked on a condition; see
@@ -91,10 +91,16 @@ impl<J> Mailboxes<J> {
         grant: Grant,
         condition: Condition,
         job: J,
-        admitted: &mut Vec<(Grant, J)>,
+        released: &mut Released<J>,
     ) -> Ticket {
         let contents = self.contents_or_unlimited(mailbox);
-        self.queue(mailbox).wait_for(grant, condition, contents, job, admitted)
+        self.queue(mailbox).wait_for(grant, condition, contents, job, released)
+    }
+
+    /// Lets the read for the watchers of a mailbox wait for a message newer than `version`. Returns false if
+    /// there is one; see [`Admission::await_message`](admission::Admission::await_message).
+    pub(crate) fn await_message(&self, mailbox: u32, version: u64) -> bool {
+        self.queue(mailbox).await_message(version, || self.contents_or_unlimited(mailbox))
     }
 
     /// Whether the holder of `grant` must release it because a request of the wait set is ready.

@@ -53,6 +53,11 @@ impl<J> Queue<J> {
         self.places.front().map(|first| first.mode)
     }
 
+    /// The job of the first waiter.
+    pub(super) fn front_job(&self) -> Option<&J> {
+        self.places.front().and_then(|first| first.job.as_ref())
+    }
+
     /// Removes the first waiter.
     pub(super) fn pop(&mut self) -> Option<(u64, Mode, J)> {
         let Place { number, mode, job } = self.places.pop_front()?;

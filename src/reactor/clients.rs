@@ -18,7 +18,6 @@ use super::leases::Lease;
 use super::phase::Phase;
 use super::pools::Pools;
 use super::transport::Transport;
-use super::watches::{Watch, WatchPosition};
 use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
 
@@ -88,6 +87,13 @@ impl<T: Transport> Clients<T> {
     /// The client, unless it was closed.
     pub(super) fn look(&self, id: ConnectionId) -> Option<&Connection<T>> {
         self.table.get(id.slot as usize).filter(|connection| is_open(connection, id))
+    }
+
+    /// The open connection in a slot.
+    pub(super) fn in_slot(&self, slot: u32) -> Option<ConnectionId> {
+        let connection = self.table.get(slot as usize)?;
+        let id = ConnectionId { slot, generation: connection.generation };
+        is_open(connection, id).then_some(id)
     }
 
     /// Records what a poll says of a socket, until the event is handled.
@@ -226,12 +232,6 @@ impl<T: Transport> ClientMut<'_, T> {
             extras.read_cursor = job.cursor.or(extras.read_cursor);
         }
         self.connection.set_idle(now);
-    }
-
-    /// The client's watch at a position.
-    pub(super) fn watch(&mut self, position: &WatchPosition) -> Option<&mut Watch> {
-        let extras = self.connection.extras.as_mut()?;
-        extras.watch(position.mailbox).filter(|watch| watch.position() == *position)
     }
 
     /// Removes the leases that have expired.

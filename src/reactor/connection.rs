@@ -15,7 +15,6 @@ use mio::event::Event;
 use super::extras::Extras;
 use super::phase::Phase;
 use super::transport::Transport;
-use super::watches::{Watch, WatchState};
 use crate::protocol::{Framer, Limits};
 use crate::workers::{Job, JobState};
 use input::Input;
@@ -264,9 +263,8 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Whether an event waits for room in the socket.
-    fn is_lagging(&self) -> bool {
-        let is_lagging = |watch: &Watch| watch.state == WatchState::Lagging;
-        self.extras.as_ref().is_some_and(|extras| extras.watches.iter().any(is_lagging))
+    pub(super) fn is_lagging(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.watches.is_lagging())
     }
 
     /// Whether a silence may complete the buffered bytes.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::leases::Leases;
-use super::watches::Watch;
+use super::watch_list::WatchList;
 use crate::mailboxes::Cursor;
 use crate::workers::LockSet;
 
@@ -15,24 +15,25 @@ pub(super) struct Extras {
     /// The locks, unless a job carries them.
     pub locks: Option<Box<LockSet>>,
     pub leases: Leases,
-    pub watches: Vec<Watch>,
+    pub watches: WatchList,
     /// Where the last `r after=` of a long list ended.
     pub read_cursor: Option<(u32, Cursor)>,
 }
 
 impl Extras {
     pub(super) fn new(now: Instant) -> Self {
-        Extras { name: None, locks: None, leases: Leases::new(now), watches: Vec::new(), read_cursor: None }
+        Extras {
+            name: None,
+            locks: None,
+            leases: Leases::new(now),
+            watches: WatchList::default(),
+            read_cursor: None,
+        }
     }
 
     /// Bytes of memory, itself included.
     pub(super) fn memory(&self) -> usize {
         let locks = self.locks.as_ref().map_or(0, |locks| locks.memory());
-        size_of::<Self>() + self.leases.memory() + self.watches.capacity() * size_of::<Watch>() + locks
-    }
-
-    /// The watch of a mailbox.
-    pub(super) fn watch(&mut self, mailbox: u32) -> Option<&mut Watch> {
-        self.watches.iter_mut().find(|watch| watch.mailbox == mailbox)
+        size_of::<Self>() + self.leases.memory() + self.watches.memory() + locks
     }
 }

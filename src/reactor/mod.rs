@@ -16,7 +16,7 @@
 //! | `busy_poll` | whether to sleep until the next event |
 //! | `connection` (`input`, `output`), `phase`, `transport` | one client: receiving, waiting, sending |
 //! | `server` | the steps of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
-//! | `clients`, `locks`, `leases`, `watches`, `extras` | the state of the server, each fact stored once |
+//! | `clients`, `extras`, `locks`, `leases`, `watches`, `watch_list` | the state of the server, each fact stored once |
 //! | `deadlines`, `pools`, `stat` | deadlines of clients; reused memory; counters |
 //! | `control` | how `dipcrm` asks the server to stop |
 //! | `simulation` | the whole server without a kernel |
@@ -42,6 +42,7 @@ mod server;
 mod simulation;
 mod stat;
 mod transport;
+mod watch_list;
 mod watches;
 
 use std::io;

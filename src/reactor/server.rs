@@ -170,9 +170,9 @@ impl<T: Transport> Server<T> {
         self.watches.has_fanouts()
     }
 
-    /// How many locks and groups of watchers there are.
+    /// How many locks and watched mailboxes there are.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn tables(&self) -> (usize, usize) {
-        (self.locks.len(), self.watches.len())
+        (self.locks.len(), self.watches.mailboxes())
     }
 }

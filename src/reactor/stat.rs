@@ -56,8 +56,8 @@ pub(super) struct Gauges {
     pub flushing: usize,
     /// Clients that watch mailboxes.
     pub watching: usize,
-    /// Reads for watchers that wait for a newer message.
-    pub watch_reads: usize,
+    /// Mailboxes whose watchers wait for the next message.
+    pub watched: usize,
     /// Locked mailboxes, counted once for each holder.
     pub locks: usize,
     /// Threads of the pool.
@@ -104,7 +104,7 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("waiting", gauges.waiting as u64);
     line("flushing", gauges.flushing as u64);
     line("watching", gauges.watching as u64);
-    line("standing_reads", gauges.watch_reads as u64);
+    line("standing_reads", gauges.watched as u64);
     line("locks_held", gauges.locks as u64);
     line("requests", counters.requests.total());
     counters.requests.iter().for_each(|(name, count)| line(name, count));

@@ -1,185 +1,207 @@
-//! The watches of all clients, grouped by position, and the events that are being sent to them. Pure: no
-//! socket, clock or lock.
+//! The watches of all clients, ordered by mailbox and version, and the events that are being sent to them.
+//! Pure: no socket, clock or lock.
 //!
-//! A watch is a version, not a buffer: it costs the same whether its client reads or not. Watchers at the
-//! same version of a mailbox are a group. A group has one read in the wait set of the mailbox, which brings
-//! the next message for all of them.
+//! A watch is a version, not a buffer: it costs the same whether its client reads or not. While the clients
+//! have all messages, no job waits for the next one: the admission of the mailbox has the lowest version that
+//! is awaited. Then the mailbox has a *round*: one read brings the next message for the watchers with the
+//! lowest version, it is sent to all of them, and so on, until no watcher has a newer message to get.
 
-use std::collections::{BTreeSet, HashMap, VecDeque, btree_set};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::mailboxes::{Cursor, Ticket};
 use crate::protocol::Eol;
-use crate::workers::{ConnectionId, WatchId};
 
-/// Capacity of the tables that is always kept, in groups.
+/// Capacity of the table of rounds that is always kept.
 const CAPACITY_KEPT: usize = 1024;
 
-/// A table is shrunk when it uses less than this fraction of its capacity: one of `SPARSE` places.
-const SPARSE: usize = 8;
-
-/// One mailbox that a client watches.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Watch {
-    pub mailbox: u32,
-    /// The version of the last message that was sent.
-    pub version: u64,
-    /// The end of line of the request, for its events.
-    pub eol: Eol,
-    pub state: WatchState,
-}
-
-/// The state of a watch.
+/// What the watchers that get the same event have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WatchState {
-    /// The watch belongs to the group of its position.
-    Armed,
-    /// An event is to be sent to the client, or was sent in the current fan-out.
-    Pending,
-    /// The watch has stopped until its client reads more.
-    Lagging,
-}
-
-impl Watch {
-    pub(super) fn position(&self) -> WatchPosition {
-        WatchPosition { mailbox: self.mailbox, version: self.version, eol: self.eol }
-    }
-}
-
-/// What the watchers of a group have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct WatchPosition {
     pub mailbox: u32,
     /// The last version that the watchers have received.
     pub version: u64,
+    /// The end of line of their requests, for their events.
     pub eol: Eol,
+    /// The watches began while an event was sent to the other watchers with this version. That event is not
+    /// for them: when they began, its message may have been gone.
+    pub is_late: bool,
 }
 
-/// The watchers at one position.
-#[derive(Debug)]
-struct Group {
-    members: BTreeSet<ConnectionId>,
-    read: WatchId,
-    /// The ticket of the read in the wait set of the mailbox, once the read waits there.
-    ticket: Option<Ticket>,
+/// A watch that waits for the next message of its mailbox. The order of the fields is the order of the watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Armed {
+    mailbox: u32,
+    /// The version, then a bit for the end of line and one for `is_late`. A version has at most 62 bits.
+    place: u64,
+    /// The connection. Its watches end before the slot is used again.
+    slot: u32,
 }
 
-/// An event that is being sent to the watchers of a group.
+const _: () = assert!(size_of::<Armed>() == 16, "a watch costs at most 64 bytes");
+
+impl Armed {
+    fn new(position: WatchPosition, slot: u32) -> Self {
+        let WatchPosition { mailbox, version, eol, is_late } = position;
+        let place = version << 2 | u64::from(eol == Eol::CrLf) << 1 | u64::from(is_late);
+        Armed { mailbox, place, slot }
+    }
+
+    fn position(&self) -> WatchPosition {
+        WatchPosition {
+            mailbox: self.mailbox,
+            version: self.place >> 2,
+            eol: if self.place & 2 == 0 { Eol::Lf } else { Eol::CrLf },
+            is_late: self.place & 1 == 1,
+        }
+    }
+}
+
+/// What is being done for the watchers of a mailbox.
 #[derive(Debug)]
+enum Round {
+    /// The next message is being read. The ticket is that of the read, if it waits for the mailbox.
+    Reading(WatchPosition, Option<Ticket>),
+    Sending(Fanout),
+}
+
+/// An event that is being sent to the watchers at a position.
+#[derive(Clone, Debug)]
 pub(super) struct Fanout {
     /// The position of its receivers.
     pub from: WatchPosition,
     /// The position of the receivers after the event.
     pub to: Cursor,
     pub bytes: Arc<Vec<u8>>,
-    /// The receivers to which nothing was sent yet.
-    pub left: btree_set::IntoIter<ConnectionId>,
-    /// The receivers to which the whole event was sent.
-    pub done: Vec<ConnectionId>,
 }
 
-/// A read that is to be started for a new group.
-#[derive(Debug)]
-pub(super) struct WatchRead {
-    pub id: WatchId,
-    pub position: WatchPosition,
-    pub cursor: Cursor,
-}
-
-/// All groups, and the events that are being sent.
+/// All waiting watches, and the rounds of their mailboxes.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    groups: HashMap<WatchPosition, Group>,
-    /// The position of each read.
-    reads: HashMap<WatchId, WatchPosition>,
-    next: u32,
-    fanouts: VecDeque<Fanout>,
+    armed: BTreeSet<Armed>,
+    /// Number of mailboxes with such watches.
+    mailboxes: usize,
+    rounds: HashMap<u32, Round>,
+    /// The mailboxes whose rounds are sending, in the order in which these began to.
+    sending: VecDeque<u32>,
+    /// Where the last event of a long list ended, so that the next message is found without a walk.
+    cursors: HashMap<u32, Cursor>,
 }
 
 impl Watches {
-    /// Adds watchers at a position. A new group needs a read.
-    pub(super) fn join(
-        &mut self,
-        position: WatchPosition,
-        cursor: Cursor,
-        members: impl IntoIterator<Item = ConnectionId>,
-    ) -> Option<WatchRead> {
-        if let Some(group) = self.groups.get_mut(&position) {
-            group.members.extend(members);
-            return None;
+    /// The position of a new watch.
+    pub(super) fn position(&self, mailbox: u32, version: u64, eol: Eol) -> WatchPosition {
+        let position = WatchPosition { mailbox, version, eol, is_late: false };
+        let is_late =
+            matches!(self.rounds.get(&mailbox), Some(Round::Sending(fanout)) if fanout.from == position);
+        WatchPosition { is_late, ..position }
+    }
+
+    /// Adds a watch at a position.
+    pub(super) fn arm(&mut self, position: WatchPosition, slot: u32) {
+        self.mailboxes += usize::from(self.first(position.mailbox).is_none());
+        self.armed.insert(Armed::new(position, slot));
+    }
+
+    /// Removes a watch from its position.
+    pub(super) fn disarm(&mut self, position: WatchPosition, slot: u32) {
+        let mailbox = position.mailbox;
+        if self.armed.remove(&Armed::new(position, slot)) && self.first(mailbox).is_none() {
+            self.mailboxes -= 1;
+            self.cursors.remove(&mailbox);
         }
-        let members: BTreeSet<ConnectionId> = members.into_iter().collect();
-        if members.is_empty() {
-            return None;
+    }
+
+    /// The position of the waiting watches of a mailbox with the lowest version.
+    pub(super) fn first(&self, mailbox: u32) -> Option<WatchPosition> {
+        let first = Armed { mailbox, place: 0, slot: 0 };
+        let last = Armed { mailbox, place: u64::MAX, slot: u32::MAX };
+        self.armed.range(first..=last).next().map(Armed::position)
+    }
+
+    /// The slot of a waiting watch at a position.
+    pub(super) fn any_at(&self, position: WatchPosition) -> Option<u32> {
+        let range = Armed::new(position, 0)..=Armed::new(position, u32::MAX);
+        self.armed.range(range).next().map(|armed| armed.slot)
+    }
+
+    /// Number of mailboxes with waiting watches.
+    pub(super) fn mailboxes(&self) -> usize {
+        self.mailboxes
+    }
+
+    // ---- rounds ----
+
+    /// Whether the mailbox has a round.
+    pub(super) fn has_round(&self, mailbox: u32) -> bool {
+        self.rounds.contains_key(&mailbox)
+    }
+
+    /// Begins to read the next message for the watchers at a position. Returns the cursor for the read.
+    pub(super) fn begin_read(&mut self, position: WatchPosition) -> Cursor {
+        self.rounds.insert(position.mailbox, Round::Reading(position, None));
+        let known = self.cursors.get(&position.mailbox).filter(|cursor| cursor.version == position.version);
+        known.copied().unwrap_or(Cursor::at(position.version))
+    }
+
+    /// Records that the read for the watchers of a mailbox waits.
+    pub(super) fn set_ticket(&mut self, mailbox: u32, waiting: Ticket) {
+        if let Some(Round::Reading(_, ticket)) = self.rounds.get_mut(&mailbox) {
+            *ticket = Some(waiting);
         }
-        while self.reads.contains_key(&WatchId(self.next)) {
-            self.next = self.next.wrapping_add(1);
+    }
+
+    /// The ticket of a waiting read that no watcher needs any more.
+    pub(super) fn unneeded_read(&self, mailbox: u32) -> Option<Ticket> {
+        match self.rounds.get(&mailbox) {
+            Some(Round::Reading(_, ticket)) if self.first(mailbox).is_none() => *ticket,
+            _ => None,
         }
-        let id = WatchId(self.next);
-        self.next = self.next.wrapping_add(1);
-        self.groups.insert(position, Group { members, read: id, ticket: None });
-        self.reads.insert(id, position);
-        Some(WatchRead { id, position, cursor })
     }
 
-    /// Removes a watcher from a group. If the group is empty then, removes it and returns the ticket of its
-    /// read.
-    pub(super) fn leave(&mut self, position: WatchPosition, id: ConnectionId) -> Option<Ticket> {
-        let group = self.groups.get_mut(&position)?;
-        group.members.remove(&id);
-        if !group.members.is_empty() {
-            return None;
+    /// The position for which the next message of a mailbox was read.
+    pub(super) fn end_read(&self, mailbox: u32) -> Option<WatchPosition> {
+        match self.rounds.get(&mailbox) {
+            Some(Round::Reading(position, _)) => Some(*position),
+            _ => None,
         }
-        let group = self.groups.remove(&position)?;
-        self.reads.remove(&group.read);
-        self.shrink();
-        group.ticket
     }
 
-    /// Records the ticket of a waiting read. Returns false if no watcher needs the read any more.
-    pub(super) fn set_ticket(&mut self, id: WatchId, ticket: Ticket) -> bool {
-        let group = self.reads.get(&id).and_then(|position| self.groups.get_mut(position));
-        group.map(|group| group.ticket = Some(ticket)).is_some()
+    /// Begins to send an event.
+    pub(super) fn begin_fanout(&mut self, fanout: Fanout) {
+        let mailbox = fanout.from.mailbox;
+        self.rounds.insert(mailbox, Round::Sending(fanout));
+        self.sending.push_back(mailbox);
     }
 
-    /// Removes the group of a finished read. Returns its position and members.
-    pub(super) fn take(&mut self, id: WatchId) -> Option<(WatchPosition, BTreeSet<ConnectionId>)> {
-        let position = self.reads.remove(&id)?;
-        let group = self.groups.remove(&position)?;
-        Some((position, group.members))
+    /// The event that is to be sent next.
+    pub(super) fn fanout(&self) -> Option<&Fanout> {
+        match self.rounds.get(self.sending.front()?) {
+            Some(Round::Sending(fanout)) => Some(fanout),
+            _ => None,
+        }
     }
 
-    /// Number of groups. Each has one read.
-    pub(super) fn len(&self) -> usize {
-        self.groups.len()
+    /// Ends that event: all its receivers have left its position. A long list keeps the cursor.
+    pub(super) fn end_fanout(&mut self, is_long: bool) {
+        let Some(mailbox) = self.sending.pop_front() else { return };
+        if let Some(Round::Sending(fanout)) = self.rounds.get(&mailbox) {
+            match is_long && self.first(mailbox).is_some() {
+                true => _ = self.cursors.insert(mailbox, fanout.to),
+                false => _ = self.cursors.remove(&mailbox),
+            }
+        }
     }
 
-    /// Queues an event for its receivers.
-    pub(super) fn push_fanout(&mut self, fanout: Fanout) {
-        self.fanouts.push_back(fanout);
-    }
-
-    /// Puts back an event that has receivers left. It is sent next.
-    pub(super) fn resume_fanout_later(&mut self, fanout: Fanout) {
-        self.fanouts.push_front(fanout);
-    }
-
-    /// Takes the event that is to be sent next.
-    pub(super) fn pop_fanout(&mut self) -> Option<Fanout> {
-        self.fanouts.pop_front()
+    /// Ends a round: the watchers of the mailbox wait for its next message.
+    pub(super) fn end_round(&mut self, mailbox: u32) {
+        self.rounds.remove(&mailbox);
+        if self.rounds.is_empty() && self.rounds.capacity() > CAPACITY_KEPT {
+            self.rounds.shrink_to(CAPACITY_KEPT);
+        }
     }
 
     pub(super) fn has_fanouts(&self) -> bool {
-        !self.fanouts.is_empty()
-    }
-
-    /// Returns memory after many watchers have left.
-    fn shrink(&mut self) {
-        if self.groups.len() < self.groups.capacity() / SPARSE {
-            self.groups.shrink_to(CAPACITY_KEPT);
-        }
-        if self.reads.len() < self.reads.capacity() / SPARSE {
-            self.reads.shrink_to(CAPACITY_KEPT);
-        }
+        !self.sending.is_empty()
     }
 }

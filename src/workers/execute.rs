@@ -7,8 +7,8 @@
 
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
-use super::step::{OUTPUT_HIGH_WATER, time_out, with_grant};
-use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Taken};
+use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
+use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
 use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request};
 use crate::workers::job::Owner;
 
@@ -66,7 +66,7 @@ pub(super) fn try_inline(
     job: &mut Job,
     mailboxes: &Mailboxes,
     acquire: Acquire,
-    on_admitted: &mut impl FnMut(Box<Job>),
+    on_admitted: &mut impl FnMut(Next),
 ) -> Inlined {
     // Allocated outside of the critical section.
     job.output.reserve(INLINE_MAX + HEAD_MAX);
@@ -81,12 +81,12 @@ pub(super) fn try_inline(
             job.advance();
         })
     };
-    let mut admitted = Vec::new();
-    match mailboxes.try_inline(mailbox, mode, work, &mut admitted) {
+    let mut released = Released::default();
+    match mailboxes.try_inline(mailbox, mode, work, &mut released) {
         None => Inlined::Conflict,
         Some(Err(grant)) => Inlined::Granted(grant),
         Some(Ok(())) => {
-            admitted.into_iter().map(with_grant).for_each(on_admitted);
+            pass_on(mailbox, released, on_admitted);
             Inlined::Answered
         }
     }
@@ -119,7 +119,7 @@ pub(super) fn execute(
     job: &mut Job,
     mailboxes: &Mailboxes,
     acquire: Acquire,
-    on_admitted: &mut impl FnMut(Box<Job>),
+    on_admitted: &mut impl FnMut(Next),
 ) {
     match job.take_state() {
         JobState::Granted(grant) => execute_run(job, mailboxes, acquire.mailbox, grant, on_admitted),
@@ -132,7 +132,7 @@ fn execute_run(
     mailboxes: &Mailboxes,
     mailbox: u32,
     mut grant: Grant,
-    on_admitted: &mut impl FnMut(Box<Job>),
+    on_admitted: &mut impl FnMut(Next),
 ) {
     job.tally.overtakes += u64::from(grant.overtaken());
     let mut copied = 0;
@@ -149,6 +149,8 @@ fn execute_run(
                 job.state = JobState::InFlight(InFlight { mailbox, taken, grant, answer, until: None });
                 return job.advance();
             }
+            // The message that the watchers were to get is gone. Their read ends without an event.
+            Applied::Blocked(_) if matches!(job.owner, Owner::Watch(_)) => job.advance(),
             Applied::Blocked(condition) if job.acquire().is_some_and(|acquire| acquire.tries_once()) => {
                 time_out(job, mailboxes, WaitReason::Condition(condition));
             }
@@ -165,9 +167,9 @@ fn execute_run(
             break;
         }
     }
-    let mut admitted = Vec::new();
-    mailboxes.release(mailbox, grant, &mut admitted);
-    admitted.into_iter().map(with_grant).for_each(on_admitted);
+    let mut released = Released::default();
+    mailboxes.release(mailbox, grant, &mut released);
+    pass_on(mailbox, released, on_admitted);
 }
 
 /// What it costs to find the message that the current request reads, if it is not the newest of a list and

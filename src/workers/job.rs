@@ -15,17 +15,13 @@ pub(crate) struct ConnectionId {
     pub generation: u32,
 }
 
-/// One read for the watchers at one position. A number is not reused while the read exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WatchId(pub u32);
-
 /// Where the answers of a job go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// To a client.
     Client(ConnectionId),
-    /// To all watchers at one position: the answer of its one read is an event.
-    Watch(WatchId),
+    /// To watchers of this mailbox: the answer of their read is an event. A mailbox has at most one such read.
+    Watch(u32),
 }
 
 /// Requests in, answers out. A job travels as one pointer and is reused, so a request costs no allocation.
@@ -260,6 +256,11 @@ pub(crate) enum Completion {
     /// The job has answers, and needs the reactor to go on.
     Done(Box<Job>),
     WaitStarted(WaitStarted),
+    /// The read for the watchers of a mailbox was admitted.
+    Watch {
+        mailbox: u32,
+        grant: Grant,
+    },
 }
 
 /// The outcome of a request, for `stat`.

@@ -18,12 +18,12 @@ mod step;
 pub(crate) use completions::Completions;
 pub(crate) use job::{
     Acquire, Completion, ConnectionId, InFlight, Job, JobState, Outcome, Owner, Tally, WaitReason, WaitStart,
-    WaitStarted, WatchId,
+    WaitStarted,
 };
 pub(crate) use lock_set::{Lock, LockSet};
 pub(crate) use pool::Pool;
 pub(crate) use step::{
-    Step, enqueue, hello, refuse, refuse_and_end, reply, step, time_out, wait_for, with_grant,
+    Next, Step, enqueue, hello, pass_on, refuse, refuse_and_end, reply, step, time_out, wait_for,
 };
 
 #[cfg(all(test, not(feature = "loom")))]

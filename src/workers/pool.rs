@@ -16,7 +16,7 @@ use super::Mailboxes;
 use super::completions::Completions;
 use super::job::{Completion, Job, JobState};
 use super::sleep::Sleep;
-use super::step::run;
+use super::step::{Next, run};
 use crate::protocol::{Framed, MailboxRequest, Request};
 
 /// Largest number of posted jobs that a worker takes at once, and of completions that it posts at once.
@@ -130,7 +130,12 @@ impl Pool {
                 *inline_budget -= cost;
                 *inline_jobs += 1;
                 large_copied += large_bytes;
-                completions.push(run(job, mailboxes, |admitted| pending.push(admitted, mailboxes)));
+                let mut watches = Vec::new();
+                completions.push(run(job, mailboxes, |next| match next {
+                    Next::Job(job) => pending.push(job, mailboxes),
+                    Next::Watch { mailbox, grant } => watches.push(Completion::Watch { mailbox, grant }),
+                }));
+                completions.append(&mut watches);
                 continue;
             }
             shared.injector.push(job);
@@ -251,21 +256,31 @@ fn copied_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
 /// returns when the pool stops.
 fn work(shared: &Shared, deque: Worker<Box<Job>>) {
     let mut done = Vec::with_capacity(STEAL_BATCH);
+    let mut watches = Vec::new();
     loop {
         while let Some(job) = find(shared, &deque) {
             let is_long = copied_bytes(&job, &shared.mailboxes) >= LONG_JOB;
             if is_long {
                 post(shared, &mut done);
                 // Another worker can steal an admitted job, which need not wait for the rest of this batch.
-                let on_admitted = |admitted| {
-                    deque.push(admitted);
-                    shared.sleep.notify();
+                let on_admitted = |next| match next {
+                    Next::Job(job) => {
+                        deque.push(job);
+                        shared.sleep.notify();
+                    }
+                    Next::Watch { mailbox, grant } => {
+                        post(shared, &mut vec![Completion::Watch { mailbox, grant }])
+                    }
                 };
                 done.push(shared.sleep.block_in_place(|| run(job, &shared.mailboxes, on_admitted)));
             } else {
-                done.push(run(job, &shared.mailboxes, |admitted| deque.push(admitted)));
+                done.push(run(job, &shared.mailboxes, |next| match next {
+                    Next::Job(job) => deque.push(job),
+                    Next::Watch { mailbox, grant } => watches.push(Completion::Watch { mailbox, grant }),
+                }));
+                done.append(&mut watches);
             }
-            if is_long || done.len() == STEAL_BATCH {
+            if is_long || done.len() >= STEAL_BATCH {
                 post(shared, &mut done);
             }
         }
@@ -279,7 +294,7 @@ fn work(shared: &Shared, deque: Worker<Box<Job>>) {
 /// Posts completions to the reactor, without those of waits that have ended since.
 fn post(shared: &Shared, done: &mut Vec<Completion>) {
     done.retain(|completion| match completion {
-        Completion::Done(_) => true,
+        Completion::Done(_) | Completion::Watch { .. } => true,
         Completion::WaitStarted(started) => {
             shared.mailboxes.queue(started.mailbox).with_waiter(started.ticket, |_| ()).is_some()
         }

@@ -10,7 +10,7 @@ use super::Mailboxes;
 use super::execute::{Inlined, execute, try_inline};
 use super::job::{Acquire, Completion, Job, JobState, Outcome, WaitReason, WaitStarted};
 use super::lock_set::Access;
-use crate::mailboxes::{Admitted, Condition, Grant};
+use crate::mailboxes::{Admitted, Condition, Grant, Released};
 use crate::protocol::{LocalRequest, MailboxRequest, Reason, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch is interrupted until they are written. One answer may be larger.
@@ -106,13 +106,28 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     }
 }
 
-/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. Jobs that a release
-/// admits are passed to `on_admitted` immediately, so another worker can run them while this batch continues.
-pub(crate) fn run(
-    mut job: Box<Job>,
-    mailboxes: &Mailboxes,
-    mut on_admitted: impl FnMut(Box<Job>),
-) -> Completion {
+/// What a release admits.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A job that waited.
+    Job(Box<Job>),
+    /// The read for the watchers of a mailbox. The reactor knows their positions.
+    Watch { mailbox: u32, grant: Grant },
+}
+
+/// Passes on what a release of a mailbox admits.
+pub(crate) fn pass_on(mailbox: u32, released: Released<Box<Job>>, mut on_admitted: impl FnMut(Next)) {
+    if let Some(grant) = released.watch {
+        on_admitted(Next::Watch { mailbox, grant });
+    }
+    for (grant, job) in released.jobs {
+        on_admitted(Next::Job(job.with_state(JobState::Granted(grant))));
+    }
+}
+
+/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. What a release admits
+/// is passed to `on_admitted` immediately, so another worker can run it while this batch continues.
+pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: impl FnMut(Next)) -> Completion {
     loop {
         match step(&mut job, mailboxes) {
             Step::Execute(acquire) => execute(&mut job, mailboxes, acquire, &mut on_admitted),
@@ -161,20 +176,15 @@ pub(crate) fn wait_for(
     acquire: Acquire,
     grant: Grant,
     condition: Condition,
-    on_admitted: impl FnMut(Box<Job>),
+    on_admitted: impl FnMut(Next),
 ) -> WaitStarted {
     let mailbox = acquire.mailbox;
     let owner = job.owner;
     let job = job.with_state(JobState::Waiting(WaitReason::Condition(condition)));
-    let mut admitted = Vec::new();
-    let ticket = mailboxes.wait_for(mailbox, grant, condition, job, &mut admitted);
-    admitted.into_iter().map(with_grant).for_each(on_admitted);
+    let mut released = Released::default();
+    let ticket = mailboxes.wait_for(mailbox, grant, condition, job, &mut released);
+    pass_on(mailbox, released, on_admitted);
     WaitStarted { owner, mailbox, ticket }
-}
-
-/// Gives a job the grant that it waited for.
-pub(crate) fn with_grant((grant, job): (Grant, Box<Job>)) -> Box<Job> {
-    job.with_state(JobState::Granted(grant))
 }
 
 /// The answer to `hello`.

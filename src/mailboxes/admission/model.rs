@@ -24,13 +24,15 @@ enum Request {
     Put,
     /// A read that waits for the first message; the number tells several apart.
     ReadNew(u32),
+    /// The read for the watchers.
+    Watch,
 }
 
 impl Request {
     fn mode(self) -> Mode {
         match self {
             Request::Access(mode) => mode,
-            Request::ReadNew(_) => Mode::Shared,
+            Request::ReadNew(_) | Request::Watch => Mode::Shared,
             Request::Lock | Request::Take(_) | Request::Put => Mode::Exclusive,
         }
     }
@@ -67,9 +69,9 @@ impl Shared {
     /// Executes a granted request, and all requests that its release admits, as a worker does. Returns the
     /// ticket of the last one that joined the wait set.
     fn run(&self, grant: Grant, request: Request) -> Option<Ticket> {
-        let mut admitted = vec![(grant, request)];
+        let mut released = Released { jobs: vec![(grant, request)], watch: None };
         let mut waiting = None;
-        while let Some((grant, request)) = admitted.pop() {
+        while let Some((grant, request)) = released.jobs.pop().or_else(|| self.watch(&mut released)) {
             if request == Request::Lock {
                 self.locks.lock().expect("not poisoned").push(grant);
                 continue;
@@ -78,11 +80,11 @@ impl Shared {
             match self.execute(request) {
                 Ok(()) => {
                     self.executed.lock().expect("not poisoned").push(request);
-                    self.mailbox.release(grant, || self.contents(), &mut admitted);
+                    self.mailbox.release(grant, || self.contents(), &mut released);
                 }
                 Err(condition) => {
                     let contents = self.contents();
-                    let ticket = self.mailbox.wait_for(grant, condition, contents, request, &mut admitted);
+                    let ticket = self.mailbox.wait_for(grant, condition, contents, request, &mut released);
                     waiting = Some(ticket);
                 }
             }
@@ -110,7 +112,7 @@ impl Shared {
         let mut contents = self.contents.lock().expect("not poisoned");
         let Contents { version, count, .. } = *contents;
         let condition = match request {
-            Request::Access(_) | Request::Lock => return Ok(()),
+            Request::Access(_) | Request::Lock | Request::Watch => return Ok(()),
             Request::Take(_) => Condition::NonEmpty,
             Request::Put => Condition::Room(1),
             Request::ReadNew(_) => Condition::NewerThan(0),
@@ -136,31 +138,39 @@ impl Shared {
 
     /// The same with one critical section, if the request is small.
     fn try_inline(&self, request: Request) -> Option<Ticket> {
-        let mut admitted = Vec::new();
+        let mut released = Released::default();
         let work = |grant: &mut Grant| {
             matches!(request, Request::Access(_) | Request::Put).then(|| {
                 self.check_holders(grant.mode());
                 self.execute(request).expect("its condition is met");
             })
         };
-        match self.mailbox.try_inline(request.mode(), work, || self.contents(), &mut admitted) {
+        match self.mailbox.try_inline(request.mode(), work, || self.contents(), &mut released) {
             Some(Ok(())) => self.executed.lock().expect("not poisoned").push(request),
             Some(Err(grant)) => return self.run(grant, request),
             None => return self.submit(request),
         }
-        for (grant, request) in admitted {
+        self.run_released(released);
+        None
+    }
+
+    fn run_released(&self, mut released: Released<Request>) {
+        let watch = self.watch(&mut released);
+        for (grant, request) in released.jobs.into_iter().chain(watch) {
             self.run(grant, request);
         }
-        None
+    }
+
+    /// The read for the watchers, if it was admitted.
+    fn watch(&self, released: &mut Released<Request>) -> Option<(Grant, Request)> {
+        Some((released.watch.take()?, Request::Watch))
     }
 
     /// Cancels a request, as a timeout or a disconnect does, and runs the requests that this admits.
     fn cancel(&self, ticket: Ticket) -> bool {
-        let mut admitted = Vec::new();
-        let cancelled = self.mailbox.cancel(ticket, &mut admitted).is_some();
-        for (grant, request) in admitted {
-            self.run(grant, request);
-        }
+        let mut released = Released::default();
+        let cancelled = self.mailbox.cancel(ticket, &mut released).is_some();
+        self.run_released(released);
         cancelled
     }
 

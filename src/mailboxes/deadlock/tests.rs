@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Admission, Admitted, Contents, Grant, Mode, Ticket};
+use super::super::{Admission, Admitted, Contents, Grant, Mode, Released, Ticket};
 use super::*;
 use proptest::prelude::*;
 
@@ -75,18 +75,18 @@ impl World {
     fn unlock(&mut self, owner: usize) {
         while let Some(at) = self.locks.iter().position(|(holder, ..)| *holder == owner) {
             let (_, mailbox, grant) = self.locks.remove(at);
-            let mut admitted = Vec::new();
-            self.queues[mailbox].release(grant, || NOTHING, &mut admitted);
-            self.admitted(mailbox, admitted);
+            let mut released = Released::default();
+            self.queues[mailbox].release(grant, || NOTHING, &mut released);
+            self.admitted(mailbox, released.jobs);
         }
     }
 
     fn cancel(&mut self, owner: usize) {
         let Some((mailbox, ticket)) = self.waits[owner].take() else { return };
         self.queued[mailbox].retain(|(waiter, _)| *waiter != owner);
-        let mut admitted = Vec::new();
-        self.queues[mailbox].cancel(ticket, &mut admitted);
-        self.admitted(mailbox, admitted);
+        let mut released = Released::default();
+        self.queues[mailbox].cancel(ticket, &mut released);
+        self.admitted(mailbox, released.jobs);
     }
 }
 

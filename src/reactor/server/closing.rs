@@ -20,7 +20,7 @@ const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 impl<T: Transport> Server<T> {
     /// Closes a connection after its client has received the last answer. Its locks and watches end at once.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
-        self.end_watches(id, |_| true);
+        self.end_all_watches(id);
         let Some(mut client) = self.clients.get(id) else { return };
         let locks = client.extras.take().and_then(|extras| extras.locks);
         let lingers = client.linger(self.now);
@@ -53,7 +53,7 @@ impl<T: Transport> Server<T> {
         {
             self.cancel_wait(mailbox, ticket);
         }
-        self.end_watches(id, |_| true);
+        self.end_all_watches(id);
         let Some(mut client) = self.clients.get(id) else { return };
         self.pools.record_dropped(client.memory());
         let locks = client.extras.take().and_then(|extras| extras.locks);

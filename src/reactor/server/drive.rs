@@ -1,5 +1,7 @@
 //! A tick, and the way of a job in it: received, admitted, executed, and answered.
 
+use std::sync::Arc;
+
 use super::super::Stopping;
 use super::super::connection::{ACK_TIMEOUT, Flushed, Readiness, Received};
 use super::super::phase::Phase;
@@ -167,9 +169,8 @@ impl<T: Transport> Server<T> {
             refuse(&mut job, &Refusal::Deadlock);
             return Some(job);
         }
-        let pool = &mut self.pool;
-        let admit = |admitted| pool.submit(admitted);
-        let started = wait_for(job, &self.mailboxes, acquire, grant, condition, admit);
+        let mailboxes = Arc::clone(&self.mailboxes);
+        let started = wait_for(job, &mailboxes, acquire, grant, condition, |next| self.submit_next(next));
         self.on_wait_started(started);
         None
     }
@@ -223,7 +224,10 @@ impl<T: Transport> Server<T> {
             }
             LocalRequest::Unwatch { mailboxes } => {
                 let mailboxes = mailboxes.take();
-                self.end_watches(id, |mailbox| mailboxes.as_ref().is_none_or(|list| list.contains(&mailbox)));
+                match mailboxes {
+                    Some(mailboxes) => self.end_watches(id, &mailboxes),
+                    None => self.end_all_watches(id),
+                }
                 reply(&mut job, &Reply::Ok, Outcome::Watched);
             }
             LocalRequest::Hello { name } => {
@@ -273,9 +277,10 @@ impl<T: Transport> Server<T> {
     pub(crate) fn on_completion(&mut self, completion: Completion) {
         match completion {
             Completion::WaitStarted(started) => self.on_wait_started(started),
+            Completion::Watch { mailbox, grant } => self.on_watch_admitted(mailbox, grant),
             Completion::Done(job) => match job.owner {
                 Owner::Client(id) => self.on_job_done(id, job),
-                Owner::Watch(id) => self.on_watch_read(id, job),
+                Owner::Watch(mailbox) => self.on_watch_read(mailbox, job),
             },
         }
     }

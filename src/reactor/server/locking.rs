@@ -6,11 +6,11 @@ use super::super::leases::Lease;
 use super::super::transport::Transport;
 use super::Server;
 use super::drive::Acquired;
-use crate::mailboxes::{Grant, Mode};
+use crate::mailboxes::{Grant, Mode, Released};
 use crate::protocol::{LocalRequest, Refusal, Reply, Request, Wait};
 use crate::workers::{
-    Acquire, ConnectionId, Job, JobState, Lock, LockSet, Outcome, WaitReason, refuse, reply, time_out,
-    with_grant,
+    Acquire, ConnectionId, Job, JobState, Lock, LockSet, Next, Outcome, WaitReason, pass_on, refuse, reply,
+    time_out,
 };
 
 /// How long a client may be silent without losing its locks, unless its `lock` has `ttl=`.
@@ -186,11 +186,23 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Ends a grant, and submits the jobs that this admits.
+    /// Ends a grant, and submits what this admits.
     pub(super) fn release(&mut self, mailbox: u32, grant: Grant) {
-        let mut admitted = Vec::new();
-        self.mailboxes.release(mailbox, grant, &mut admitted);
-        admitted.into_iter().for_each(|granted| self.pool.submit(with_grant(granted)));
+        let mut released = Released::default();
+        self.mailboxes.release(mailbox, grant, &mut released);
+        self.submit_released(mailbox, released);
+    }
+
+    /// Submits what a release or a cancellation at a mailbox has admitted.
+    pub(super) fn submit_released(&mut self, mailbox: u32, released: Released<Box<Job>>) {
+        pass_on(mailbox, released, |next| self.submit_next(next));
+    }
+
+    pub(super) fn submit_next(&mut self, next: Next) {
+        match next {
+            Next::Job(job) => self.pool.submit(job),
+            Next::Watch { mailbox, grant } => self.on_watch_admitted(mailbox, grant),
+        }
     }
 }
 

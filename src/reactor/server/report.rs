@@ -5,7 +5,6 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use super::super::connection::Connection;
 use super::super::extras::Extras;
 use super::super::leases::Lease;
 use super::super::phase::Phase;
@@ -14,7 +13,7 @@ use super::super::transport::Transport;
 use super::Server;
 use crate::mailboxes::Mode;
 use crate::protocol::{Reply, Topic};
-use crate::workers::{ConnectionId, Job, Outcome, WaitReason, reply};
+use crate::workers::{ConnectionId, Job, Outcome, reply};
 
 impl<T: Transport> Server<T> {
     /// Answers the current request of a job, a `stat`.
@@ -53,7 +52,7 @@ impl<T: Transport> Server<T> {
             waiting,
             flushing,
             watching,
-            watch_reads: self.watches.len(),
+            watched: self.watches.mailboxes(),
             locks: self.locks.len(),
             workers: self.pool.workers(),
             workers_asleep: self.pool.asleep(),
@@ -77,8 +76,10 @@ impl<T: Transport> Server<T> {
             Err(damaged) => writeln!(text, "damaged {damaged}")?,
         }
         let queue = self.mailboxes.queue(mailbox);
-        let (held, waiting, waiting_for_condition, overtakes) = queue.inspect(|queue| {
-            (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())
+        let (held, waiting, waiting_for_condition, overtakes, watchers, first) = queue.inspect(|queue| {
+            let first = queue.first_waiter().and_then(|job| job.wait).map(|wait| wait.since);
+            let waiting = (queue.waiting(), queue.waiting_for_condition());
+            (queue.holders(), waiting.0, waiting.1, queue.overtakes(), queue.watchers(), first)
         });
         let (mode, holders) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
         writeln!(text, "held {mode}\nholders {holders}")?;
@@ -88,15 +89,11 @@ impl<T: Transport> Server<T> {
                 self.render_lease(text, holder, lease, extras)?;
             }
         }
-        let oldest = self.waits_for(mailbox).min().map_or(0, |since| self.millis_since(since));
+        let oldest = first.map_or(0, |since| self.millis_since(since));
         let longest = self.longest_waits.get(&mailbox).map_or(0, |longest| longest.as_millis());
         writeln!(text, "waiting {waiting}\naside {waiting_for_condition}\noldest_wait_ms {oldest}")?;
         writeln!(text, "longest_wait_ms {}\novertakes {overtakes}", longest.max(oldest))?;
-        let watches = |(_, connection): &(ConnectionId, &Connection<T>)| {
-            let mut watches = connection.extras.iter().flat_map(|extras| &extras.watches);
-            watches.any(|watch| watch.mailbox == mailbox)
-        };
-        writeln!(text, "watchers {}", self.clients.iter().filter(watches).count())
+        writeln!(text, "watchers {watchers}")
     }
 
     fn render_connections(&self, text: &mut String) -> std::fmt::Result {
@@ -114,7 +111,7 @@ impl<T: Transport> Server<T> {
                 Phase::Lingering { .. } | Phase::Closed => write!(text, " phase=leaving waits=-")?,
             }
             let locks = extras.iter().flat_map(|extras| extras.leases.iter().map(|lease| lease.mailbox));
-            let watches = extras.iter().flat_map(|extras| extras.watches.iter().map(|watch| watch.mailbox));
+            let watches = extras.iter().flat_map(|extras| extras.watches.mailboxes());
             writeln!(text, " locks={} watches={}", list(locks), list(watches))?;
         }
         Ok(())
@@ -156,18 +153,6 @@ impl<T: Transport> Server<T> {
         let extras = self.clients.look(id)?.extras.as_deref()?;
         let lease = extras.leases.of(mailbox)?;
         Some((lease, extras))
-    }
-
-    /// When each request that waits in the queue of a mailbox began to wait.
-    fn waits_for(&self, wanted: u32) -> impl Iterator<Item = Instant> {
-        let since = move |(_, connection): (ConnectionId, &Connection<T>)| match *connection.phase() {
-            Phase::Waiting { mailbox, ticket, .. } if mailbox == wanted => {
-                let queue = self.mailboxes.queue(mailbox);
-                queue.with_waiter(ticket, |job| job.wait.filter(|wait| wait.reason == WaitReason::Queue))?
-            }
-            _ => None,
-        };
-        self.clients.iter().filter_map(since).map(|wait| wait.since)
     }
 
     fn millis_since(&self, then: Instant) -> u128 {

@@ -6,11 +6,9 @@ use super::super::Stopping;
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
-use crate::mailboxes::Ticket;
+use crate::mailboxes::{Released, Ticket};
 use crate::protocol::Wait;
-use crate::workers::{
-    ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out, with_grant,
-};
+use crate::workers::{ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out};
 
 /// How long a request still waits after its client has closed the writing half. A client that has
 /// disconnected completely looks the same, and must not keep its place for the full wait.
@@ -22,11 +20,7 @@ impl<T: Transport> Server<T> {
         let WaitStarted { owner, mailbox, ticket } = started;
         match owner {
             Owner::Client(id) => self.on_client_waits(id, mailbox, ticket),
-            Owner::Watch(id) => {
-                if !self.watches.set_ticket(id, ticket) {
-                    self.cancel_wait(mailbox, ticket);
-                }
-            }
+            Owner::Watch(_) => self.watches.set_ticket(mailbox, ticket),
         }
     }
 
@@ -112,19 +106,19 @@ impl<T: Transport> Server<T> {
         Some(job)
     }
 
-    /// Takes the job of a client or a watch that is gone out of its queue, and ends it.
+    /// Takes the job of a client that is gone out of its queue, and ends it.
     pub(super) fn cancel_wait(&mut self, mailbox: u32, ticket: Ticket) {
         if let Some(job) = self.cancel(mailbox, ticket) {
-            self.counters.abandoned += u64::from(matches!(job.owner, Owner::Client(_)));
+            self.counters.abandoned += 1;
             self.abandon(job);
         }
     }
 
     /// Takes a job out of a queue, and submits the jobs that this admits.
-    fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
-        let mut admitted = Vec::new();
-        let job = self.mailboxes.queue(mailbox).cancel(ticket, &mut admitted);
-        admitted.into_iter().for_each(|granted| self.pool.submit(with_grant(granted)));
+    pub(super) fn cancel(&mut self, mailbox: u32, ticket: Ticket) -> Option<Box<Job>> {
+        let mut released = Released::default();
+        let job = self.mailboxes.queue(mailbox).cancel(ticket, &mut released);
+        self.submit_released(mailbox, released);
         job
     }
 

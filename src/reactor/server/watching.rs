@@ -4,21 +4,25 @@
 use std::sync::Arc;
 
 use super::super::connection::Flushed;
+use super::super::extras::Extras;
 use super::super::transport::Transport;
-use super::super::watches::{Fanout, Watch, WatchPosition, WatchRead, WatchState};
+use super::super::watch_list::{Watch, WatchState};
+use super::super::watches::{Fanout, WatchPosition};
 use super::Server;
 use super::locking::MAILBOXES_MAX;
-use crate::mailboxes::Cursor;
+use crate::mailboxes::Grant;
 use crate::protocol::{Framed, MailboxRequest, Refusal, Reply, Request, Wait};
-use crate::workers::{
-    Acquire, ConnectionId, Job, Outcome, Owner, WatchId, enqueue, refuse, refuse_and_end, reply,
-};
+use crate::workers::{ConnectionId, Job, JobState, Outcome, Owner, enqueue, refuse, refuse_and_end, reply};
 
 /// Small events that one tick sends.
 const EVENTS_PER_TICK: usize = 128;
 
 /// Copying this many bytes takes as long as sending a small event, so they count as one.
 const EVENT_BYTES: usize = 8 * 1024;
+
+/// The cursor is kept for lists with more messages than this, because finding a message takes a step for each
+/// one before it.
+const LONG_LIST: u64 = 64;
 
 impl<T: Transport> Server<T> {
     /// Answers the current request, a `watch`.
@@ -29,76 +33,120 @@ impl<T: Transport> Server<T> {
         };
         let Some(mut client) = self.clients.get(id) else { return refuse(job, &Refusal::Drain) };
         let watches = &client.extras(self.now).watches;
-        let others = watches.iter().filter(|watch| !mailboxes.contains(&watch.mailbox)).count();
-        if others + mailboxes.len() > MAILBOXES_MAX {
+        let again = mailboxes.iter().filter(|mailbox| watches.contains(**mailbox)).count();
+        if watches.len() - again + mailboxes.len() > MAILBOXES_MAX {
             return refuse(job, &Refusal::Count { max: MAILBOXES_MAX });
         }
         client.transport().disable_user_timeout();
         drop(client);
         let eol = job.requests[job.next].eol;
         reply(job, &Reply::Watching { versions: &versions }, Outcome::Watched);
-        self.end_watches(id, |mailbox| mailboxes.contains(&mailbox));
-        let watch = |(&mailbox, version)| Watch { mailbox, version, eol, state: WatchState::Armed };
-        self.subscribe(id, mailboxes.iter().zip(versions).map(watch).collect());
+        self.end_watches(id, mailboxes);
+        let position = |(mailbox, version): (&u32, &u64)| self.watches.position(*mailbox, *version, eol);
+        let positions: Vec<WatchPosition> = mailboxes.iter().zip(&versions).map(position).collect();
+        if let Some(mut client) = self.clients.get(id) {
+            client.extras(self.now).watches.add(positions.iter().map(|position| Watch::new(*position)));
+        }
+        for position in positions {
+            self.mailboxes.queue(position.mailbox).add_watcher();
+            self.arm(position, id);
+        }
     }
 
     /// Ends the watches of these mailboxes.
-    pub(super) fn end_watches(&mut self, id: ConnectionId, chosen: impl Fn(u32) -> bool) {
-        let Some(mut client) = self.clients.get(id) else { return };
-        let Some(extras) = &mut client.extras else { return };
-        let ended: Vec<Watch> = extras.watches.extract_if(.., |watch| chosen(watch.mailbox)).collect();
-        drop(client);
-        ended.into_iter().for_each(|watch| self.leave_group(id, watch));
+    pub(super) fn end_watches(&mut self, id: ConnectionId, mailboxes: &[u32]) {
+        for mailbox in mailboxes {
+            self.end_watch(id, |extras| extras.watches.remove(*mailbox));
+        }
     }
 
-    fn leave_group(&mut self, id: ConnectionId, watch: Watch) {
-        if watch.state == WatchState::Armed
-            && let Some(ticket) = self.watches.leave(watch.position(), id)
+    /// Ends all watches of a client.
+    pub(super) fn end_all_watches(&mut self, id: ConnectionId) {
+        while self.end_watch(id, |extras| extras.watches.pop()) {}
+    }
+
+    /// Ends the watch that `remove` removes. Returns whether there was one.
+    fn end_watch(&mut self, id: ConnectionId, remove: impl FnOnce(&mut Extras) -> Option<Watch>) -> bool {
+        let Some(mut client) = self.clients.get(id) else { return false };
+        let Some(watch) = client.extras.as_mut().and_then(|extras| remove(extras)) else { return false };
+        drop(client);
+        let position = watch.position();
+        self.mailboxes.queue(position.mailbox).remove_watcher();
+        self.watches.disarm(position, id.slot);
+        if let Some(ticket) = self.watches.unneeded_read(position.mailbox)
+            && let Some(job) = self.cancel(position.mailbox, ticket)
         {
-            self.cancel_wait(watch.mailbox, ticket);
+            self.watches.end_round(position.mailbox);
+            self.pools.return_job(job);
+        }
+        true
+    }
+
+    /// Lets a watch wait for the next message of its mailbox, or begins a round if there is one.
+    fn arm(&mut self, position: WatchPosition, id: ConnectionId) {
+        self.watches.arm(position, id.slot);
+        if !self.watches.has_round(position.mailbox) {
+            self.begin_round(position.mailbox, position);
         }
     }
 
-    /// Adds watches to the groups of their positions: new ones, or those of a client that reads again.
-    fn subscribe(&mut self, id: ConnectionId, watches: Vec<Watch>) {
-        if watches.is_empty() {
-            return;
+    /// Begins to read for the watchers at a position, if the mailbox has a newer message. If not, they wait for
+    /// it, with those that wait already.
+    fn begin_round(&mut self, mailbox: u32, position: WatchPosition) {
+        if self.mailboxes.await_message(mailbox, position.version) {
+            return self.watches.end_round(mailbox);
         }
-        let Some(mut client) = self.clients.get(id) else { return };
-        client.extras(self.now).watches.extend_from_slice(&watches);
-        drop(client);
-        for watch in watches {
-            let read = self.watches.join(watch.position(), Cursor::at(watch.version), [id]);
-            self.start_read(read);
-        }
-    }
-
-    fn start_read(&mut self, read: Option<WatchRead>) {
-        let Some(WatchRead { id, position, cursor }) = read else { return };
-        let WatchPosition { mailbox, version, eol } = position;
-        let mut job = self.pools.job(Owner::Watch(id));
-        job.cursor = Some((mailbox, cursor));
-        let (after, wait) = (Some(version), Wait::Forever);
-        let read = MailboxRequest::Read { mailbox, after, offset: 0, len: None, wait };
-        job.requests.push(Framed { request: Request::Mailbox(read), eol, body: 0..0 });
-        match enqueue(job, &self.mailboxes, Acquire::from(&read)) {
+        let job = self.watch_read(position);
+        let Some(acquire) = job.acquire() else { return };
+        match enqueue(job, &self.mailboxes, acquire) {
             Ok(granted) => self.pool.submit(granted),
             Err(started) => self.on_wait_started(started),
         }
     }
 
-    /// Handles the finished read of a group.
-    pub(super) fn on_watch_read(&mut self, id: WatchId, mut job: Box<Job>) {
-        let is_event = job.current().is_none() && !job.closes();
-        if let (Some((from, members)), Some((_, to))) = (self.watches.take(id), job.cursor) {
-            if is_event {
+    /// The mailbox has a message that its watchers wait for, and their read was admitted.
+    pub(super) fn on_watch_admitted(&mut self, mailbox: u32, grant: Grant) {
+        match self.watches.first(mailbox) {
+            Some(position) if !self.watches.has_round(mailbox) => {
+                let job = self.watch_read(position);
+                self.pool.submit(job.with_state(JobState::Granted(grant)));
+            }
+            // The watchers have left, or a new one has begun a round.
+            _ => self.release(mailbox, grant),
+        }
+    }
+
+    /// The read of the next message for the watchers at a position.
+    fn watch_read(&mut self, position: WatchPosition) -> Box<Job> {
+        let WatchPosition { mailbox, version, eol, .. } = position;
+        let cursor = self.watches.begin_read(position);
+        let mut job = self.pools.job(Owner::Watch(mailbox));
+        job.cursor = Some((mailbox, cursor));
+        let (after, wait) = (Some(version), Wait::Forever);
+        let read = MailboxRequest::Read { mailbox, after, offset: 0, len: None, wait };
+        job.requests.push(Framed { request: Request::Mailbox(read), eol, body: 0..0 });
+        job
+    }
+
+    /// Handles the finished read for watchers of a mailbox.
+    pub(super) fn on_watch_read(&mut self, mailbox: u32, mut job: Box<Job>) {
+        let Some(from) = self.watches.end_read(mailbox) else { return self.pools.return_job(job) };
+        let is_damaged = job.closes();
+        match (job.cursor, job.output.is_empty()) {
+            (Some((_, to)), false) if !is_damaged => {
                 let bytes = Arc::new(std::mem::take(&mut job.output));
-                members.iter().for_each(|id| self.set_watch(*id, &from, from.version, WatchState::Pending));
-                let (left, done) = (members.into_iter(), Vec::new());
-                self.watches.push_fanout(Fanout { from, to, bytes, left, done });
-            } else {
-                // The mailbox is damaged: it has no further messages.
-                members.into_iter().for_each(|id| self.close(id));
+                self.watches.begin_fanout(Fanout { from, to, bytes });
+            }
+            _ => {
+                self.watches.end_round(mailbox);
+                // A damaged mailbox has no further messages.
+                while is_damaged && let Some(slot) = self.watches.any_at(from) {
+                    match self.clients.in_slot(slot) {
+                        Some(id) => self.close(id),
+                        None => self.watches.disarm(from, slot),
+                    }
+                }
+                self.continue_round(mailbox);
             }
         }
         self.pools.return_job(job);
@@ -107,94 +155,78 @@ impl<T: Transport> Server<T> {
     /// Sends events, up to the budget of one tick.
     pub(crate) fn send_events(&mut self) {
         let mut budget = EVENTS_PER_TICK;
-        while let Some(mut fanout) = self.watches.pop_fanout() {
-            while budget > 0
-                && let Some(id) = fanout.left.next()
-            {
-                budget = budget.saturating_sub(1 + fanout.bytes.len() / EVENT_BYTES);
-                self.send_event(id, &mut fanout);
+        while budget > 0
+            && let Some(fanout) = self.watches.fanout()
+        {
+            match self.watches.any_at(fanout.from) {
+                Some(slot) => {
+                    let fanout = fanout.clone();
+                    budget = budget.saturating_sub(1 + fanout.bytes.len() / EVENT_BYTES);
+                    self.send_event(slot, &fanout);
+                }
+                None => {
+                    let mailbox = fanout.from.mailbox;
+                    self.pools.record_dropped(fanout.bytes.capacity());
+                    let is_long =
+                        self.mailboxes.contents(mailbox).is_ok_and(|contents| contents.count > LONG_LIST);
+                    self.watches.end_fanout(is_long);
+                    self.continue_round(mailbox);
+                }
             }
-            if budget == 0 {
-                return self.watches.resume_fanout_later(fanout);
-            }
-            self.rejoin(fanout);
         }
     }
 
-    fn send_event(&mut self, id: ConnectionId, fanout: &mut Fanout) {
-        let Fanout { from, to, bytes, done, .. } = fanout;
+    /// Begins the next read for the watchers of a mailbox, if a message is there for one of them.
+    fn continue_round(&mut self, mailbox: u32) {
+        match self.watches.first(mailbox) {
+            Some(position) => self.begin_round(mailbox, position),
+            None => self.watches.end_round(mailbox),
+        }
+    }
+
+    /// Sends an event to one of its receivers, which then leaves the position of the event.
+    fn send_event(&mut self, slot: u32, fanout: &Fanout) {
+        let Fanout { from, to, bytes } = fanout;
+        self.watches.disarm(*from, slot);
+        let Some(id) = self.clients.in_slot(slot) else { return };
         let Some(mut client) = self.clients.get(id) else { return };
-        let has_output = client.has_output();
-        let Some(watch) = client.watch(from) else { return };
-        // The watch may have been replaced by one at another position.
-        if watch.state != WatchState::Pending {
-            return;
-        }
-        if has_output {
-            watch.state = WatchState::Lagging;
-            return;
-        }
-        match client.send_event(bytes, self.now) {
-            Ok(flushed) => {
-                let Some(watch) = client.watch(from) else { return };
-                match flushed {
-                    Flushed::WouldBlock => watch.state = WatchState::Lagging,
-                    Flushed::All => watch.version = to.version,
-                    Flushed::Partial | Flushed::BudgetSpent => {
-                        (watch.version, watch.state) = (to.version, WatchState::Lagging);
-                    }
-                }
-                self.counters.events_sent += u64::from(flushed != Flushed::WouldBlock);
-                if flushed == Flushed::All {
-                    done.push(id);
-                }
-            }
+        let flushed = match client.has_output() {
+            true => Ok(Flushed::WouldBlock),
+            false => client.send_event(bytes, self.now),
+        };
+        let after = WatchPosition { version: to.version, is_late: false, ..*from };
+        let (position, state) = match flushed {
+            Ok(Flushed::All) => (after, WatchState::Armed),
+            Ok(Flushed::WouldBlock) => (*from, WatchState::Lagging),
+            Ok(Flushed::Partial | Flushed::BudgetSpent) => (after, WatchState::Lagging),
             Err(error) => {
                 drop(client);
-                self.fail(id, &error);
+                return self.fail(id, &error);
             }
+        };
+        client.extras(self.now).watches.set(position, state);
+        drop(client);
+        self.counters.events_sent += u64::from(position == after);
+        if state == WatchState::Armed {
+            self.watches.arm(after, slot);
         }
-    }
-
-    /// Ends a fan-out: the watchers that received the whole event join the group of the next position.
-    fn rejoin(&mut self, fanout: Fanout) {
-        let Fanout { from, to, bytes, mut done, .. } = fanout;
-        let position = WatchPosition { version: to.version, ..from };
-        done.retain(|id| {
-            let Some(mut client) = self.clients.get(*id) else { return false };
-            match client.watch(&position) {
-                Some(watch) if watch.state == WatchState::Pending => {
-                    watch.state = WatchState::Armed;
-                    true
-                }
-                _ => false,
-            }
-        });
-        self.pools.record_dropped(bytes.capacity());
-        let read = self.watches.join(position, to, done);
-        self.start_read(read);
     }
 
     /// Resumes the lagging watches of a client that reads again.
     pub(super) fn resume(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
-        if client.has_output() {
+        if client.has_output() || !client.is_lagging() {
             return;
         }
-        let Some(extras) = &mut client.extras else { return };
-        let is_lagging = |watch: &mut Watch| watch.state == WatchState::Lagging;
-        let lagging = extras.watches.extract_if(.., is_lagging);
-        let armed = lagging.map(|watch| Watch { state: WatchState::Armed, ..watch }).collect();
+        let watches = &mut client.extras(self.now).watches;
+        let place = |watch: &Watch| {
+            let WatchPosition { mailbox, version, eol, .. } = watch.position();
+            self.watches.position(mailbox, version, eol)
+        };
+        let positions: Vec<WatchPosition> = watches.lagging().iter().map(place).collect();
+        positions.iter().for_each(|position| watches.set(*position, WatchState::Armed));
         drop(client);
-        self.subscribe(id, armed);
-    }
-
-    fn set_watch(&mut self, id: ConnectionId, from: &WatchPosition, version: u64, state: WatchState) {
-        if let Some(mut client) = self.clients.get(id)
-            && let Some(watch) = client.watch(from)
-        {
-            (watch.version, watch.state) = (version, state);
-        }
+        positions.into_iter().for_each(|position| self.arm(position, id));
     }
 
     /// Sends an event that concerns only this client, between two answers.

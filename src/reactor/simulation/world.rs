@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use super::super::Settings;
 use super::super::phase::Phase;
 use super::super::server::Server;
-use super::super::watches::WatchState;
 use super::client::{CAPACITY, Client, MAILBOXES};
 use super::client_model::{DEFAULT_WAIT, MAX_HOLD};
 use super::history::State;
@@ -28,7 +27,7 @@ use super::quiescence::{MailboxView, View};
 use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::mailboxes::{Geometry, Segment};
-use crate::workers::{Completion, Completions, Job, JobState, Mailboxes, Owner, Pool, WaitReason, run};
+use crate::workers::{Completion, Completions, Job, JobState, Mailboxes, Next, Owner, Pool, WaitReason, run};
 
 /// Clients that are connected at the same time.
 const CLIENTS_MAX: usize = 7;
@@ -110,10 +109,19 @@ impl World {
     fn run_one_job(&mut self) {
         let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
         let owner = job.owner;
-        let completion = run(job, &self.server.mailboxes, |admitted| self.jobs.push(admitted));
+        let completion = self.run(job);
         self.trace(|| format!("a worker ran a job of {owner:?}: {}", describe(&completion)));
         self.advance_sequence();
         self.done.push(completion);
+    }
+
+    /// Runs a job, and records what its releases admit.
+    fn run(&mut self, job: Box<Job>) -> Completion {
+        let World { server, jobs, done, .. } = self;
+        run(job, &server.mailboxes, |next| match next {
+            Next::Job(job) => jobs.push(job),
+            Next::Watch { mailbox, grant } => done.push(Completion::Watch { mailbox, grant }),
+        })
     }
 
     /// Actions that run concurrently with the reactor's thread.
@@ -173,7 +181,7 @@ impl World {
     pub(super) fn run_jobs(&mut self, matches: impl Fn(&Job) -> bool) {
         while let Some(at) = self.jobs.iter().position(|job| matches(job)) {
             let job = self.jobs.swap_remove(at);
-            let completion = run(job, &self.server.mailboxes, |admitted| self.jobs.push(admitted));
+            let completion = self.run(job);
             self.advance_sequence();
             self.done.push(completion);
         }
@@ -209,11 +217,9 @@ impl World {
         let Some(connection) = self.server.clients.look(self.clients[client].id) else {
             return View::Closed;
         };
-        let mut watches = connection.extras.iter().flat_map(|extras| &extras.watches);
-        let is_lagging = watches.any(|watch| watch.state == WatchState::Lagging);
         match *connection.phase() {
             Phase::Lingering { .. } | Phase::Closed => View::Closed,
-            _ if connection.has_output() || is_lagging => View::Blocked,
+            _ if connection.has_output() || connection.is_lagging() => View::Blocked,
             Phase::Flushing(_) => View::Blocked,
             Phase::Waiting { mailbox, ticket, .. } => {
                 let for_condition =
@@ -237,6 +243,7 @@ fn owner_of(completion: &Completion) -> Owner {
     match completion {
         Completion::Done(job) => job.owner,
         Completion::WaitStarted(started) => started.owner,
+        Completion::Watch { mailbox, .. } => Owner::Watch(*mailbox),
     }
 }
 
@@ -244,5 +251,6 @@ fn describe(completion: &Completion) -> String {
     match completion {
         Completion::Done(job) => format!("{} of {} requests answered", job.next, job.requests.len()),
         Completion::WaitStarted(started) => format!("it waits for {}", started.mailbox),
+        Completion::Watch { mailbox, .. } => format!("mailbox {mailbox} has a message for its watchers"),
     }
 }

@@ -41,7 +41,7 @@ fn completion(slot: u32, generation: u32) -> Completion {
 fn connection_of(owner: Owner) -> ConnectionId {
     match owner {
         Owner::Client(id) => id,
-        Owner::Watch(id) => panic!("{id:?} was not posted"),
+        Owner::Watch(mailbox) => panic!("no watch of mailbox {mailbox} was posted"),
     }
 }
 
@@ -85,6 +85,7 @@ fn react(completions: &Completions, poll: &Poll, all: u32) -> (Vec<ConnectionId>
         received.extend(drained.drain(..).map(|completion| match completion {
             Completion::Done(job) => connection_of(job.owner),
             Completion::WaitStarted(waiting) => connection_of(waiting.owner),
+            Completion::Watch { mailbox, .. } => panic!("no watch of mailbox {mailbox} was posted"),
         }));
         if received.len() == all as usize {
             return (received, sleeps);

@@ -56,3 +56,22 @@ fn model_put_timeout_or_disconnect_wins_a_taker() {
 fn model_put_timeout_or_disconnect_wins_a_reader() {
     exactly_one_of_three_wins(Request::ReadNew);
 }
+
+/// A watcher begins to wait while a message is put: either it sees the message at once, or its read is admitted.
+#[test]
+fn model_a_put_reaches_the_watchers() {
+    let outcomes = explore(|shared| {
+        shared.mailbox.add_watcher();
+        let thread = spawn(shared, |shared| shared.mailbox.await_message(0, || shared.contents()));
+        shared.submit(Request::Put);
+        let waits = join(thread);
+        assert_eq!(
+            shared.executions(Request::Watch),
+            usize::from(waits),
+            "the message reaches the watchers once"
+        );
+        shared.assert_idle();
+        waits
+    });
+    assert_eq!(outcomes.len(), 2, "both happen in some interleaving");
+}

@@ -78,8 +78,28 @@ impl Naive {
         self.admit()
     }
 
+    /// The read for the watchers waits for a message newer than this version, or than a lower one for which
+    /// it waits already.
+    fn watch(&mut self, version: u64) {
+        let waiting = self
+            .requests
+            .iter_mut()
+            .find(|request| request.number == WATCH && request.state != State::Granted);
+        match waiting {
+            Some(Request { state: State::InWaitSet(Condition::NewerThan(lowest)), .. }) => {
+                *lowest = version.min(*lowest)
+            }
+            _ => {
+                let state = State::InWaitSet(Condition::NewerThan(version));
+                self.requests.push(Request { number: WATCH, mode: Mode::Shared, state });
+            }
+        }
+    }
+
     fn leave(&mut self, number: u64) -> Vec<u64> {
-        self.requests.retain(|request| request.number != number);
+        // While a read for the watchers is executed, the next one may wait already.
+        let waits = |request: &Request| number == WATCH && request.state != State::Granted;
+        self.requests.retain(|request| request.number != number || waits(request));
         self.admit()
     }
 
@@ -108,6 +128,8 @@ enum Step {
     Release(Index, Contents),
     /// The condition of a holder does not hold.
     Wait(Index, Condition),
+    /// The read for the watchers waits for a newer message.
+    Watch(u64),
     Cancel(Index),
 }
 
@@ -139,9 +161,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<Index>(), contents()).prop_map(|(which, contents)| Step::Release(which, contents)),
         2 => (any::<Index>(), condition()).prop_map(|(which, condition)| Step::Wait(which, condition)),
         2 => any::<Index>().prop_map(Step::Cancel),
+        1 => (0..4u64).prop_map(Step::Watch),
     ];
     prop::collection::vec(step, 1..200)
 }
+
+/// The number of the read for the watchers.
+const WATCH: u64 = u64::MAX;
 
 /// The admission and the model, which execute the same steps.
 struct Both {
@@ -159,12 +185,12 @@ impl Both {
 
     fn step(&mut self, arrival: u64, step: Step) -> TestCaseResult {
         let Both { admission, naive, holding, tickets } = self;
-        let (mut admitted, mut expected) = (Vec::new(), Vec::new());
+        let (mut released, mut expected) = (Released::default(), Vec::new());
         match step {
             Step::Admit(mode) => {
                 expected = naive.arrive(arrival, mode);
                 match admission.admit(mode, arrival) {
-                    Admitted::Granted(grant, job) => admitted.push((grant, job)),
+                    Admitted::Granted(grant, job) => released.jobs.push((grant, job)),
                     Admitted::Queued(ticket) => tickets.push((arrival, ticket)),
                 }
             }
@@ -173,7 +199,7 @@ impl Both {
                 if expected.is_empty() {
                     naive.leave(arrival);
                 }
-                admitted.extend(admission.try_admit(mode).map(|grant| (grant, arrival)));
+                released.jobs.extend(admission.try_admit(mode).map(|grant| (grant, arrival)));
             }
             Step::Release(which, contents) if !holding.is_empty() => {
                 let (number, grant) = holding.remove(which.index(holding.len()));
@@ -182,12 +208,14 @@ impl Both {
                 }
                 expected = naive.leave(number);
                 let contents = naive.contents;
-                admission.release(grant, || contents, &mut admitted);
+                admission.release(grant, || contents, &mut released);
             }
-            Step::Wait(which, condition) if !holding.is_empty() => {
-                let (number, grant) = holding.remove(which.index(holding.len()));
+            Step::Wait(which, condition) if holding.iter().any(|(number, _)| *number != WATCH) => {
+                let waiting = |at: &usize| holding[*at].0 != WATCH;
+                let candidates: Vec<usize> = (0..holding.len()).filter(waiting).collect();
+                let (number, grant) = holding.remove(*which.get(&candidates));
                 expected = naive.wait(number, condition);
-                let ticket = admission.wait_for(grant, condition, naive.contents, number, &mut admitted);
+                let ticket = admission.wait_for(grant, condition, naive.contents, number, &mut released);
                 tickets.push((number, ticket));
             }
             Step::Cancel(which) if !tickets.is_empty() => {
@@ -197,13 +225,24 @@ impl Both {
                     expected = naive.leave(number);
                 }
                 prop_assert_eq!(admission.waiter(ticket).copied(), waits.then_some(number));
-                prop_assert_eq!(admission.cancel(ticket, &mut admitted), waits.then_some(number));
+                prop_assert_eq!(admission.cancel(ticket, &mut released), waits.then_some(number));
+            }
+            Step::Watch(version) => {
+                let contents = naive.contents;
+                let waits = !naive.is_ready(State::InWaitSet(Condition::NewerThan(version)));
+                prop_assert_eq!(admission.await_message(version, || contents), waits);
+                if waits {
+                    naive.watch(version);
+                }
             }
             Step::Release(..) | Step::Wait(..) | Step::Cancel(_) => {}
         }
-        let found: Vec<u64> = admitted.iter().map(|(_, job)| *job).collect();
+        prop_assert_eq!(released.watch.is_some(), expected.contains(&WATCH));
+        expected.retain(|number| *number != WATCH);
+        let found: Vec<u64> = released.jobs.iter().map(|(_, job)| *job).collect();
         prop_assert_eq!(found, expected);
-        holding.extend(admitted.into_iter().map(|(grant, job)| (job, grant)));
+        holding.extend(released.jobs.into_iter().map(|(grant, job)| (job, grant)));
+        holding.extend(released.watch.map(|grant| (WATCH, grant)));
         self.compare()
     }
 
@@ -214,7 +253,7 @@ impl Both {
         prop_assert_eq!(admission.waiting(), naive.count(|request| request.state == State::Queued));
         prop_assert_eq!(
             admission.waiting_for_condition(),
-            naive.count(|request| matches!(request.state, State::InWaitSet(_)))
+            naive.count(|request| request.number != WATCH && matches!(request.state, State::InWaitSet(_)))
         );
         let needs_room = |request: &Request| matches!(request.state, State::InWaitSet(Condition::Room(_)));
         prop_assert_eq!(admission.has_room_waiter(), naive.count(needs_room) > 0);

@@ -15,13 +15,13 @@ fn contents(count: u64, room: u64) -> Contents {
 #[derive(Default)]
 struct Queue {
     admission: Admission<&'static str>,
-    admitted: Vec<(Grant, &'static str)>,
+    released: Released<&'static str>,
 }
 
 impl Queue {
     /// The names of the requests that the last step admitted, in order.
     fn admitted(&self) -> Vec<&'static str> {
-        self.admitted.iter().map(|(_, name)| *name).collect()
+        self.released.jobs.iter().map(|(_, name)| *name).collect()
     }
 
     /// A request arrives and is admitted.
@@ -40,26 +40,26 @@ impl Queue {
     /// A request is admitted to a mailbox without messages and room, and joins the wait set.
     fn block(&mut self, condition: Condition, name: &'static str) -> Ticket {
         let grant = self.enter(condition.mode());
-        self.admission.wait_for(grant, condition, contents(0, 0), name, &mut self.admitted)
+        self.admission.wait_for(grant, condition, contents(0, 0), name, &mut self.released)
     }
 
     /// A holder releases its grant. Returns the requests that this admits.
     fn release(&mut self, grant: Grant, contents: Contents) -> Vec<&'static str> {
-        self.admitted.clear();
-        self.admission.release(grant, || contents, &mut self.admitted);
+        self.released = Released::default();
+        self.admission.release(grant, || contents, &mut self.released);
         self.admitted()
     }
 
     /// The first request of the last step releases its grant. Returns the requests that this admits.
     fn release_next(&mut self, contents: Contents) -> Vec<&'static str> {
-        let (grant, _) = self.admitted.remove(0);
+        let (grant, _) = self.released.jobs.remove(0);
         self.release(grant, contents)
     }
 
     /// A waiter is cancelled. Returns the requests that this admits.
     fn cancel(&mut self, ticket: Ticket) -> Vec<&'static str> {
-        self.admitted.clear();
-        self.admission.cancel(ticket, &mut self.admitted).expect("waits");
+        self.released = Released::default();
+        self.admission.cancel(ticket, &mut self.released).expect("waits");
         self.admitted()
     }
 
@@ -123,7 +123,7 @@ fn a_cancelled_writer_admits_the_readers_behind_it() {
     let writer = queue.wait(EXCLUSIVE, "writer");
     queue.wait(SHARED, "second");
     assert_eq!(queue.cancel(writer), ["second"]);
-    assert_eq!(queue.admission.cancel(writer, &mut Vec::new()), None, "it was cancelled before");
+    assert_eq!(queue.admission.cancel(writer, &mut Released::default()), None, "it was cancelled before");
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_grant_describes_its_admission() {
     let putter = queue.enter(EXCLUSIVE);
     assert_eq!(describe(&putter), (2, false, true));
     assert_eq!(queue.release(putter, contents(2, 0)), ["first"]);
-    assert_eq!(describe(&queue.admitted[0].0), (0, true, true));
+    assert_eq!(describe(&queue.released.jobs[0].0), (0, true, true));
     assert_eq!(queue.release_next(contents(1, 0)), ["second"]);
-    assert_eq!(describe(&queue.admitted[0].0), (1, true, false));
+    assert_eq!(describe(&queue.released.jobs[0].0), (1, true, false));
     assert!(queue.release_next(contents(0, 1)).is_empty());
     assert_eq!(describe(&queue.enter(EXCLUSIVE)), (3, false, false));
 }
@@ -173,7 +173,7 @@ fn a_request_in_the_wait_set_delays_no_other_request() {
     let taker = queue.enter(EXCLUSIVE);
     queue.wait(EXCLUSIVE, "putter");
     let _ticket =
-        queue.admission.wait_for(taker, Condition::NonEmpty, contents(0, 1), "taker", &mut queue.admitted);
+        queue.admission.wait_for(taker, Condition::NonEmpty, contents(0, 1), "taker", &mut queue.released);
     assert_eq!(queue.admitted(), ["putter"]);
     assert_eq!((queue.admission.waiting(), queue.admission.waiting_for_condition()), (0, 1));
 }
@@ -218,7 +218,7 @@ fn readers_of_the_wait_set_are_admitted_in_order_of_arrival() {
     let mut queue = Queue::default();
     let [first, second] = [queue.enter(SHARED), queue.enter(SHARED)];
     for (grant, name) in [(second, "second"), (first, "first")] {
-        queue.admission.wait_for(grant, Condition::NewerThan(0), EMPTY, name, &mut queue.admitted);
+        queue.admission.wait_for(grant, Condition::NewerThan(0), EMPTY, name, &mut queue.released);
     }
     assert_eq!(queue.change(contents(1, 0)), ["first", "second"]);
 }
@@ -283,7 +283,7 @@ fn a_cancelled_ready_taker_admits_the_queue() {
     queue.block(Condition::NewerThan(0), "reader");
     assert_eq!(queue.change(contents(1, 0)), ["reader"]);
     queue.wait(SHARED, "from the queue");
-    let reader = queue.admitted.remove(0).0;
+    let reader = queue.released.jobs.remove(0).0;
     assert_eq!(queue.cancel(taker), ["from the queue"]);
     assert!(queue.release(reader, contents(1, 0)).is_empty());
 }
@@ -344,7 +344,7 @@ fn a_reader_releases_without_a_call_for_the_contents() {
     let mut queue = Queue::default();
     queue.block(Condition::NonEmpty, "taker");
     let reader = queue.enter(SHARED);
-    queue.admission.release(reader, || unreachable!("called"), &mut queue.admitted);
+    queue.admission.release(reader, || unreachable!("called"), &mut queue.released);
     assert!(queue.admitted().is_empty());
 }
 
@@ -353,7 +353,7 @@ fn without_a_wait_set_the_contents_are_not_called_for() {
     let mut queue = Queue::default();
     let writer = queue.enter(EXCLUSIVE);
     queue.wait(SHARED, "reader");
-    queue.admission.release(writer, || unreachable!("called"), &mut queue.admitted);
+    queue.admission.release(writer, || unreachable!("called"), &mut queue.released);
     assert_eq!(queue.admitted(), ["reader"]);
 }
 
@@ -363,8 +363,8 @@ fn a_request_that_rejoins_the_wait_set_keeps_its_place() {
     queue.block(Condition::NonEmpty, "first");
     queue.block(Condition::NonEmpty, "second");
     assert_eq!(queue.change(contents(1, 0)), ["first"]);
-    let (grant, name) = queue.admitted.remove(0);
-    let ticket = queue.admission.wait_for(grant, Condition::NonEmpty, EMPTY, name, &mut queue.admitted);
+    let (grant, name) = queue.released.jobs.remove(0);
+    let ticket = queue.admission.wait_for(grant, Condition::NonEmpty, EMPTY, name, &mut queue.released);
     assert_eq!(queue.admission.waiter(ticket), Some(&mut "first"));
     assert_eq!(queue.change(contents(1, 0)), ["first"]);
 }
@@ -379,4 +379,32 @@ fn a_reader_that_has_left_is_not_waited_for() {
     let writer = queue.enter(EXCLUSIVE);
     assert!(!queue.admission.update_contents(contents(1, 0)), "no request is ready");
     assert!(queue.release(writer, contents(1, 0)).is_empty());
+}
+
+/// The law for the read of the watchers, which no job represents.
+#[test]
+fn the_read_for_the_watchers_is_next_when_there_is_a_newer_message() {
+    let mut queue = Queue::default();
+    queue.admission.add_watcher();
+    assert!(queue.admission.await_message(0, || contents(0, 1)), "there is no message");
+    let writer = queue.enter(EXCLUSIVE);
+    queue.wait(EXCLUSIVE, "second");
+    assert!(queue.release(writer, contents(1, 0)).is_empty(), "the watchers come before the queue");
+    let read = queue.released.watch.take().expect("admitted");
+    assert_eq!(queue.release(read, contents(1, 0)), ["second"]);
+    let second = queue.released.jobs.remove(0).0;
+    queue.release(second, contents(2, 0));
+    assert_eq!(queue.released.watch, None, "the watchers have to ask again");
+    assert!(!queue.admission.await_message(1, || contents(2, 0)), "there is a newer message already");
+}
+
+#[test]
+fn without_watchers_no_read_is_admitted_for_them() {
+    let mut queue = Queue::default();
+    queue.admission.add_watcher();
+    assert!(queue.admission.await_message(0, || EMPTY));
+    queue.admission.remove_watcher();
+    let writer = queue.enter(EXCLUSIVE);
+    queue.admission.release(writer, || unreachable!("called"), &mut queue.released);
+    assert_eq!(queue.released.watch, None);
 }
