@@ -162,12 +162,17 @@ fn unwatch(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
 }
 
 fn stat(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
-    let words = if arguments.word(0) == Some(b"box") { 2 } else { 1 };
-    arguments.only("stat", words, &[])?;
+    let (words, keys): (_, &[&str]) = match arguments.word(0) {
+        Some(b"box") => (2, &[]),
+        Some(b"conns" | b"locks") => (1, &["from"]),
+        _ => (1, &[]),
+    };
+    arguments.only("stat", words, keys)?;
+    let from = arguments.number("from")?.unwrap_or(0);
     Ok(Request::Local(LocalRequest::Stat(match arguments.word(0) {
         None => Topic::Server,
-        Some(b"conns") => Topic::Connections,
-        Some(b"locks") => Topic::Locks,
+        Some(b"conns") => Topic::Connections { from },
+        Some(b"locks") => Topic::Locks { from },
         Some(b"box") => Topic::Mailbox(arguments.mailbox(1, limits)?),
         Some(word) if decimal(word).is_some() => Topic::Mailbox(arguments.mailbox(0, limits)?),
         Some(_) => {

@@ -47,6 +47,13 @@ pub enum Reply<'a> {
     },
     /// `DATA len`: lines of text. Each `\n` becomes the client's end of line.
     Text(&'a str),
+    /// `DATA len [more=N]`: some lines of a long text.
+    Part {
+        /// The lines.
+        text: &'a str,
+        /// Where the next part begins, if there is one.
+        more: Option<u64>,
+    },
     /// `OK proto=1 ..`: the answer to `hello`.
     Hello {
         /// Number of mailboxes.
@@ -146,17 +153,8 @@ impl Reply<'_> {
                 line.field(b"DATA ", len(parts));
                 push_message(out, &line, parts);
             }
-            Reply::Text(text) => {
-                let lines = text.matches('\n').count();
-                push_field(out, b"DATA ", (text.len() + lines * (eol.bytes().len() - 1)) as u64);
-                out.extend_from_slice(eol.bytes());
-                for line in text.split_inclusive('\n') {
-                    out.extend_from_slice(line.trim_end_matches('\n').as_bytes());
-                    if line.ends_with('\n') {
-                        out.extend_from_slice(eol.bytes());
-                    }
-                }
-            }
+            Reply::Text(text) => push_text(out, text, None, eol),
+            Reply::Part { text, more } => push_text(out, text, *more, eol),
             Reply::Hello { mailboxes, capacity, packet } => {
                 out.extend_from_slice(
                     concat!("OK proto=1 server=dipc/", env!("CARGO_PKG_VERSION")).as_bytes(),
@@ -257,6 +255,22 @@ impl Line {
     }
 }
 
+/// Appends lines of text.
+fn push_text(out: &mut Vec<u8>, text: &str, more: Option<u64>, eol: Eol) {
+    let lines = text.matches('\n').count();
+    push_field(out, b"DATA ", (text.len() + lines * (eol.bytes().len() - 1)) as u64);
+    if let Some(more) = more {
+        push_field(out, b" more=", more);
+    }
+    out.extend_from_slice(eol.bytes());
+    for line in text.split_inclusive('\n') {
+        out.extend_from_slice(line.trim_end_matches('\n').as_bytes());
+        if line.ends_with('\n') {
+            out.extend_from_slice(eol.bytes());
+        }
+    }
+}
+
 /// Appends a header line and a message. `out` grows at most once.
 fn push_message(out: &mut Vec<u8>, line: &Line, [front, back]: &[&[u8]; 2]) {
     let line = line.as_bytes();
@@ -325,6 +339,8 @@ mod tests {
             "DATA 0 v=18446744073709551615 n=18446744073709551615 lost=18446744073709551615~~",
         ),
         (Reply::Text("a 1"), "DATA 3~a 1~"),
+        (Reply::Part { text: "a 1", more: None }, "DATA 3~a 1~"),
+        (Reply::Part { text: "a 1", more: Some(u64::MAX) }, "DATA 3 more=18446744073709551615~a 1~"),
         (
             Reply::Hello { mailboxes: 4, capacity: 65536, packet: 8192 },
             concat!(

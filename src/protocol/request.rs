@@ -171,10 +171,16 @@ pub enum Topic {
     Server,
     /// One mailbox.
     Mailbox(u32),
-    /// `conns`: every connection.
-    Connections,
-    /// `locks`: every lock.
-    Locks,
+    /// `conns`: the connections, in parts.
+    Connections {
+        /// `from=`: where the part begins; 0, or the `more=` of the part before.
+        from: u64,
+    },
+    /// `locks`: the locks, in parts.
+    Locks {
+        /// `from=`: where the part begins; 0, or the `more=` of the part before.
+        from: u64,
+    },
 }
 
 impl Request {

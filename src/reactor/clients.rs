@@ -104,13 +104,17 @@ impl<T: Transport> Clients<T> {
         }
     }
 
-    /// Closes a connection. It is removed after this poll's events. Returns its last phase.
+    /// Closes a connection. Returns its last phase. [`Clients::remove_later`] removes it.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Phase> {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let phase = connection.transition(Phase::Closed);
         self.deadlines.disarm(id);
-        self.closing.push(id);
         Some(phase)
+    }
+
+    /// Lets a closed connection be removed after this poll's events.
+    pub(super) fn remove_later(&mut self, id: ConnectionId) {
+        self.closing.push(id);
     }
 
     /// Removes closed connections and closes their sockets. Returns whether there were any.
@@ -167,6 +171,15 @@ impl<T: Transport> Clients<T> {
     /// The ids of all connections.
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
         self.iter().map(|(id, _)| id).collect()
+    }
+
+    /// All connections in this slot and later ones.
+    pub(super) fn from(&self, slot: usize) -> impl Iterator<Item = (ConnectionId, &Connection<T>)> {
+        let slots = slot..self.table.capacity();
+        slots.filter_map(|slot| {
+            let connection = self.table.get(slot)?;
+            Some((ConnectionId { slot: slot as u32, generation: connection.generation }, connection))
+        })
     }
 
     /// All connections.

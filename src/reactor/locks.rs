@@ -5,9 +5,12 @@
 //! wait begins or ends while it searches for a cycle of waits, and the result of the search is exact.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
-use crate::mailboxes::would_deadlock;
 use crate::workers::ConnectionId;
+
+const FIRST: ConnectionId = ConnectionId { slot: 0, generation: 0 };
+const LAST: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
 
 /// The holders of all locks, by mailbox.
 #[derive(Debug, Default)]
@@ -29,25 +32,28 @@ impl Locks {
 
     /// The clients that hold a lock of a mailbox.
     pub(super) fn holders(&self, mailbox: u32) -> impl Iterator<Item = ConnectionId> {
-        let first = ConnectionId { slot: 0, generation: 0 };
-        let last = ConnectionId { slot: u32::MAX, generation: u32::MAX };
-        self.holders.range((mailbox, first)..=(mailbox, last)).map(|(_, holder)| *holder)
+        self.holders.range((mailbox, FIRST)..=(mailbox, LAST)).map(|(_, holder)| *holder)
+    }
+
+    /// The first client that holds a lock of a mailbox, or the first one after `after`.
+    pub(super) fn holder(&self, mailbox: u32, after: Option<ConnectionId>) -> Option<ConnectionId> {
+        let start =
+            after.map_or(Bound::Included((mailbox, FIRST)), |after| Bound::Excluded((mailbox, after)));
+        self.holders.range((start, Bound::Included((mailbox, LAST)))).next().map(|(_, holder)| *holder)
+    }
+
+    /// Whether a client holds a lock of a mailbox.
+    pub(super) fn holds(&self, mailbox: u32, holder: ConnectionId) -> bool {
+        self.holders.contains(&(mailbox, holder))
+    }
+
+    /// All locks from this mailbox and slot on, by mailbox.
+    pub(super) fn from(&self, mailbox: u32, slot: u32) -> impl Iterator<Item = (u32, ConnectionId)> {
+        self.holders.range((mailbox, ConnectionId { slot, ..FIRST })..).copied()
     }
 
     /// Number of locks: one for each mailbox and holder.
     pub(super) fn len(&self) -> usize {
         self.holders.len()
-    }
-
-    /// Whether a client would complete a cycle of waits if it waited at a mailbox. `waiting_on` returns the
-    /// mailbox at which a client waits.
-    pub(super) fn would_deadlock(
-        &self,
-        id: ConnectionId,
-        mailbox: u32,
-        waiting_on: impl FnMut(ConnectionId) -> Option<u32>,
-    ) -> bool {
-        let holders = |mailbox, found: &mut Vec<_>| found.extend(self.holders(mailbox));
-        would_deadlock(id, mailbox, holders, waiting_on)
     }
 }

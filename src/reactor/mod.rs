@@ -17,7 +17,7 @@
 //! | `connection` (`input`, `output`), `phase`, `transport` | one client: receiving, waiting, sending |
 //! | `server` | the steps of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
 //! | `clients`, `extras`, `locks`, `leases`, `watches`, `watch_list` | the state of the server, each fact stored once |
-//! | `deadlines`, `pools`, `stat` | deadlines of clients; reused memory; counters |
+//! | `deadlines`, `budget`, `pools`, `stat` | deadlines of clients; work of a tick; reused memory; counters |
 //! | `control` | how `dipcrm` asks the server to stop |
 //! | `simulation` | the whole server without a kernel |
 //!
@@ -26,6 +26,7 @@
 //! connection that closes during a poll's events is removed after them.
 
 mod accept;
+mod budget;
 mod busy_poll;
 mod clients;
 mod connection;
@@ -176,6 +177,7 @@ impl Reactor {
                 self.accept_retry_at = None;
             }
             self.accept();
+            self.server.end_tick(Instant::now());
         }
         self.server.stop();
         Ok(())
@@ -238,7 +240,7 @@ impl Reactor {
                 }
             }
             Token(token) if token < FIRST_TOKEN => self.listeners.pending = true,
-            token => self.server.on_ready(id_of(token), event.into()),
+            token => self.server.on_event(id_of(token), event.into()),
         }
     }
 

@@ -7,6 +7,7 @@
 //! | | |
 //! |---|---|
 //! | `drive` | a tick, and the loop that moves a job from its socket to its mailbox, the pool and the socket |
+//! | `backlog` | work that is left for later ticks |
 //! | `waits` | requests that wait, and their timeouts |
 //! | `inflight` | taken messages that their clients have not received |
 //! | `locking` | locks and leases |
@@ -14,6 +15,7 @@
 //! | `closing` | the end of a connection, and of the server |
 //! | `report` | `stat` |
 
+mod backlog;
 mod closing;
 mod drive;
 mod inflight;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use mio::Interest;
 
+use super::budget::{Budgets, TickTimes};
 use super::clients::Clients;
 use super::connection::{Connection, SCRATCH_SIZE};
 use super::locks::Locks;
@@ -40,6 +43,7 @@ use super::{Settings, Stopping};
 use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
+use backlog::Backlog;
 pub(crate) use closing::DRAIN;
 
 /// All clients and the state of the server.
@@ -64,6 +68,9 @@ pub(super) struct Server<T> {
     foreign_warned_at: Option<Instant>,
     /// Stored so that its memory is reused.
     completions_buf: Vec<Completion>,
+    budgets: Budgets,
+    backlog: Backlog,
+    tick_times: TickTimes,
 }
 
 impl<T: Transport> Server<T> {
@@ -95,6 +102,9 @@ impl<T: Transport> Server<T> {
             longest_waits: HashMap::new(),
             foreign_warned_at: None,
             completions_buf: Vec::new(),
+            budgets: Budgets::default(),
+            backlog: Backlog::default(),
+            tick_times: TickTimes::default(),
         }
     }
 
@@ -126,6 +136,12 @@ impl<T: Transport> Server<T> {
     pub(super) fn begin_tick(&mut self, now: Instant) {
         self.now = now;
         self.pool.begin_tick();
+        self.budgets.refill();
+    }
+
+    /// Ends a tick.
+    pub(super) fn end_tick(&mut self, now: Instant) {
+        self.tick_times.record(self.now, now);
     }
 
     /// The time of this tick.
@@ -136,7 +152,7 @@ impl<T: Transport> Server<T> {
     /// Whether there is work that needs no event. If not, the next completion wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
         let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
-        has_work || !self.completions.prepare_to_sleep()
+        has_work || !self.backlog.is_empty() || !self.completions.prepare_to_sleep()
     }
 
     /// The next deadline.
@@ -164,10 +180,10 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether events are being sent to watchers.
+    /// Whether events are being sent to watchers, or work is left for a later tick.
     #[cfg(all(test, not(feature = "loom")))]
-    pub(super) fn has_fanouts(&self) -> bool {
-        self.watches.has_fanouts()
+    pub(super) fn has_work_left(&self) -> bool {
+        self.watches.has_fanouts() || !self.backlog.is_empty()
     }
 
     /// How many locks and watched mailboxes there are.

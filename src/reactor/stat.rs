@@ -1,6 +1,7 @@
 //! The values that `stat` shows. Only the reactor counts.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::workers::Tally;
 
@@ -68,6 +69,10 @@ pub(super) struct Gauges {
     pub inline_jobs: u64,
     /// Jobs that were posted to the workers.
     pub posted: u64,
+    /// The longest tick of the reactor.
+    pub longest_tick: Duration,
+    /// Ticks of more than two milliseconds.
+    pub long_ticks: u64,
     /// Mailboxes of the segment.
     pub mailboxes: u32,
     /// Bytes of each mailbox.
@@ -116,6 +121,8 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("stale_completions", counters.stale_completions);
     line("jobs_unaided", gauges.inline_jobs);
     line("jobs_posted", gauges.posted);
+    line("tick_longest_us", u64::try_from(gauges.longest_tick.as_micros()).unwrap_or(u64::MAX));
+    line("ticks_above_2ms", gauges.long_ticks);
     line("overtakes", counters.requests.overtakes);
     written
 }

@@ -12,6 +12,10 @@ use std::sync::Arc;
 use crate::mailboxes::{Cursor, Ticket};
 use crate::protocol::Eol;
 
+/// About how many bytes a watch costs: in the list of its client, and in the tree of all watches, whose nodes are
+/// between half full and full.
+pub(super) const WATCH_MEMORY: usize = 48;
+
 /// Capacity of the table of rounds that is always kept.
 const CAPACITY_KEPT: usize = 1024;
 

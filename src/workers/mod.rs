@@ -21,7 +21,7 @@ pub(crate) use job::{
     WaitStarted,
 };
 pub(crate) use lock_set::{Lock, LockSet};
-pub(crate) use pool::Pool;
+pub(crate) use pool::{INLINE_BUDGET, Pool};
 pub(crate) use step::{
     Next, Step, enqueue, hello, pass_on, refuse, refuse_and_end, reply, step, time_out, wait_for,
 };

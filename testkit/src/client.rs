@@ -171,11 +171,19 @@ impl Client {
         token.parse().expect("a number")
     }
 
-    /// Sends a `stat`. Returns the lines of its answer.
+    /// Sends a `stat`. Returns the lines of its answer, of all parts.
     #[track_caller]
     pub fn stat_lines(&mut self, request: &str) -> Vec<String> {
-        self.send(request);
-        text(&self.data().1).lines().map(str::to_owned).collect()
+        let (mut lines, mut part) = (Vec::new(), request.to_owned());
+        loop {
+            self.send(&part);
+            let (header, data) = self.data();
+            lines.extend(text(&data).lines().map(str::to_owned));
+            if !header.contains(" more=") {
+                return lines;
+            }
+            part = format!("{} from={}\n", request.trim_end(), field(&header, "more"));
+        }
     }
 
     /// One value of `stat`.

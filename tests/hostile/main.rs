@@ -1,5 +1,5 @@
 //! Clients that never read, that send byte by byte, that half-close, that reset, that pipeline without end,
-//! or that speak another protocol. They get the answers of the protocol, cost a bounded amount of memory, and
+//! that speak another protocol, or whose requests are long. They get the answers of the protocol, cost a bounded amount of memory, and
 //! delay no other client.
 
 mod ancillary;
@@ -8,4 +8,5 @@ mod pipelining;
 mod refused;
 mod scene;
 mod slow;
+mod ticks;
 mod unread;

@@ -34,7 +34,7 @@ fn every_connection_has_a_line() {
         ("asking", "working", "-", "-", "-"),
         ("holder", "idle", "-", "0,2", "-"),
         ("waiting", "waiting", "2", "-", "-"),
-        ("watcher", "idle", "-", "-", "3,1"),
+        ("watcher", "idle", "-", "-", "1,3"),
         ("-", "idle", "-", "-", "-"),
     ] {
         let line = line(name);

@@ -55,13 +55,15 @@ impl World {
         }
     }
 
-    fn would_deadlock(&self, owner: usize, mailbox: usize) -> bool {
-        would_deadlock(
-            owner,
-            mailbox as u32,
-            |mailbox, found| found.extend(self.holders(mailbox as usize).map(|(owner, _)| owner)),
-            |owner| self.waits[owner].map(|(mailbox, _)| mailbox as u32),
-        )
+    /// Searches in steps of this size.
+    fn would_deadlock(&self, owner: usize, mailbox: usize, step: usize) -> bool {
+        let mut search = Search::new(owner, mailbox as u32);
+        loop {
+            match search.advance(self, &mut step.clone()) {
+                Found::NotYet => {}
+                found => return found == Found::Cycle,
+            }
+        }
     }
 
     fn admitted(&mut self, mailbox: usize, admitted: Vec<(Grant, usize)>) {
@@ -90,6 +92,21 @@ impl World {
     }
 }
 
+impl Waits<usize> for World {
+    fn holder(&self, mailbox: u32, after: Option<usize>) -> Option<usize> {
+        let holders = self.holders(mailbox as usize).map(|(holder, _)| holder);
+        holders.filter(|holder| after.is_none_or(|after| after < *holder)).min()
+    }
+
+    fn holds(&self, mailbox: u32, owner: usize) -> bool {
+        World::holds(self, owner, mailbox as usize)
+    }
+
+    fn waiting_on(&self, owner: usize) -> Option<u32> {
+        self.waits[owner].map(|(mailbox, _)| mailbox as u32)
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -109,7 +126,8 @@ proptest! {
                     Some(grant) => world.locks.push((owner, mailbox, grant)),
                     None => {
                         let expected = world.reaches_itself(owner, mailbox, mode);
-                        prop_assert_eq!(world.would_deadlock(owner, mailbox), expected);
+                        prop_assert_eq!(world.would_deadlock(owner, mailbox, 1), expected);
+                        prop_assert_eq!(world.would_deadlock(owner, mailbox, usize::MAX), expected);
                         if !expected {
                             let Admitted::Queued(ticket) = world.queues[mailbox].admit(mode, owner) else {
                                 panic!("admitted, although try_admit refused")
@@ -124,14 +142,58 @@ proptest! {
     }
 }
 
-/// Owners in a ring: only the last one completes the cycle.
+/// Owners in a ring: owner `n` holds mailbox `n`, and the first ones wait for the next mailbox.
+struct Ring {
+    length: u32,
+    waiting: u32,
+}
+
+impl Waits<u32> for Ring {
+    fn holder(&self, mailbox: u32, after: Option<u32>) -> Option<u32> {
+        after.is_none().then_some(mailbox)
+    }
+
+    fn holds(&self, mailbox: u32, owner: u32) -> bool {
+        mailbox == owner
+    }
+
+    fn waiting_on(&self, owner: u32) -> Option<u32> {
+        (owner < self.waiting).then_some((owner + 1) % self.length)
+    }
+}
+
 #[test]
 fn a_long_cycle_is_found() {
     const LENGTH: u32 = 1000;
-    let holders = |mailbox: u32, found: &mut Vec<u32>| found.push(mailbox);
     for waiting in [0, 1, LENGTH / 2, LENGTH - 1] {
-        let waiting_on = |owner: u32| (owner < waiting).then_some((owner + 1) % LENGTH);
-        let found = would_deadlock(LENGTH - 1, 0, holders, waiting_on);
-        assert_eq!(found, waiting == LENGTH - 1, "{waiting} of them wait");
+        let ring = Ring { length: LENGTH, waiting };
+        let found = Search::new(LENGTH - 1, 0).advance(&ring, &mut usize::MAX.clone());
+        assert_eq!(found == Found::Cycle, waiting == LENGTH - 1, "{waiting} of them wait");
     }
+}
+
+/// Each step of a search visited all locks of an owner again for each mailbox: N clients with N locks cost N * N.
+#[test]
+fn a_search_visits_each_lock_once() {
+    let ring = Ring { length: 100, waiting: 50 };
+    let mut steps = 1000;
+    assert_eq!(Search::new(99, 0).advance(&ring, &mut steps), Found::Nothing);
+    assert!(1000 - steps <= 2 * 51, "{} steps for 51 locks", 1000 - steps);
+}
+
+/// The waits of a path that was found in steps may never have existed together.
+#[test]
+fn a_cycle_of_waits_that_have_ended_is_not_reported() {
+    let mut search = Search::new(3, 0);
+    assert_eq!(search.advance(&Ring { length: 4, waiting: 3 }, &mut 5), Found::NotYet);
+    assert_eq!(
+        search.advance(&Ring { length: 4, waiting: 0 }, &mut 1000),
+        Found::Nothing,
+        "the first wait has ended"
+    );
+    assert_eq!(
+        search.advance(&Ring { length: 4, waiting: 3 }, &mut 1000),
+        Found::Nothing,
+        "the search is over"
+    );
 }

@@ -18,11 +18,14 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<T: Transport> Server<T> {
-    /// Closes a connection after its client has received the last answer. Its locks and watches end at once.
+    /// Closes a connection after its client has received the last answer. Its locks end now, and it gets no more
+    /// events.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
-        self.end_all_watches(id);
         let Some(mut client) = self.clients.get(id) else { return };
-        let locks = client.extras.take().and_then(|extras| extras.locks);
+        let locks = client.extras.as_mut().and_then(|extras| {
+            extras.leases.clear();
+            extras.locks.take()
+        });
         let lingers = client.linger(self.now);
         drop(client);
         self.end_locks(id, locks);
@@ -53,15 +56,16 @@ impl<T: Transport> Server<T> {
         {
             self.cancel_wait(mailbox, ticket);
         }
-        self.end_all_watches(id);
         let Some(mut client) = self.clients.get(id) else { return };
         self.pools.record_dropped(client.memory());
-        let locks = client.extras.take().and_then(|extras| extras.locks);
+        let extras = client.extras.take().map(|extras| *extras);
         drop(client);
         if let Some(Phase::Flushing(job)) = self.clients.close(id) {
             self.abandon(job);
         }
-        self.end_locks(id, locks);
+        let (watches, locks) = extras.map(|extras| (extras.watches, extras.locks)).unwrap_or_default();
+        let locks = locks.map_or(Vec::new(), |mut locks| locks.take_all());
+        self.end_all(id, watches, locks);
     }
 
     // ---- the server ----
@@ -88,14 +92,17 @@ impl<T: Transport> Server<T> {
     /// requests.
     pub(crate) fn drain(&mut self) {
         self.stopping = Stopping::Draining(self.now + DRAIN);
-        for id in self.clients.ids() {
-            if let Some(mut client) = self.clients.get(id) {
-                client.readable = true;
-                client.schedule();
-            }
-            if self.waits_for_condition(id) {
-                self.end_wait_for_drain(id);
-            }
+        self.drain_later();
+    }
+
+    /// Lets a client be read once more, and ends a wait for a message or for room, which cannot come any more.
+    pub(super) fn drain_client(&mut self, id: ConnectionId) {
+        if let Some(mut client) = self.clients.get(id) {
+            client.readable = true;
+            client.schedule();
+        }
+        if self.waits_for_condition(id) {
+            self.end_wait_for_drain(id);
         }
     }
 
@@ -114,13 +121,13 @@ impl<T: Transport> Server<T> {
         self.drive(id, job);
     }
 
-    /// Ends the drain: answers the remaining waiting requests `ERR drain`.
+    /// Ends the drain: answers the remaining waiting requests `ERR drain`. The end of the process ends all
+    /// else.
     pub(super) fn end_drain(&mut self) {
         for id in self.clients.ids() {
             self.end_wait_for_drain(id);
-            self.close(id);
         }
-        self.clients.remove_closed();
+        self.stopping = Stopping::Now;
     }
 
     /// Ends the pool's threads.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::super::Stopping;
+use super::super::budget::MICROSECOND;
 use super::super::connection::{ACK_TIMEOUT, Flushed, Readiness, Received};
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
 use super::inflight::Delivery;
-use crate::mailboxes::{Condition, Grant, Mode};
+use crate::mailboxes::{Condition, Found, Grant, Mode};
 use crate::protocol::{LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
     Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
@@ -17,6 +18,18 @@ use crate::workers::{
 
 /// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
 const READY_PER_TICK: usize = 64;
+
+/// Number of them that are handled in each tick, even if events have spent the budget.
+const READY_MIN: usize = 8;
+
+/// Cost of receiving from a socket.
+const RECEIVE: usize = MICROSECOND;
+
+/// Cost of a byte of a header line, relative to a byte that is copied. Numbers of a list are parsed and sorted.
+const HEADER_BYTE: usize = 32;
+
+/// Cost of writing the answers of a job.
+const DELIVER: usize = 4 * MICROSECOND;
 
 /// The result of a request for admission.
 pub(super) enum Acquired {
@@ -39,18 +52,37 @@ impl<T: Transport> Server<T> {
         self.expire_deadlines();
         self.drain_completions();
         self.send_events();
+        self.work_off_backlog();
+        self.run_granted();
         self.pools.trim(self.now);
     }
 
     /// Handles each connection of the ready queue once.
     pub(crate) fn run_ready(&mut self) {
-        for _ in 0..self.clients.ready().min(READY_PER_TICK) {
+        for handled in 0..self.clients.ready().min(READY_PER_TICK) {
+            if handled >= READY_MIN && self.budgets.receiving.is_spent() {
+                break;
+            }
             let Some(id) = self.clients.pop_ready() else { break };
             match self.clients.look(id) {
                 Some(client) if client.has_output() => self.flush(id),
-                Some(_) => self.on_ready(id, Readiness::default()),
+                Some(client) => {
+                    let writable = client.is_lagging();
+                    self.on_ready(id, Readiness { writable, ..Readiness::default() });
+                }
                 None => {}
             }
+        }
+    }
+
+    /// Handles what a poll says of a socket, in this tick or, if its budget is spent, in the next one.
+    pub(crate) fn on_event(&mut self, id: ConnectionId, readiness: Readiness) {
+        // A broken connection is only reported once, and costs nothing.
+        if !self.budgets.receiving.is_spent() || readiness.broken {
+            return self.on_ready(id, readiness);
+        }
+        if let Some(mut client) = self.clients.get(id) {
+            client.schedule();
         }
     }
 
@@ -79,8 +111,10 @@ impl<T: Transport> Server<T> {
                 return;
             }
         }
+        self.budgets.receiving.charge(RECEIVE);
         match client.receive(&mut self.scratch, &mut self.pools, self.now) {
             Ok(Received::Batch(mut job)) => {
+                self.budgets.receiving.charge((job.input.len() - job.body_bytes()) * HEADER_BYTE);
                 let expired = client.begin(&mut job, self.now);
                 drop(client);
                 if !expired.is_empty() {
@@ -143,7 +177,7 @@ impl<T: Transport> Server<T> {
                         None => return,
                     }
                 }
-                Step::Local => match self.serve(id, job) {
+                Step::Local => match self.serve_or_defer(id, job) {
                     Some(served) => served,
                     None => return,
                 },
@@ -164,7 +198,8 @@ impl<T: Transport> Server<T> {
         grant: Grant,
         condition: Condition,
     ) -> Option<Box<Job>> {
-        if self.would_deadlock(id, acquire.mailbox) {
+        let (found, search) = self.search(id, acquire.mailbox);
+        if found == Found::Cycle {
             self.release(acquire.mailbox, grant);
             refuse(&mut job, &Refusal::Deadlock);
             return Some(job);
@@ -172,6 +207,9 @@ impl<T: Transport> Server<T> {
         let mailboxes = Arc::clone(&self.mailboxes);
         let started = wait_for(job, &mailboxes, acquire, grant, condition, |next| self.submit_next(next));
         self.on_wait_started(started);
+        if found == Found::NotYet {
+            self.search_later(id, started.ticket, search);
+        }
         None
     }
 
@@ -179,6 +217,7 @@ impl<T: Transport> Server<T> {
     /// the order of arrival is a total order.
     pub(super) fn acquire(&mut self, id: ConnectionId, mut job: Box<Job>, acquire: Acquire) -> Acquired {
         let Acquire { mailbox, mode, .. } = acquire;
+        let mut unfinished = None;
         if acquire.tries_once() || job.has_locks() {
             if let Some(grant) = self.mailboxes.queue(mailbox).try_admit(mode) {
                 job.state = JobState::Granted(grant);
@@ -187,14 +226,19 @@ impl<T: Transport> Server<T> {
             if acquire.tries_once() {
                 return Acquired::Busy(job);
             }
-            if self.would_deadlock(id, mailbox) {
-                return Acquired::Deadlock(job);
-            }
+            unfinished = match self.search(id, mailbox) {
+                (Found::Cycle, _) => return Acquired::Deadlock(job),
+                (Found::NotYet, search) => Some(search),
+                (Found::Nothing, _) => None,
+            };
         }
         match enqueue(job, &self.mailboxes, acquire) {
             Ok(granted) => Acquired::Granted(granted),
             Err(started) => {
                 self.on_wait_started(started);
+                if let Some(search) = unfinished {
+                    self.search_later(id, started.ticket, search);
+                }
                 Acquired::Waiting
             }
         }
@@ -202,7 +246,7 @@ impl<T: Transport> Server<T> {
 
     /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
     /// server. Returns the job if it goes on.
-    fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
+    pub(super) fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Request::Local(request) = &mut job.requests[job.next].request else {
             return Some(job);
         };
@@ -250,10 +294,19 @@ impl<T: Transport> Server<T> {
     /// Runs admitted jobs or hands them to the workers, then handles what the workers have finished.
     pub(super) fn drain_completions(&mut self) {
         self.run_granted();
-        let mut completions = std::mem::take(&mut self.completions_buf);
-        self.completions.drain(&mut completions);
-        self.on_completions(&mut completions);
-        self.completions_buf = completions;
+        if self.backlog.completions.is_empty() {
+            let mut completions = std::mem::take(&mut self.completions_buf);
+            self.completions.drain(&mut completions);
+            self.backlog.completions.extend(completions.drain(..));
+            self.completions_buf = completions;
+        }
+        while !self.budgets.sending.is_spent()
+            && let Some(completion) = self.backlog.completions.pop_front()
+        {
+            self.budgets.sending.charge(DELIVER);
+            self.on_completion(completion);
+        }
+        self.run_granted();
     }
 
     /// Runs admitted jobs or hands them to the workers.
@@ -285,17 +338,25 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    fn on_job_done(&mut self, id: ConnectionId, mut job: Box<Job>) {
+    fn on_job_done(&mut self, id: ConnectionId, job: Box<Job>) {
+        if let Some(job) = self.check_returned(id, job) {
+            self.drive(id, job);
+        }
+    }
+
+    /// Returns a job that comes back after a time, if its connection still exists.
+    pub(super) fn check_returned(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         self.record_wait(&mut job);
         match self.clients.look(id) {
             None => {
                 self.counters.stale_completions += 1;
-                return self.abandon(job);
+                self.abandon(job);
+                return None;
             }
             Some(client) if matches!(client.phase(), Phase::Working) && client.lease_end().is_none() => {}
             Some(_) => self.end_wait(id, &mut job),
         }
-        self.drive(id, job);
+        Some(job)
     }
 
     /// The job of a client that has waited, or has leases, is done: its connection works, and leases that

@@ -20,11 +20,6 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 pub(super) const MAILBOXES_MAX: usize = 1024;
 
 impl<T: Transport> Server<T> {
-    /// Whether a wait of this client at a mailbox would complete a cycle of waits.
-    pub(super) fn would_deadlock(&self, id: ConnectionId, mailbox: u32) -> bool {
-        self.locks.would_deadlock(id, mailbox, |holder| self.waiting_on(holder))
-    }
-
     /// Continues the current request, a `lock`: acquires one mailbox after the other, in ascending order.
     /// Returns the job unless it waits.
     pub(super) fn lock(
@@ -175,15 +170,19 @@ impl<T: Transport> Server<T> {
     /// Ends all locks of a disconnected client.
     pub(super) fn end_locks(&mut self, id: ConnectionId, locks: Option<Box<LockSet>>) {
         if let Some(mut locks) = locks {
-            self.end_each(id, locks.take_all());
+            self.end_all_locks(id, locks.take_all());
         }
     }
 
+    /// Ends a lock.
+    pub(super) fn end_lock(&mut self, id: ConnectionId, lock: Lock) {
+        let Lock { mailbox, grant } = lock;
+        self.locks.end(mailbox, id);
+        self.release(mailbox, grant);
+    }
+
     fn end_each(&mut self, id: ConnectionId, ended: impl IntoIterator<Item = Lock>) {
-        for Lock { mailbox, grant } in ended {
-            self.locks.end(mailbox, id);
-            self.release(mailbox, grant);
-        }
+        ended.into_iter().for_each(|lock| self.end_lock(id, lock));
     }
 
     /// Ends a grant, and submits what this admits.

@@ -15,19 +15,25 @@ use crate::mailboxes::Mode;
 use crate::protocol::{Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome, reply};
 
+/// Most bytes of a part of `stat conns` or `stat locks`. One line may be larger.
+pub(super) const PART_MAX: usize = 32 * 1024;
+
+/// Most locks that `stat` of a mailbox shows.
+pub(super) const HOLDERS_MAX: usize = 64;
+
 impl<T: Transport> Server<T> {
     /// Answers the current request of a job, a `stat`.
     pub(super) fn render_stat(&mut self, id: ConnectionId, topic: Topic, job: &mut Job) {
         self.counters.requests.merge(&mut job.tally);
         let mut text = String::new();
         let written = match topic {
-            Topic::Server => self.render_server(id, &mut text),
-            Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text),
-            Topic::Connections => self.render_connections(&mut text),
-            Topic::Locks => self.render_locks(&mut text),
+            Topic::Server => self.render_server(id, &mut text).map(|()| None),
+            Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text).map(|()| None),
+            Topic::Connections { from } => self.render_connections(from, &mut text),
+            Topic::Locks { from } => self.render_locks(from, &mut text),
         };
-        written.expect("writing to a string cannot fail");
-        reply(job, &Reply::Text(&text), Outcome::Info);
+        let more = written.expect("writing to a string cannot fail");
+        reply(job, &Reply::Part { text: &text, more }, Outcome::Info);
     }
 
     fn render_server(&self, asking: ConnectionId, text: &mut String) -> std::fmt::Result {
@@ -58,6 +64,8 @@ impl<T: Transport> Server<T> {
             workers_asleep: self.pool.asleep(),
             inline_jobs: self.pool.inline_jobs(),
             posted: self.pool.posted(),
+            longest_tick: self.tick_times.longest,
+            long_ticks: self.tick_times.long,
             mailboxes: geometry.mailboxes,
             size: geometry.capacity,
             packet: geometry.packet,
@@ -83,7 +91,7 @@ impl<T: Transport> Server<T> {
         });
         let (mode, holders) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
         writeln!(text, "held {mode}\nholders {holders}")?;
-        for holder in self.locks.holders(mailbox) {
+        for holder in self.locks.holders(mailbox).take(HOLDERS_MAX) {
             if let Some((lease, extras)) = self.lease(holder, mailbox) {
                 write!(text, "lock ")?;
                 self.render_lease(text, holder, lease, extras)?;
@@ -96,8 +104,10 @@ impl<T: Transport> Server<T> {
         writeln!(text, "watchers {watchers}")
     }
 
-    fn render_connections(&self, text: &mut String) -> std::fmt::Result {
-        for (id, connection) in self.clients.iter() {
+    /// Renders a part of the connections, from this slot on. Returns where the next part begins.
+    fn render_connections(&self, from: u64, text: &mut String) -> Result<Option<u64>, std::fmt::Error> {
+        for (id, connection) in self.clients.from(usize::try_from(from).unwrap_or(usize::MAX)) {
+            let end = text.len();
             let extras = connection.extras.as_deref();
             write!(text, "{} name={}", id.generation, name_of(extras))?;
             let age = self.now.saturating_duration_since(self.started).as_secs()
@@ -113,21 +123,29 @@ impl<T: Transport> Server<T> {
             let locks = extras.iter().flat_map(|extras| extras.leases.iter().map(|lease| lease.mailbox));
             let watches = extras.iter().flat_map(|extras| extras.watches.mailboxes());
             writeln!(text, " locks={} watches={}", list(locks), list(watches))?;
+            if text.len() > PART_MAX && end > 0 {
+                text.truncate(end);
+                return Ok(Some(u64::from(id.slot)));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn render_locks(&self, text: &mut String) -> std::fmt::Result {
-        let all_extras = self.clients.iter().filter_map(|(id, client)| Some((id, client.extras.as_deref()?)));
-        let leases =
-            all_extras.flat_map(|(id, extras)| extras.leases.iter().map(move |lease| (lease, id, extras)));
-        let mut locks: Vec<_> = leases.collect();
-        locks.sort_unstable_by_key(|(lease, id, _)| (lease.mailbox, *id));
-        for (lease, id, extras) in locks {
-            write!(text, "{} ", lease.mailbox)?;
-            self.render_lease(text, id, lease, extras)?;
+    /// Renders a part of the locks, in the order of their mailboxes. Returns where the next part begins: a
+    /// mailbox and a slot.
+    fn render_locks(&self, from: u64, text: &mut String) -> Result<Option<u64>, std::fmt::Error> {
+        for (mailbox, holder) in self.locks.from((from >> 32) as u32, from as u32) {
+            // A `lock` that waits for other mailboxes has no lease.
+            let Some((lease, extras)) = self.lease(holder, mailbox) else { continue };
+            let end = text.len();
+            write!(text, "{mailbox} ")?;
+            self.render_lease(text, holder, lease, extras)?;
+            if text.len() > PART_MAX && end > 0 {
+                text.truncate(end);
+                return Ok(Some(u64::from(mailbox) << 32 | u64::from(holder.slot)));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn render_lease(

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::Stopping;
+use super::super::budget::MICROSECOND;
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
@@ -13,6 +14,9 @@ use crate::workers::{ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, 
 /// How long a request still waits after its client has closed the writing half. A client that has
 /// disconnected completely looks the same, and must not keep its place for the full wait.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
+
+/// Cost of an expired deadline, with its answer.
+const EXPIRE: usize = 4 * MICROSECOND;
 
 impl<T: Transport> Server<T> {
     /// Sets the deadline of a job that has begun to wait. Writes its earlier answers now.
@@ -72,12 +76,6 @@ impl<T: Transport> Server<T> {
         let at_once = self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.needs_its_client());
         let until = Some(half_closed(until, self.now, at_once == Some(true)));
         client.transition(Phase::Waiting { mailbox, ticket, until });
-    }
-
-    /// The mailbox at which a client waits. Asks the queue, because the job may be admitted already.
-    pub(super) fn waiting_on(&self, id: ConnectionId) -> Option<u32> {
-        let &Phase::Waiting { mailbox, ticket, .. } = self.clients.look(id)?.phase() else { return None };
-        self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
     }
 
     /// Whether a client waits for a change of a mailbox, which cannot come any more.
@@ -144,7 +142,10 @@ impl<T: Transport> Server<T> {
     // ---- deadlines ----
 
     pub(crate) fn expire_deadlines(&mut self) {
-        while let Some(id) = self.clients.expire(self.now) {
+        while !self.budgets.sending.is_spent()
+            && let Some(id) = self.clients.expire(self.now)
+        {
+            self.budgets.sending.charge(EXPIRE);
             self.expire(id);
         }
         if let Stopping::Draining(until) = self.stopping

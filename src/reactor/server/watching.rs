@@ -3,22 +3,23 @@
 
 use std::sync::Arc;
 
+use super::super::budget::MICROSECOND;
 use super::super::connection::Flushed;
 use super::super::extras::Extras;
 use super::super::transport::Transport;
 use super::super::watch_list::{Watch, WatchState};
-use super::super::watches::{Fanout, WatchPosition};
+use super::super::watches::{Fanout, WATCH_MEMORY, WatchPosition};
 use super::Server;
 use super::locking::MAILBOXES_MAX;
 use crate::mailboxes::Grant;
 use crate::protocol::{Framed, MailboxRequest, Refusal, Reply, Request, Wait};
 use crate::workers::{ConnectionId, Job, JobState, Outcome, Owner, enqueue, refuse, refuse_and_end, reply};
 
-/// Small events that one tick sends.
-const EVENTS_PER_TICK: usize = 128;
+/// Cost of sending an event, without its bytes.
+const SEND_EVENT: usize = 4 * MICROSECOND;
 
-/// Copying this many bytes takes as long as sending a small event, so they count as one.
-const EVENT_BYTES: usize = 8 * 1024;
+/// Cost of a byte of an event, relative to a byte that is copied.
+const EVENT_BYTE: usize = 4;
 
 /// The cursor is kept for lists with more messages than this, because finding a message takes a step for each
 /// one before it.
@@ -70,7 +71,14 @@ impl<T: Transport> Server<T> {
         let Some(mut client) = self.clients.get(id) else { return false };
         let Some(watch) = client.extras.as_mut().and_then(|extras| remove(extras)) else { return false };
         drop(client);
+        self.forget_watch(id, watch);
+        true
+    }
+
+    /// Ends a watch that its client does not have any more.
+    pub(super) fn forget_watch(&mut self, id: ConnectionId, watch: Watch) {
         let position = watch.position();
+        self.pools.record_dropped(WATCH_MEMORY);
         self.mailboxes.queue(position.mailbox).remove_watcher();
         self.watches.disarm(position, id.slot);
         if let Some(ticket) = self.watches.unneeded_read(position.mailbox)
@@ -79,7 +87,6 @@ impl<T: Transport> Server<T> {
             self.watches.end_round(position.mailbox);
             self.pools.return_job(job);
         }
-        true
     }
 
     /// Lets a watch wait for the next message of its mailbox, or begins a round if there is one.
@@ -154,14 +161,13 @@ impl<T: Transport> Server<T> {
 
     /// Sends events, up to the budget of one tick.
     pub(crate) fn send_events(&mut self) {
-        let mut budget = EVENTS_PER_TICK;
-        while budget > 0
+        while !self.budgets.events.is_spent()
             && let Some(fanout) = self.watches.fanout()
         {
             match self.watches.any_at(fanout.from) {
                 Some(slot) => {
                     let fanout = fanout.clone();
-                    budget = budget.saturating_sub(1 + fanout.bytes.len() / EVENT_BYTES);
+                    self.budgets.events.charge(SEND_EVENT + fanout.bytes.len() * EVENT_BYTE);
                     self.send_event(slot, &fanout);
                 }
                 None => {
@@ -189,7 +195,7 @@ impl<T: Transport> Server<T> {
         let Fanout { from, to, bytes } = fanout;
         self.watches.disarm(*from, slot);
         let Some(id) = self.clients.in_slot(slot) else { return };
-        let Some(mut client) = self.clients.get(id) else { return };
+        let Some(mut client) = self.clients.get(id).filter(|client| !client.is_closing()) else { return };
         let flushed = match client.has_output() {
             true => Ok(Flushed::WouldBlock),
             false => client.send_event(bytes, self.now),

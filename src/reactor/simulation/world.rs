@@ -157,7 +157,7 @@ impl World {
             assert!(round < ROUNDS_MAX, "the server does not become quiescent");
             self.run_jobs(|_| true);
             let has_work =
-                !self.done.is_empty() || self.server.clients.ready() > 0 || self.server.has_fanouts();
+                !self.done.is_empty() || self.server.clients.ready() > 0 || self.server.has_work_left();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
             let is_due = self.server.next_deadline().is_some_and(|at| at <= self.start + self.now);
             if !has_work && !has_events && !is_due {
@@ -207,6 +207,7 @@ impl World {
             self.check_output();
         }
         self.server.send_events();
+        self.server.work_off_backlog();
         self.reregister();
         self.server.clients.remove_closed();
         self.advance_sequence();

@@ -29,6 +29,8 @@ impl World {
         self.deliver_completions(budget);
         self.server.send_events();
         self.check_and_interleave();
+        self.server.work_off_backlog();
+        self.check_and_interleave();
         self.reregister();
         self.server.clients.remove_closed();
         self.check_and_interleave();

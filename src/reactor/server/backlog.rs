@@ -1,0 +1,280 @@
+//! Work that is left for later ticks: requests with long lists or answers, the watches and locks of clients that
+//! have disconnected, and searches for cycles of waits. Each kind is done in order, up to its budget.
+
+use std::collections::VecDeque;
+
+use super::super::budget::MICROSECOND;
+use super::super::clients::Clients;
+use super::super::locks::Locks;
+use super::super::phase::Phase;
+use super::super::transport::Transport;
+use super::super::watch_list::WatchList;
+use super::Server;
+use super::report::{HOLDERS_MAX, PART_MAX};
+use crate::mailboxes::{Found, Search, Ticket, Waits};
+use crate::protocol::{LocalRequest, Refusal, Request, Topic};
+use crate::workers::{Completion, ConnectionId, Job, Lock, Mailboxes, refuse};
+
+/// Requests up to this cost are served when they are received.
+const LIGHT: usize = 16 * MICROSECOND;
+
+/// Cost of a visited lock in a search.
+const SEARCH_STEP: usize = MICROSECOND / 32;
+
+/// Locks that a search visits before its request takes its place in the queue.
+const SEARCH_AT_ONCE: usize = 256;
+
+/// Watches and locks that are ended together.
+const ENDED_AT_ONCE: usize = 32;
+
+/// The work that is left.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// Jobs whose current request costs more than [`LIGHT`], or came when the budget was spent.
+    #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
+    jobs: VecDeque<(ConnectionId, Box<Job>)>,
+    /// Completions of the workers that were not handled.
+    pub completions: VecDeque<Completion>,
+    endings: VecDeque<Ending>,
+    searches: VecDeque<Searching>,
+    /// Clients that the drain has not reached.
+    draining: VecDeque<ConnectionId>,
+}
+
+/// Watches and locks of a client that has disconnected.
+#[derive(Debug)]
+struct Ending {
+    id: ConnectionId,
+    watches: WatchList,
+    locks: Vec<Lock>,
+    /// Whether the connection is removed at the end: the slot is not used again while it has watches.
+    removes: bool,
+}
+
+/// A search for a cycle of waits that is not over. Its request waits meanwhile.
+#[derive(Debug)]
+struct Searching {
+    id: ConnectionId,
+    ticket: Ticket,
+    search: Search<ConnectionId>,
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        let Backlog { jobs, completions, endings, searches, draining } = self;
+        jobs.is_empty()
+            && completions.is_empty()
+            && endings.is_empty()
+            && searches.is_empty()
+            && draining.is_empty()
+    }
+}
+
+/// The graph of waits of all clients.
+struct WaitGraph<'a, T> {
+    locks: &'a Locks,
+    clients: &'a Clients<T>,
+    mailboxes: &'a Mailboxes,
+}
+
+impl<T: Transport> Waits<ConnectionId> for WaitGraph<'_, T> {
+    fn holder(&self, mailbox: u32, after: Option<ConnectionId>) -> Option<ConnectionId> {
+        self.locks.holder(mailbox, after)
+    }
+
+    fn holds(&self, mailbox: u32, owner: ConnectionId) -> bool {
+        self.locks.holds(mailbox, owner)
+    }
+
+    /// Asks the queue, because the job may be admitted already.
+    fn waiting_on(&self, owner: ConnectionId) -> Option<u32> {
+        let &Phase::Waiting { mailbox, ticket, .. } = self.clients.look(owner)?.phase() else { return None };
+        self.mailboxes.queue(mailbox).with_waiter(ticket, |_| mailbox)
+    }
+}
+
+impl<T: Transport> Server<T> {
+    /// Does the work that is left, up to the budget of this tick.
+    pub(crate) fn work_off_backlog(&mut self) {
+        self.serve_deferred();
+        self.end_leftovers();
+        self.search_cycles();
+        self.drain_clients();
+    }
+
+    // ---- requests ----
+
+    /// Serves the current request of a job, which concerns only the reactor. One that costs much is left for
+    /// later. Returns the job if it goes on.
+    pub(super) fn serve_or_defer(&mut self, id: ConnectionId, job: Box<Job>) -> Option<Box<Job>> {
+        let cost = self.cost(id, &job);
+        if cost > LIGHT || self.budgets.receiving.is_spent() {
+            self.backlog.jobs.push_back((id, job));
+            return None;
+        }
+        self.budgets.receiving.charge(cost);
+        self.serve(id, job)
+    }
+
+    /// Serves one request of each job in turn, so that the clients share the budget.
+    fn serve_deferred(&mut self) {
+        while !self.budgets.serving.is_spent()
+            && let Some((id, job)) = self.backlog.jobs.pop_front()
+        {
+            let Some(job) = self.check_returned(id, job) else { continue };
+            self.budgets.serving.charge(self.cost(id, &job));
+            if let Some(job) = self.serve(id, job) {
+                self.drive(id, job);
+            }
+        }
+    }
+
+    /// The cost of the current request.
+    fn cost(&self, id: ConnectionId, job: &Job) -> usize {
+        let Some(Request::Local(request)) = job.current().map(|framed| &framed.request) else { return 0 };
+        let extras = || self.clients.look(id).and_then(|client| client.extras.as_deref());
+        let watches = || extras().map_or(0, |extras| extras.watches.len());
+        match request {
+            LocalRequest::Lock(request) => request.mailboxes.len() * MICROSECOND,
+            LocalRequest::Unlock { mailboxes: Some(list), .. } => list.len() * MICROSECOND,
+            LocalRequest::Unlock { mailboxes: None, .. } => {
+                extras().map_or(0, |extras| extras.leases.iter().len()) * MICROSECOND
+            }
+            LocalRequest::Watch { mailboxes, .. } => {
+                mailboxes.len() * MICROSECOND + watches() * MICROSECOND / 16
+            }
+            LocalRequest::Unwatch { mailboxes: Some(list) } => list.len() * MICROSECOND,
+            LocalRequest::Unwatch { mailboxes: None } => watches() * MICROSECOND,
+            LocalRequest::Hello { .. } => MICROSECOND,
+            LocalRequest::Stat(Topic::Server) => 10 * MICROSECOND + self.clients.len() * MICROSECOND / 128,
+            LocalRequest::Stat(Topic::Mailbox(mailbox)) => {
+                let holders = self.locks.holders(*mailbox).take(HOLDERS_MAX).count();
+                8 * MICROSECOND + holders * MICROSECOND
+            }
+            LocalRequest::Stat(Topic::Connections { .. } | Topic::Locks { .. }) => {
+                PART_MAX / 128 * MICROSECOND
+            }
+        }
+    }
+
+    // ---- the end of connections ----
+
+    /// Ends the watches and locks of a closed connection, and removes it afterwards.
+    pub(super) fn end_all(&mut self, id: ConnectionId, watches: WatchList, locks: Vec<Lock>) {
+        let ending = Ending { id, watches, locks, removes: true };
+        if ending.watches.len() + ending.locks.len() > ENDED_AT_ONCE {
+            return self.backlog.endings.push_back(ending);
+        }
+        self.end(ending);
+    }
+
+    /// Ends the locks of a client that has disconnected.
+    pub(super) fn end_all_locks(&mut self, id: ConnectionId, locks: Vec<Lock>) {
+        let ending = Ending { id, watches: WatchList::default(), locks, removes: false };
+        if ending.locks.len() > ENDED_AT_ONCE {
+            return self.backlog.endings.push_back(ending);
+        }
+        self.end(ending);
+    }
+
+    fn end_leftovers(&mut self) {
+        while !self.budgets.ending.is_spent()
+            && let Some(ending) = self.backlog.endings.pop_front()
+        {
+            self.budgets.ending.charge(ENDED_AT_ONCE * MICROSECOND);
+            self.end(ending);
+        }
+    }
+
+    /// Ends a bounded number of watches and locks.
+    fn end(&mut self, mut ending: Ending) {
+        let id = ending.id;
+        let mut left = ENDED_AT_ONCE;
+        while left > 0
+            && let Some(lock) = ending.locks.pop()
+        {
+            self.end_lock(id, lock);
+            left -= 1;
+        }
+        while left > 0
+            && let Some(watch) = ending.watches.pop()
+        {
+            self.forget_watch(id, watch);
+            left -= 1;
+        }
+        if !ending.locks.is_empty() || !ending.watches.is_empty() {
+            return self.backlog.endings.push_front(ending);
+        }
+        if ending.removes {
+            self.clients.remove_later(id);
+        }
+    }
+
+    // ---- cycles of waits ----
+
+    /// Searches for a cycle of waits that this client would complete if it waited at a mailbox. A search that is
+    /// not over after a moment is returned: the client waits, and the search goes on.
+    pub(super) fn search(&mut self, id: ConnectionId, mailbox: u32) -> (Found, Search<ConnectionId>) {
+        let mut search = Search::new(id, mailbox);
+        let found = self.advance(&mut search, SEARCH_AT_ONCE);
+        (found, search)
+    }
+
+    /// Goes on with a search while its client waits with this ticket.
+    pub(super) fn search_later(&mut self, id: ConnectionId, ticket: Ticket, search: Search<ConnectionId>) {
+        self.backlog.searches.push_back(Searching { id, ticket, search });
+    }
+
+    fn advance(&mut self, search: &mut Search<ConnectionId>, limit: usize) -> Found {
+        let Server { locks, clients, mailboxes, budgets, .. } = self;
+        let mut steps = limit;
+        let found = search.advance(&WaitGraph { locks, clients, mailboxes }, &mut steps);
+        budgets.searching.charge((limit - steps) * SEARCH_STEP);
+        found
+    }
+
+    fn search_cycles(&mut self) {
+        while !self.budgets.searching.is_spent()
+            && let Some(mut searching) = self.backlog.searches.pop_front()
+        {
+            let Searching { id, ticket, search } = &mut searching;
+            let id = *id;
+            let waits = match self.clients.look(id).map(|client| client.phase()) {
+                Some(&Phase::Waiting { mailbox, ticket: current, .. }) => {
+                    current == *ticket && self.mailboxes.queue(mailbox).with_waiter(current, |_| ()).is_some()
+                }
+                _ => false,
+            };
+            if !waits {
+                continue;
+            }
+            let limit = self.budgets.searching.left() / SEARCH_STEP + 1;
+            match self.advance(search, limit) {
+                Found::NotYet => self.backlog.searches.push_front(searching),
+                Found::Nothing => {}
+                Found::Cycle => {
+                    if let Some(mut job) = self.cancel_current(id) {
+                        refuse(&mut job, &Refusal::Deadlock);
+                        self.drive(id, job);
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- draining ----
+
+    /// Lets the drain reach all clients.
+    pub(super) fn drain_later(&mut self) {
+        self.backlog.draining = self.clients.ids().into();
+    }
+
+    fn drain_clients(&mut self) {
+        while !self.budgets.sending.is_spent()
+            && let Some(id) = self.backlog.draining.pop_front()
+        {
+            self.budgets.sending.charge(4 * MICROSECOND);
+            self.drain_client(id);
+        }
+    }
+}
