@@ -28,6 +28,9 @@ pub const DISCARD_MAX: u64 = 1024 * 1024;
 /// Number of consecutive invalid lines that closes a connection.
 pub const BAD_LINES_MAX: u8 = 8;
 
+/// A cut ends after this many bytes besides the data of the requests: long lists take long to parse.
+pub(super) const HEADERS_MAX: usize = 4 * 1024;
+
 /// Most bytes in a line that the fast path parses, with its end.
 const FAST_HEADER_MAX: usize = 32;
 
@@ -117,9 +120,10 @@ enum Cut {
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes` until `found` holds `max`. `bytes` start where the
-    /// last cut ended. Returns the number of bytes used, and the number that the next request lacks at least,
-    /// or 0 if that is unknown.
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max`, or until their header lines
+    /// have [`HEADERS_MAX`] bytes. `bytes` start where the last cut ended. Returns the number of bytes used,
+    /// and the number that the next request lacks at least, or 0 if the cut ended before an incomplete
+    /// request.
     pub fn cut(
         &mut self,
         bytes: &[u8],
@@ -127,11 +131,12 @@ impl Framer {
         max: usize,
         found: &mut Vec<Framed>,
     ) -> (usize, usize) {
-        let mut used = 0;
-        while found.len() < max {
+        let (mut used, mut headers) = (0, 0);
+        while found.len() < max && headers < HEADERS_MAX {
             if let Some((header, eol, body, len)) = self.fast_path(&bytes[used..], limits) {
                 // Constructed in place: copying a value right after storing its fields stalls on store
                 // forwarding.
+                headers += len - body.len();
                 let body = used + body.start..used + body.end;
                 found.push(Framed { request: header.request(), eol, body });
                 used += len;
@@ -142,6 +147,7 @@ impl Framer {
                 Cut::Skip(len) => used += len,
                 Cut::Closed => return (bytes.len(), 0),
                 Cut::Request(mut framed, len) => {
+                    headers += len - framed.body.len();
                     framed.move_body(used);
                     found.push(framed);
                     used += len;

@@ -15,7 +15,7 @@ use super::listeners::{AcceptEnd, AcceptOutcome, Accepted};
 use crate::protocol::{Eol, Refusal, Reply};
 
 /// Connections accepted per tick.
-const ACCEPTS_PER_TICK: usize = 256;
+const ACCEPTS_PER_TICK: usize = 16;
 
 /// Accepted connections that may wait for a slot.
 const DEFERRED_MAX: usize = 16;

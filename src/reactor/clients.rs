@@ -21,6 +21,9 @@ use super::transport::Transport;
 use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
 
+/// Sockets that are closed in one tick.
+const CLOSED_PER_TICK: usize = 64;
+
 /// Tokens below this are the reactor's own sources.
 pub(super) const FIRST_TOKEN: usize = 16;
 
@@ -120,7 +123,7 @@ impl<T: Transport> Clients<T> {
     /// Removes closed connections and closes their sockets. Returns whether there were any.
     pub(super) fn remove_closed(&mut self) -> bool {
         let any = !self.closing.is_empty();
-        for id in self.closing.drain(..) {
+        for id in self.closing.drain(..self.closing.len().min(CLOSED_PER_TICK)) {
             let removed = self.table.remove(id.slot as usize);
             assert_eq!(removed.generation, id.generation, "a connection is removed once");
         }
@@ -143,6 +146,11 @@ impl<T: Transport> Clients<T> {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.next()
+    }
+
+    /// Whether closed connections are left for the next tick.
+    pub(super) fn has_closed(&self) -> bool {
+        !self.closing.is_empty()
     }
 
     /// How many connections have work left for the next tick.

@@ -152,7 +152,10 @@ impl<T: Transport> Server<T> {
     /// Whether there is work that needs no event. If not, the next completion wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
         let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
-        has_work || !self.backlog.is_empty() || !self.completions.prepare_to_sleep()
+        has_work
+            || self.clients.has_closed()
+            || !self.backlog.is_empty()
+            || !self.completions.prepare_to_sleep()
     }
 
     /// The next deadline.

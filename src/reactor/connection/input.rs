@@ -309,7 +309,7 @@ impl<T: Transport> Connection<T> {
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
         let (used, missing) = self.framer.cut(bytes, limits, REQUESTS_PER_BATCH, found);
         self.first_since_reply &= found.is_empty();
-        self.buffered = found.len() == REQUESTS_PER_BATCH && used < bytes.len();
+        self.buffered = missing == 0 && used < bytes.len();
         (used, missing)
     }
 }

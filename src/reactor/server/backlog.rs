@@ -216,7 +216,8 @@ impl<T: Transport> Server<T> {
     /// not over after a moment is returned: the client waits, and the search goes on.
     pub(super) fn search(&mut self, id: ConnectionId, mailbox: u32) -> (Found, Search<ConnectionId>) {
         let mut search = Search::new(id, mailbox);
-        let found = self.advance(&mut search, SEARCH_AT_ONCE);
+        let (found, steps) = self.advance(&mut search, SEARCH_AT_ONCE);
+        self.budgets.receiving.charge(steps * SEARCH_STEP);
         (found, search)
     }
 
@@ -225,12 +226,12 @@ impl<T: Transport> Server<T> {
         self.backlog.searches.push_back(Searching { id, ticket, search });
     }
 
-    fn advance(&mut self, search: &mut Search<ConnectionId>, limit: usize) -> Found {
-        let Server { locks, clients, mailboxes, budgets, .. } = self;
-        let mut steps = limit;
-        let found = search.advance(&WaitGraph { locks, clients, mailboxes }, &mut steps);
-        budgets.searching.charge((limit - steps) * SEARCH_STEP);
-        found
+    /// Goes on with a search. Returns its result and the number of locks that were visited.
+    fn advance(&self, search: &mut Search<ConnectionId>, limit: usize) -> (Found, usize) {
+        let Server { locks, clients, mailboxes, .. } = self;
+        let mut left = limit;
+        let found = search.advance(&WaitGraph { locks, clients, mailboxes }, &mut left);
+        (found, limit - left)
     }
 
     fn search_cycles(&mut self) {
@@ -249,7 +250,9 @@ impl<T: Transport> Server<T> {
                 continue;
             }
             let limit = self.budgets.searching.left() / SEARCH_STEP + 1;
-            match self.advance(search, limit) {
+            let (found, steps) = self.advance(search, limit);
+            self.budgets.searching.charge(steps * SEARCH_STEP);
+            match found {
                 Found::NotYet => self.backlog.searches.push_front(searching),
                 Found::Nothing => {}
                 Found::Cycle => {

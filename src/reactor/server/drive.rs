@@ -20,7 +20,7 @@ use crate::workers::{
 const READY_PER_TICK: usize = 64;
 
 /// Number of them that are handled in each tick, even if events have spent the budget.
-const READY_MIN: usize = 8;
+const READY_MIN: usize = 4;
 
 /// Cost of receiving from a socket.
 const RECEIVE: usize = MICROSECOND;
@@ -54,7 +54,10 @@ impl<T: Transport> Server<T> {
         self.send_events();
         self.work_off_backlog();
         self.run_granted();
-        self.pools.trim(self.now);
+        // Returning memory to the system takes milliseconds if there is much of it.
+        if self.backlog.is_empty() && self.clients.ready() == 0 {
+            self.pools.trim(self.now);
+        }
     }
 
     /// Handles each connection of the ready queue once.
