@@ -237,3 +237,24 @@ fn stat_has_a_line_for_each_value_connection_and_lock() {
     let mut lock = client.lock(&[3]).expect("locked");
     assert_eq!(lock.stat(Topic::Locks).expect("answered").lines().count(), 1);
 }
+
+/// The server answers in parts of 32 KiB.
+#[test]
+fn a_long_stat_is_complete() {
+    const CLIENTS: u32 = 4;
+    const LOCKS: u32 = 200;
+    let server = Server::start("1000 1 0 8");
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+    let locks: Vec<_> = clients
+        .iter_mut()
+        .zip(0..)
+        .map(|(client, number)| {
+            client.lock(&(number * LOCKS..(number + 1) * LOCKS).collect::<Vec<_>>()).expect("locked")
+        })
+        .collect();
+    let stat = connect(&server).stat(Topic::Locks).expect("answered");
+    let mailboxes: Vec<u32> = stat.lines().map(|line| line.name.parse().expect("a mailbox")).collect();
+    assert_eq!(mailboxes, (0..CLIENTS * LOCKS).collect::<Vec<_>>());
+    assert!(stat.text().len() > 32 * 1024, "one part");
+    drop(locks);
+}

@@ -18,8 +18,22 @@ impl Client {
     /// assert_eq!(connections.lines().next().and_then(|line| line.field("name")), Some("anna"));
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
+    ///
+    /// The server answers about all connections or locks in parts. This function asks for all of them.
     pub fn stat(&mut self, topic: Topic) -> Result<Stat, Error> {
-        self.request(topic.encoder(), |reply| reply.into_text().map(Stat::new))
+        let (mut text, mut from) = (String::new(), None);
+        loop {
+            let part = |reply: Frame| {
+                let more = reply.number("more");
+                Some((reply.into_text()?, more))
+            };
+            let (part, more) = self.request(topic.encoder().key("from", from), part)?;
+            text.push_str(&part);
+            if more.is_none() {
+                return Ok(Stat::new(text));
+            }
+            from = more;
+        }
     }
 
     /// Asks for the properties of the server, and sets the name that `stat` shows for this connection.

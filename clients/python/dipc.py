@@ -336,7 +336,11 @@ class Mailboxes:
 
     def _stat(self, topic: Union[int, str, None]) -> str:
         words = "" if topic is None else " " + topic if topic in STATS else " box %d" % topic
-        return self._ask("DATA", _line("stat" + words))[1].decode("utf-8", "replace")
+        fields, text = self._ask("DATA", _line("stat" + words))
+        while "more" in fields:  # the server answers long statistics in parts
+            fields, part = self._ask("DATA", _line("stat" + words, **{"from": fields["more"]}))
+            text += part
+        return text.decode("utf-8", "replace")
 
     def help(self) -> str:
         """Returns the server's description of its protocol."""

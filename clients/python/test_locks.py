@@ -121,3 +121,12 @@ class Locks(unittest.TestCase):
             unnamed = conns[None]
             self.assertEqual((unnamed["locks"], unnamed["watches"], unnamed["waits"]), ([], [2], None))
             self.assertEqual(conns["holder"]["connection"], locks[0]["holder"])
+
+    def test_a_long_stat_is_complete(self):
+        """The server answers in parts of 32 KiB."""
+        with contextlib.ExitStack() as stack:
+            wanted = ["n" * 60 + str(number) for number in range(300)]
+            for name in wanted:
+                stack.enter_context(connect(name=name))
+            names = [conn["name"] for conn in self.m.stat("conns")]
+            self.assertEqual(sorted(name for name in names if name in wanted), sorted(wanted))
