@@ -122,10 +122,13 @@ fn verbs_without_a_mailbox() {
     let (_server, mut client) = served();
     client.ask("ping\n", "OK\n");
     let version = env!("CARGO_PKG_VERSION");
-    let hello = format!(
-        "OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 feat=after,full,grant,if,len,lock,off,put,take,ttl,wait,watch\n"
-    );
-    client.ask("hello name=me token=x\n", hello);
+    let properties = format!("OK proto=1 server=dipc/{version} boxes=4 size=65536 packet=8192 life=");
+    client.send("hello name=me token=x\n");
+    let hello = client.line();
+    let (life, features) =
+        hello.strip_prefix(&properties).and_then(|rest| rest.split_once(' ')).expect("properties");
+    assert!(life.parse::<u64>().expect("a number") < 1 << 53);
+    assert_eq!(features, "feat=after,full,grant,if,len,lock,off,put,take,ttl,wait,watch");
     client.ask("hello nmae=me\n", "ERR syntax : hello has no key \"nmae\", try help\n");
     assert_eq!(client.stat("told"), 2);
     assert_eq!(client.stat("err_syntax"), 1);

@@ -11,7 +11,7 @@
 #![allow(unsafe_code, reason = "maps the file and accesses the mapped memory")]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::ptr;
@@ -23,7 +23,7 @@ use super::block::{Block, Control, ENTRY_HEADER, Recovered};
 
 const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const ENDIANNESS: u32 = 0x0102_0304;
 /// Offsets of the fields that change: the counter of locks and the epoch. The checksum covers the bytes
 /// before them.
@@ -89,6 +89,7 @@ pub(crate) struct Segment {
     geometry: Geometry,
     ring_size: usize,
     epoch: u64,
+    life: u64,
 }
 
 impl Segment {
@@ -97,17 +98,18 @@ impl Segment {
     pub(crate) fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
         let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
         reserve(file, size)?;
-        let segment = Segment::map(file, geometry, size, 1)?;
+        let life = random()?;
+        let segment = Segment::map(file, geometry, size, life)?;
         for mailbox in 0..geometry.mailboxes {
             segment.control(mailbox).format();
         }
-        file.write_all_at(&header(geometry, uid), 0)?;
+        file.write_all_at(&header(geometry, uid, life), 0)?;
         Ok(segment)
     }
 
     /// Opens an existing segment, which must have this geometry. Increments its epoch.
     pub(crate) fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
-        let found = check(file)?;
+        let (found, life) = check(file)?;
         if found != geometry {
             return Err(SegmentError::OtherGeometry(found));
         }
@@ -115,7 +117,7 @@ impl Segment {
         if file.metadata()?.len() != size {
             return Err(SegmentError::Foreign("is not as long as its header says"));
         }
-        let mut segment = Segment::map(file, geometry, size, 0)?;
+        let mut segment = Segment::map(file, geometry, size, life)?;
         segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Ok(segment)
     }
@@ -136,6 +138,11 @@ impl Segment {
     /// How many servers have used this segment, from 1.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// A random number that was made with the segment.
+    pub(crate) fn life(&self) -> u64 {
+        self.life
     }
 
     /// The fencing token of the next lock, from 1. The counter survives restarts, so every lock has a higher
@@ -168,12 +175,18 @@ impl Segment {
         Block::new(control, ring, self.geometry.capacity as usize)
     }
 
-    fn map(file: &File, geometry: Geometry, size: u64, epoch: u64) -> Result<Self, SegmentError> {
+    fn map(file: &File, geometry: Geometry, size: u64, life: u64) -> Result<Self, SegmentError> {
         let too_large = |_| SegmentError::TooLarge;
         let len = usize::try_from(size).map_err(too_large)?;
         let ring_size = geometry.ring_size().ok_or(SegmentError::TooLarge)?;
         let map = MmapOptions::new().len(len).map_raw(file)?;
-        Ok(Segment { map, geometry, ring_size: usize::try_from(ring_size).map_err(too_large)?, epoch })
+        Ok(Segment {
+            map,
+            geometry,
+            ring_size: usize::try_from(ring_size).map_err(too_large)?,
+            epoch: 1,
+            life,
+        })
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -281,7 +294,7 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
     Ok(nix::fcntl::posix_fallocate(file, 0, size)?)
 }
 
-fn header(geometry: Geometry, uid: u32) -> [u8; HEADER_SIZE] {
+fn header(geometry: Geometry, uid: u32, life: u64) -> [u8; HEADER_SIZE] {
     let mut header = [0; HEADER_SIZE];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {
@@ -295,14 +308,22 @@ fn header(geometry: Geometry, uid: u32) -> [u8; HEADER_SIZE] {
     put(&uid.to_ne_bytes());
     put(&geometry.capacity.to_ne_bytes());
     put(&geometry.packet.to_ne_bytes());
+    put(&life.to_ne_bytes());
     header[EPOCH_AT..CHECKSUM_AT].copy_from_slice(&1u64.to_ne_bytes());
     let sum = checksum(&header[..TOKENS_AT]);
     header[CHECKSUM_AT..].copy_from_slice(&sum.to_ne_bytes());
     header
 }
 
-/// Reads and checks a header.
-fn check(file: &File) -> Result<Geometry, SegmentError> {
+/// A random number with 53 bits, which every language can represent as a number.
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes) >> 11)
+}
+
+/// Reads and checks a header. Returns the geometry and the life.
+fn check(file: &File) -> Result<(Geometry, u64), SegmentError> {
     let mut header = [0; HEADER_SIZE];
     match file.read_exact_at(&mut header, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -324,7 +345,8 @@ fn check(file: &File) -> Result<Geometry, SegmentError> {
     if u64_at(CHECKSUM_AT) != checksum(&header[..TOKENS_AT]) {
         return Err(SegmentError::Foreign("has a damaged header"));
     }
-    Ok(Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) })
+    let geometry = Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) };
+    Ok((geometry, u64_at(40)))
 }
 
 /// FNV-1a, 64 bits. Source: <http://www.isthe.com/chongo/tech/comp/fnv/>

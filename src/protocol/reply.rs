@@ -62,6 +62,8 @@ pub enum Reply<'a> {
         capacity: u64,
         /// Most bytes of data in one request.
         packet: u64,
+        /// A random number that was made with the segment: versions of another life are not these.
+        life: u64,
     },
     /// `NO timeout`: the wait has timed out.
     Timeout {
@@ -72,6 +74,11 @@ pub enum Reply<'a> {
     Conflict {
         /// The newest version.
         version: u64,
+    },
+    /// `NO ahead v=`: the client knows a version that the mailbox has not reached: one of another life.
+    Ahead {
+        /// The newest version of each mailbox of the request.
+        versions: &'a [u64],
     },
     /// `NO ..`: not done for another reason.
     NotDone(Reason),
@@ -139,12 +146,7 @@ impl Reply<'_> {
                 return out.extend_from_slice(line.as_bytes());
             }
             Reply::Locked { grant } => push_field(out, b"OK grant=", *grant),
-            Reply::Watching { versions } => {
-                out.extend_from_slice(b"OK v=");
-                for (at, version) in versions.iter().enumerate() {
-                    push_field(out, if at == 0 { b"" } else { b"," }, *version);
-                }
-            }
+            Reply::Watching { versions } => push_list(out, b"OK v=", versions),
             Reply::Message { parts, version, count, lost } => {
                 let mut line = Line::ending(eol);
                 line.lost(*lost);
@@ -155,13 +157,14 @@ impl Reply<'_> {
             }
             Reply::Text(text) => push_text(out, text, None, eol),
             Reply::Part { text, more } => push_text(out, text, *more, eol),
-            Reply::Hello { mailboxes, capacity, packet } => {
+            Reply::Hello { mailboxes, capacity, packet, life } => {
                 out.extend_from_slice(
                     concat!("OK proto=1 server=dipc/", env!("CARGO_PKG_VERSION")).as_bytes(),
                 );
                 push_field(out, b" boxes=", u64::from(*mailboxes));
                 push_field(out, b" size=", *capacity);
                 push_field(out, b" packet=", *packet);
+                push_field(out, b" life=", *life);
                 out.extend_from_slice(b" feat=");
                 out.extend_from_slice(FEATURES.as_bytes());
             }
@@ -171,6 +174,7 @@ impl Reply<'_> {
                     push_field(out, b" v=", *version);
                 }
             }
+            Reply::Ahead { versions } => push_list(out, b"NO ahead v=", versions),
             Reply::Conflict { version } => push_field(out, b"NO conflict v=", *version),
             Reply::NotDone(reason) => {
                 out.extend_from_slice(b"NO ");
@@ -252,6 +256,15 @@ impl Line {
     fn text<const LEN: usize>(&mut self, text: &[u8; LEN]) {
         self.start -= LEN;
         self.bytes[self.start..self.start + LEN].copy_from_slice(text);
+    }
+}
+
+/// Appends numbers, with commas between them.
+fn push_list(out: &mut Vec<u8>, name: &[u8], numbers: &[u64]) {
+    let mut before = name;
+    for number in numbers {
+        push_field(out, before, *number);
+        before = b",";
     }
 }
 
@@ -342,16 +355,18 @@ mod tests {
         (Reply::Part { text: "a 1", more: None }, "DATA 3~a 1~"),
         (Reply::Part { text: "a 1", more: Some(u64::MAX) }, "DATA 3 more=18446744073709551615~a 1~"),
         (
-            Reply::Hello { mailboxes: 4, capacity: 65536, packet: 8192 },
+            Reply::Hello { mailboxes: 4, capacity: 65536, packet: 8192, life: 17 },
             concat!(
                 "OK proto=1 server=dipc/",
                 env!("CARGO_PKG_VERSION"),
-                " boxes=4 size=65536 packet=8192",
+                " boxes=4 size=65536 packet=8192 life=17",
                 " feat=after,full,grant,if,len,lock,off,put,take,ttl,wait,watch~"
             ),
         ),
         (Reply::Timeout { version: None }, "NO timeout~"),
         (Reply::Timeout { version: Some(0) }, "NO timeout v=0~"),
+        (Reply::Ahead { versions: &[3] }, "NO ahead v=3~"),
+        (Reply::Ahead { versions: &[3, 0] }, "NO ahead v=3,0~"),
         (Reply::Conflict { version: 3 }, "NO conflict v=3~"),
         (Reply::NotDone(Reason::Empty), "NO empty~"),
         (Reply::NotDone(Reason::Full), "NO full~"),

@@ -50,6 +50,7 @@ enum Applied {
 /// The reason of an answer to a request that changed nothing.
 enum NotApplied {
     Conflict(u64),
+    Ahead(u64),
     Multi,
     Refused(Refusal),
 }
@@ -238,6 +239,9 @@ fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) 
     };
     let (reply, outcome) = match &error {
         NotApplied::Conflict(version) => (Reply::Conflict { version: *version }, Outcome::Conflict),
+        NotApplied::Ahead(version) => {
+            (Reply::Ahead { versions: std::slice::from_ref(version) }, Outcome::Ahead)
+        }
         NotApplied::Multi => (Reply::NotDone(Reason::Multi), Outcome::Multi),
         NotApplied::Refused(refusal) => (Reply::Refused(refusal), refusal.into()),
     };
@@ -267,6 +271,10 @@ fn read(
         job.tally.count(Outcome::Read);
         return Ok(Applied::Answered);
     };
+    let newest = block.version()?;
+    if version > newest {
+        return Err(NotApplied::Ahead(newest));
+    }
     let known = job.cursor.filter(|(of, cursor)| *of == mailbox && cursor.version == version);
     let cursor = known.map_or(Cursor::at(version), |(_, cursor)| cursor);
     let Some((message, cursor)) = block.after(cursor, offset, len)? else {

@@ -296,6 +296,8 @@ pub(crate) enum Outcome {
     NotLocked,
     /// `NO multi`.
     Multi,
+    /// `NO ahead`.
+    Ahead,
     /// `ERR syntax`.
     Syntax,
     /// `ERR verb`.
@@ -351,7 +353,7 @@ const _: () = assert!(Tally::NAMES.len() <= u32::BITS as usize, "one bit for eac
 
 impl Tally {
     /// The names in `stat`, in the order of [`Outcome`].
-    const NAMES: [&'static str; 26] = [
+    const NAMES: [&'static str; 27] = [
         "reads",
         "writes",
         "puts",
@@ -367,6 +369,7 @@ impl Tally {
         "no_full",
         "no_locked",
         "no_multi",
+        "no_ahead",
         "err_syntax",
         "err_verb",
         "err_box",

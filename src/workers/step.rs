@@ -190,7 +190,12 @@ pub(crate) fn wait_for(
 /// The answer to `hello`.
 pub(crate) fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
     let geometry = mailboxes.geometry();
-    Reply::Hello { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet }
+    Reply::Hello {
+        mailboxes: geometry.mailboxes,
+        capacity: geometry.capacity,
+        packet: geometry.packet,
+        life: mailboxes.segment().life(),
+    }
 }
 
 /// Answers the current request of a job.

@@ -56,7 +56,7 @@ fn read_after_shows_each_message_and_counts_lost_ones() {
     for version in 0..5 {
         client.ask(format!("r 0 after={version} wait=0\n"), format!("DATA 1 v={0} n=5\n{0}\n", version + 1));
     }
-    client.ask("r 0 after=5 wait=0\nr 0 after=99 wait=0\n", "NO timeout v=5\nNO timeout v=5\n");
+    client.ask("r 0 after=5 wait=0\nr 0 after=99 wait=0\n", "NO timeout v=5\nNO ahead v=5\n");
     client.ask("take 0\ntake 0\n", "DATA 1 v=1 n=4\n1\nDATA 1 v=2 n=3\n2\n");
     client.ask("r 0 after=0 wait=0\n", "DATA 1 v=3 n=3 lost=2\n3\n");
     client.ask("r 0 after=1 wait=0\nr 0 after=2 wait=0\n", "DATA 1 v=3 n=3 lost=1\n3\nDATA 1 v=3 n=3\n3\n");

@@ -14,7 +14,7 @@ use crate::{numbers, served};
 
 /// The counters of finished requests.
 fn outcomes(client: &mut Client) -> BTreeMap<String, u64> {
-    const NAMES: [&str; 26] = [
+    const NAMES: [&str; 27] = [
         "reads",
         "writes",
         "puts",
@@ -30,6 +30,7 @@ fn outcomes(client: &mut Client) -> BTreeMap<String, u64> {
         "no_full",
         "no_locked",
         "no_multi",
+        "no_ahead",
         "err_syntax",
         "err_verb",
         "err_box",
@@ -70,7 +71,9 @@ fn each_outcome_of_a_request_increases_its_own_counter_by_one() {
         ("writes", "w 0\nx\n"),
         ("puts", "put 0\nx\n"),
         ("takes", "take 0\n"),
-        ("no_timeout", "r 0 after=9 wait=0.001\n"),
+        ("no_timeout", "r 0 after=2 wait=0.001\n"),
+        ("no_ahead", "r 0 after=9\n"),
+        ("no_ahead", "watch 0,1 after=9\n"),
         ("no_conflict", "w 0 if=9\nx\n"),
         ("no_empty", "take 1 wait=0\n"),
         ("locks", "lock 0,1,2\n"),

@@ -63,7 +63,7 @@ fn waits_for_a_message_are_counted_as_aside() {
     let mut waiting = [
         server.enqueue("take 0 wait=inf\n"),
         server.enqueue("r 0 after=0 wait=inf\n"),
-        server.enqueue("r 0 after=5 wait=inf\n"),
+        server.enqueue("take 0 wait=inf\n"),
     ];
     let lines = numbers(&mut asking, "stat 0\n");
     let picked = ["held", "waiting", "aside"].map(|name| lines[name].clone());

@@ -73,9 +73,9 @@ fn watchers_that_reset_leave_no_watch_behind() {
         }
         assert_eq!(server.stat("watching"), 40);
         // Some watchers have an event in transfer, and some wait for one.
-        writer.send("w 0\nx\nw 1\nx\n");
+        writer.send("w 0\nx\nw 1\nx\nw 2\nx\nw 3\nx\n");
         watchers.into_iter().for_each(Client::reset);
-        (0..2).for_each(|_| assert!(writer.line().starts_with("OK v=")));
+        (0..4).for_each(|_| assert!(writer.line().starts_with("OK v=")));
         server.wait_for_stat("watching", |watching| watching == 0);
         server.wait_for_stat("standing_reads", |reads| reads == 0);
     }

@@ -16,6 +16,12 @@ fn a_watch_costs_at_most_64_bytes_whatever_its_version() {
     const ROOM: u64 = 2 << 20;
     let server = Server::start("1024 1 0 1");
     let before = server.own_memory();
+    let mut writer = server.connect();
+    for mailbox in 0..WATCHES {
+        writer.send(format!("w {mailbox}\n\n").repeat(CLIENTS) + &format!("take {mailbox}\n"));
+        (1..=CLIENTS).for_each(|version| writer.expect(format!("OK v={version}\n")));
+        writer.expect(format!("DATA 0 v={CLIENTS} n=0\n\n"));
+    }
     let mut watchers: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     for (client, start) in watchers.iter_mut().zip(1..) {
         client.send((0..WATCHES).map(|n| format!("watch {n} after={start}\n")).collect::<String>());

@@ -1,6 +1,6 @@
 //! Where a watch starts, and which mailboxes it has.
 
-use dipc_testkit::client::Client;
+use dipc_testkit::client::{Client, field};
 use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 
@@ -83,12 +83,43 @@ fn after_starts_at_any_version_and_counts_lost_messages() {
     let mut watcher = server.connect();
     watcher.ask("watch 0 after=0\n", "OK v=0\nEVENT 1 box=0 v=2 lost=1\nb\nEVENT 1 box=0 v=3\nc\n");
     watcher.expect("EVENT 1 box=0 v=4\nd\n");
+}
+
+/// The client knows a version of another life of the mailbox. Its watch waited for that version in silence, while all
+/// messages before it were lost.
+#[test]
+fn a_version_that_a_mailbox_has_not_reached_is_not_watched() {
+    let server = served();
+    let mut writer = server.connect();
+    writer.ask("put 0\na\nput 0\nb\n", "OK v=1 n=1\nOK v=2 n=2\n");
     let mut watcher = server.connect();
-    watcher.ask("watch 0 after=6\n", "OK v=6\n");
-    for version in 5..=7 {
-        writer.ask("put 0\nx\n", format!("OK v={version} n={}\n", version - 1));
-    }
-    watcher.expect("EVENT 1 box=0 v=7\nx\n");
+    watcher.ask("watch 1\n", "OK v=0\n");
+    watcher.ask("watch 0 after=3\n", "NO ahead v=2\n");
+    watcher.ask("watch 0,1 after=1\n", "NO ahead v=2,0\n");
+    assert_eq!(server.stat("standing_reads"), 1, "nothing is watched in addition");
+    watcher.ask("r 0 after=3 wait=inf\nr 0 after=3 wait=0\n", "NO ahead v=2\nNO ahead v=2\n");
+    writer.ask("put 0\nc\nput 1\nd\n", "OK v=3 n=3\nOK v=1 n=1\n");
+    watcher.expect("EVENT 1 box=1 v=1\nd\n");
+    watcher.ask("watch 0 after=3\n", "OK v=3\n");
+    writer.ask("put 0\ne\n", "OK v=4 n=4\n");
+    watcher.expect("EVENT 1 box=0 v=4\ne\n");
+}
+
+/// A client that comes back finds out whether the mailboxes are those that it knew.
+#[test]
+fn the_life_of_the_mailboxes_lasts_as_long_as_their_memory() {
+    let life = |server: &Server| {
+        let mut client = server.connect();
+        client.send("hello\n");
+        field(&client.line(), "life")
+    };
+    let mut server = served();
+    let first = life(&server);
+    assert_eq!(life(&server), first);
+    server.kill();
+    server.restart(&format!("4 64 {} 8", server.port));
+    assert_eq!(life(&server), first, "the mailboxes live on");
+    assert_ne!(life(&served()), first);
 }
 
 #[test]

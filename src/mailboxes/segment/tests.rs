@@ -86,3 +86,11 @@ fn one_damaged_record_is_recovered_and_two_are_not() {
     assert_eq!(segment.control(1).version().ok(), None);
     assert_eq!(segment.control(0).version(), Ok(0));
 }
+
+#[test]
+fn the_life_is_that_of_the_segment() {
+    let [file, other] = [memory(), memory()];
+    let life = Segment::create(&file, SMALL, 0).expect("created").life();
+    assert_eq!(Segment::open(&file, SMALL).expect("opened").life(), life);
+    assert_ne!(Segment::create(&other, SMALL, 0).expect("created").life(), life);
+}

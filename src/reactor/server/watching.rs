@@ -28,10 +28,16 @@ const LONG_LIST: u64 = 64;
 impl<T: Transport> Server<T> {
     /// Answers the current request, a `watch`.
     pub(super) fn watch(&mut self, id: ConnectionId, job: &mut Job, mailboxes: &[u32], after: Option<u64>) {
-        let start = |mailbox: &u32| self.mailboxes.version(*mailbox).map(|version| after.unwrap_or(version));
-        let Ok(versions) = mailboxes.iter().map(start).collect::<Result<Vec<_>, _>>() else {
+        let newest = mailboxes.iter().map(|mailbox| self.mailboxes.version(*mailbox));
+        let Ok(mut versions) = newest.collect::<Result<Vec<_>, _>>() else {
             return refuse_and_end(job, Refusal::Internal);
         };
+        if let Some(after) = after {
+            if versions.iter().any(|version| after > *version) {
+                return reply(job, &Reply::Ahead { versions: &versions }, Outcome::Ahead);
+            }
+            versions.fill(after);
+        }
         let Some(mut client) = self.clients.get(id) else { return refuse(job, &Refusal::Drain) };
         let watches = &client.extras(self.now).watches;
         let again = mailboxes.iter().filter(|mailbox| watches.contains(**mailbox)).count();

@@ -173,6 +173,11 @@ impl Oracle {
     }
 
     pub(super) fn check_no(&mut self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        if let ("ahead", ClientRequest::Watch { mailboxes, after: Some(after) }) =
+            (reply.reason.as_str(), &pending.request)
+        {
+            return self.check_ahead(pending, mailboxes, *after, reply);
+        }
         let mailboxes = pending.request.mailboxes();
         let &[mailbox, ..] = &mailboxes[..] else { panic!("{reply} to {:?}", pending.request) };
         let history = &self.mailboxes[mailbox as usize];
@@ -195,6 +200,11 @@ impl Oracle {
                     "{reply}, but there were never several messages"
                 );
                 return self.check_effect(client, pending, mailbox, None);
+            }
+            ("ahead", ClientRequest::Read { after: Some(after), .. }) => {
+                let version = version.expect("a reader is told the version");
+                assert!(version < *after && version >= pending.floors[mailbox as usize].version, "{reply}");
+                return;
             }
             ("empty", ClientRequest::Take { .. }) => {
                 assert!(
@@ -231,6 +241,17 @@ impl Oracle {
             self.check_contended(client, pending, reply);
         }
         self.check_not_too_early(client, pending, reply);
+    }
+
+    /// A watch names a version that one of its mailboxes has not reached.
+    fn check_ahead(&self, pending: &PendingRequest, mailboxes: &[u32], after: u64, reply: &ParsedReply) {
+        let versions = reply.field("v").expect("versions").split(',');
+        let versions: Vec<u64> = versions.map(|version| version.parse().expect("a version")).collect();
+        assert_eq!(versions.len(), mailboxes.len());
+        assert!(versions.iter().any(|version| *version < after), "{reply} to a watch after {after}");
+        for (mailbox, version) in mailboxes.iter().zip(versions) {
+            assert!(version >= pending.floors[*mailbox as usize].version, "{reply} is too old");
+        }
     }
 
     /// Checks that a request could have been excluded: by another client, or by reads for watchers.
