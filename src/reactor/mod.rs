@@ -177,6 +177,8 @@ impl Reactor {
                 self.accept_retry_at = None;
             }
             self.accept();
+            // Clients that could not be registered: no event would end the next poll for them.
+            self.server.clients.remove_closed();
             self.server.end_tick(Instant::now());
         }
         self.server.stop();
