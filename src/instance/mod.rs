@@ -5,6 +5,7 @@
 //! the kernel releases it when the process ends.
 
 mod daemon;
+mod descriptors;
 mod directory;
 mod log;
 mod remove;

@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::daemon::{self, Notifier, Side};
+use super::descriptors::close_inherited;
 use super::directory::{Directory, DirectoryError, InstanceLock, OpenError};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
@@ -127,6 +128,7 @@ impl Resources {
 
 /// Acquires everything that another server may have, and everything that needs memory.
 fn acquire(options: &ServerOptions, foreground: bool) -> Result<Resources, StartError> {
+    close_inherited().map_err(|error| StartError::Io("close inherited descriptors", error))?;
     super::log::start(options.log_file.as_deref(), foreground, options.log_level)
         .map_err(|error| StartError::Io("open the log file", error))?;
     let (listener, address) = bind(options)?;

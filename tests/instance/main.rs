@@ -1,0 +1,5 @@
+//! An instance tells the truth about itself, also when its files, its descriptors or its peers are not as
+//! usual.
+#![allow(missing_docs)]
+
+mod descriptors;
