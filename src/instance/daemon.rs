@@ -129,7 +129,7 @@ fn read_status(reader: OwnedFd) -> ExitCode {
 
 /// Notifies a service manager that has set `NOTIFY_SOCKET`. Source: sd_notify(3).
 fn notify_service_manager() -> io::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Ok(()) };
     let bytes = path.as_encoded_bytes();
     let address = match bytes.split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,

@@ -95,7 +95,7 @@ pub fn start(options: &ServerOptions) -> ExitCode {
     // All files created from here on are private to this user.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     daemon::ignore_file_size_signal();
-    let foreground = options.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let foreground = options.foreground;
     let options = match with_absolute_paths(options) {
         Ok(options) => options,
         Err(error) => return Notifier::Terminal.failed(1, &error.to_string()),

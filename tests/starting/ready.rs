@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use dipc_testkit::client::Client;
 use dipc_testkit::directory::names;
-use dipc_testkit::instance::{BaseDirectory, FILES, start, start_in_foreground};
+use dipc_testkit::instance::{BaseDirectory, FILES, Instance, start, start_in_foreground};
 use dipc_testkit::port::Port;
 use dipc_testkit::process::{after, bare, run, stat_fields, text};
 use dipc_testkit::program;
@@ -173,8 +173,9 @@ fn a_service_manager_is_notified_and_the_server_stays() {
     ];
     for (socket, address) in sockets {
         socket.set_read_timeout(Some(HANG)).expect("set");
-        let (mut child, server) =
-            start_in_foreground(base.dipc("4 64 0 8").env("NOTIFY_SOCKET", address).stderr(Stdio::null()));
+        let (mut child, server) = start_in_foreground(
+            base.dipc("4 64 0 8 --foreground").env("NOTIFY_SOCKET", address).stderr(Stdio::null()),
+        );
         let mut word = [0; 64];
         let len = socket.recv(&mut word).expect("a notification");
         assert_eq!(text(&word[..len]).lines().next(), Some("READY=1"));
@@ -182,4 +183,16 @@ fn a_service_manager_is_notified_and_the_server_stays() {
         server.signal(Signal::SIGTERM);
         assert_eq!(child.wait().expect("our child").code(), Some(0));
     }
+}
+
+#[test]
+fn notify_socket_alone_does_not_keep_a_server_in_the_foreground() {
+    let base = BaseDirectory::new();
+    let mut command = bare("env");
+    let dipc = base.dipc("4 64 0 8");
+    command.arg(format!("NOTIFY_SOCKET={}", base.join("other-service").display()));
+    command.arg(dipc.get_program()).args(dipc.get_args());
+    let outcome = run(&mut command);
+    outcome.expect_success();
+    Instance::of(outcome.text()).connect().ask("ping\n", "OK\n");
 }
