@@ -10,10 +10,16 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
+
+use super::{log, terminal};
+
+/// How long a message waits for room in the socket of the service manager.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where to report whether the server has started.
 #[derive(Debug)]
@@ -71,15 +77,17 @@ impl Notifier {
             Notifier::Parent(pipe, null) => {
                 dup2_stdin(&null)?;
                 dup2_stdout(&null)?;
-                dup2_stderr(&null)?;
+                if !log::redirect_stderr()? {
+                    dup2_stderr(&null)?;
+                }
                 pipe.write_all(&[0])?;
                 pipe.write_all(line.as_bytes())
             }
             Notifier::Terminal => {
                 // The server runs even if stdout is closed.
-                let _ = writeln!(io::stdout(), "{line}");
+                terminal::print(line);
                 if let Err(error) = notify_service_manager() {
-                    log::warn!("cannot notify the service manager: {error}");
+                    ::log::warn!("cannot notify the service manager: {error}");
                 }
                 Ok(())
             }
@@ -88,14 +96,15 @@ impl Notifier {
 
     /// Reports that the server has failed to start, and why.
     pub(super) fn failed(self, code: u8, reason: &str) -> ExitCode {
+        log::record_failure(reason);
         match self {
             Notifier::Parent(mut pipe, _) => {
                 let reported = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
                 if reported.is_err() {
-                    eprintln!("dipc: {reason}");
+                    terminal::print_error(&format!("dipc: {reason}"));
                 }
             }
-            Notifier::Terminal => eprintln!("dipc: {reason}"),
+            Notifier::Terminal => terminal::print_error(&format!("dipc: {reason}")),
         }
         ExitCode::from(code)
     }
@@ -113,15 +122,15 @@ fn read_status(reader: OwnedFd) -> ExitCode {
     let mut bytes = Vec::new();
     match File::from(reader).read_to_end(&mut bytes).map(|_| bytes.split_first()) {
         Ok(Some((0, line))) => {
-            let _ = writeln!(io::stdout(), "{}", String::from_utf8_lossy(line));
+            terminal::print(&String::from_utf8_lossy(line));
             ExitCode::SUCCESS
         }
         Ok(Some((code, reason))) => {
-            eprintln!("dipc: {}", String::from_utf8_lossy(reason));
+            terminal::print_error(&format!("dipc: {}", String::from_utf8_lossy(reason)));
             ExitCode::from(*code)
         }
         Ok(None) | Err(_) => {
-            eprintln!("dipc: the server ended before it was ready");
+            terminal::print_error("dipc: the server ended before it was ready");
             ExitCode::FAILURE
         }
     }
@@ -135,7 +144,9 @@ fn notify_service_manager() -> io::Result<()> {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(&path)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(NOTIFY_TIMEOUT))?;
+    socket.send_to_addr(b"READY=1", &address).map(drop)
 }
 
 fn assert_one_thread() {

@@ -10,6 +10,7 @@ mod directory;
 mod log;
 mod remove;
 mod start;
+mod terminal;
 mod unix_socket;
 
 pub use remove::remove;

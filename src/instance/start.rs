@@ -21,7 +21,7 @@ use super::directory::{Directory, DirectoryError, InstanceLock, OpenError};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
-use crate::reactor::{Listener, Reactor, Settings};
+use crate::reactor::{Host, Listener, Reactor, Settings};
 
 /// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -247,15 +247,13 @@ fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) 
     // The parent waits until this side of the pipe is closed.
     drop(notifier);
     let result = reactor.run();
+    if let Err(error) = &result {
+        log::error!("{error}");
+    }
     clean_up(&directory, socket.as_ref(), false);
     drop(lock);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    super::log::flush();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Removes the files that only a running server needs; with `unused` also the mailboxes, which no client has
@@ -277,6 +275,7 @@ fn reactor(
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 ) -> Result<Reactor, StartError> {
+    super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
     recover(&segment, directory);
     let settings = Settings {
         workers: workers(options),
@@ -290,7 +289,8 @@ fn reactor(
     let tcp = Listener::Tcp(TcpListener::from_std(listener.into()));
     let unix = unix.map(|listener| Listener::Unix(UnixListener::from_std(listener)));
     let listeners = [Some(tcp), unix].into_iter().flatten().collect();
-    Reactor::new(Mailboxes::new(segment), listeners, control, settings, super::log::reopen)
+    let host = Host { reopen_log: super::log::reopen, dropped_log_lines: super::log::dropped };
+    Reactor::new(Mailboxes::new(segment), listeners, control, settings, host)
         .map_err(|error| StartError::Io("start the server", error))
 }
 

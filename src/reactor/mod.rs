@@ -94,6 +94,14 @@ pub(crate) struct Settings {
     pub quiet: Duration,
 }
 
+/// What the reactor uses of the instance that it serves.
+pub(crate) struct Host {
+    /// Reopens the log file.
+    pub reopen_log: fn(),
+    /// Number of lines that the log has dropped.
+    pub dropped_log_lines: fn() -> u64,
+}
+
 /// The server with its poll.
 pub(crate) struct Reactor {
     poll: Poll,
@@ -107,7 +115,7 @@ pub(crate) struct Reactor {
     busy_poll: BusyPoll,
     /// Whether the last poll returned all pending events.
     poll_drained: bool,
-    reopen_log: fn(),
+    host: Host,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +133,7 @@ impl Reactor {
         listeners: Vec<Listener>,
         control: OwnedFd,
         settings: Settings,
-        reopen_log: fn(),
+        host: Host,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -147,7 +155,7 @@ impl Reactor {
             accept_retry_at: None,
             busy_poll: BusyPoll::default(),
             poll_drained: true,
-            reopen_log,
+            host,
         })
     }
 
@@ -191,6 +199,7 @@ impl Reactor {
             self.poll(events, timeout)?;
         }
         self.server.begin_tick(Instant::now());
+        self.server.counters.log_lines_dropped = (self.host.dropped_log_lines)();
         self.poll_drained = events.iter().count() < EVENTS_MAX;
         Ok(())
     }
@@ -250,7 +259,7 @@ impl Reactor {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             match signal {
-                SIGHUP => (self.reopen_log)(),
+                SIGHUP => (self.host.reopen_log)(),
                 _ => {
                     log::info!("signal {signal}");
                     self.stop();

@@ -2,4 +2,5 @@
 //! usual.
 #![allow(missing_docs)]
 
+mod blocking;
 mod descriptors;
