@@ -24,7 +24,7 @@ use crate::options::ServerOptions;
 use crate::reactor::{Host, Listener, Reactor, Settings};
 
 /// Connections that the kernel queues until they are accepted.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Pauses before further tries to listen.
 const LISTEN_RETRIES: [Duration; 3] =

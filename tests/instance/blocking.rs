@@ -1,9 +1,10 @@
 //! Files and sockets at which a call could block for ever. A start, a running server and `dipcrm` do not.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
 use std::process::Stdio;
 
 use dipc_testkit::client::{reset, tcp_stream};
@@ -15,6 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, pipe};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A pipe that has no more room: a reader that does not read, and the writing end, which blocks.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
@@ -26,6 +28,46 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
     (reader, file.into())
 }
 
+/// A socket that listens and has no place in its backlog, with the connections that take it.
+fn full_socket(path: &Path) -> (UnixListener, Vec<Socket>) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    socket.bind(&SockAddr::unix(path).expect("short")).expect("bound");
+    socket.listen(0).expect("listening");
+    let mut connected = Vec::new();
+    loop {
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        client.set_nonblocking(true).expect("set");
+        match client.connect(&SockAddr::unix(path).expect("short")) {
+            Ok(()) => connected.push(client),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return (OwnedFd::from(socket).into(), connected);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Cause: connect(2) waits for a place in the backlog of a Unix-domain socket.
+#[test]
+fn a_unix_socket_with_a_full_backlog_does_not_block() {
+    let base = BaseDirectory::new();
+    let path = base.join("socket");
+    let full = full_socket(&path);
+    run(base.dipc("4 64 0 8").arg("--unix").arg(&path)).expect_failure(3, "another server listens on");
+    drop(full);
+    fs::remove_file(&path).expect("removed");
+    // One that takes the path of a server that was killed.
+    let port = Port::reserve();
+    let command = &mut base.dipc(&format!("4 64 {} 8", port.number));
+    let server = dipc_testkit::instance::start(command.arg("--unix").arg(&path));
+    server.end(Signal::SIGKILL);
+    fs::remove_file(&path).expect("removed");
+    let _full = full_socket(&path);
+    let outcome = base.dipcrm(port.number);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(path.exists());
+}
+
 /// Cause: open(2) of a FIFO waits for a process at its other end.
 #[test]
 fn a_fifo_does_not_block() {
@@ -33,6 +75,7 @@ fn a_fifo_does_not_block() {
     let fifo = base.join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU).expect("made");
     run(base.dipc("4 64 0 8").arg("--log-file").arg(&fifo)).expect_failure(1, "cannot open the log file");
+    run(base.dipc("4 64 0 8").arg("--unix").arg(fifo.join("socket"))).expect_failure(1, "Not a directory");
     run(base.dipc("4 64 0 8").arg("--unix").arg(&fifo)).expect_failure(1, "is not a socket");
     fs::remove_file(&fifo).expect("removed");
     base.expect_nothing_left();
