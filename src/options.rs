@@ -109,7 +109,8 @@ pub struct ServerOptions {
 #[command(
     name = "dipcrm",
     version,
-    after_help = "Exit codes: 0 removed, 1 no server or data found, 2 usage, 3 refused."
+    after_help = "Exit codes: 0 removed, 1 no server or data found, 2 usage, \
+                  3 refused, or a server may be left."
 )]
 pub struct RemoveOptions {
     /// Port that dipc was started with

@@ -1,7 +1,7 @@
 //! The descriptors that the process was started with.
 //!
-//! A server outlives its starter. An inherited pipe or lock that it kept open would never end for the programs
-//! at its other end, so the server closes every descriptor that is not its own.
+//! A server outlives its starter. An inherited pipe or lock that it kept open would never end for the
+//! programs at its other end, so the server closes every descriptor that is not its own.
 
 use std::io;
 use std::ops::Range;

@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::log::LevelFilter;
@@ -18,6 +18,7 @@ use nix::unistd::dup2_stderr;
 use parking_lot::{Condvar, Mutex};
 use simplelog::{ConfigBuilder, WriteLogger};
 
+use super::files::Files;
 use super::terminal;
 use crate::options::LogLevel;
 
@@ -30,11 +31,15 @@ const LINE_MAX: usize = 4096;
 /// How long the end of the process waits for the lines in the queue.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the panic of a second thread waits for that of the first one, which logs and removes files.
+const PANIC_TIMEOUT: Duration = Duration::from_secs(5);
+
 static SINK: Mutex<Sink> = Mutex::new(Sink::None);
 static QUEUE: Mutex<Queue> =
     Mutex::new(Queue { lines: VecDeque::new(), reopen: false, has_writer: false, is_writing: false });
 static CHANGED: Condvar = Condvar::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
 
 enum Sink {
     None,
@@ -88,11 +93,17 @@ pub(super) fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> i
     let config = ConfigBuilder::new().set_time_format_rfc3339().set_target_level(LevelFilter::Off).build();
     WriteLogger::init(filter(level), config, LineWriter(Vec::new())).map_err(io::Error::other)?;
     std::panic::set_hook(Box::new(|panic| {
+        if HAS_PANICKED.swap(true, Ordering::Relaxed) {
+            // Another thread ends the process.
+            std::thread::sleep(PANIC_TIMEOUT);
+            std::process::abort();
+        }
         ::log::error!("{}", panic.to_string().replace('\n', " "));
         flush();
         if !is_stderr() || !::log::log_enabled!(::log::Level::Error) {
             terminal::print_error(&format!("dipc: {panic}"));
         }
+        Files::discard_unfinished();
         // A server without one of its threads cannot be trusted. The segment keeps every acknowledged
         // message.
         std::process::abort();
@@ -107,8 +118,8 @@ pub(super) fn start_writer() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the log file the process' stderr, so that it has the last words of a process that the runtime aborts,
-/// for example when no memory is left. Returns whether there is a log file.
+/// Makes the log file the process' stderr, so that it has the last words of a process that the runtime
+/// aborts, for example when no memory is left. Returns whether there is a log file.
 pub(super) fn redirect_stderr() -> io::Result<bool> {
     match &mut *SINK.lock() {
         Sink::File { file, is_stderr, .. } => {

@@ -21,7 +21,8 @@ pub(super) fn print_error(line: &str) {
 
 fn write(mut stream: impl Write + AsFd, line: &str) {
     let timeout = PollTimeout::try_from(PRINT_TIMEOUT).unwrap_or(PollTimeout::ZERO);
-    // A writable pipe takes a line without blocking. A closed one is an error, which concerns only its reader.
+    // A writable pipe takes a line without blocking. A closed one is an error, which concerns only its
+    // reader.
     let is_writable = poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)], timeout) != Ok(0);
     if is_writable {
         let _ = stream.write_all(format!("{line}\n").as_bytes());

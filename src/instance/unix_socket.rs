@@ -68,10 +68,17 @@ impl UnixSocket {
         }
     }
 
-    /// Removes the file, unless another server has replaced it.
-    pub(super) fn remove(&self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
+    /// The path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file, unless another server has replaced it. Returns whether it is gone.
+    pub(super) fn remove(&self) -> bool {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if found.ino() == self.inode => fs::remove_file(&self.path).is_ok(),
+            Ok(_) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 }

@@ -63,13 +63,13 @@ impl Reactor {
         let budget = ACCEPTS_PER_TICK.min((free_slots + DEFERRED_MAX).saturating_sub(self.deferred.len()));
         let mut new_clients = Vec::new();
         let mut rejected = 0;
-        let clients = self.server.clients.len() + self.deferred.len();
+        let (clients, max) = (self.server.clients.len(), self.server.max_clients());
         let end = self.listeners.accept_batch(budget, |outcome| match outcome {
             AcceptOutcome::Ok(accepted) => new_clients.push(accepted),
             AcceptOutcome::NoDescriptor(accepted) => {
                 rejected += 1;
                 // The number of clients that have a descriptor, with those of this batch.
-                reject(&accepted.socket, &busy(clients + new_clients.len()));
+                reject(&accepted.socket, &busy((clients + new_clients.len()).min(max)));
             }
         });
         self.server.counters.busy_descriptors += rejected;

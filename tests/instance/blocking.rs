@@ -11,6 +11,7 @@ use dipc_testkit::client::{reset, tcp_stream};
 use dipc_testkit::instance::{BaseDirectory, start_in_foreground};
 use dipc_testkit::port::Port;
 use dipc_testkit::process::{KillOnDrop, run, wait_for_end};
+use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
@@ -153,4 +154,25 @@ fn a_service_manager_that_does_not_read_does_not_stop_a_start() {
     server.connect().ask("ping\n", "OK\n");
     server.signal(Signal::SIGTERM);
     assert_eq!(wait_for_end(&mut child.0), Some(0));
+}
+
+#[test]
+fn a_control_socket_with_a_full_backlog_does_not_block_a_start() {
+    let server = Server::start("4 64 0 8");
+    server.halt();
+    let control = server.directory.join(format!("{}/control.sock", server.port));
+    let mut connected = Vec::new();
+    loop {
+        let client = Socket::new(Domain::UNIX, Type::SEQPACKET, None).expect("a socket");
+        client.set_nonblocking(true).expect("set");
+        match client.connect(&SockAddr::unix(&control).expect("short")) {
+            Ok(()) => connected.push(client),
+            Err(_) => break,
+        }
+    }
+    let mut second = dipc_testkit::process::bare(dipc_testkit::program::dipc());
+    second.args(["4", "64", &server.port.to_string(), "8", "--bind", "127.0.0.2", "--dir"]);
+    run(second.arg(server.directory.path())).expect_failure(3, "a dipc runs in");
+    server.signal(Signal::SIGCONT);
+    server.connect().ask("ping\n", "OK\n");
 }

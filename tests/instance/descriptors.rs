@@ -13,8 +13,8 @@ fn descriptors_of(pid: i32, file: &Path) -> usize {
     all.filter(|fd| fs::read_link(fd.as_ref().expect("an entry").path()).is_ok_and(|to| to == file)).count()
 }
 
-/// Cause: the server kept every descriptor of its starter, so `flock FILE dipc ..` held its lock as long as the
-/// server lived, and the reader of an inherited pipe never saw its end.
+/// Cause: the server kept every descriptor of its starter, so `flock FILE dipc ..` held its lock as long as
+/// the server lived, and the reader of an inherited pipe never saw its end.
 #[test]
 fn a_server_keeps_no_descriptor_of_its_starter() {
     let base = BaseDirectory::new();

@@ -3,4 +3,11 @@
 #![allow(missing_docs)]
 
 mod blocking;
+mod control;
 mod descriptors;
+mod failed_start;
+mod lost_names;
+mod predecessor;
+mod removal;
+mod sweep;
+mod tracer;
