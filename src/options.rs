@@ -1,11 +1,12 @@
 //! The options of `dipc` and `dipcrm`, from the command line and the environment.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
 
 use crate::mailboxes::{CAPACITY_MAX, Geometry};
 
@@ -108,7 +109,8 @@ pub struct ServerOptions {
 #[command(
     name = "dipcrm",
     version,
-    after_help = "Exit codes: 0 removed, 1 no server or data found, 2 usage, 3 refused."
+    after_help = "Exit codes: 0 removed, 1 no server or data found, 2 usage, \
+                  3 refused, or a server may be left."
 )]
 pub struct RemoveOptions {
     /// Port that dipc was started with
@@ -118,6 +120,26 @@ pub struct RemoveOptions {
     /// Directory that dipc was started with
     #[arg(long, value_name = "D", env = "DIPC_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,
+}
+
+impl RemoveOptions {
+    /// Parses the command line. Ends the process with exit code 2 if it is invalid.
+    pub fn from_command_line() -> Self {
+        parse()
+    }
+}
+
+/// Parses the command line and the environment, in which an empty variable counts as unset.
+fn parse<T: CommandFactory + FromArgMatches>() -> T {
+    let mut command = T::command().mut_args(|argument| {
+        let name = argument.get_env().map(OsStr::to_owned);
+        match name.and_then(std::env::var_os) {
+            Some(value) if value.is_empty() => argument.env(Resettable::Reset),
+            _ => argument,
+        }
+    });
+    let matches = command.get_matches_mut();
+    T::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 /// The lowest severity that is logged.
@@ -138,7 +160,7 @@ pub enum LogLevel {
 impl ServerOptions {
     /// Parses the command line. Ends the process with exit code 2 if it is invalid.
     pub fn from_command_line() -> Self {
-        let options = ServerOptions::parse();
+        let options: ServerOptions = parse();
         if !options.bind.is_loopback() && !options.open {
             let message = "clients on other machines could connect; add --open to allow that";
             ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use dipc::options::RemoveOptions;
 
 fn main() -> ExitCode {
-    dipc::instance::remove(&RemoveOptions::parse())
+    dipc::instance::remove(&RemoveOptions::from_command_line())
 }

@@ -1,85 +1,98 @@
 //! Moves the server to the background, and reports whether it has started.
 //!
-//! The parent waits on a pipe until the server reports that clients can connect, or why it failed. The parent
-//! then exits with the server's code.
+//! The parent waits at a socket until the server reports that clients can connect, or why it failed. It
+//! acknowledges a successful start, and exits with the server's code. **The law**: without the
+//! acknowledgement the server does not run, so a start that was reported as failed leaves no server.
 #![allow(unsafe_code, reason = "forks")]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
+use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+
+use super::{log, terminal};
+
+/// How long the server waits for the parent's acknowledgement, and how often it tries to read that.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+const ACK_TRIES: usize = 3;
+
+/// How long a message waits for room in the socket of the service manager.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where to report whether the server has started.
 #[derive(Debug)]
 pub(super) enum Notifier {
-    /// To the parent, through a pipe. The second file is `/dev/null`, which replaces the terminal.
-    Parent(File, File),
+    /// To the parent, through a socket. The file is `/dev/null`, which replaces the terminal.
+    Parent(UnixStream, File),
     /// To stdout and stderr.
     Terminal,
 }
 
-/// The process in which [`detach`] returns.
+/// The process in which [`fork_server`] returns.
 #[derive(Debug)]
 pub(super) enum Side {
     /// The server.
     Server(Notifier),
-    /// The parent, with the exit code that the server has reported.
-    Parent(ExitCode),
+    /// The parent, with the exit code that the server has reported. `None`: it ended without a report.
+    Parent(Option<ExitCode>),
 }
 
-/// Forks the server to the background. Asserts that the process has one thread, because no other survives a
-/// fork.
-pub(super) fn detach() -> io::Result<Side> {
-    assert_one_thread();
+/// Forks the server. Asserts that the process has one thread, because no other survives a fork.
+pub(super) fn fork_server() -> io::Result<Side> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    // SAFETY: there is one thread, so no other thread holds a lock or is in a critical section.
-    match unsafe { fork() }? {
+    let (parent, server) = UnixStream::pair()?;
+    match fork_process()? {
         ForkResult::Parent { child } => {
-            drop(writer);
+            drop(server);
             // May fail: the kernel reaps the child itself if the caller of dipc ignores SIGCHLD.
             let _ = waitpid(child, None);
-            Ok(Side::Parent(read_status(reader)))
+            Ok(Side::Parent(read_status(parent)))
         }
-        ForkResult::Child => {
-            drop(reader);
-            setsid()?;
-            // The second fork: the server does not lead its session, so it never gets a controlling terminal.
-            // SAFETY: as above.
-            match unsafe { fork() }? {
-                // SAFETY: ends the intermediate process without running destructors or exit handlers.
-                ForkResult::Parent { .. } => unsafe { nix::libc::_exit(0) },
-                ForkResult::Child => {
-                    chdir("/")?;
-                    Ok(Side::Server(Notifier::Parent(File::from(writer), null)))
-                }
-            }
-        }
+        ForkResult::Child => Ok(Side::Server(Notifier::Parent(server, null))),
     }
 }
 
 impl Notifier {
+    /// Leaves the session of the caller, unless the server runs in the foreground. Returns in another
+    /// process.
+    pub(super) fn leave_session(&self) -> io::Result<()> {
+        let Notifier::Parent(..) = self else { return Ok(()) };
+        setsid()?;
+        // The second fork: the server does not lead its session, so it never gets a controlling terminal.
+        match fork_process()? {
+            // SAFETY: ends the intermediate process without running destructors or exit handlers.
+            ForkResult::Parent { .. } => unsafe { nix::libc::_exit(0) },
+            ForkResult::Child => Ok(chdir("/")?),
+        }
+    }
+
     /// Reports that clients can connect, with the text `line`. Detaches from the terminal.
     pub(super) fn ready(&mut self, line: &str) -> io::Result<()> {
         match self {
-            Notifier::Parent(pipe, null) => {
+            Notifier::Parent(parent, null) => {
                 dup2_stdin(&null)?;
                 dup2_stdout(&null)?;
-                dup2_stderr(&null)?;
-                pipe.write_all(&[0])?;
-                pipe.write_all(line.as_bytes())
+                if !log::redirect_stderr()? {
+                    dup2_stderr(&null)?;
+                }
+                parent.set_read_timeout(Some(ACK_TIMEOUT))?;
+                parent.write_all(&report(0, line))?;
+                parent.shutdown(Shutdown::Write)?;
+                wait_for_ack(parent)
             }
             Notifier::Terminal => {
                 // The server runs even if stdout is closed.
-                let _ = writeln!(io::stdout(), "{line}");
+                terminal::print(line);
                 if let Err(error) = notify_service_manager() {
-                    log::warn!("cannot notify the service manager: {error}");
+                    ::log::warn!("cannot notify the service manager: {error}");
                 }
                 Ok(())
             }
@@ -88,14 +101,13 @@ impl Notifier {
 
     /// Reports that the server has failed to start, and why.
     pub(super) fn failed(self, code: u8, reason: &str) -> ExitCode {
-        match self {
-            Notifier::Parent(mut pipe, _) => {
-                let reported = pipe.write_all(&[code]).and_then(|()| pipe.write_all(reason.as_bytes()));
-                if reported.is_err() {
-                    eprintln!("dipc: {reason}");
-                }
-            }
-            Notifier::Terminal => eprintln!("dipc: {reason}"),
+        log::record_failure(reason);
+        let is_reported = match self {
+            Notifier::Parent(mut parent, _) => parent.write_all(&report(code, reason)).is_ok(),
+            Notifier::Terminal => false,
+        };
+        if !is_reported {
+            terminal::print_error(&format!("dipc: {reason}"));
         }
         ExitCode::from(code)
     }
@@ -108,38 +120,66 @@ pub(super) fn ignore_file_size_signal() {
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 }
 
-/// Waits for the report of the server, prints it, and returns its exit code.
-fn read_status(reader: OwnedFd) -> ExitCode {
+fn fork_process() -> io::Result<ForkResult> {
+    assert_one_thread();
+    // SAFETY: there is one thread, so no other thread holds a lock or is in a critical section.
+    Ok(unsafe { fork() }?)
+}
+
+fn report(code: u8, text: &str) -> Vec<u8> {
+    [&[code], text.as_bytes()].concat()
+}
+
+/// Waits for the report of the server, and acknowledges a successful start. Prints the report, and returns
+/// its exit code; `None` if there is no report.
+fn read_status(mut server: UnixStream) -> Option<ExitCode> {
     let mut bytes = Vec::new();
-    match File::from(reader).read_to_end(&mut bytes).map(|_| bytes.split_first()) {
-        Ok(Some((0, line))) => {
-            let _ = writeln!(io::stdout(), "{}", String::from_utf8_lossy(line));
-            ExitCode::SUCCESS
+    server.read_to_end(&mut bytes).ok()?;
+    let (code, text) = bytes.split_first()?;
+    let text = String::from_utf8_lossy(text);
+    if *code == 0 {
+        server.write_all(&[0]).ok()?;
+        terminal::print(&text);
+    } else {
+        terminal::print_error(&format!("dipc: {text}"));
+    }
+    Some(ExitCode::from(*code))
+}
+
+fn wait_for_ack(parent: &mut UnixStream) -> io::Result<()> {
+    let mut result = Ok(());
+    for _ in 0..ACK_TRIES {
+        match parent.read_exact(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Err(io::Error::new(ErrorKind::BrokenPipe, "the process that started it has ended"));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+            // The parent may have sent it already, and relies on it.
+            read => result = read,
         }
-        Ok(Some((code, reason))) => {
-            eprintln!("dipc: {}", String::from_utf8_lossy(reason));
-            ExitCode::from(*code)
-        }
-        Ok(None) | Err(_) => {
-            eprintln!("dipc: the server ended before it was ready");
-            ExitCode::FAILURE
+        if result.is_ok() {
+            break;
         }
     }
+    result
 }
 
 /// Notifies a service manager that has set `NOTIFY_SOCKET`. Source: sd_notify(3).
 fn notify_service_manager() -> io::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Ok(()) };
     let bytes = path.as_encoded_bytes();
     let address = match bytes.split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(&path)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(NOTIFY_TIMEOUT))?;
+    socket.send_to_addr(b"READY=1", &address).map(drop)
 }
 
 fn assert_one_thread() {
-    if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
-        assert_eq!(threads.count(), 1, "threads do not survive a fork");
+    // The directory has a link for each thread, and two of its own.
+    if let Ok(threads) = std::fs::metadata("/proc/self/task") {
+        assert_eq!(threads.nlink(), 3, "threads do not survive a fork");
     }
 }

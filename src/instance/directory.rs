@@ -7,28 +7,28 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, lstat, mkdirat};
 use nix::unistd::{Uid, UnlinkatFlags, geteuid, unlinkat};
 
-use crate::mailboxes::{Geometry, Segment, SegmentError};
-
-const LOCK: &str = "lock";
-const SEGMENT: &str = "segment";
-const NEW_SEGMENT: &str = "segment.new";
-const CONTROL: &str = "control.sock";
+pub(super) const LOCK: &str = "lock";
+pub(super) const SEGMENT: &str = "segment";
+pub(super) const NEW_SEGMENT: &str = "segment.new";
+pub(super) const CONTROL: &str = "control.sock";
 const PID: &str = "pid";
 const SOCKET: &str = "socket";
 
 /// All files of the directory. The lock is removed last: until then no other server starts here.
 const NAMES: [&str; 6] = [SEGMENT, NEW_SEGMENT, CONTROL, PID, SOCKET, LOCK];
+
+/// Most bytes of a path in `socket`.
+const PATH_MAX: u64 = 4096;
 
 /// Most tries to claim a directory that other processes remove meanwhile.
 const CLAIM_TRIES: usize = 1000;
@@ -60,33 +60,76 @@ pub(super) enum DirectoryError {
     },
 }
 
+impl DirectoryError {
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, DirectoryError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// The open directory of an instance.
 #[derive(Debug)]
 pub(super) struct Directory {
     fd: OwnedFd,
     path: PathBuf,
     base: PathBuf,
-    /// Whether the base is the default one, which dipc creates, and removes when it is empty.
-    is_default_base: bool,
+    /// Whether the base is removed when it is empty: the default one, or one that this start has created.
+    removes_base: bool,
 }
 
 /// The lock of an instance. Child processes inherit it, and the kernel releases it when the last of them
 /// ends. So it remains locked when the parent exits after moving the server to the background.
 #[derive(Debug)]
-pub(super) struct InstanceLock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct InstanceLock {
+    file: File,
+    /// Whether the file did not exist before.
+    is_new: bool,
+}
 
 impl Directory {
-    /// Creates the directory of `port` if it does not exist, and locks it.
+    /// Creates the directory of `port` if it does not exist, and locks it. If that fails, nothing is left
+    /// that it has created.
     pub(super) fn claim(base: Option<&Path>, port: u16) -> Result<(Self, InstanceLock), DirectoryError> {
         let (base, is_default) = base_of(base);
+        Directory::claim_in(base, is_default, &port.to_string())
+    }
+
+    /// Creates the directory again, which has lost its name, and locks it.
+    pub(super) fn claim_again(&self) -> Result<(Self, InstanceLock), DirectoryError> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        Directory::claim_in(self.base.clone(), self.removes_base, &name)
+    }
+
+    fn claim_in(
+        base: PathBuf,
+        removes_base: bool,
+        name: &str,
+    ) -> Result<(Self, InstanceLock), DirectoryError> {
         for _ in 0..CLAIM_TRIES {
-            create_base(&base)?;
-            match Directory::open_in(&base, is_default, port, true) {
-                Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-                Ok(directory) => match directory.lock()? {
-                    Some(lock) => return Ok((directory, lock)),
-                    None => continue,
+            let is_new_base = create_base(&base)?;
+            match Directory::open_in(&base, removes_base || is_new_base, name, true) {
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => {
+                    if is_new_base {
+                        let _ = std::fs::remove_dir(&base);
+                    }
+                    return Err(error);
+                }
+                Ok(directory) => match directory.lock() {
+                    Ok(None) => continue,
+                    // A server whose lock file has lost its name still listens on the control socket.
+                    Ok(Some(lock)) if directory.has_listener() => {
+                        directory.discard(&lock);
+                        return Err(directory.in_use());
+                    }
+                    Ok(Some(lock)) => return Ok((directory, lock)),
+                    Err(error @ DirectoryError::InUse { .. }) => return Err(error),
+                    Err(error) => {
+                        // The file may be there, but not its lock.
+                        if let Ok(Some(lock)) = directory.lock() {
+                            directory.discard(&lock);
+                        }
+                        return Err(error);
+                    }
                 },
             }
         }
@@ -96,10 +139,15 @@ impl Directory {
     /// Opens the directory of `port`; `None` if it does not exist.
     pub(super) fn find(base: Option<&Path>, port: u16) -> Result<Option<Self>, DirectoryError> {
         let (base, is_default) = base_of(base);
-        match Directory::open_in(&base, is_default, port, false) {
-            Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        match Directory::open_in(&base, is_default, &port.to_string(), false) {
+            Err(error) if error.is_not_found() => Ok(None),
             result => result.map(Some),
         }
+    }
+
+    /// The path of the directory of `port`.
+    pub(super) fn path_of(base: Option<&Path>, port: u16) -> PathBuf {
+        base_of(base).0.join(port.to_string())
     }
 
     /// The path of the directory.
@@ -109,81 +157,63 @@ impl Directory {
 
     /// Locks the instance. Returns `None` if the directory was removed meanwhile.
     pub(super) fn lock(&self) -> Result<Option<InstanceLock>, DirectoryError> {
-        let file = match self.open_file(LOCK, OFlag::O_CREAT | OFlag::O_RDWR) {
-            Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
+        let create = |flags| self.open_file(LOCK, OFlag::O_CREAT | OFlag::O_RDWR | flags);
+        let (file, is_new) = match create(OFlag::O_EXCL) {
+            Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (create(OFlag::empty()), false)
             }
-            result => result?,
+            created => (created, true),
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DirectoryError::InUse { path: self.path.clone() }),
-            Err(TryLockError::Error(error)) => {
-                return Err(DirectoryError::Io { path: self.path.join(LOCK), error });
-            }
-        }
+        let file = match file {
+            Err(error) if error.is_not_found() => return Ok(None),
+            file => file?,
+        };
+        self.lock_file(LOCK, &file)?;
         // The last holder may have removed the file after it was opened here. Then the lock protects nothing.
-        let locked = fstat(&file).map_err(|errno| self.error(LOCK, errno))?;
-        match fstatat(&self.fd, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(current) if current.st_ino == locked.st_ino => Ok(Some(InstanceLock(file))),
-            _ => Ok(None),
+        let lock = InstanceLock { file, is_new };
+        Ok(self.is_named(LOCK, &lock.file)?.then_some(lock))
+    }
+
+    pub(super) fn lock_file(&self, name: &str, file: &File) -> Result<(), DirectoryError> {
+        match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(self.in_use()),
+            Err(TryLockError::Error(error)) => Err(DirectoryError::Io { path: self.path.join(name), error }),
         }
     }
 
-    /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates
-    /// one.
-    pub(super) fn segment(&self, geometry: Geometry, fresh: bool) -> Result<Segment, OpenError> {
-        match self.open_file(SEGMENT, OFlag::O_RDWR) {
-            Ok(file) if !fresh => Ok(Segment::open(&file, geometry)?),
-            Err(DirectoryError::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DirectoryError::Io { path: self.path.join(SEGMENT), error }.into())
-            }
-            Err(error @ DirectoryError::NotOurs { .. }) if !fresh => Err(error.into()),
-            // An existing segment is replaced only when the new one is complete.
-            _ => self.create_segment(geometry).inspect_err(|_| {
-                let _ = self.unlink(NEW_SEGMENT);
-            }),
+    pub(super) fn in_use(&self) -> DirectoryError {
+        DirectoryError::InUse { path: self.path.clone() }
+    }
+
+    /// Whether `name` still leads to this open file.
+    pub(super) fn is_named(&self, name: &str, file: impl AsFd) -> Result<bool, DirectoryError> {
+        let file = fstat(file).map_err(|errno| self.error(name, errno))?;
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok(identity(&named) == identity(&file)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
+            Err(errno) => Err(self.error(name, errno)),
         }
     }
 
-    fn create_segment(&self, geometry: Geometry) -> Result<Segment, OpenError> {
-        self.unlink(NEW_SEGMENT)?;
-        let file = self.open_file(NEW_SEGMENT, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
-        let segment = Segment::create(&file, geometry, geteuid().as_raw())?;
-        renameat(&self.fd, NEW_SEGMENT, &self.fd, SEGMENT).map_err(|errno| self.error(SEGMENT, errno))?;
-        Ok(segment)
+    /// Whether the path no longer leads to this directory.
+    pub(super) fn has_lost_name(&self) -> bool {
+        match (fstat(&self.fd), lstat(&self.path)) {
+            (Ok(open), Ok(named)) => identity(&open) != identity(&named),
+            (_, Err(Errno::ENOENT | Errno::ENOTDIR)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether `lock` no longer leads to the file that is locked.
+    pub(super) fn has_lost_lock(&self, lock: &InstanceLock) -> bool {
+        self.is_named(LOCK, &lock.file).is_ok_and(|is_named| !is_named)
     }
 
     /// Whether the directory is in memory, not on a disk.
     pub(super) fn is_on_tmpfs(&self) -> bool {
         nix::sys::statfs::fstatfs(&self.fd)
             .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
-    }
-
-    /// Listens on the control socket. To be called after the last fork, because dipcrm gets the pid of the
-    /// process that listens.
-    pub(super) fn open_control(&self) -> Result<OwnedFd, DirectoryError> {
-        self.unlink(CONTROL)?;
-        let opened = || {
-            let fd = control_socket(SockFlag::SOCK_NONBLOCK)?;
-            bind(fd.as_raw_fd(), &self.control_address()?)?;
-            listen(&fd, Backlog::new(8)?)?;
-            Ok(fd)
-        };
-        opened().map_err(|errno| self.error(CONTROL, errno))
-    }
-
-    /// Connects to the control socket of the server.
-    pub(super) fn connect_control(&self) -> Result<OwnedFd, Errno> {
-        let fd = control_socket(SockFlag::empty())?;
-        connect(fd.as_raw_fd(), &self.control_address()?)?;
-        Ok(fd)
-    }
-
-    /// The address of the control socket, through the descriptor of the directory. So the path may have any
-    /// length, and no link is followed.
-    fn control_address(&self) -> Result<UnixAddr, Errno> {
-        UnixAddr::new(format!("/proc/self/fd/{}/{CONTROL}", self.fd.as_raw_fd()).as_str())
     }
 
     /// Writes the pid, for people.
@@ -199,25 +229,41 @@ impl Directory {
     /// The path of the Unix-domain socket of this or the last server.
     pub(super) fn socket_path(&self) -> Option<PathBuf> {
         let mut bytes = Vec::new();
-        self.open_file(SOCKET, OFlag::O_RDONLY).ok()?.read_to_end(&mut bytes).ok()?;
+        self.open_file(SOCKET, OFlag::O_RDONLY).ok()?.take(PATH_MAX).read_to_end(&mut bytes).ok()?;
         Some(std::ffi::OsString::from_vec(bytes).into())
     }
 
-    /// Removes the files that only a running server needs, not the segment. The caller holds the lock.
-    pub(super) fn release(&self) {
-        for name in [CONTROL, PID, SOCKET] {
+    /// Removes the files that only a running server needs, not the segment; the path of the Unix-domain
+    /// socket only if that `is_removed`, so that dipcrm finds it otherwise. The caller holds the lock.
+    pub(super) fn release(&self, is_removed: bool) {
+        let names = [CONTROL, PID, SOCKET];
+        for name in names.into_iter().filter(|&name| name != SOCKET || is_removed) {
             let _ = self.unlink(name);
         }
     }
 
-    /// Removes the directory if it has no segment. The caller holds the lock.
-    pub(super) fn remove_unless_used(&self) {
-        if !self.exists(SEGMENT) {
+    /// Removes what a failed start has created: a new segment, and if there is no earlier one, everything.
+    /// The caller holds the lock.
+    pub(super) fn discard(&self, lock: &InstanceLock) {
+        let _ = self.unlink(NEW_SEGMENT);
+        if !self.exists(SEGMENT) && !self.has_listener() {
             let _ = self.remove();
+        } else if lock.is_new {
+            let _ = self.unlink(LOCK);
         }
     }
 
-    fn exists(&self, name: &str) -> bool {
+    /// The descriptor, for paths below /proc/self/fd.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// The device and the inode that `name` leads to.
+    pub(super) fn identity(&self, name: &str) -> Result<(u64, u64), Errno> {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|found| identity(&found))
+    }
+
+    pub(super) fn exists(&self, name: &str) -> bool {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
@@ -240,31 +286,34 @@ impl Directory {
                 Err(errno) => return Err(self.error("", errno)),
             }
         }
-        if self.is_default_base {
+        if self.removes_base {
             // Fails if other instances are in it.
             let _ = std::fs::remove_dir(&self.base);
         }
         Ok(found)
     }
 
-    fn open_in(base: &Path, is_default_base: bool, port: u16, create: bool) -> Result<Self, DirectoryError> {
+    fn open_in(base: &Path, removes_base: bool, name: &str, create: bool) -> Result<Self, DirectoryError> {
         let parent = open_directory(None::<&OwnedFd>, base, base)?;
         verify(&parent, base, 0o022)?;
-        let name = port.to_string();
-        let path = base.join(&name);
-        if create {
-            match mkdirat(&parent, name.as_str(), Mode::S_IRWXU) {
-                Ok(()) | Err(Errno::EEXIST) => {}
+        let path = base.join(name);
+        let is_new = create
+            && match mkdirat(&parent, name, Mode::S_IRWXU) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
                 Err(errno) => return Err(io_error(&path, errno)),
-            }
+            };
+        let opened =
+            open_directory(Some(&parent), name, &path).and_then(|fd| verify(&fd, &path, 0o077).map(|()| fd));
+        if opened.is_err() && is_new {
+            // Fails if another start has created files in it.
+            let _ = unlinkat(&parent, name, UnlinkatFlags::RemoveDir);
         }
-        let fd = open_directory(Some(&parent), name.as_str(), &path)?;
-        verify(&fd, &path, 0o077)?;
-        Ok(Directory { fd, path, base: base.to_owned(), is_default_base })
+        Ok(Directory { fd: opened?, path, base: base.to_owned(), removes_base })
     }
 
     /// Opens a file of the directory. It must be a regular file with a single name; links are not followed.
-    fn open_file(&self, name: &str, flags: OFlag) -> Result<File, DirectoryError> {
+    pub(super) fn open_file(&self, name: &str, flags: OFlag) -> Result<File, DirectoryError> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| self.error(name, errno))?;
@@ -278,12 +327,16 @@ impl Directory {
 
     fn write_file(&self, name: &str, content: &[u8]) -> Result<(), DirectoryError> {
         self.unlink(name)?;
-        let mut file = self.open_file(name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY)?;
-        file.write_all(content).map_err(|error| DirectoryError::Io { path: self.path.join(name), error })
+        let written =
+            self.open_file(name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY).and_then(|mut file| {
+                file.write_all(content)
+                    .map_err(|error| DirectoryError::Io { path: self.path.join(name), error })
+            });
+        written.inspect_err(|_| drop(self.unlink(name)))
     }
 
     /// Removes a file. Returns whether it existed.
-    fn unlink(&self, name: &str) -> Result<bool, DirectoryError> {
+    pub(super) fn unlink(&self, name: &str) -> Result<bool, DirectoryError> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
@@ -291,20 +344,9 @@ impl Directory {
         }
     }
 
-    fn error(&self, name: &str, errno: Errno) -> DirectoryError {
+    pub(super) fn error(&self, name: &str, errno: Errno) -> DirectoryError {
         io_error(&self.path.join(name), errno)
     }
-}
-
-/// Why the segment cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
-    /// A file of the directory cannot be used.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// The contents of the segment cannot be used.
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
 }
 
 /// The directory of all instances, and whether it is the default one.
@@ -315,9 +357,11 @@ fn base_of(given: Option<&Path>) -> (PathBuf, bool) {
     }
 }
 
-fn create_base(base: &Path) -> Result<(), DirectoryError> {
+/// Creates the directory of all instances. Returns whether it did not exist.
+fn create_base(base: &Path) -> Result<bool, DirectoryError> {
     match nix::unistd::mkdir(base, Mode::S_IRWXU) {
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
         Err(errno) => Err(io_error(base, errno)),
     }
 }
@@ -355,8 +399,8 @@ fn is_of_kind(found: &FileStat, kind: SFlag) -> bool {
     found.st_mode & SFlag::S_IFMT.bits() == kind.bits()
 }
 
-fn control_socket(flags: SockFlag) -> Result<OwnedFd, Errno> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)
+fn identity(found: &FileStat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
 }
 
 fn io_error(path: &Path, errno: Errno) -> DirectoryError {

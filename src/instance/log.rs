@@ -1,33 +1,80 @@
 //! The log: written to a file or to stderr. SIGHUP reopens the file, for log rotation.
+//!
+//! A thread of its own writes. **The law**: no other thread of the server waits for the log. Lines go to a
+//! bounded queue; lines for which it has no room are dropped and counted, as are lines that the file does not
+//! take. Before that thread runs, at the start and at its failure, the caller of [`flush`] writes.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ::log::LevelFilter;
-use parking_lot::Mutex;
+use nix::fcntl::OFlag;
+use nix::unistd::dup2_stderr;
+use parking_lot::{Condvar, Mutex};
 use simplelog::{ConfigBuilder, WriteLogger};
 
+use super::files::Files;
+use super::terminal;
 use crate::options::LogLevel;
 
+/// Lines that wait for the thread that writes them.
+const QUEUE_MAX: usize = 1024;
+
+/// Bytes of a line; the rest is cut off. A pipe takes so many bytes whole or not at all (`PIPE_BUF`).
+const LINE_MAX: usize = 4096;
+
+/// How long the end of the process waits for the lines in the queue.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the panic of a second thread waits for that of the first one, which logs and removes files.
+const PANIC_TIMEOUT: Duration = Duration::from_secs(5);
+
 static SINK: Mutex<Sink> = Mutex::new(Sink::None);
+static QUEUE: Mutex<Queue> =
+    Mutex::new(Queue { lines: VecDeque::new(), reopen: false, has_writer: false, is_writing: false });
+static CHANGED: Condvar = Condvar::new();
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
 
 enum Sink {
     None,
     Stderr,
-    File(PathBuf, File),
+    /// With `is_stderr`, the process' stderr is this file, too.
+    File {
+        path: PathBuf,
+        file: File,
+        is_stderr: bool,
+    },
 }
 
-/// Writes to the current sink.
-struct SinkWriter;
+/// What the writing thread has to do.
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    reopen: bool,
+    has_writer: bool,
+    is_writing: bool,
+}
 
-impl Write for SinkWriter {
+/// Collects the parts of a line, and puts whole lines into the queue.
+struct LineWriter(Vec<u8>);
+
+impl Write for LineWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut *SINK.lock() {
-            Sink::None => Ok(bytes.len()),
-            Sink::Stderr => io::stderr().write(bytes),
-            Sink::File(_, file) => file.write(bytes),
+        let room = (LINE_MAX - 1).saturating_sub(self.0.len());
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.ends_with(b"\n") {
+            let mut line = std::mem::take(&mut self.0);
+            if !line.ends_with(b"\n") {
+                line.push(b'\n');
+            }
+            push(line);
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -39,15 +86,24 @@ impl Write for SinkWriter {
 /// process.
 pub(super) fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Result<()> {
     *SINK.lock() = match file {
-        Some(path) => Sink::File(path.to_owned(), append(path)?),
+        Some(path) => Sink::File { path: path.to_owned(), file: append(path)?, is_stderr: false },
         None if foreground => Sink::Stderr,
         None => Sink::None,
     };
     let config = ConfigBuilder::new().set_time_format_rfc3339().set_target_level(LevelFilter::Off).build();
-    WriteLogger::init(filter(level), config, SinkWriter).map_err(io::Error::other)?;
+    WriteLogger::init(filter(level), config, LineWriter(Vec::new())).map_err(io::Error::other)?;
     std::panic::set_hook(Box::new(|panic| {
+        if HAS_PANICKED.swap(true, Ordering::Relaxed) {
+            // Another thread ends the process.
+            std::thread::sleep(PANIC_TIMEOUT);
+            std::process::abort();
+        }
         ::log::error!("{}", panic.to_string().replace('\n', " "));
-        eprintln!("dipc: {panic}");
+        flush();
+        if !is_stderr() || !::log::log_enabled!(::log::Level::Error) {
+            terminal::print_error(&format!("dipc: {panic}"));
+        }
+        Files::discard_unfinished();
         // A server without one of its threads cannot be trusted. The segment keeps every acknowledged
         // message.
         std::process::abort();
@@ -55,12 +111,123 @@ pub(super) fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> i
     Ok(())
 }
 
+/// Starts the thread that writes. To be called after the last fork.
+pub(super) fn start_writer() -> io::Result<()> {
+    std::thread::Builder::new().name("log".into()).spawn(write_queued)?;
+    QUEUE.lock().has_writer = true;
+    Ok(())
+}
+
+/// Makes the log file the process' stderr, so that it has the last words of a process that the runtime
+/// aborts, for example when no memory is left. Returns whether there is a log file.
+pub(super) fn redirect_stderr() -> io::Result<bool> {
+    match &mut *SINK.lock() {
+        Sink::File { file, is_stderr, .. } => {
+            dup2_stderr(&*file)?;
+            *is_stderr = true;
+            Ok(true)
+        }
+        Sink::Stderr | Sink::None => Ok(false),
+    }
+}
+
 /// Reopens the log file.
 pub(super) fn reopen() {
+    QUEUE.lock().reopen = true;
+    CHANGED.notify_all();
+}
+
+/// Number of lines that were dropped.
+pub(super) fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Logs why the process ends, unless the log is stderr, where the caller prints it.
+pub(super) fn record_failure(reason: &str) {
+    if matches!(*SINK.lock(), Sink::File { .. }) {
+        ::log::error!("{reason}");
+        flush();
+    }
+}
+
+/// Waits until the queue has been written, for a bounded time.
+pub(super) fn flush() {
+    let deadline = Instant::now() + FLUSH_TIMEOUT;
+    let mut queue = QUEUE.lock();
+    if !queue.has_writer {
+        let lines = std::mem::take(&mut queue.lines);
+        drop(queue);
+        return write(lines);
+    }
+    while !queue.lines.is_empty() || queue.is_writing {
+        if CHANGED.wait_until(&mut queue, deadline).timed_out() {
+            return;
+        }
+    }
+}
+
+/// Whether lines for stderr already go to the log.
+fn is_stderr() -> bool {
+    // A panic of the writing thread may hold the sink.
+    SINK.try_lock().is_some_and(|sink| matches!(*sink, Sink::Stderr | Sink::File { is_stderr: true, .. }))
+}
+
+fn push(line: Vec<u8>) {
+    let mut queue = QUEUE.lock();
+    if queue.lines.len() < QUEUE_MAX {
+        queue.lines.push_back(line);
+        CHANGED.notify_all();
+    } else {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The thread that writes.
+fn write_queued() {
+    loop {
+        let mut queue = QUEUE.lock();
+        queue.is_writing = false;
+        CHANGED.notify_all();
+        while queue.lines.is_empty() && !queue.reopen {
+            CHANGED.wait(&mut queue);
+        }
+        queue.is_writing = true;
+        // One line, so that the others are in the bounded queue while this one blocks.
+        let line = queue.lines.pop_front();
+        let must_reopen = std::mem::take(&mut queue.reopen);
+        drop(queue);
+        if must_reopen {
+            reopen_file();
+        }
+        write(line);
+    }
+}
+
+fn write(lines: impl IntoIterator<Item = Vec<u8>>) {
     let mut sink = SINK.lock();
-    if let Sink::File(path, file) = &mut *sink {
+    for line in lines {
+        let written = match &mut *sink {
+            Sink::None => Ok(()),
+            Sink::Stderr => io::stderr().write_all(&line),
+            Sink::File { file, .. } => file.write_all(&line),
+        };
+        if written.is_err() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn reopen_file() {
+    let mut sink = SINK.lock();
+    if let Sink::File { path, file, is_stderr } = &mut *sink {
         match append(path) {
-            Ok(opened) => *file = opened,
+            Ok(opened) => {
+                *file = opened;
+                if *is_stderr {
+                    // If this fails, stderr remains the old file.
+                    let _ = dup2_stderr(&*file);
+                }
+            }
             Err(error) => {
                 // The log continues in the old file.
                 let _ = writeln!(file, "cannot reopen {}: {error}", path.display());
@@ -69,8 +236,11 @@ pub(super) fn reopen() {
     }
 }
 
+/// Opens a log file. A FIFO without a reader is an error, and one whose reader is slow takes no more lines;
+/// neither blocks.
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    OpenOptions::new().create(true).append(true).custom_flags(flags.bits()).open(path)
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

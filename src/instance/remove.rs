@@ -1,31 +1,43 @@
 //! `dipcrm`: removes an instance, whatever state it is in.
 //!
-//! The process that holds the lock of the instance knows that no server runs, and removes everything. A
-//! running server is asked to stop through its control socket, and killed if it does not stop. Its pid comes
-//! from that socket, never from a file.
+//! The process that holds the locks of the instance knows that no server runs, and removes everything. A
+//! running server is asked to stop through its control socket. If it does not answer, it gets a signal, and
+//! is killed if it does not stop.
+//!
+//! **The law**: only a process that is proved to be the server is signalled, and exit code 0 means that no
+//! server is left.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{MsgFlags, getsockopt, send};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::geteuid;
 
-use super::directory::{Directory, DirectoryError};
+use super::control_socket::{receive, wait_for_input};
+use super::directory::{Directory, DirectoryError, SEGMENT};
+use super::process::{Peer, Process};
+use super::tcp_table::users_listening_on;
+use super::terminal::print_error;
 use super::unix_socket::remove_if_dead;
 use crate::options::RemoveOptions;
-use crate::reactor::{DRAIN, STOP};
+use crate::reactor::{DRAIN, STOP, STOPPING};
+
+/// How long a server may take to answer before it gets a signal.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// How long a server may take to stop before it is killed: its own drain time and half of that in addition.
 const STOP_TIMEOUT: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
 
 /// How long a killed process may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a server may take to find that its directory is gone, and to make it again.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause before another try with a server that is starting or stopping.
 const RETRY: Duration = Duration::from_millis(10);
@@ -35,124 +47,168 @@ enum Outcome {
     NotFound,
 }
 
+/// Why an instance is not removed, or a server may be left.
+#[derive(Debug, thiserror::Error)]
+enum RemoveError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("there is no dipc of this user on port {port}, but a process of user {user} listens on it")]
+    OtherUser { port: u16, user: u32 },
+    #[error(
+        "there is no dipc in {path}, but a process of this user listens on port {port}: a server with another \
+         --dir, or another program"
+    )]
+    Listener { port: u16, path: String },
+    #[error("the server in {path} is in another pid namespace; it was asked to stop, and still runs")]
+    OtherNamespace { path: String },
+    #[error("cannot read which processes listen on port {port}: {error}")]
+    Table { port: u16, error: io::Error },
+    #[error("cannot stop the server in {path}: {error}")]
+    Stop { path: String, error: io::Error },
+}
+
 /// Stops and removes the instance of a port.
 pub fn remove(options: &RemoveOptions) -> ExitCode {
-    let dir = options.dir.as_deref();
-    match Directory::find(dir, options.port)
-        .and_then(|found| found.map_or(Ok(Outcome::NotFound), |directory| stop_and_remove(&directory)))
-    {
+    match stop_and_remove(options) {
         Ok(Outcome::Removed) => ExitCode::SUCCESS,
         Ok(Outcome::NotFound) => {
-            eprintln!("dipcrm: there is no dipc on port {}", options.port);
+            print_error(&format!("dipcrm: there is no dipc on port {}", options.port));
             ExitCode::from(1)
         }
         Err(error) => {
-            eprintln!("dipcrm: {error}");
+            print_error(&format!("dipcrm: {error}"));
             ExitCode::from(3)
         }
     }
 }
 
-fn stop_and_remove(directory: &Directory) -> Result<Outcome, DirectoryError> {
-    let deadline = Instant::now() + STOP_TIMEOUT + KILL_TIMEOUT;
+fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
+    let stop_deadline = Instant::now() + ANSWER_TIMEOUT + STOP_TIMEOUT + KILL_TIMEOUT;
+    let restore_deadline = Instant::now() + RESTORE_TIMEOUT;
+    let mut has_stopped = false;
+    let mut is_unknown = false;
     loop {
-        match directory.lock() {
-            Ok(Some(_lock)) => return remove_files(directory),
-            Ok(None) => return Ok(Outcome::NotFound),
-            Err(error @ DirectoryError::InUse { .. }) => {
-                if Instant::now() > deadline {
-                    return Err(error);
+        let directory = Directory::find(options.dir.as_deref(), options.port)?;
+        let mut has_removed = false;
+        if let Some(directory) = &directory {
+            match remove_unless_served(directory) {
+                // The lock of the segment proves that its server has ended.
+                Ok(Found::Segment) => return Ok(Outcome::Removed),
+                Ok(Found::Files) => has_removed = true,
+                Ok(Found::Nothing) => {}
+                Err(DirectoryError::InUse { .. }) if Instant::now() < stop_deadline => {
+                    let asked = stop_server(directory)?;
+                    has_stopped |= asked != Asked::None;
+                    is_unknown = asked == Asked::Unknown;
+                    continue;
                 }
-                stop_server(directory)
-                    .map_err(|error| DirectoryError::Io { path: directory.path().into(), error })?;
+                Err(DirectoryError::InUse { path }) if is_unknown => {
+                    return Err(RemoveError::OtherNamespace { path: path.display().to_string() });
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error),
+        }
+        if has_stopped {
+            return Ok(Outcome::Removed);
+        }
+        // A server whose directory was removed still listens, and makes it again.
+        let users = users_listening_on(options.port)
+            .map_err(|error| RemoveError::Table { port: options.port, error })?;
+        match users[..] {
+            [] => return Ok(if has_removed { Outcome::Removed } else { Outcome::NotFound }),
+            [user, ..] if !users.contains(&geteuid().as_raw()) => {
+                return Err(RemoveError::OtherUser { port: options.port, user });
+            }
+            _ if Instant::now() < restore_deadline => sleep(RETRY),
+            _ => {
+                let path = Directory::path_of(options.dir.as_deref(), options.port).display().to_string();
+                return Err(RemoveError::Listener { port: options.port, path });
+            }
         }
     }
 }
 
-/// Removes all files. The caller holds the lock, so no server is running.
-fn remove_files(directory: &Directory) -> Result<Outcome, DirectoryError> {
+/// What was in a directory that was removed.
+enum Found {
+    Nothing,
+    /// Files, but no segment.
+    Files,
+    Segment,
+}
+
+/// Removes all files, unless a server is running.
+fn remove_unless_served(directory: &Directory) -> Result<Found, DirectoryError> {
+    let Some(_lock) = directory.lock()? else { return Ok(Found::Nothing) };
+    if directory.is_served()? {
+        return Err(directory.in_use());
+    }
     if let Some(path) = directory.socket_path()
         && let Err(error) = remove_if_dead(&path)
     {
-        eprintln!("dipcrm: {error}");
+        print_error(&format!("dipcrm: {error}"));
     }
-    Ok(if directory.remove()? { Outcome::Removed } else { Outcome::NotFound })
+    let has_segment = directory.exists(SEGMENT);
+    Ok(match directory.remove()? {
+        true if has_segment => Found::Segment,
+        true => Found::Files,
+        false => Found::Nothing,
+    })
 }
 
-/// Asks the server to stop, and waits until it has ended. Kills it after a timeout.
-fn stop_server(directory: &Directory) -> io::Result<()> {
+/// Which process was asked to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    None,
+    /// The server.
+    Server,
+    /// The server, whose process is not known here.
+    Unknown,
+}
+
+/// Asks the server to stop, and waits until it has ended or has to be asked again. Kills it after a timeout.
+fn stop_server(directory: &Directory) -> Result<Asked, RemoveError> {
+    let failed = |error| RemoveError::Stop { path: directory.path().display().to_string(), error };
     let control = match directory.connect_control() {
         Ok(control) => control,
-        // It does not listen yet, or no longer. The caller tries the lock again.
-        Err(Errno::ENOENT | Errno::ECONNREFUSED) => {
+        // It does not listen yet, or no longer, or its backlog is full.
+        Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::EAGAIN | Errno::EINTR) => {
             sleep(RETRY);
-            return Ok(());
+            return Ok(Asked::None);
         }
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(failed(errno.into())),
     };
-    let server = match Process::open(getsockopt(&control.as_fd(), PeerCredentials)?.pid()) {
-        // It has just ended. The caller tries the lock again.
-        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {
+    let server = Peer::of(&control).map_err(failed)?;
+    let is_asked = send(control.as_raw_fd(), STOP, MsgFlags::MSG_NOSIGNAL).is_ok();
+    let is_answered = is_asked && wait_for_input(&control, Instant::now() + ANSWER_TIMEOUT);
+    let is_stopping = is_answered && receive(&control).is_ok_and(|answer| answer == STOPPING);
+    Ok(match server {
+        Peer::Process(process) if is_stopping => {
+            end(&process).map_err(failed)?;
+            Asked::Server
+        }
+        Peer::Process(process) if is_asked && !is_answered => {
+            process.signal(Signal::SIGTERM).and_then(|()| end(&process)).map_err(failed)?;
+            Asked::Server
+        }
+        // The connection was closed without an answer.
+        Peer::Process(_) | Peer::Gone => {
             sleep(RETRY);
-            return Ok(());
+            Asked::None
         }
-        opened => opened?,
-    };
-    match send(control.as_raw_fd(), STOP, MsgFlags::MSG_NOSIGNAL) {
-        // It is stopping.
-        Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    if !server.ends_within(STOP_TIMEOUT)? {
-        eprintln!("dipcrm: process {} does not stop; killing it", server.pid);
-        server.kill()?;
-        server.ends_within(KILL_TIMEOUT)?;
+        // Only the lock shows when it has ended.
+        Peer::Unknown => {
+            sleep(RETRY);
+            Asked::Unknown
+        }
+    })
+}
+
+/// Waits for the end of a process that stops. Kills it after a timeout.
+fn end(server: &Process) -> io::Result<()> {
+    if !server.ends_within(STOP_TIMEOUT) {
+        print_error(&format!("dipcrm: process {} does not stop; killing it", server.pid));
+        server.signal(Signal::SIGKILL)?;
+        server.ends_within(KILL_TIMEOUT);
     }
     Ok(())
-}
-
-/// A process, identified by a pidfd: its pid cannot be reused for another process meanwhile.
-struct Process {
-    pid: i32,
-    pidfd: OwnedFd,
-}
-
-#[allow(unsafe_code, reason = "nix has no safe interface for pidfds")]
-impl Process {
-    fn open(pid: i32) -> io::Result<Self> {
-        // SAFETY: takes no pointers. Source: pidfd_open(2).
-        let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
-        let fd = i32::try_from(Errno::result(fd)?).map_err(io::Error::other)?;
-        // SAFETY: the descriptor is new and has no other owner.
-        Ok(Process { pid, pidfd: unsafe { OwnedFd::from_raw_fd(fd) } })
-    }
-
-    fn kill(&self) -> io::Result<()> {
-        let (fd, signal) = (self.pidfd.as_raw_fd(), Signal::SIGKILL as i32);
-        let no_info = std::ptr::null::<nix::libc::siginfo_t>();
-        // SAFETY: a null siginfo is allowed. Source: pidfd_send_signal(2).
-        let sent = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
-        match Errno::result(sent) {
-            Ok(_) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-}
-
-impl Process {
-    fn ends_within(&self, time: Duration) -> io::Result<bool> {
-        let deadline = Instant::now() + time;
-        loop {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
 }

@@ -1,29 +1,39 @@
 //! Starts a server, from the options to a server that clients can connect to. Every step that can fail is
 //! done and reported here.
 //!
-//! The order is: bind, lock, listen, map, fork, control socket, threads. Threads and the control socket do
-//! not survive a fork, so they come after it. The files of another instance are never changed.
+//! The order is: bind, lock, listen, map, fork, control socket, threads, name of a new segment. Threads and
+//! the control socket do not survive a fork, so they come after it. The files of another instance are never
+//! changed, and a start that fails leaves nothing that it has made.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UnixListener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::daemon::{self, Notifier, Side};
-use super::directory::{Directory, DirectoryError, InstanceLock, OpenError};
+use super::descriptors::close_inherited;
+use super::directory::{CONTROL, Directory, DirectoryError};
+use super::files::Files;
+use super::segment_file::{OpenError, SegmentFile};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
-use crate::reactor::{Listener, Reactor, Settings};
+use crate::reactor::{Host, Listener, Reactor, Settings};
 
 /// Connections that the kernel queues until they are accepted.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
+
+/// How long a start waits for an earlier server that is ending, and the pause between two tries.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
+const PREDECESSOR_RETRY: Duration = Duration::from_millis(10);
 
 /// Pauses before further tries to listen.
 const LISTEN_RETRIES: [Duration; 3] =
@@ -81,11 +91,10 @@ impl StartError {
 
 /// The resources of a server that are acquired before it moves to the background.
 struct Resources {
-    directory: Directory,
-    lock: InstanceLock,
+    files: Arc<Mutex<Files>>,
     listener: Socket,
     address: SocketAddr,
-    unix: Option<(UnixSocket, std::os::unix::net::UnixListener)>,
+    unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 }
 
@@ -94,53 +103,80 @@ pub fn start(options: &ServerOptions) -> ExitCode {
     // All files created from here on are private to this user.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     daemon::ignore_file_size_signal();
-    let foreground = options.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
-    let options = match with_absolute_paths(options) {
+    let options = &match with_absolute_paths(options) {
         Ok(options) => options,
         Err(error) => return Notifier::Terminal.failed(1, &error.to_string()),
     };
-    let resources = match acquire(&options, foreground) {
+    let resources = match prepare(options) {
         Ok(resources) => resources,
         Err(error) => return Notifier::Terminal.failed(error.exit_code(), &error.to_string()),
     };
-    let notifier = match foreground {
-        true => Notifier::Terminal,
-        false => match daemon::detach() {
-            Ok(Side::Parent(code)) => return code,
-            Ok(Side::Server(notifier)) => notifier,
-            Err(error) => {
-                let code = Notifier::Terminal.failed(1, &format!("cannot move to the background: {error}"));
-                resources.discard();
-                return code;
-            }
-        },
-    };
-    serve(resources, &options, notifier)
-}
-
-impl Resources {
-    /// Removes everything that did not exist before the start.
-    fn discard(self) {
-        clean_up(&self.directory, self.unix.as_ref().map(|(socket, _)| socket), self.segment.epoch() == 1);
+    if options.foreground {
+        return serve(resources, options, Notifier::Terminal);
+    }
+    match daemon::fork_server() {
+        Ok(Side::Server(notifier)) => serve(resources, options, notifier),
+        Ok(Side::Parent(Some(code))) => code,
+        Ok(Side::Parent(None)) => {
+            // It cannot have removed its files.
+            resources.files.lock().discard();
+            Notifier::Terminal.failed(1, "the server ended before it was ready")
+        }
+        Err(error) => {
+            resources.files.lock().discard();
+            Notifier::Terminal.failed(1, &format!("cannot move to the background: {error}"))
+        }
     }
 }
 
-/// Acquires everything that another server may have, and everything that needs memory.
-fn acquire(options: &ServerOptions, foreground: bool) -> Result<Resources, StartError> {
-    super::log::start(options.log_file.as_deref(), foreground, options.log_level)
+/// Starts the log, and acquires everything that another server may have, and everything that needs memory.
+fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
+    close_inherited().map_err(|error| StartError::Io("close inherited descriptors", error))?;
+    super::log::start(options.log_file.as_deref(), options.foreground, options.log_level)
         .map_err(|error| StartError::Io("open the log file", error))?;
+    let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
+    loop {
+        match acquire(options) {
+            Err(error) if Instant::now() < deadline && is_predecessor_ending(options, &error, deadline) => {
+                std::thread::sleep(PREDECESSOR_RETRY);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether a start failed because of an earlier server of this instance that is ending: it has the lock or
+/// the port, or its control socket is left, and it does not say that it runs.
+fn is_predecessor_ending(options: &ServerOptions, error: &StartError, deadline: Instant) -> bool {
+    let is_locked = match error {
+        StartError::Directory(DirectoryError::InUse { .. }) => true,
+        StartError::PortInUse(_) | StartError::Unix(UnixSocketError::InUse(_)) => false,
+        _ => return false,
+    };
+    match Directory::find(options.dir.as_deref(), options.port) {
+        Ok(Some(directory)) => (is_locked || directory.exists(CONTROL)) && !directory.is_running(deadline),
+        Ok(None) => is_locked,
+        Err(_) => false,
+    }
+}
+
+fn acquire(options: &ServerOptions) -> Result<Resources, StartError> {
     let (listener, address) = bind(options)?;
     let (directory, lock) = Directory::claim(options.dir.as_deref(), address.port())?;
     match open(options, &directory, &listener, address) {
-        Ok((segment, unix)) => Ok(Resources { directory, lock, listener, address, unix, segment }),
+        Ok((segment, file, unix)) => {
+            let (socket, unix) = unix.unzip();
+            let files = Files::new(directory, lock, file, socket).share();
+            Ok(Resources { files, listener, address, unix, segment })
+        }
         Err(error) => {
-            directory.remove_unless_used();
+            directory.discard(&lock);
             Err(error)
         }
     }
 }
 
-type Opened = (Segment, Option<(UnixSocket, std::os::unix::net::UnixListener)>);
+type Opened = (Segment, SegmentFile, Option<(UnixSocket, std::os::unix::net::UnixListener)>);
 
 /// Listens, and opens the segment.
 fn open(
@@ -162,15 +198,15 @@ fn open(
             StartError::Segment { error, path, removal: removal(options, address.port()) }
         }
     });
-    let written = opened.and_then(|segment| {
+    let written = opened.and_then(|opened| {
         remove_earlier_socket(options, directory);
         if let Some(path) = &options.unix {
             directory.write_socket_path(path)?;
         }
-        Ok(segment)
+        Ok(opened)
     });
     match written {
-        Ok(segment) => Ok((segment, unix)),
+        Ok((segment, file)) => Ok((segment, file, unix)),
         Err(error) => {
             if let Some((socket, _)) = unix {
                 socket.remove();
@@ -226,56 +262,47 @@ fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
 
 /// Runs the server, from the last fork to its end.
 fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) -> ExitCode {
-    let line = describe(&resources, options);
-    let Resources { directory, lock, listener, unix, segment, .. } = resources;
-    let (socket, unix_listener) = unix.unzip();
-    let is_new = segment.epoch() == 1;
-    let started = reactor(&directory, options, listener, unix_listener, segment).and_then(|reactor| {
-        log::info!("{line}");
-        notifier.ready(&line).map_err(|error| StartError::Io("report that the server is ready", error))?;
-        Ok(reactor)
-    });
+    let Resources { files, listener, address, unix, segment } = resources;
+    let started = notifier
+        .leave_session()
+        .map_err(|error| StartError::Io("move to the background", error))
+        .and_then(|()| reactor(&files, options, listener, unix, segment))
+        .and_then(|reactor| {
+            files.lock().commit()?;
+            let line = describe(address, options);
+            log::info!("{line}");
+            notifier
+                .ready(&line)
+                .map_err(|error| StartError::Io("report that the server is ready", error))?;
+            Ok(reactor)
+        });
     let reactor = match started {
         Ok(reactor) => reactor,
         Err(error) => {
-            clean_up(&directory, socket.as_ref(), is_new);
+            files.lock().discard();
             return notifier.failed(error.exit_code(), &error.to_string());
         }
     };
-    // The parent waits until this side of the pipe is closed.
     drop(notifier);
+    Files::keep();
     let result = reactor.run();
-    clean_up(&directory, socket.as_ref(), false);
-    drop(lock);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &result {
+        log::error!("{error}");
     }
-}
-
-/// Removes the files that only a running server needs; with `unused` also the mailboxes, which no client has
-/// used.
-fn clean_up(directory: &Directory, socket: Option<&UnixSocket>, unused: bool) {
-    if let Some(socket) = socket {
-        socket.remove();
-    }
-    directory.release();
-    if unused {
-        let _ = directory.remove();
-    }
+    files.lock().release();
+    super::log::flush();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn reactor(
-    directory: &Directory,
+    files: &Arc<Mutex<Files>>,
     options: &ServerOptions,
     listener: Socket,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 ) -> Result<Reactor, StartError> {
-    recover(&segment, directory);
+    super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
+    recover(&segment, files.lock().directory());
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
@@ -283,12 +310,17 @@ fn reactor(
         max_clients: max_clients(options),
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };
-    let control = directory.open_control()?;
-    directory.write_pid()?;
+    let control = files.lock().open_control()?;
     let tcp = Listener::Tcp(TcpListener::from_std(listener.into()));
     let unix = unix.map(|listener| Listener::Unix(UnixListener::from_std(listener)));
     let listeners = [Some(tcp), unix].into_iter().flatten().collect();
-    Reactor::new(Mailboxes::new(segment), listeners, control, settings, super::log::reopen)
+    let files = Arc::clone(files);
+    let host = Host {
+        reopen_log: super::log::reopen,
+        dropped_log_lines: super::log::dropped,
+        check_files: Box::new(move || files.lock().check()),
+    };
+    Reactor::new(Mailboxes::new(segment), listeners, control, settings, host)
         .map_err(|error| StartError::Io("start the server", error))
 }
 
@@ -330,12 +362,12 @@ fn max_clients(options: &ServerOptions) -> usize {
 }
 
 /// The line that reports a started server.
-fn describe(resources: &Resources, options: &ServerOptions) -> String {
+fn describe(address: SocketAddr, options: &ServerOptions) -> String {
     let ServerOptions { mailboxes, size_kb, .. } = options;
     let noun = if *mailboxes == 1 { "mailbox" } else { "mailboxes" };
     let unix = options.unix.as_deref().map(|path| format!(" and {}", path.display())).unwrap_or_default();
     let memory = options.geometry().segment_size().unwrap_or(0).div_ceil(1024);
-    let (address, port) = (resources.address, resources.address.port());
+    let port = address.port();
     let pid = std::process::id();
     format!(
         "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared \

@@ -3,11 +3,17 @@
 
 use std::fs::{self, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::start::BACKLOG;
 
 /// Longest wait for another start that has locked the same directory, and the pause between two tries.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,25 +47,45 @@ impl UnixSocket {
         // Locked until this function returns: of two servers that find the same old socket, one must not
         // replace the new socket of the other.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = fs::File::open(parent).map_err(failed)?;
+        let directory = open_directory(parent).map_err(failed)?;
         lock_with_timeout(&directory).map_err(failed)?;
         remove_if_dead(path)?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+        socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
         let prepared = || {
             fs::set_permissions(path, Permissions::from_mode(0o600))?;
-            listener.set_nonblocking(true)?;
+            socket.set_nonblocking(true)?;
+            socket.listen(BACKLOG)?;
             Ok(fs::symlink_metadata(path)?.ino())
         };
-        let inode = prepared().map_err(failed)?;
-        Ok((UnixSocket { path: path.to_owned(), inode }, listener))
-    }
-
-    /// Removes the file, unless another server has replaced it.
-    pub(super) fn remove(&self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
+        match prepared() {
+            Ok(inode) => Ok((UnixSocket { path: path.to_owned(), inode }, OwnedFd::from(socket).into())),
+            Err(error) => {
+                // The directory is still locked, so the file is the one of this start.
+                let _ = fs::remove_file(path);
+                Err(failed(error))
+            }
         }
     }
+
+    /// The path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file, unless another server has replaced it. Returns whether it is gone.
+    pub(super) fn remove(&self) -> bool {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if found.ino() == self.inode => fs::remove_file(&self.path).is_ok(),
+            Ok(_) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+/// Opens a directory. Anything else is an error, also a FIFO, which would block.
+fn open_directory(path: &Path) -> io::Result<fs::File> {
+    fs::File::options().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)
 }
 
 /// Locks a directory; fails if another process keeps it locked.
@@ -91,12 +117,23 @@ pub(super) fn remove_if_dead(path: &Path) -> Result<(), UnixSocketError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(UnixSocketError::InUse(path.to_owned())),
+        // Without a place in its backlog: the server does not answer, but it listens.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(UnixSocketError::InUse(path.to_owned()))
+        }
+        Ok(()) => Err(UnixSocketError::InUse(path.to_owned())),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Connects to a socket, without waiting for a place in its backlog.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }

@@ -12,6 +12,7 @@ use super::Reactor;
 use super::clients::token_of;
 use super::connection::READING;
 use super::listeners::{AcceptEnd, AcceptOutcome, Accepted};
+use super::phase::Phase;
 use crate::protocol::{Eol, Refusal, Reply};
 
 /// Connections accepted per tick.
@@ -62,12 +63,13 @@ impl Reactor {
         let budget = ACCEPTS_PER_TICK.min((free_slots + DEFERRED_MAX).saturating_sub(self.deferred.len()));
         let mut new_clients = Vec::new();
         let mut rejected = 0;
-        let clients = self.server.clients.len();
+        let (clients, max) = (self.server.clients.len(), self.server.max_clients());
         let end = self.listeners.accept_batch(budget, |outcome| match outcome {
             AcceptOutcome::Ok(accepted) => new_clients.push(accepted),
             AcceptOutcome::NoDescriptor(accepted) => {
                 rejected += 1;
-                reject(&accepted.socket, &busy(clients));
+                // The number of clients that have a descriptor, with those of this batch.
+                reject(&accepted.socket, &busy((clients + new_clients.len()).min(max)));
             }
         });
         self.server.counters.busy_descriptors += rejected;
@@ -89,6 +91,12 @@ impl Reactor {
         let fd = socket.as_raw_fd();
         let id = self.server.add_client(socket, is_unix);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING) {
+            // No event would ever announce this client: it is rejected at once.
+            let clients = self.server.clients.iter();
+            let served = clients.filter(|(_, client)| !matches!(client.phase(), Phase::Closed)).count() - 1;
+            if let Some(client) = self.server.clients.look(id) {
+                reject(client.transport(), &busy(served));
+            }
             self.server.fail(id, &error);
         }
     }

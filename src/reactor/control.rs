@@ -1,23 +1,43 @@
 //! The control socket of this server. Only the owner of the server and root can stop it through the socket.
+//!
+//! A peer sends one message and gets one answer; then its connection is closed. A connection that is closed
+//! without an answer has not been understood, and the peer asks again. So no error of this socket loses a
+//! request to stop.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv, send};
 use nix::unistd::geteuid;
 
-use super::listeners::open_spare_fd;
+use super::listeners::{is_transient, open_spare_fd};
 
 /// The message that stops the server.
 pub(crate) const STOP: &[u8] = b"stop";
 
+/// The message that asks whether the server runs.
+pub(crate) const PING: &[u8] = b"ping";
+
+/// The answer to [`PING`] of a server that serves clients.
+pub(crate) const RUNNING: &[u8] = b"running";
+
+/// The answer to [`STOP`], and to [`PING`] while the server stops.
+pub(crate) const STOPPING: &[u8] = b"stopping";
+
 /// Open control connections. Further ones are closed.
 const PEERS_MAX: usize = 8;
+
+/// Connections accepted in a row.
+const ACCEPTS_MAX: usize = 64;
+
+/// Delay after which a failed accept is retried: no event announces the connection again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// The listening SEQPACKET socket and its connections.
 #[derive(Debug)]
@@ -27,30 +47,42 @@ pub(super) struct Control {
     token: Token,
     /// A descriptor that is closed when clients have taken all others, so that the owner can always connect.
     spare_fd: Option<File>,
+    retry_at: Option<Instant>,
 }
 
 impl Control {
     /// Registers `listener`. All events of the control socket carry `token`.
     pub(super) fn open(listener: OwnedFd, token: Token, registry: &Registry) -> io::Result<Self> {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Control { listener, peers: Vec::new(), token, spare_fd: Some(open_spare_fd()?) })
+        let spare_fd = Some(open_spare_fd()?);
+        Ok(Control { listener, peers: Vec::new(), token, spare_fd, retry_at: None })
     }
 
-    /// Accepts connections and reads messages. Returns whether an authorized peer has asked to stop.
-    pub(super) fn stop_requested(&mut self, registry: &Registry) -> bool {
-        while let Some(peer) = self.accept() {
-            let is_allowed = self.peers.len() < PEERS_MAX && is_owner(&peer);
-            let mut source = SourceFd(&peer.as_raw_fd());
-            if is_allowed && registry.register(&mut source, self.token, Interest::READABLE).is_ok() {
-                self.peers.push(peer);
-            }
-        }
+    /// Listens on `listener` instead, because the file of the present one is gone.
+    pub(super) fn replace(&mut self, listener: OwnedFd, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), self.token, Interest::READABLE)?;
+        self.listener = listener;
+        Ok(())
+    }
+
+    /// When [`Control::stop_requested`] has to be called without an event.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Accepts connections, and answers their messages. Returns whether an authorized peer has asked to stop.
+    pub(super) fn stop_requested(&mut self, registry: &Registry, is_stopping: bool, now: Instant) -> bool {
+        self.retry_at = (!self.accept_peers(registry)).then(|| now + ACCEPT_RETRY);
         let mut stop = false;
         self.peers.retain(|peer| {
             let mut message = [0; 16];
             match recv(peer.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
                 Ok(len) => {
                     stop |= &message[..len] == STOP;
+                    let answer = if stop || is_stopping { STOPPING } else { RUNNING };
+                    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                    // A peer without an answer asks again, or has left.
+                    let _ = send(peer.as_raw_fd(), answer, flags);
                     false
                 }
                 Err(errno) => errno == Errno::EAGAIN,
@@ -62,8 +94,30 @@ impl Control {
         stop
     }
 
+    /// Accepts the connections of the backlog. Returns whether it is empty now.
+    fn accept_peers(&mut self, registry: &Registry) -> bool {
+        for _ in 0..ACCEPTS_MAX {
+            match self.accept() {
+                Ok(peer) => {
+                    let is_allowed = self.peers.len() < PEERS_MAX && is_owner(&peer);
+                    let mut source = SourceFd(&peer.as_raw_fd());
+                    if is_allowed && registry.register(&mut source, self.token, Interest::READABLE).is_ok() {
+                        self.peers.push(peer);
+                    }
+                }
+                Err(Errno::EAGAIN) => return true,
+                Err(errno) if is_transient(errno) => {}
+                Err(errno) => {
+                    log::warn!("cannot accept at the control socket: {errno}");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
     #[allow(unsafe_code, reason = "takes ownership of the descriptor that accept4 returns")]
-    fn accept(&mut self) -> Option<OwnedFd> {
+    fn accept(&mut self) -> Result<OwnedFd, Errno> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let peer = match accept4(self.listener.as_raw_fd(), flags) {
             Err(Errno::EMFILE | Errno::ENFILE) if self.spare_fd.take().is_some() => {
@@ -71,9 +125,8 @@ impl Control {
             }
             accepted => accepted,
         };
-        let peer = peer.ok()?;
         // SAFETY: the descriptor is new, and nothing else owns it.
-        Some(unsafe { OwnedFd::from_raw_fd(peer) })
+        peer.map(|peer| unsafe { OwnedFd::from_raw_fd(peer) })
     }
 }
 

@@ -136,7 +136,7 @@ fn accept(listener: &Listener) -> Result<Accepted, Errno> {
 
 /// Errors of accept(2) that concern only the connection, for example because it was closed or its network
 /// failed. The next one may succeed.
-fn is_transient(errno: Errno) -> bool {
+pub(super) fn is_transient(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::EINTR

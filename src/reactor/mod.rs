@@ -65,7 +65,7 @@ use control::Control;
 use listeners::{Accepted, Listeners};
 use server::Server;
 
-pub(crate) use control::STOP;
+pub(crate) use control::{PING, RUNNING, STOP, STOPPING};
 pub(crate) use listeners::Listener;
 pub(crate) use server::DRAIN;
 
@@ -94,6 +94,31 @@ pub(crate) struct Settings {
     pub quiet: Duration,
 }
 
+/// Time between two checks of the instance's files: less than a second after they have lost their names, the
+/// server says so.
+const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the reactor uses of the instance that it serves.
+pub(crate) struct Host {
+    /// Reopens the log file.
+    pub reopen_log: fn(),
+    /// Number of lines that the log has dropped.
+    pub dropped_log_lines: fn() -> u64,
+    /// Checks whether the instance's files still have their names, and restores lost ones.
+    pub check_files: Box<dyn FnMut() -> FileCheck>,
+}
+
+/// The result of a check of the instance's files.
+#[derive(Debug, Default)]
+pub(crate) struct FileCheck {
+    /// Files without their names.
+    pub missing: u64,
+    /// Files that this check has restored.
+    pub restored: u64,
+    /// The listening control socket that has replaced a lost one.
+    pub control: Option<OwnedFd>,
+}
+
 /// The server with its poll.
 pub(crate) struct Reactor {
     poll: Poll,
@@ -107,7 +132,10 @@ pub(crate) struct Reactor {
     busy_poll: BusyPoll,
     /// Whether the last poll returned all pending events.
     poll_drained: bool,
-    reopen_log: fn(),
+    host: Host,
+    file_check_at: Instant,
+    /// Whether a signal has asked to stop.
+    has_signal: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +153,7 @@ impl Reactor {
         listeners: Vec<Listener>,
         control: OwnedFd,
         settings: Settings,
-        reopen_log: fn(),
+        host: Host,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -147,7 +175,9 @@ impl Reactor {
             accept_retry_at: None,
             busy_poll: BusyPoll::default(),
             poll_drained: true,
-            reopen_log,
+            host,
+            file_check_at: Instant::now() + FILE_CHECK_INTERVAL,
+            has_signal: false,
         })
     }
 
@@ -177,10 +207,31 @@ impl Reactor {
                 self.accept_retry_at = None;
             }
             self.accept();
+            self.keep_instance();
             self.server.end_tick(Instant::now());
         }
         self.server.stop();
         Ok(())
+    }
+
+    /// Retries what failed at the control socket, and checks the files of the instance.
+    fn keep_instance(&mut self) {
+        let now = self.server.now();
+        if self.control.retry_at().is_some_and(|at| at <= now) {
+            self.read_control();
+        }
+        if self.file_check_at > now {
+            return;
+        }
+        self.file_check_at = now + FILE_CHECK_INTERVAL;
+        let check = (self.host.check_files)();
+        self.server.counters.files_missing = check.missing;
+        self.server.counters.files_restored += check.restored;
+        if let Some(listener) = check.control
+            && let Err(error) = self.control.replace(listener, self.poll.registry())
+        {
+            log::error!("cannot listen on the control socket: {error}");
+        }
     }
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
@@ -189,6 +240,7 @@ impl Reactor {
             self.poll(events, timeout)?;
         }
         self.server.begin_tick(Instant::now());
+        self.server.counters.log_lines_dropped = (self.host.dropped_log_lines)();
         self.poll_drained = events.iter().count() < EVENTS_MAX;
         Ok(())
     }
@@ -223,7 +275,8 @@ impl Reactor {
         if accept_now || !self.deferred.is_empty() || self.server.is_busy() {
             return Some(Duration::ZERO);
         }
-        let next = [self.server.next_deadline(), self.accept_retry_at].into_iter().flatten().min()?;
+        let retries = [self.server.next_deadline(), self.accept_retry_at, self.control.retry_at()];
+        let next = retries.into_iter().flatten().fold(self.file_check_at, Instant::min);
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -231,16 +284,18 @@ impl Reactor {
         match event.token() {
             WAKER => {}
             SIGNALS => self.read_signals(),
-            CONTROL => {
-                // Several dipcrm may ask. Only a second signal stops the server at once.
-                let asked = self.control.stop_requested(self.poll.registry());
-                if asked && !self.server.is_stopping() {
-                    log::info!("dipcrm asks to stop");
-                    self.stop();
-                }
-            }
+            CONTROL => self.read_control(),
             Token(token) if token < FIRST_TOKEN => self.listeners.pending = true,
             token => self.server.on_event(id_of(token), event.into()),
+        }
+    }
+
+    fn read_control(&mut self) {
+        let is_stopping = self.server.is_stopping();
+        let asked = self.control.stop_requested(self.poll.registry(), is_stopping, self.server.now());
+        if asked && !is_stopping {
+            log::info!("dipcrm asks to stop");
+            self.stop();
         }
     }
 
@@ -248,19 +303,25 @@ impl Reactor {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             match signal {
-                SIGHUP => (self.reopen_log)(),
+                SIGHUP => (self.host.reopen_log)(),
                 _ => {
                     log::info!("signal {signal}");
-                    self.stop();
+                    // The second signal stops at once. The first one may come from a dipcrm that has asked in
+                    // vain, or whose question was read late.
+                    if std::mem::replace(&mut self.has_signal, true) {
+                        self.server.stop_at_once();
+                    } else {
+                        self.stop();
+                    }
                 }
             }
         }
     }
 
-    /// Begins to stop. The second call stops at once.
+    /// Begins to stop, if the server does not stop already.
     fn stop(&mut self) {
         if self.server.is_stopping() {
-            return self.server.stop_at_once();
+            return;
         }
         self.accept_remaining();
         self.listeners.close();

@@ -36,6 +36,12 @@ pub(super) struct Counters {
     pub events_sent: u64,
     /// Requests completed because no further bytes arrived.
     pub completed_by_silence: u64,
+    /// Files of the instance that have lost their names.
+    pub files_missing: u64,
+    /// Files of the instance that had lost their names and were made again.
+    pub files_restored: u64,
+    /// Lines that the log did not take.
+    pub log_lines_dropped: u64,
 }
 
 /// Values at this moment.
@@ -123,6 +129,9 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("jobs_posted", gauges.posted);
     line("tick_longest_us", u64::try_from(gauges.longest_tick.as_micros()).unwrap_or(u64::MAX));
     line("ticks_above_2ms", gauges.long_ticks);
+    line("files_missing", counters.files_missing);
+    line("files_restored", counters.files_restored);
+    line("log_lines_dropped", counters.log_lines_dropped);
     line("overtakes", counters.requests.overtakes);
     written
 }

@@ -12,6 +12,7 @@ pub(crate) const FOREIGN: &[(&str, &[&str])] = &[
     ),
     ("variables of make and cargo", &["PREFIX", "DESTDIR", "PROGRAMS", "CARGO_TARGET_DIR"]),
     ("placeholders in texts for contributors", &["NAME", "SAFETY", "YYYY"]),
+    ("variables of service managers", &["NOTIFY_SOCKET"]),
     ("signals", &["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGBUS"]),
     ("functions and types of the C library", &["posix_fallocate", "pthread_rwlock"]),
     ("lints of rustc and clippy", &["unsafe_code", "missing_docs", "clippy::undocumented_unsafe_blocks"]),

@@ -62,7 +62,7 @@ fn a_limit_on_the_size_of_files_is_an_error_at_the_start() {
 fn a_start_that_fails_in_the_background_leaves_nothing() {
     let base = BaseDirectory::new();
     // Enough descriptors for the mailboxes, but not for clients.
-    let outcome = run(&mut after("ulimit -n 10", &base.dipc("4 64 0 8")));
+    let outcome = run(&mut after("ulimit -n 12", &base.dipc("4 64 0 8")));
     outcome.expect_failure(1, "cannot start the server");
     base.expect_nothing_left();
 }

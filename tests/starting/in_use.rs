@@ -15,7 +15,7 @@ fn a_port_that_another_program_serves_is_in_use() {
     let outcome = run(&mut base.dipc(&format!("4 64 {port} 8")));
     outcome.expect_failure(3, &format!("port {port} is in use"));
     base.expect_nothing_left();
-    base.dipcrm(port).expect_failure(1, "there is no dipc");
+    base.dipcrm(port).expect_failure(3, "a process of this user listens on port");
 }
 
 #[test]

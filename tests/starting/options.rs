@@ -8,6 +8,7 @@ use dipc_testkit::instance::{BaseDirectory, start, start_in_foreground};
 use dipc_testkit::process::{bare, run};
 use dipc_testkit::program;
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 #[test]
 fn wrong_arguments_are_usage_errors() {
@@ -100,4 +101,34 @@ fn wrong_values_in_the_environment_are_usage_errors() {
         outcome.expect_failure(2, "nonsense");
     }
     base.expect_nothing_left();
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let base = BaseDirectory::new();
+    let mut dipc = base.dipc("4 64 0 8");
+    let names = [
+        "BIND",
+        "OPEN",
+        "UNIX",
+        "WORKERS",
+        "WAIT",
+        "MAX_HOLD",
+        "MAX_CLIENTS",
+        "QUIET_MS",
+        "DIR",
+        "FRESH",
+        "FOREGROUND",
+        "LOG_FILE",
+        "LOG_LEVEL",
+    ];
+    for name in names {
+        dipc.env(format!("DIPC_{name}"), "");
+    }
+    let server = start(&mut dipc);
+    server.connect().ask("ping\n", "OK\n");
+    let mut dipcrm = bare(program::dipcrm());
+    dipcrm.arg(server.port.to_string()).env("DIPC_DIR", "");
+    // The instance is not in the default directory.
+    run(&mut dipcrm).expect_failure(3, &format!("/dev/shm/dipc-{}", geteuid()));
 }

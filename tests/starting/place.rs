@@ -22,7 +22,7 @@ fn a_relative_directory_is_below_the_one_of_the_caller() {
     assert_eq!(names(&here.join(server.port.to_string())), FILES);
     let port = server.port.to_string();
     run(bare(program::dipcrm()).args([&*port, "--dir", "here"]).current_dir("/"))
-        .expect_failure(1, "there is no dipc");
+        .expect_failure(3, "there is no dipc");
     run(bare(program::dipcrm()).args([&*port, "--dir", "here"]).current_dir(base.path())).expect_success();
     assert_eq!((names(&here), has_ended(server.pid)), (vec![], true));
 }

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use dipc_testkit::client::Client;
 use dipc_testkit::directory::names;
-use dipc_testkit::instance::{BaseDirectory, FILES, start, start_in_foreground};
+use dipc_testkit::instance::{BaseDirectory, FILES, Instance, start, start_in_foreground};
 use dipc_testkit::port::Port;
 use dipc_testkit::process::{after, bare, run, stat_fields, text};
 use dipc_testkit::program;
@@ -42,9 +42,11 @@ fn a_server_in_the_background_has_no_terminal() {
     assert!(server.line.ends_with(&format!("{}\n", base.path().display())), "{}", server.line);
     let proc = PathBuf::from(format!("/proc/{}", server.pid));
     assert_eq!(fs::read_link(proc.join("cwd")).expect("ours"), Path::new("/"));
-    for descriptor in ["fd/0", "fd/1", "fd/2"] {
+    for descriptor in ["fd/0", "fd/1"] {
         assert_eq!(fs::read_link(proc.join(descriptor)).expect("ours"), Path::new("/dev/null"));
     }
+    // The runtime prints there why it aborts a process, for example when no memory is left.
+    assert_eq!(fs::read_link(proc.join("fd/2")).expect("ours"), base.join("log"));
     let stat = stat_fields(server.pid).expect("the server lives");
     let [session, terminal] = [&stat[3], &stat[4]].map(|field| field.parse::<i32>().expect("a number"));
     assert_ne!(session, getsid(None).expect("ours").as_raw(), "the server is in the session of its caller");
@@ -173,8 +175,9 @@ fn a_service_manager_is_notified_and_the_server_stays() {
     ];
     for (socket, address) in sockets {
         socket.set_read_timeout(Some(HANG)).expect("set");
-        let (mut child, server) =
-            start_in_foreground(base.dipc("4 64 0 8").env("NOTIFY_SOCKET", address).stderr(Stdio::null()));
+        let (mut child, server) = start_in_foreground(
+            base.dipc("4 64 0 8 --foreground").env("NOTIFY_SOCKET", address).stderr(Stdio::null()),
+        );
         let mut word = [0; 64];
         let len = socket.recv(&mut word).expect("a notification");
         assert_eq!(text(&word[..len]).lines().next(), Some("READY=1"));
@@ -182,4 +185,16 @@ fn a_service_manager_is_notified_and_the_server_stays() {
         server.signal(Signal::SIGTERM);
         assert_eq!(child.wait().expect("our child").code(), Some(0));
     }
+}
+
+#[test]
+fn notify_socket_alone_does_not_keep_a_server_in_the_foreground() {
+    let base = BaseDirectory::new();
+    let mut command = bare("env");
+    let dipc = base.dipc("4 64 0 8");
+    command.arg(format!("NOTIFY_SOCKET={}", base.join("other-service").display()));
+    command.arg(dipc.get_program()).args(dipc.get_args());
+    let outcome = run(&mut command);
+    outcome.expect_success();
+    Instance::of(outcome.text()).connect().ask("ping\n", "OK\n");
 }

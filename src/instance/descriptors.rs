@@ -1,0 +1,40 @@
+//! The descriptors that the process was started with.
+//!
+//! A server outlives its starter. An inherited pipe or lock that it kept open would never end for the
+//! programs at its other end, so the server closes every descriptor that is not its own.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::RawFd;
+
+use nix::unistd::close;
+
+/// The first descriptor after stdin, stdout and stderr, and the first one that a service manager passes.
+/// Source: sd_listen_fds(3).
+const FIRST: RawFd = 3;
+
+/// Closes all descriptors from 3 on, except those that a service manager passes to this process. To be called
+/// before the process opens any.
+pub(super) fn close_inherited() -> io::Result<()> {
+    let passed = passed_by_service_manager();
+    let mut inherited = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        inherited.extend(number.filter(|fd| *fd >= FIRST && !passed.contains(fd)));
+    }
+    for fd in inherited {
+        // Fails for the descriptor of the listing, which is closed by now.
+        let _ = close(fd);
+    }
+    Ok(())
+}
+
+/// The descriptors in `LISTEN_FDS`, if `LISTEN_PID` is this process.
+fn passed_by_service_manager() -> Range<RawFd> {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let count = match number("LISTEN_PID") {
+        Some(pid) if pid == std::process::id() => number("LISTEN_FDS").unwrap_or(0),
+        _ => 0,
+    };
+    FIRST..FIRST.saturating_add_unsigned(count)
+}

@@ -1,0 +1,103 @@
+//! The file of the mailboxes' memory in the directory of an instance.
+
+use std::fs::File;
+
+use nix::fcntl::{OFlag, renameat};
+use nix::unistd::geteuid;
+
+use super::directory::{Directory, DirectoryError, NEW_SEGMENT, SEGMENT};
+use crate::mailboxes::{Geometry, Segment, SegmentError};
+
+/// Why the segment cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// A file of the directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The contents of the segment cannot be used.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+/// The segment of an instance. Its file is locked, too: the lock file can lose its name, and no second server
+/// may use the segment then.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    file: File,
+    /// Whether it is `segment.new`, which gets its name in [`Directory::commit`].
+    is_new: bool,
+}
+
+impl SegmentFile {
+    /// Whether the file no longer has its name.
+    pub(super) fn has_lost_name(&self, directory: &Directory) -> bool {
+        directory.is_named(SEGMENT, &self.file).is_ok_and(|is_named| !is_named)
+    }
+}
+
+impl Directory {
+    /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates
+    /// one. A new segment replaces an existing one in [`Directory::commit`].
+    pub(super) fn segment(
+        &self,
+        geometry: Geometry,
+        fresh: bool,
+    ) -> Result<(Segment, SegmentFile), OpenError> {
+        // A start that was killed may have left one.
+        self.unlink(NEW_SEGMENT)?;
+        match self.open_segment() {
+            Ok(Some(file)) if !fresh => {
+                let segment = Segment::open(&file, geometry)?;
+                Ok((segment, SegmentFile { file, is_new: false }))
+            }
+            Err(DirectoryError::NotOurs { .. }) if fresh => self.create_segment(geometry),
+            Err(error) => Err(error.into()),
+            Ok(_) => self.create_segment(geometry),
+        }
+    }
+
+    /// Opens and locks the existing segment, if there is one.
+    fn open_segment(&self) -> Result<Option<File>, DirectoryError> {
+        let file = match self.open_file(SEGMENT, OFlag::O_RDWR) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            file => file?,
+        };
+        self.lock_file(SEGMENT, &file)?;
+        Ok(Some(file))
+    }
+
+    fn create_segment(&self, geometry: Geometry) -> Result<(Segment, SegmentFile), OpenError> {
+        let file = self.open_file(NEW_SEGMENT, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
+        self.lock_file(NEW_SEGMENT, &file)?;
+        let segment = Segment::create(&file, geometry, geteuid().as_raw())?;
+        Ok((segment, SegmentFile { file, is_new: true }))
+    }
+
+    /// Gives a new segment its name, in place of an earlier one. The last step of a start that can fail,
+    /// apart from its report.
+    pub(super) fn commit(&self, segment: &SegmentFile) -> Result<(), DirectoryError> {
+        if segment.is_new {
+            let dir = self.descriptor();
+            renameat(dir, NEW_SEGMENT, dir, SEGMENT).map_err(|errno| self.error(SEGMENT, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a segment that got its name in a start that failed afterwards. The caller holds the lock.
+    pub(super) fn revoke(&self, segment: &SegmentFile) {
+        if segment.is_new && !segment.has_lost_name(self) {
+            let _ = self.unlink(SEGMENT);
+        }
+    }
+
+    /// Whether a server still runs here, although the instance is not locked: its lock file has lost its
+    /// name.
+    pub(super) fn is_served(&self) -> Result<bool, DirectoryError> {
+        match self.open_segment() {
+            Err(DirectoryError::InUse { .. }) => Ok(true),
+            // The file cannot be used by a server.
+            Err(DirectoryError::NotOurs { .. }) | Ok(_) => Ok(self.has_listener()),
+            Err(error) => Err(error),
+        }
+    }
+}
