@@ -29,9 +29,10 @@ pub(crate) use duration::seconds;
                   dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  \
                   dipc-cli bench -c 50 -P 16\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
-                  3 no connection.\n\
-                  `lock BOX -- COMMAND` exits with the code of its command, or as above if it cannot acquire \
-                  the lock, or loses it."
+                  3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
+                  full or stopping.\n\
+                  `lock BOX -- COMMAND` exits with COMMAND's code if COMMAND was started, and as above if it \
+                  cannot acquire the lock, or loses it."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -101,6 +102,9 @@ pub(crate) enum Command {
         wait: Wait,
     },
     /// Print the oldest message and remove it; waits if there is none
+    ///
+    /// Nothing is taken before standard output can be written, or after its reader has gone. If the message was
+    /// removed but could not be written, for example because a disk is full, the exit code is 74.
     Take {
         #[command(flatten)]
         mailbox: Mailbox,
@@ -109,17 +113,18 @@ pub(crate) enum Command {
     },
     /// Run a command while these mailboxes are locked
     ///
-    /// The lease is renewed while the command runs. If the lock is lost nevertheless, the command and all its
-    /// descendants are terminated: by TERM, and by KILL after 5 seconds. Signals are forwarded to the
-    /// command. A KILL of dipc-cli kills the command, but not its descendants. DIPC_GRANT contains the
-    /// fencing token of the lock, DIPC_BOX the mailboxes.
+    /// The lease is renewed while the command runs, but not beyond --max-hold of the server, which is 600
+    /// seconds unless configured: a command that may run longer needs a server with a longer --max-hold. If
+    /// the lock is lost, the command and all its descendants are terminated: by TERM, and by KILL after 5
+    /// seconds. DIPC_GRANT contains the fencing token of the lock, DIPC_BOX the mailboxes.
     ///
     /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
     /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
     /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
     /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1 if the lock
-    /// was not acquired in time, and 2 or 3 if the lock was refused or lost.
+    /// was not acquired in time, 2 or 3 if the lock was refused or lost, and 75 if the server is full or
+    /// stopping.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.
@@ -173,7 +178,7 @@ pub(crate) enum Command {
     Chat {
         #[arg(value_name = "BOX")]
         mailbox: u32,
-        /// Your name [default: environment variable USER]
+        /// Your name [default: environment variable USER, or the login name]
         #[arg(long)]
         name: Option<String>,
     },

@@ -27,13 +27,13 @@ use lines::Lines;
 /// exit code: 0 on a terminal, otherwise the highest of all commands.
 pub(crate) fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
-    let client = connect()?;
+    let mut client = connect()?;
     let (lines, interrupts) = match is_terminal {
         true => {
             let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
             (Lines::from_terminal()?, Some(interrupts))
         }
-        false => (Lines::from_pipe()?, None),
+        false => (Lines::from_pipe(&mut client)?, None),
     };
     let out = Output { whole_lines: true, ..*out };
     let mut prompt = Prompt { client, connect, lines, interrupts, out };
@@ -57,13 +57,18 @@ impl Prompt<'_> {
     /// Runs every line. Returns the highest exit code.
     fn commands(&mut self) -> Result<u8, Failure> {
         let mut worst = 0;
-        while let Some(line) = self.lines.command()? {
-            let words = words::split(&line);
+        loop {
+            let words = match self.lines.command() {
+                Ok(None) => break,
+                Ok(Some(line)) => words::split(&line).map_err(|why| Failure::Usage(why.to_owned())),
+                Err(failure @ Failure::Local(..)) => return Err(failure),
+                Err(failure) => Err(failure),
+            };
             let done = match words.as_deref() {
                 Ok([]) => continue,
                 Ok([verb, ..]) if verb == "q" || verb == "quit" => break,
                 Ok(words) => self.command(words),
-                Err(why) => Err(Failure::Usage((*why).to_owned())),
+                Err(_) => words.map(|_| 0),
             };
             worst = worst.max(self.recover(done)?);
             if !self.client.is_closed() {
@@ -82,7 +87,7 @@ impl Prompt<'_> {
             Err(failure) => failure,
         };
         let is_script = self.interrupts.is_none() && (self.client.is_closed() || failure.exit_code() == 3);
-        if is_script || matches!(failure, Failure::Output(_)) {
+        if is_script || failure.is_of_output() {
             return Err(failure);
         }
         self.out.print_error(&failure);
@@ -123,7 +128,8 @@ impl Prompt<'_> {
         self.ensure_connected()?;
         let Prompt { client, lines, interrupts, out, .. } = self;
         let out = &Output { json: out.json || line.json, ..*out };
-        let mut text = || lines.text()?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
+        let mut text =
+            |_: &mut Client| lines.text()?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
         let Some(interrupts) = interrupts else {
             return commands::run(client, line.command, out, &mut text);
         };
