@@ -46,7 +46,7 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         }
         Command::Lock { locking, command } if !command.is_empty() => {
             let exit = lock::run(lock::acquire(client, &locking)?, &locking, &command, out)?;
-            exit.reraise_sigint();
+            exit.reraise_interrupt();
             return Ok(exit.code);
         }
         Command::Lock { locking, .. } => {
@@ -60,7 +60,11 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
             }
         }
         Command::Watch { mailboxes, after, count, command } => {
-            watch::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
+            let ended = watch::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
+            if let Some(exit) = ended {
+                exit.reraise();
+                return Ok(exit.code);
+            }
         }
         Command::Stat { topic } => {
             let topic = self::topic(topic.as_deref())?;

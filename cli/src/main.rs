@@ -24,7 +24,9 @@ mod output;
 mod pages;
 mod prompt;
 mod roff;
+mod signals;
 mod stdio;
+mod supervisor;
 mod top;
 mod watch;
 

@@ -118,6 +118,10 @@ pub(crate) enum Command {
     /// the lock is lost, the command and all its descendants are terminated: by TERM, and by KILL after 5
     /// seconds. DIPC_GRANT contains the fencing token of the lock, DIPC_BOX the mailboxes.
     ///
+    /// Signals are forwarded to the command and its descendants. A second INT, TERM, HUP or QUIT, at least a
+    /// second after the first, kills them. If they belong to another user, as with sudo, a second signal ends
+    /// dipc-cli only. A KILL of dipc-cli kills the command, but not its descendants.
+    ///
     /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
     /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
@@ -148,7 +152,10 @@ pub(crate) enum Command {
     ///
     /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (the
     /// number of missed messages before it) in its environment. One command runs at a time; its exit code is
-    /// ignored.
+    /// ignored. Signals are forwarded to the command and its descendants, as with lock. INT, TERM, HUP and QUIT
+    /// also end the watch, when the command has ended.
+    ///
+    /// Without a command, the watch ends when standard output has no reader.
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,

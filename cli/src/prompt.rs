@@ -138,7 +138,11 @@ impl Prompt<'_> {
             Command::Watch { mailboxes, after, count, command } => {
                 let captured = interrupts.capture();
                 let stop = Some(captured.read);
-                return watch::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0);
+                let ended = watch::run(client, &mailboxes.numbers, after, count, &command, out, stop)?;
+                return Ok(ended.map_or(0, |exit| {
+                    exit.reraise();
+                    exit.code
+                }));
             }
             // Ctrl-C cancels the wait for the lock. While the command runs, the terminal sends SIGINT to it.
             Command::Lock { locking, command } if !command.is_empty() => {

@@ -105,6 +105,8 @@ fn a_read_or_a_watch_ends_without_an_error_when_its_reader_has_gone() {
     let server = Server::start("4 64 0 8");
     for (words, waits) in [
         (vec!["read", "3", "--after", "0", "--wait", "inf"], "aside"),
+        (vec!["watch", "3"], "watchers"),
+        (vec!["watch", "3", "--json"], "watchers"),
     ] {
         let (child, reader) = piped(&server, &words);
         wait_until("it waits", || server.stat_json(&["3"], waits) == 1);
