@@ -195,9 +195,11 @@ pub(crate) enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Put a server on this machine under load, and measure it; overwrites its mailboxes
+    /// Put a server on this machine under load, and measure it
     ///
-    /// Mailboxes 0 to N-1 (--mailboxes) are overwritten. One thread drives all connections, so that the load
+    /// Mailboxes 0 to N-1 (--mailboxes) are overwritten. If one of them holds messages, this needs
+    /// --overwrite. Nothing is overwritten if the server is of another kind, or if the run is not possible
+    /// there. One thread drives all connections, so that the load
     /// costs the same for every system. Without --rate, each connection sends a batch, waits for its answers,
     /// and sends the next batch. The run fails if the server is silent for 35 seconds (--timeout).
     ///
