@@ -12,14 +12,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// Milliseconds in which the server answers a cancelled request, if it can.
 const ANSWER_MS: u8 = 200;
 
-/// Runs `request`, and cancels it when `cause` is ready. Returns the result of the request, and whether it
-/// was cancelled.
+/// Milliseconds after which the user is told what a request waits for.
+const SLOW_MS: u16 = 1000;
+
+/// Runs `request`, and cancels it when `cause` is ready. Calls `on_wait` if the answer takes long. Returns the
+/// result of the request, and whether it was cancelled.
 ///
 /// First only the sending half is closed: then the server answers a waiting `take` at once, either with a
 /// message or with the certainty that no message was removed. If no answer comes, the connection is closed.
 pub(crate) fn run<'a, R>(
     client: &'a mut Client,
     cause: PollFd,
+    on_wait: impl FnOnce() + Send,
     request: impl FnOnce(&'a mut Client) -> R,
 ) -> io::Result<(R, bool)> {
     let socket = UnixStream::from(client.as_fd().try_clone_to_owned()?);
@@ -27,7 +31,12 @@ pub(crate) fn run<'a, R>(
     thread::scope(|scope| {
         let listener = thread::Builder::new().spawn_scoped(scope, || {
             let answer = PollFd::new(answered.as_fd(), PollFlags::POLLIN);
-            let is_cancelled = wait_for([cause, answer.clone()], PollTimeout::NONE)[0];
+            let mut ready = wait_for([cause.clone(), answer.clone()], PollTimeout::from(SLOW_MS));
+            if ready == [false; 2] {
+                on_wait();
+                ready = wait_for([cause, answer.clone()], PollTimeout::NONE);
+            }
+            let is_cancelled = ready[0];
             if is_cancelled {
                 // Both fail only if the connection is closed already.
                 let _ = socket.shutdown(Shutdown::Write);

@@ -44,8 +44,10 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
                 other => other,
             })?;
         }
-        Command::Lock { locking, command } if !command.is_empty() => {
-            let exit = lock::run(lock::acquire(client, &locking)?, &locking, &command, out)?;
+        Command::Lock { locking, conflict_exit_code, command } if !command.is_empty() => {
+            let lock = lock::acquire(client, &locking)
+                .map_err(|failure| failure.with_conflict_exit_code(conflict_exit_code))?;
+            let exit = lock::run(lock, &locking, &command, out)?;
             exit.reraise_interrupt();
             return Ok(exit.code);
         }
@@ -92,11 +94,11 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
 }
 
 fn bytes(client: &mut Client, data: Data, input: Input) -> Result<Vec<u8>, Failure> {
-    if let Some(path) = data.file.filter(|path| path.as_os_str() != "-") {
-        return input::file(client, &path);
-    }
-    if data.text.is_empty() {
+    if data.is_from_input() {
         return input(client);
+    }
+    if let Some(path) = data.file {
+        return input::file(client, &path);
     }
     Ok(data.text.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&b' '))
 }

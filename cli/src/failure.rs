@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use dipc::client::{Address, Code, Error};
+use dipc::client::{Address, Code, Error, Reason};
 use serde_json::{Value, json};
 
 /// The exit codes of sysexits.h for an error of a file, a stream or a process of this machine, and for a
@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Client(Error),
     /// The connection to this address could not be made.
     Connect(Address, Error),
+    /// A lock was not acquired, and the command line has an exit code for this.
+    Locked(Error, u8),
     /// The command line is invalid.
     Usage(String),
     /// A local error: of a file, the terminal, or a process.
@@ -34,6 +36,14 @@ impl Failure {
         Failure::Local(what.to_owned(), error.into())
     }
 
+    /// The same failure with this exit code, if a lock was not acquired in time.
+    pub(crate) fn with_conflict_exit_code(self, code: u8) -> Self {
+        match self {
+            Failure::Client(error @ Error::NotDone { .. }) => Failure::Locked(error, code),
+            other => other,
+        }
+    }
+
     /// A command line that could not be parsed.
     pub(crate) fn usage(error: &clap::Error) -> Self {
         let text = error.to_string();
@@ -43,10 +53,11 @@ impl Failure {
     /// The exit code, as README and `--help` list them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
+            _ if self.is_silent() => 0,
             Failure::Output(_) | Failure::NotTaken | Failure::TakenInVain(_) | Failure::Local(..) => LOCAL,
             Failure::Client(Error::Refused { code: Code::Busy | Code::Drain, .. }) => TRY_AGAIN,
             Failure::Client(Error::NotDone { .. }) => 1,
+            Failure::Locked(_, code) => *code,
             Failure::Client(Error::Io(error)) if error.kind() == ErrorKind::InvalidInput => 2,
             Failure::Client(Error::Io(_) | Error::Protocol(_)) | Failure::Connect(..) => 3,
             _ => 2,
@@ -58,14 +69,21 @@ impl Failure {
         matches!(self, Failure::Output(_) | Failure::NotTaken | Failure::TakenInVain(_))
     }
 
+    /// Whether the mailbox was not free in time.
+    pub(crate) fn is_of_admission(&self) -> bool {
+        let (Failure::Client(error) | Failure::Locked(error, _)) = self else { return false };
+        matches!(error, Error::NotDone { reason: Reason::Timeout | Reason::Locked, .. })
+    }
+
     /// Whether no error is printed: the reader of standard output has closed the pipe, which is no failure.
     pub(crate) fn is_silent(&self) -> bool {
-        self.exit_code() == 0
+        matches!(self, Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe)
     }
 
     pub(crate) fn json(&self) -> Value {
         let mut value = match self {
-            Failure::Client(Error::NotDone { reason, version }) => {
+            Failure::Client(Error::NotDone { reason, version })
+            | Failure::Locked(Error::NotDone { reason, version }, _) => {
                 json!({ "error": reason.word(), "version": version })
             }
             Failure::Client(Error::Refused { code, max, .. }) => json!({ "error": code.word(), "max": max }),
@@ -83,7 +101,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Client(error) => error.fmt(f),
+            Failure::Client(error) | Failure::Locked(error, _) => error.fmt(f),
             Failure::Connect(address, error) => write!(f, "cannot connect to {address}: {error}"),
             Failure::Usage(what) => f.write_str(what),
             Failure::Local(what, error) => write!(f, "{what}: {error}"),

@@ -42,14 +42,16 @@ impl Interrupts {
         Captured { read: &self.read, terminates: &self.terminates }
     }
 
-    /// Runs `request`. Returns its result, and whether Ctrl-C cancelled it, which closes the connection.
+    /// Runs `request`. Calls `on_wait` if the answer takes long. Returns the result, and whether Ctrl-C
+    /// cancelled the request, which closes the connection.
     pub(crate) fn run_interruptible<'a, R>(
         &self,
         client: &'a mut Client,
+        on_wait: impl FnOnce() + Send,
         request: impl FnOnce(&'a mut Client) -> R,
     ) -> io::Result<(R, bool)> {
         let captured = self.capture();
-        cancel::run(client, PollFd::new(captured.read.as_fd(), PollFlags::POLLIN), request)
+        cancel::run(client, PollFd::new(captured.read.as_fd(), PollFlags::POLLIN), on_wait, request)
     }
 }
 

@@ -22,6 +22,9 @@ use crate::supervisor::{Progress, Supervisor};
 /// The lease of a lock without `--ttl`.
 const TTL: Duration = Duration::from_secs(30);
 
+/// Why a lock ends although its connection exists.
+const EXPIRED: &str = "the lock expired: held longer than the server's --max-hold, or no contact for --ttl";
+
 /// Acquires the lock, and waits for it if necessary.
 pub(crate) fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
     let Locking { mailboxes, shared, ttl, wait } = locking;
@@ -93,6 +96,19 @@ fn renew_until_end(
     }
 }
 
+/// Tells why a request timed out, if a `dipc-cli lock` that runs this program holds the mailbox.
+pub(crate) fn explain(failure: &Failure, mailboxes: &[u32], out: &Output) {
+    let held = std::env::var("DIPC_GRANT").and_then(|_| std::env::var("DIPC_BOX")).unwrap_or_default();
+    let held: Vec<u32> = held.split(',').filter_map(|mailbox| mailbox.parse().ok()).collect();
+    let is_locked = failure.is_of_admission();
+    if let Some(mailbox) = mailboxes.iter().find(|mailbox| is_locked && held.contains(mailbox)) {
+        out.print_note(&format!(
+            "mailbox {mailbox} may be locked by the dipc-cli that runs this command, which is a different \
+             client: lock a mailbox that is not used otherwise"
+        ));
+    }
+}
+
 /// Reads the server's events. Fails when the lock is lost.
 fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
     while let Some(event) = lock.event(Some(Duration::ZERO))? {
@@ -104,9 +120,7 @@ fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
         }
     }
     match lock.is_lost() {
-        true => {
-            Err(Error::Refused { code: Code::Lease, text: "the lease has expired".to_owned(), max: None })
-        }
+        true => Err(Error::Refused { code: Code::Lease, text: EXPIRED.to_owned(), max: None }),
         false => Ok(()),
     }
 }

@@ -52,7 +52,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(3);
 
 fn main() -> ExitCode {
-    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse() {
+    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse_from(options::arguments()) {
         Err(error) if error.use_stderr() && wants_json() => Err(Failure::usage(&error)),
         parsed => Ok(parsed.unwrap_or_else(|error| error.exit())),
     });
@@ -73,6 +73,10 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Completions { shell }) => return pages::completions(*shell),
         Some(Command::Manual { directory }) => return pages::manual(directory),
+        Some(Command::Unlock { .. }) => {
+            let text = "unlock is a command of the prompt: a lock ends with its connection";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),
         Some(Command::Lock { command, .. }) if !command.is_empty() => stdio::require_input()?,
         Some(Command::Lock { .. }) => {
@@ -82,10 +86,14 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     }
     let connect = || connect(&cli.connection);
     match cli.command {
-        None => prompt::run(&connect, out),
+        None => prompt::run(&cli.connection.address()?, &connect, out),
         Some(Command::Chat { mailbox, name }) => chat::run(&mut connect()?, mailbox, name.as_deref(), out),
         Some(Command::Top { once }) => top::run(&mut connect()?, once, out),
-        Some(command) => commands::run(&mut connect()?, command, out, &mut input::standard_input),
+        Some(command) => {
+            let mailboxes = command.mailboxes().to_vec();
+            commands::run(&mut connect()?, command, out, &mut input::standard_input)
+                .inspect_err(|failure| lock::explain(failure, &mailboxes, out))
+        }
     }
 }
 

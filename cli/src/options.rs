@@ -2,8 +2,10 @@
 
 mod connection;
 mod duration;
+mod number;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,8 +16,9 @@ use crate::bench::BenchOptions;
 pub(crate) use connection::Connection;
 use duration::positive;
 pub(crate) use duration::seconds;
+use number::count;
 
-/// Client of a dipc server: runs one command, or a prompt without one
+/// Client for a dipc server; without a command, an interactive prompt
 #[derive(Debug, Parser)]
 #[command(
     name = "dipc-cli",
@@ -42,6 +45,18 @@ pub(crate) struct Cli {
     pub command: Option<Command>,
 }
 
+/// The command line. `-h` is the host, as in other clients of servers. As the last word, where the host is
+/// missing, it asks for help.
+pub(crate) fn arguments() -> Vec<OsString> {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    if let Some(last) = words.iter().position(|word| word == "--").unwrap_or(words.len()).checked_sub(1)
+        && words[last] == "-h"
+    {
+        words[last] = "--help".into();
+    }
+    words
+}
+
 /// A line at the prompt.
 #[derive(Debug, Parser)]
 #[command(name = "", no_binary_name = true, disable_help_subcommand = true)]
@@ -62,13 +77,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         mailbox: Mailbox,
         /// Skip the first N bytes
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = count)]
         off: Option<u64>,
         /// Print at most N bytes
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = count)]
         len: Option<u64>,
         /// Print the oldest message newer than version V; waits if there is none
-        #[arg(long, value_name = "V")]
+        #[arg(long, value_name = "V", value_parser = count)]
         after: Option<u64>,
         #[command(flatten)]
         wait: Wait,
@@ -81,10 +96,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         data: Data,
         /// Write only if the mailbox is at version V
-        #[arg(long = "if", value_name = "V")]
+        #[arg(long = "if", value_name = "V", value_parser = count)]
         if_version: Option<u64>,
         /// Overwrite the message from byte N on
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = count)]
         off: Option<u64>,
         #[command(flatten)]
         wait: Wait,
@@ -126,8 +141,8 @@ pub(crate) enum Command {
     /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
     /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
-    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1 if the lock
-    /// was not acquired in time, 2 or 3 if the lock was refused or lost, and 75 if the server is full or
+    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1, or that of
+    /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost, and 75 if the server is full or
     /// stopping.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
@@ -135,17 +150,20 @@ pub(crate) enum Command {
     Lock {
         #[command(flatten)]
         locking: Locking,
+        /// Exit code if the lock is not acquired in time, to tell this from a command that exits with 1
+        #[arg(short = 'E', long, value_name = "N", default_value_t = 1)]
+        conflict_exit_code: u8,
         /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// Release locks of this prompt
+    /// Release locks of this prompt; only at the prompt, since a lock ends with its connection
     Unlock {
         /// Mailboxes, or * for all
         #[arg(value_name = "BOX[,BOX..]")]
         mailboxes: String,
         /// Release only locks with this fencing token
-        #[arg(long, value_name = "G")]
+        #[arg(long, value_name = "G", value_parser = count)]
         grant: Option<u64>,
     },
     /// Print every new message, or run a command for each of them
@@ -160,10 +178,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         mailboxes: Mailboxes,
         /// Start after version V, with the messages that are still stored
-        #[arg(long, value_name = "V")]
+        #[arg(long, value_name = "V", value_parser = count)]
         after: Option<u64>,
         /// End after N messages
-        #[arg(short = 'n', long, value_name = "N")]
+        #[arg(short = 'n', long, value_name = "N", value_parser = count)]
         count: Option<u64>,
         /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
@@ -183,13 +201,13 @@ pub(crate) enum Command {
     },
     /// Chat with other users through a mailbox; Ctrl-D leaves
     Chat {
-        #[arg(value_name = "BOX")]
+        #[arg(value_name = "BOX", value_parser = number::mailbox)]
         mailbox: u32,
         /// Your name [default: environment variable USER, or the login name]
         #[arg(long)]
         name: Option<String>,
     },
-    /// Show mailboxes, holders, queues and rates, every second
+    /// Show mailboxes, holders, queues and rates, every second; q leaves
     Top {
         /// Print the statistics once, without rates
         #[arg(long)]
@@ -219,17 +237,56 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The mailboxes that the command has to be admitted to.
+    pub(crate) fn mailboxes(&self) -> &[u32] {
+        match self {
+            Command::Read { mailbox, .. }
+            | Command::Write { mailbox, .. }
+            | Command::Put { mailbox, .. }
+            | Command::Take { mailbox, .. } => std::slice::from_ref(&mailbox.number),
+            Command::Lock { locking, .. } => &locking.mailboxes.numbers,
+            _ => &[],
+        }
+    }
+
+    /// The message of a write or put.
+    pub(crate) fn data_mut(&mut self) -> Option<&mut Data> {
+        match self {
+            Command::Write { data, .. } | Command::Put { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+
+    /// What the command waits for, if its answer takes long.
+    pub(crate) fn awaited(&self) -> String {
+        match self {
+            Command::Read { mailbox, after: Some(_), .. } => {
+                format!("a new message in mailbox {}", mailbox.number)
+            }
+            Command::Take { mailbox, .. } => format!("a message in mailbox {}", mailbox.number),
+            Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.number),
+            _ => match self.mailboxes() {
+                [] => "the server".to_owned(),
+                [mailbox] => format!("mailbox {mailbox}"),
+                several => format!("mailboxes {several:?}"),
+            },
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Mailbox {
     /// The number of the mailbox
-    #[arg(value_name = "BOX")]
+    #[arg(value_name = "BOX", value_parser = number::mailbox)]
     pub number: u32,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Mailboxes {
     /// The numbers of the mailboxes
-    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',')]
+    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',',
+          value_parser = number::listed_mailbox)]
     pub numbers: Vec<u32>,
 }
 
@@ -263,6 +320,20 @@ pub(crate) struct Data {
     /// Read the message from file F; - is standard input
     #[arg(long, value_name = "F")]
     pub file: Option<PathBuf>,
+}
+
+impl Data {
+    pub(crate) fn from_text(text: Vec<u8>) -> Self {
+        Data { text: vec![OsString::from_vec(text)], file: None }
+    }
+
+    /// Whether the message is read from standard input, or at the prompt from the next line.
+    pub(crate) fn is_from_input(&self) -> bool {
+        match &self.file {
+            None => self.text.is_empty(),
+            Some(path) => path.as_os_str() == "-",
+        }
+    }
 }
 
 #[cfg(test)]

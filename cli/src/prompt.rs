@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
-use dipc::client::{Client, Event};
+use dipc::client::{Address, Client, Event};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
-use crate::options::{Command, Line};
+use crate::options::{Command, Data, Line};
 use crate::output::Output;
 use crate::{commands, lock, watch};
 use completion::{grammar, verbs};
@@ -25,9 +25,12 @@ use lines::Lines;
 
 /// Runs commands until `quit` or the end of the input. A failed command does not end the prompt. Returns the
 /// exit code: 0 on a terminal, otherwise the highest of all commands.
-pub(crate) fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(address: &Address, connect: Connect, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
     let mut client = connect()?;
+    if is_terminal {
+        out.print_note(&format!("connected to {address}; help lists the commands, Ctrl-D leaves"));
+    }
     let (lines, interrupts) = match is_terminal {
         true => {
             let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
@@ -106,7 +109,7 @@ impl Prompt<'_> {
         // All events have been read, so a readable socket has reached its end.
         if self.client.is_closed() || is_readable(&self.client) {
             self.client = (self.connect)()?;
-            self.out.print_note("reconnected: earlier locks are lost");
+            self.out.print_note("reconnected; your locks have been released");
         }
         Ok(())
     }
@@ -118,7 +121,7 @@ impl Prompt<'_> {
             return help(&mut self.client, &self.out).map(|()| 0);
         }
         let matches = grammar().try_get_matches_from(words);
-        let line = match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
+        let mut line = match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
             Ok(line) => line,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
                 return print_help(&error.to_string(), &self.out).map(|()| 0);
@@ -128,12 +131,18 @@ impl Prompt<'_> {
         self.ensure_connected()?;
         let Prompt { client, lines, interrupts, out, .. } = self;
         let out = &Output { json: out.json || line.json, ..*out };
-        let mut text =
-            |_: &mut Client| lines.text()?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
+        let missing = || Failure::Usage("the text is missing".to_owned());
+        if let Some(data) = line.command.data_mut().filter(|data| data.is_from_input()) {
+            *data = Data::from_text(lines.text()?.ok_or_else(missing)?);
+        }
+        // The text has been read, before Ctrl-C means the request.
+        let mut text = |_: &mut Client| Err(missing());
         let Some(interrupts) = interrupts else {
             return commands::run(client, line.command, out, &mut text);
         };
         let failed = |error| Failure::local("signals", error);
+        let awaited = line.command.awaited();
+        let on_wait = || out.print_note(&format!("waiting for {awaited}; Ctrl-C cancels"));
         match line.command {
             Command::Watch { mailboxes, after, count, command } => {
                 let captured = interrupts.capture();
@@ -145,28 +154,31 @@ impl Prompt<'_> {
                 }));
             }
             // Ctrl-C cancels the wait for the lock. While the command runs, the terminal sends SIGINT to it.
-            Command::Lock { locking, command } if !command.is_empty() => {
+            Command::Lock { locking, conflict_exit_code, command } if !command.is_empty() => {
                 let timeout = client.timeout();
                 let (lock, interrupted) = interrupts
-                    .run_interruptible(client, |client| lock::acquire(client, &locking))
+                    .run_interruptible(client, on_wait, |client| lock::acquire(client, &locking))
                     .map_err(failed)?;
                 if !interrupted {
                     let _captured = interrupts.capture();
-                    let ended = lock.and_then(|lock| lock::run(lock, &locking, &command, out));
+                    let ended = lock
+                        .map_err(|failure| failure.with_conflict_exit_code(conflict_exit_code))
+                        .and_then(|lock| lock::run(lock, &locking, &command, out));
                     client.set_timeout(timeout)?;
                     return ended.map(|ended| ended.code);
                 }
             }
             command => {
                 let request = |client: &mut Client| commands::run(client, command, out, &mut text);
-                let (done, interrupted) = interrupts.run_interruptible(client, request).map_err(failed)?;
+                let (done, interrupted) =
+                    interrupts.run_interruptible(client, on_wait, request).map_err(failed)?;
                 if !interrupted {
                     return done;
                 }
             }
         }
         self.client = (self.connect)()?;
-        self.out.print_note("interrupted and reconnected: earlier locks are lost");
+        self.out.print_note("cancelled and reconnected; your locks have been released");
         Ok(0)
     }
 }

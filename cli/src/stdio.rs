@@ -70,7 +70,7 @@ pub(crate) fn request<R>(
         return Ok(None);
     }
     let failed = |error| Failure::local("standard output", error);
-    match cancel::run(client, without_reader(&io::stdout()), request).map_err(failed)? {
+    match cancel::run(client, without_reader(&io::stdout()), || {}, request).map_err(failed)? {
         (Err(_), true) => Ok(None),
         (result, _) => Ok(Some(result?)),
     }

@@ -63,7 +63,8 @@ fn exit_codes_are_always_the_same() {
     server
         .run_with(&["write", "3"], [b'x'; 9000])
         .expect_failure(2, "the server's PACKET_KB allows 8192 bytes");
-    server.run(&["unlock", "3"]).expect_failure(2, "lease");
+    server.run_with(&[], "unlock 3\n").expect_failure(2, "lease");
+    server.run(&["unlock", "3"]).expect_failure(2, "unlock is a command of the prompt");
     // Usage.
     for line in [
         "read",
@@ -90,6 +91,35 @@ fn exit_codes_are_always_the_same() {
         .run(&["-s", "/no/such/socket", "ping"])
         .expect_failure(3, "cannot connect to dipc+unix:///no/such");
     server.run(&["take", "0", "--timeout", "0.05"]).expect_failure(3, "silent for too long");
+}
+
+#[test]
+fn a_wrong_number_is_answered_with_what_is_expected() {
+    let server = Server::start("4 64 0 8");
+    for (line, says) in [
+        ("write jobs x", "the number of a mailbox is expected"),
+        ("chat jobs", "the number of a mailbox is expected"),
+        ("lock 3 echo hi", "a command follows after --"),
+        ("watch 3 echo", "a command follows after --"),
+        ("watch 1,x", "numbers of mailboxes are expected"),
+        ("read 3 --off x", "a number without a sign is expected"),
+        ("write 3 --if v1 x", "a number without a sign is expected"),
+        ("watch 3 -n many", "a number without a sign is expected"),
+        ("read 3 --wait soon", "not a number of seconds"),
+    ] {
+        let words: Vec<_> = line.split(' ').collect();
+        server.run(&words).expect_failure(2, says);
+    }
+}
+
+/// `-h` is the host, as in other clients of servers. As the last word it lacks the host.
+#[test]
+fn a_host_that_is_missing_asks_for_help() {
+    let server = Server::start("4 64 0 8");
+    for words in [vec!["-h"], vec!["read", "-h"], vec!["lock", "3", "-h", "--", "true"]] {
+        let ran = server.run(&words);
+        assert!(ran.code == Some(0) && ran.text().contains("Usage: dipc-cli"), "{words:?}: {ran:?}");
+    }
 }
 
 #[test]

@@ -43,6 +43,33 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
 }
 
+#[test]
+fn a_lock_that_is_not_acquired_may_have_an_exit_code_of_its_own() {
+    let server = Server::start("4 64 0 8");
+    let mut client = server.connect();
+    client.lock("lock 3\n");
+    let locked = |options: &[&str]| server.run(&[&["lock", "3", "--wait", "0"], options].concat());
+    locked(&["--", "true"]).expect_failure(1, "locked");
+    locked(&["-E", "99", "--", "true"]).expect_failure(99, "locked");
+    locked(&["--conflict-exit-code", "0", "--json", "--", "true"]).expect_failure(0, "\"error\":\"locked\"");
+    client.ask("unlock 3\n", "OK\n");
+    locked(&["-E", "99", "--", "sh", "-c", "exit 1"]).expect(1, "");
+    server.run(&["lock", "9", "-E", "99", "--", "true"]).expect_failure(2, "box");
+}
+
+/// The command of a lock is another client, and finds the mailbox locked.
+#[test]
+fn a_timeout_within_a_lock_command_is_explained() {
+    let server = Server::start("4 64 0 8");
+    let within =
+        |words: &[&str]| server.run(&[&["lock", "2,3", "--", program::dipc_cli()], words].concat()).stderr;
+    let explained = "mailbox 3 may be locked by the dipc-cli that runs this command";
+    assert!(within(&["write", "3", "--wait", "0", "x"]).contains(explained));
+    assert!(within(&["lock", "3", "--wait", "0", "--", "true"]).contains(explained));
+    assert!(!within(&["take", "1", "--wait", "0"]).contains(explained));
+    assert!(!within(&["read", "9"]).contains(explained));
+}
+
 /// The process has a session of its own. The kernel truncates its name within a character, so the name is not
 /// valid UTF-8.
 #[test]
