@@ -71,7 +71,7 @@ fn wants_json() -> bool {
 
 fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     match &cli.command {
-        Some(Command::Completions { shell }) => return pages::completions(*shell),
+        Some(Command::Completions { shell, program }) => return pages::completions(*shell, *program),
         Some(Command::Manual { directory }) => return pages::manual(directory),
         Some(Command::Unlock { .. }) => {
             let text = "unlock is a command of the prompt: a lock ends with its connection";

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
+use crate::pages::Program;
 pub(crate) use connection::Connection;
 use duration::positive;
 pub(crate) use duration::seconds;
@@ -228,6 +229,9 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: Shell,
+        /// The program that is completed
+        #[arg(value_enum, default_value = "dipc-cli")]
+        program: Program,
     },
     /// Write the man pages into a directory
     #[command(hide = true)]

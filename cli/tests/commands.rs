@@ -292,13 +292,20 @@ fn completions_and_man_pages_list_every_command() {
         let script = String::from_utf8(ran.stdout).expect("text");
         assert!(script.contains("unlock") && script.contains("grant"), "{shell}");
     }
+    for program in ["dipc", "dipcrm"] {
+        let script = server.run(&["completions", "bash", program]).text();
+        assert!(script.contains("--dir") && !script.contains("unlock"), "{program}");
+    }
     let directory = server.directory.join("man");
     server.run(&["manual", directory.to_str().expect("a path in UTF-8")]).expect(0, "");
     for (page, word) in [
         ("dipc.8", "DIPC_MAX_HOLD"),
         ("dipcrm.8", "DIPC_DIR"),
         ("dipc-cli.1", "DIPC_URL"),
+        ("dipc-cli.1", ".SH EXAMPLES"),
+        ("dipc-cli.1", ".SH \"EXIT STATUS\""),
         ("dipc-cli-lock.1", "DIPC_GRANT"),
+        ("dipc-cli-lock.1", "dipc\\-cli lock [OPTIONS] <BOX[,BOX..]>... [\\-\\- <COMMAND>...]"),
         ("dipc-protocol.7", "EVENT 0 box=2 v=0 lost=lock"),
     ] {
         let text = fs::read_to_string(directory.join(page)).expect(page);
