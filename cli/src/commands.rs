@@ -18,11 +18,15 @@ pub(crate) type Input<'a> = &'a mut dyn FnMut(&mut Client) -> Result<Vec<u8>, Fa
 /// Runs a command. Returns its exit code.
 pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
     match command {
-        Command::Read { mailbox, off, len, after, wait } => {
+        Command::Read { mailbox, off, len, info, after, wait } => {
             let options = ReadOptions { off, len, after, wait: wait.wait };
             let message = stdio::request(client, |client| client.read_with(mailbox.number, &options))?;
             let without_reader = || Failure::Output(ErrorKind::BrokenPipe.into());
-            out.print_message(mailbox.number, &message.ok_or_else(without_reader)?)?;
+            let message = message.ok_or_else(without_reader)?;
+            if info {
+                out.print_info(&message);
+            }
+            out.print_message(mailbox.number, &message)?;
         }
         Command::Write { mailbox, data, if_version, off, wait } => {
             let options = WriteOptions { if_version, off, wait: wait.wait };

@@ -11,6 +11,7 @@
 
 mod bench;
 mod cancel;
+mod charset;
 mod chat;
 mod child;
 mod commands;

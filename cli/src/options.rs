@@ -83,6 +83,9 @@ pub(crate) enum Command {
         /// Print at most N bytes
         #[arg(long, value_name = "N", value_parser = count)]
         len: Option<u64>,
+        /// Print version and number of messages too, to standard error
+        #[arg(long)]
+        info: bool,
         /// Print the oldest message newer than version V; waits if there is none
         #[arg(long, value_name = "V", value_parser = count)]
         after: Option<u64>,

@@ -25,6 +25,11 @@ fn write_and_read_keep_every_byte() {
         .expect(0, "version 3\ncount 2\n");
     server.run(&["read", "3", "--after", "2"]).expect(0, bytes);
     server.run(&["read", "3", "--off", "2", "--len", "1"]).expect(0, "b");
+    let ran = server.run(&["read", "3", "--info"]);
+    assert_eq!(
+        (ran.stdout.as_slice(), ran.stderr.as_str()),
+        (&bytes[..], "dipc-cli: version 3, messages 2\n")
+    );
     server.run_with(&["w", "2", "--file", "-"], bytes).expect(0, "version 1\n");
     server.run(&["r", "2"]).expect(0, bytes);
     server.run(&["write", "3", "--", "--text"]).expect(0, "version 4\n");

@@ -225,6 +225,17 @@ fn the_prompt_says_where_it_is_and_what_a_command_waits_for() {
     }
 }
 
+/// A terminal with an encoding of 8 bits shows two wrong characters for each of these.
+#[test]
+fn characters_that_the_encoding_of_the_terminal_lacks_are_replaced() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "gr\u{fc}n"]).expect(0, "version 1\n");
+    let mut terminal = Terminal::start_in(&server, &["read", "3"], &[("LC_ALL", "de_DE.ISO-8859-1")]);
+    terminal.expect("gr?n\r\n");
+    let mut terminal = Terminal::start_in(&server, &["read", "3"], &[("LC_ALL", "de_DE.UTF-8")]);
+    terminal.expect("gr\u{fc}n\r\n");
+}
+
 #[test]
 fn q_leaves_top_and_a_signal_restores_the_terminal() {
     let server = Server::start("4 64 0 8");
