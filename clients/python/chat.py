@@ -24,7 +24,7 @@ class Chat:
         # A connection must be used by one thread at a time. So one connection receives lines, and another one
         # sends them.
         self.receiver = dipc._connect(dipc._Printed, port, "127.0.0.1", None)
-        self.sender = dipc.connect(port)
+        self.port, self.sender = port, dipc.connect(port)
         self.packet = self.sender.hello()["packet"]
         self.box, self.name, self.last, self.printing = box, os.fsencode(name), float("inf"), threading.Lock()
         self.editor, self.prompt = line_editor(), os.fsencode(name).decode("utf-8", "replace") + ": "
@@ -84,6 +84,8 @@ class Chat:
                     with self.printing:
                         dipc._print([encode(UP + ERASE)], False)
                 self.send(b"%s: %s" % (self.name, line))
+        if self.sender.closed:  # Ctrl-C has interrupted a request
+            self.sender = dipc.connect(self.port)
         with self.printing:  # the printer must not compare versions until self.last is set
             self.last = self.send(b"* %s leaves" % self.name)
         printer.join()

@@ -97,6 +97,7 @@ class Chat(unittest.TestCase):
     def test_a_line_of_another_user_is_printed_above_the_line_being_typed(self):
         chat = Terminal(self, CHAT, PORT, "0", "ann")
         chat.expect(b"* ann joins")
+        chat.expect(b"ann: ")  # the line editor waits
         chat.type(b"half a li")
         chat.expect(b"half a li")
         with connect() as m:
