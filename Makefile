@@ -54,7 +54,9 @@ man:
 completions:
 	mkdir -p target/completions
 	for shell in bash zsh fish; do \
-	    cargo run --bin dipc-cli -- completions $$shell > target/completions/dipc-cli.$$shell || exit 1; \
+	    for program in dipc dipcrm dipc-cli; do \
+	        cargo run --bin dipc-cli -- completions $$shell $$program > target/completions/$$program.$$shell || exit 1; \
+	    done; \
 	done
 
 # Runs without cargo, so that it works as root. dipc-cli itself writes the pages and completions.
@@ -70,15 +72,19 @@ install:
 	    for section in 1 7 8; do \
 	        install -m 644 "$$pages"/*.$$section "$(MAN)/man$$section" || exit 1; \
 	    done
-	umask 022 && "$(PROGRAMS)/dipc-cli" completions bash > "$(BASH_COMPLETIONS)/dipc-cli"
-	umask 022 && "$(PROGRAMS)/dipc-cli" completions zsh > "$(ZSH_COMPLETIONS)/_dipc-cli"
-	umask 022 && "$(PROGRAMS)/dipc-cli" completions fish > "$(FISH_COMPLETIONS)/dipc-cli.fish"
+	umask 022 && for program in dipc dipcrm dipc-cli; do \
+	    "$(PROGRAMS)/dipc-cli" completions bash $$program > "$(BASH_COMPLETIONS)/$$program" && \
+	    "$(PROGRAMS)/dipc-cli" completions zsh $$program > "$(ZSH_COMPLETIONS)/_$$program" && \
+	    "$(PROGRAMS)/dipc-cli" completions fish $$program > "$(FISH_COMPLETIONS)/$$program.fish" || exit 1; \
+	done
 
 uninstall:
 	rm -f "$(BIN)/dipc" "$(BIN)/dipcrm" "$(BIN)/dipc-cli"
 	rm -f "$(MAN)/man1"/dipc-cli.1 "$(MAN)/man1"/dipc-cli-*.1 "$(MAN)/man7/dipc-protocol.7"
 	rm -f "$(MAN)/man8/dipc.8" "$(MAN)/man8/dipcrm.8"
-	rm -f "$(BASH_COMPLETIONS)/dipc-cli" "$(ZSH_COMPLETIONS)/_dipc-cli" "$(FISH_COMPLETIONS)/dipc-cli.fish"
+	for program in dipc dipcrm dipc-cli; do \
+	    rm -f "$(BASH_COMPLETIONS)/$$program" "$(ZSH_COMPLETIONS)/_$$program" "$(FISH_COMPLETIONS)/$$program.fish"; \
+	done
 
 clean:
 	cargo clean

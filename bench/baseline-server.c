@@ -41,7 +41,7 @@ static struct client {
     size_t sent, unsent;
 } clients[CLIENTS];
 
-static struct answer done, data;
+static struct answer done, data, hello;
 static size_t data_size;
 
 static size_t minimum(size_t a, size_t b)
@@ -89,6 +89,8 @@ static bool handle_line(struct client *client)
         return append(client, &data);
     if (client->line[0] == 'p')
         return append(client, &done);
+    if (client->line[0] == 'h')
+        return append(client, &hello);
     const char *last = strrchr(client->line, ' ');
     size_t size = last != NULL ? strtoul(last, NULL, 10) : DATA_MAX + 1;
     if (client->line[0] != 'w' || size > DATA_MAX)
@@ -197,6 +199,7 @@ int main(int argc, char **argv)
     if (argc != 2)
         errx(2, "PORT");
     prepare(&done, "OK v=1000000", 0, "\n");
+    prepare(&hello, "OK proto=1 server=baseline boxes=100000 size=16777216 packet=16777216 feat=", 0, "\n");
     make_data(0);
     int epoll = epoll_create1(0), listener = listen_on(atoi(argv[1]));
     struct epoll_event event = {EPOLLIN, {.fd = listener}};

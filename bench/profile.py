@@ -45,6 +45,7 @@ def run(section, n, server, programs, seconds):
     """Returns a list with one row. It is empty if there is no profile; then stderr says so."""
     with running(server, programs) as (port, pid), tempfile.TemporaryDirectory() as directory:
         words = points.command(section, seconds + 2, SERVERS[server].speaks, port, pid, n)
+        words.append("--overwrite")
         bench = subprocess.Popen([str(programs / "dipc-cli")] + words, stdout=subprocess.PIPE,
                                  universal_newlines=True)
         try:

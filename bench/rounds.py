@@ -61,7 +61,7 @@ def runs(sections, number):
 def run(section, value, server, programs, seconds, percentiles):
     """The rows of one run of dipc-cli bench. Empty if it failed; then stderr says why."""
     with running(server, programs) as (port, pid):
-        words = points.command(section, seconds, SERVERS[server].speaks, port, pid, value)
+        words = points.command(section, seconds, SERVERS[server].speaks, port, pid, value) + ["--overwrite"]
         if percentiles:
             words += ["--percentiles", str(percentiles)]
         try:

@@ -12,6 +12,7 @@
 mod connection;
 mod cpu;
 mod fairness;
+mod inspection;
 mod load;
 mod memory;
 mod mix;
@@ -47,9 +48,6 @@ use target::{Target, connection_failure};
 /// Default of `--timeout`: longer than the default wait of dipc.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// Maximum size of a message's header in a mailbox, in bytes.
-const MESSAGE_HEADER: usize = 8;
-
 /// Measures one mix after the other. Returns the highest exit code.
 pub(crate) fn run(connection: &Connection, options: &BenchOptions, out: &Output) -> Result<u8, Failure> {
     options.validate()?;
@@ -60,16 +58,19 @@ pub(crate) fn run(connection: &Connection, options: &BenchOptions, out: &Output)
         System::Dipc => Some(target.address.connect(Some(silence_max))?),
         _ => None,
     };
-    if let Some(dipc) = &mut dipc {
-        dipc.set_timeout(Some(silence_max))?;
+    // Everything is checked before the first mailbox is overwritten.
+    match &mut dipc {
+        Some(dipc) => {
+            dipc.set_timeout(Some(silence_max))?;
+            inspection::inspect(dipc, options)?;
+        }
+        None => target.inspect(options)?,
     }
+    let server = server_process(options, dipc.as_mut())?;
     let mut worst = 0;
     for (number, &mix) in options.mix.iter().enumerate() {
-        if let Some(dipc) = dipc.as_mut().filter(|_| mix == Mix::PutTake) {
-            check_room(dipc, options)?;
-        }
         target.prepare(options, mix)?;
-        let code = measure(&target, options, mix, silence_max, dipc.as_mut(), |report| {
+        let code = measure((&target, server), options, mix, silence_max, dipc.as_mut(), |report| {
             match (out.json, options.csv) {
                 (true, _) => out.print_json(report.json()),
                 (_, true) => out.print_text(&report.csv()[number.min(1)..].join("\n")),
@@ -81,16 +82,16 @@ pub(crate) fn run(connection: &Connection, options: &BenchOptions, out: &Output)
     Ok(worst)
 }
 
-/// Measures one mix, from opening the connections to the report. Returns its exit code.
+/// Measures one mix, from opening the connections to the report. `server`: its process id, if it is known.
+/// Returns the exit code.
 fn measure(
-    target: &Target,
+    (target, server): (&Target, Option<u32>),
     options: &BenchOptions,
     mix: Mix,
     silence_max: Duration,
-    mut dipc: Option<&mut Client>,
+    dipc: Option<&mut Client>,
     print: impl FnOnce(&Report) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
-    let server = server_process(options, dipc.as_deref_mut())?;
     let idle = target.open_idle(options)?;
     let sockets = (0..options.connections).map(|number| target.dial(number)).collect::<Result<_, _>>()?;
     let plan = Plan::new(options, mix);
@@ -153,19 +154,4 @@ fn server_process(options: &BenchOptions, dipc: Option<&mut Client>) -> Result<O
     let Some(dipc) = dipc else { return Ok(None) };
     let pid = dipc.stat(Topic::Server)?.number("pid").and_then(|pid| pid.try_into().ok());
     Ok(pid.filter(|pid| cpu::is_dipc(*pid)))
-}
-
-/// Checks that a mailbox has room for a message of every connection. Otherwise all connections might wait
-/// forever to put, and none would take.
-fn check_room(dipc: &mut Client, options: &BenchOptions) -> Result<(), Failure> {
-    let messages = options.connections.div_ceil(options.mailboxes) + 1;
-    let (needed, size) = ((messages * (options.size + MESSAGE_HEADER)) as u64, dipc.hello(None)?.size);
-    if needed > size {
-        let text = format!(
-            "put-take needs {needed} bytes in each mailbox, which has {size}: \
-             lower -c or -d, or raise --mailboxes"
-        );
-        return Err(Failure::Usage(text));
-    }
-    Ok(())
 }

@@ -5,8 +5,8 @@
 //! printed again, since they stay on the screen as they were typed.
 
 mod editor;
-mod input;
 mod terminal;
+mod typed;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -14,12 +14,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use dipc::client::{Client, Code, Error, Event, PutOptions};
+use nix::unistd::{User, getuid};
 
 use crate::failure::Failure;
 use crate::output::{Output, escape};
+use crate::{input, stdio};
 use editor::{Screen, line_editor};
-use input::Input;
 use terminal::TerminalSettings;
+use typed::Typed;
 
 /// Joins the chat, sends every line of the input, and leaves.
 pub(crate) fn run(
@@ -28,16 +30,23 @@ pub(crate) fn run(
     name: Option<&str>,
     out: &Output,
 ) -> Result<u8, Failure> {
-    let user = std::env::var("USER").unwrap_or_else(|_| "anonymous".to_owned());
+    let user = user_name();
     let name = name.unwrap_or(&user);
     let failed = |error| Failure::local("standard input", error);
     let edits = io::stdin().is_terminal() && out.can_move() && !out.json;
     let _settings = TerminalSettings::save(edits);
-    let (mut typed, screen) = match edits.then(|| line_editor(&format!("{}: ", escape(name.as_bytes())))) {
+    // A longer line is refused by the server.
+    let line_max = input::packet(client)?.saturating_add(1);
+    let prompt = format!("{}: ", escape(name.as_bytes()));
+    let (mut typed, screen) = match edits.then(|| line_editor(&prompt, line_max)) {
         Some(Ok((typed, screen))) => (typed, Some(screen)),
         // No line editor: --json, input or output is no terminal, or the editor does not support the
         // terminal.
-        _ => (Input::new(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?, None), None),
+        _ => {
+            stdio::require_input()?;
+            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+            (Typed::new(stdin, line_max, None), None)
+        }
     };
     let mut chat = Chat { client, mailbox, out, screen, own: BTreeSet::new() };
     chat.client.watch(&[mailbox], Some(0))?;
@@ -58,6 +67,13 @@ pub(crate) fn run(
     let last = chat.send(&format!("* {name} leaves"))?;
     chat.receive(last)?;
     Ok(0)
+}
+
+/// The name of this user: USER, or else the login name, or else "anonymous".
+fn user_name() -> String {
+    let login = || Some(User::from_uid(getuid()).ok()??.name);
+    let named = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    named.or_else(login).unwrap_or_else(|| "anonymous".to_owned())
 }
 
 struct Chat<'a> {

@@ -144,12 +144,25 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
+    /// The end by a signal.
+    pub(crate) fn by(signal: Signal) -> Self {
+        let number = signal as i32;
+        Exit { code: u8::try_from(128 + number).unwrap_or(u8::MAX), signal: Some(number) }
+    }
+
     /// Ends this process by SIGINT if SIGINT ended the command. A shell stops its script only if the program
     /// that it waits for was ended by SIGINT.
-    pub(crate) fn reraise_sigint(&self) {
+    pub(crate) fn reraise_interrupt(&self) {
         if self.signal == Some(SIGINT) {
+            self.reraise();
+        }
+    }
+
+    /// Ends this process by the signal that ended the command.
+    pub(crate) fn reraise(&self) {
+        if let Some(signal) = self.signal {
             // Fails only for signals without handlers, such as SIGKILL.
-            let _ = emulate_default_handler(SIGINT);
+            let _ = emulate_default_handler(signal);
         }
     }
 }

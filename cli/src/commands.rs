@@ -1,7 +1,6 @@
 //! Executes one command and prints its result.
 
-use std::fs;
-use std::io::{self, Read};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
@@ -11,42 +10,49 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::options::{Command, Data};
 use crate::output::Output;
-use crate::{lock, watch};
+use crate::{input, lock, stdio, watch};
 
 /// Reads the data of a write or put whose command line contains none.
-pub(crate) type Input<'a> = &'a mut dyn FnMut() -> Result<Vec<u8>, Failure>;
+pub(crate) type Input<'a> = &'a mut dyn FnMut(&mut Client) -> Result<Vec<u8>, Failure>;
 
 /// Runs a command. Returns its exit code.
 pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
     match command {
-        Command::Read { mailbox, off, len, after, wait } => {
-            let message =
-                client.read_with(mailbox.number, &ReadOptions { off, len, after, wait: wait.wait })?;
+        Command::Read { mailbox, off, len, info, after, wait } => {
+            let options = ReadOptions { off, len, after, wait: wait.wait };
+            let message = stdio::request(client, |client| client.read_with(mailbox.number, &options))?;
+            let without_reader = || Failure::Output(ErrorKind::BrokenPipe.into());
+            let message = message.ok_or_else(without_reader)?;
+            if info {
+                out.print_info(&message);
+            }
             out.print_message(mailbox.number, &message)?;
         }
         Command::Write { mailbox, data, if_version, off, wait } => {
             let options = WriteOptions { if_version, off, wait: wait.wait };
-            let version = client.write_with(mailbox.number, bytes(data, input)?, &options)?;
+            let data = bytes(client, data, input)?;
+            let version = client.write_with(mailbox.number, data, &options)?;
             out.print_fields(&[("version", version)])?;
         }
         Command::Put { mailbox, data, drop, wait } => {
             let options = PutOptions { drop, wait: wait.wait };
-            let put = client.put_with(mailbox.number, bytes(data, input)?, &options)?;
+            let data = bytes(client, data, input)?;
+            let put = client.put_with(mailbox.number, data, &options)?;
             out.print_fields(&[("version", put.version), ("count", put.count)])?;
         }
         Command::Take { mailbox, wait } => {
-            let message = client.take(mailbox.number, wait.wait)?;
-            // A closed pipe is a failure here: the message is removed from the mailbox, and lost.
-            out.print_message(mailbox.number, &message).map_err(|failure| match failure {
-                Failure::Output(error) => {
-                    Failure::local("the message is taken, and could not be printed", error)
-                }
+            let message = stdio::request(client, |client| client.take(mailbox.number, wait.wait))?;
+            let printed = out.print_message(mailbox.number, &message.ok_or(Failure::NotTaken)?);
+            printed.map_err(|failure| match failure {
+                Failure::Output(error) => Failure::TakenInVain(error),
                 other => other,
             })?;
         }
-        Command::Lock { locking, command } if !command.is_empty() => {
-            let exit = lock::run(lock::acquire(client, &locking)?, &locking, &command, out)?;
-            exit.reraise_sigint();
+        Command::Lock { locking, conflict_exit_code, command } if !command.is_empty() => {
+            let lock = lock::acquire(client, &locking)
+                .map_err(|failure| failure.with_conflict_exit_code(conflict_exit_code))?;
+            let exit = lock::run(lock, &locking, &command, out)?;
+            exit.reraise_interrupt();
             return Ok(exit.code);
         }
         Command::Lock { locking, .. } => {
@@ -60,7 +66,11 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
             }
         }
         Command::Watch { mailboxes, after, count, command } => {
-            watch::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
+            let ended = watch::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
+            if let Some(exit) = ended {
+                exit.reraise();
+                return Ok(exit.code);
+            }
         }
         Command::Stat { topic } => {
             let topic = self::topic(topic.as_deref())?;
@@ -87,19 +97,12 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
     Ok(0)
 }
 
-/// Reads standard input to its end.
-pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
-    let mut data = Vec::new();
-    io::stdin().read_to_end(&mut data).map_err(|error| Failure::local("standard input", error))?;
-    Ok(data)
-}
-
-fn bytes(data: Data, input: Input) -> Result<Vec<u8>, Failure> {
-    if let Some(path) = data.file.filter(|path| path.as_os_str() != "-") {
-        return fs::read(&path).map_err(|error| Failure::local(&path.display().to_string(), error));
+fn bytes(client: &mut Client, data: Data, input: Input) -> Result<Vec<u8>, Failure> {
+    if data.is_from_input() {
+        return input(client);
     }
-    if data.text.is_empty() {
-        return input();
+    if let Some(path) = data.file {
+        return input::file(client, &path);
     }
     Ok(data.text.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&b' '))
 }

@@ -1,18 +1,18 @@
 //! Ctrl-C at the prompt: it ends the running command, and not the prompt.
 
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use dipc::client::Client;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
+
+use crate::cancel;
 
 /// The handler of SIGINT. By default SIGINT ends this program. While SIGINT is captured, it becomes a
 /// readable byte.
@@ -42,29 +42,16 @@ impl Interrupts {
         Captured { read: &self.read, terminates: &self.terminates }
     }
 
-    /// Runs `request`. Returns its result, and whether Ctrl-C interrupted it. Ctrl-C closes the connection:
-    /// the protocol has no other way to cancel a waiting request.
+    /// Runs `request`. Calls `on_wait` if the answer takes long. Returns the result, and whether Ctrl-C
+    /// cancelled the request, which closes the connection.
     pub(crate) fn run_interruptible<'a, R>(
         &self,
         client: &'a mut Client,
+        on_wait: impl FnOnce() + Send,
         request: impl FnOnce(&'a mut Client) -> R,
     ) -> io::Result<(R, bool)> {
         let captured = self.capture();
-        let socket = UnixStream::from(client.as_fd().try_clone_to_owned()?);
-        let (asking, answered) = UnixStream::pair()?;
-        thread::scope(|scope| {
-            let listener = scope.spawn(|| {
-                let interrupted = is_first_readable(captured.read, &answered);
-                if interrupted {
-                    // Fails only if the connection is closed already.
-                    let _ = socket.shutdown(Shutdown::Both);
-                }
-                interrupted
-            });
-            let answer = request(client);
-            drop(asking);
-            Ok((answer, listener.join().is_ok_and(|interrupted| interrupted)))
-        })
+        cancel::run(client, PollFd::new(captured.read.as_fd(), PollFlags::POLLIN), on_wait, request)
     }
 }
 
@@ -74,14 +61,4 @@ impl Drop for Captured<'_> {
         let _ = self.read.read(&mut [0; 64]);
         self.terminates.store(true, Ordering::Relaxed);
     }
-}
-
-/// Waits until one of the two sockets is readable. Returns whether the first one is.
-fn is_first_readable(first: &UnixStream, second: &UnixStream) -> bool {
-    let mut sources =
-        [PollFd::new(first.as_fd(), PollFlags::POLLIN), PollFd::new(second.as_fd(), PollFlags::POLLIN)];
-    while poll(&mut sources, PollTimeout::NONE).is_err() {
-        // Interrupted by a signal: the only error that can occur here.
-    }
-    sources[0].any() == Some(true)
 }

@@ -6,13 +6,20 @@
 //! [`watch`] prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics.
 //! [`mod@bench`] puts a server under load.
 //!
-//! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection.
+//! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an error
+//! before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock` and `watch`.
+//!
+//! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of this
+//! machine, 75 try again: the server is full or stopping.
 
 mod bench;
+mod cancel;
+mod charset;
 mod chat;
 mod child;
 mod commands;
 mod failure;
+mod input;
 mod interrupts;
 mod lock;
 mod manual;
@@ -21,6 +28,9 @@ mod output;
 mod pages;
 mod prompt;
 mod roff;
+mod signals;
+mod stdio;
+mod supervisor;
 mod top;
 mod watch;
 
@@ -46,17 +56,12 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(3);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) if error.use_stderr() && wants_json() => {
-            let failure = Failure::usage(&error);
-            Output::new(true).print_error(&failure);
-            return ExitCode::from(failure.exit_code());
-        }
-        Err(error) => error.exit(),
-    };
-    let out = Output::new(cli.connection.json);
-    let code = run(cli, &out).unwrap_or_else(|failure| {
+    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse_from(options::arguments()) {
+        Err(error) if error.use_stderr() && wants_json() => Err(Failure::usage(&error)),
+        parsed => Ok(parsed.unwrap_or_else(|error| error.exit())),
+    });
+    let out = Output::new(parsed.as_ref().map_or_else(|_| wants_json(), |cli| cli.connection.json));
+    let code = parsed.and_then(|cli| run(cli, &out)).unwrap_or_else(|failure| {
         out.print_error(&failure);
         failure.exit_code()
     });
@@ -70,20 +75,29 @@ fn wants_json() -> bool {
 
 fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     match &cli.command {
-        Some(Command::Completions { shell }) => return pages::completions(*shell),
+        Some(Command::Completions { shell, program }) => return pages::completions(*shell, *program),
         Some(Command::Manual { directory }) => return pages::manual(directory),
+        Some(Command::Unlock { .. }) => {
+            let text = "unlock is a command of the prompt: a lock ends with its connection";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),
-        Some(Command::Lock { command, .. }) if command.is_empty() => {
+        Some(Command::Lock { command, .. }) if !command.is_empty() => stdio::require_input()?,
+        Some(Command::Lock { .. }) => {
             return Err(Failure::Usage("lock needs a command to run under it: lock 3 -- command".to_owned()));
         }
         _ => {}
     }
     let connect = || connect(&cli.connection);
     match cli.command {
-        None => prompt::run(&connect, out),
+        None => prompt::run(&cli.connection.address()?, &connect, out),
         Some(Command::Chat { mailbox, name }) => chat::run(&mut connect()?, mailbox, name.as_deref(), out),
         Some(Command::Top { once }) => top::run(&mut connect()?, once, out),
-        Some(command) => commands::run(&mut connect()?, command, out, &mut commands::standard_input),
+        Some(command) => {
+            let mailboxes = command.mailboxes().to_vec();
+            commands::run(&mut connect()?, command, out, &mut input::standard_input)
+                .inspect_err(|failure| lock::explain(failure, &mailboxes, out))
+        }
     }
 }
 

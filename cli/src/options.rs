@@ -2,8 +2,10 @@
 
 mod connection;
 mod duration;
+mod number;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,11 +13,13 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
+use crate::pages::Program;
 pub(crate) use connection::Connection;
 use duration::positive;
 pub(crate) use duration::seconds;
+use number::count;
 
-/// Client of a dipc server: runs one command, or a prompt without one
+/// Client for a dipc server; without a command, an interactive prompt
 #[derive(Debug, Parser)]
 #[command(
     name = "dipc-cli",
@@ -29,9 +33,10 @@ pub(crate) use duration::seconds;
                   dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  \
                   dipc-cli bench -c 50 -P 16\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
-                  3 no connection.\n\
-                  `lock BOX -- COMMAND` exits with the code of its command, or as above if it cannot acquire \
-                  the lock, or loses it."
+                  3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
+                  full or stopping.\n\
+                  `lock BOX -- COMMAND` exits with COMMAND's code if COMMAND was started, and as above if it \
+                  cannot acquire the lock, or loses it."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -39,6 +44,18 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// The command line. `-h` is the host, as in other clients of servers. As the last word, where the host is
+/// missing, it asks for help.
+pub(crate) fn arguments() -> Vec<OsString> {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    if let Some(last) = words.iter().position(|word| word == "--").unwrap_or(words.len()).checked_sub(1)
+        && words[last] == "-h"
+    {
+        words[last] = "--help".into();
+    }
+    words
 }
 
 /// A line at the prompt.
@@ -61,13 +78,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         mailbox: Mailbox,
         /// Skip the first N bytes
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = count)]
         off: Option<u64>,
         /// Print at most N bytes
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = count)]
         len: Option<u64>,
+        /// Print version and number of messages too, to standard error
+        #[arg(long)]
+        info: bool,
         /// Print the oldest message newer than version V; waits if there is none
-        #[arg(long, value_name = "V")]
+        #[arg(long, value_name = "V", value_parser = count)]
         after: Option<u64>,
         #[command(flatten)]
         wait: Wait,
@@ -80,10 +100,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         data: Data,
         /// Write only if the mailbox is at version V
-        #[arg(long = "if", value_name = "V")]
+        #[arg(long = "if", value_name = "V", value_parser = count)]
         if_version: Option<u64>,
         /// Overwrite the message from byte N on
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = count)]
         off: Option<u64>,
         #[command(flatten)]
         wait: Wait,
@@ -101,6 +121,9 @@ pub(crate) enum Command {
         wait: Wait,
     },
     /// Print the oldest message and remove it; waits if there is none
+    ///
+    /// Nothing is taken before standard output can be written, or after its reader has gone. If the message was
+    /// removed but could not be written, for example because a disk is full, the exit code is 74.
     Take {
         #[command(flatten)]
         mailbox: Mailbox,
@@ -109,49 +132,60 @@ pub(crate) enum Command {
     },
     /// Run a command while these mailboxes are locked
     ///
-    /// The lease is renewed while the command runs. If the lock is lost nevertheless, the command and all its
-    /// descendants are terminated: by TERM, and by KILL after 5 seconds. Signals are forwarded to the
-    /// command. A KILL of dipc-cli kills the command, but not its descendants. DIPC_GRANT contains the
-    /// fencing token of the lock, DIPC_BOX the mailboxes.
+    /// The lease is renewed while the command runs, but not beyond --max-hold of the server, which is 600
+    /// seconds unless configured: a command that may run longer needs a server with a longer --max-hold. If
+    /// the lock is lost, the command and all its descendants are terminated: by TERM, and by KILL after 5
+    /// seconds. DIPC_GRANT contains the fencing token of the lock, DIPC_BOX the mailboxes.
+    ///
+    /// Signals are forwarded to the command and its descendants. A second INT, TERM, HUP or QUIT, at least a
+    /// second after the first, kills them. If they belong to another user, as with sudo, a second signal ends
+    /// dipc-cli only. A KILL of dipc-cli kills the command, but not its descendants.
     ///
     /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
     /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
     /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
-    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1 if the lock
-    /// was not acquired in time, and 2 or 3 if the lock was refused or lost.
+    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1, or that of
+    /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost, and 75 if the server is full or
+    /// stopping.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.
     Lock {
         #[command(flatten)]
         locking: Locking,
+        /// Exit code if the lock is not acquired in time, to tell this from a command that exits with 1
+        #[arg(short = 'E', long, value_name = "N", default_value_t = 1)]
+        conflict_exit_code: u8,
         /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// Release locks of this prompt
+    /// Release locks of this prompt; only at the prompt, since a lock ends with its connection
     Unlock {
         /// Mailboxes, or * for all
         #[arg(value_name = "BOX[,BOX..]")]
         mailboxes: String,
         /// Release only locks with this fencing token
-        #[arg(long, value_name = "G")]
+        #[arg(long, value_name = "G", value_parser = count)]
         grant: Option<u64>,
     },
     /// Print every new message, or run a command for each of them
     ///
     /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (the
     /// number of missed messages before it) in its environment. One command runs at a time; its exit code is
-    /// ignored.
+    /// ignored. Signals are forwarded to the command and its descendants, as with lock. INT, TERM, HUP and QUIT
+    /// also end the watch, when the command has ended.
+    ///
+    /// Without a command, the watch ends when standard output has no reader.
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,
         /// Start after version V, with the messages that are still stored
-        #[arg(long, value_name = "V")]
+        #[arg(long, value_name = "V", value_parser = count)]
         after: Option<u64>,
         /// End after N messages
-        #[arg(short = 'n', long, value_name = "N")]
+        #[arg(short = 'n', long, value_name = "N", value_parser = count)]
         count: Option<u64>,
         /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
@@ -171,21 +205,23 @@ pub(crate) enum Command {
     },
     /// Chat with other users through a mailbox; Ctrl-D leaves
     Chat {
-        #[arg(value_name = "BOX")]
+        #[arg(value_name = "BOX", value_parser = number::mailbox)]
         mailbox: u32,
-        /// Your name [default: environment variable USER]
+        /// Your name [default: environment variable USER, or the login name]
         #[arg(long)]
         name: Option<String>,
     },
-    /// Show mailboxes, holders, queues and rates, every second
+    /// Show mailboxes, holders, queues and rates, every second; q leaves
     Top {
         /// Print the statistics once, without rates
         #[arg(long)]
         once: bool,
     },
-    /// Put a server on this machine under load, and measure it; overwrites its mailboxes
+    /// Put a server on this machine under load, and measure it
     ///
-    /// Mailboxes 0 to N-1 (--mailboxes) are overwritten. One thread drives all connections, so that the load
+    /// Mailboxes 0 to N-1 (--mailboxes) are overwritten. If one of them holds messages, this needs
+    /// --overwrite. Nothing is overwritten if the server is of another kind, or if the run is not possible
+    /// there. One thread drives all connections, so that the load
     /// costs the same for every system. Without --rate, each connection sends a batch, waits for its answers,
     /// and sends the next batch. The run fails if the server is silent for 35 seconds (--timeout).
     ///
@@ -196,6 +232,9 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: Shell,
+        /// The program that is completed
+        #[arg(value_enum, default_value = "dipc-cli")]
+        program: Program,
     },
     /// Write the man pages into a directory
     #[command(hide = true)]
@@ -205,17 +244,56 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The mailboxes that the command has to be admitted to.
+    pub(crate) fn mailboxes(&self) -> &[u32] {
+        match self {
+            Command::Read { mailbox, .. }
+            | Command::Write { mailbox, .. }
+            | Command::Put { mailbox, .. }
+            | Command::Take { mailbox, .. } => std::slice::from_ref(&mailbox.number),
+            Command::Lock { locking, .. } => &locking.mailboxes.numbers,
+            _ => &[],
+        }
+    }
+
+    /// The message of a write or put.
+    pub(crate) fn data_mut(&mut self) -> Option<&mut Data> {
+        match self {
+            Command::Write { data, .. } | Command::Put { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+
+    /// What the command waits for, if its answer takes long.
+    pub(crate) fn awaited(&self) -> String {
+        match self {
+            Command::Read { mailbox, after: Some(_), .. } => {
+                format!("a new message in mailbox {}", mailbox.number)
+            }
+            Command::Take { mailbox, .. } => format!("a message in mailbox {}", mailbox.number),
+            Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.number),
+            _ => match self.mailboxes() {
+                [] => "the server".to_owned(),
+                [mailbox] => format!("mailbox {mailbox}"),
+                several => format!("mailboxes {several:?}"),
+            },
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Mailbox {
     /// The number of the mailbox
-    #[arg(value_name = "BOX")]
+    #[arg(value_name = "BOX", value_parser = number::mailbox)]
     pub number: u32,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Mailboxes {
     /// The numbers of the mailboxes
-    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',')]
+    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',',
+          value_parser = number::listed_mailbox)]
     pub numbers: Vec<u32>,
 }
 
@@ -249,6 +327,20 @@ pub(crate) struct Data {
     /// Read the message from file F; - is standard input
     #[arg(long, value_name = "F")]
     pub file: Option<PathBuf>,
+}
+
+impl Data {
+    pub(crate) fn from_text(text: Vec<u8>) -> Self {
+        Data { text: vec![OsString::from_vec(text)], file: None }
+    }
+
+    /// Whether the message is read from standard input, or at the prompt from the next line.
+    pub(crate) fn is_from_input(&self) -> bool {
+        match &self.file {
+            None => self.text.is_empty(),
+            Some(path) => path.as_os_str() == "-",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use dipc::client::{Message, Stat, Topic};
 use serde_json::{Map, Value, json};
 
+use crate::charset;
 use crate::failure::Failure;
 
 /// How results are printed.
@@ -27,6 +28,13 @@ impl Output {
     /// Whether standard output is a terminal with cursor control.
     pub(crate) fn can_move(&self) -> bool {
         self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Prints the version of a message and the number of messages, beside the message itself.
+    pub(crate) fn print_info(&self, message: &Message) {
+        if !self.json {
+            self.print_note(&format!("version {}, messages {}", message.version, message.count));
+        }
     }
 
     /// Prints a message: on a pipe exactly its bytes.
@@ -134,8 +142,16 @@ impl Output {
 }
 
 /// Text for a terminal. Characters that move the cursor, change the terminal's settings or reverse the text
-/// are escaped.
+/// are escaped. Characters that the terminal's encoding may lack are replaced.
 pub(crate) fn escape(data: &[u8]) -> String {
+    let shown = escape_controls(data);
+    match charset::is_utf8() {
+        true => shown,
+        false => shown.replace(|character: char| !character.is_ascii(), "?"),
+    }
+}
+
+fn escape_controls(data: &[u8]) -> String {
     let mut shown = String::new();
     for character in String::from_utf8_lossy(data).chars() {
         match character {
@@ -211,9 +227,12 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(escape(b"a\tb\nc"), "a\tb\nc");
-        assert_eq!(escape(b"\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
-        assert_eq!(escape("\u{9b}2J \u{202e}gr\u{fc}\u{df}".as_bytes()), "\\x9b2J \\u{202e}gr\u{fc}\u{df}");
-        assert_eq!(escape(b"\xff"), "\u{fffd}");
+        assert_eq!(escape_controls(b"a\tb\nc"), "a\tb\nc");
+        assert_eq!(escape_controls(b"\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
+        assert_eq!(
+            escape_controls("\u{9b}2J \u{202e}gr\u{fc}\u{df}".as_bytes()),
+            "\\x9b2J \\u{202e}gr\u{fc}\u{df}"
+        );
+        assert_eq!(escape_controls(b"\xff"), "\u{fffd}");
     }
 }

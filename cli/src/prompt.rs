@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
-use dipc::client::{Client, Event};
+use dipc::client::{Address, Client, Event};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
-use crate::options::{Command, Line};
+use crate::options::{Command, Data, Line};
 use crate::output::Output;
 use crate::{commands, lock, watch};
 use completion::{grammar, verbs};
@@ -25,15 +25,18 @@ use lines::Lines;
 
 /// Runs commands until `quit` or the end of the input. A failed command does not end the prompt. Returns the
 /// exit code: 0 on a terminal, otherwise the highest of all commands.
-pub(crate) fn run(connect: Connect, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(address: &Address, connect: Connect, out: &Output) -> Result<u8, Failure> {
     let is_terminal = io::stdin().is_terminal() && out.is_terminal;
-    let client = connect()?;
+    let mut client = connect()?;
+    if is_terminal {
+        out.print_note(&format!("connected to {address}; help lists the commands, Ctrl-D leaves"));
+    }
     let (lines, interrupts) = match is_terminal {
         true => {
             let interrupts = Interrupts::new().map_err(|error| Failure::local("signals", error))?;
             (Lines::from_terminal()?, Some(interrupts))
         }
-        false => (Lines::from_pipe()?, None),
+        false => (Lines::from_pipe(&mut client)?, None),
     };
     let out = Output { whole_lines: true, ..*out };
     let mut prompt = Prompt { client, connect, lines, interrupts, out };
@@ -57,13 +60,18 @@ impl Prompt<'_> {
     /// Runs every line. Returns the highest exit code.
     fn commands(&mut self) -> Result<u8, Failure> {
         let mut worst = 0;
-        while let Some(line) = self.lines.command()? {
-            let words = words::split(&line);
+        loop {
+            let words = match self.lines.command() {
+                Ok(None) => break,
+                Ok(Some(line)) => words::split(&line).map_err(|why| Failure::Usage(why.to_owned())),
+                Err(failure @ Failure::Local(..)) => return Err(failure),
+                Err(failure) => Err(failure),
+            };
             let done = match words.as_deref() {
                 Ok([]) => continue,
                 Ok([verb, ..]) if verb == "q" || verb == "quit" => break,
                 Ok(words) => self.command(words),
-                Err(why) => Err(Failure::Usage((*why).to_owned())),
+                Err(_) => words.map(|_| 0),
             };
             worst = worst.max(self.recover(done)?);
             if !self.client.is_closed() {
@@ -82,7 +90,7 @@ impl Prompt<'_> {
             Err(failure) => failure,
         };
         let is_script = self.interrupts.is_none() && (self.client.is_closed() || failure.exit_code() == 3);
-        if is_script || matches!(failure, Failure::Output(_)) {
+        if is_script || failure.is_of_output() {
             return Err(failure);
         }
         self.out.print_error(&failure);
@@ -101,7 +109,7 @@ impl Prompt<'_> {
         // All events have been read, so a readable socket has reached its end.
         if self.client.is_closed() || is_readable(&self.client) {
             self.client = (self.connect)()?;
-            self.out.print_note("reconnected: earlier locks are lost");
+            self.out.print_note("reconnected; your locks have been released");
         }
         Ok(())
     }
@@ -113,7 +121,7 @@ impl Prompt<'_> {
             return help(&mut self.client, &self.out).map(|()| 0);
         }
         let matches = grammar().try_get_matches_from(words);
-        let line = match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
+        let mut line = match matches.and_then(|matches| Line::from_arg_matches(&matches)) {
             Ok(line) => line,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
                 return print_help(&error.to_string(), &self.out).map(|()| 0);
@@ -123,40 +131,54 @@ impl Prompt<'_> {
         self.ensure_connected()?;
         let Prompt { client, lines, interrupts, out, .. } = self;
         let out = &Output { json: out.json || line.json, ..*out };
-        let mut text = || lines.text()?.ok_or_else(|| Failure::Usage("the text is missing".to_owned()));
+        let missing = || Failure::Usage("the text is missing".to_owned());
+        if let Some(data) = line.command.data_mut().filter(|data| data.is_from_input()) {
+            *data = Data::from_text(lines.text()?.ok_or_else(missing)?);
+        }
+        // The text has been read, before Ctrl-C means the request.
+        let mut text = |_: &mut Client| Err(missing());
         let Some(interrupts) = interrupts else {
             return commands::run(client, line.command, out, &mut text);
         };
         let failed = |error| Failure::local("signals", error);
+        let awaited = line.command.awaited();
+        let on_wait = || out.print_note(&format!("waiting for {awaited}; Ctrl-C cancels"));
         match line.command {
             Command::Watch { mailboxes, after, count, command } => {
                 let captured = interrupts.capture();
                 let stop = Some(captured.read);
-                return watch::run(client, &mailboxes.numbers, after, count, &command, out, stop).map(|()| 0);
+                let ended = watch::run(client, &mailboxes.numbers, after, count, &command, out, stop)?;
+                return Ok(ended.map_or(0, |exit| {
+                    exit.reraise();
+                    exit.code
+                }));
             }
             // Ctrl-C cancels the wait for the lock. While the command runs, the terminal sends SIGINT to it.
-            Command::Lock { locking, command } if !command.is_empty() => {
+            Command::Lock { locking, conflict_exit_code, command } if !command.is_empty() => {
                 let timeout = client.timeout();
                 let (lock, interrupted) = interrupts
-                    .run_interruptible(client, |client| lock::acquire(client, &locking))
+                    .run_interruptible(client, on_wait, |client| lock::acquire(client, &locking))
                     .map_err(failed)?;
                 if !interrupted {
                     let _captured = interrupts.capture();
-                    let ended = lock.and_then(|lock| lock::run(lock, &locking, &command, out));
+                    let ended = lock
+                        .map_err(|failure| failure.with_conflict_exit_code(conflict_exit_code))
+                        .and_then(|lock| lock::run(lock, &locking, &command, out));
                     client.set_timeout(timeout)?;
                     return ended.map(|ended| ended.code);
                 }
             }
             command => {
                 let request = |client: &mut Client| commands::run(client, command, out, &mut text);
-                let (done, interrupted) = interrupts.run_interruptible(client, request).map_err(failed)?;
+                let (done, interrupted) =
+                    interrupts.run_interruptible(client, on_wait, request).map_err(failed)?;
                 if !interrupted {
                     return done;
                 }
             }
         }
         self.client = (self.connect)()?;
-        self.out.print_note("interrupted and reconnected: earlier locks are lost");
+        self.out.print_note("cancelled and reconnected; your locks have been released");
         Ok(0)
     }
 }

@@ -94,7 +94,7 @@ fn unlinked(part: &str) -> String {
 }
 
 /// Escapes a line so that roff finds no command in it.
-fn verbatim(line: &str) -> String {
+pub(crate) fn verbatim(line: &str) -> String {
     let escaped = line.replace('\\', "\\e").replace('-', "\\-");
     match escaped.starts_with(['.', '\'']) {
         true => format!("\\&{escaped}"),

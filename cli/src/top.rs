@@ -1,8 +1,10 @@
 //! Statistics of a server, once or every second: its mailboxes, their holders, the number of waiting
 //! requests, and the rates of requests.
 
+mod keys;
+
 use std::collections::BTreeMap;
-use std::thread;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use dipc::client::{Client, Stat, Topic};
@@ -11,6 +13,7 @@ use terminal_size::terminal_size;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use keys::Keys;
 
 /// Maximum number of mailboxes in a snapshot. Each one needs a `stat` request.
 const MAILBOXES_MAX: u64 = 1024;
@@ -24,9 +27,10 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 /// Lines of the terminal that show no mailbox: four header lines, and the last line, for the cursor.
 const OTHER_LINES: usize = 5;
 
-/// Prints the statistics once, or every second.
+/// Prints the statistics once, or every second until `q` is pressed.
 pub(crate) fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
     let mut before = None;
+    let mut keys = Keys::new(io::stdin().is_terminal() && out.can_move() && !once && !out.json)?;
     loop {
         let snapshot = Snapshot::at(client)?;
         match terminal_size().filter(|_| out.can_move() && !once) {
@@ -41,7 +45,9 @@ pub(crate) fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, F
         if once {
             return Ok(0);
         }
-        thread::sleep(PERIOD.saturating_sub(snapshot.at.elapsed()));
+        if keys.wait(PERIOD.saturating_sub(snapshot.at.elapsed()))? {
+            return Ok(0);
+        }
         before = Some(snapshot);
     }
 }
@@ -84,7 +90,7 @@ impl Snapshot {
         let mut text = format!(
             "up {} s  connections {}  waiting {}  watching {}  locks held {}  overtakes {}\n\
              requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n\
-             {:>6} {:>9} {:>6} {:>9} {:>9} {:>4} {:>5} {:>6} {:>5} {:>6} {}\n",
+             {:>5} {:>9} {:>5} {:>8} {:>9} {:>4} {:>5} {:>6} {:>5} {:>5} {}\n",
             self.number("uptime_seconds"),
             self.number("connections"),
             self.number("waiting"),
@@ -130,7 +136,7 @@ impl Snapshot {
         let Some(stat) = self.mailboxes.get(&mailbox) else { return String::new() };
         let number = |name| stat.number(name).unwrap_or(0);
         format!(
-            "{mailbox:>6} {:>9} {:>6} {:>9} {:>9} {:>4} {:>5} {:>6} {:>5} {:>6} {}\n",
+            "{mailbox:>5} {:>9} {:>5} {:>8} {:>9} {:>4} {:>5} {:>6} {:>5} {:>5} {}\n",
             number("version"),
             number("messages"),
             number("bytes"),

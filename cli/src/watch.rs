@@ -1,21 +1,44 @@
 //! Watches mailboxes: prints each new message, or runs a command for it.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, ErrorKind, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::time::Duration;
 
 use dipc::client::{Client, Event, Topic};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
 
-use crate::child::{self, Started};
+use crate::child::{self, Exit};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signals::Signals;
+use crate::stdio;
+use crate::supervisor::Supervisor;
 
-/// Watches until `count` messages have arrived, or until `stop` is readable. Without both, watches forever.
+/// A watched message.
+struct Watched {
+    mailbox: u32,
+    version: u64,
+    data: Vec<u8>,
+    lost: u64,
+}
+
+/// What happens next in a watch.
+enum Next {
+    Event(Event),
+    /// The watch ends: Ctrl-C at the prompt.
+    Stop,
+    /// The watch ends by this signal.
+    Signal(Signal),
+}
+
+/// Watches until `count` messages have arrived, until `stop` is readable, or until this program gets a signal.
+/// Returns the signal as an exit. Without a command, the watch also ends when standard output has no reader.
 pub(crate) fn run(
     client: &mut Client,
     mailboxes: &[u32],
@@ -24,7 +47,9 @@ pub(crate) fn run(
     command: &[OsString],
     out: &Output,
     stop: Option<&UnixStream>,
-) -> Result<(), Failure> {
+) -> Result<Option<Exit>, Failure> {
+    // Without a command, signals have their usual effect.
+    let mut signals = if command.is_empty() { None } else { Some(Signals::new()?) };
     client.watch(mailboxes, after)?;
     for &mailbox in mailboxes.iter().filter(|_| after.is_some()) {
         // `after` may be a version of an earlier server. Without a note, the user would not know why the
@@ -36,36 +61,65 @@ pub(crate) fn run(
     }
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
-        match next(client, stop)? {
-            None => break,
-            Some(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
-            Some(Event::Message { mailbox, version, data, lost }) => {
+        match next(client, stop, signals.as_mut())? {
+            Next::Stop => break,
+            // Ctrl-C at the prompt ends only the watch.
+            Next::Signal(Signal::SIGINT) if stop.is_some() => break,
+            Next::Signal(signal) => return Ok(Some(Exit::by(signal))),
+            Next::Event(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
+            Next::Event(Event::Message { mailbox, version, data, lost }) => {
                 left -= 1;
-                match command.is_empty() {
-                    true => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
-                    false => run_command(command, mailbox, version, &data, lost, out)?,
+                match &mut signals {
+                    None => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
+                    Some(signals) => {
+                        run_command(command, &Watched { mailbox, version, data, lost }, signals, out)?
+                    }
                 }
             }
         }
     }
-    Ok(client.unwatch(mailboxes)?)
+    client.unwatch(mailboxes)?;
+    Ok(None)
 }
 
-/// Waits for the next event. None: `stop` is readable.
-fn next(client: &mut Client, stop: Option<&UnixStream>) -> Result<Option<Event>, Failure> {
-    let Some(stop) = stop else { return Ok(client.event(None)?) };
-    // `stop` is checked before every event, even if more messages are buffered.
+/// Waits for the next event or for a reason to end.
+fn next(
+    client: &mut Client,
+    stop: Option<&UnixStream>,
+    mut signals: Option<&mut Signals>,
+) -> Result<Next, Failure> {
+    let stdout = io::stdout();
+    // The reasons to end are checked before every event, even if more messages are buffered.
     let mut timeout = PollTimeout::ZERO;
     loop {
-        let mut sources =
-            [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+        let mut sources = vec![PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+        // A command has the standard output, and may have closed it.
+        sources.push(match &signals {
+            Some(signals) => PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            None => stdio::without_reader(&stdout),
+        });
+        sources.extend(stop.map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)));
         match poll(&mut sources, timeout) {
-            Ok(_) if sources[0].any() == Some(true) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(Failure::local("poll", error)),
         }
-        if let Some(event) = client.event(Some(Duration::ZERO))? {
-            return Ok(Some(event));
+        let is_ready = |number: usize| sources.get(number).is_some_and(|source| source.any() == Some(true));
+        if is_ready(2) {
+            return Ok(Next::Stop);
+        }
+        if is_ready(1) && signals.is_none() {
+            return Err(Failure::Output(ErrorKind::BrokenPipe.into()));
+        }
+        let event = client.event(Some(Duration::ZERO))?;
+        // Signals that have arrived before the event are not for the command that runs for it.
+        if let Some(signals) = signals.as_mut() {
+            while signals.next()?.is_some() {}
+            if let Some(signal) = signals.ending() {
+                return Ok(Next::Signal(signal));
+            }
+        }
+        if let Some(event) = event {
+            return Ok(Next::Event(event));
         }
         timeout = PollTimeout::NONE;
     }
@@ -74,25 +128,30 @@ fn next(client: &mut Client, stop: Option<&UnixStream>) -> Result<Option<Event>,
 /// Runs the command for one message and waits for it. Its exit code is ignored.
 fn run_command(
     words: &[OsString],
-    mailbox: u32,
-    version: u64,
-    data: &[u8],
-    lost: u64,
+    message: &Watched,
+    signals: &mut Signals,
     out: &Output,
 ) -> Result<(), Failure> {
     let mut command = child::command(words);
-    for (name, value) in
-        [("DIPC_BOX", mailbox.into()), ("DIPC_VERSION", version), ("DIPC_LOST", lost)] as [(&str, u64); 3]
+    let Watched { mailbox, version, data, lost } = message;
+    for (name, value) in [("DIPC_BOX", u64::from(*mailbox)), ("DIPC_VERSION", *version), ("DIPC_LOST", *lost)]
     {
         command.env(name, value.to_string());
     }
-    let Started::Running(mut child) = child::start(command.stdin(Stdio::piped()), out) else {
+    command.stdin(memory_file(data).map_err(|error| Failure::local("the command's input", error))?);
+    let Ok(mut supervisor) = Supervisor::start(&mut command, signals, out) else {
         return Err(Failure::Usage("the command cannot be run".to_owned()));
     };
-    if let Some(mut stdin) = child.stdin.take() {
-        // Fails if the command does not read its input.
-        let _ = stdin.write_all(data);
-    }
-    child.wait().map_err(|error| Failure::local("wait", error))?;
+    let progress = supervisor.wait_until_end()?;
+    supervisor.exit(progress)?;
     Ok(())
+}
+
+/// A file in memory with this content. Unlike a pipe, it needs no writer beside the command, which may not read
+/// it at all.
+fn memory_file(data: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("message", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(data)?;
+    file.rewind()?;
+    Ok(file)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Runs `bench --csv`. Returns for each mix its columns, as pairs of name and value.
 #[track_caller]
 fn rows(server: &Server, words: &[&str]) -> Vec<Vec<(String, String)>> {
-    let ran = server.run(&[&["bench", "--csv"], words].concat());
+    let ran = server.run(&[&["bench", "--csv", "--overwrite"], words].concat());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     let text = String::from_utf8(ran.stdout).expect("a report in UTF-8");
     let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
@@ -120,8 +120,8 @@ fn the_file_of_percentiles_matches_the_report() {
     }
     assert_eq!(last[2], 2000.0, "{text}");
     // The report is printed even if the file cannot be written.
-    let ran = server.run(&["bench", "-n", "10", "--percentiles", "/nowhere/x"]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let ran = server.run(&["bench", "-n", "10", "--percentiles", "/nowhere/x", "--overwrite"]);
+    assert_eq!(ran.code, Some(74), "{ran:?}");
     assert!(ran.stderr.contains("/nowhere/x: No such file") && !ran.stdout.is_empty(), "{ran:?}");
 }
 
@@ -129,14 +129,14 @@ fn the_file_of_percentiles_matches_the_report() {
 fn a_mailbox_is_fair() {
     let server = Server::start("4 64 0 8");
     for mix in ["rw50", "rw90", "lock"] {
-        let words = ["bench", "--fairness", "-n", "3000", "-c", "30", "-t", mix, "--json"];
+        let words = ["bench", "--fairness", "-n", "3000", "-c", "30", "-t", mix, "--json", "--overwrite"];
         let report = server.run(&words).json();
         assert_eq!([&report["overtakes"], &report["mailboxes"]], [&json!(0), &json!(1)], "{report}");
         assert!(report["jain"].as_f64().is_some_and(|jain| (0.5..=1.0).contains(&jain)), "{report}");
         assert!(report["longest_wait_s"].as_f64() > Some(0.0), "{report}");
         assert_eq!(report["longest_write_s"].is_number(), mix != "lock", "{report}");
     }
-    let ran = server.run(&["bench", "--fairness", "-n", "3000"]);
+    let ran = server.run(&["bench", "--fairness", "-n", "3000", "--overwrite"]);
     let text = String::from_utf8(ran.stdout).expect("text");
     assert!(text.starts_with("dipc rw50: ") && text.contains("overtakes 0"), "{text}");
 }
@@ -146,10 +146,10 @@ fn bench_connects_by_socket_host_and_port() {
     let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for place in [["-s", &socket], ["-p", &port]] {
-        let ran = server.run(&[&["bench", "-n", "100", "--json"], place.as_slice()].concat());
+        let ran = server.run(&[&["bench", "-n", "100", "--json", "--overwrite"], place.as_slice()].concat());
         assert_eq!(ran.json()["requests"], json!(100), "{place:?}");
     }
-    let ran = server.run(&["bench", "-n", "100", "-h", "localhost", "-p", &port, "--json"]);
+    let ran = server.run(&["bench", "-n", "100", "-h", "localhost", "-p", &port, "--json", "--overwrite"]);
     assert_eq!(ran.json()["requests"], json!(100));
 }
 
@@ -172,12 +172,15 @@ fn exit_codes_of_bench_are_those_of_every_command() {
         ("--system memcached -t lock", "memcached has no equivalent of -t lock"),
         ("--system redis -t lock", "redis has no equivalent of -t lock"),
         ("-n 10 -t put-take -d 8000", "raise --mailboxes"),
-        ("-n 10 -d 9000", "at most 8192 bytes"),
-        ("-n 10 --mailboxes 5", "mailboxes are numbered 0 to 3"),
+        ("-n 10 -d 9000", "message too large (9000 bytes); the server's PACKET_KB allows 8192"),
+        ("-n 10 --mailboxes 5", "no mailbox 4; this server has 0 to 3"),
+        ("-n 10 -t r,put-take -d 8000", "raise --mailboxes"),
     ] {
         let words: Vec<_> = ["bench"].into_iter().chain(line.split(' ')).collect();
         server.run(&words).expect_failure(2, says);
     }
+    // Nothing was overwritten by a run that was refused.
+    assert_eq!(server.stat_json(&["0"], "version"), json!(0));
     server.run(&["bench", "-n", "10", "-p", "1"]).expect_failure(3, "cannot connect to dipc://127.0.0.1:1");
     let memcached = ["bench", "-n", "10", "-p", "1", "--system", "memcached"];
     server.run(&memcached).expect_failure(3, "cannot connect to memcached://127.0.0.1:1");
@@ -193,7 +196,7 @@ fn a_silent_or_killed_server_is_exit_code_3() {
     let mut server = Server::start("4 64 0 8");
     for how in ["silent", "killed"] {
         let requests = server.stat_json(&[], "requests").as_u64();
-        let words = ["bench", "--fairness", "--seconds", "60", "-c", "5", "--timeout", "3"];
+        let words = ["bench", "--fairness", "--seconds", "60", "-c", "5", "--timeout", "3", "--overwrite"];
         let bench = server.cli(&words).spawn().expect("dipc-cli runs");
         wait_until("the server is under load", || {
             server.stat_json(&[], "requests").as_u64() > requests.map(|count| count + 500)
@@ -240,8 +243,97 @@ fn a_server_of_another_protocol_is_an_error() {
         }
     });
     let server = Server::start("1 1 0 1");
-    for system in ["redis", "memcached", "dipc"] {
-        let ran = server.run(&["bench", "--system", system, "-p", &port, "-n", "10"]);
-        ran.expect_failure(3, "unexpected answer: MOO");
+    for (system, says) in [
+        ("redis", "unexpected answer: MOO"),
+        ("memcached", "answer: MOO"),
+        ("dipc", "not the protocol of dipc"),
+    ] {
+        server.run(&["bench", "--system", system, "-p", &port, "-n", "10"]).expect_failure(3, says);
     }
+}
+
+#[test]
+fn mailboxes_that_hold_messages_are_not_overwritten_without_permission() {
+    let server = Server::start("4 64 0 8");
+    // An empty message is a message.
+    server.run(&["write", "2", ""]).expect(0, "version 1\n");
+    let refused = ["bench", "-n", "10", "--mailboxes", "4", "-t", "w,put-take"];
+    server.run(&refused).expect_failure(2, "mailbox 2 holds messages: --overwrite replaces them");
+    for mailbox in ["0", "1", "3"] {
+        assert_eq!(server.stat_json(&[mailbox], "version"), json!(0), "mailbox {mailbox} was overwritten");
+    }
+    for words in [vec!["bench", "-n", "10", "--mailboxes", "2"], [&refused[..], &["--overwrite"]].concat()] {
+        let ran = server.run(&words);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    }
+}
+
+/// Stands for redis and memcached: each answer is prepared.
+#[test]
+fn keys_of_other_systems_that_hold_values_are_not_overwritten_without_permission() {
+    let server = Server::start("1 1 0 1");
+    for (system, mix, pong, value) in [
+        ("redis", "r", "+PONG\r\n", "$3\r\nabc\r\n"),
+        ("redis", "put-take", "+PONG\r\n", "$0\r\n\r\n"),
+        ("memcached", "w", "VERSION 1.6.0\r\n", "VALUE box:0 0 3\r\nabc\r\nEND\r\n"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port().to_string();
+        let peer = std::thread::spawn(move || {
+            // The first connection is that of the search for an address.
+            let mut connections = listener.incoming().map(|stream| stream.expect("a connection"));
+            let (_probe, mut stream) = (connections.next(), connections.next().expect("a connection"));
+            let (mut buffer, mut requests) = ([0; 1024], Vec::new());
+            for answer in [pong, value] {
+                let length = stream.read(&mut buffer).expect("a request");
+                requests.extend_from_slice(&buffer[..length]);
+                stream.write_all(answer.as_bytes()).expect("answered");
+            }
+            let _ = stream.read_to_end(&mut requests);
+            String::from_utf8_lossy(&requests).into_owned()
+        });
+        let ran = server.run(&["bench", "--system", system, "-t", mix, "-p", &port, "-n", "10"]);
+        ran.expect_failure(2, "the key of mailbox 0 holds messages: --overwrite replaces them");
+        let requests = peer.join().expect("the peer does not panic").to_uppercase();
+        let changes = ["SET", "RPUSH", "DEL"].iter().any(|verb| requests.contains(verb));
+        assert!(!changes && requests.contains("0"), "{system} {mix}: {requests}");
+    }
+}
+
+#[test]
+fn a_server_without_a_place_refuses_bench() {
+    let server = Server::start("4 64 0 8 --max-clients 1");
+    let _client = server.connect();
+    server.run(&["bench", "-n", "10"]).expect_failure(75, "busy");
+}
+
+/// Any text protocol may answer an unknown request with a line, and execute the lines of data after it.
+#[test]
+fn a_server_of_another_kind_gets_no_data() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    let received = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let all = received.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, all) = (stream.expect("a connection"), all.clone());
+            std::thread::spawn(move || {
+                let mut buffer = [0; 1024];
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    all.lock().expect("bytes").extend_from_slice(&buffer[..length]);
+                    let _ = stream.write_all(b"OK\n");
+                }
+            });
+        }
+    });
+    let server = Server::start("1 1 0 1");
+    for system in ["redis", "memcached", "dipc"] {
+        let ran = server.run(&["bench", "--system", system, "-p", &port, "-n", "10", "--overwrite"]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+    }
+    let received = String::from_utf8_lossy(&received.lock().expect("bytes")).into_owned();
+    assert!(
+        !received.contains("xxx") && received.contains("PING") && received.contains("hello"),
+        "{received}"
+    );
 }

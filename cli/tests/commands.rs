@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use dipc_testkit::process::{KillOnDrop, finish, first_line};
+use dipc_testkit::process::{KillOnDrop, finish};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
@@ -25,6 +25,11 @@ fn write_and_read_keep_every_byte() {
         .expect(0, "version 3\ncount 2\n");
     server.run(&["read", "3", "--after", "2"]).expect(0, bytes);
     server.run(&["read", "3", "--off", "2", "--len", "1"]).expect(0, "b");
+    let ran = server.run(&["read", "3", "--info"]);
+    assert_eq!(
+        (ran.stdout.as_slice(), ran.stderr.as_str()),
+        (&bytes[..], "dipc-cli: version 3, messages 2\n")
+    );
     server.run_with(&["w", "2", "--file", "-"], bytes).expect(0, "version 1\n");
     server.run(&["r", "2"]).expect(0, bytes);
     server.run(&["write", "3", "--", "--text"]).expect(0, "version 4\n");
@@ -33,21 +38,6 @@ fn write_and_read_keep_every_byte() {
     server.run(&["read", "0"]).expect(0, "");
     server.run(&["write", "3", "-5"]).expect(0, "version 6\n");
     server.run(&["read", "3"]).expect(0, "-5");
-}
-
-/// A read into a closed pipe is no failure. A take fails, because its message is lost.
-#[test]
-fn a_taken_message_that_cannot_be_printed_is_a_failure() {
-    let server = Server::start("4 64 0 8");
-    for (verb, code) in [("read", 0), ("take", 2)] {
-        server.run(&["put", "3", "hello"]);
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        let ran = server.cli(&[verb, "3"]).stdout(writer).output().expect("dipc-cli runs");
-        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
-        let says = String::from_utf8_lossy(&ran.stderr).contains("is taken, and could not be printed");
-        assert_eq!(says, code == 2, "{ran:?}");
-    }
 }
 
 #[test]
@@ -75,8 +65,11 @@ fn exit_codes_are_always_the_same() {
     server.run(&["write", "3", "--off", "1", "x"]).expect_failure(1, "multi");
     // Refused.
     server.run(&["read", "4"]).expect_failure(2, "mailboxes are numbered 0 to 3");
-    server.run_with(&["write", "3"], [b'x'; 9000]).expect_failure(2, "at most 8192 bytes");
-    server.run(&["unlock", "3"]).expect_failure(2, "lease");
+    server
+        .run_with(&["write", "3"], [b'x'; 9000])
+        .expect_failure(2, "the server's PACKET_KB allows 8192 bytes");
+    server.run_with(&[], "unlock 3\n").expect_failure(2, "lease");
+    server.run(&["unlock", "3"]).expect_failure(2, "unlock is a command of the prompt");
     // Usage.
     for line in [
         "read",
@@ -91,14 +84,47 @@ fn exit_codes_are_always_the_same() {
         let words: Vec<_> = line.split(' ').collect();
         assert_eq!(server.run(&words).code, Some(2), "{line}");
     }
-    server.run(&["write", "3", "--file", "/no/such/file"]).expect_failure(2, "/no/such/file");
+    server.run(&["write", "3", "--file", "/no/such/file"]).expect_failure(74, "/no/such/file");
     server.run(&["hello", "two words"]).expect_failure(2, "one word");
+    // Full: the same command may succeed later.
+    let full = Server::start("4 64 0 8 --max-clients 1");
+    let _client = full.connect();
+    full.run(&["write", "3", "x"]).expect_failure(75, "busy");
     // No connection.
     server.run(&["-p", "1", "ping"]).expect_failure(3, "cannot connect to dipc://127.0.0.1:1");
     server
         .run(&["-s", "/no/such/socket", "ping"])
         .expect_failure(3, "cannot connect to dipc+unix:///no/such");
     server.run(&["take", "0", "--timeout", "0.05"]).expect_failure(3, "silent for too long");
+}
+
+#[test]
+fn a_wrong_number_is_answered_with_what_is_expected() {
+    let server = Server::start("4 64 0 8");
+    for (line, says) in [
+        ("write jobs x", "the number of a mailbox is expected"),
+        ("chat jobs", "the number of a mailbox is expected"),
+        ("lock 3 echo hi", "a command follows after --"),
+        ("watch 3 echo", "a command follows after --"),
+        ("watch 1,x", "numbers of mailboxes are expected"),
+        ("read 3 --off x", "a number without a sign is expected"),
+        ("write 3 --if v1 x", "a number without a sign is expected"),
+        ("watch 3 -n many", "a number without a sign is expected"),
+        ("read 3 --wait soon", "not a number of seconds"),
+    ] {
+        let words: Vec<_> = line.split(' ').collect();
+        server.run(&words).expect_failure(2, says);
+    }
+}
+
+/// `-h` is the host, as in other clients of servers. As the last word it lacks the host.
+#[test]
+fn a_host_that_is_missing_asks_for_help() {
+    let server = Server::start("4 64 0 8");
+    for words in [vec!["-h"], vec!["read", "-h"], vec!["lock", "3", "-h", "--", "true"]] {
+        let ran = server.run(&words);
+        assert!(ran.code == Some(0) && ran.text().contains("Usage: dipc-cli"), "{words:?}: {ran:?}");
+    }
 }
 
 #[test]
@@ -188,26 +214,6 @@ fn a_silent_server_is_probed_by_tcp_keepalive() {
 }
 
 #[test]
-fn a_closed_output_is_no_error() {
-    let server = Server::start("4 64 0 8");
-    let mut watch = server.cli(&["watch", "2", "--after", "0"]).spawn().expect("dipc-cli runs");
-    server.run(&["put", "2", "one"]).expect(0, "version 1\ncount 1\n");
-    assert_eq!(first_line(&mut watch), "one\n");
-    drop(watch.stdout.take());
-    server.run(&["put", "2", "two"]).expect(0, "version 2\ncount 2\n");
-    watch.stdout = Some(
-        std::process::Command::new("true")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("true")
-            .stdout
-            .take()
-            .expect("piped"),
-    );
-    finish(watch, b"").expect(0, "");
-}
-
-#[test]
 fn a_pipe_has_the_same_commands_line_by_line() {
     let server = Server::start("4 64 0 8");
     let ran = server.run_with(
@@ -291,13 +297,20 @@ fn completions_and_man_pages_list_every_command() {
         let script = String::from_utf8(ran.stdout).expect("text");
         assert!(script.contains("unlock") && script.contains("grant"), "{shell}");
     }
+    for program in ["dipc", "dipcrm"] {
+        let script = server.run(&["completions", "bash", program]).text();
+        assert!(script.contains("--dir") && !script.contains("unlock"), "{program}");
+    }
     let directory = server.directory.join("man");
     server.run(&["manual", directory.to_str().expect("a path in UTF-8")]).expect(0, "");
     for (page, word) in [
         ("dipc.8", "DIPC_MAX_HOLD"),
         ("dipcrm.8", "DIPC_DIR"),
         ("dipc-cli.1", "DIPC_URL"),
+        ("dipc-cli.1", ".SH EXAMPLES"),
+        ("dipc-cli.1", ".SH \"EXIT STATUS\""),
         ("dipc-cli-lock.1", "DIPC_GRANT"),
+        ("dipc-cli-lock.1", "dipc\\-cli lock [OPTIONS] <BOX[,BOX..]>... [\\-\\- <COMMAND>...]"),
         ("dipc-protocol.7", "EVENT 0 box=2 v=0 lost=lock"),
     ] {
         let text = fs::read_to_string(directory.join(page)).expect(page);

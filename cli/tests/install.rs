@@ -85,6 +85,8 @@ fn install_installs_every_file_and_uninstall_removes_them() {
         "share/man/man1/dipc-cli-lock.1",
         "share/man/man7/dipc-protocol.7",
         "share/bash-completion/completions/dipc-cli",
+        "share/bash-completion/completions/dipcrm",
+        "share/zsh/site-functions/_dipc",
         "share/zsh/site-functions/_dipc-cli",
         "share/fish/vendor_completions.d/dipc-cli.fish",
     ] {

@@ -1,14 +1,25 @@
-//! The commands that `dipc-cli lock` and `dipc-cli watch` run.
+//! The command that `dipc-cli lock` runs.
 
-use std::os::unix::process::ExitStatusExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use dipc_testkit::process::{finish, first_line, has_ended, run, signal};
+use dipc_testkit::process::{bare, finish, first_line, has_ended, run, signal};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use serde_json::json;
+
+/// A user other than root.
+const OTHER_USER: u32 = 61234;
+
+/// Exit codes of dipc-cli after a signal ended its command.
+const KILLED: i32 = 128 + Signal::SIGKILL as i32;
+const TERMINATED: i32 = 128 + Signal::SIGTERM as i32;
 
 #[test]
 fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
@@ -30,6 +41,33 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
     server.run(&["lock", "3,9", "--", "true"]).expect_failure(2, "box");
     server.run(&["-p", "1", "lock", "3", "--", "true"]).expect_failure(3, "cannot connect");
+}
+
+#[test]
+fn a_lock_that_is_not_acquired_may_have_an_exit_code_of_its_own() {
+    let server = Server::start("4 64 0 8");
+    let mut client = server.connect();
+    client.lock("lock 3\n");
+    let locked = |options: &[&str]| server.run(&[&["lock", "3", "--wait", "0"], options].concat());
+    locked(&["--", "true"]).expect_failure(1, "locked");
+    locked(&["-E", "99", "--", "true"]).expect_failure(99, "locked");
+    locked(&["--conflict-exit-code", "0", "--json", "--", "true"]).expect_failure(0, "\"error\":\"locked\"");
+    client.ask("unlock 3\n", "OK\n");
+    locked(&["-E", "99", "--", "sh", "-c", "exit 1"]).expect(1, "");
+    server.run(&["lock", "9", "-E", "99", "--", "true"]).expect_failure(2, "box");
+}
+
+/// The command of a lock is another client, and finds the mailbox locked.
+#[test]
+fn a_timeout_within_a_lock_command_is_explained() {
+    let server = Server::start("4 64 0 8");
+    let within =
+        |words: &[&str]| server.run(&[&["lock", "2,3", "--", program::dipc_cli()], words].concat()).stderr;
+    let explained = "mailbox 3 may be locked by the dipc-cli that runs this command";
+    assert!(within(&["write", "3", "--wait", "0", "x"]).contains(explained));
+    assert!(within(&["lock", "3", "--wait", "0", "--", "true"]).contains(explained));
+    assert!(!within(&["take", "1", "--wait", "0"]).contains(explained));
+    assert!(!within(&["read", "9"]).contains(explained));
 }
 
 /// The process has a session of its own. The kernel truncates its name within a character, so the name is not
@@ -221,19 +259,91 @@ fn signals_are_forwarded_to_the_command() {
 }
 
 #[test]
-fn a_command_runs_for_each_message() {
+fn a_second_signal_kills_a_command_that_ignores_the_first_one() {
     let server = Server::start("4 64 0 8");
-    for text in ["one", "two", "three"] {
-        assert_eq!(server.run(&["put", "2", text]).code, Some(0));
+    let script = "trap '' TERM; sleep 1000 & echo up; while :; do sleep 0.01; done";
+    let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("dipc-cli runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    // A signal just after the first one does not count: timeout(1) sends two.
+    wait_until("the command is killed", || {
+        signal(held.id(), Signal::SIGTERM);
+        held.try_wait().expect("our child").is_some()
+    });
+    // `finish` returns when the last process has closed the output.
+    let ran = finish(held, b"");
+    // A third signal may end dipc-cli itself.
+    assert!(matches!(ran.code, None | Some(KILLED)), "{ran:?}");
+    server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+}
+
+/// Without this rule, `timeout 60 dipc-cli lock 3 -- job` would kill the job: timeout(1) sends SIGTERM to its
+/// child and to its process group.
+#[test]
+fn two_signals_at_once_are_one_signal() {
+    let server = Server::start("4 64 0 8");
+    let script = "trap '' INT; trap 'sleep 0.01; echo terminated; exit 5' TERM; echo up; \
+                  while :; do sleep 0.01; done";
+    let mut held = server.cli(&["lock", "3", "--", "sh", "-c", script]).spawn().expect("dipc-cli runs");
+    assert_eq!(first_line(&mut held), "up\n");
+    // Two different signals, since two pending ones of the same kind are one for the kernel.
+    for sent in [Signal::SIGSTOP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGCONT] {
+        signal(held.id(), sent);
     }
-    server.run(&["take", "2"]).expect(0, "one");
-    let script = "echo \"$DIPC_BOX $DIPC_VERSION $DIPC_LOST $(cat)\"; exit 9";
-    let ran = server.run(&["watch", "2", "--after", "0", "-n", "2", "--", "sh", "-c", script]);
-    ran.expect(0, "2 2 1 two\n2 3 0 three\n");
-    // A command that reads nothing, and a command that does not exist.
-    server.run_with(&["write", "2"], [b'x'; 8192]).expect(0, "version 4\n");
-    server.run(&["watch", "2", "--after", "3", "-n", "1", "--", "true"]).expect(0, "");
-    server
-        .run(&["watch", "2", "--after", "3", "-n", "1", "--", "/no/such/program"])
-        .expect_failure(2, "cannot run");
+    finish(held, b"").expect(5, "terminated\n");
+}
+
+/// `sudo` is such a command: dipc-cli belongs to a user, and the command to root.
+#[test]
+fn a_command_that_may_not_be_signalled_is_reported_and_a_second_signal_ends_only_the_lock_command() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let server = Server::start("4 64 0 8");
+    let directory = Public::new();
+    let cli = directory.copy(program::dipc_cli(), 0o755);
+    let as_root = directory.copy("/usr/bin/setpriv", 0o4755);
+    let port = server.port.to_string();
+    let mut command = bare(cli);
+    command.args(["-p", &port, "lock", "3", "--"]).arg(as_root);
+    command.args(["--reuid", "0", "--regid", "0", "--clear-groups", "cat", "/proc/self/stat", "-"]);
+    command.uid(OTHER_USER).gid(OTHER_USER).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut held = command.spawn().expect("dipc-cli runs");
+    let pid: i32 = first_line(&mut held).split(' ').next().expect("a number").parse().expect("a number");
+    wait_until("the lock command has ended", || {
+        signal(held.id(), Signal::SIGTERM);
+        held.try_wait().expect("our child").is_some()
+    });
+    assert!(!has_ended(pid), "the command belongs to root");
+    server.run(&["lock", "3", "--wait", "0", "--", "true"]).expect(0, "");
+    let ran = finish(held, b"");
+    // A third signal may end dipc-cli before it exits with the code of the second one.
+    assert!(matches!(ran.code, None | Some(TERMINATED)), "{ran:?}");
+    assert_eq!(ran.stderr.matches("cannot be signalled").count(), 1, "{ran:?}");
+}
+
+/// A directory that every user can read, on a file system with set-user-id programs, unlike /dev/shm.
+struct Public(PathBuf);
+
+impl Public {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("dipc-test-{}", std::process::id()));
+        fs::create_dir(&path).expect("created");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("set");
+        Public(path)
+    }
+
+    /// Copies a program into the directory.
+    fn copy(&self, program: &str, mode: u32) -> PathBuf {
+        let copy = self.0.join(Path::new(program).file_name().expect("a name"));
+        fs::copy(program, &copy).expect("copied");
+        fs::set_permissions(&copy, Permissions::from_mode(mode)).expect("set");
+        copy
+    }
+}
+
+impl Drop for Public {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

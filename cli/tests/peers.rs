@@ -148,8 +148,21 @@ fn bench_loads_the_baseline_server() {
     let (server, port) = running(Command::new(&program).arg("0"));
     let pid = server.0.id().to_string();
     for line in ["-c 20 -P 3 -d 0", "-c 20 -P 128 -d 100", "-c 5 -P 3 -d 300000"] {
-        let words =
-            ["bench", "-p", &port, "--pid", &pid, "--json", "-t", "r,w", "-n", "600", "--mailboxes", "3"];
+        let words = [
+            "bench",
+            "-p",
+            &port,
+            "--pid",
+            &pid,
+            "--json",
+            "-t",
+            "r,w",
+            "-n",
+            "600",
+            "--mailboxes",
+            "3",
+            "--overwrite",
+        ];
         let ran = run(Command::new(program::dipc_cli()).args(words).args(line.split(' ')));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         for report in String::from_utf8_lossy(&ran.stdout).lines() {
@@ -167,7 +180,7 @@ fn bench_loads_the_server_with_locks() {
     for variant in ["send", "copy"] {
         let (_server, port) = running(Command::new(&program).args(["0", "2", "300000", variant]));
         let bench = |line: &str| {
-            let words = ["bench", "--system", "memcached", "-p", &port, "--json"];
+            let words = ["bench", "--system", "memcached", "-p", &port, "--json", "--overwrite"];
             run(Command::new(program::dipc_cli()).args(words).args(line.split(' ')))
         };
         for size in ["0", "100", "300000"] {

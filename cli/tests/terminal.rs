@@ -6,6 +6,7 @@ use dipc_testkit::server::Server;
 use dipc_testkit::terminal::Terminal;
 use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
+use nix::sys::termios::LocalFlags;
 
 #[test]
 fn the_prompt_completes_words_and_keeps_a_history() {
@@ -68,7 +69,7 @@ fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     prompt.press("take 3 --wait inf\r");
     wait_until("the taker waits", || server.stat_json(&["3"], "aside") == 1);
     prompt.press("\x03");
-    prompt.expect("interrupted and reconnected");
+    prompt.expect("cancelled and reconnected");
     prompt.expect("dipc> ");
     prompt.press("put 3 kept\r");
     prompt.expect("count 1\r\n");
@@ -82,7 +83,7 @@ fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     prompt.press("lock 3 -- echo 'never' 'run'\r");
     wait_until("the locker waits", || server.stat_json(&["3"], "waiting") == 1);
     prompt.press("\x03");
-    let meanwhile = prompt.expect("interrupted and reconnected");
+    let meanwhile = prompt.expect("cancelled and reconnected");
     assert!(!meanwhile.contains("never run"), "{meanwhile}");
     prompt.expect("dipc> ");
     drop(holder);
@@ -96,7 +97,7 @@ fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     prompt.press("take 0 --wait inf\r");
     wait_until("the taker waits", || server.stat_json(&["0"], "aside") == 1);
     prompt.press("\x03");
-    prompt.expect("interrupted and reconnected");
+    prompt.expect("cancelled and reconnected");
     prompt.expect("dipc> ");
     prompt.press("\x04");
     prompt.expect_end(0);
@@ -192,6 +193,61 @@ fn a_chat_ends_with_its_input() {
         anna.expect("* anna leaves");
         anna.expect_end(0);
         assert_eq!(anna.local_modes(), modes, "{keys:?}");
+    }
+}
+
+#[test]
+fn the_prompt_says_where_it_is_and_what_a_command_waits_for() {
+    let server = Server::start("4 64 0 8");
+    let mut prompt = Terminal::start(&server, &[]);
+    prompt.expect(&format!("connected to dipc://127.0.0.1:{}; help lists the commands", server.port));
+    let mut holder = server.connect();
+    holder.lock("lock 2\n");
+    // A text is asked for before the wait begins.
+    prompt.expect("dipc> ");
+    prompt.press("write 2 --wait inf\r");
+    prompt.expect("text> ");
+    prompt.press("slowly typed\r");
+    prompt.expect("waiting for mailbox 2; Ctrl-C cancels");
+    prompt.press("\x03");
+    prompt.expect("cancelled and reconnected");
+    for (line, awaited) in [
+        ("take 3 --wait inf", "a message in mailbox 3"),
+        ("read 3 --after 0 --wait inf", "a new message in mailbox 3"),
+        ("write 2 --wait inf x", "mailbox 2"),
+        ("lock 2 --wait inf -- true", "mailbox 2"),
+    ] {
+        prompt.expect("dipc> ");
+        prompt.press(format!("{line}\r"));
+        prompt.expect(&format!("waiting for {awaited}; Ctrl-C cancels"));
+        prompt.press("\x03");
+        prompt.expect("cancelled and reconnected; your locks have been released");
+    }
+}
+
+/// A terminal with an encoding of 8 bits shows two wrong characters for each of these.
+#[test]
+fn characters_that_the_encoding_of_the_terminal_lacks_are_replaced() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["write", "3", "gr\u{fc}n"]).expect(0, "version 1\n");
+    let mut terminal = Terminal::start_in(&server, &["read", "3"], &[("LC_ALL", "de_DE.ISO-8859-1")]);
+    terminal.expect("gr?n\r\n");
+    let mut terminal = Terminal::start_in(&server, &["read", "3"], &[("LC_ALL", "de_DE.UTF-8")]);
+    terminal.expect("gr\u{fc}n\r\n");
+}
+
+#[test]
+fn q_leaves_top_and_a_signal_restores_the_terminal() {
+    let server = Server::start("4 64 0 8");
+    for (key, code) in [("xq", Some(0)), ("\x03", None)] {
+        let mut top = Terminal::start(&server, &["top"]);
+        let before = top.local_modes();
+        top.expect("HOLDERS");
+        wait_until("keys are not shown", || !top.local_modes().contains(LocalFlags::ECHO));
+        top.press(key);
+        // None: the program was killed by SIGINT.
+        code.into_iter().for_each(|code| top.expect_end(code));
+        wait_until("the terminal is restored", || top.local_modes() == before);
     }
 }
 

@@ -34,10 +34,13 @@ From the shell, one command:
               --after V  the next message after version V               (read, watch)
               --drop     drops the oldest messages to make room         (put)
               --         ends the options: write 3 -- --text
-    exit code 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection
+    exit code 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, 3 no connection,
+              74 a file or stream of this machine failed, 75 try again: the server is full or stopping
+
+Nothing is taken before standard output can be written, or after its reader has gone.
 
 Without a command there is a prompt for the same commands and quit. There, write and put without text ask for
-the text, and Ctrl-C ends a watch.
+the text, and Ctrl-C cancels the running command.
 """
 
 import collections
@@ -45,6 +48,7 @@ import contextlib
 import getopt
 import os
 import re
+import select
 import selectors
 import socket
 import sys
@@ -174,6 +178,11 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
     timeout: longest silence of the server in seconds, while connecting and during a request. It has to exceed
     every wait. None: no limit. name: the name of this connection in `stat`.
     """
+    return _connect(Mailboxes, port, host, unix, timeout, name)
+
+
+def _connect(kind: type, port: Optional[int], host: str, unix: Optional[str], timeout: Optional[float] = None,
+             name: Optional[str] = None) -> "Mailboxes":
     if (port is None) == (unix is None):
         raise ValueError("give either a port or a unix path")
     if port is not None and not 0 < port < 65536:
@@ -186,7 +195,7 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
             sock = on_error.enter_context(socket.socket(socket.AF_UNIX))
             sock.settimeout(timeout)
             sock.connect(unix)
-        mailboxes = on_error.enter_context(Mailboxes(sock))
+        mailboxes = on_error.enter_context(kind(sock))
         if name is not None:
             mailboxes.hello(name)
         on_error.pop_all()
@@ -614,16 +623,70 @@ def _statistics(pairs: str) -> Fields:
 TAKES = {"read": ("wait", "off", "len", "after"), "write": ("wait", "off", "if"), "put": ("wait", "drop"),
          "take": ("wait",), "watch": ("after",)}  # the options of a command
 ALIASES = {"r": "read", "w": "write"}
+COMMANDS = ("read BOX, write BOX [TEXT], put BOX [TEXT], take BOX, watch BOX[,BOX..], "
+            "stat [BOX|conns|locks], ping, help, hello [NAME], quit")
+LOCAL, TRY_AGAIN = 74, 75  # exit codes, as in sysexits.h
+
+
+class _StreamError(Exception):
+    """A standard stream failed. No text: the reader of standard output has gone, which is no failure."""
+
+
+class _Printed(Mailboxes):
+    """A connection whose answers are printed. A request is cancelled when standard output has no reader."""
+
+    reader_left = False
+
+    def _receive(self) -> None:
+        if not self.reader_left and self._reader_leaves_first():
+            self.reader_left = True
+            self._sock.shutdown(socket.SHUT_WR)  # a waiting take is answered at once: with a message, or none
+        super()._receive()
+
+    def _ready(self, directions: int, timeout: Optional[float]) -> int:
+        if directions == READ and self._reader_leaves_first():
+            raise _StreamError
+        return super()._ready(directions, timeout)
+
+    def _reader_leaves_first(self) -> bool:
+        """Waits for an answer. Returns True if the reader of standard output leaves before it."""
+        return _poll((self._sock, READ), (sys.stdout, 0))[1]
+
+    def await_output(self) -> bool:
+        """Waits until standard output can be written. Returns False if it has no reader."""
+        return not _poll((sys.stdout, WRITE), (sys.stdout, 0))[1]
+
+    def packet(self) -> int:
+        """The number of bytes of data that the server accepts in a request."""
+        return int(self.hello()["packet"])
+
+
+def _poll(*sources: Tuple[Any, int]) -> List[bool]:
+    """Waits until a file is ready for its events, or has failed. Returns for each file whether it is so."""
+    if not hasattr(select, "poll"):
+        return [True] + [False] * (len(sources) - 1)
+    waiting = select.poll()
+    kinds = {READ: select.POLLIN, WRITE: select.POLLOUT, 0: 0}
+    wanted: Dict[int, int] = collections.defaultdict(int)
+    for file, events in sources:
+        wanted[file.fileno()] |= kinds[events]
+    for descriptor, bits in wanted.items():
+        waiting.register(descriptor, bits)
+    ready = dict(waiting.poll())
+    failed = select.POLLERR | select.POLLHUP | select.POLLNVAL
+    return [bool(ready.get(file.fileno(), 0) & (kinds[events] or failed)) for file, events in sources]
 
 
 def main(argv: List[str]) -> int:
     """Runs the command line. Returns the exit code."""
     try:
+        _require("stdout", os.O_RDONLY)
+        _require("stderr", os.O_RDONLY)
         names = ["help", "host=", "unix=", "wait=", "off=", "len=", "if=", "after=", "drop"]
         pairs, words = getopt.gnu_getopt(argv, "h", names)
         options = {key.lstrip("-"): value for key, value in pairs}
         if "h" in options or "help" in options:
-            print(__doc__, end="")
+            _print([(__doc__ or "").encode()], False)
             return 0
         unix, host = options.pop("unix", None), options.pop("host", "127.0.0.1")
         if unix is None and not words:
@@ -631,56 +694,134 @@ def main(argv: List[str]) -> int:
         port = _number(words.pop(0)) if unix is None else None
         if options and not words:
             raise ValueError("--%s needs a command" % list(options)[0])
-        try:
-            mailboxes = connect(port, host, unix)
-        except OSError as error:
-            place, why = unix or "%s:%d" % (host, port), error.strerror or error
-            raise ConnectionError("cannot connect to %s: %s" % (place, why)) from None
-        with mailboxes:
-            if not words:
-                return _prompt(mailboxes)
+
+        def connect_again() -> Any:
+            try:
+                return _connect(_Printed, port, host, unix)
+            except OSError as error:
+                place, why = unix or "%s:%d" % (host, port), error.strerror or error
+                raise ConnectionError("cannot connect to %s: %s" % (place, why)) from None
+
+        if not words:
+            return _prompt(connect_again)
+        with connect_again() as mailboxes:
             whole_lines = sys.stdout.isatty() or words[0] == "watch"
-            _print(_run(mailboxes, words, options, sys.stdin.buffer.read), whole_lines)
+            _execute(mailboxes, words, options, lambda: _standard_input(mailboxes), whole_lines)
             return 0
+    except _StreamError as error:
+        _print_error(error)
+        return LOCAL if error.args else 0
     except (DipcError, OSError, ValueError, getopt.GetoptError) as error:
         _print_error(error)
+        if isinstance(error, Refused) and error.code in ("busy", "drain"):
+            return TRY_AGAIN
         return 1 if isinstance(error, NotDone) else 3 if isinstance(error, OSError) else 2
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        _print_note("")
         return 130
 
 
-def _prompt(mailboxes: Mailboxes) -> int:
+def _require(name: str, unusable: int) -> None:
+    """Fails if a standard stream is closed, or only open in the other direction."""
+    stream, flags = getattr(sys, name), None
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not a file, or a system without fcntl
+        import fcntl
+        flags = fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) if stream else None
+    if stream is None or flags is not None and flags & (os.O_WRONLY | os.O_RDWR) == unusable:
+        raise _StreamError("%s is not open" % name)
+
+
+def _standard_input(mailboxes: _Printed) -> bytes:
+    """Reads all of standard input, but not more than the server accepts: it may be endless."""
+    _require("stdin", os.O_WRONLY)
+    packet = mailboxes.packet()
+    try:
+        data = sys.stdin.buffer.read(packet + 1)
+    except OSError as error:
+        raise _StreamError("stdin: %s" % (error.strerror or error)) from None
+    if len(data) > packet:
+        raise _too_large(packet)
+    return data
+
+
+def _too_large(packet: int) -> Refused:
+    text = "message too large; the server's PACKET_KB allows %d bytes" % packet
+    return Refused("size", {"max": packet}, text)
+
+
+def _read_line(mailboxes: _Printed) -> str:
+    """Reads a line of a pipe. Discards a line that is longer than any command that the server accepts."""
+    line = sys.stdin.buffer.readline(LONGEST_LINE)
+    if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+        packet = mailboxes.packet()
+        line += sys.stdin.buffer.readline(packet + 1)
+        if len(line) == LONGEST_LINE + packet + 1 and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = sys.stdin.buffer.readline(LONGEST_LINE)
+            raise _too_large(packet)
+    if not line:
+        raise EOFError
+    line = line[:-1] if line.endswith(b"\n") else line
+    return os.fsdecode(line[:-1] if line.endswith(b"\r") else line)
+
+
+def _prompt(connect_again: Callable[[], _Printed]) -> int:
     """Runs commands line by line until quit or the end of input. A failed command does not end the prompt."""
-    is_terminal = sys.stdin.isatty()
+    _require("stdin", os.O_WRONLY)
+    mailboxes, is_terminal = connect_again(), sys.stdin.isatty()
     if is_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  gives input() a line editor
     sys.stdin.reconfigure(errors="surrogateescape")  # with os.fsencode, keeps bytes unchanged
 
     def ask(prompt: str) -> str:
-        return input(prompt if is_terminal else "")
+        return input(prompt) if is_terminal else _read_line(mailboxes)
 
-    with contextlib.suppress(EOFError):
+    with contextlib.ExitStack() as at_end, contextlib.suppress(EOFError):
+        at_end.callback(lambda: mailboxes.close())
         while True:
-            words = ask("dipc> ").split(None, 2)  # the command, the box, and the text with all its blanks
-            if words[:1] in (["q"], ["quit"]):
-                return 0
+            words: List[str] = []
             try:
+                words = ask("dipc> ").split(None, 2)  # the command, the box, and the text with all its blanks
+                if words[:1] in (["q"], ["quit"]):
+                    return 0
+                if words == ["help"]:
+                    _print([b"The commands are: %s\n\nThe protocol:\n" % COMMANDS.encode()], True)
                 if words:
-                    _print(_run(mailboxes, words, {}, lambda: os.fsencode(ask("text> "))), True)
+                    _execute(mailboxes, words, {}, lambda: os.fsencode(ask("text> ")), True)
             except (DipcError, ValueError) as error:
                 _print_error(error)
             except KeyboardInterrupt:
-                if not is_terminal or words[0] != "watch" or mailboxes.closed:
+                if not is_terminal or not words:
                     raise
-                print()
-                mailboxes.unwatch()
+                if not mailboxes.closed:
+                    mailboxes.unwatch()
+                    _print_note("")
+                else:  # the protocol has no other way to cancel a waiting request
+                    mailboxes = connect_again()
+                    _print_note("interrupted and reconnected")
             if mailboxes.closed:
                 raise ConnectionError("the server closed the connection")
     if is_terminal:
         print()
     return 0
+
+
+def _execute(mailboxes: _Printed, words: List[str], options: Dict[str, str], text: Callable[[], bytes],
+             whole_lines: bool) -> None:
+    """Runs one command and prints its output."""
+    command = ALIASES.get(words[0], words[0])
+    is_take, is_message = command == "take", command in ("read", "take")
+    without_reader = _StreamError(*["nothing was taken: stdout has no reader"] if is_take else [])
+    if is_message and not mailboxes.await_output():
+        raise without_reader
+    try:
+        pieces = _run(mailboxes, words, options, text)
+    except (DipcError, OSError):
+        if is_message and mailboxes.reader_left:
+            raise without_reader from None
+        raise
+    _print(pieces, whole_lines, is_take)
 
 
 def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
@@ -713,8 +854,7 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
     if command == "ping" and not args:
         mailboxes.ping()
         return [b"ok\n"]
-    raise ValueError("the commands are: read BOX, write BOX [TEXT], put BOX [TEXT], take BOX, watch BOX, "
-                     "stat [BOX|conns|locks], ping, help, hello [NAME], quit")
+    raise ValueError("the commands are: " + COMMANDS)
 
 
 def _watch_output(watch: Watch) -> Iterator[bytes]:
@@ -722,7 +862,7 @@ def _watch_output(watch: Watch) -> Iterator[bytes]:
     for event in watch:
         if event.lost:
             what, verb = ("message", "is") if event.lost == 1 else ("messages", "are")
-            print("dipc: %d %s of mailbox %d %s lost" % (event.lost, what, event.box, verb), file=sys.stderr)
+            _print_note("dipc: %d %s of mailbox %d %s lost" % (event.lost, what, event.box, verb))
         yield (b"%d: " % event.box if len(watch.versions) > 1 else b"") + event.data
 
 
@@ -737,17 +877,32 @@ def _lines(fields: Fields) -> bytes:
     return "".join("%s %s\n" % pair for pair in fields.items()).encode()
 
 
-def _print(pieces: Iterable[bytes], whole_lines: bool) -> None:
-    try:
-        for piece in pieces:
+def _print(pieces: Iterable[bytes], whole_lines: bool, is_taken: bool = False) -> None:
+    for piece in pieces:
+        try:
             sys.stdout.buffer.write(piece + b"\n" if whole_lines and not piece.endswith(b"\n") else piece)
             sys.stdout.buffer.flush()
-    except BrokenPipeError:  # the reader closed the pipe; the interpreter must not flush again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            # The interpreter must not flush again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if is_taken:
+                raise _StreamError("the message was removed but could not be written to stdout: %s"
+                                   % error.strerror) from None
+            if isinstance(error, BrokenPipeError):
+                raise _StreamError from None
+            raise _StreamError("stdout cannot be written: %s" % error.strerror) from None
 
 
 def _print_error(error: Exception) -> None:
-    print("dipc: %s" % error, file=sys.stderr)
+    if str(error) or not isinstance(error, _StreamError):
+        _print_note("dipc: %s" % error)
+
+
+def _print_note(text: str) -> None:
+    """Prints a line to stderr. If stderr is closed, print would use stdout, and the line would be data."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -39,3 +40,28 @@ def shell(*words, data=b""):
     done = subprocess.run([sys.executable, SCRIPT, *map(str, words)], input=data, timeout=TIMEOUT,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return done.returncode, done.stdout, done.stderr
+
+
+class Terminal:
+    """A Python program on a terminal of its own."""
+
+    def __init__(self, test, *words):
+        self.master, slave = os.openpty()
+        test.addCleanup(os.close, self.master)
+        self.process = subprocess.Popen([sys.executable, *words], stdin=slave, stdout=slave,
+                                        stderr=slave, start_new_session=True,
+                                        env=dict(os.environ, TERM="dumb"))
+        watchdog = threading.Timer(TIMEOUT, self.process.kill)
+        watchdog.start()
+        test.addCleanup(watchdog.cancel)
+        os.close(slave)
+        self.output = b""
+
+    def expect(self, text):
+        """Reads until the output contains this text, and discards the output up to the end of the text."""
+        while text not in self.output:
+            self.output += os.read(self.master, 1024)
+        self.output = self.output.partition(text)[2]
+
+    def type(self, keys):
+        os.write(self.master, keys)

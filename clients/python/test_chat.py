@@ -1,5 +1,7 @@
 """Tests of chat.py."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -7,7 +9,7 @@ import sys
 import threading
 import unittest
 
-from support import CHAT, PORT, TIMEOUT, connect, require_server, wait_until
+from support import CHAT, PORT, TIMEOUT, Terminal, connect, require_server, wait_until
 
 setUpModule = require_server
 
@@ -90,3 +92,22 @@ class Chat(unittest.TestCase):
                 server.accept()[0].close()
         self.assertNotEqual(user.wait(), 0)
         self.assertRegex(user.stderr.read(), rb"\Achat: [^\n]+\n\Z")
+
+    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+    def test_a_line_of_another_user_is_printed_above_the_line_being_typed(self):
+        chat = Terminal(self, CHAT, PORT, "0", "ann")
+        chat.expect(b"* ann joins")
+        chat.expect(b"ann: ")  # the line editor waits
+        chat.type(b"half a li")
+        chat.expect(b"half a li")
+        with connect() as m:
+            m.put(0, b"bob: hello")
+        chat.expect(b"\r\x1b[2Kbob: hello\r\nann: half a li")
+        chat.type(b"ne\n")
+        chat.expect(b"ann: half a line\r\n")
+        for _ in range(TIMEOUT):  # the terminal loses a Ctrl-D that is typed before the line editor waits
+            chat.type(b"\x04")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                chat.process.wait(1)
+                break
+        self.assertEqual(chat.process.wait(), 0)

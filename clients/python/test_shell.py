@@ -6,11 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import unittest
 
 import dipc
-from support import ALL_BYTES, PORT, SCRIPT, TIMEOUT, connect, require_server, shell, wait_until
+from support import ALL_BYTES, PORT, SCRIPT, TIMEOUT, Terminal, connect, require_server, shell, wait_until
 
 setUpModule = require_server
 
@@ -147,35 +146,10 @@ class Prompt(unittest.TestCase):
             self.assertTrue(err.endswith(b"dipc: the server closed the connection\n"), err)
 
 
-class Terminal:
-    """The prompt of dipc.py on a terminal of its own."""
-
-    def __init__(self, test):
-        self.master, slave = os.openpty()
-        test.addCleanup(os.close, self.master)
-        self.process = subprocess.Popen([sys.executable, SCRIPT, PORT], stdin=slave, stdout=slave,
-                                        stderr=slave, start_new_session=True,
-                                        env=dict(os.environ, TERM="dumb"))
-        watchdog = threading.Timer(TIMEOUT, self.process.kill)
-        watchdog.start()
-        test.addCleanup(watchdog.cancel)
-        os.close(slave)
-        self.output = b""
-
-    def expect(self, text):
-        """Reads until the output contains this text, and discards the output up to the end of the text."""
-        while text not in self.output:
-            self.output += os.read(self.master, 1024)
-        self.output = self.output.partition(text)[2]
-
-    def type(self, keys):
-        os.write(self.master, keys)
-
-
 @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
 class PromptOnTerminal(unittest.TestCase):
     def test_ctrl_c_ends_a_watch_and_not_the_prompt(self):
-        terminal = Terminal(self)
+        terminal = Terminal(self, SCRIPT, PORT)
         terminal.expect(b"dipc> ")
         terminal.type(b"watch 3\n")
         with connect() as m:
@@ -188,8 +162,28 @@ class PromptOnTerminal(unittest.TestCase):
         terminal.type(b"quit\n")
         self.assertEqual(terminal.process.wait(), 0)
 
+    def test_ctrl_c_cancels_a_take_and_not_the_prompt(self):
+        terminal = Terminal(self, SCRIPT, PORT)
+        terminal.expect(b"dipc> ")
+        with connect() as m:
+            while m.read(3).count:
+                m.take(3)
+            terminal.type(b"take 3\n")
+            wait_until(lambda: m.stat(3)["aside"] == 1)
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.expect(b"interrupted and reconnected")
+            terminal.expect(b"dipc> ")
+            wait_until(lambda: m.stat(3)["aside"] == 0)
+            m.put(3, b"kept")
+        terminal.type(b"take 3\n")
+        terminal.expect(b"kept\r\n")
+        terminal.type(b"help\n")
+        terminal.expect(b"The commands are: read BOX, ")
+        terminal.type(b"quit\n")
+        self.assertEqual(terminal.process.wait(), 0)
+
     def test_the_prompt_asks_for_a_text_and_ctrl_c_prints_no_traceback(self):
-        terminal = Terminal(self)
+        terminal = Terminal(self, SCRIPT, PORT)
         for expected, keys in ((b"dipc> ", b"write 3\n"), (b"text> ", b"typed\n"), (b"dipc> ", b"read 3\n"),
                                (b"typed\r\n", b""), (b"dipc> ", b"")):
             terminal.expect(expected)

@@ -26,6 +26,12 @@ impl Terminal {
     /// Starts `dipc-cli` of this server with these words.
     #[track_caller]
     pub fn start(server: &Server, words: &[&str]) -> Self {
+        Terminal::start_in(server, words, &[])
+    }
+
+    /// Starts `dipc-cli` with these variables in its environment.
+    #[track_caller]
+    pub fn start_in(server: &Server, words: &[&str], variables: &[(&str, &str)]) -> Self {
         let pty = openpty(None, None).expect("a terminal");
         // The clone is closed on exec. If a child inherited the master, the terminal would not hang up when
         // this process closes the clone.
@@ -40,6 +46,7 @@ impl Terminal {
             .env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port))
             .env("DIPC_HISTORY", server.directory.join("history"))
             .env("TERM", "xterm")
+            .envs(variables.iter().copied())
             .stdin(end(&pty.slave))
             .stdout(end(&pty.slave))
             .stderr(end(&pty.slave))

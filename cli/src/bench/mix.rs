@@ -74,6 +74,14 @@ impl Mix {
         }
     }
 
+    /// The request that shows whether a mailbox holds messages of someone else.
+    pub(crate) fn look(self, system: System) -> Request {
+        match (self, system) {
+            (Mix::PutTake, System::Redis) => Request::Oldest,
+            _ => Request::Read,
+        }
+    }
+
     /// Percentage of reads. None: requests are paired.
     fn reads(self) -> Option<u64> {
         match self {

@@ -58,6 +58,10 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = within::<1, 100_000>)]
     pub mailboxes: usize,
 
+    /// Use mailboxes that hold messages, and overwrite them
+    #[arg(long)]
+    pub overwrite: bool,
+
     /// Measure N requests
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "seconds",
           value_parser = clap::value_parser!(u64).range(1..=REQUESTS_MAX))]

@@ -32,6 +32,8 @@ pub(crate) enum Request {
     Unlock,
     /// Empties a queue of an earlier run.
     Clear,
+    /// Reads the oldest message of a queue, and leaves it there.
+    Oldest,
 }
 
 /// The answer to a request.

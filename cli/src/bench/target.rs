@@ -4,10 +4,11 @@ use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use dipc::client::{Address, Reason};
+use dipc::client::{Address, Code, Reason};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{SockAddr, Socket, Type};
 
+use super::inspection::holds_messages;
 use super::mix::Mix;
 use super::options::BenchOptions;
 use super::systems::{Answer, System};
@@ -79,6 +80,28 @@ impl Target {
         Ok(socket)
     }
 
+    /// Fails if the server does not speak the protocol of the system, or if its keys hold values that may not
+    /// be overwritten.
+    pub(super) fn inspect(&self, options: &BenchOptions) -> Result<(), Failure> {
+        let mut socket = self.dial(0)?;
+        self.exchange(&mut socket, self.system.ping())?;
+        let mixes = if options.overwrite { &[] } else { options.mix.as_slice() };
+        for &mix in mixes {
+            let look = mix.look(self.system);
+            for mailbox in 0..options.mailboxes {
+                let bytes = self.system.head(look, mailbox, options.size).unwrap_or_default().into_bytes();
+                match answer(&mut socket, self.system, &bytes).map_err(connection_failure)? {
+                    Answer::No => {}
+                    Answer::Error(line) => return Err(refused(&line)),
+                    Answer::Ok | Answer::Data(_) => {
+                        return Err(holds_messages(&format!("the key of mailbox {mailbox}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Overwrites every mailbox with the contents that the mix needs.
     pub(super) fn prepare(&self, options: &BenchOptions, mix: Mix) -> Result<(), Failure> {
         let (mut socket, request) = (self.dial(0)?, mix.preparation(self.system));
@@ -109,9 +132,19 @@ impl Target {
         match answer(socket, self.system, request).map_err(connection_failure)? {
             Answer::Ok => Ok(()),
             Answer::No => Err(dipc::client::Error::NotDone { reason: Reason::Timeout, version: None }.into()),
-            Answer::Error(line) => Err(Failure::Usage(format!("refused: {line}"))),
+            Answer::Error(line) => Err(refused(&line)),
             Answer::Data(_) => Err(connection_failure(super::systems::malformed("data without a read"))),
         }
+    }
+}
+
+/// A server that is full or stopping may accept the same request later.
+fn refused(line: &str) -> Failure {
+    let text = line.to_owned();
+    match line.split(' ').nth(1) {
+        Some("busy") => dipc::client::Error::Refused { code: Code::Busy, text, max: None }.into(),
+        Some("drain") => dipc::client::Error::Refused { code: Code::Drain, text, max: None }.into(),
+        _ => Failure::Usage(format!("refused: {line}")),
     }
 }
 
@@ -122,10 +155,14 @@ fn source_address(number: usize) -> Option<Ipv4Addr> {
 }
 
 fn answer(socket: &mut Socket, system: System, request: &[u8]) -> io::Result<Answer> {
-    socket.write_all(request)?;
+    // A server that refuses the connection may have closed it. Its reason can be read nevertheless.
+    let sent = socket.write_all(request);
     let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        match socket.read(&mut buffer)? {
+        match socket
+            .read(&mut buffer)
+            .map_err(|error| sent.as_ref().err().map_or(error.kind(), Error::kind))?
+        {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
             length => input.extend_from_slice(&buffer[..length]),
         }

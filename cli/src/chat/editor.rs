@@ -12,13 +12,13 @@ use rustyline::{Editor, ExternalPrinter};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use super::input::Input;
+use super::typed::Typed;
 
 /// Prints above the line editor.
 pub(super) type Screen = Box<dyn ExternalPrinter>;
 
 /// Starts a line editor with this prompt. Returns its lines, and the printer for messages above it.
-pub(super) fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError> {
+pub(super) fn line_editor(prompt: &str, line_max: usize) -> Result<(Typed, Screen), ReadlineError> {
     let mut editor = Editor::<(), FileHistory>::new()?;
     let screen = editor.create_external_printer()?;
     let (lines, mut typed) = UnixStream::pair()?;
@@ -44,5 +44,5 @@ pub(super) fn line_editor(prompt: &str) -> Result<(Input, Screen), ReadlineError
             }
         }
     });
-    Ok((Input::new(OwnedFd::from(lines), Some(stop)), Box::new(screen)))
+    Ok((Typed::new(OwnedFd::from(lines), line_max, Some(stop)), Box::new(screen)))
 }

@@ -16,7 +16,7 @@ const PORT: u16 = 5000;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Connection {
-    /// The server's host [default: from the URL, or 127.0.0.1]
+    /// The server's host [default: from the URL, or 127.0.0.1]; -h as the last word prints help
     #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
     pub host: Option<String>,
 

@@ -1,10 +1,11 @@
 //! The lines of the prompt: from a line editor on a terminal, otherwise from standard input.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use dipc::client::Client;
 use nix::unistd::dup2_stdin;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -12,11 +13,13 @@ use rustyline::{Config, Editor};
 
 use super::completion::Completions;
 use crate::failure::Failure;
+use crate::input::PipeLines;
+use crate::stdio;
 
 /// The source of lines.
 pub(super) enum Lines {
     Terminal(Box<Editor<Completions, FileHistory>>),
-    Pipe(BufReader<File>),
+    Pipe(PipeLines<BufReader<File>>),
 }
 
 impl Lines {
@@ -35,13 +38,15 @@ impl Lines {
 
     /// The lines of standard input. Replaces standard input by /dev/null, so that a started command does not
     /// read the prompt's lines.
-    pub(super) fn from_pipe() -> Result<Self, Failure> {
+    pub(super) fn from_pipe(client: &mut Client) -> Result<Self, Failure> {
+        stdio::require_input()?;
         let moved = || {
             let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
             dup2_stdin(File::open("/dev/null")?)?;
-            Ok(Lines::Pipe(BufReader::new(input)))
+            Ok(BufReader::new(input))
         };
-        moved().map_err(|error: io::Error| Failure::local("standard input", error))
+        let input = moved().map_err(|error: io::Error| Failure::local("standard input", error))?;
+        Ok(Lines::Pipe(PipeLines::new(input, client)?))
     }
 
     /// The next command, without its newline. None: the end of the input.
@@ -71,15 +76,7 @@ impl Lines {
                     Err(error) => discard_invalid_utf8(error)?,
                 }
             },
-            Lines::Pipe(input) => {
-                let mut line = Vec::new();
-                let read = input.read_until(b'\n', &mut line);
-                if read.map_err(|error| Failure::local("standard input", error))? == 0 {
-                    return Ok(None);
-                }
-                let line = line.strip_suffix(b"\n").unwrap_or(&line);
-                Ok(Some(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
-            }
+            Lines::Pipe(lines) => lines.next(),
         }
     }
 }

@@ -13,8 +13,8 @@ fn head(request: Request, mailbox: usize, size: usize) -> Option<String> {
         Request::Take => format!("take {mailbox}\n"),
         Request::Lock => format!("lock {mailbox}\n"),
         Request::Unlock => format!("unlock {mailbox}\n"),
-        // Not needed: a write empties the queue.
-        Request::Clear => return None,
+        // Not needed: a write empties the queue, and `stat` shows whether it is empty.
+        Request::Clear | Request::Oldest => return None,
     })
 }
 

@@ -14,6 +14,7 @@ fn head(request: Request, mailbox: usize, size: usize) -> Option<String> {
         Request::Put => format!("*3\r\n{}{list}${size}\r\n", bulk("RPUSH")),
         Request::Take => format!("*2\r\n{}{list}", bulk("LPOP")),
         Request::Clear => format!("*2\r\n{}{list}", bulk("DEL")),
+        Request::Oldest => format!("*3\r\n{}{list}{}", bulk("LINDEX"), bulk("0")),
         Request::Lock | Request::Unlock => return None,
     })
 }
