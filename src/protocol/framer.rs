@@ -29,7 +29,7 @@ pub const DISCARD_MAX: u64 = 1024 * 1024;
 pub const BAD_LINES_MAX: u8 = 8;
 
 /// A cut ends after this many bytes besides the data of the requests: long lists take long to parse.
-pub(super) const HEADERS_MAX: usize = 4 * 1024;
+pub const HEADERS_MAX: usize = 4 * 1024;
 
 /// Most bytes in a line that the fast path parses, with its end.
 const FAST_HEADER_MAX: usize = 32;

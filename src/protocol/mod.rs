@@ -10,7 +10,7 @@ mod reply;
 mod request;
 
 pub use arguments::NAME_MAX;
-pub use framer::{BAD_LINES_MAX, DISCARD_MAX, Framer};
+pub use framer::{BAD_LINES_MAX, DISCARD_MAX, Framer, HEADERS_MAX};
 pub use header::HEADER_MAX;
 pub use reply::{Reason, Reply, push_decimal};
 pub use request::{
