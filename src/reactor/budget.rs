@@ -12,7 +12,7 @@ use crate::workers::INLINE_BUDGET;
 pub(super) const MICROSECOND: usize = 8 * 1024;
 
 /// Receiving and framing requests, and serving those that cost as little.
-const RECEIVING_WORK: usize = 480 * MICROSECOND;
+const RECEIVING_WORK: usize = 300 * MICROSECOND;
 
 /// Writing the answers of the workers' jobs, and handling deadlines.
 const SENDING_WORK: usize = 250 * MICROSECOND;
@@ -21,7 +21,7 @@ const SENDING_WORK: usize = 250 * MICROSECOND;
 const EVENTS_WORK: usize = 250 * MICROSECOND;
 
 /// Serving requests with long lists or answers.
-const SERVING_WORK: usize = 125 * MICROSECOND;
+const SERVING_WORK: usize = 100 * MICROSECOND;
 
 /// Ending the watches and locks of clients that have disconnected.
 const ENDING_WORK: usize = 65 * MICROSECOND;

@@ -20,13 +20,13 @@ use crate::workers::{
 const READY_PER_TICK: usize = 64;
 
 /// Number of them that are handled in each tick, even if events have spent the budget.
-const READY_MIN: usize = 4;
+const READY_MIN: usize = 2;
 
 /// Cost of receiving from a socket.
 const RECEIVE: usize = MICROSECOND;
 
 /// Cost of a byte of a header line, relative to a byte that is copied. Numbers of a list are parsed and sorted.
-const HEADER_BYTE: usize = 32;
+const HEADER_BYTE: usize = 64;
 
 /// Cost of writing the answers of a job.
 const DELIVER: usize = 4 * MICROSECOND;
