@@ -21,9 +21,6 @@ use super::transport::Transport;
 use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
 
-/// Sockets that are closed in one tick.
-const CLOSED_PER_TICK: usize = 64;
-
 /// Tokens below this are the reactor's own sources.
 pub(super) const FIRST_TOKEN: usize = 16;
 
@@ -120,14 +117,12 @@ impl<T: Transport> Clients<T> {
         self.closing.push(id);
     }
 
-    /// Removes closed connections and closes their sockets. Returns whether there were any.
+    /// Removes a closed connection and closes its socket. Returns whether there was one.
     pub(super) fn remove_closed(&mut self) -> bool {
-        let any = !self.closing.is_empty();
-        for id in self.closing.drain(..self.closing.len().min(CLOSED_PER_TICK)) {
-            let removed = self.table.remove(id.slot as usize);
-            assert_eq!(removed.generation, id.generation, "a connection is removed once");
-        }
-        any
+        let Some(id) = self.closing.pop() else { return false };
+        let removed = self.table.remove(id.slot as usize);
+        assert_eq!(removed.generation, id.generation, "a connection is removed once");
+        true
     }
 
     /// The next connection whose deadline has passed.

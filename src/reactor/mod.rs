@@ -79,6 +79,9 @@ const FIRST_LISTENER: usize = 3;
 /// enough to make the cost of a tick negligible.
 const EVENTS_MAX: usize = 64;
 
+/// How long a tick closes sockets. It closes one in any case.
+const CLOSING_TIME: Duration = Duration::from_micros(100);
+
 /// What a user can set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -201,11 +204,7 @@ impl Reactor {
             self.server.reregister(|id, socket, interest| {
                 registry.reregister(&mut SourceFd(&socket.as_raw_fd()), token_of(id), interest)
             });
-            if self.server.clients.remove_closed() {
-                // A descriptor is free: connections that wait for one are accepted now, not at the next
-                // timer.
-                self.accept_retry_at = None;
-            }
+            self.remove_closed();
             self.accept();
             self.keep_instance();
             self.server.end_tick(Instant::now());
@@ -232,6 +231,17 @@ impl Reactor {
         {
             log::error!("cannot listen on the control socket: {error}");
         }
+    }
+
+    /// Closes sockets for a moment. It takes long to close one whose buffers are full.
+    fn remove_closed(&mut self) {
+        if !self.server.clients.remove_closed() {
+            return;
+        }
+        // A descriptor is free: connections that wait for one are accepted now, not at the next timer.
+        self.accept_retry_at = None;
+        let until = Instant::now() + CLOSING_TIME;
+        while Instant::now() < until && self.server.clients.remove_closed() {}
     }
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {

@@ -18,6 +18,12 @@ use crate::workers::{Completion, ConnectionId, Job, Lock, Mailboxes, refuse};
 /// Requests up to this cost are served when they are received.
 const LIGHT: usize = 16 * MICROSECOND;
 
+/// Cost of beginning or ending a lock.
+const LOCK: usize = 2 * MICROSECOND;
+
+/// Cost of beginning or ending a watch.
+const WATCH: usize = 2 * MICROSECOND;
+
 /// Cost of a visited lock in a search.
 const SEARCH_STEP: usize = MICROSECOND / 32;
 
@@ -135,16 +141,14 @@ impl<T: Transport> Server<T> {
         let extras = || self.clients.look(id).and_then(|client| client.extras.as_deref());
         let watches = || extras().map_or(0, |extras| extras.watches.len());
         match request {
-            LocalRequest::Lock(request) => request.mailboxes.len() * MICROSECOND,
-            LocalRequest::Unlock { mailboxes: Some(list), .. } => list.len() * MICROSECOND,
+            LocalRequest::Lock(request) => request.mailboxes.len() * LOCK,
+            LocalRequest::Unlock { mailboxes: Some(list), .. } => list.len() * LOCK,
             LocalRequest::Unlock { mailboxes: None, .. } => {
-                extras().map_or(0, |extras| extras.leases.iter().len()) * MICROSECOND
+                extras().map_or(0, |extras| extras.leases.iter().len()) * LOCK
             }
-            LocalRequest::Watch { mailboxes, .. } => {
-                mailboxes.len() * MICROSECOND + watches() * MICROSECOND / 16
-            }
-            LocalRequest::Unwatch { mailboxes: Some(list) } => list.len() * MICROSECOND,
-            LocalRequest::Unwatch { mailboxes: None } => watches() * MICROSECOND,
+            LocalRequest::Watch { mailboxes, .. } => mailboxes.len() * WATCH + watches() * MICROSECOND / 16,
+            LocalRequest::Unwatch { mailboxes: Some(list) } => list.len() * WATCH,
+            LocalRequest::Unwatch { mailboxes: None } => watches() * WATCH,
             LocalRequest::Hello { .. } => MICROSECOND,
             LocalRequest::Stat(Topic::Server) => 10 * MICROSECOND + self.clients.len() * MICROSECOND / 128,
             LocalRequest::Stat(Topic::Mailbox(mailbox)) => {

@@ -122,7 +122,11 @@ impl<T: Transport> Server<T> {
             }
             let locks = extras.iter().flat_map(|extras| extras.leases.iter().map(|lease| lease.mailbox));
             let watches = extras.iter().flat_map(|extras| extras.watches.mailboxes());
-            writeln!(text, " locks={} watches={}", list(locks), list(watches))?;
+            write!(text, " locks=")?;
+            write_list(text, locks)?;
+            write!(text, " watches=")?;
+            write_list(text, watches)?;
+            writeln!(text)?;
             if text.len() > PART_MAX && end > 0 {
                 text.truncate(end);
                 return Ok(Some(u64::from(id.slot)));
@@ -189,7 +193,17 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-fn list(mailboxes: impl Iterator<Item = u32>) -> String {
-    let words: Vec<_> = mailboxes.map(|mailbox| mailbox.to_string()).collect();
-    if words.is_empty() { "-".into() } else { words.join(",") }
+/// Writes the numbers of mailboxes with commas between them, or `-` if there is none.
+fn write_list(text: &mut String, mailboxes: impl Iterator<Item = u32>) -> std::fmt::Result {
+    let start = text.len();
+    for mailbox in mailboxes {
+        if text.len() > start {
+            text.push(',');
+        }
+        write!(text, "{mailbox}")?;
+    }
+    if text.len() == start {
+        text.push('-');
+    }
+    Ok(())
 }

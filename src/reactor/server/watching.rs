@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::super::budget::MICROSECOND;
 use super::super::connection::Flushed;
-use super::super::extras::Extras;
 use super::super::transport::Transport;
-use super::super::watch_list::{Watch, WatchState};
+use super::super::watch_list::{Watch, WatchList, WatchState};
 use super::super::watches::{Fanout, WATCH_MEMORY, WatchPosition};
 use super::Server;
 use super::locking::MAILBOXES_MAX;
@@ -62,23 +61,23 @@ impl<T: Transport> Server<T> {
 
     /// Ends the watches of these mailboxes.
     pub(super) fn end_watches(&mut self, id: ConnectionId, mailboxes: &[u32]) {
-        for mailbox in mailboxes {
-            self.end_watch(id, |extras| extras.watches.remove(*mailbox));
-        }
+        self.take_watches(id, |watches| {
+            mailboxes.iter().filter_map(|mailbox| watches.remove(*mailbox)).collect()
+        });
     }
 
     /// Ends all watches of a client.
     pub(super) fn end_all_watches(&mut self, id: ConnectionId) {
-        while self.end_watch(id, |extras| extras.watches.pop()) {}
+        self.take_watches(id, |watches| std::iter::from_fn(|| watches.pop()).collect());
     }
 
-    /// Ends the watch that `remove` removes. Returns whether there was one.
-    fn end_watch(&mut self, id: ConnectionId, remove: impl FnOnce(&mut Extras) -> Option<Watch>) -> bool {
-        let Some(mut client) = self.clients.get(id) else { return false };
-        let Some(watch) = client.extras.as_mut().and_then(|extras| remove(extras)) else { return false };
+    /// Ends the watches that `take` removes.
+    fn take_watches(&mut self, id: ConnectionId, take: impl FnOnce(&mut WatchList) -> Vec<Watch>) {
+        let Some(mut client) = self.clients.get(id) else { return };
+        let Some(extras) = &mut client.extras else { return };
+        let ended = take(&mut extras.watches);
         drop(client);
-        self.forget_watch(id, watch);
-        true
+        ended.into_iter().for_each(|watch| self.forget_watch(id, watch));
     }
 
     /// Ends a watch that its client does not have any more.

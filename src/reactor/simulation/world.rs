@@ -209,7 +209,7 @@ impl World {
         self.server.send_events();
         self.server.work_off_backlog();
         self.reregister();
-        self.server.clients.remove_closed();
+        while self.server.clients.remove_closed() {}
         self.advance_sequence();
         self.check_output();
     }

@@ -32,7 +32,7 @@ impl World {
         self.server.work_off_backlog();
         self.check_and_interleave();
         self.reregister();
-        self.server.clients.remove_closed();
+        while self.server.clients.remove_closed() {}
         self.check_and_interleave();
     }
 
