@@ -13,6 +13,7 @@
 //! ```
 
 mod discard;
+mod lines;
 
 use std::ops::Range;
 
@@ -20,6 +21,7 @@ use super::arguments::{decimal, mailbox};
 use super::header::{self, Body, HEADER_MAX, Header};
 use super::request::{Eol, Framed, Limits, MailboxRequest, Refusal, Request, Wait};
 use discard::{Discard, Discarded, Remaining};
+use lines::{End, Lines, strip};
 
 /// Most bytes of a refused body that are discarded, or the packet size if that is larger. A longer body
 /// closes the connection.
@@ -58,6 +60,7 @@ pub struct Framer {
     /// Bytes of an incomplete line body without an end of line, so that they are not searched again.
     searched: usize,
     bad_lines: u8,
+    lines: Lines,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -161,7 +164,7 @@ impl Framer {
     /// faster.
     #[inline]
     fn fast_path(&mut self, bytes: &[u8], limits: &Limits) -> Option<(FastHeader, Eol, Range<usize>, usize)> {
-        if !matches!(self.state, State::Open) {
+        if !matches!(self.state, State::Open) || self.lines.end_with_nul {
             return None;
         }
         let front = &bytes[..bytes.len().min(FAST_HEADER_MAX)];
@@ -173,7 +176,7 @@ impl Framer {
             FastHeader::Read { .. } => (0..0, start),
             FastHeader::Write { len, .. } => {
                 let end = start + usize_of(len);
-                let End::At(length) = line_end(bytes.get(end..)?) else { return None };
+                let End::At(length) = self.lines.end(bytes.get(end..)?) else { return None };
                 (start..end, end + length)
             }
         };
@@ -187,7 +190,7 @@ impl Framer {
             State::Closed => Cut::Closed,
             _ if bytes.is_empty() => Cut::NotYet(1),
             State::Discarding(discard) => {
-                let discarded = discard.advance(bytes, limits);
+                let discarded = discard.advance(bytes, self.lines, limits);
                 self.discard(discarded, bytes, limits)
             }
             State::Open => self.cut_request(bytes, limits),
@@ -205,7 +208,7 @@ impl Framer {
 
     /// Whether [`Framer::complete`] may succeed: not while a body is shorter than its header says.
     pub fn may_complete(&self, bytes: &[u8], limits: &Limits) -> bool {
-        match (&self.state, first_line(bytes, limits)) {
+        match (&self.state, self.first_line(bytes, limits)) {
             (State::Open, Some((Header { body: Body::Length(len), .. }, start))) => {
                 (bytes.len() - start) as u64 >= len
             }
@@ -227,7 +230,7 @@ impl Framer {
             match framer.next(&ended[at..], limits) {
                 Cut::Skip(len) => at += len,
                 Cut::Request(mut framed, len) if at + len == ended.len() => {
-                    if framed.body.is_empty() && has_line_body(&ended[at..], limits) {
+                    if framed.body.is_empty() && framer.has_line_body(&ended[at..], limits) {
                         return None;
                     }
                     framed.move_body(at);
@@ -245,7 +248,7 @@ impl Framer {
         match &self.state {
             State::Discarding(discard) => matches!(discard.remaining, Remaining::Octets(_)),
             State::Open => {
-                matches!(first_line(bytes, limits), Some((Header { body: Body::Length(_), .. }, _)))
+                matches!(self.first_line(bytes, limits), Some((Header { body: Body::Length(_), .. }, _)))
             }
             State::Closed => false,
         }
@@ -256,11 +259,22 @@ impl Framer {
         matches!(self.state, State::Discarding(_))
     }
 
+    /// The header at the start of `bytes`, and the offset after it.
+    fn first_line(&self, bytes: &[u8], limits: &Limits) -> Option<(Header, usize)> {
+        let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
+        let at = self.lines.last(front, 0)?;
+        Some((header::parse(strip(&front[..at]).0, limits)?, at + 1))
+    }
+
+    fn has_line_body(&self, bytes: &[u8], limits: &Limits) -> bool {
+        matches!(self.first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
+    }
+
     fn cut_request(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
         match bytes[0] {
             IAC => return self.telnet_option(bytes),
             b'\r' if bytes.len() == 1 => return Cut::NotYet(1),
-            b'\n' | b'\r' => match line_end(bytes) {
+            b'\n' | b'\r' => match self.lines.end(bytes) {
                 End::At(len) => return Cut::Skip(len),
                 _ => return self.refuse_bytes(),
             },
@@ -272,7 +286,7 @@ impl Framer {
             return self.answer(Request::Foreign, Eol::Lf, bytes.len());
         }
         let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
-        match front.iter().position(|&b| b == b'\n') {
+        match self.lines.last(front, 0) {
             Some(at) => {
                 let (line, eol) = strip(&front[..at]);
                 if line.len() > HEADER_MAX {
@@ -313,7 +327,7 @@ impl Framer {
         if bytes.len() <= end {
             return Cut::NotYet(end + 1 - bytes.len());
         }
-        match line_end(&bytes[end..]) {
+        match self.lines.end(&bytes[end..]) {
             End::At(length) => self.answer_with(request, eol, start..end, end + length),
             End::NotYet => Cut::NotYet(1),
             End::Other => self.refuse_length(eol, bytes.len()),
@@ -326,7 +340,7 @@ impl Framer {
         let enough = start + usize_of(limits.body_max()) + 2;
         let front = &bytes[..bytes.len().min(enough)];
         let from = start.max(self.searched);
-        match front[from..].iter().position(|&b| b == b'\n').map(|at| from + at) {
+        match self.lines.last(front, from) {
             Some(at) if strip(&front[start..at]).0.len() as u64 <= limits.body_max() => {
                 let end = start + strip(&front[start..at]).0.len();
                 self.answer_with(request, eol, start..end, at + 1)
@@ -364,19 +378,26 @@ impl Framer {
         }
     }
 
-    /// Skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`.
+    /// Refuses or skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`. After Ctrl-C, telnet
+    /// shows nothing until `IAC DO TIMING-MARK` is answered. Source: RFC 854, RFC 860.
     fn telnet_option(&mut self, bytes: &[u8]) -> Cut {
+        self.lines.end_with_nul = true;
         let len = match bytes.get(1) {
             None => return Cut::NotYet(1),
-            Some(251..=254) => 3,
-            Some(250) => match bytes.windows(2).take(HEADER_MAX).position(|pair| pair == [IAC, 240]) {
+            Some(&(WILL | WONT | DO | DONT)) => 3,
+            Some(&SB) => match bytes.windows(2).take(HEADER_MAX).position(|pair| pair == [IAC, SE]) {
                 Some(at) => at + 2,
                 None if bytes.len() > HEADER_MAX => return self.too_long(),
                 None => return Cut::NotYet(1),
             },
             Some(_) => 2,
         };
-        if bytes.len() < len { Cut::NotYet(len - bytes.len()) } else { Cut::Skip(len) }
+        match *bytes {
+            _ if bytes.len() < len => Cut::NotYet(len - bytes.len()),
+            [_, WILL, option, ..] => self.answer(Request::Telnet([IAC, DONT, option]), Eol::Lf, len),
+            [_, DO, option, ..] => self.answer(Request::Telnet([IAC, WONT, option]), Eol::Lf, len),
+            _ => Cut::Skip(len),
+        }
     }
 
     fn answer(&mut self, request: Request, eol: Eol, len: usize) -> Cut {
@@ -414,42 +435,14 @@ impl Framer {
     }
 }
 
+/// The commands of telnet. Source: RFC 854.
+const SE: u8 = 240;
+const SB: u8 = 250;
+const WILL: u8 = 251;
+const WONT: u8 = 252;
+const DO: u8 = 253;
+const DONT: u8 = 254;
 const IAC: u8 = 255;
-
-enum End {
-    /// An end of line of this many bytes.
-    At(usize),
-    NotYet,
-    Other,
-}
-
-fn line_end(bytes: &[u8]) -> End {
-    match bytes {
-        [b'\n', ..] => End::At(1),
-        [b'\r', b'\n', ..] => End::At(2),
-        [] | [b'\r'] => End::NotYet,
-        _ => End::Other,
-    }
-}
-
-/// Removes the CR of a line that ended in CR LF.
-fn strip(line: &[u8]) -> (&[u8], Eol) {
-    match line.split_last() {
-        Some((b'\r', line)) => (line, Eol::CrLf),
-        _ => (line, Eol::Lf),
-    }
-}
-
-/// The header at the start of `bytes`, and the offset after it.
-fn first_line(bytes: &[u8], limits: &Limits) -> Option<(Header, usize)> {
-    let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
-    let at = front.iter().position(|&b| b == b'\n')?;
-    Some((header::parse(strip(&front[..at]).0, limits)?, at + 1))
-}
-
-fn has_line_body(bytes: &[u8], limits: &Limits) -> bool {
-    matches!(first_line(bytes, limits), Some((Header { body: Body::Line, .. }, _)))
-}
 
 fn discard_max(limits: &Limits) -> u64 {
     limits.packet.max(DISCARD_MAX)

@@ -95,6 +95,8 @@ pub enum Reply<'a> {
         /// Number of messages since the previous event that no longer exist; `lost=` is omitted if 0.
         lost: u64,
     },
+    /// The answer to a negotiation of telnet, without an end of line.
+    Telnet([u8; 3]),
     /// `EVENT 0 box= v= lost=lock`: the lease of a connected client has expired.
     LockLost {
         /// The mailbox that was locked.
@@ -134,6 +136,7 @@ impl Reply<'_> {
     pub fn encode(&self, eol: Eol, out: &mut Vec<u8>) {
         match self {
             Reply::Ok => out.extend_from_slice(b"OK"),
+            Reply::Telnet(answer) => return out.extend_from_slice(answer),
             Reply::Written { version } => {
                 let mut line = Line::ending(eol);
                 line.field(b"OK v=", *version);

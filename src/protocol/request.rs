@@ -69,6 +69,8 @@ pub enum Request {
     Quit,
     /// A request of another protocol: closes the connection without an answer.
     Foreign,
+    /// A negotiation of telnet, with the answer: the server has no options.
+    Telnet([u8; 3]),
     /// A refused request, answered `ERR`.
     Refused(Refusal),
 }

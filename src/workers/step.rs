@@ -77,6 +77,10 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
                 refuse(job, &refusal);
                 continue;
             }
+            Some(&Request::Telnet(answer)) => {
+                reply(job, &Reply::Telnet(answer), Outcome::Info);
+                continue;
+            }
             Some(Request::Quit) => {
                 job.tally.count(Outcome::Quit);
                 job.advance();

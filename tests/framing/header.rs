@@ -109,13 +109,14 @@ fn any_number_of_empty_lines_is_ignored() {
 }
 
 #[test]
-fn telnet_options_are_skipped_between_lines() {
+fn telnet_options_are_refused_or_skipped_between_lines() {
     let mut harness = Harness::new();
     let long = [&b"\xff\xfa"[..], &[b'r'; 1000], b"\xff\xf0"].concat();
     let endless = [&b"\xff\xfa"[..], &[b'\n'; 5000]].concat();
     for (option, answers) in [
-        (&b"\xff\xfd\x01"[..], "OK\r\nOK\r\n"),
-        (b"\xff\xfb\n", "OK\r\nOK\r\n"),
+        // Options are refused: IAC WONT, IAC DONT.
+        (&b"\xff\xfd\x01"[..], "OK\r\n\\xff\\xfc\\x01OK\r\n"),
+        (b"\xff\xfb\n", "OK\r\n\\xff\\xfe\nOK\r\n"),
         (b"\xff\xfc\x01\xff\xfe\x01", "OK\r\nOK\r\n"),
         (b"\xff\xf1", "OK\r\nOK\r\n"),
         (b"\xff\xff", "OK\r\nOK\r\n"),

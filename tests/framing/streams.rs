@@ -25,7 +25,17 @@ pub(crate) fn good_streams() -> Vec<Stream> {
         stream(b"w 3 4\n\0\xff\xf4\x80\nping\n", "OK v=+1\nOK\n", &[b"\0\xff\xf4\x80"]),
         stream(conflict, "NO conflict v=+0\nOK\n", &[]),
         stream("\n\r\n\nping\n\r\nping\r\n\n", "OK\nOK\r\n", &[]),
-        stream(b"\xff\xfb\x1f\xff\xfd\x03ping\r\n\xff\xf4\xff\xfd\x06ping\r\n", "OK\r\nOK\r\n", &[]),
+        // The answers of telnet: IAC DONT, IAC WONT.
+        stream(
+            b"\xff\xfb\x1f\xff\xfd\x03ping\r\n\xff\xf4\xff\xfd\x06ping\r\n",
+            r"\xff\xfe\x1f\xff\xfc\x03OK[\xff\xfc\x06OK[".replace('[', "\r\n").as_str(),
+            &[],
+        ),
+        stream(
+            b"\xff\xf1ping\r\0w 3\r\0hi\r\0w 3 3\r\0a\0b\r\0",
+            "OK\r\nOK v=+1\r\nOK v=+2\r\n",
+            &[b"hi", b"a\0b"],
+        ),
         stream(b"\xff\xfa\x18\0vt\n\xff\xf0w 3\r\nhi\r\n", "OK v=+1\r\n", &[b"hi"]),
         // The end of input completes a request that lacks only its end of line.
         stream("ping", "OK\n", &[]),

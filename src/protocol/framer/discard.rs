@@ -1,6 +1,7 @@
 //! The body of a refused request: it is counted and discarded, so that data is never parsed as a request.
 
-use super::{End, discard_max, line_end, usize_of};
+use super::lines::{End, Lines};
+use super::{discard_max, usize_of};
 use crate::protocol::{Eol, Limits, Refusal};
 
 /// A refused body that is being discarded.
@@ -35,10 +36,10 @@ pub(super) enum Discarded {
 
 impl Discard {
     /// Counts the front of `bytes` as discarded.
-    pub(super) fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Discarded {
+    pub(super) fn advance(&mut self, bytes: &[u8], lines: Lines, limits: &Limits) -> Discarded {
         let eol = self.eol;
         let len = match &mut self.remaining {
-            Remaining::Octets(0) => match line_end(bytes) {
+            Remaining::Octets(0) => match lines.end(bytes) {
                 End::At(len) => len,
                 End::NotYet => return Discarded::NotYet,
                 End::Other => return Discarded::WrongLength { eol },
@@ -49,14 +50,17 @@ impl Discard {
                 return Discarded::Some(skipped);
             }
             Remaining::Line(discarded) => {
-                let end = bytes.iter().position(|&b| b == b'\n');
-                *discarded += end.unwrap_or(bytes.len()) as u64;
+                let end = lines.last(bytes, 0);
+                // A CR at the end may be the first byte of an end of line.
+                let left = usize::from(end.is_none() && lines.end_with_nul && bytes.ends_with(b"\r"));
+                *discarded += (end.unwrap_or(bytes.len()) - left) as u64;
                 if *discarded > discard_max(limits) {
                     return Discarded::TooMuch { eol };
                 }
                 match end {
                     Some(at) => at + 1,
-                    None => return Discarded::Some(bytes.len()),
+                    None if bytes.len() == left => return Discarded::NotYet,
+                    None => return Discarded::Some(bytes.len() - left),
                 }
             }
         };

@@ -51,6 +51,7 @@ fn code(found: &(Framed, Vec<u8>)) -> &'static str {
         Request::Quit => "q",
         Request::Foreign => "foreign",
         Request::Refused(refusal) => refusal.code(),
+        Request::Telnet(_) => "telnet",
         _ => "other",
     }
 }
@@ -75,6 +76,8 @@ const STREAMS: &[&[u8]] = &[
     b"w 3 1048577\nr 0\n",
     b"w 3 99999999999999999999999\nr 0\n",
     b"\n\r\n  \nr 0\n\xff\xf4\xff\xfd\x06r 1\n\xff\xfa\x18\x00x\xff\xf0r 2\n",
+    b"\xff\xfb\x1f\r\0w 3\r\0hello\r\0w 3 2\r\0a\0\r\0r 3\r\0w 3\r\x000123456789abcdefg\r\0r 0\r\n",
+    b"r 0\r\0r 1\n",
     b"r 0\nGET / HTTP/1.1\nr 1\n",
     b"r 0\rr 1\nr 2\n",
     b"\x16\x03\x01 r 0\nr 1\n",
@@ -127,7 +130,9 @@ fn each_stream_has_the_expected_requests() {
         &["size", "r"],
         &["size"],
         &["size"],
-        &["r", "r", "r"],
+        &["r", "telnet", "r", "r"],
+        &["telnet", "w", "w", "r", "size", "r"],
+        &["syntax"],
         &["r", "foreign"],
         &["syntax", "r"],
         &["frame"],
