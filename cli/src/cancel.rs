@@ -15,8 +15,8 @@ const ANSWER_MS: u8 = 200;
 /// Milliseconds after which the user is told what a request waits for.
 const SLOW_MS: u16 = 1000;
 
-/// Runs `request`, and cancels it when `cause` is ready. Calls `on_wait` if the answer takes long. Returns the
-/// result of the request, and whether it was cancelled.
+/// Runs `request`, and cancels it when `cause` is ready. Calls `on_wait` if the answer takes long. Returns
+/// the result of the request, and whether it was cancelled.
 ///
 /// First only the sending half is closed: then the server answers a waiting `take` at once, either with a
 /// message or with the certainty that no message was removed. If no answer comes, the connection is closed.

@@ -3,7 +3,7 @@
 use std::env;
 use std::sync::OnceLock;
 
-/// Whether the terminal shows characters beyond ASCII: whether the locale's character set is UTF-8. The locales
+/// Whether the terminal uses UTF-8, according to the locale. The locales
 /// `C` and `POSIX`, and an unset locale, say nothing about the terminal, so UTF-8 is assumed.
 pub(crate) fn is_utf8() -> bool {
     static IS_UTF8: OnceLock<bool> = OnceLock::new();
@@ -13,7 +13,7 @@ pub(crate) fn is_utf8() -> bool {
     })
 }
 
-/// A locale without a character set, such as `de_DE`, has an old one of 8 bits.
+/// A locale that names no character set, such as `de_DE`, implies one of 8 bits.
 fn is_utf8_in(locale: &str) -> bool {
     let charset = locale.split_once('.').map(|(_, rest)| rest.split('@').next().unwrap_or(rest));
     match charset {

@@ -2,9 +2,9 @@
 //!
 //! **Invariant**: the command does not outlive the lock by more than [`GRACE`](crate::supervisor::GRACE). The
 //! lease is renewed after every third of its duration, and an answer that takes longer than a third counts as
-//! missing. So the command gets SIGTERM before another client can acquire the lock, with three exceptions: this
-//! program was stopped for too long (SIGSTOP), the server's `--max-hold` is over, or the command belongs to
-//! another user and may not be signalled.
+//! missing. So the command gets SIGTERM before another client can acquire the lock, with three exceptions:
+//! this program was stopped for too long (SIGSTOP), the server's `--max-hold` is over, or the command belongs
+//! to another user and may not be signalled.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -65,7 +65,8 @@ pub(crate) fn run(
     Ok(exit)
 }
 
-/// Renews the lease until the command has ended, or the lock is lost. The inner error is why the lock was lost.
+/// Renews the lease until the command has ended, or the lock is lost. The inner error is why the lock was
+/// lost.
 fn renew_until_end(
     supervisor: &mut Supervisor,
     lock: &mut LockGuard,

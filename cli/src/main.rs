@@ -6,11 +6,12 @@
 //! [`watch`] prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics.
 //! [`mod@bench`] puts a server under load.
 //!
-//! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an error
-//! before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock` and `watch`.
+//! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
+//! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock` and
+//! `watch`.
 //!
-//! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of this
-//! machine, 75 try again: the server is full or stopping.
+//! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of
+//! this machine, 75 try again: the server is full or stopping.
 
 mod bench;
 mod cancel;

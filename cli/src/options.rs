@@ -122,8 +122,8 @@ pub(crate) enum Command {
     },
     /// Print the oldest message and remove it; waits if there is none
     ///
-    /// Nothing is taken before standard output can be written, or after its reader has gone. If the message was
-    /// removed but could not be written, for example because a disk is full, the exit code is 74.
+    /// Nothing is taken before standard output can be written, or after its reader has gone. If the message
+    /// was removed but could not be written, for example because a disk is full, the exit code is 74.
     Take {
         #[command(flatten)]
         mailbox: Mailbox,
@@ -146,8 +146,8 @@ pub(crate) enum Command {
     ///
     /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
     /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1, or that of
-    /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost, and 75 if the server is full or
-    /// stopping.
+    /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost,
+    /// and 75 if the server is full or stopping.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.
@@ -174,8 +174,8 @@ pub(crate) enum Command {
     ///
     /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (the
     /// number of missed messages before it) in its environment. One command runs at a time; its exit code is
-    /// ignored. Signals are forwarded to the command and its descendants, as with lock. INT, TERM, HUP and QUIT
-    /// also end the watch, when the command has ended.
+    /// ignored. Signals are forwarded to the command and its descendants, as with lock. INT, TERM, HUP and
+    /// QUIT also end the watch, when the command has ended.
     ///
     /// Without a command, the watch ends when standard output has no reader.
     Watch {

@@ -85,8 +85,8 @@ fn write(directory: &Path) -> io::Result<()> {
     fs::write(directory.join("dipc-protocol.7"), manual::protocol())
 }
 
-/// Completes a page of clap_mangen: a synopsis with values and with the `--` before a command, and sections of
-/// their own for the examples and the exit codes.
+/// Completes a page of clap_mangen: a synopsis with values and with the `--` before a command, and sections
+/// of their own for the examples and the exit codes.
 fn complete(path: &Path, command: &mut Command) -> io::Result<()> {
     let usage = command.render_usage().to_string();
     fs::write(path, completed(&fs::read_to_string(path)?, usage.trim_start_matches("Usage: ")))

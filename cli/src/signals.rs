@@ -15,8 +15,8 @@ const FORWARDED: [Signal; 6] =
 /// Signals that ask this program to end.
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
-/// Ending signals that arrive within this time after the first one are no second signal: timeout(1) and shells
-/// send one to a process and one to its group.
+/// Ending signals that arrive within this time after the first one are no second signal: timeout(1) and
+/// shells send one to a process and one to its group.
 const REPEATED: Duration = Duration::from_secs(1);
 
 /// The forwarded signals and SIGCHLD, as a descriptor. While this value exists, these signals are blocked, so
@@ -34,7 +34,8 @@ pub(crate) struct Signals {
 #[derive(Clone, Copy)]
 pub(crate) struct Received {
     pub(crate) signal: Signal,
-    /// Whether a key of the terminal has sent it. Then the terminal has sent it to the whole foreground group.
+    /// Whether a key of the terminal has sent it. Then the terminal has sent it to the whole foreground
+    /// group.
     pub(crate) by_key: bool,
 }
 

@@ -16,7 +16,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::cancel;
 use crate::failure::Failure;
 
-/// The file status flags of descriptors 0 to 2 when this program started. Negative: the descriptor was closed.
+/// The file status flags of descriptors 0 to 2 when this program started. Negative: the descriptor was
+/// closed.
 static FLAGS: [AtomicI32; 3] = [const { AtomicI32::new(0) }; 3];
 
 /// Runs [`record_flags`] before the Rust runtime starts.
@@ -35,14 +36,15 @@ extern "C" fn record_flags() {
     }
 }
 
-/// Fails if standard output or standard error cannot be written. Otherwise a change would be made, and its
-/// result would be lost.
+/// Fails if standard output or standard error cannot be written. Without this check, a command could
+/// change the server's data and lose its result.
 pub(crate) fn require_output() -> Result<(), Failure> {
     require(1, "standard output", "not open for writing", libc::O_RDONLY)?;
     require(2, "standard error", "not open for writing", libc::O_RDONLY)
 }
 
-/// Fails if standard input cannot be read. Otherwise it would count as an empty message.
+/// Fails if standard input cannot be read. Without this check, a closed input would count as an empty
+/// message.
 pub(crate) fn require_input() -> Result<(), Failure> {
     require(0, "standard input", "not open for reading", libc::O_WRONLY)
 }
@@ -60,8 +62,9 @@ pub(crate) fn without_reader(stdout: &Stdout) -> PollFd<'_> {
     PollFd::new(stdout.as_fd(), PollFlags::empty())
 }
 
-/// Runs a request whose answer is printed. Begins when standard output can be written, and cancels the request
-/// when its reader has gone. Returns the result, or None if the request was cancelled before it had one.
+/// Runs a request whose answer is printed. Waits until standard output can be written. Cancels the request
+/// when the reader of standard output has gone. Returns the result. None: the request was cancelled, or was
+/// not sent because standard output had no reader.
 pub(crate) fn request<R>(
     client: &mut Client,
     request: impl FnOnce(&mut Client) -> Result<R, dipc::client::Error>,
@@ -76,8 +79,8 @@ pub(crate) fn request<R>(
     }
 }
 
-/// Waits until standard output can be written without blocking. Returns false if it has no reader. Also
-/// returns if the connection has ended.
+/// Waits until standard output can be written without blocking. Returns false if standard output
+/// has no reader. Returns true at once if the connection has ended.
 fn wait_for_room(client: &Client) -> Result<bool, Failure> {
     let stdout = io::stdout();
     let mut sources =

@@ -1,7 +1,7 @@
 //! A running command: passes signals on to it, waits for its end, and terminates it.
 //!
-//! Signals go to the command and all its descendants. A second signal kills them. When this program is killed,
-//! the kernel kills the command, but not the command's descendants.
+//! Signals go to the command and all its descendants. A second signal kills them. When this program is
+//! killed, the kernel kills the command, but not the command's descendants.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -144,8 +144,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Kills the command and its descendants, and waits until they have ended, at most for [`GRACE`]. Does not
-    /// wait for processes that may not be signalled.
+    /// Kills the command and its descendants, and waits until they have ended, at most for [`GRACE`]. Does
+    /// not wait for processes that may not be signalled.
     fn kill_all(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + GRACE;
         while self.send_signal(Signal::SIGKILL) > 0 && Instant::now() < deadline {

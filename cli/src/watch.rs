@@ -37,8 +37,9 @@ enum Next {
     Signal(Signal),
 }
 
-/// Watches until `count` messages have arrived, until `stop` is readable, or until this program gets a signal.
-/// Returns the signal as an exit. Without a command, the watch also ends when standard output has no reader.
+/// Watches until `count` messages have arrived, until `stop` is readable, or until this program gets a
+/// signal. Returns the signal as an exit. Without a command, the watch also ends when standard output has no
+/// reader.
 pub(crate) fn run(
     client: &mut Client,
     mailboxes: &[u32],
@@ -147,8 +148,8 @@ fn run_command(
     Ok(())
 }
 
-/// A file in memory with this content. Unlike a pipe, it needs no writer beside the command, which may not read
-/// it at all.
+/// A file in memory with this content. Unlike a pipe, it needs no writer beside the command, which may not
+/// read it at all.
 fn memory_file(data: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create("message", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(data)?;

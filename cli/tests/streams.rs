@@ -1,5 +1,5 @@
-//! Standard streams that are closed, full or endless: nothing is taken without a reader, and nothing is changed
-//! if its input or output is missing.
+//! Standard streams that are closed, full or endless: nothing is taken without a reader, and nothing is
+//! changed if its input or output is missing.
 
 use std::fs::File;
 use std::io::{PipeReader, Write, pipe};

@@ -1,4 +1,5 @@
-//! The command that `dipc-cli watch` runs for each message: it gets the signals of the watch, and ends with it.
+//! The command that `dipc-cli watch` runs for each message: it gets the signals of the watch, and ends with
+//! it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
@@ -8,8 +9,8 @@ use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 
-/// Starts a watch of mailbox 2 that runs a script for each message, and puts a message. Returns the watch, and
-/// the number that the script prints first.
+/// Starts a watch of mailbox 2 that runs a script for each message, and puts a message. Returns the watch,
+/// and the number that the script prints first.
 #[track_caller]
 fn watching(server: &Server, script: &str) -> (Child, i32) {
     let mut watch = server.cli(&["watch", "2", "--", "sh", "-c", script]);
@@ -104,8 +105,8 @@ fn a_watch_command_is_killed_with_its_watch() {
     wait_until("the command has ended", || has_ended(command));
 }
 
-/// A pipe holds 64 kB. If a larger message were written to a pipe, dipc-cli would wait for the command to read
-/// it, and would not see a signal meanwhile.
+/// A pipe holds 64 kB. If a larger message were written to a pipe, dipc-cli would wait for the command to
+/// read it, and would not see a signal meanwhile.
 #[test]
 fn a_command_that_does_not_read_a_large_message_gets_signals() {
     let server = Server::start("4 1024 0 512");

@@ -1,4 +1,5 @@
-//! The search for cycles of waits. Pure: [`Waits`] tells which owners hold a mailbox, and where an owner waits.
+//! The search for cycles of waits. Pure: [`Waits`] tells which owners hold a mailbox, and where an owner
+//! waits.
 //!
 //! Only a connection that waits while it holds a lock can be part of a cycle, because a running request ends
 //! by itself. A request that waits for a mailbox waits for *all* locks that are held there. It conflicts with
@@ -7,10 +8,10 @@
 //! it, and from an owner to the mailbox that it waits for.
 //!
 //! A search visits each lock once. It can be long, so it goes on in steps, while its request waits in its
-//! place already. Other waits may begin and end between two steps. The result is exact nevertheless: the waits
-//! and locks of a cycle do not end by themselves, so the search finds a cycle that existed when it began, and a
-//! cycle that was completed later is found by the search of the wait that completed it. A cycle is reported
-//! only if all its waits and locks exist at that moment.
+//! place already. Other waits may begin and end between two steps. The result is exact nevertheless: the
+//! waits and locks of a cycle do not end by themselves, so the search finds a cycle that existed when it
+//! began, and a cycle that was completed later is found by the search of the wait that completed it. A cycle
+//! is reported only if all its waits and locks exist at that moment.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -28,7 +29,8 @@ pub(crate) enum Found {
 
 /// The graph of waits at this moment.
 pub(crate) trait Waits<Owner> {
-    /// The first owner of a lock of a mailbox, in an order that does not change, or the first one after `after`.
+    /// The first owner of a lock of a mailbox, in an order that does not change, or the first one after
+    /// `after`.
     fn holder(&self, mailbox: u32, after: Option<Owner>) -> Option<Owner>;
     /// Whether an owner holds a lock of a mailbox.
     fn holds(&self, mailbox: u32, owner: Owner) -> bool;
@@ -41,8 +43,8 @@ pub(crate) trait Waits<Owner> {
 pub(crate) struct Search<Owner> {
     owner: Owner,
     mailbox: u32,
-    /// Each mailbox that was reached, with the lock and the wait that lead to it: a mailbox, and the owner that
-    /// holds it.
+    /// Each mailbox that was reached, with the lock and the wait that lead to it: a mailbox, and the owner
+    /// that holds it.
     reached: HashMap<u32, Option<(u32, Owner)>>,
     to_visit: Vec<u32>,
     /// Owners that were reached.

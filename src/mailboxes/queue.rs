@@ -1,8 +1,8 @@
 //! The waiters of one mailbox in order of arrival. Any of them can leave at any time.
 //!
 //! A waiter that leaves from the middle of the queue leaves a gap, so that no other waiter is moved. The
-//! front of the queue is never a gap. Gaps are removed when there are more gaps than waiters, so leaving costs
-//! O(log n), and the memory is proportional to the waiters.
+//! front of the queue is never a gap. Gaps are removed when there are more gaps than waiters, so leaving
+//! costs O(log n), and the memory is proportional to the waiters.
 
 use std::collections::VecDeque;
 

@@ -80,8 +80,8 @@ enum FastHeader {
 }
 
 impl FastHeader {
-    /// Parses such a line to the result of [`header::parse`], without splitting it into words and keys. Returns
-    /// `None` for any other line.
+    /// Parses such a line to the result of [`header::parse`], without splitting it into words and keys.
+    /// Returns `None` for any other line.
     #[inline]
     fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
         match line {
@@ -123,9 +123,9 @@ enum Cut {
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes` until `found` holds `max`, or until their header lines
-    /// have [`HEADERS_MAX`] bytes. `bytes` start where the last cut ended. Returns the number of bytes used,
-    /// and the number that the next request lacks at least, or 0 if the cut ended before an incomplete
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max`, or until their header
+    /// lines have [`HEADERS_MAX`] bytes. `bytes` start where the last cut ended. Returns the number of bytes
+    /// used, and the number that the next request lacks at least, or 0 if the cut ended before an incomplete
     /// request.
     pub fn cut(
         &mut self,
@@ -378,8 +378,8 @@ impl Framer {
         }
     }
 
-    /// Refuses or skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`. After Ctrl-C, telnet
-    /// shows nothing until `IAC DO TIMING-MARK` is answered. Source: RFC 854, RFC 860.
+    /// Refuses or skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`. After
+    /// Ctrl-C, telnet shows nothing until `IAC DO TIMING-MARK` is answered. Source: RFC 854, RFC 860.
     fn telnet_option(&mut self, bytes: &[u8]) -> Cut {
         self.lines.end_with_nul = true;
         let len = match bytes.get(1) {

@@ -1,15 +1,17 @@
-//! Parses one header line to a request without its body, and to the extent of that body.
+//! Parses a header line. Returns the request without its body, and the extent of the body.
 //!
-//! The extent of a body depends only on the verb and on `<len>`, never on whether the rest of the line is
-//! valid. The data of a refused request is discarded with it, so that data is never parsed as a request.
+//! The extent of a body depends only on the verb and on `<len>`, even if an argument is invalid. The data of
+//! a refused request is discarded. If the extent is unknown, the refusal closes the connection. Data is
+//! therefore never parsed as a request.
 
 use super::arguments::{Arguments, decimal, echo};
 use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic};
 
-/// Most bytes in a header line, without its end.
+/// Largest number of bytes in a header line, without its end of line.
 pub const HEADER_MAX: usize = 1024;
 
-/// The optional verbs and keys, in alphabetical order. `hello` lists them, so that clients need not try them.
+/// Verbs and keys that `hello` lists, in alphabetical order, so that clients need not try them. Words that
+/// belong to a listed one, as `unlock` belongs to `lock`, are not listed.
 pub(super) const FEATURES: &str = "after,full,grant,if,len,lock,off,put,take,ttl,wait,watch";
 
 /// The data that follows a header line.

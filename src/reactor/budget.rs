@@ -1,8 +1,8 @@
 //! The work that one tick of the reactor may do, so that no client keeps the others waiting. Pure.
 //!
-//! Work is measured in the unit of the pool: the bytes that could be copied in the same time. The cost of a step
-//! is known before the step begins. When the budget of its kind is spent, the step is left for the next tick,
-//! in order. A step is never divided, so a tick costs at most [`TICK_WORK`] and one step of each kind.
+//! Work is measured in the unit of the pool: the bytes that could be copied in the same time. The cost of a
+//! step is known before the step begins. When the budget of its kind is spent, the step is left for the next
+//! tick, in order. A step is never divided, so a tick costs at most [`TICK_WORK`] and one step of each kind.
 
 use std::time::{Duration, Instant};
 

@@ -25,7 +25,8 @@ pub(super) struct BusyPoll {
 }
 
 impl BusyPoll {
-    /// Counts a pause between events. Returns whether to poll through it; otherwise the reactor sleeps at once.
+    /// Counts a pause between events. Returns whether to poll through it; otherwise the reactor sleeps at
+    /// once.
     pub(super) fn count_pause(&mut self) -> bool {
         let polls = self.sleeps_left == 0;
         self.sleeps_left = self.sleeps_left.saturating_sub(1);

@@ -1,29 +1,31 @@
 //! The one thread that owns every socket and every clock.
 //!
-//! It fills the connections' buffers, cuts batches of requests from them, takes the place of each batch's
-//! first request in the queue of its mailbox, runs admitted jobs or hands them to the workers, and writes the
-//! answers. One thread takes these places, so the order of arrival is a total order, which is the whole
-//! argument for fairness.
+//! It fills the connections' buffers and cuts batches of requests from them. It queues the first request of
+//! each batch at the mailbox of that request. It runs admitted jobs or hands them to the workers, and writes
+//! the answers. Only one thread queues first requests, so their order of arrival is a total order. Fairness
+//! follows from this order.
 //!
-//! The [`Reactor`] is the shell: poll, signals, listeners. The [`Server`] handles clients. It knows a socket
-//! only as a `Transport`, and time only as a value.
+//! The [`Reactor`] handles the poll, the signals and the listeners. The [`Server`] handles clients. The
+//! server knows a socket only as a `Transport`, and time only as a value.
 //!
-//! Its files, in the order of a request's life:
+//! The files of this module, in the order of a request's life:
 //!
 //! | | |
 //! |---|---|
 //! | `listeners`, `accept` | new connections |
 //! | `busy_poll` | whether to sleep until the next event |
 //! | `connection` (`input`, `output`), `phase`, `transport` | one client: receiving, waiting, sending |
-//! | `server` | the steps of a job: `drive`, `waits`, `inflight`, `locking`, `watching`, `closing`, `report` |
-//! | `clients`, `extras`, `locks`, `leases`, `watches`, `watch_list` | the state of the server, each fact stored once |
+//! | `server` | the steps of a job, and work that is left for later ticks; see its own table |
+//! | `clients`, `extras`, `locks`, `leases` | the state of the server, each fact stored once |
+//! | `watches`, `watch_list` | the watches of all clients, and of one |
 //! | `deadlines`, `budget`, `pools`, `stat` | deadlines of clients; work of a tick; reused memory; counters |
 //! | `control` | how `dipcrm` asks the server to stop |
 //! | `simulation` | the whole server without a kernel |
 //!
-//! **The law**: every job, completion, ticket, deadline and event carries its
-//! [`ConnectionId`](crate::workers::ConnectionId). One with another generation is dropped and counted. A
-//! connection that closes during a poll's events is removed after them.
+//! **The law**: every job, deadline and event of a client carries its
+//! [`ConnectionId`](crate::workers::ConnectionId). An item is dropped if its generation is not the current
+//! one of the slot; dropped jobs are counted. A connection that closes during a poll's events is removed
+//! after them.
 
 mod accept;
 mod budget;
@@ -79,7 +81,7 @@ const FIRST_LISTENER: usize = 3;
 /// enough to make the cost of a tick negligible.
 const EVENTS_MAX: usize = 64;
 
-/// How long a tick closes sockets. It closes one in any case.
+/// Time limit for closing sockets in a tick. A tick closes at least one, if one is to be closed.
 const CLOSING_TIME: Duration = Duration::from_micros(100);
 
 /// What a user can set.
@@ -93,12 +95,11 @@ pub(crate) struct Settings {
     pub max_clients: usize,
     /// Limit of the time that a lock is held.
     pub max_hold: Duration,
-    /// Silence that completes a request without an end of line; zero never does.
+    /// Silence that completes a request without an end of line. Zero: silence completes no request.
     pub quiet: Duration,
 }
 
-/// Time between two checks of the instance's files: less than a second after they have lost their names, the
-/// server says so.
+/// Time between two checks of the instance's files. The server logs the loss of a name within a second.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the reactor uses of the instance that it serves.
@@ -189,8 +190,8 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
-            // All events are recorded before any is handled, so a message is not taken for a client that has
-            // left.
+            // All events are recorded before any is handled. So no `take` of a client that has disconnected
+            // is executed.
             for event in &events {
                 if event.token() >= Token(FIRST_TOKEN) {
                     self.server.clients.record_readiness(id_of(event.token()), event.into());
@@ -213,7 +214,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Retries what failed at the control socket, and checks the files of the instance.
+    /// Retries a failed accept at the control socket, and checks the files of the instance.
     fn keep_instance(&mut self) {
         let now = self.server.now();
         if self.control.retry_at().is_some_and(|at| at <= now) {
@@ -233,7 +234,7 @@ impl Reactor {
         }
     }
 
-    /// Closes sockets for a moment. It takes long to close one whose buffers are full.
+    /// Closes sockets until [`CLOSING_TIME`] has passed, because closing one with full buffers takes long.
     fn remove_closed(&mut self) {
         if !self.server.clients.remove_closed() {
             return;
@@ -316,8 +317,9 @@ impl Reactor {
                 SIGHUP => (self.host.reopen_log)(),
                 _ => {
                     log::info!("signal {signal}");
-                    // The second signal stops at once. The first one may come from a dipcrm that has asked in
-                    // vain, or whose question was read late.
+                    // The second signal stops at once. The first one does not, even if the server is draining
+                    // already: dipcrm sends it if its message gets no answer in time, and the server may read
+                    // the message later.
                     if std::mem::replace(&mut self.has_signal, true) {
                         self.server.stop_at_once();
                     } else {

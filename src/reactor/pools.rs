@@ -8,11 +8,11 @@ use crate::workers::{Job, JobState, Owner};
 /// Largest number of pooled jobs, of pooled buffers and of pooled bodies.
 const POOLED_MAX: usize = 256;
 
-/// Bytes of all pooled memory.
+/// Largest number of bytes of all pooled memory.
 const POOLED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Buffers of at least this size belong to the large pool. It exceeds 2 × SCRATCH_SIZE because a buffer
-/// holding one read may double when it grows.
+/// Buffers of at least this size belong to the large pool, `bodies`. This size exceeds 2 × SCRATCH_SIZE
+/// because a buffer that holds one read may double when it grows.
 const BODY_MIN: usize = 64 * 1024;
 const _: () = assert!(BODY_MIN > 2 * SCRATCH_SIZE);
 
@@ -21,7 +21,7 @@ const _: () = assert!(BODY_MIN > 2 * SCRATCH_SIZE);
 const TRIM_THRESHOLD: usize = 1024 * 1024;
 
 /// Shortest time between two trims, so that a load of large messages does not pay for one with each message.
-/// Memory that stays unused for this time is freed.
+/// A trim also frees the items that were not used since the trim before.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pools. Connections take jobs and buffers when they have work, and return them when they are idle.
@@ -68,8 +68,8 @@ impl Pools {
         self.jobs.push(job);
     }
 
-    /// Takes a buffer with meaningless content. Its size is of the class of `len`, if the pool has one. A
-    /// pooled buffer costs neither page faults nor zeroing.
+    /// Takes a buffer with meaningless content: from the large pool if `len` is at least [`BODY_MIN`].
+    /// Returns an empty buffer if that pool is empty. A pooled buffer costs neither page faults nor zeroing.
     pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
         let list = if len < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
         let buffer = list.take().unwrap_or_default();
@@ -94,7 +94,8 @@ impl Pools {
         self.dropped += bytes;
     }
 
-    /// When memory should be returned to the system. `None` if there is less than [`TRIM_THRESHOLD`].
+    /// When memory should be returned to the system. `None` before the first call of [`Pools::trim`], or if
+    /// dropped and pooled bytes are below [`TRIM_THRESHOLD`].
     pub(super) fn trims_at(&self) -> Option<Instant> {
         let worth_it = self.dropped + self.bytes >= TRIM_THRESHOLD;
         self.trimmed.filter(|_| worth_it).map(|at| at + TRIM_INTERVAL)
@@ -126,11 +127,12 @@ impl Pools {
     }
 }
 
-/// Pooled items, the last used first.
+/// Pooled items, the oldest first. The item that was returned last is taken first.
 #[derive(Debug)]
 struct FreeList<T> {
     items: Vec<T>,
-    /// The lowest number of items since the last trim: these oldest items were not used.
+    /// The lowest number of items since the last trim. This many of the oldest items were not used since
+    /// then.
     low_water: usize,
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `drive` | a tick, and the loop that moves a job from its socket to its mailbox, the pool and the socket |
+//! | `drive` | a tick, and the loop that moves a job to its mailbox, the pool and the socket |
 //! | `backlog` | work that is left for later ticks |
 //! | `waits` | requests that wait, and their timeouts |
 //! | `inflight` | taken messages that their clients have not received |

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use crate::mailboxes::{Cursor, Ticket};
 use crate::protocol::Eol;
 
-/// About how many bytes a watch costs: in the list of its client, and in the tree of all watches, whose nodes are
-/// between half full and full.
+/// About how many bytes a watch costs: in the list of its client, and in the tree of all watches, whose nodes
+/// are between half full and full.
 pub(super) const WATCH_MEMORY: usize = 48;
 
 /// Capacity of the table of rounds that is always kept.
@@ -32,7 +32,8 @@ pub(super) struct WatchPosition {
     pub is_late: bool,
 }
 
-/// A watch that waits for the next message of its mailbox. The order of the fields is the order of the watches.
+/// A watch that waits for the next message of its mailbox. The order of the fields is the order of the
+/// watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Armed {
     mailbox: u32,

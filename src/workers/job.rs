@@ -20,7 +20,8 @@ pub(crate) struct ConnectionId {
 pub(crate) enum Owner {
     /// To a client.
     Client(ConnectionId),
-    /// To watchers of this mailbox: the answer of their read is an event. A mailbox has at most one such read.
+    /// To watchers of this mailbox: the answer of their read is an event. A mailbox has at most one such
+    /// read.
     Watch(u32),
 }
 
@@ -343,7 +344,8 @@ impl From<&Refusal> for Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     counts: [u64; Tally::NAMES.len()],
-    /// A bit for each count that is not 0. A batch has one or two outcomes, so [`Tally::merge`] skips most counts.
+    /// A bit for each count that is not 0. A batch has one or two outcomes, so [`Tally::merge`] skips most
+    /// counts.
     counted: u32,
     /// Places in a queue that were overtaken. Stays 0.
     pub overtakes: u64,

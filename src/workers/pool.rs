@@ -27,9 +27,10 @@ const STEAL_BATCH: usize = 16;
 /// than the copy, and waking a worker costs two context switches.
 const LONG_JOB: usize = 128 * 1024;
 
-/// Cost of the jobs that the reactor runs itself in one tick, about 750 microseconds. The cost of a job is the
-/// bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for each request. Jobs beyond the budget go
-/// to the workers, which share them, so the sockets do not wait. With 0, all jobs go to the workers.
+/// Cost of the jobs that the reactor runs itself in one tick, about 750 microseconds. The cost of a job is
+/// the bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for each request. Jobs beyond the
+/// budget go to the workers, which share them, so the sockets do not wait. With 0, all jobs go to the
+/// workers.
 pub(crate) const INLINE_BUDGET: usize = 6 * 1024 * 1024;
 
 /// Cost of writing the replies of a job, as the number of bytes that could be copied in the same time.

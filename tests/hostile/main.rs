@@ -1,6 +1,6 @@
 //! Clients that never read, that send byte by byte, that half-close, that reset, that pipeline without end,
-//! that speak another protocol, or whose requests are long. They get the answers of the protocol, cost a bounded amount of memory, and
-//! delay no other client.
+//! that speak another protocol, or whose requests are long. They get the answers of the protocol, cost a
+//! bounded amount of memory, and delay no other client.
 
 mod ancillary;
 mod leaving;

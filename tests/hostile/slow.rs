@@ -33,7 +33,8 @@ fn a_thousand_slow_clients_cost_their_sent_bytes_and_delay_no_other_client() {
     }
     scene.catch_up();
     scene.neighbour_is_served();
-    // The silence of the neighbour begins later than theirs, and completes its request.
+    // The neighbour falls silent after the slow clients. When silence has completed its request, the slow
+    // clients have been silent long enough, too.
     scene.neighbour.ask("ping", "OK\n");
     assert_eq!(scene.neighbour.stat("completed_by_silence"), 1);
     let each = scene.grown() / CLIENTS as u64;
@@ -150,7 +151,8 @@ fn a_body_that_pauses_is_not_copied() {
     let mut slow = scene.connect();
     send(&mut slow, format!("w 0 {SIZE}\n{}", "x".repeat(SIZE - 1)));
     wait_until("the server has received the sent bytes", || scene.grown() >= SIZE as u64 - MIB);
-    // The two silences of the neighbour begin later than that of the body, and complete requests.
+    // The neighbour falls silent after the sender of the body. When silence has completed two requests, the
+    // body has paused for longer than the quiet time.
     scene.neighbour.ask("ping", "OK\n");
     scene.neighbour.ask("ping", "OK\n");
     let taken = scene.peak() - peak_before;

@@ -1,5 +1,5 @@
-//! Requests with long lists and long answers, from many clients at once. Each of them was served in one tick of the
-//! reactor, and 64 clients stopped the server for seconds.
+//! Requests with long lists and long answers, from many clients at once. Each of them was served in one tick
+//! of the reactor, and 64 clients stopped the server for seconds.
 
 use std::fmt::Write;
 
@@ -23,8 +23,8 @@ fn list(from: usize, to: usize) -> String {
     list
 }
 
-/// All clients send `burst`, which has `requests` requests that `stat` counts as `counter`. A client that sends a
-/// request afterwards is answered before all of these are served. In the end all are.
+/// All clients send `burst`, which has `requests` requests that `stat` counts as `counter`. A client that
+/// sends a request afterwards is answered before all of these are served. In the end all are.
 fn another_client_is_answered_during(
     server: &Server,
     clients: &mut [Client],
@@ -123,8 +123,8 @@ fn statistics_are_answered_in_parts() {
     assert_eq!(client.stat_lines("stat locks\n").len(), LOCKS);
 }
 
-/// The watches and locks of clients that have gone end in later ticks. Their places in the table of connections are
-/// not used before, so no new client gets events of their watches.
+/// The watches and locks of clients that have gone end in later ticks. Their places in the table of
+/// connections are not used before, so no new client gets events of their watches.
 #[test]
 fn clients_that_leave_with_long_lists_delay_no_other_client() {
     let server = Server::start("2000 1 0 8");

@@ -85,8 +85,8 @@ fn after_starts_at_any_version_and_counts_lost_messages() {
     watcher.expect("EVENT 1 box=0 v=4\nd\n");
 }
 
-/// The client knows a version of another life of the mailbox. Its watch waited for that version in silence, while all
-/// messages before it were lost.
+/// The client knows a version of another life of the mailbox. Its watch waited for that version in silence,
+/// while all messages before it were lost.
 #[test]
 fn a_version_that_a_mailbox_has_not_reached_is_not_watched() {
     let server = served();

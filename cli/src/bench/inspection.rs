@@ -1,5 +1,5 @@
-//! Inspects a dipc server before anything is overwritten: what it is, whether the requests of the run fit, and
-//! whether its mailboxes hold messages.
+//! Inspects a dipc server before anything is overwritten: what it is, whether the requests of the run fit,
+//! and whether its mailboxes hold messages.
 
 use dipc::client::{Client, Hello, Topic};
 

@@ -33,8 +33,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Finds the first address of the host that accepts a connection. All addresses must be loopback: the
-    /// load generator must not flood other machines.
+    /// Tries the addresses of the host in order. Returns the first one that accepts a connection. All
+    /// addresses must be loopback: the load generator must not flood other machines.
     pub(super) fn find(connection: &Connection, system: System) -> Result<Self, Failure> {
         let address = connection.address_of(system.port(), system == System::Dipc)?;
         let candidates = match &address {
@@ -47,7 +47,8 @@ impl Target {
             let target = Target { address: address.clone(), system, socket };
             match target.open(0) {
                 Ok(probe) => {
-                    // Closes this connection without a reset, which some servers report as an error.
+                    // The connection is closed without a reset, because some servers report a reset as an
+                    // error.
                     probe.set_linger(None).map_err(connection_failure)?;
                     return Ok(target);
                 }
@@ -80,8 +81,8 @@ impl Target {
         Ok(socket)
     }
 
-    /// Fails if the server does not speak the protocol of the system, or if its keys hold values that may not
-    /// be overwritten.
+    /// Inspects a server other than dipc. Fails if the server does not speak the system's protocol, or if a
+    /// key of the run holds a value that may not be overwritten.
     pub(super) fn inspect(&self, options: &BenchOptions) -> Result<(), Failure> {
         let mut socket = self.dial(0)?;
         self.exchange(&mut socket, self.system.ping())?;
@@ -138,7 +139,8 @@ impl Target {
     }
 }
 
-/// A server that is full or stopping may accept the same request later.
+/// The failure for a refused request. `busy` and `drain` keep their codes, because the server may accept the
+/// same request later.
 fn refused(line: &str) -> Failure {
     let text = line.to_owned();
     match line.split(' ').nth(1) {
@@ -208,7 +210,7 @@ fn loopback(host: &str, port: u16) -> io::Result<Vec<SockAddr>> {
     match addresses.iter().find(|address| !address.ip().is_loopback()) {
         Some(remote) => {
             let text = format!(
-                "only a server on this machine can be loaded, and {} is not a loopback address",
+                "bench runs only against a server on this machine, and {} is not a loopback address",
                 remote.ip()
             );
             Err(Error::new(ErrorKind::InvalidInput, text))

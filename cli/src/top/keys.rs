@@ -1,5 +1,5 @@
-//! The keys of `top`: `q` leaves. The terminal passes on each key at once and does not show it, and is restored
-//! at the end, also after a signal.
+//! The keys of `top`: `q` leaves. The terminal passes on each key at once and does not show it, and is
+//! restored at the end, also after a signal.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -172,7 +172,8 @@ fn a_long_cycle_is_found() {
     }
 }
 
-/// Each step of a search visited all locks of an owner again for each mailbox: N clients with N locks cost N * N.
+/// Each step of a search visited all locks of an owner again for each mailbox: N clients with N locks cost N
+/// * N.
 #[test]
 fn a_search_visits_each_lock_once() {
     let ring = Ring { length: 100, waiting: 50 };

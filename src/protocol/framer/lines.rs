@@ -5,8 +5,8 @@ use crate::protocol::Eol;
 /// How the lines of a connection end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
-    /// The client has sent a telnet command: CR NUL ends a line, too. A telnet that sends each key as it is typed
-    /// sends it for Enter. Source: RFC 854.
+    /// The client has sent a telnet command: CR NUL ends a line, too. A telnet that sends each key as it is
+    /// typed sends it for Enter. Source: RFC 854.
     pub end_with_nul: bool,
 }
 

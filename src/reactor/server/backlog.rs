@@ -1,5 +1,5 @@
-//! Work that is left for later ticks: requests with long lists or answers, the watches and locks of clients that
-//! have disconnected, and searches for cycles of waits. Each kind is done in order, up to its budget.
+//! Work that is left for later ticks: requests with long lists or answers, the watches and locks of clients
+//! that have disconnected, and searches for cycles of waits. Each kind is done in order, up to its budget.
 
 use std::collections::VecDeque;
 
@@ -216,8 +216,8 @@ impl<T: Transport> Server<T> {
 
     // ---- cycles of waits ----
 
-    /// Searches for a cycle of waits that this client would complete if it waited at a mailbox. A search that is
-    /// not over after a moment is returned: the client waits, and the search goes on.
+    /// Searches for a cycle of waits that this client would complete if it waited at a mailbox. A search that
+    /// is not over after a moment is returned: the client waits, and the search goes on.
     pub(super) fn search(&mut self, id: ConnectionId, mailbox: u32) -> (Found, Search<ConnectionId>) {
         let mut search = Search::new(id, mailbox);
         let (found, steps) = self.advance(&mut search, SEARCH_AT_ONCE);

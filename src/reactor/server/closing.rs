@@ -18,8 +18,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<T: Transport> Server<T> {
-    /// Closes a connection after its client has received the last answer. Its locks end now, and it gets no more
-    /// events.
+    /// Closes a connection after its client has received the last answer. Its locks end now, and it gets no
+    /// more events.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let locks = client.extras.as_mut().and_then(|extras| {
@@ -95,7 +95,8 @@ impl<T: Transport> Server<T> {
         self.drain_later();
     }
 
-    /// Lets a client be read once more, and ends a wait for a message or for room, which cannot come any more.
+    /// Lets a client be read once more, and ends a wait for a message or for room, which cannot come any
+    /// more.
     pub(super) fn drain_client(&mut self, id: ConnectionId) {
         if let Some(mut client) = self.clients.get(id) {
             client.readable = true;

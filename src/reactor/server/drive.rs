@@ -25,7 +25,8 @@ const READY_MIN: usize = 2;
 /// Cost of receiving from a socket.
 const RECEIVE: usize = MICROSECOND;
 
-/// Cost of a byte of a header line, relative to a byte that is copied. Numbers of a list are parsed and sorted.
+/// Cost of a byte of a header line, relative to a byte that is copied. Numbers of a list are parsed and
+/// sorted.
 const HEADER_BYTE: usize = 64;
 
 /// Cost of writing the answers of a job.

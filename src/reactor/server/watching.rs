@@ -102,8 +102,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Begins to read for the watchers at a position, if the mailbox has a newer message. If not, they wait for
-    /// it, with those that wait already.
+    /// Begins to read for the watchers at a position, if the mailbox has a newer message. If not, they wait
+    /// for it, with those that wait already.
     fn begin_round(&mut self, mailbox: u32, position: WatchPosition) {
         if self.mailboxes.await_message(mailbox, position.version) {
             return self.watches.end_round(mailbox);

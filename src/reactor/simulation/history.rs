@@ -181,7 +181,8 @@ impl History {
                     .position(|change| change.body().is_some_and(|body| !self.was_viewed(body))),
             };
             let at = at.or_else(|| unconfirmed.iter().position(|change| matches!(change, Change::Patch(..))));
-            // The requests of a run have the same body. It may have been viewed at the version of another one.
+            // The requests of a run have the same body. It may have been viewed at the version of another
+            // one.
             let may_repeat = |change: &Change| whole.is_none() && change.body().is_some();
             let at = at.or_else(|| unconfirmed.iter().position(may_repeat));
             unconfirmed.remove(at.unwrap_or_else(|| panic!("no unconfirmed change made version {version}")));

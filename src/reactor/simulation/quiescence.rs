@@ -80,8 +80,8 @@ impl Oracle {
                 let until = pending.wait_ends_at(since).unwrap_or(Duration::MAX);
                 assert!(until > now.time, "client {client} waits too long: {pending:?} at {now:?}");
                 if model.end == Some(ClientEnd::HalfClosed) {
-                    // The time restarts when the request is admitted and then waits for a condition, and at
-                    // each mailbox of a lock.
+                    // The limit restarts when the request begins to wait for a condition, and when a `lock`
+                    // begins to wait for its next mailbox.
                     let known = pending.half_closed_since.filter(|(_, at)| *at == (mailbox, for_condition));
                     let (since, _) = *pending
                         .half_closed_since
@@ -151,7 +151,7 @@ impl Oracle {
             if *at != mailbox {
                 continue;
             }
-            // A request that waits for a condition may be next in the queue again.
+            // A request that waits for a condition counts as well: it may be first in the queue again.
             waits_exclusive |= pending.request.is_exclusive();
             match &pending.request {
                 ClientRequest::Take { .. } if *for_condition && is_free => {
@@ -203,7 +203,8 @@ impl Oracle {
         }
     }
 
-    /// Follows every path from a waiting client to the holders of the mailbox it waits for.
+    /// Checks that no client waits for itself: follows all paths from each waiting client to the clients that
+    /// certainly hold its mailbox.
     fn check_no_wait_cycle(&self, views: &[View]) {
         for start in 0..views.len() {
             let mut reached = vec![start];

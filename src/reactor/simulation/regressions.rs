@@ -259,8 +259,8 @@ fn the_rest_of_a_run_that_waited_for_room_comes_after_those_that_wait() {
     assert_eq!([first, second].map(|client| world.oracle.last_version(client)), [Some(5), Some(4)]);
 }
 
-/// The second put of a run waited for room under the ticket of the first one, which had waited to be admitted.
-/// The news of the first wait arrived after that of the second, and set its deadline.
+/// The second put of a run waited for room under the ticket of the first one, which had waited to be
+/// admitted. The news of the first wait arrived after that of the second, and set its deadline.
 #[test]
 fn late_news_of_a_wait_does_not_set_the_deadline_of_a_later_one() {
     let mut world = world();

@@ -57,7 +57,8 @@ fn model_put_timeout_or_disconnect_wins_a_reader() {
     exactly_one_of_three_wins(Request::ReadNew);
 }
 
-/// A watcher begins to wait while a message is put: either it sees the message at once, or its read is admitted.
+/// A watcher begins to wait while a message is put: either it sees the message at once, or its read is
+/// admitted.
 #[test]
 fn model_a_put_reaches_the_watchers() {
     let outcomes = explore(|shared| {
