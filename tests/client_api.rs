@@ -238,6 +238,16 @@ fn stat_has_a_line_for_each_value_connection_and_lock() {
     assert_eq!(lock.stat(Topic::Locks).expect("answered").lines().count(), 1);
 }
 
+#[test]
+fn a_version_of_other_mailboxes_is_ahead() {
+    let (server, mut client) = start();
+    client.write(3, "one").expect("written");
+    let ahead = client.watch(&[3], Some(2)).expect_err("ahead");
+    assert!(matches!(ahead, Error::NotDone { reason: Reason::Ahead, version: Some(1) }), "{ahead}");
+    let life = client.hello(None).expect("answered").life;
+    assert!(life.is_some() && connect(&server).hello(None).expect("answered").life == life);
+}
+
 /// The server answers in parts of 32 KiB.
 #[test]
 fn a_long_stat_is_complete() {

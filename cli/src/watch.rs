@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use dipc::client::{Client, Event, Topic};
+use dipc::client::{Client, Error, Event, Reason};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -51,14 +51,15 @@ pub(crate) fn run(
 ) -> Result<Option<Exit>, Failure> {
     // Without a command, signals have their usual effect.
     let mut signals = if command.is_empty() { None } else { Some(Signals::new()?) };
-    client.watch(mailboxes, after)?;
-    for &mailbox in mailboxes.iter().filter(|_| after.is_some()) {
-        // `after` may be a version of an earlier server. Without a note, the user would not know why the
-        // watch is silent.
-        let version = client.stat(Topic::Mailbox(mailbox))?.number("version");
-        if let Some(version) = version.filter(|version| Some(*version) < after) {
-            out.print_note(&format!("mailbox {mailbox} is only at version {version}"));
+    match (client.watch(mailboxes, after), after) {
+        // `after` is a version of mailboxes that do not exist any more.
+        (Err(Error::NotDone { reason: Reason::Ahead, .. }), Some(version)) => {
+            out.print_note(&format!(
+                "version {version} was never reached here, the mailboxes are new: starting with the oldest message"
+            ));
+            client.watch(mailboxes, Some(0))?;
         }
+        (watched, _) => _ = watched?,
     }
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {

@@ -193,7 +193,10 @@ fn watch_prints_a_line_for_each_message() {
     let ran = server.run(&["watch", "2", "--after", "0", "-n", "2"]);
     ran.expect(0, "two\nthree\n");
     assert!(ran.stderr.contains("1 message of mailbox 2 is lost"), "{ran:?}");
-    server.run(&["watch", "2,3", "--after", "2", "-n", "1"]).expect(0, "2: three\n");
+    server.run(&["watch", "2,3", "--after", "0", "-n", "1"]).expect(0, "2: two\n");
+    let ahead = server.run(&["watch", "2,3", "--after", "9", "-n", "2"]);
+    ahead.expect(0, "2: two\n2: three\n");
+    assert!(ahead.stderr.contains("version 9 was never reached here"), "{ahead:?}");
     let json = server.run(&["watch", "2", "--after", "2", "-n", "1", "--json"]).json();
     assert_eq!(json, json!({ "mailbox": 2, "version": 3, "lost": 0, "data": "three" }));
 }

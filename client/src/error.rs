@@ -13,7 +13,8 @@ pub enum Error {
     NotDone {
         /// The reason.
         reason: Reason,
-        /// The version of the mailbox, if the reply has it: for a conflict, and for a read that timed out.
+        /// The version of the mailbox, if the reply has it: for a conflict, for a read that timed out, and for [`Reason::Ahead`] of one
+        /// mailbox.
         version: Option<u64>,
     },
     /// `ERR`: the request is invalid, or impossible now.
@@ -55,6 +56,9 @@ pub enum Reason {
     Locked,
     /// The mailbox has several messages. Only a single message can be patched.
     Multi,
+    /// A mailbox has not reached the version of `after`, which is one of another life of the mailboxes. A client
+    /// that resumes continues with `after` 0, and tells its user.
+    Ahead,
     /// A reason that this version of the client does not know.
     Other(String),
 }
@@ -99,13 +103,21 @@ impl Reason {
             Reason::Full => "full",
             Reason::Locked => "locked",
             Reason::Multi => "multi",
+            Reason::Ahead => "ahead",
             Reason::Other(word) => word,
         }
     }
 
     fn from_word(word: String) -> Self {
-        let known =
-            [Reason::Timeout, Reason::Conflict, Reason::Empty, Reason::Full, Reason::Locked, Reason::Multi];
+        let known = [
+            Reason::Timeout,
+            Reason::Conflict,
+            Reason::Empty,
+            Reason::Full,
+            Reason::Locked,
+            Reason::Multi,
+            Reason::Ahead,
+        ];
         known.into_iter().find(|reason| reason.word() == word).unwrap_or(Reason::Other(word))
     }
 }

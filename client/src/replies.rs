@@ -39,6 +39,9 @@ pub struct Hello {
     pub size: u64,
     /// The largest data of a request in bytes.
     pub packet: u64,
+    /// A random number that was made with the mailboxes. If it differs from the one that the client knew, the
+    /// mailboxes are others, and versions of the former ones have no meaning. `None`: an older server.
+    pub life: Option<u64>,
     /// The verbs and keys that the server knows beyond `r` and `w`.
     pub features: Vec<String>,
 }
@@ -66,6 +69,7 @@ impl Hello {
             mailboxes: reply.number("boxes")?.try_into().ok()?,
             size: reply.number("size")?,
             packet: reply.number("packet")?,
+            life: reply.number("life"),
             features: features.map(str::to_owned).collect(),
         })
     }

@@ -126,8 +126,15 @@ class Multi(NotDone):
     """The mailbox contains several messages, so a write with off= is not possible."""
 
 
+class Ahead(NotDone):
+    """A mailbox has not reached the version of after=: the version is one of other, former mailboxes.
+
+    Continue with after=0, and tell the user. hello() returns "life", which differs then, too.
+    """
+
+
 REASONS = {"timeout": Timeout, "conflict": Conflict, "empty": Empty, "full": Full, "locked": Locked,
-           "multi": Multi}
+           "multi": Multi, "ahead": Ahead}
 REFUSALS = {"lease": LockLost, "deadlock": Deadlock, "denied": Denied}  # any other code is a plain Refused
 
 
@@ -843,7 +850,13 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
     if command in ("read", "take") and len(args) == 1:
         return [getattr(mailboxes, command)(_number(args[0]), **given)]
     if command == "watch" and len(args) == 1:
-        return _watch_output(mailboxes.watch(*map(_number, args[0].split(",")), **given))
+        boxes = list(map(_number, args[0].split(",")))
+        try:
+            return _watch_output(mailboxes.watch(*boxes, **given))
+        except Ahead:
+            _print_note("dipc: version %s was never reached here, the mailboxes are new: starting with the oldest "
+                        "message" % given["after"])
+            return _watch_output(mailboxes.watch(*boxes, after=0))
     if command == "hello" and len(args) < 2:
         return [_lines(mailboxes.hello(*args))]
     if command == "stat" and len(args) < 2:

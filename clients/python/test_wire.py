@@ -121,7 +121,7 @@ class Wire(unittest.TestCase):
                 next(watch)
 
     def test_reasons_and_codes_have_classes(self):
-        reasons = {"empty": dipc.Empty, "full": dipc.Full, "locked": dipc.Locked, "multi": dipc.Multi}
+        reasons = {"empty": dipc.Empty, "full": dipc.Full, "locked": dipc.Locked, "multi": dipc.Multi, "ahead": dipc.Ahead}
         codes = {"lease": dipc.LockLost, "deadlock": dipc.Deadlock, "denied": dipc.Denied}
         for code, kind in {**reasons, **codes}.items():
             m, _ = self.peer(b"%s %s\nOK\n" % (b"NO" if code in reasons else b"ERR", code.encode()))
