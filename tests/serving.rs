@@ -102,10 +102,13 @@ fn reads_and_writes_of_a_part() {
     client.ask("w 2 5 off=6\nthere\n", "OK v=2\n");
     client.ask("w 2 off=13\n!\n", "OK v=3\n");
     client.ask("r 2\n", b"DATA 14 v=3 n=1\nhello there\0\0!\n");
-    client.ask("w 2 5 off=65532\nabcde\n", "ERR size max=4 : at most 4 bytes of data\n");
+    client.ask(
+        "w 2 5 off=65532\nabcde\n",
+        "ERR size max=4 : 5 bytes of data, from off= on the mailbox has room for 4\n",
+    );
     client.ask("w 2 4 off=65532\nabcd\n", "OK v=4\n");
     client.ask("r 2 off=65530\n", b"DATA 6 v=4 n=1\n\0\0abcd\n");
-    client.ask("w 2 0 off=65537\n\n", "ERR size max=0 : at most 0 bytes of data\n");
+    client.ask("w 2 0 off=65537\n\n", "ERR size max=0 : off= is behind the end of the mailbox\n");
 }
 
 #[test]

@@ -307,7 +307,7 @@ impl Framer {
             (Ok(request), Body::None) => return self.answer(request, eol, start),
             (Err(refusal), Body::None) => return self.answer(Request::Refused(refusal), eol, start),
             (_, Body::Length(len)) if len > discard_max(limits) => {
-                let refusal = Refusal::Size { max: limits.body_max(), close: true };
+                let refusal = limits.too_large(Some(len), true);
                 return self.answer(Request::Refused(refusal), eol, start);
             }
             (Err(refusal), Body::Length(len)) => {
@@ -350,7 +350,7 @@ impl Framer {
                 Cut::NotYet(1)
             }
             _ => {
-                let refusal = Refusal::Size { max: limits.body_max(), close: false };
+                let refusal = limits.too_large(None, false);
                 self.skip_body(Remaining::Line(0), refusal, eol, start)
             }
         }
@@ -372,7 +372,7 @@ impl Framer {
             }
             Discarded::WrongLength { eol } => self.refuse_length(eol, bytes.len()),
             Discarded::TooMuch { eol } => {
-                let refusal = Refusal::Size { max: limits.body_max(), close: true };
+                let refusal = limits.too_large(None, true);
                 self.answer(Request::Refused(refusal), eol, bytes.len())
             }
         }

@@ -79,9 +79,7 @@ fn with_data(
         Some(None) => return without_body(Err(Refusal::Frame(bad_length))),
     };
     let request = match body {
-        Body::Length(len) if len > limits.body_max() => {
-            request.and(Err(Refusal::Size { max: limits.body_max(), close: false }))
-        }
+        Body::Length(len) if len > limits.body_max() => request.and(Err(limits.too_large(Some(len), false))),
         _ => request,
     };
     Header { request, body }

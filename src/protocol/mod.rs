@@ -14,5 +14,5 @@ pub use framer::{BAD_LINES_MAX, DISCARD_MAX, Framer, HEADERS_MAX};
 pub use header::HEADER_MAX;
 pub use reply::{Reason, Reply, push_decimal};
 pub use request::{
-    Eol, Framed, Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic, Wait,
+    Eol, Framed, Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, SizeLimit, Topic, Wait,
 };

@@ -329,6 +329,7 @@ pub fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::SizeLimit;
 
     fn encoded(reply: &Reply, eol: Eol) -> String {
         let mut out = Vec::new();
@@ -376,7 +377,14 @@ mod tests {
         (Reply::NotDone(Reason::Locked), "NO locked~"),
         (Reply::NotDone(Reason::Multi), "NO multi~"),
         (Reply::Refused(&Refusal::Mailbox { max: 3 }), "ERR box max=3 : mailboxes are numbered 0 to 3~"),
-        (Reply::Refused(&Refusal::Size { max: 9, close: true }), "ERR size max=9 : at most 9 bytes of data~"),
+        (
+            Reply::Refused(&Refusal::Size { sent: Some(12), max: 9, limit: SizeLimit::Packet, close: true }),
+            "ERR size max=9 : 12 bytes of data, the server's PACKET_KB allows 9~",
+        ),
+        (
+            Reply::Refused(&Refusal::Size { sent: None, max: 9, limit: SizeLimit::Mailbox, close: true }),
+            "ERR size max=9 : too many bytes of data, the server's SIZE_KB allows 9~",
+        ),
         (Reply::Refused(&Refusal::Busy { max: 2 }), "ERR busy max=2 : too many clients, try again~"),
         (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has expired or was never yours~"),
         (Reply::Refused(&Refusal::Deadlock), "ERR deadlock : this request would complete a cycle of waits~"),

@@ -49,6 +49,12 @@ impl Limits {
     pub fn body_max(&self) -> u64 {
         self.packet.min(self.capacity)
     }
+
+    /// The refusal of a body with more bytes, or with a number of bytes that is not known.
+    pub(super) fn too_large(&self, sent: Option<u64>, close: bool) -> Refusal {
+        let limit = if self.packet <= self.capacity { SizeLimit::Packet } else { SizeLimit::Mailbox };
+        Refusal::Size { sent, max: self.body_max(), limit, close }
+    }
 }
 
 /// One request of a client. Every mailbox exists, no list names a mailbox twice, every body is within
@@ -215,6 +221,29 @@ impl Framed {
     }
 }
 
+/// What limits the data of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeLimit {
+    /// The packet size.
+    Packet,
+    /// The size of a mailbox.
+    Mailbox,
+    /// The end of the mailbox, for data at `off=`.
+    End,
+    /// Nothing: `off=` is behind the end of the mailbox.
+    BehindEnd,
+}
+
+fn size_text(sent: Option<u64>, max: u64, limit: SizeLimit) -> String {
+    let sent = sent.map_or("too many bytes of data".into(), |sent| format!("{sent} bytes of data"));
+    match limit {
+        SizeLimit::Packet => format!("{sent}, the server's PACKET_KB allows {max}"),
+        SizeLimit::Mailbox => format!("{sent}, the server's SIZE_KB allows {max}"),
+        SizeLimit::End => format!("{sent}, from off= on the mailbox has room for {max}"),
+        SizeLimit::BehindEnd => "off= is behind the end of the mailbox".into(),
+    }
+}
+
 /// Why a request is answered `ERR`, with the text of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -231,10 +260,14 @@ pub enum Refusal {
         max: u32,
     },
     /// Too much data.
-    #[error("at most {max} bytes of data")]
+    #[error("{}", size_text(*sent, *max, *limit))]
     Size {
-        /// Most bytes in a request.
+        /// Bytes of the data. `None`: they were not all received.
+        sent: Option<u64>,
+        /// Most bytes in this request.
         max: u64,
+        /// What limits them.
+        limit: SizeLimit,
         /// Whether the connection closes, because the data is too long to be discarded.
         close: bool,
     },
@@ -325,8 +358,8 @@ mod tests {
             (Refusal::Syntax(String::new()), "syntax", false),
             (Refusal::Verb(String::new()), "verb", false),
             (Refusal::Mailbox { max: 3 }, "box", false),
-            (Refusal::Size { max: 3, close: false }, "size", false),
-            (Refusal::Size { max: 3, close: true }, "size", true),
+            (Refusal::Size { sent: Some(4), max: 3, limit: SizeLimit::Packet, close: false }, "size", false),
+            (Refusal::Size { sent: None, max: 3, limit: SizeLimit::Mailbox, close: true }, "size", true),
             (Refusal::Count { max: 3 }, "size", false),
             (Refusal::Lease, "lease", false),
             (Refusal::Deadlock, "deadlock", false),

@@ -9,7 +9,7 @@ use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
 use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
-use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request};
+use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit};
 use crate::workers::job::Owner;
 
 /// Bytes that are copied while the mutex of the mailbox's queue is held.
@@ -319,7 +319,12 @@ fn write(
                 Patched::Done { version } => version,
                 Patched::Multi => return Err(NotApplied::Multi),
             },
-            room => return Err(NotApplied::Refused(Refusal::Size { max: room.unwrap_or(0), close: false })),
+            room => {
+                let limit = if room.is_some() { SizeLimit::End } else { SizeLimit::BehindEnd };
+                let (sent, max) = (Some(bytes.len() as u64), room.unwrap_or(0));
+                let refusal = Refusal::Size { sent, max, limit, close: false };
+                return Err(NotApplied::Refused(refusal));
+            }
         },
     };
     Reply::Written { version }.encode(eol, &mut job.output);

@@ -57,6 +57,9 @@ impl Discard {
                 if *discarded > discard_max(limits) {
                     return Discarded::TooMuch { eol };
                 }
+                if let (Some(_), Refusal::Size { sent, .. }) = (end, &mut self.refusal) {
+                    *sent = Some(*discarded - (eol.bytes().len() as u64 - 1));
+                }
                 match end {
                     Some(at) => at + 1,
                     None if bytes.len() == left => return Discarded::NotYet,
