@@ -144,7 +144,10 @@ fn a_lost_lock_is_reported_by_event_flag_and_error() {
     assert!(!lock.is_lost());
     let fencing_token = lock.fencing_token();
     for mailbox in [1, 2] {
-        assert_eq!(lock.event(None).expect("an event"), Some(Event::LockLost { mailbox, fencing_token }));
+        assert_eq!(
+            lock.event(None).expect("an event"),
+            Some(Event::LockLost { mailbox, fencing_token, by_max_hold: true })
+        );
     }
     assert!(lock.is_lost());
     assert!(lease(lock.write(1, "late").map(drop)));

@@ -169,7 +169,10 @@ fn after_a_lease_has_expired_requests_are_refused_until_unlock() {
     let brief = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
     let mut lock = client.lock_with(&[3], &brief).expect("locked");
     let fencing_token = lock.fencing_token();
-    assert_eq!(lock.event(None).expect("an event"), Some(Event::LockLost { mailbox: 3, fencing_token }));
+    assert_eq!(
+        lock.event(None).expect("an event"),
+        Some(Event::LockLost { mailbox: 3, fencing_token, by_max_hold: false })
+    );
     assert!(lock.is_lost());
     assert_eq!(refused(lock.write(3, "too late")), Code::Lease);
     assert_eq!(refused(lock.unlock()), Code::Lease);

@@ -23,7 +23,8 @@ use crate::supervisor::{Progress, Supervisor};
 const TTL: Duration = Duration::from_secs(30);
 
 /// Why a lock ends although its connection exists.
-const EXPIRED: &str = "the lock expired: held longer than the server's --max-hold, or no contact for --ttl";
+const EXPIRED: &str = "the lock expired: the server had no contact with this program for --ttl";
+const HELD_TOO_LONG: &str = "the lock expired: held longer than the server's --max-hold";
 
 /// Acquires the lock, and waits for it if necessary.
 pub(crate) fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
@@ -112,16 +113,20 @@ pub(crate) fn explain(failure: &Failure, mailboxes: &[u32], out: &Output) {
 
 /// Reads the server's events. Fails when the lock is lost.
 fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
+    let mut why = EXPIRED;
     while let Some(event) = lock.event(Some(Duration::ZERO))? {
         match event {
-            Event::LockLost { fencing_token, .. } if fencing_token == lock.fencing_token() => break,
+            Event::LockLost { fencing_token, by_max_hold, .. } if fencing_token == lock.fencing_token() => {
+                why = if by_max_hold { HELD_TOO_LONG } else { EXPIRED };
+                break;
+            }
             // The prompt may hold other locks.
             Event::LockLost { mailbox, .. } => out.print_lock_lost(mailbox),
             Event::Message { .. } => {}
         }
     }
     match lock.is_lost() {
-        true => Err(Error::Refused { code: Code::Lease, text: EXPIRED.to_owned(), max: None }),
+        true => Err(Error::Refused { code: Code::Lease, text: why.to_owned(), max: None }),
         false => Ok(()),
     }
 }

@@ -34,6 +34,9 @@ pub enum Event {
         mailbox: u32,
         /// The fencing token of the lock.
         fencing_token: u64,
+        /// Whether the lock was held for longer than the server allows, `--max-hold`. If not, the server has
+        /// received no request for the lease's `ttl`.
+        by_max_hold: bool,
     },
 }
 
@@ -66,7 +69,8 @@ impl EventQueue {
         let version = frame.number("v").ok_or_else(malformed)?;
         if frame.field("lost") == Some("lock") {
             if let Some(fencing_token) = self.locked.remove(&mailbox) {
-                self.queue.push_back(Event::LockLost { mailbox, fencing_token });
+                let by_max_hold = frame.field("by") == Some("max-hold");
+                self.queue.push_back(Event::LockLost { mailbox, fencing_token, by_max_hold });
             }
         } else if self.watched.contains(&mailbox) {
             let lost = frame.number("lost").unwrap_or(0);
@@ -141,7 +145,7 @@ mod tests {
         push(&mut events, "box=2 v=5 lost=4", BYTES_MAX / 2);
         push(&mut events, "box=2 v=6", BYTES_MAX / 2);
         push(&mut events, "box=2 v=9 lost=2", BYTES_MAX);
-        assert_eq!(events.pop(), Some(Event::LockLost { mailbox: 3, fencing_token: 9 }));
+        assert_eq!(events.pop(), Some(Event::LockLost { mailbox: 3, fencing_token: 9, by_max_hold: false }));
         match events.pop() {
             Some(Event::Message { version: 9, lost, .. }) => assert_eq!(lost, 4 + 1 + 1 + 2),
             other => panic!("{other:?}"),

@@ -18,7 +18,7 @@ use super::{Client, Code, Error};
 /// let short = LockOptions { ttl: Some(Duration::from_millis(50)), ..LockOptions::default() };
 /// let mut lock = client.lock_with(&[3], &short)?;
 /// let fencing_token = lock.fencing_token();
-/// assert_eq!(lock.event(None)?, Some(Event::LockLost { mailbox: 3, fencing_token }));
+/// assert_eq!(lock.event(None)?, Some(Event::LockLost { mailbox: 3, fencing_token, by_max_hold: false }));
 /// assert!(lock.is_lost());
 /// assert!(lock.write(3, "too late").is_err());
 /// assert!(lock.unlock().is_err());

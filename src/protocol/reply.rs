@@ -97,10 +97,12 @@ pub enum Reply<'a> {
     },
     /// The answer to a negotiation of telnet, without an end of line.
     Telnet([u8; 3]),
-    /// `EVENT 0 box= v= lost=lock`: the lease of a connected client has expired.
+    /// `EVENT 0 box= v= lost=lock [by=max-hold]`: the lease of a connected client has expired.
     LockLost {
         /// The mailbox that was locked.
         mailbox: u32,
+        /// Whether the lock was held for as long as the server allows.
+        by_max_hold: bool,
         /// The newest version.
         version: u64,
     },
@@ -200,10 +202,13 @@ impl Reply<'_> {
                 line.field(b"EVENT ", len(parts));
                 push_message(out, &line, parts);
             }
-            Reply::LockLost { mailbox, version } => {
+            Reply::LockLost { mailbox, version, by_max_hold } => {
                 push_field(out, b"EVENT 0 box=", u64::from(*mailbox));
                 push_field(out, b" v=", *version);
                 out.extend_from_slice(b" lost=lock");
+                if *by_max_hold {
+                    out.extend_from_slice(b" by=max-hold");
+                }
                 out.extend_from_slice(eol.bytes());
             }
         }
@@ -401,7 +406,11 @@ mod tests {
             "EVENT 3 box=2 v=9 lost=3~a\nb~",
         ),
         (Reply::Event { mailbox: 0, parts: [b"", b""], version: 1, lost: 0 }, "EVENT 0 box=0 v=1~~"),
-        (Reply::LockLost { mailbox: 3, version: 8 }, "EVENT 0 box=3 v=8 lost=lock~~"),
+        (Reply::LockLost { mailbox: 3, version: 8, by_max_hold: false }, "EVENT 0 box=3 v=8 lost=lock~~"),
+        (
+            Reply::LockLost { mailbox: 3, version: 8, by_max_hold: true },
+            "EVENT 0 box=3 v=8 lost=lock by=max-hold~~",
+        ),
     ];
 
     #[test]

@@ -147,7 +147,7 @@ fn no_lock_is_held_longer_than_the_server_allows() {
             match client.line().as_str() {
                 "OK" => false,
                 lost => {
-                    assert_eq!(lost, "EVENT 0 box=0 v=0 lost=lock");
+                    assert_eq!(lost, "EVENT 0 box=0 v=0 lost=lock by=max-hold");
                     true
                 }
             }

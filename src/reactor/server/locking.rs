@@ -156,9 +156,10 @@ impl<T: Transport> Server<T> {
         locks: &mut Option<Box<LockSet>>,
         events: &mut Vec<u8>,
     ) {
-        for Lease { mailbox, eol, .. } in expired {
+        for Lease { mailbox, eol, hard_deadline, .. } in expired {
             let version = self.mailboxes.version(mailbox).unwrap_or(0);
-            Reply::LockLost { mailbox, version }.encode(eol, events);
+            let by_max_hold = hard_deadline <= self.now;
+            Reply::LockLost { mailbox, version, by_max_hold }.encode(eol, events);
             let locks = locks.as_mut().expect("every lease belongs to a lock");
             locks.expire(mailbox);
             let ended = locks.take(mailbox);
