@@ -107,6 +107,8 @@ pub(super) struct Connection<T> {
     first_since_reply: bool,
     /// A silence has passed and has not completed the input.
     silence_tried: bool,
+    /// The output begins with the rest of an event.
+    has_events: bool,
     /// The socket is registered for writing.
     wants_write: bool,
     /// The connection is in the ready queue.
@@ -137,6 +139,7 @@ impl<T: Transport> Connection<T> {
             buffered: false,
             first_since_reply: false,
             silence_tried: false,
+            has_events: false,
             wants_write: false,
             is_ready: false,
         }
@@ -204,7 +207,7 @@ impl<T: Transport> Connection<T> {
         self.extras.as_ref()?.leases.next_end()
     }
 
-    /// Whether the client watches a mailbox. Such a client may stop reading for any time.
+    /// Whether the client watches a mailbox.
     pub(super) fn is_watcher(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| !extras.watches.is_empty())
     }
@@ -249,7 +252,7 @@ impl<T: Transport> Connection<T> {
                 _ => None,
             },
         };
-        let slow = (self.has_output() && !self.is_watcher()).then(|| self.last_progress + WRITE_PROGRESS);
+        let slow = self.has_replies().then(|| self.last_progress + WRITE_PROGRESS);
         [phase, slow, self.lease_end()].into_iter().flatten().min()
     }
 
@@ -272,14 +275,19 @@ impl<T: Transport> Connection<T> {
         self.first_since_reply && !self.silence_tried && !quiet.is_zero()
     }
 
-    /// Whether replies wait for the socket.
+    /// Whether replies wait for the socket. A client may leave events unread for any time.
+    fn has_replies(&self) -> bool {
+        self.has_output() && !self.has_events
+    }
+
+    /// Whether replies or the rest of an event wait for the socket.
     pub(super) fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
 
     /// Whether the client has received none of the waiting replies for [`WRITE_PROGRESS`].
     pub(super) fn check_write_stall(&mut self, now: Instant) -> bool {
-        if !self.has_output() || self.is_watcher() || self.last_progress + WRITE_PROGRESS > now {
+        if !self.has_replies() || self.last_progress + WRITE_PROGRESS > now {
             return false;
         }
         // A slow client may still be receiving megabytes that the kernel has buffered.

@@ -316,7 +316,10 @@ impl Reactor {
             match signal {
                 SIGHUP => (self.host.reopen_log)(),
                 _ => {
-                    log::info!("signal {signal}");
+                    log::info!(
+                        "{}",
+                        nix::sys::signal::Signal::try_from(signal).map_or("signal", |signal| signal.as_str())
+                    );
                     // The second signal stops at once. The first one does not, even if the server is draining
                     // already: dipcrm sends it if its message gets no answer in time, and the server may read
                     // the message later.

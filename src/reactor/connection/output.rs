@@ -143,6 +143,7 @@ impl<T: Transport> Connection<T> {
     /// `replies`. Otherwise the connection keeps the replies, to be written by [`Connection::flush`].
     pub(crate) fn send(&mut self, replies: &mut Vec<u8>, now: Instant) -> io::Result<Flushed> {
         self.output.set(std::mem::take(replies));
+        self.has_events = false;
         self.last_progress = now;
         let flushed = self.write()?;
         if flushed == Flushed::All {
@@ -183,6 +184,7 @@ impl<T: Transport> Connection<T> {
         }
         self.last_progress = now;
         self.output.set_event(event, written);
+        self.has_events = true;
         self.record_unacknowledged();
         Ok(Flushed::Partial)
     }

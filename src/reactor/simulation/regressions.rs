@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 use super::world::World;
+use crate::reactor::connection::WRITE_PROGRESS;
 use crate::workers::{ConnectionId, Owner};
 
 const FOREVER: Wait = Wait::Forever;
@@ -305,4 +306,24 @@ fn a_deadline_does_not_end_the_wait_of_a_later_request_of_the_run() {
     world.send_requests(holder, [take(0, FOREVER)]);
     world.run_until_quiescent();
     assert_eq!(world.outstanding_count(client), 0);
+}
+
+/// A client that watched a mailbox kept its unread replies for ever.
+#[test]
+fn a_watcher_may_leave_events_unread_and_not_replies() {
+    let mut world = world();
+    let [other, replies, event] = [1000, 30, 30].map(|capacity| world.connect_with_capacity(capacity));
+    let is_open =
+        |world: &World, client: usize| world.server.clients.look(world.clients[client].id).is_some();
+    for watcher in [replies, event] {
+        world.send_requests(watcher, [watch(0)]);
+        world.run_quiet_tick();
+    }
+    world.send_requests(replies, [read(1), read(1), read(1), read(1)]);
+    world.run_all_except(world.clients[other].id);
+    world.fill_socket(event, other, 0);
+    world.advance_time(WRITE_PROGRESS + Duration::from_secs(1));
+    world.run_quiet_tick();
+    assert!(!is_open(&world, replies), "its replies are unread");
+    assert!(is_open(&world, event), "its event is unread");
 }
