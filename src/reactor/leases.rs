@@ -77,6 +77,12 @@ impl Leases {
         Some(lease)
     }
 
+    /// Removes any lease. Returns whether there was one.
+    pub(super) fn pop(&mut self) -> bool {
+        let last = self.leases.last_key_value().map(|(mailbox, _)| *mailbox);
+        last.and_then(|mailbox| self.remove(mailbox)).is_some()
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Leases::new(self.last_renewal);
     }

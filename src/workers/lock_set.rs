@@ -101,12 +101,15 @@ impl LockSet {
         self.locks.remove(&mailbox).map(|grant| Lock { mailbox, grant })
     }
 
-    /// Removes all locks.
-    pub(crate) fn take_all(&mut self) -> Vec<Lock> {
-        let locks = std::mem::take(&mut self.locks).into_iter();
-        let mut all: Vec<_> = locks.map(|(mailbox, grant)| Lock { mailbox, grant }).collect();
-        all.append(&mut self.pending);
-        all
+    /// Removes any lock.
+    pub(crate) fn pop(&mut self) -> Option<Lock> {
+        let complete = self.locks.pop_last().map(|(mailbox, grant)| Lock { mailbox, grant });
+        complete.or_else(|| self.pending.pop())
+    }
+
+    /// Number of locks.
+    pub(crate) fn len(&self) -> usize {
+        self.locks.len() + self.pending.len()
     }
 
     /// The grant of a lock.

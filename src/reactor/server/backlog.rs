@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 
 use super::super::budget::MICROSECOND;
 use super::super::clients::Clients;
+use super::super::extras::Extras;
 use super::super::locks::Locks;
 use super::super::phase::Phase;
 use super::super::transport::Transport;
-use super::super::watch_list::WatchList;
 use super::Server;
 use super::report::{HOLDERS_MAX, PART_MAX};
 use crate::mailboxes::{Found, Search, Ticket, Waits};
 use crate::protocol::{LocalRequest, Refusal, Request, Topic};
-use crate::workers::{Completion, ConnectionId, Job, Lock, Mailboxes, refuse};
+use crate::workers::{Completion, ConnectionId, Job, LockSet, Mailboxes, refuse};
 
 /// Requests up to this cost are served when they are received.
 const LIGHT: usize = 16 * MICROSECOND;
@@ -47,14 +47,22 @@ pub(super) struct Backlog {
     draining: VecDeque<ConnectionId>,
 }
 
-/// Watches and locks of a client that has disconnected.
+/// What a client that has disconnected leaves behind. Even to free the memory of many entries takes long.
 #[derive(Debug)]
 struct Ending {
     id: ConnectionId,
-    watches: WatchList,
-    locks: Vec<Lock>,
+    extras: Option<Box<Extras>>,
+    locks: Option<Box<LockSet>>,
     /// Whether the connection is removed at the end: the slot is not used again while it has watches.
     removes: bool,
+}
+
+impl Ending {
+    /// Number of entries.
+    fn len(&self) -> usize {
+        let of = |extras: &Extras| extras.watches.len() + extras.leases.iter().len();
+        self.extras.as_deref().map_or(0, of) + self.locks.as_ref().map_or(0, |locks| locks.len())
+    }
 }
 
 /// A search for a cycle of waits that is not over. Its request waits meanwhile.
@@ -164,21 +172,21 @@ impl<T: Transport> Server<T> {
     // ---- the end of connections ----
 
     /// Ends the watches and locks of a closed connection, and removes it afterwards.
-    pub(super) fn end_all(&mut self, id: ConnectionId, watches: WatchList, locks: Vec<Lock>) {
-        let ending = Ending { id, watches, locks, removes: true };
-        if ending.watches.len() + ending.locks.len() > ENDED_AT_ONCE {
-            return self.backlog.endings.push_back(ending);
-        }
-        self.end(ending);
+    pub(super) fn end_all(&mut self, id: ConnectionId, mut extras: Option<Box<Extras>>) {
+        let locks = extras.as_mut().and_then(|extras| extras.locks.take());
+        self.end_or_defer(Ending { id, extras, locks, removes: true });
     }
 
     /// Ends the locks of a client that has disconnected.
-    pub(super) fn end_all_locks(&mut self, id: ConnectionId, locks: Vec<Lock>) {
-        let ending = Ending { id, watches: WatchList::default(), locks, removes: false };
-        if ending.locks.len() > ENDED_AT_ONCE {
-            return self.backlog.endings.push_back(ending);
+    pub(super) fn end_all_locks(&mut self, id: ConnectionId, locks: Box<LockSet>) {
+        self.end_or_defer(Ending { id, extras: None, locks: Some(locks), removes: false });
+    }
+
+    fn end_or_defer(&mut self, ending: Ending) {
+        match ending.len() > ENDED_AT_ONCE {
+            true => self.backlog.endings.push_back(ending),
+            false => self.end(ending),
         }
-        self.end(ending);
     }
 
     fn end_leftovers(&mut self) {
@@ -193,20 +201,18 @@ impl<T: Transport> Server<T> {
     /// Ends a bounded number of watches and locks.
     fn end(&mut self, mut ending: Ending) {
         let id = ending.id;
-        let mut left = ENDED_AT_ONCE;
-        while left > 0
-            && let Some(lock) = ending.locks.pop()
-        {
-            self.end_lock(id, lock);
-            left -= 1;
+        for _ in 0..ENDED_AT_ONCE {
+            if let Some(lock) = ending.locks.as_mut().and_then(|locks| locks.pop()) {
+                self.end_lock(id, lock);
+            } else if let Some(extras) = &mut ending.extras {
+                if let Some(watch) = extras.watches.pop() {
+                    self.forget_watch(id, watch);
+                } else if !extras.leases.pop() {
+                    break;
+                }
+            }
         }
-        while left > 0
-            && let Some(watch) = ending.watches.pop()
-        {
-            self.forget_watch(id, watch);
-            left -= 1;
-        }
-        if !ending.locks.is_empty() || !ending.watches.is_empty() {
+        if ending.len() > 0 {
             return self.backlog.endings.push_front(ending);
         }
         if ending.removes {

@@ -58,14 +58,12 @@ impl<T: Transport> Server<T> {
         }
         let Some(mut client) = self.clients.get(id) else { return };
         self.pools.record_dropped(client.memory());
-        let extras = client.extras.take().map(|extras| *extras);
+        let extras = client.extras.take();
         drop(client);
         if let Some(Phase::Flushing(job)) = self.clients.close(id) {
             self.abandon(job);
         }
-        let (watches, locks) = extras.map(|extras| (extras.watches, extras.locks)).unwrap_or_default();
-        let locks = locks.map_or(Vec::new(), |mut locks| locks.take_all());
-        self.end_all(id, watches, locks);
+        self.end_all(id, extras);
     }
 
     // ---- the server ----

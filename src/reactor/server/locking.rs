@@ -170,8 +170,8 @@ impl<T: Transport> Server<T> {
 
     /// Ends all locks of a disconnected client.
     pub(super) fn end_locks(&mut self, id: ConnectionId, locks: Option<Box<LockSet>>) {
-        if let Some(mut locks) = locks {
-            self.end_all_locks(id, locks.take_all());
+        if let Some(locks) = locks {
+            self.end_all_locks(id, locks);
         }
     }
 
