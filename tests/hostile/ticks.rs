@@ -203,10 +203,11 @@ fn a_long_search_finds_the_cycle_of_waits() {
 
 #[test]
 fn a_request_waits_in_its_place_during_a_long_search() {
-    let Maze { server, mut first, waiting, .. } = Maze::new();
-    server.send_waiting(&mut first, format!("w {START} 1 wait=inf\nx\n"));
+    let mut maze = Maze::new();
+    let Maze { server, first, waiting, .. } = &mut maze;
+    server.send_waiting(first, format!("w {START} 1 wait=inf\nx\n"));
     let mut later = server.enqueue(format!("w {START} 1 wait=inf\ny\n"));
-    drop(waiting);
+    waiting.clear();
     first.expect("OK v=1\n");
     later.expect("OK v=2\n");
 }
