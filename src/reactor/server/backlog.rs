@@ -1,5 +1,6 @@
-//! Work that is left for later ticks: requests with long lists or answers, the watches and locks of clients
-//! that have disconnected, and searches for cycles of waits. Each kind is done in order, up to its budget.
+//! Work that is left for later ticks: requests with long lists or answers, completions, the watches and locks
+//! of clients that have disconnected, searches for cycles of waits, and clients to be drained. Each kind is
+//! done in order, up to its budget.
 
 use std::collections::VecDeque;
 
@@ -27,10 +28,10 @@ const WATCH: usize = 2 * MICROSECOND;
 /// Cost of a visited lock in a search.
 const SEARCH_STEP: usize = MICROSECOND / 32;
 
-/// Locks that a search visits before its request takes its place in the queue.
+/// Largest number of locks that a search visits before its request is queued.
 const SEARCH_AT_ONCE: usize = 256;
 
-/// Watches and locks that are ended together.
+/// Largest number of watches and locks that are ended together.
 const ENDED_AT_ONCE: usize = 32;
 
 /// The work that is left.
@@ -43,17 +44,19 @@ pub(super) struct Backlog {
     pub completions: VecDeque<Completion>,
     endings: VecDeque<Ending>,
     searches: VecDeque<Searching>,
-    /// Clients that the drain has not reached.
+    /// Clients that are still to be drained.
     draining: VecDeque<ConnectionId>,
 }
 
-/// What a client that has disconnected leaves behind. Even to free the memory of many entries takes long.
+/// The watches, leases and locks of a client whose connection ends. Freeing the memory of many entries takes
+/// long.
 #[derive(Debug)]
 struct Ending {
     id: ConnectionId,
     extras: Option<Box<Extras>>,
     locks: Option<Box<LockSet>>,
-    /// Whether the connection is removed at the end: the slot is not used again while it has watches.
+    /// Whether the connection is removed when its watches and locks have ended. Until then its slot is not
+    /// reused.
     removes: bool,
 }
 
@@ -65,7 +68,7 @@ impl Ending {
     }
 }
 
-/// A search for a cycle of waits that is not over. Its request waits meanwhile.
+/// An unfinished search for a cycle of waits. The request that it was begun for waits meanwhile.
 #[derive(Debug)]
 struct Searching {
     id: ConnectionId,
@@ -108,7 +111,7 @@ impl<T: Transport> Waits<ConnectionId> for WaitGraph<'_, T> {
 }
 
 impl<T: Transport> Server<T> {
-    /// Does the work that is left, up to the budget of this tick.
+    /// Does work of the backlog, up to the budgets of this tick.
     pub(crate) fn work_off_backlog(&mut self) {
         self.serve_deferred();
         self.end_leftovers();
@@ -118,8 +121,9 @@ impl<T: Transport> Server<T> {
 
     // ---- requests ----
 
-    /// Serves the current request of a job, which concerns only the reactor. One that costs much is left for
-    /// later. Returns the job if it goes on.
+    /// Serves the current request of a job, which concerns only the reactor. If the request costs more than
+    /// [`LIGHT`], or if the budget is spent, the job is left for [`Server::work_off_backlog`]. Returns the
+    /// job if it can continue now.
     pub(super) fn serve_or_defer(&mut self, id: ConnectionId, job: Box<Job>) -> Option<Box<Job>> {
         let cost = self.cost(id, &job);
         if cost > LIGHT || self.budgets.receiving.is_spent() {
@@ -171,13 +175,14 @@ impl<T: Transport> Server<T> {
 
     // ---- the end of connections ----
 
-    /// Ends the watches and locks of a closed connection, and removes it afterwards.
+    /// Ends the watches and locks of a closed connection, and removes the connection afterwards.
     pub(super) fn end_all(&mut self, id: ConnectionId, mut extras: Option<Box<Extras>>) {
         let locks = extras.as_mut().and_then(|extras| extras.locks.take());
         self.end_or_defer(Ending { id, extras, locks, removes: true });
     }
 
-    /// Ends the locks of a client that has disconnected.
+    /// Ends the locks of a client whose connection ends. If there are many, they are left for
+    /// [`Server::work_off_backlog`].
     pub(super) fn end_all_locks(&mut self, id: ConnectionId, locks: Box<LockSet>) {
         self.end_or_defer(Ending { id, extras: None, locks: Some(locks), removes: false });
     }
@@ -198,7 +203,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Ends a bounded number of watches and locks.
+    /// Ends at most [`ENDED_AT_ONCE`] watches and locks. Leaves the others in the backlog.
     fn end(&mut self, mut ending: Ending) {
         let id = ending.id;
         for _ in 0..ENDED_AT_ONCE {
@@ -222,8 +227,9 @@ impl<T: Transport> Server<T> {
 
     // ---- cycles of waits ----
 
-    /// Searches for a cycle of waits that this client would complete if it waited at a mailbox. A search that
-    /// is not over after a moment is returned: the client waits, and the search goes on.
+    /// Searches for a cycle of waits that this client would complete if it waited at a mailbox. Returns the
+    /// result and the search. If the result is [`Found::NotYet`], the client begins to wait, and
+    /// [`Server::search_later`] continues the search.
     pub(super) fn search(&mut self, id: ConnectionId, mailbox: u32) -> (Found, Search<ConnectionId>) {
         let mut search = Search::new(id, mailbox);
         let (found, steps) = self.advance(&mut search, SEARCH_AT_ONCE);
@@ -231,12 +237,12 @@ impl<T: Transport> Server<T> {
         (found, search)
     }
 
-    /// Goes on with a search while its client waits with this ticket.
+    /// Lets a search be continued while its client waits with this ticket.
     pub(super) fn search_later(&mut self, id: ConnectionId, ticket: Ticket, search: Search<ConnectionId>) {
         self.backlog.searches.push_back(Searching { id, ticket, search });
     }
 
-    /// Goes on with a search. Returns its result and the number of locks that were visited.
+    /// Continues a search. Returns its result and the number of locks that were visited.
     fn advance(&self, search: &mut Search<ConnectionId>, limit: usize) -> (Found, usize) {
         let Server { locks, clients, mailboxes, .. } = self;
         let mut left = limit;
@@ -277,7 +283,7 @@ impl<T: Transport> Server<T> {
 
     // ---- draining ----
 
-    /// Lets the drain reach all clients.
+    /// Queues all clients to be drained.
     pub(super) fn drain_later(&mut self) {
         self.backlog.draining = self.clients.ids().into();
     }

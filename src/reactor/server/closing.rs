@@ -18,8 +18,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<T: Transport> Server<T> {
-    /// Closes a connection after its client has received the last answer. Its locks end now, and it gets no
-    /// more events.
+    /// Closes a connection after its client has received the last answer. The locks of the client end now,
+    /// and the client gets no more events.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let locks = client.extras.as_mut().and_then(|extras| {
@@ -32,7 +32,7 @@ impl<T: Transport> Server<T> {
         if lingers { self.discard(id) } else { self.close(id) }
     }
 
-    /// Discards what a client still sends to a connection that is closed gracefully.
+    /// Discards the bytes that a client still sends while its connection is closed gracefully.
     pub(super) fn discard(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         if !client.discard(&mut self.scratch, self.now) {
@@ -48,8 +48,8 @@ impl<T: Transport> Server<T> {
         self.close(id);
     }
 
-    /// Closes a connection at once. Cancels its wait, so the requests behind it can be admitted. Its
-    /// locks and watches end.
+    /// Closes a connection at once. Cancels the wait of its request, so the requests behind this request can
+    /// be admitted. Ends its locks and watches.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(&Phase::Waiting { mailbox, ticket, .. }) =
             self.clients.look(id).map(|client| client.phase())
@@ -81,7 +81,7 @@ impl<T: Transport> Server<T> {
         self.stopping != Stopping::No
     }
 
-    /// Stops without a further answer.
+    /// Lets the server stop without a further answer.
     pub(crate) fn stop_at_once(&mut self) {
         self.stopping = Stopping::Now;
     }
@@ -93,8 +93,9 @@ impl<T: Transport> Server<T> {
         self.drain_later();
     }
 
-    /// Lets a client be read once more, and ends a wait for a message or for room, which cannot come any
-    /// more.
+    /// Schedules a client to be read once more. Ends the wait of its request if the request waits for a
+    /// condition of a mailbox, because a draining server does not wait for further requests that could meet
+    /// the condition.
     pub(super) fn drain_client(&mut self, id: ConnectionId) {
         if let Some(mut client) = self.clients.get(id) {
             client.readable = true;
@@ -105,8 +106,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Answers a waiting request `ERR drain`, after the unwritten answers of its client.
-    /// Its locks end at once.
+    /// Answers a waiting request `ERR drain`, after the unwritten answers of its client. The locks of the
+    /// client end at once.
     pub(super) fn end_wait_for_drain(&mut self, id: ConnectionId) {
         // A request that was admitted a moment ago is answered instead.
         let Some(mut job) = self.cancel_current(id) else { return };
@@ -120,8 +121,8 @@ impl<T: Transport> Server<T> {
         self.drive(id, job);
     }
 
-    /// Ends the drain: answers the remaining waiting requests `ERR drain`. The end of the process ends all
-    /// else.
+    /// Ends the drain: answers the remaining waiting requests `ERR drain`. All other state ends with the
+    /// process.
     pub(super) fn end_drain(&mut self) {
         for id in self.clients.ids() {
             self.end_wait_for_drain(id);
@@ -135,7 +136,8 @@ impl<T: Transport> Server<T> {
         self.pool.stop();
     }
 
-    /// Ends the job of a disconnected client: requeues a taken message, and releases grants and locks.
+    /// Ends the job of a client whose connection is closed: requeues a taken message, and releases grants and
+    /// locks.
     pub(super) fn abandon(&mut self, mut job: Box<Job>) {
         self.resolve(&mut job, Delivery::Failed);
         let mailbox =
@@ -151,13 +153,13 @@ impl<T: Transport> Server<T> {
         self.pools.return_job(job);
     }
 
-    /// Warns of a client with another protocol: perhaps a wrong port, perhaps a scan. Many of them do not
-    /// flood the log.
+    /// Logs that a client has used another protocol. The reason may be a wrong port or a port scan. The
+    /// interval between two warnings is at least [`FOREIGN_WARN_INTERVAL`].
     pub(super) fn warn_foreign(&mut self) {
         let is_due = self.foreign_warned_at.is_none_or(|at| at + FOREIGN_WARN_INTERVAL <= self.now);
         if is_due {
             self.foreign_warned_at = Some(self.now);
-            log::warn!("a client spoke another protocol and was closed; this is said at most once a minute");
+            log::warn!("a client spoke another protocol and was closed; logged at most once a minute");
         }
     }
 }

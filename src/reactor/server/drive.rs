@@ -1,4 +1,4 @@
-//! A tick, and the way of a job in it: received, admitted, executed, and answered.
+//! A tick, and the steps of a job in it: the job is received, admitted, executed and answered.
 
 use std::sync::Arc;
 
@@ -19,14 +19,15 @@ use crate::workers::{
 /// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
 const READY_PER_TICK: usize = 64;
 
-/// Number of them that are handled in each tick, even if events have spent the budget.
+/// Number of connections of the ready queue that are handled in each tick even if events have spent the
+/// budget.
 const READY_MIN: usize = 2;
 
 /// Cost of receiving from a socket.
 const RECEIVE: usize = MICROSECOND;
 
-/// Cost of a byte of a header line, relative to a byte that is copied. Numbers of a list are parsed and
-/// sorted.
+/// Cost of a byte of a header line, relative to a byte that is copied. A header line may contain a list of
+/// numbers, which are parsed and sorted.
 const HEADER_BYTE: usize = 64;
 
 /// Cost of writing the answers of a job.
@@ -47,7 +48,7 @@ pub(super) enum Acquired {
 impl<T: Transport> Server<T> {
     // ---- ticks and events ----
 
-    /// Handles ready connections, expired deadlines, completions and events.
+    /// Handles ready connections, expired deadlines, completions, events and the backlog.
     pub(crate) fn finish_tick(&mut self) {
         self.run_ready();
         self.expire_deadlines();
@@ -61,7 +62,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Handles each connection of the ready queue once.
+    /// Handles the connections that are in the ready queue now, up to [`READY_PER_TICK`] and the budget.
     pub(crate) fn run_ready(&mut self) {
         for handled in 0..self.clients.ready().min(READY_PER_TICK) {
             if handled >= READY_MIN && self.budgets.receiving.is_spent() {
@@ -79,9 +80,10 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Handles what a poll says of a socket, in this tick or, if its budget is spent, in the next one.
+    /// Handles the readiness of a socket that a poll has reported. If the budget of this tick is spent, the
+    /// connection is appended to the ready queue instead.
     pub(crate) fn on_event(&mut self, id: ConnectionId, readiness: Readiness) {
-        // A broken connection is only reported once, and costs nothing.
+        // The poll reports a broken connection only once, and handling it costs little.
         if !self.budgets.receiving.is_spent() || readiness.broken {
             return self.on_ready(id, readiness);
         }
@@ -90,7 +92,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Handles what a poll says of a socket; the table of clients has recorded it before.
+    /// Handles the readiness of a socket. [`Clients::record_readiness`](super::super::clients::Clients) has
+    /// recorded it before.
     pub(crate) fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
         if readiness.writable {
             self.on_writable(id);
@@ -110,7 +113,7 @@ impl<T: Transport> Server<T> {
                 drop(client);
                 return self.discard(id);
             }
-            // The client is read again when its answers are written.
+            // The client is read again when its answers have been written.
             Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) | Phase::Working | Phase::Closed => {
                 return;
             }
@@ -126,7 +129,7 @@ impl<T: Transport> Server<T> {
                 }
                 self.drive(id, job);
                 if self.pool.is_cache_budget_spent() {
-                    // Now, while the large messages are in the cache.
+                    // The granted jobs run now, while their large messages are in the cache.
                     self.run_granted();
                 }
             }
@@ -157,8 +160,8 @@ impl<T: Transport> Server<T> {
 
     // ---- the current request ----
 
-    /// Moves a client's job forward until another thread, a queue or the socket has it, or its batch is
-    /// finished.
+    /// Moves a client's job forward until the pool, a queue, the backlog or the connection has the job, or
+    /// until its batch is finished.
     pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
         loop {
             job = match step(&mut job, &self.mailboxes) {
@@ -193,7 +196,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Moves a job to the wait set of its mailbox. Returns it, refused, if the wait would complete a cycle.
+    /// Moves a job to the wait set of its mailbox. Returns the refused job if the wait would complete a
+    /// cycle.
     fn await_condition(
         &mut self,
         id: ConnectionId,
@@ -217,8 +221,8 @@ impl<T: Transport> Server<T> {
         None
     }
 
-    /// Queues the current request of a job, or admits it. One thread takes the first place of every batch, so
-    /// the order of arrival is a total order.
+    /// Admits the current request of a job, or queues the job. Only the reactor's thread queues the first
+    /// request of a batch, so the order of arrival is a total order.
     pub(super) fn acquire(&mut self, id: ConnectionId, mut job: Box<Job>, acquire: Acquire) -> Acquired {
         let Acquire { mailbox, mode, .. } = acquire;
         let mut unfinished = None;
@@ -249,7 +253,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
-    /// server. Returns the job if it goes on.
+    /// server. Returns the job if it can continue now.
     pub(super) fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Request::Local(request) = &mut job.requests[job.next].request else {
             return Some(job);
@@ -267,7 +271,8 @@ impl<T: Transport> Server<T> {
             LocalRequest::Watch { mailboxes, after } => {
                 let (mailboxes, after) = (std::mem::take(mailboxes), *after);
                 self.watch(id, &mut job, &mailboxes, after);
-                // The answer says where the watch starts, so it leaves before the first event can.
+                // The answer names the versions at which the watches start, so it is written before the first
+                // event.
                 return self.deliver(id, job);
             }
             LocalRequest::Unwatch { mailboxes } => {
@@ -295,7 +300,7 @@ impl<T: Transport> Server<T> {
 
     // ---- completions ----
 
-    /// Runs admitted jobs or hands them to the workers, then handles what the workers have finished.
+    /// Runs admitted jobs or hands them to the workers, then handles the completions of the workers.
     pub(super) fn drain_completions(&mut self) {
         self.run_granted();
         if self.backlog.completions.is_empty() {
@@ -321,7 +326,7 @@ impl<T: Transport> Server<T> {
         self.completions_buf = completions;
     }
 
-    /// Handles completions, and those of the jobs that are admitted meanwhile.
+    /// Handles completions, and the completions of the jobs that are admitted and executed meanwhile.
     fn on_completions(&mut self, completions: &mut Vec<Completion>) {
         while !completions.is_empty() {
             for completion in completions.drain(..) {
@@ -348,7 +353,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Returns a job that comes back after a time, if its connection still exists.
+    /// Takes back a job from a worker or from the backlog. Returns the job if its connection is still open.
+    /// If the connection is closed, the job is ended.
     pub(super) fn check_returned(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         self.record_wait(&mut job);
         match self.clients.look(id) {
@@ -363,8 +369,8 @@ impl<T: Transport> Server<T> {
         Some(job)
     }
 
-    /// The job of a client that has waited, or has leases, is done: its connection works, and leases that
-    /// have expired meanwhile end.
+    /// Handles the return of the job of a client that has waited or has leases. The phase of the connection
+    /// becomes `Working`, and leases that have expired meanwhile end.
     fn end_wait(&mut self, id: ConnectionId, job: &mut Job) {
         let Some(mut client) = self.clients.get(id) else { return };
         let is_expected = matches!(client.phase(), Phase::Working | Phase::Waiting { .. });
@@ -381,9 +387,9 @@ impl<T: Transport> Server<T> {
 
     // ---- answers ----
 
-    /// Writes the answers of a job behind those that wait already. When all answers of the batch are written,
-    /// the client is read again. Returns the job if it has requests left and its answers so far are
-    /// written.
+    /// Writes the answers of a job behind the answers that wait already. When all answers of the batch are
+    /// written, the client is read again. Returns the job if its answers so far are written and its batch is
+    /// not finished.
     fn deliver(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Some(mut client) = self.clients.get(id) else {
             self.abandon(job);
@@ -393,7 +399,7 @@ impl<T: Transport> Server<T> {
             && (client.has_output() || client.hung_up && job.has_waited())
         {
             // A mailbox does not wait for a client that does not read, or that may have disconnected during
-            // its wait.
+            // the wait.
             let outcome = match client.hung_up && job.has_waited() {
                 true => Delivery::TimedOut,
                 false => Delivery::Failed,
@@ -443,7 +449,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Writes the unwritten output, then continues the job or the watches that waited for it.
+    /// Writes the unwritten output, then continues the job and the watches that waited for the socket.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         match client.flush(self.now) {
@@ -459,8 +465,8 @@ impl<T: Transport> Server<T> {
         match client.phase() {
             Phase::Idle if client.has_pending_input() || self.stopping != Stopping::No => client.schedule(),
             &Phase::Waiting { mailbox, ticket, .. } => {
-                // The job may hold answers that could not be written before earlier ones. A job that was
-                // admitted meanwhile returns with them.
+                // The job may contain answers that could not be written while earlier answers were unwritten.
+                // A job that was admitted meanwhile still contains them when it returns.
                 let queue = self.mailboxes.queue(mailbox);
                 let kept = queue.with_waiter(ticket, |job| std::mem::take(&mut job.output));
                 if let Some(mut output) = kept.filter(|output| !output.is_empty())

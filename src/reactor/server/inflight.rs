@@ -1,21 +1,23 @@
-//! Taken messages whose answer is not written yet.
+//! Taken messages whose answers are not written yet.
 //!
-//! **The law**: a message is received when its answer is written. Until then no other request is admitted to
-//! the mailbox, so the message can be requeued. [`Server::resolve`] is the only place that decides.
+//! **The law**: a message counts as received when its answer is written. If
+//! [`ACK_TIMEOUT`](super::super::connection::ACK_TIMEOUT) passes first, the message counts as received if all
+//! earlier answers are written. Until the message is received or requeued, no other request is admitted to
+//! the mailbox. Only [`Server::resolve`] acknowledges and requeues messages.
 
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
 use crate::workers::{ConnectionId, InFlight, Job, JobState, Outcome, WaitReason, time_out};
 
-/// The fate of an answer with a taken message.
+/// The result of sending an answer with a taken message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// It has been written.
+    /// The message counts as received.
     Received,
-    /// It cannot be written. The request is as if it had not begun.
+    /// The answer cannot be written. The request is as if it had not begun.
     Failed,
-    /// The client may have disconnected during the wait, which counts as timed out.
+    /// The client may have disconnected during the wait. The request counts as timed out.
     TimedOut,
 }
 
@@ -61,8 +63,9 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Acknowledges or requeues a message whose `ACK_TIMEOUT` has passed. It is requeued if earlier answers
-    /// are unwritten, because that client does not read.
+    /// Acknowledges or requeues the message in flight of a client, because `ACK_TIMEOUT` has passed or
+    /// because a lease of the client ends. The message is requeued if earlier answers are unwritten, because
+    /// then the client does not read. If they are written, the message is acknowledged.
     pub(super) fn ack_or_requeue(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let Phase::Flushing(job) = client.phase() else { return };

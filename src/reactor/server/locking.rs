@@ -16,7 +16,7 @@ use crate::workers::{
 /// How long a client may be silent without losing its locks, unless its `lock` has `ttl=`.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
-/// Mailboxes that one connection may lock, and that it may watch.
+/// Largest number of mailboxes that one connection may lock. It may watch the same number.
 pub(super) const MAILBOXES_MAX: usize = 1024;
 
 impl<T: Transport> Server<T> {
@@ -95,7 +95,7 @@ impl<T: Transport> Server<T> {
         reply(job, &Reply::Locked { grant: token }, Outcome::Locked);
     }
 
-    /// Releases the mailboxes that a `lock` has acquired and cannot complete.
+    /// Releases the mailboxes that a `lock` has acquired so far, because the `lock` cannot be completed.
     pub(super) fn release_partial(&mut self, id: ConnectionId, job: &mut Job) {
         let Some(locks) = &mut job.locks else { return };
         let ended = locks.take_pending();
@@ -103,7 +103,8 @@ impl<T: Transport> Server<T> {
         self.end_each(id, ended);
     }
 
-    /// Answers the current request, an `unlock` of these mailboxes, or of all.
+    /// Answers the current request, an `unlock` of these mailboxes, or of all mailboxes that the client has
+    /// locked.
     pub(super) fn unlock(
         &mut self,
         id: ConnectionId,
@@ -147,8 +148,8 @@ impl<T: Transport> Server<T> {
         self.end_each(id, ended);
     }
 
-    /// Ends the locks whose leases have expired. `locks` are those of the client; an event for each lost lock
-    /// is appended to `events`.
+    /// Ends the locks whose leases have expired. `locks` are the locks of the client. An event for each lost
+    /// lock is appended to `events`.
     pub(super) fn expire_locks(
         &mut self,
         id: ConnectionId,
@@ -168,7 +169,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Ends all locks of a disconnected client.
+    /// Ends all locks of a client whose connection ends.
     pub(super) fn end_locks(&mut self, id: ConnectionId, locks: Option<Box<LockSet>>) {
         if let Some(locks) = locks {
             self.end_all_locks(id, locks);
@@ -186,14 +187,14 @@ impl<T: Transport> Server<T> {
         ended.into_iter().for_each(|lock| self.end_lock(id, lock));
     }
 
-    /// Ends a grant, and submits what this admits.
+    /// Ends a grant, and submits the jobs and the watch read that this admits.
     pub(super) fn release(&mut self, mailbox: u32, grant: Grant) {
         let mut released = Released::default();
         self.mailboxes.release(mailbox, grant, &mut released);
         self.submit_released(mailbox, released);
     }
 
-    /// Submits what a release or a cancellation at a mailbox has admitted.
+    /// Submits the jobs and the watch read that a release or a cancellation at a mailbox has admitted.
     pub(super) fn submit_released(&mut self, mailbox: u32, released: Released<Box<Job>>) {
         pass_on(mailbox, released, |next| self.submit_next(next));
     }

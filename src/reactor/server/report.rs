@@ -1,6 +1,6 @@
 //! The replies of `stat`, for people and for programs. A reply about the server or about one mailbox has a
-//! line `name value` for each value. A reply about all connections or all locks has a line for each of them,
-//! with a list of `key=value`.
+//! line `name value` for each value. A reply about one mailbox also has a line for each lock. A reply about
+//! all connections or all locks has a line for each of them, with a list of `key=value`.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -15,10 +15,11 @@ use crate::mailboxes::Mode;
 use crate::protocol::{Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome, reply};
 
-/// Most bytes of a part of `stat conns` or `stat locks`. One line may be larger.
+/// Largest number of bytes of a part of `stat conns` or `stat locks`. A part with a single line may be
+/// larger.
 pub(super) const PART_MAX: usize = 32 * 1024;
 
-/// Most locks that `stat` of a mailbox shows.
+/// Largest number of locks that `stat` of a mailbox shows.
 pub(super) const HOLDERS_MAX: usize = 64;
 
 impl<T: Transport> Server<T> {
@@ -104,7 +105,7 @@ impl<T: Transport> Server<T> {
         writeln!(text, "watchers {watchers}")
     }
 
-    /// Renders a part of the connections, from this slot on. Returns where the next part begins.
+    /// Renders a part of the connections, from this slot on. Returns the slot at which the next part begins.
     fn render_connections(&self, from: u64, text: &mut String) -> Result<Option<u64>, std::fmt::Error> {
         for (id, connection) in self.clients.from(usize::try_from(from).unwrap_or(usize::MAX)) {
             let end = text.len();

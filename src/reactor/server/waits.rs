@@ -11,15 +11,16 @@ use crate::mailboxes::{Released, Ticket};
 use crate::protocol::Wait;
 use crate::workers::{ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out};
 
-/// How long a request still waits after its client has closed the writing half. A client that has
-/// disconnected completely looks the same, and must not keep its place for the full wait.
+/// How long a request still waits after its client has closed the writing half. A TCP client that has
+/// disconnected completely looks the same, and its request must not keep its place in the queue for the full
+/// wait.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 
 /// Cost of an expired deadline, with its answer.
 const EXPIRE: usize = 4 * MICROSECOND;
 
 impl<T: Transport> Server<T> {
-    /// Sets the deadline of a job that has begun to wait. Writes its earlier answers now.
+    /// Sets the deadline of a job that has begun to wait, and writes the answers that it contains already.
     pub(super) fn on_wait_started(&mut self, started: WaitStarted) {
         let WaitStarted { owner, mailbox, ticket } = started;
         match owner {
@@ -43,7 +44,7 @@ impl<T: Transport> Server<T> {
             let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
             Some((output, since, reason, job.wait_limit(), job.needs_its_client()))
         };
-        // No waiter: the job was admitted meanwhile, and its completion follows.
+        // If there is no waiter, the job was admitted meanwhile, and its completion follows.
         let waiter = self.mailboxes.queue(mailbox).with_waiter(ticket, begin_wait).flatten();
         let Some((mut output, since, reason, wait, needs_its_client)) = waiter else { return };
         let until = match wait {
@@ -78,7 +79,7 @@ impl<T: Transport> Server<T> {
         client.transition(Phase::Waiting { mailbox, ticket, until });
     }
 
-    /// Whether a client waits for a change of a mailbox, which cannot come any more.
+    /// Whether the request of a client waits for a condition of a mailbox.
     pub(super) fn waits_for_condition(&self, id: ConnectionId) -> bool {
         let Some(&Phase::Waiting { mailbox, ticket, .. }) =
             self.clients.look(id).map(|client| client.phase())
@@ -93,7 +94,7 @@ impl<T: Transport> Server<T> {
     // ---- cancelling ----
 
     /// Takes a client's job out of its queue, and releases what its `lock` has acquired so far. Returns
-    /// nothing if the job was admitted meanwhile: its completion follows.
+    /// `None` if the job was admitted meanwhile. Its completion follows.
     pub(super) fn cancel_current(&mut self, id: ConnectionId) -> Option<Box<Job>> {
         let mut client = self.clients.get(id)?;
         let &Phase::Waiting { mailbox, ticket, .. } = client.phase() else { return None };
@@ -104,7 +105,7 @@ impl<T: Transport> Server<T> {
         Some(job)
     }
 
-    /// Takes the job of a client that is gone out of its queue, and ends it.
+    /// Takes the job of a disconnected client out of its queue, and ends the job.
     pub(super) fn cancel_wait(&mut self, mailbox: u32, ticket: Ticket) {
         if let Some(job) = self.cancel(mailbox, ticket) {
             self.counters.abandoned += 1;
@@ -191,7 +192,8 @@ impl<T: Transport> Server<T> {
                 let is_known =
                     self.mailboxes.queue(mailbox).with_waiter(ticket, |job| job.is_known_to_wait());
                 if is_known == Some(false) {
-                    // The request that waited was admitted. The start of the wait of a later one follows.
+                    // The request with this deadline was admitted. A later request of its run waits now, and
+                    // the reactor has not handled the start of that wait yet.
                     client.transition(Phase::Working);
                     return;
                 }
@@ -216,7 +218,7 @@ impl<T: Transport> Server<T> {
         self.drive(id, job);
     }
 
-    /// The client was silent for too long, or has held a lock for too long.
+    /// Ends the leases of a client that was silent for too long, or that has held a lock for too long.
     fn expire_leases(&mut self, id: ConnectionId) {
         self.ack_or_requeue(id);
         // The wait of a client with a lease ends with the lease.
@@ -241,7 +243,7 @@ impl<T: Transport> Server<T> {
                     client.transition(Phase::Flushing(job));
                 }
             }
-            // The job was admitted a moment ago. When it is done, its leases are checked.
+            // The job was admitted a moment ago. When it is done, the leases of its client are checked.
             None if matches!(client.phase(), Phase::Working) => {}
             None => {
                 let mut locks = client.extras(now).locks.take();
@@ -257,8 +259,9 @@ impl<T: Transport> Server<T> {
     }
 }
 
-/// The end of the wait of a client that has closed its writing half: at once, if other clients wait for
-/// what it holds or if it would take a message for a client that may be gone.
+/// The new end of the wait of a client that has closed its writing half, and that may have disconnected.
+/// `at_once` is true if the client holds locks, because other clients may wait for them. It is also true if
+/// the request would take a message.
 fn half_closed(until: Option<Instant>, now: Instant, at_once: bool) -> Instant {
     let soon = if at_once { now } else { now + HALF_CLOSED_WAIT };
     until.map_or(soon, |until| until.min(soon))

@@ -1,5 +1,5 @@
-//! Watches and their events. The result of one read is sent to all watchers at its position, a bounded number
-//! in each tick.
+//! Watches and their events. One read gets the next message for all watchers at a position. The event with
+//! this message is sent to a bounded number of these watchers in each tick.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ const SEND_EVENT: usize = 4 * MICROSECOND;
 /// Cost of a byte of an event, relative to a byte that is copied.
 const EVENT_BYTE: usize = 4;
 
-/// The cursor is kept for lists with more messages than this, because finding a message takes a step for each
-/// one before it.
+/// The cursor is kept for lists with more messages than this number, because finding a message without a
+/// cursor takes one step for each message before it.
 const LONG_LIST: u64 = 64;
 
 impl<T: Transport> Server<T> {
@@ -80,7 +80,8 @@ impl<T: Transport> Server<T> {
         ended.into_iter().for_each(|watch| self.forget_watch(id, watch));
     }
 
-    /// Ends a watch that its client does not have any more.
+    /// Ends a watch that has been removed from the list of its client. Cancels the waiting read of the
+    /// mailbox if no watcher needs it any more.
     pub(super) fn forget_watch(&mut self, id: ConnectionId, watch: Watch) {
         let position = watch.position();
         self.pools.record_dropped(WATCH_MEMORY);
@@ -94,7 +95,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Lets a watch wait for the next message of its mailbox, or begins a round if there is one.
+    /// Lets a watch wait for the next message of its mailbox. Begins a round if the mailbox has none and
+    /// already has a message for this watch.
     fn arm(&mut self, position: WatchPosition, id: ConnectionId) {
         self.watches.arm(position, id.slot);
         if !self.watches.has_round(position.mailbox) {
@@ -102,8 +104,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Begins to read for the watchers at a position, if the mailbox has a newer message. If not, they wait
-    /// for it, with those that wait already.
+    /// Begins to read for the watchers at a position, if the mailbox has a newer message. If it has none, the
+    /// watchers wait for it.
     fn begin_round(&mut self, mailbox: u32, position: WatchPosition) {
         if self.mailboxes.await_message(mailbox, position.version) {
             return self.watches.end_round(mailbox);
@@ -116,7 +118,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// The mailbox has a message that its watchers wait for, and their read was admitted.
+    /// Handles the admission of a read for the watchers of a mailbox. The mailbox has a message that they
+    /// wait for.
     pub(super) fn on_watch_admitted(&mut self, mailbox: u32, grant: Grant) {
         match self.watches.first(mailbox) {
             Some(position) if !self.watches.has_round(mailbox) => {
@@ -151,7 +154,7 @@ impl<T: Transport> Server<T> {
             }
             _ => {
                 self.watches.end_round(mailbox);
-                // A damaged mailbox has no further messages.
+                // A damaged mailbox has no further messages, so the connections of its watchers are closed.
                 while is_damaged && let Some(slot) = self.watches.any_at(from) {
                     match self.clients.in_slot(slot) {
                         Some(id) => self.close(id),
@@ -187,7 +190,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Begins the next read for the watchers of a mailbox, if a message is there for one of them.
+    /// Begins the next read for the watchers of a mailbox with the lowest version, if the mailbox has a newer
+    /// message. Ends the round if it has none.
     fn continue_round(&mut self, mailbox: u32) {
         match self.watches.first(mailbox) {
             Some(position) => self.begin_round(mailbox, position),
@@ -195,7 +199,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Sends an event to one of its receivers, which then leaves the position of the event.
+    /// Sends an event to one of its receivers. Afterwards the watch of this receiver is not armed at the
+    /// position of the event any more.
     fn send_event(&mut self, slot: u32, fanout: &Fanout) {
         let Fanout { from, to, bytes } = fanout;
         self.watches.disarm(*from, slot);
