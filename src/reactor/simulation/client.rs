@@ -96,8 +96,8 @@ impl Client {
         !self.unsent.is_empty()
     }
 
-    /// Sends as many bytes as the pipe accepts. Returns whether there were any, and the requests that are now
-    /// sent completely.
+    /// Sends as many bytes as the pipe accepts. Returns whether any bytes were sent, and the requests that
+    /// are now sent completely.
     pub(super) fn send(&mut self) -> (bool, Vec<Composed>) {
         let sent = self.pipe.borrow_mut().send(&self.unsent);
         self.unsent.drain(..sent);
@@ -112,7 +112,7 @@ impl Client {
         let partially_sent = self.composed.front().filter(|(left, composed)| *left < encoded_len(composed));
         let (end, last) = match partially_sent {
             // A truncated line can be a valid line of another meaning. So an orderly end may only cut off a
-            // part of a body of stated length.
+            // part of a body whose length is stated.
             Some((_, composed)) if end != ClientEnd::Reset && !composed.has_length => {
                 (ClientEnd::Reset, None)
             }

@@ -35,7 +35,7 @@ pub(super) struct PendingRequest {
     pub request: ClientRequest,
     pub eol: &'static str,
     pub sent: Moment,
-    /// The burst in which its last byte was sent. Requests of one burst arrive together.
+    /// The burst in which the last byte of the request was sent. Requests of one burst arrive together.
     pub burst: Option<u64>,
     /// The newest known state of each mailbox when the request was sent.
     pub floors: Vec<State>,
@@ -50,7 +50,7 @@ pub(super) struct PendingRequest {
     pub half_closed_since: Option<(Duration, (u32, bool))>,
     /// The sequence number at which the request was first found in the queue of its mailbox.
     pub queued_since: Option<u64>,
-    /// The states that the replies to later requests named which were admitted earlier.
+    /// The states named by the replies to requests that were sent later and admitted earlier.
     pub overtaken_by: Vec<State>,
     /// Mailboxes whose locks had expired when the request was sent, whether or not the client had been told.
     pub expired_locks: Vec<u32>,
@@ -80,8 +80,8 @@ pub(super) struct ClientModel {
     pub last_lock_loss: Option<Moment>,
     /// The last seen version of each watched mailbox.
     pub watches: BTreeMap<u32, u64>,
-    /// Whether the client has ever watched a mailbox. The server may read for a watcher a little longer than
-    /// the watch lasts.
+    /// Whether the client has ever watched a mailbox. The server may finish a read for a watcher after the
+    /// watch has ended.
     pub has_watched: bool,
     pub end: Option<ClientEnd>,
     /// When the last replied request was sent, and when its reply was received.
@@ -89,7 +89,7 @@ pub(super) struct ClientModel {
     pub last_replied: Moment,
     /// Whether the server has removed the connection and all its jobs.
     pub is_removed: bool,
-    /// Since when the client has left output unread or a request incomplete.
+    /// When the client began to leave output unread or a request incomplete. `None` if it does neither.
     pub slow_since: Option<Duration>,
     /// Whether the client was slow for a whole progress timeout at any time.
     pub was_slow: bool,
@@ -167,7 +167,7 @@ impl ClientModel {
         sure.then_some(lock)
     }
 
-    /// Whether the client was told of an expired lock since `sequence`. Then it is uncertain which requests
+    /// Whether the client was told of an expired lock since `sequence`. If so, it is uncertain which requests
     /// ran under the lock.
     pub(super) fn has_lost_lock_since(&self, sequence: u64) -> bool {
         self.last_lock_loss.is_some_and(|at| at.sequence >= sequence)

@@ -8,8 +8,8 @@ use super::client::CAPACITY;
 /// Bytes that each message costs in addition to its body.
 const ENTRY_OVERHEAD: usize = 4;
 
-/// The state of a mailbox after a request: its newest version and its number of messages. Versions only grow;
-/// while the version stays the same, messages are only taken.
+/// The state of a mailbox after a request: its newest version and its number of messages. Versions only grow.
+/// While the version stays the same, messages are only taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub version: u64,
@@ -38,7 +38,8 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// The body of the message that the change creates. `None` if it depends on the message before.
+    /// The body of the message that the change creates. `None` if the body depends on the message before, or
+    /// if the change creates no message.
     fn body(&self) -> Option<&Vec<u8>> {
         match self {
             Change::Replace(body) | Change::Put { body, .. } => Some(body),
@@ -57,10 +58,10 @@ pub(super) struct History {
     pub floor: State,
     changes: BTreeMap<State, Change>,
     views: BTreeMap<u64, Vec<(Part, Vec<u8>)>>,
-    /// Changes that may have happened and were never confirmed by a reply.
+    /// Changes that no reply has confirmed. They may have happened.
     unconfirmed: Vec<Change>,
-    /// Every state that the mailbox was in between two steps, with the sequence number of its begin and the
-    /// free space.
+    /// Every state that the mailbox was in between two steps, with the sequence number at which it began and
+    /// the free space.
     samples: Vec<(u64, State, Option<u64>)>,
 }
 
@@ -181,8 +182,8 @@ impl History {
                     .position(|change| change.body().is_some_and(|body| !self.was_viewed(body))),
             };
             let at = at.or_else(|| unconfirmed.iter().position(|change| matches!(change, Change::Patch(..))));
-            // The requests of a run have the same body. It may have been viewed at the version of another
-            // one.
+            // The requests of a run have the same body. This body may have been viewed at the version of
+            // another request of the run.
             let may_repeat = |change: &Change| whole.is_none() && change.body().is_some();
             let at = at.or_else(|| unconfirmed.iter().position(may_repeat));
             unconfirmed.remove(at.unwrap_or_else(|| panic!("no unconfirmed change made version {version}")));

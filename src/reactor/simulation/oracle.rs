@@ -1,8 +1,8 @@
 //! The oracle: it records every request and every reply, and checks them against the protocol alone.
 //!
-//! It does not predict replies, because several are valid when requests race. It derives facts from the
-//! replies received so far. Every further reply must be consistent with its request, with the [`History`] of
-//! its mailbox, with the locks and with the clock.
+//! The oracle does not predict replies, because several replies are valid when requests race. The oracle
+//! derives facts from the replies received so far. Every further reply must be consistent with its request,
+//! with the [`History`] of its mailbox, with the locks and with the clock.
 
 mod events;
 mod locks;
@@ -30,8 +30,9 @@ pub(super) struct Oracle {
     /// The highest fencing token of any reply.
     last_grant: u64,
     request_count: u64,
-    /// How many bursts of requests there were, and the present one, if it arrives together.
+    /// Number of bursts of requests so far.
     bursts: u64,
+    /// The current burst, if its requests arrive together.
     burst: Option<u64>,
     /// When each client was last known to have a request or a watch that may wait for a condition of a
     /// mailbox.
@@ -97,8 +98,8 @@ impl Oracle {
         self.models[client].end = Some(end);
     }
 
-    /// Records whether the server holds output for a client. Then later replies may describe an earlier
-    /// state.
+    /// Records whether the server holds output for a client. If it does, later replies may describe an
+    /// earlier state.
     pub(super) fn set_blocked(&mut self, client: usize, is_blocked: bool) {
         self.models[client].has_unread_output = is_blocked;
         if is_blocked && let Some(pending) = self.models[client].outstanding.front_mut() {

@@ -70,7 +70,7 @@ impl Pipe {
         Pipe { capacity_to_server: 1000, capacity_to_client: capacity, ..Pipe::new(false, Rng::new(0)) }
     }
 
-    /// Sends some of `bytes`. Returns how many.
+    /// Sends some of `bytes`. Returns the number of bytes sent.
     pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
         let room = self.capacity_to_server - self.to_server.len();
         let len_max = room.min(bytes.len());
@@ -83,7 +83,7 @@ impl Pipe {
         len
     }
 
-    /// Reads some of the bytes that the server has written. Returns whether there were any.
+    /// Reads some of the bytes that the server has written. Returns whether any bytes were read.
     pub(super) fn receive(&mut self) -> bool {
         if self.to_client.is_empty() {
             return false;
@@ -184,7 +184,7 @@ impl Pipe {
             ClientEnd::Reset => return Err(ErrorKind::BrokenPipe.into()),
             ClientEnd::Closed if self.is_unix => return Err(ErrorKind::BrokenPipe.into()),
             ClientEnd::Closed => {
-                // The kernel accepts the bytes; the peer answers with a reset.
+                // The kernel accepts the bytes. The peer answers with a reset.
                 self.unchecked.extend_from_slice(bytes);
                 self.close_client(ClientEnd::Reset);
                 return Ok(bytes.len());

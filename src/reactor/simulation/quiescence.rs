@@ -1,5 +1,5 @@
 //! Conditions of a quiescent server, that is, one that can do nothing more until the clock advances or a
-//! client acts. Every request that still waits must have a reason, and must not wait longer than it may.
+//! client acts. Every request that still waits must have a reason, and must not wait longer than its limit.
 
 use std::time::Duration;
 
@@ -151,7 +151,8 @@ impl Oracle {
             if *at != mailbox {
                 continue;
             }
-            // A request that waits for a condition counts as well: it may be first in the queue again.
+            // A request that waits for a condition counts as well, because it may be first in the queue
+            // again.
             waits_exclusive |= pending.request.is_exclusive();
             match &pending.request {
                 ClientRequest::Take { .. } if *for_condition && is_free => {

@@ -93,7 +93,8 @@ impl World {
     }
 }
 
-/// The reply to `watch` was delayed with the rest of its batch for a worker, and an event was sent before it.
+/// The reply to `watch` was delayed until a worker had executed the rest of the batch, and an event was sent
+/// before the reply.
 #[test]
 fn no_event_precedes_the_reply_to_its_watch() {
     let mut world = world();
@@ -193,8 +194,8 @@ fn no_message_is_taken_for_a_half_closed_client() {
     assert_eq!((world.message_count(2), world.outstanding_count(taker)), (1, 0));
 }
 
-/// A run kept its mailbox although it had just put the message that another client's `take` waited for, and
-/// replaced it.
+/// A run kept its mailbox although it had just put the message that another client's `take` waited for. Then
+/// the run replaced this message.
 #[test]
 fn a_run_yields_to_a_request_whose_condition_it_has_met() {
     let mut world = world();
@@ -224,7 +225,8 @@ fn runs_of_several_clients_are_not_interleaved() {
     assert_eq!([first, second].map(|client| world.oracle.last_version(client)), [Some(3), Some(6)]);
 }
 
-/// A read waited for the writes behind it in its own batch, because its place was taken for all of them.
+/// A read waited for exclusive access, because its run was queued with the mode that the writes behind the
+/// read need.
 #[test]
 fn a_read_does_not_wait_for_the_writes_behind_it() {
     let mut world = world();
@@ -237,8 +239,8 @@ fn a_read_does_not_wait_for_the_writes_behind_it() {
     assert_eq!(world.outstanding_count(client), 1, "the write waits for the shared lock, the reads do not");
 }
 
-/// A run that had waited for room went on under the same grant. The rest of it passed the requests that
-/// waited for room behind it, even if it had to wait again.
+/// A run that had waited for room went on under the same grant. The rest of the run passed the requests that
+/// waited for room behind the run, even if the rest had to wait again.
 #[test]
 fn the_rest_of_a_run_that_waited_for_room_comes_after_those_that_wait() {
     let mut world = world();
@@ -261,7 +263,8 @@ fn the_rest_of_a_run_that_waited_for_room_comes_after_those_that_wait() {
 }
 
 /// The second put of a run waited for room under the ticket of the first one, which had waited to be
-/// admitted. The news of the first wait arrived after that of the second, and set its deadline.
+/// admitted. The message about the first wait arrived after the message about the second wait, and set the
+/// deadline of the second wait.
 #[test]
 fn late_news_of_a_wait_does_not_set_the_deadline_of_a_later_one() {
     let mut world = world();
@@ -286,8 +289,8 @@ fn late_news_of_a_wait_does_not_set_the_deadline_of_a_later_one() {
     assert_eq!(world.outstanding_count(client), 0);
 }
 
-/// The first put of a run was admitted in time. Its deadline passed before the reactor knew that the second
-/// one waited for room, and ended the wait of that one.
+/// The first put of a run was admitted in time. The deadline of this put passed before the reactor knew that
+/// the second put waited for room, and ended the wait of the second put.
 #[test]
 fn a_deadline_does_not_end_the_wait_of_a_later_request_of_the_run() {
     let mut world = world();

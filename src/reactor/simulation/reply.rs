@@ -5,7 +5,7 @@
 pub(super) struct ParsedReply {
     /// The first word: `OK`, `DATA`, `NO`, `ERR` or `EVENT`.
     pub word: String,
-    /// The word behind `NO` and `ERR`; otherwise empty.
+    /// The word behind `NO` or `ERR`. Empty for other replies.
     pub reason: String,
     fields: Vec<(String, String)>,
     pub body: Vec<u8>,

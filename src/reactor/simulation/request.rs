@@ -1,5 +1,5 @@
-//! The requests of the simulated clients and their encoding. Written from the protocol's text, independent of
-//! the server's types.
+//! The requests of the simulated clients and their encoding. This module is written from the text of the
+//! protocol and does not use the server's types.
 
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ impl ClientRequest {
         let mut line = self.header();
         let Some(body) = self.body() else { return [line.as_bytes(), eol.as_bytes()].concat() };
         if has_length {
-            // The length follows the verb and the mailbox; keys may stand anywhere.
+            // The length follows the verb and the mailbox. Keys may have any position.
             let at = line.match_indices(' ').nth(1).map_or(line.len(), |(at, _)| at);
             line.insert_str(at, &format!(" {}", body.len()));
         }

@@ -1,8 +1,8 @@
-//! Which client used or waited for which mailbox, and when: a naive wait-for graph over time.
+//! A naive wait-for graph over time: which client used or waited for which mailbox, and when.
 
 use std::collections::BTreeSet;
 
-/// One use of a mailbox by a client, and the time of it.
+/// One use of a mailbox by a client, and the time of this use.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     client: usize,

@@ -1,4 +1,5 @@
-//! The server with virtual clients, workers and clock, checked by an oracle. One seed determines one run.
+//! The server with virtual clients, workers and clock, checked by an oracle. One seed determines every random
+//! choice of a run.
 //!
 //! One step is one tick of the reactor's loop, in the reactor's order. Between any two actions of the
 //! reactor, workers may run a job, and clients may send, read and disconnect, as with a real server. The
@@ -91,8 +92,8 @@ impl World {
     pub(super) fn step(&mut self) {
         for _ in 0..self.rng.below(4) {
             self.client_action();
-            // The clock may pass a deadline between two client actions: an earlier request may be read in
-            // time or too late, and a later one is sent too late.
+            // The clock may pass a deadline between two client actions. Then a request that was sent earlier
+            // may be read in time or too late, and a request that is sent later is too late.
             if self.rng.chance(10) {
                 self.advance_clock();
             }
@@ -105,7 +106,7 @@ impl World {
 
     // ---- workers ----
 
-    /// A random job runs.
+    /// Runs a random job.
     fn run_one_job(&mut self) {
         let Some(job) = self.rng.take_random(&mut self.jobs) else { return };
         let owner = job.owner;
@@ -115,7 +116,7 @@ impl World {
         self.done.push(completion);
     }
 
-    /// Runs a job, and records what its releases admit.
+    /// Runs a job, and records the jobs and the watch reads that its releases admit.
     fn run(&mut self, job: Box<Job>) -> Completion {
         let World { server, jobs, done, .. } = self;
         run(job, &server.mailboxes, |next| match next {
@@ -177,7 +178,7 @@ impl World {
         self.trace(|| "the server is quiescent".into());
     }
 
-    /// Runs all matching jobs, and those that their releases admit.
+    /// Runs all matching jobs, and the matching jobs that their releases admit.
     pub(super) fn run_jobs(&mut self, matches: impl Fn(&Job) -> bool) {
         while let Some(at) = self.jobs.iter().position(|job| matches(job)) {
             let job = self.jobs.swap_remove(at);

@@ -21,7 +21,7 @@ impl Oracle {
         let grant = reply.number("grant").expect("a number");
         assert!(grant > pending.last_grant, "{reply} after a lock with grant={}", pending.last_grant);
         self.last_grant = self.last_grant.max(grant);
-        // With more requests pending, the lock may be over before its reply is received.
+        // If more requests are pending, the lock may have ended before its reply is received.
         assert!(
             pending.overtaken_by.is_empty() || pending.is_pipelined,
             "{:?} was overtaken",

@@ -142,8 +142,9 @@ impl Oracle {
         }
     }
 
-    /// Records that this request overtook those which were queued before it was sent. They may already be
-    /// admitted and not replied to; then their own states show it.
+    /// Records that this request overtook the requests that were queued before it was sent. Such a request
+    /// may already be admitted without a reply. In this case the state in its own reply shows that it was not
+    /// overtaken.
     pub(super) fn record_overtaking(
         &mut self,
         client: usize,
@@ -157,8 +158,8 @@ impl Oracle {
         }
         for other in self.models.iter_mut().filter(|model| model.end.is_none()) {
             let Some(waiting) = other.outstanding.front_mut() else { continue };
-            // A waiting shared lock may already be granted, so another reader can be admitted together with
-            // it.
+            // A waiting shared lock may already be granted, so another reader can be admitted at the same
+            // time.
             if matches!(waiting.request, ClientRequest::Lock { shared: true, .. })
                 && !pending.request.is_exclusive()
             {
@@ -243,7 +244,7 @@ impl Oracle {
         self.check_not_too_early(client, pending, reply);
     }
 
-    /// A watch names a version that one of its mailboxes has not reached.
+    /// Checks the reply to a `watch` with a version that one of its mailboxes has not reached.
     fn check_ahead(&self, pending: &PendingRequest, mailboxes: &[u32], after: u64, reply: &ParsedReply) {
         let versions = reply.field("v").expect("versions").split(',');
         let versions: Vec<u64> = versions.map(|version| version.parse().expect("a version")).collect();

@@ -1,9 +1,9 @@
-//! A run is one stay: consecutive requests of one batch for one mailbox are executed under one grant.
+//! A run is a sequence of consecutive requests of one batch for one mailbox. It is executed under one grant.
 //!
-//! Requests are admitted in the order in which their runs became next, and a stay lasts at most one run. What
-//! that means for two consecutive writes of one run: no other client's change lies between them, unless a
-//! request was waiting for a condition, which a change of the mailbox may have met, or one of the two has
-//! waited for room itself.
+//! Runs are admitted in the order in which they were queued, and a grant lasts for at most one run. So no
+//! other client's change lies between two consecutive writes of one run. There are two exceptions. A change
+//! of the mailbox may have met the condition of another request that waited, or one of the two writes may
+//! have waited for room itself.
 
 use super::super::client_model::PendingRequest;
 use super::super::reply::ParsedReply;
@@ -16,13 +16,13 @@ pub(crate) struct LastWrite {
     burst: u64,
     mailbox: u32,
     version: u64,
-    /// It may have waited for room, and the run has ended behind it.
+    /// The write may have waited for room. In this case its run has ended after it.
     may_have_waited: bool,
 }
 
 impl Oracle {
-    /// A client begins to send. Whatever it sends until the next call arrives together, unless the socket
-    /// divides it.
+    /// A client begins to send. If `arrives_together`, the requests that the client sends until the next call
+    /// arrive together.
     pub(crate) fn begin_burst(&mut self, arrives_together: bool) {
         self.record_conditions();
         self.bursts += 1;
@@ -49,12 +49,12 @@ impl Oracle {
         }
     }
 
-    /// The version that the last reply to a client named, if it was to a write.
+    /// The version in the last reply to a client, if this reply was to a write.
     pub(crate) fn last_version(&self, client: usize) -> Option<u64> {
         self.models[client].last_write.map(|last| last.version)
     }
 
-    /// Remembers which requests and watches may wait for a condition at this moment.
+    /// Records which requests and watches may wait for a condition at this moment.
     pub(super) fn record_conditions(&mut self) {
         for (client, model) in self.models.iter().enumerate().filter(|(_, model)| !model.is_removed) {
             for pending in &model.outstanding {
@@ -76,7 +76,8 @@ impl Oracle {
         self.mailboxes[mailbox as usize].was_in(pending.sent.sequence, is_full)
     }
 
-    /// Whether another request, or any watch, may have waited for a condition of a mailbox since a moment.
+    /// Whether another client's request, or any watch, may have waited for a condition of a mailbox since the
+    /// sequence number `since`.
     fn may_have_waited(&self, client: usize, mailbox: u32, since: u64) -> bool {
         self.last_conditions.iter().any(|(&(of, kind, other), &last)| {
             of == mailbox && last >= since && (other != client || kind == Kind::Watch)

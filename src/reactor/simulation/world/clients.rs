@@ -47,7 +47,7 @@ impl World {
         for _ in 0..count {
             let hints = self.oracle.hints(client);
             let request = self.clients[client].random_request(&hints, &mut self.rng);
-            // Sometimes a run of requests for one mailbox.
+            // Sometimes the request is repeated, so that a run of requests for one mailbox is sent.
             let is_access = matches!(
                 request,
                 ClientRequest::Read { .. } | ClientRequest::Write { .. } | ClientRequest::Put { .. }
@@ -81,7 +81,7 @@ impl World {
         self.advance_sequence();
     }
 
-    /// Sends as many bytes as the pipe accepts. Returns whether there were any.
+    /// Sends as many bytes as the pipe accepts. Returns whether any bytes were sent.
     pub(super) fn send(&mut self, client: usize) -> bool {
         // A TCP socket gives a reader all bytes that have arrived.
         let arrives_together = !self.clients[client].pipe.borrow().is_unix();

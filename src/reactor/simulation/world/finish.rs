@@ -4,7 +4,8 @@ use super::*;
 
 impl World {
     /// Lets all clients read without sending new requests until all locks have expired. Then one client takes
-    /// the remaining messages, all clients disconnect, and the server must have removed all their state.
+    /// the remaining messages, all clients disconnect, and the server must have removed the state of all
+    /// clients.
     pub(crate) fn finish(&mut self) {
         self.drain_for(MAX_HOLD + DEFAULT_WAIT + Duration::from_secs(5));
         self.connect();

@@ -15,7 +15,7 @@ impl World {
         for (id, readiness) in events {
             self.on_ready(id, readiness);
             self.interleave();
-            // Completions may arrive before all events are handled, as those of large messages do.
+            // Completions may arrive before all events are handled, as the completions of large messages do.
             if self.rng.chance(10) {
                 let budget = self.completion_budget();
                 self.deliver_completions(budget);
@@ -55,7 +55,7 @@ impl World {
         self.check_output();
     }
 
-    /// How many completions this tick receives.
+    /// A random number of completions that this tick handles.
     pub(super) fn completion_budget(&mut self) -> usize {
         if self.rng.chance(60) { self.done.len() } else { self.rng.below(self.done.len() + 1) }
     }
@@ -82,7 +82,8 @@ impl World {
         });
     }
 
-    /// Follows every action of the reactor.
+    /// Advances the sequence number, checks the output and runs concurrent actions. It is called after every
+    /// action of the reactor.
     pub(super) fn check_and_interleave(&mut self) {
         self.advance_sequence();
         self.check_output();
