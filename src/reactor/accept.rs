@@ -15,16 +15,17 @@ use super::listeners::{AcceptEnd, AcceptOutcome, Accepted};
 use super::phase::Phase;
 use crate::protocol::{Eol, Refusal, Reply};
 
-/// Connections accepted per tick.
+/// Largest number of connections accepted per tick.
 const ACCEPTS_PER_TICK: usize = 16;
 
-/// Accepted connections that may wait for a slot.
+/// Largest number of accepted connections that wait for a slot.
 const DEFERRED_MAX: usize = 16;
 
 /// Delay after which a failed accept is retried.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Calls of `accept` when the server stops: enough for the largest backlog.
+/// Largest number of calls of [`Reactor::accept`] when the server stops. It is enough for the largest
+/// backlog.
 const DRAIN_ROUNDS: usize = 4096 / ACCEPTS_PER_TICK;
 
 impl Reactor {
@@ -68,7 +69,7 @@ impl Reactor {
             AcceptOutcome::Ok(accepted) => new_clients.push(accepted),
             AcceptOutcome::NoDescriptor(accepted) => {
                 rejected += 1;
-                // The number of clients that have a descriptor, with those of this batch.
+                // The number of clients that have a descriptor, including the clients of this batch.
                 reject(&accepted.socket, &busy((clients + new_clients.len()).min(max)));
             }
         });
@@ -91,7 +92,7 @@ impl Reactor {
         let fd = socket.as_raw_fd();
         let id = self.server.add_client(socket, is_unix);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING) {
-            // No event would ever announce this client: it is rejected at once.
+            // No event would ever announce this client, so it is rejected at once.
             let clients = self.server.clients.iter();
             let served = clients.filter(|(_, client)| !matches!(client.phase(), Phase::Closed)).count() - 1;
             if let Some(client) = self.server.clients.look(id) {
@@ -115,8 +116,8 @@ fn busy(max: usize) -> Vec<u8> {
 
 /// Tells a client why it is rejected, without waiting for it.
 fn reject(socket: &Socket, reply: &[u8]) {
-    // Bytes that the socket does not take at once are lost: the slot is needed, and the client sees the close
-    // in any case.
+    // Bytes that the socket does not take at once are lost. The server does not wait for room in the socket,
+    // and the client sees the close in any case.
     let _ = socket.send(reply);
     let _ = socket.shutdown(Shutdown::Write);
     let mut unread = [MaybeUninit::uninit(); 1024];

@@ -1,8 +1,9 @@
-//! The work that one tick of the reactor may do, so that no client keeps the others waiting. Pure.
+//! The work that one tick of the reactor may do, so that no client delays the other clients for long. Pure.
 //!
-//! Work is measured in the unit of the pool: the bytes that could be copied in the same time. The cost of a
-//! step is known before the step begins. When the budget of its kind is spent, the step is left for the next
-//! tick, in order. A step is never divided, so a tick costs at most [`TICK_WORK`] and one step of each kind.
+//! Work is measured in the unit of the pool: the bytes that could be copied in the same time. Each step is
+//! charged to the budget of its kind with an estimate of its cost. When this budget is spent, further steps
+//! of the kind are left for the next tick, in order. A step is never divided, so a tick costs at most
+//! [`TICK_WORK`] and one step of each kind.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::workers::INLINE_BUDGET;
 /// A microsecond of work.
 pub(super) const MICROSECOND: usize = 8 * 1024;
 
-/// Receiving and framing requests, and serving those that cost as little.
+/// Receiving and framing requests, and serving requests of little cost.
 const RECEIVING_WORK: usize = 300 * MICROSECOND;
 
 /// Writing the answers of the workers' jobs, and handling deadlines.
@@ -23,13 +24,13 @@ const EVENTS_WORK: usize = 250 * MICROSECOND;
 /// Serving requests with long lists or answers.
 const SERVING_WORK: usize = 100 * MICROSECOND;
 
-/// Ending the watches and locks of clients that have disconnected.
+/// Ending the watches and locks of closed connections.
 const ENDING_WORK: usize = 65 * MICROSECOND;
 
 /// Searching for cycles of waits.
 const SEARCHING_WORK: usize = 60 * MICROSECOND;
 
-/// The work of a tick, without one step of each kind: two milliseconds.
+/// The work of a tick, without one step of each kind: at most two milliseconds.
 pub(super) const TICK_WORK: usize =
     RECEIVING_WORK + INLINE_BUDGET + SENDING_WORK + EVENTS_WORK + SERVING_WORK + ENDING_WORK + SEARCHING_WORK;
 const _: () = assert!(TICK_WORK <= 2000 * MICROSECOND);
@@ -37,7 +38,7 @@ const _: () = assert!(TICK_WORK <= 2000 * MICROSECOND);
 /// A tick that takes longer is counted.
 const LONG_TICK: Duration = Duration::from_millis(2);
 
-/// What is left of the budget for one kind of work.
+/// The budget for one kind of work, and the rest of it in the current tick.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: usize,
@@ -58,7 +59,7 @@ impl Budget {
         self.left
     }
 
-    /// Charges a step, which may cost more than is left.
+    /// Charges the cost of a step, which may exceed the rest of the budget.
     pub(super) fn charge(&mut self, cost: usize) {
         self.left = self.left.saturating_sub(cost);
     }

@@ -15,18 +15,18 @@ pub(super) const SPIN: Duration = Duration::from_micros(30);
 /// Largest number of sleeps between two busy polls.
 const BACKOFF_MAX: u8 = 63;
 
-/// The backoff that follows from the last busy polls.
+/// The backoff that follows from the results of the last busy polls.
 #[derive(Debug, Default)]
 pub(super) struct BusyPoll {
-    /// Sleeps to skip after a busy poll that found nothing.
+    /// Number of sleeps between the last busy poll and the next one.
     backoff: u8,
     /// Sleeps left until the next busy poll.
     sleeps_left: u8,
 }
 
 impl BusyPoll {
-    /// Counts a pause between events. Returns whether to poll through it; otherwise the reactor sleeps at
-    /// once.
+    /// Counts a pause between events. Returns whether to poll busily in this pause. If not, the reactor
+    /// sleeps at once.
     pub(super) fn count_pause(&mut self) -> bool {
         let polls = self.sleeps_left == 0;
         self.sleeps_left = self.sleeps_left.saturating_sub(1);

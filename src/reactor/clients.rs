@@ -1,8 +1,9 @@
 //! The table of all clients, with their deadlines, their changed interests, the ready queue and the
 //! connections to be removed.
 //!
-//! A connection is changed only through a [`ClientMut`]. When that is dropped, it registers the deadline and
-//! the interest of the new state, so no change can omit them.
+//! Outside of this module, a connection is changed only through a [`ClientMut`]. When a [`ClientMut`] is
+//! dropped, it registers the deadline and the interest of the new state, so no change can omit this
+//! registration.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +22,7 @@ use super::transport::Transport;
 use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
 
-/// Tokens below this are the reactor's own sources.
+/// Tokens below this one belong to the reactor's own sources.
 pub(super) const FIRST_TOKEN: usize = 16;
 
 /// The token of a connection. An event for a connection that was removed finds no client.
@@ -41,7 +42,7 @@ pub(super) struct Clients<T> {
     table: Slab<Connection<T>>,
     generation: u32,
     deadlines: Deadlines,
-    /// Connections that have work left for the next tick.
+    /// The ready queue: connections that are handled without a further event.
     ready: VecDeque<ConnectionId>,
     /// Connections to be removed after this poll's events.
     closing: Vec<ConnectionId>,
@@ -77,7 +78,7 @@ impl<T: Transport> Clients<T> {
         }
     }
 
-    /// The client, to be changed, unless it was closed.
+    /// The client for changes, unless it was closed.
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
         let Clients { table, deadlines, ready, to_reregister, silence, limits, .. } = self;
         let connection = table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
@@ -96,7 +97,7 @@ impl<T: Transport> Clients<T> {
         is_open(connection, id).then_some(id)
     }
 
-    /// Records what a poll says of a socket, until the event is handled.
+    /// Records the readiness of a socket that a poll has reported, before the event is handled.
     pub(super) fn record_readiness(&mut self, id: ConnectionId, readiness: Readiness) {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id));
         if let Some(connection) = connection {
@@ -112,7 +113,7 @@ impl<T: Transport> Clients<T> {
         Some(phase)
     }
 
-    /// Lets a closed connection be removed after this poll's events.
+    /// Queues a closed connection to be removed after this poll's events.
     pub(super) fn remove_later(&mut self, id: ConnectionId) {
         self.closing.push(id);
     }
@@ -128,7 +129,7 @@ impl<T: Transport> Clients<T> {
     /// The next connection whose deadline has passed.
     pub(super) fn expire(&mut self, now: Instant) -> Option<ConnectionId> {
         while let Some(id) = self.deadlines.expire(now) {
-            // A deadline is never moved to a later time; the connection may have a later one by now.
+            // An entry is never moved to a later time, so the connection may have a later deadline by now.
             let deadline = self.look(id).and_then(|found| found.deadline(self.silence, &self.limits));
             match deadline {
                 Some(at) if at <= now => return Some(id),
@@ -143,12 +144,12 @@ impl<T: Transport> Clients<T> {
         self.deadlines.next()
     }
 
-    /// Whether closed connections are left for the next tick.
+    /// Whether closed connections are still to be removed.
     pub(super) fn has_closed(&self) -> bool {
         !self.closing.is_empty()
     }
 
-    /// How many connections have work left for the next tick.
+    /// Number of connections in the ready queue.
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
@@ -227,8 +228,8 @@ impl<T: Transport> ClientMut<'_, T> {
         self.connection.receive(self.id, scratch, self.limits, pools, now)
     }
 
-    /// Begins a batch: the job takes over what it needs of the connection, and the leases that have not
-    /// expired are renewed. Returns the expired ones.
+    /// Begins a batch: the job gets the locks and the read cursor of the connection, and the leases that have
+    /// not expired are renewed. Returns the expired leases.
     pub(super) fn begin(&mut self, job: &mut Job, now: Instant) -> Vec<Lease> {
         self.connection.transition(Phase::Working);
         self.connection.requests += job.requests.len() as u64;
@@ -255,7 +256,8 @@ impl<T: Transport> ClientMut<'_, T> {
         self.connection.extras.as_mut().map_or(Vec::new(), |extras| extras.leases.take_expired(now))
     }
 
-    /// Completes the last request by silence, if silence may do so; see [`Connection::complete_on_silence`].
+    /// Completes the last request after a silence, if only its end of line is missing; see
+    /// [`Connection::complete_on_silence`].
     pub(super) fn complete_on_silence(&mut self, pools: &mut Pools) -> Option<Box<Job>> {
         self.connection.complete_on_silence(self.id, self.limits, pools)
     }

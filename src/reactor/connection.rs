@@ -29,9 +29,10 @@ pub(super) const BODY_PROGRESS: Duration = Duration::from_secs(30);
 /// Longest time without progress of a client that does not read its replies.
 pub(super) const WRITE_PROGRESS: Duration = Duration::from_secs(30);
 
-/// Longest time that a taken message is in flight while the socket accepts its reply only in parts. Until
-/// then its mailbox stays blocked, and the message is requeued if the client disconnects. Afterwards the
-/// message counts as received.
+/// Longest time that a taken message is in flight because its reply is not completely written. Until then the
+/// mailbox of the message stays blocked, and the message is requeued if the client disconnects. Afterwards
+/// the message is requeued if earlier replies are unwritten. If they are written, the message counts as
+/// received.
 pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time that a closing connection discards received bytes. Without it, a reset could destroy the last
@@ -98,8 +99,8 @@ pub(super) struct Connection<T> {
     pub hung_up: bool,
     /// The end of input was read.
     eof: bool,
-    /// A short read does not mean that the socket is empty, because a read ends at urgent data, and on a
-    /// Unix-domain socket at passed descriptors.
+    /// A short read does not mean that the socket is empty. A read ends at urgent data, and on a Unix-domain
+    /// socket also at passed descriptors.
     pub reads_end_early: bool,
     /// The input may contain complete requests, because the last batch was full.
     buffered: bool,
@@ -150,7 +151,7 @@ impl<T: Transport> Connection<T> {
         &self.transport
     }
 
-    /// Bytes of memory, itself included.
+    /// Bytes of memory, including the value itself.
     pub(super) fn memory(&self) -> usize {
         let job = match &self.phase {
             Phase::Flushing(job) => job.memory(),
@@ -233,7 +234,7 @@ impl<T: Transport> Connection<T> {
         Some(if self.wants_write { READING | Interest::WRITABLE } else { READING })
     }
 
-    /// When something is to be done for this connection if no event comes before.
+    /// When this connection must be handled if no event comes earlier.
     pub(super) fn deadline(&self, quiet: Duration, limits: &Limits) -> Option<Instant> {
         let phase = match &self.phase {
             // A worker completes the job soon. Leases are checked then.
@@ -256,7 +257,8 @@ impl<T: Transport> Connection<T> {
         [phase, slow, self.lease_end()].into_iter().flatten().min()
     }
 
-    /// Whether it needs neither a deadline nor another interest, as most connections do between two events.
+    /// Whether the connection needs neither a deadline nor another interest. Between two events this is true
+    /// of most connections.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
         let has_bytes = || !self.input.is_empty() || self.framer.is_discarding();

@@ -1,8 +1,7 @@
 //! The control socket of this server. Only the owner of the server and root can stop it through the socket.
 //!
-//! A peer sends one message and gets one answer; then its connection is closed. A connection that is closed
-//! without an answer has not been understood, and the peer asks again. So no error of this socket loses a
-//! request to stop.
+//! A peer sends one message and gets one answer. Then its connection is closed. If the connection is closed
+//! without an answer, the peer sends its message again. So no error of this socket loses a request to stop.
 
 use std::fs::File;
 use std::io;
@@ -30,10 +29,10 @@ pub(crate) const RUNNING: &[u8] = b"running";
 /// The answer to [`STOP`], and to [`PING`] while the server stops.
 pub(crate) const STOPPING: &[u8] = b"stopping";
 
-/// Open control connections. Further ones are closed.
+/// Largest number of open control connections. Further connections are closed.
 const PEERS_MAX: usize = 8;
 
-/// Connections accepted in a row.
+/// Largest number of connections accepted in one call.
 const ACCEPTS_MAX: usize = 64;
 
 /// Delay after which a failed accept is retried: no event announces the connection again.
@@ -58,7 +57,7 @@ impl Control {
         Ok(Control { listener, peers: Vec::new(), token, spare_fd, retry_at: None })
     }
 
-    /// Listens on `listener` instead, because the file of the present one is gone.
+    /// Replaces the listener by `listener`, because the file of the present listener is gone.
     pub(super) fn replace(&mut self, listener: OwnedFd, registry: &Registry) -> io::Result<()> {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), self.token, Interest::READABLE)?;
         self.listener = listener;
@@ -81,7 +80,7 @@ impl Control {
                     stop |= &message[..len] == STOP;
                     let answer = if stop || is_stopping { STOPPING } else { RUNNING };
                     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                    // A peer without an answer asks again, or has left.
+                    // A peer that gets no answer asks again, or has disconnected.
                     let _ = send(peer.as_raw_fd(), answer, flags);
                     false
                 }

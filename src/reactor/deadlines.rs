@@ -1,12 +1,12 @@
 //! Deadlines of connections. Pure: `now` is a parameter.
 //!
 //! A connection has at most one entry, so the number of entries is bounded by the number of clients. An entry
-//! is never moved to a later time. If it expires too early, the connection is armed again. So a request that
-//! completes in time, as nearly all do, changes nothing here.
+//! is never moved to a later time. If an entry expires too early, the connection is armed again. So a request
+//! that completes in time, as nearly all do, changes nothing here.
 //!
 //! The entries are a binary heap in one allocation, and the position of each entry is recorded by its slot.
-//! The nodes of a tree would lie between the buffers of clients and keep their pages in memory after the
-//! buffers are freed.
+//! The nodes of a tree would lie between the buffers of clients and keep the pages of these buffers in memory
+//! after the buffers are freed.
 
 use std::time::Instant;
 

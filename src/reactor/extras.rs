@@ -1,4 +1,5 @@
-//! What only some connections have: a name, locks, watched mailboxes. Other connections do not pay for it.
+//! The parts of a connection that only some connections have: a name, locks, leases, watches and a read
+//! cursor. Other connections allocate no memory for these parts.
 
 use std::time::Instant;
 
@@ -12,11 +13,11 @@ use crate::workers::LockSet;
 pub(super) struct Extras {
     /// The value of `hello name=`.
     pub name: Option<Box<str>>,
-    /// The locks, unless a job carries them.
+    /// The locks, unless a job has them.
     pub locks: Option<Box<LockSet>>,
     pub leases: Leases,
     pub watches: WatchList,
-    /// Where the last `r after=` of a long list ended.
+    /// The mailbox and the cursor behind the message of the last `r after=` in a long list.
     pub read_cursor: Option<(u32, Cursor)>,
 }
 
@@ -31,7 +32,7 @@ impl Extras {
         }
     }
 
-    /// Bytes of memory, itself included.
+    /// Bytes of memory, including the value itself.
     pub(super) fn memory(&self) -> usize {
         let locks = self.locks.as_ref().map_or(0, |locks| locks.memory());
         size_of::<Self>() + self.leases.memory() + self.watches.memory() + locks

@@ -24,7 +24,7 @@ pub(super) struct Lease {
     pub eol: Eol,
 }
 
-/// All leases of a client. Every operation costs O(log n).
+/// All leases of a client. An operation on one lease costs O(log n).
 #[derive(Debug)]
 pub(super) struct Leases {
     /// By mailbox.
@@ -42,7 +42,7 @@ impl Leases {
         Leases { leases: BTreeMap::new(), silences, hard_deadlines, last_renewal: now }
     }
 
-    /// Bytes of memory, without the value itself and the overhead of its trees.
+    /// Bytes of memory, without the value itself and without the overhead of its trees.
     pub(super) fn memory(&self) -> usize {
         let entry = size_of::<(u32, Lease)>() + size_of::<(Duration, u32)>() + size_of::<(Instant, u32)>();
         self.leases.len() * entry
@@ -62,7 +62,7 @@ impl Leases {
         self.last_renewal = now;
     }
 
-    /// Adds the lease of a mailbox, which has none.
+    /// Adds the lease of a mailbox that has none.
     pub(super) fn add(&mut self, lease: Lease) {
         self.silences.insert((lease.ttl, lease.mailbox));
         self.hard_deadlines.insert((lease.hard_deadline, lease.mailbox));
@@ -109,7 +109,7 @@ impl Leases {
         expired
     }
 
-    /// The first lease that ends if no further request arrives: when, and its mailbox.
+    /// The end and the mailbox of the lease that ends first if no further request arrives.
     fn next(&self) -> Option<(Instant, u32)> {
         let silent = self.silences.first().and_then(|(ttl, mailbox)| {
             let end = self.last_renewal.checked_add(*ttl)?;

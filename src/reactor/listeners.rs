@@ -1,4 +1,5 @@
-//! The listening sockets, and the spare descriptor that rejects clients when no descriptor is left.
+//! The listening sockets, and the spare descriptor that is used to reject clients when no other descriptor is
+//! left.
 //!
 //! mio is edge-triggered: a connection that was not accepted causes no second event. So an accept loop that
 //! stops before the backlog is empty sets [`Listeners::pending`] and is continued later.
@@ -88,7 +89,7 @@ impl Listeners {
                 }
                 budget -= 1;
                 if spare_fd.is_none() {
-                    // This happens before the last free descriptor is given to a client.
+                    // The spare descriptor is opened before the last free descriptor is given to a client.
                     *spare_fd = open_spare_fd().ok();
                 }
                 match accept(listener) {
@@ -134,8 +135,8 @@ fn accept(listener: &Listener) -> Result<Accepted, Errno> {
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
-/// Errors of accept(2) that concern only the connection, for example because it was closed or its network
-/// failed. The next one may succeed.
+/// Whether an error of accept(2) concerns only one connection, for example because that connection was closed
+/// or its network failed. The next call may succeed.
 pub(super) fn is_transient(errno: Errno) -> bool {
     matches!(
         errno,

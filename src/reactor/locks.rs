@@ -1,8 +1,8 @@
 //! The table of the clients that hold locks, by mailbox. The grants themselves are in the lock set of each
-//! client or its job, and their terms are in its leases.
+//! client or of its job. The terms of the locks are in the leases of the client.
 //!
-//! **The law**: only the reactor begins and ends locks, and only the reactor lets their holders wait. So no
-//! wait begins or ends while it searches for a cycle of waits, and the result of the search is exact.
+//! **The law**: only the reactor begins and ends locks, and only the reactor lets the holders of locks wait.
+//! So no wait of a holder for a lock begins or ends during one step of a search for a cycle of waits.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -22,10 +22,10 @@
 //! | `control` | how `dipcrm` asks the server to stop |
 //! | `simulation` | the whole server without a kernel |
 //!
-//! **The law**: every job, deadline and event of a client carries its
-//! [`ConnectionId`](crate::workers::ConnectionId). An item is dropped if its generation is not the current
-//! one of the slot; dropped jobs are counted. A connection that closes during a poll's events is removed
-//! after them.
+//! **The law**: every job, deadline and event of a client carries the
+//! [`ConnectionId`](crate::workers::ConnectionId) of this client. An item is dropped if its generation is not
+//! the current generation of the slot. Dropped jobs are counted. A connection that closes while the events of
+//! a poll are handled is removed after the last of them.
 
 mod accept;
 mod budget;
@@ -77,14 +77,14 @@ const CONTROL: Token = Token(2);
 /// Listeners have the tokens from here up to [`FIRST_TOKEN`].
 const FIRST_LISTENER: usize = 3;
 
-/// Events of one poll: few enough that the sockets are still in the cache when their answers are written, and
-/// enough to make the cost of a tick negligible.
+/// Largest number of events of one poll. It is small enough that the sockets are still in the cache when
+/// their answers are written, and large enough to make the cost of a tick negligible.
 const EVENTS_MAX: usize = 64;
 
-/// Time limit for closing sockets in a tick. A tick closes at least one, if one is to be closed.
+/// Time limit for closing sockets in a tick. A tick closes at least one socket if there is one to be closed.
 const CLOSING_TIME: Duration = Duration::from_micros(100);
 
-/// What a user can set.
+/// The settings that a user can choose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// Threads of the pool.
@@ -102,7 +102,7 @@ pub(crate) struct Settings {
 /// Time between two checks of the instance's files. The server logs the loss of a name within a second.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the reactor uses of the instance that it serves.
+/// The functions of the instance that the reactor uses.
 pub(crate) struct Host {
     /// Reopens the log file.
     pub reopen_log: fn(),
@@ -130,7 +130,7 @@ pub(crate) struct Reactor {
     control: Control,
     listeners: Listeners,
     server: Server<Socket>,
-    /// New connections for which the table is full: an event of this poll may free a slot.
+    /// New connections that wait because the table is full. An event of this poll may free a slot.
     deferred: Vec<Accepted>,
     accept_retry_at: Option<Instant>,
     busy_poll: BusyPoll,
@@ -190,8 +190,8 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
-            // All events are recorded before any is handled. So no `take` of a client that has disconnected
-            // is executed.
+            // All events are recorded before any is handled. So no message is sent to a client that has
+            // waited and whose disconnection is one of these events.
             for event in &events {
                 if event.token() >= Token(FIRST_TOKEN) {
                     self.server.clients.record_readiness(id_of(event.token()), event.into());
@@ -234,12 +234,14 @@ impl Reactor {
         }
     }
 
-    /// Closes sockets until [`CLOSING_TIME`] has passed, because closing one with full buffers takes long.
+    /// Closes sockets until [`CLOSING_TIME`] has passed, because closing a socket with full buffers takes
+    /// long.
     fn remove_closed(&mut self) {
         if !self.server.clients.remove_closed() {
             return;
         }
-        // A descriptor is free: connections that wait for one are accepted now, not at the next timer.
+        // A descriptor is free. Connections that wait for a descriptor are accepted now, not at the next
+        // timer.
         self.accept_retry_at = None;
         let until = Instant::now() + CLOSING_TIME;
         while Instant::now() < until && self.server.clients.remove_closed() {}
@@ -256,8 +258,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Polls without sleeping for a moment, and yields the processor in between. Returns whether there were
-    /// events.
+    /// Polls for a moment without sleeping, and yields the processor between two polls. Returns whether there
+    /// were events.
     fn busy_poll(&mut self, events: &mut Events) -> io::Result<bool> {
         let until = Instant::now() + SPIN;
         let mut found = false;
@@ -321,8 +323,8 @@ impl Reactor {
                         nix::sys::signal::Signal::try_from(signal).map_or("signal", |signal| signal.as_str())
                     );
                     // The second signal stops at once. The first one does not, even if the server is draining
-                    // already: dipcrm sends it if its message gets no answer in time, and the server may read
-                    // the message later.
+                    // already: dipcrm sends a signal if its message gets no answer in time, and the server
+                    // may read the message later.
                     if std::mem::replace(&mut self.has_signal, true) {
                         self.server.stop_at_once();
                     } else {
@@ -333,7 +335,7 @@ impl Reactor {
         }
     }
 
-    /// Begins to stop, if the server does not stop already.
+    /// Begins to stop, unless the server is stopping already.
     fn stop(&mut self) {
         if self.server.is_stopping() {
             return;

@@ -1,19 +1,22 @@
 //! The phases of a connection.
 //!
 //! ```text
-//!              a batch is framed       waits, or is admitted
-//!        ┌──► Idle ──────────► Working ◄────────────────────► Waiting
-//!        │      │                 │ more replies than            │ timeout
-//!        │      │                 ▼ the socket takes             ▼
-//!        │      │              Flushing                   replied to, continues
-//!        └──────┼── all written ──┤
-//!               │ end of input    │ the last reply
-//!               ▼                 ▼
-//!            Closed ◄───────── Lingering
+//!       all replies are written
+//!      ┌────────────────────────┐
+//!      ▼   a batch is framed    │   waits; is admitted or times out
+//!    Idle ──────────────────► Working ◄────────────────────► Waiting
+//!      │                       │   ▲
+//!      │ the last reply        │   │ the replies so far are written
+//!      │ is written            │   │
+//!      ▼                       ▼   │
+//!  Lingering                 Flushing: more replies than the socket takes
+//!      │ end of input
+//!      ▼
+//!    Closed
 //! ```
 //!
-//! Every phase may end in Closed. A job is completed and its replies are written before the next job of the
-//! connection begins. [`Phase::may_become`] defines the transitions and is asserted at every change.
+//! Every phase may change to Closed. A job is completed and its replies are written before the next job of
+//! the connection begins. [`Phase::may_become`] is asserted at every change.
 
 use std::time::Instant;
 
@@ -25,7 +28,7 @@ use crate::workers::Job;
 pub(super) enum Phase {
     /// The connection has no job. It may be receiving a request.
     Idle,
-    /// The pool has the job, or will have it.
+    /// The reactor or the pool has the job.
     Working,
     /// A job waits in the queue of a mailbox, or for a condition of it.
     Waiting {
@@ -45,17 +48,16 @@ pub(super) enum Phase {
         /// When the connection is closed.
         until: Instant,
     },
-    /// The connection is to be removed after this batch of events.
+    /// The connection is to be removed after the events of this poll.
     Closed,
 }
 
 impl Phase {
-    /// Whether the diagram above contains this transition.
+    /// Whether the phase may change to `next`. Every transition of the diagram above is allowed.
     pub(super) fn may_become(&self, next: &Phase) -> bool {
         use Phase::{Closed, Flushing, Idle, Lingering, Waiting, Working};
         match self {
-            // A request that needs no mailbox is completed at once. A waiting job may complete at any time,
-            // and its connection must be ready for that.
+            // A connection waits only with a job, and the start of a batch changes `Idle` to `Working`.
             Idle => !matches!(next, Waiting { .. }),
             Working => !matches!(next, Lingering { .. }),
             Waiting { .. } => matches!(next, Waiting { .. } | Working | Closed),

@@ -1,4 +1,4 @@
-//! Pools of jobs and buffers, so that a request costs no allocation. Their memory is bounded.
+//! Pools of jobs and buffers, so that a request costs no allocation. The memory of the pools is bounded.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ const _: () = assert!(BODY_MIN > 2 * SCRATCH_SIZE);
 /// system. By itself the allocator keeps pages below memory that is in use.
 const TRIM_THRESHOLD: usize = 1024 * 1024;
 
-/// Shortest time between two trims, so that a load of large messages does not pay for one with each message.
-/// A trim also frees the items that were not used since the trim before.
+/// Shortest time between two trims, so a load of large messages does not cause a trim for each message. A
+/// trim also frees the items that were not used since the previous trim.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pools. Connections take jobs and buffers when they have work, and return them when they are idle.
@@ -68,8 +68,9 @@ impl Pools {
         self.jobs.push(job);
     }
 
-    /// Takes a buffer with meaningless content: from the large pool if `len` is at least [`BODY_MIN`].
-    /// Returns an empty buffer if that pool is empty. A pooled buffer costs neither page faults nor zeroing.
+    /// Takes a buffer with meaningless content. The buffer is from the large pool if `len` is at least
+    /// [`BODY_MIN`]. Returns an empty buffer if the pool is empty. A pooled buffer costs neither page faults
+    /// nor zeroing.
     pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
         let list = if len < BODY_MIN { &mut self.buffers } else { &mut self.bodies };
         let buffer = list.take().unwrap_or_default();
@@ -101,7 +102,7 @@ impl Pools {
         self.trimmed.filter(|_| worth_it).map(|at| at + TRIM_INTERVAL)
     }
 
-    /// Returns memory to the system if it is time for that.
+    /// Returns memory to the system if [`Pools::trims_at`] has passed.
     #[allow(unsafe_code, reason = "malloc_trim has no safe interface")]
     pub(super) fn trim(&mut self, now: Instant) {
         let trimmed = *self.trimmed.get_or_insert(now);

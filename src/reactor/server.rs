@@ -1,8 +1,8 @@
 //! The server without its poll. Sockets and time are parameters.
 //!
-//! `Server` routes: an event, a completion or a deadline goes to the part that it concerns. It must never
-//! touch the poll, a signal or a listener: those are the [`Reactor`](super::Reactor)'s. So all of it also
-//! runs in a simulation, over byte pipes and a virtual clock.
+//! `Server` passes each event, completion and deadline to the part that handles it. `Server` must never touch
+//! the poll, a signal or a listener, because they belong to the [`Reactor`](super::Reactor). So the whole
+//! `Server` also runs in a simulation, over byte pipes and a virtual clock.
 //!
 //! | | |
 //! |---|---|
@@ -149,7 +149,7 @@ impl<T: Transport> Server<T> {
         self.now
     }
 
-    /// Whether there is work that needs no event. If not, the next completion wakes the reactor.
+    /// Whether there is work that needs no event. If there is none, the next completion wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
         let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
         has_work
@@ -189,7 +189,7 @@ impl<T: Transport> Server<T> {
         self.watches.has_fanouts() || !self.backlog.is_empty()
     }
 
-    /// How many locks and watched mailboxes there are.
+    /// The number of locks and the number of watched mailboxes.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn tables(&self) -> (usize, usize) {
         (self.locks.len(), self.watches.mailboxes())

@@ -1,4 +1,4 @@
-//! The values that `stat` shows. Only the reactor counts.
+//! The values that `stat` shows. Only the reactor changes the counters.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct Counters {
     pub busy_descriptors: u64,
     /// Failures of accept(2).
     pub accept_failures: u64,
-    /// Completions for connections that had been removed.
+    /// Jobs that returned after their connection had been closed.
     pub stale_completions: u64,
     /// Requests that left their queue because their client disconnected.
     pub abandoned: u64,
@@ -28,7 +28,7 @@ pub(super) struct Counters {
     pub closed_slow_readers: u64,
     /// Connections closed because of a socket error.
     pub closed_by_error: u64,
-    /// Messages that were requeued because the client of the `take` disconnected.
+    /// Taken messages that were requeued because the client of the `take` did not receive the answer.
     pub requeued: u64,
     /// Expired locks.
     pub leases_ended: u64,
@@ -36,11 +36,11 @@ pub(super) struct Counters {
     pub events_sent: u64,
     /// Requests completed because no further bytes arrived.
     pub completed_by_silence: u64,
-    /// Files of the instance that have lost their names.
+    /// Files without their names at the last check of the instance's files.
     pub files_missing: u64,
-    /// Files of the instance that had lost their names and were made again.
+    /// Files without their names that were restored.
     pub files_restored: u64,
-    /// Lines that the log did not take.
+    /// Lines that the log has dropped.
     pub log_lines_dropped: u64,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Gauges {
     pub connections: usize,
     /// Limit of clients.
     pub max_clients: usize,
-    /// Clients whose job was submitted to the pool.
+    /// Clients in the phase `Working`.
     pub working: usize,
     /// Clients whose request waits for a mailbox.
     pub waiting: usize,

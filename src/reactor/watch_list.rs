@@ -19,9 +19,9 @@ const _: () = assert!(size_of::<Watch>() == 16, "a watch costs at most 64 bytes"
 /// The state of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WatchState {
-    /// It waits for the next message of its mailbox, at its position.
+    /// The watch waits for the next message of its mailbox, at its position.
     Armed,
-    /// It has stopped until its client reads more.
+    /// The watch is stopped until its client reads more.
     Lagging,
 }
 
@@ -36,10 +36,10 @@ impl Watch {
     }
 }
 
-/// The watches of a client. An operation on one mailbox finds it in O(log n).
+/// The watches of a client. An operation on one mailbox finds its watch in O(log n).
 #[derive(Debug, Default)]
 pub(super) struct WatchList {
-    /// In the order of their mailboxes, without unused capacity.
+    /// In the order of their mailboxes. Added watches get no spare capacity.
     watches: Vec<Watch>,
     lagging: usize,
 }
@@ -53,7 +53,7 @@ impl WatchList {
         self.watches.len()
     }
 
-    /// Bytes of memory behind it.
+    /// Bytes of memory, without the value itself.
     pub(super) fn memory(&self) -> usize {
         self.watches.capacity() * size_of::<Watch>()
     }
@@ -67,7 +67,7 @@ impl WatchList {
         self.find(mailbox).is_ok()
     }
 
-    /// Whether an event waits for room in the socket.
+    /// Whether a watch is stopped until the socket has room.
     pub(super) fn is_lagging(&self) -> bool {
         self.lagging > 0
     }

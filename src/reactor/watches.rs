@@ -1,10 +1,12 @@
 //! The watches of all clients, ordered by mailbox and version, and the events that are being sent to them.
 //! Pure: no socket, clock or lock.
 //!
-//! A watch is a version, not a buffer: it costs the same whether its client reads or not. While the clients
-//! have all messages, no job waits for the next one: the admission of the mailbox has the lowest version that
-//! is awaited. Then the mailbox has a *round*: one read brings the next message for the watchers with the
-//! lowest version, it is sent to all of them, and so on, until no watcher has a newer message to get.
+//! A watch stores a version and no messages, so it costs the same whether its client reads or not. While the
+//! watchers of a mailbox have received all messages, no job waits for the next message. Instead, the
+//! admission of the mailbox stores the lowest version after which a message is awaited. A newer message
+//! begins a *round* of the mailbox. One read gets the next message for the watchers with the lowest version,
+//! and the message is sent to all of them. The round continues with the next read until no waiting watch has
+//! a newer message to get.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,23 +14,23 @@ use std::sync::Arc;
 use crate::mailboxes::{Cursor, Ticket};
 use crate::protocol::Eol;
 
-/// About how many bytes a watch costs: in the list of its client, and in the tree of all watches, whose nodes
-/// are between half full and full.
+/// Approximate number of bytes of a watch in the list of its client and in the tree of all watches. The nodes
+/// of the tree are between half full and full.
 pub(super) const WATCH_MEMORY: usize = 48;
 
 /// Capacity of the table of rounds that is always kept.
 const CAPACITY_KEPT: usize = 1024;
 
-/// What the watchers that get the same event have in common.
+/// The position of a watch. All watches at one position get the same event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WatchPosition {
     pub mailbox: u32,
     /// The last version that the watchers have received.
     pub version: u64,
-    /// The end of line of their requests, for their events.
+    /// The end of line of the `watch` requests, which the events also use.
     pub eol: Eol,
-    /// The watches began while an event was sent to the other watchers with this version. That event is not
-    /// for them: when they began, its message may have been gone.
+    /// The watches began while an event was being sent to the other watches with this version. They do not
+    /// get that event, because its message may have been gone when they began.
     pub is_late: bool,
 }
 
@@ -39,7 +41,7 @@ struct Armed {
     mailbox: u32,
     /// The version, then a bit for the end of line and one for `is_late`. A version has at most 62 bits.
     place: u64,
-    /// The connection. Its watches end before the slot is used again.
+    /// The slot of the connection. The watches of the connection end before the slot is used again.
     slot: u32,
 }
 
@@ -62,7 +64,7 @@ impl Armed {
     }
 }
 
-/// What is being done for the watchers of a mailbox.
+/// The current step of a round.
 #[derive(Debug)]
 enum Round {
     /// The next message is being read. The ticket is that of the read, if it waits for the mailbox.
@@ -84,12 +86,13 @@ pub(super) struct Fanout {
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     armed: BTreeSet<Armed>,
-    /// Number of mailboxes with such watches.
+    /// Number of mailboxes with waiting watches.
     mailboxes: usize,
     rounds: HashMap<u32, Round>,
-    /// The mailboxes whose rounds are sending, in the order in which these began to.
+    /// The mailboxes whose rounds are sending, in the order in which they began to send.
     sending: VecDeque<u32>,
-    /// Where the last event of a long list ended, so that the next message is found without a walk.
+    /// By mailbox with a long list: the cursor behind the last message that was sent. It finds the next
+    /// message without a walk over the list.
     cursors: HashMap<u32, Cursor>,
 }
 
@@ -187,7 +190,8 @@ impl Watches {
         }
     }
 
-    /// Ends that event: all its receivers have left its position. A long list keeps the cursor.
+    /// Ends the event that was sent: all its receivers have left its position. If the list is long, the
+    /// cursor is kept.
     pub(super) fn end_fanout(&mut self, is_long: bool) {
         let Some(mailbox) = self.sending.pop_front() else { return };
         if let Some(Round::Sending(fanout)) = self.rounds.get(&mailbox) {

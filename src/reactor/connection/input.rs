@@ -101,7 +101,7 @@ impl Input {
         self.end += more.len() as u32;
     }
 
-    /// Reads at most `len` bytes from `source` and appends them. Returns how many.
+    /// Reads at most `len` bytes from `source` and appends them. Returns the number of bytes read.
     pub(super) fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
         self.reserve(len);
         let end = self.end as usize;
@@ -183,8 +183,8 @@ impl<T: Transport> Connection<T> {
             received += read;
             self.last_progress = now;
             self.silence_tried = false;
-            // A short read has emptied the socket, and the next bytes cause an event. But the end of input
-            // causes no second event, and must be read now.
+            // A short read has emptied the socket, and the next bytes cause an event. The end of input causes
+            // no second event, so it must be read now.
             self.readable = read == room || self.hung_up || self.reads_end_early;
             missing = match direct {
                 0 => self.cut_scratch(&scratch[..read], &mut job, limits, pools),
@@ -304,8 +304,8 @@ impl<T: Transport> Connection<T> {
         missing
     }
 
-    /// Cuts at most one batch from the front of `bytes`. Returns the number of bytes used, and how many the
-    /// next request lacks.
+    /// Cuts at most one batch from the front of `bytes`. Returns the number of bytes used, and the number of
+    /// bytes that the next request lacks.
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
         let (used, missing) = self.framer.cut(bytes, limits, REQUESTS_PER_BATCH, found);
         self.first_since_reply &= found.is_empty();

@@ -81,7 +81,7 @@ impl Output {
         *self = Output { bytes: Bytes::Shared(Arc::clone(event)), written };
     }
 
-    /// Takes the buffer, emptied.
+    /// Takes the buffer and empties it.
     pub(super) fn take(&mut self) -> Vec<u8> {
         match std::mem::take(self).bytes {
             Bytes::Own(mut bytes) => {
@@ -92,8 +92,8 @@ impl Output {
         }
     }
 
-    /// Drops the unwritten bytes behind the first `len` bytes of the batch. Returns false if these `len`
-    /// bytes are written already, and drops nothing.
+    /// Drops the unwritten bytes behind the first `len` bytes of the batch. Returns false, and drops nothing,
+    /// if these `len` bytes are written already.
     pub(super) fn truncate(&mut self, len: usize) -> bool {
         match &mut self.bytes {
             Bytes::Own(bytes) if self.written < len => {
@@ -168,7 +168,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Writes an event. The output must be empty. If the socket takes a part of the event, the connection
-    /// keeps the rest; if it takes nothing, the connection keeps nothing.
+    /// keeps the rest. If the socket takes nothing, the connection keeps nothing.
     pub(crate) fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Flushed> {
         debug_assert!(!self.has_output(), "an event is sent between two replies");
         let written = loop {
@@ -213,7 +213,8 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Begins a graceful close: the client reads the last reply and then the end of input. Returns false if
-    /// the client has closed its half or the connection is broken, so that there is nothing to wait for.
+    /// the client has closed its half or the connection is broken. In both cases there is nothing to wait
+    /// for.
     pub(crate) fn linger(&mut self, now: Instant) -> bool {
         self.input = Input::default();
         if self.eof || self.transport.shutdown_write().is_err() {
@@ -232,8 +233,8 @@ impl<T: Transport> Connection<T> {
         until <= now || self.transport.unacknowledged() == 0
     }
 
-    /// Discards received bytes. Returns false if the client has closed the connection, too, or has sent more
-    /// than the budget allows.
+    /// Discards received bytes. Returns false if the client has closed the connection, too, if the client has
+    /// sent more than the budget allows, or if the socket has failed.
     pub(crate) fn discard(&mut self, scratch: &mut [u8], now: Instant) -> bool {
         // In every other phase received bytes are requests.
         let Phase::Lingering { discard_budget, .. } = &mut self.phase else { return true };

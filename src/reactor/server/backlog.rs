@@ -31,7 +31,7 @@ const SEARCH_STEP: usize = MICROSECOND / 32;
 /// Largest number of locks that a search visits before its request is queued.
 const SEARCH_AT_ONCE: usize = 256;
 
-/// Largest number of watches and locks that are ended together.
+/// Largest number of locks, watches and leases that are ended together.
 const ENDED_AT_ONCE: usize = 32;
 
 /// The work that is left.
@@ -61,7 +61,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// Number of entries.
+    /// Number of locks, watches and leases that are left.
     fn len(&self) -> usize {
         let of = |extras: &Extras| extras.watches.len() + extras.leases.iter().len();
         self.extras.as_deref().map_or(0, of) + self.locks.as_ref().map_or(0, |locks| locks.len())
@@ -203,7 +203,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Ends at most [`ENDED_AT_ONCE`] watches and locks. Leaves the others in the backlog.
+    /// Ends or removes at most [`ENDED_AT_ONCE`] locks, watches and leases. Leaves the others in the backlog.
     fn end(&mut self, mut ending: Ending) {
         let id = ending.id;
         for _ in 0..ENDED_AT_ONCE {
