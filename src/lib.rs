@@ -1,4 +1,5 @@
-//! **dipc**: shared-memory mailboxes that any process with a socket can read and write, fairly.
+//! **dipc**: shared-memory mailboxes. Any process with a socket can read and write them. Requests are
+//! admitted in order of arrival.
 //!
 //! ```text
 //!       clients: telnet, nc, Python, ..                    dipcrm, signals
@@ -16,10 +17,12 @@
 //!     └───────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Imports run downward only. To read it all, from the pure parts to the thin shells around them:
+//! A module imports only modules below it in this diagram. The recommended order of reading starts with the
+//! pure modules and ends with the modules that use the operating system:
 //!
 //! 1. [`protocol`]: bytes to requests, replies to bytes.
-//! 2. `mailboxes`: `Admission` is the queue of one mailbox, `Block` its memory, `Segment` the memory of all.
+//! 2. `mailboxes`: `Admission` is the queue of one mailbox, `Block` its memory, `Segment` the memory of all
+//!    mailboxes.
 //! 3. `workers`: a `Job`, the interpreter `step`, the `Pool`.
 //! 4. `reactor`: the loop, and the life of a connection.
 //! 5. [`instance`]: how a server starts, goes to the background, stops and is removed.
@@ -28,7 +31,7 @@
 //! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of
 //! the server.
 //!
-//! `docs/architecture.md` describes the life of a request and the laws. `docs/protocol.md` is the contract
+//! `docs/architecture.md` describes the steps of a request and the laws. `docs/protocol.md` is the contract
 //! with clients.
 
 pub mod instance;

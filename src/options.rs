@@ -129,7 +129,7 @@ impl RemoveOptions {
     }
 }
 
-/// Parses the command line and the environment, in which an empty variable counts as unset.
+/// Parses the command line and the environment. An empty environment variable counts as unset.
 fn parse<T: CommandFactory + FromArgMatches>() -> T {
     let mut command = T::command().mut_args(|argument| {
         let name = argument.get_env().map(OsStr::to_owned);

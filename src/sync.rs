@@ -1,4 +1,5 @@
-//! The locks that the models check: those of parking_lot, or those of loom with the feature `loom`.
+//! The mutex and the condition variable of the code that loom models check. With the feature `loom` they come
+//! from loom, else from parking_lot.
 
 #[cfg(not(feature = "loom"))]
 pub(crate) use parking_lot::{Condvar, Mutex};

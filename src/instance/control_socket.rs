@@ -1,4 +1,4 @@
-//! The control socket of an instance, through which other processes ask its server.
+//! The control socket of an instance. Other processes send requests to the server through it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
@@ -29,8 +29,8 @@ impl Directory {
         opened().map_err(|errno| self.error(CONTROL, errno))
     }
 
-    /// Connects to the control socket of the server. Does not wait for a place in its backlog: without one it
-    /// fails with `EAGAIN`. The connection does not block either.
+    /// Connects to the control socket of the server. Does not wait: if the backlog of the socket is full,
+    /// fails with `EAGAIN`. The connection is non-blocking, too.
     pub(super) fn connect_control(&self) -> Result<OwnedFd, Errno> {
         let fd = control_socket(SockFlag::SOCK_NONBLOCK)?;
         connect(fd.as_raw_fd(), &self.control_address()?)?;
@@ -42,14 +42,14 @@ impl Directory {
         matches!(self.connect_control(), Ok(_) | Err(Errno::EAGAIN))
     }
 
-    /// The address of the control socket, through the descriptor of the directory. So the path may have any
-    /// length, and no link is followed.
+    /// The address of the control socket, through the descriptor of the directory. The path of the directory
+    /// may therefore have any length, and no link in it is followed.
     fn control_address(&self) -> Result<UnixAddr, Errno> {
         UnixAddr::new(format!("/proc/self/fd/{}/{CONTROL}", self.descriptor().as_raw_fd()).as_str())
     }
 
-    /// Whether a server runs here: it says so before the deadline. A server that stops, or that has been
-    /// killed and whose sockets the kernel has not closed yet, does not.
+    /// Whether a server runs here: it answers so before the deadline. A stopping server does not answer so. A
+    /// killed server whose sockets the kernel has not closed yet does not answer at all.
     pub(super) fn is_running(&self, deadline: Instant) -> bool {
         let Ok(control) = self.connect_control() else { return false };
         let flags = MsgFlags::MSG_NOSIGNAL;
@@ -60,14 +60,14 @@ impl Directory {
     }
 }
 
-/// Receives the answer of a server; an empty one if the connection was closed. Does not wait.
+/// Receives the answer of a server. The answer is empty if the connection was closed. Does not wait.
 pub(super) fn receive(control: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut answer = [0; 16];
     let len = recv(control.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
     Ok(answer[..len].to_vec())
 }
 
-/// Waits until a descriptor is readable or closed at its other end. Returns whether it is before the
+/// Waits until a descriptor is readable or closed at its other end. Returns whether that happened before the
 /// deadline.
 pub(super) fn wait_for_input(fd: impl AsFd, deadline: Instant) -> bool {
     loop {

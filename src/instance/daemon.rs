@@ -1,7 +1,7 @@
 //! Moves the server to the background, and reports whether it has started.
 //!
-//! The parent waits at a socket until the server reports that clients can connect, or why it failed. It
-//! acknowledges a successful start, and exits with the server's code. **The law**: without the
+//! The parent reads from a socket until the server reports that clients can connect, or why it failed. The
+//! parent acknowledges a successful start, and exits with the code in the report. **The law**: without the
 //! acknowledgement the server does not run, so a start that was reported as failed leaves no server.
 #![allow(unsafe_code, reason = "forks")]
 
@@ -20,7 +20,8 @@ use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork,
 
 use super::{log, terminal};
 
-/// How long the server waits for the parent's acknowledgement, and how often it tries to read that.
+/// How long the server waits for the parent's acknowledgement, and how often it tries to read the
+/// acknowledgement.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 const ACK_TRIES: usize = 3;
 
@@ -45,7 +46,7 @@ pub(super) enum Side {
     Parent(Option<ExitCode>),
 }
 
-/// Forks the server. Asserts that the process has one thread, because no other survives a fork.
+/// Forks the server. Asserts that the process has one thread, because other threads do not survive a fork.
 pub(super) fn fork_server() -> io::Result<Side> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let (parent, server) = UnixStream::pair()?;
@@ -61,7 +62,7 @@ pub(super) fn fork_server() -> io::Result<Side> {
 }
 
 impl Notifier {
-    /// Leaves the session of the caller, unless the server runs in the foreground. Returns in another
+    /// Leaves the session of the caller, unless the server runs in the foreground. Returns in a child
     /// process.
     pub(super) fn leave_session(&self) -> io::Result<()> {
         let Notifier::Parent(..) = self else { return Ok(()) };
@@ -74,7 +75,8 @@ impl Notifier {
         }
     }
 
-    /// Reports that clients can connect, with the text `line`. Detaches from the terminal.
+    /// Reports that clients can connect, with the text `line`. A server in the background first detaches from
+    /// the terminal, and then waits for the acknowledgement of its parent.
     pub(super) fn ready(&mut self, line: &str) -> io::Result<()> {
         match self {
             Notifier::Parent(parent, null) => {
@@ -113,8 +115,8 @@ impl Notifier {
     }
 }
 
-/// Ignores SIGXFSZ: reaching the limit of file sizes is an error of the system call, and does not end the
-/// process.
+/// Ignores SIGXFSZ: reaching the limit of file sizes is then an error of the system call, and does not end
+/// the process.
 pub(super) fn ignore_file_size_signal() {
     // SAFETY: ignoring a signal installs no handler.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
@@ -154,7 +156,8 @@ fn wait_for_ack(parent: &mut UnixStream) -> io::Result<()> {
                 return Err(io::Error::new(ErrorKind::BrokenPipe, "the process that started it has ended"));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
-            // The parent may have sent it already, and relies on it.
+            // After another error the server tries again, because the parent may have sent the
+            // acknowledgement already.
             read => result = read,
         }
         if result.is_ok() {

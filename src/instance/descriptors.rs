@@ -1,7 +1,8 @@
 //! The descriptors that the process was started with.
 //!
-//! A server outlives its starter. An inherited pipe or lock that it kept open would never end for the
-//! programs at its other end, so the server closes every descriptor that is not its own.
+//! A server outlives the process that started it. If the server kept an inherited pipe open, the reader of
+//! the pipe would never see its end. If the server kept an inherited lock open, the lock would never be
+//! released. The server therefore closes every inherited descriptor that it does not need.
 
 use std::io;
 use std::ops::Range;

@@ -27,10 +27,10 @@ const SOCKET: &str = "socket";
 /// All files of the directory. The lock is removed last: until then no other server starts here.
 const NAMES: [&str; 6] = [SEGMENT, NEW_SEGMENT, CONTROL, PID, SOCKET, LOCK];
 
-/// Most bytes of a path in `socket`.
+/// Largest number of bytes of the path in `socket`.
 const PATH_MAX: u64 = 4096;
 
-/// Most tries to claim a directory that other processes remove meanwhile.
+/// Largest number of tries to claim a directory that other processes remove meanwhile.
 const CLAIM_TRIES: usize = 1000;
 
 /// Why a directory cannot be used.
@@ -72,12 +72,14 @@ pub(super) struct Directory {
     fd: OwnedFd,
     path: PathBuf,
     base: PathBuf,
-    /// Whether the base is removed when it is empty: the default one, or one that this start has created.
+    /// Whether the base is removed when it is empty. True for the default base, and for a base that this
+    /// start has created.
     removes_base: bool,
 }
 
-/// The lock of an instance. Child processes inherit it, and the kernel releases it when the last of them
-/// ends. So it remains locked when the parent exits after moving the server to the background.
+/// The lock of an instance. Child processes inherit the lock, and the kernel releases it when the last of
+/// them ends. The instance therefore remains locked when the parent exits after moving the server to the
+/// background.
 #[derive(Debug)]
 pub(super) struct InstanceLock {
     file: File,
@@ -86,14 +88,14 @@ pub(super) struct InstanceLock {
 }
 
 impl Directory {
-    /// Creates the directory of `port` if it does not exist, and locks it. If that fails, nothing is left
+    /// Creates the directory of `port` if it does not exist, and locks it. If that fails, removes everything
     /// that it has created.
     pub(super) fn claim(base: Option<&Path>, port: u16) -> Result<(Self, InstanceLock), DirectoryError> {
         let (base, is_default) = base_of(base);
         Directory::claim_in(base, is_default, &port.to_string())
     }
 
-    /// Creates the directory again, which has lost its name, and locks it.
+    /// Creates and locks the directory again after it has lost its name.
     pub(super) fn claim_again(&self) -> Result<(Self, InstanceLock), DirectoryError> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         Directory::claim_in(self.base.clone(), self.removes_base, &name)
@@ -124,7 +126,7 @@ impl Directory {
                     Ok(Some(lock)) => return Ok((directory, lock)),
                     Err(error @ DirectoryError::InUse { .. }) => return Err(error),
                     Err(error) => {
-                        // The file may be there, but not its lock.
+                        // The lock file may exist without being locked.
                         if let Ok(Some(lock)) = directory.lock() {
                             directory.discard(&lock);
                         }
@@ -136,7 +138,7 @@ impl Directory {
         Err(DirectoryError::Io { path: base, error: Errno::EBUSY.into() })
     }
 
-    /// Opens the directory of `port`; `None` if it does not exist.
+    /// Opens the directory of `port`. Returns `None` if it does not exist.
     pub(super) fn find(base: Option<&Path>, port: u16) -> Result<Option<Self>, DirectoryError> {
         let (base, is_default) = base_of(base);
         match Directory::open_in(&base, is_default, &port.to_string(), false) {
@@ -233,8 +235,9 @@ impl Directory {
         Some(std::ffi::OsString::from_vec(bytes).into())
     }
 
-    /// Removes the files that only a running server needs, not the segment; the path of the Unix-domain
-    /// socket only if that `is_removed`, so that dipcrm finds it otherwise. The caller holds the lock.
+    /// Removes the files that only a running server needs, but not the segment. The path of the Unix-domain
+    /// socket is removed only if `is_removed`, that is, if the socket itself was removed. If not, dipcrm
+    /// needs the path to find the socket. The caller holds the lock.
     pub(super) fn release(&self, is_removed: bool) {
         let names = [CONTROL, PID, SOCKET];
         for name in names.into_iter().filter(|&name| name != SOCKET || is_removed) {
@@ -242,8 +245,8 @@ impl Directory {
         }
     }
 
-    /// Removes what a failed start has created: a new segment, and if there is no earlier one, everything.
-    /// The caller holds the lock.
+    /// Removes the files that a failed start has created. Removes all files if there is no earlier segment,
+    /// else only a new segment and a new lock file. The caller holds the lock.
     pub(super) fn discard(&self, lock: &InstanceLock) {
         let _ = self.unlink(NEW_SEGMENT);
         if !self.exists(SEGMENT) && !self.has_listener() {

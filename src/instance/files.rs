@@ -1,9 +1,9 @@
 //! The files of a starting or running server.
 //!
 //! A name can be lost while the server runs: a cleaner of old files removes it, or the directory is renamed.
-//! The open files stay usable, but other processes no longer find the server. So the names are checked, and
-//! the lock, the control socket and the directory are made again. The segment cannot get its name back: its
-//! mailboxes end with the server.
+//! The open files stay usable, but other processes no longer find the server. The server therefore checks the
+//! names, and creates the directory, the lock and the control socket again. The segment cannot get its name
+//! back, so its mailboxes end with the server.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// The files of a start that has not succeeded yet.
 static STARTING: Mutex<Option<Arc<Mutex<Files>>>> = Mutex::new(None);
 
-/// What a server has created, and has locked.
+/// The files that a server has created or locked.
 #[derive(Debug)]
 pub(super) struct Files {
     directory: Directory,
@@ -64,7 +64,7 @@ impl Files {
     /// Removes the files of a start that ends with a panic.
     pub(super) fn discard_unfinished() {
         let starting = STARTING.try_lock().and_then(|mut starting| starting.take());
-        // Another thread may be creating one of them.
+        // Another thread may be creating one of the files.
         if let Some(files) = starting.as_ref().and_then(|files| files.try_lock_for(DISCARD_TIMEOUT)) {
             files.discard();
         }
@@ -83,7 +83,8 @@ impl Files {
         Ok(control)
     }
 
-    /// Gives a new segment its name: from here on a start no longer leaves earlier mailboxes as they were.
+    /// Gives a new segment its name. This deletes the mailboxes of an earlier segment, even if the start
+    /// fails afterwards.
     pub(super) fn commit(&self) -> Result<(), DirectoryError> {
         self.directory.commit(&self.segment)
     }
@@ -148,8 +149,8 @@ impl Files {
         names.into_iter().filter_map(|(name, is_lost)| is_lost.then_some(name)).collect()
     }
 
-    /// Makes the directory, the lock and the control socket again. Fails if another process has locked the
-    /// instance.
+    /// Creates the lost ones of the directory, the lock and the control socket again. Returns the new control
+    /// socket, if one was created. Fails if another process has locked the instance.
     fn restore(&mut self, lost: &[&str]) -> Result<Option<OwnedFd>, DirectoryError> {
         if lost.contains(&DIRECTORY) {
             (self.directory, self.lock) = self.directory.claim_again()?;

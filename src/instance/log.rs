@@ -1,8 +1,9 @@
 //! The log: written to a file or to stderr. SIGHUP reopens the file, for log rotation.
 //!
-//! A thread of its own writes. **The law**: no other thread of the server waits for the log. Lines go to a
-//! bounded queue; lines for which it has no room are dropped and counted, as are lines that the file does not
-//! take. Before that thread runs, at the start and at its failure, the caller of [`flush`] writes.
+//! A separate thread writes the lines. **The law**: no other thread of a running server waits for the log.
+//! Lines go to a bounded queue. Lines that find the queue full are dropped and counted. Lines that the file
+//! does not accept are also dropped and counted. While the writing thread does not run yet, [`flush`] writes
+//! the lines on the calling thread.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -22,16 +23,17 @@ use super::files::Files;
 use super::terminal;
 use crate::options::LogLevel;
 
-/// Lines that wait for the thread that writes them.
+/// Largest number of lines in the queue.
 const QUEUE_MAX: usize = 1024;
 
-/// Bytes of a line; the rest is cut off. A pipe takes so many bytes whole or not at all (`PIPE_BUF`).
+/// Largest number of bytes of a line. The rest is cut off. A pipe takes this many bytes whole or not at all
+/// (`PIPE_BUF`).
 const LINE_MAX: usize = 4096;
 
 /// How long the end of the process waits for the lines in the queue.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the panic of a second thread waits for that of the first one, which logs and removes files.
+/// How long the panic of a second thread waits while the panic of the first thread logs and removes files.
 const PANIC_TIMEOUT: Duration = Duration::from_secs(5);
 
 static SINK: Mutex<Sink> = Mutex::new(Sink::None);
@@ -52,7 +54,7 @@ enum Sink {
     },
 }
 
-/// What the writing thread has to do.
+/// The work of the writing thread.
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     reopen: bool,
@@ -82,8 +84,8 @@ impl Write for LineWriter {
     }
 }
 
-/// Starts logging to `file`; without a file to stderr, if `foreground`. Panics are logged and end the
-/// process.
+/// Starts logging to `file`. Without a file, logs to stderr if `foreground` is set. Panics are logged and end
+/// the process.
 pub(super) fn start(file: Option<&Path>, foreground: bool, level: LogLevel) -> io::Result<()> {
     *SINK.lock() = match file {
         Some(path) => Sink::File { path: path.to_owned(), file: append(path)?, is_stderr: false },
@@ -118,8 +120,8 @@ pub(super) fn start_writer() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the log file the process' stderr, so that it has the last words of a process that the runtime
-/// aborts, for example when no memory is left. Returns whether there is a log file.
+/// Makes the log file the process' stderr. The file then also has the message that the runtime prints when it
+/// aborts the process, for example when no memory is left. Returns whether there is a log file.
 pub(super) fn redirect_stderr() -> io::Result<bool> {
     match &mut *SINK.lock() {
         Sink::File { file, is_stderr, .. } => {
@@ -142,7 +144,7 @@ pub(super) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Logs why the process ends, unless the log is stderr, where the caller prints it.
+/// Logs why the process ends, if the log is a file. The caller reports the reason to the user.
 pub(super) fn record_failure(reason: &str) {
     if matches!(*SINK.lock(), Sink::File { .. }) {
         ::log::error!("{reason}");
@@ -150,7 +152,7 @@ pub(super) fn record_failure(reason: &str) {
     }
 }
 
-/// Waits until the queue has been written, for a bounded time.
+/// Waits until the queue has been written, at most [`FLUSH_TIMEOUT`].
 pub(super) fn flush() {
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let mut queue = QUEUE.lock();
@@ -166,9 +168,9 @@ pub(super) fn flush() {
     }
 }
 
-/// Whether lines for stderr already go to the log.
+/// Whether stderr and the log are the same.
 fn is_stderr() -> bool {
-    // A panic of the writing thread may hold the sink.
+    // The writing thread may have panicked while it holds the sink.
     SINK.try_lock().is_some_and(|sink| matches!(*sink, Sink::Stderr | Sink::File { is_stderr: true, .. }))
 }
 
@@ -236,8 +238,8 @@ fn reopen_file() {
     }
 }
 
-/// Opens a log file. A FIFO without a reader is an error, and one whose reader is slow takes no more lines;
-/// neither blocks.
+/// Opens a log file. Opening a FIFO without a reader is an error. A FIFO with a slow reader takes no more
+/// lines. Neither blocks.
 fn append(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     OpenOptions::new().create(true).append(true).custom_flags(flags.bits()).open(path)

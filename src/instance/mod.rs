@@ -1,8 +1,10 @@
-//! An instance: one running server with its directory and its memory. How it starts and how it is removed.
+//! An instance: one running server with its directory and its memory. This module starts and removes
+//! instances.
 //!
-//! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`]
-//! deletes everything of an instance. Only the locks in the `Directory`, of the instance and of its segment,
-//! show whether a server is running: the kernel releases them when the process ends.
+//! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`] stops
+//! the server and deletes all files of an instance. The locks of the instance and of its segment show whether
+//! a server is running, because the kernel releases them when the process ends. A server whose files have
+//! lost their names is found through its control socket, if that still has its name.
 
 mod control_socket;
 mod daemon;

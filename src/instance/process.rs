@@ -11,10 +11,10 @@ use nix::sys::socket::sockopt::PeerCredentials;
 
 use super::control_socket::{receive, wait_for_input};
 
-/// A process, identified by a pidfd: its pid cannot be reused for another process meanwhile.
+/// A process, identified by a pidfd. Unlike a pid, a pidfd never refers to a later process.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// Its number.
+    /// The process id.
     pub pid: i32,
     pidfd: OwnedFd,
 }
@@ -22,16 +22,16 @@ pub(super) struct Process {
 /// The process at the other end of a connection.
 #[derive(Debug)]
 pub(super) enum Peer {
-    /// It is this process.
+    /// The connection leads to this process.
     Process(Process),
-    /// It is in another pid namespace, or the kernel has no pidfd for it. It must not be signalled.
+    /// The process is in another pid namespace, or the kernel has no pidfd for it. It must not be signalled.
     Unknown,
-    /// It has closed the connection.
+    /// The process has ended, or has closed the connection or sent something.
     Gone,
 }
 
 impl Peer {
-    /// The process that listens at the other end of `connection`, to which it has not sent anything.
+    /// The process at the other end of `connection`. It has not sent anything on the connection yet.
     pub(super) fn of(connection: &OwnedFd) -> io::Result<Self> {
         let pid = getsockopt(&connection.as_fd(), PeerCredentials)?.pid();
         if pid <= 0 {
@@ -61,7 +61,7 @@ impl Process {
         Ok(Process { pid, pidfd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
-    /// Sends a signal. Succeeds if the process has ended.
+    /// Sends a signal. Succeeds also if the process has ended.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         let (fd, signal) = (self.pidfd.as_raw_fd(), signal as i32);
         let no_info = std::ptr::null::<nix::libc::siginfo_t>();

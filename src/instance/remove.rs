@@ -1,8 +1,8 @@
 //! `dipcrm`: removes an instance, whatever state it is in.
 //!
-//! The process that holds the locks of the instance knows that no server runs, and removes everything. A
-//! running server is asked to stop through its control socket. If it does not answer, it gets a signal, and
-//! is killed if it does not stop.
+//! If dipcrm gets the locks of the instance, no server runs, and dipcrm removes everything. If not, dipcrm
+//! asks the running server to stop through its control socket. A server that does not answer gets a signal. A
+//! server that does not stop is killed.
 //!
 //! **The law**: only a process that is proved to be the server is signalled, and exit code 0 means that no
 //! server is left.
@@ -30,13 +30,13 @@ use crate::reactor::{DRAIN, STOP, STOPPING};
 /// How long a server may take to answer before it gets a signal.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// How long a server may take to stop before it is killed: its own drain time and half of that in addition.
+/// How long a server may take to stop before it is killed: its drain time, plus half of that time.
 const STOP_TIMEOUT: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
 
 /// How long a killed process may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server may take to find that its directory is gone, and to make it again.
+/// How long a server may take to find that its directory is gone, and to create the directory again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause before another try with a server that is starting or stopping.
@@ -111,7 +111,7 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
         if has_stopped {
             return Ok(Outcome::Removed);
         }
-        // A server whose directory was removed still listens, and makes it again.
+        // A server whose directory was removed still listens, and creates the directory again.
         let users = users_listening_on(options.port)
             .map_err(|error| RemoveError::Table { port: options.port, error })?;
         match users[..] {
@@ -161,16 +161,17 @@ enum Asked {
     None,
     /// The server.
     Server,
-    /// The server, whose process is not known here.
+    /// The server, whose process cannot be identified here.
     Unknown,
 }
 
-/// Asks the server to stop, and waits until it has ended or has to be asked again. Kills it after a timeout.
+/// Asks the server to stop, and waits until the server has ended or has to be asked again. Kills the server
+/// after a timeout.
 fn stop_server(directory: &Directory) -> Result<Asked, RemoveError> {
     let failed = |error| RemoveError::Stop { path: directory.path().display().to_string(), error };
     let control = match directory.connect_control() {
         Ok(control) => control,
-        // It does not listen yet, or no longer, or its backlog is full.
+        // The server does not listen yet, or no longer, or its backlog is full.
         Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::EAGAIN | Errno::EINTR) => {
             sleep(RETRY);
             return Ok(Asked::None);
@@ -195,7 +196,7 @@ fn stop_server(directory: &Directory) -> Result<Asked, RemoveError> {
             sleep(RETRY);
             Asked::None
         }
-        // Only the lock shows when it has ended.
+        // Only the lock shows when the server has ended.
         Peer::Unknown => {
             sleep(RETRY);
             Asked::Unknown

@@ -36,14 +36,14 @@ impl SegmentFile {
 }
 
 impl Directory {
-    /// Opens the existing segment, which must have this geometry, or creates one. With `fresh` always creates
-    /// one. A new segment replaces an existing one in [`Directory::commit`].
+    /// Opens the existing segment, which must have this geometry, or creates one. If `fresh` is set, always
+    /// creates one. A new segment replaces an existing one in [`Directory::commit`].
     pub(super) fn segment(
         &self,
         geometry: Geometry,
         fresh: bool,
     ) -> Result<(Segment, SegmentFile), OpenError> {
-        // A start that was killed may have left one.
+        // A start that was killed may have left this file.
         self.unlink(NEW_SEGMENT)?;
         match self.open_segment() {
             Ok(Some(file)) if !fresh => {
@@ -73,8 +73,8 @@ impl Directory {
         Ok((segment, SegmentFile { file, is_new: true }))
     }
 
-    /// Gives a new segment its name, in place of an earlier one. The last step of a start that can fail,
-    /// apart from its report.
+    /// Gives a new segment its name, in place of an earlier one. This is the last step of a start that can
+    /// fail, apart from the report that the server is ready.
     pub(super) fn commit(&self, segment: &SegmentFile) -> Result<(), DirectoryError> {
         if segment.is_new {
             let dir = self.descriptor();
@@ -90,12 +90,12 @@ impl Directory {
         }
     }
 
-    /// Whether a server still runs here, although the instance is not locked: its lock file has lost its
-    /// name.
+    /// Whether a server runs here although the instance is not locked. That is so if its lock file has lost
+    /// its name.
     pub(super) fn is_served(&self) -> Result<bool, DirectoryError> {
         match self.open_segment() {
             Err(DirectoryError::InUse { .. }) => Ok(true),
-            // The file cannot be used by a server.
+            // No server has locked the segment. A server may still listen.
             Err(DirectoryError::NotOurs { .. }) | Ok(_) => Ok(self.has_listener()),
             Err(error) => Err(error),
         }

@@ -1,9 +1,10 @@
-//! Starts a server, from the options to a server that clients can connect to. Every step that can fail is
-//! done and reported here.
+//! Starts a server that clients can connect to, as the options say. Every step that can fail is done and
+//! reported here.
 //!
-//! The order is: bind, lock, listen, map, fork, control socket, threads, name of a new segment. Threads and
-//! the control socket do not survive a fork, so they come after it. The files of another instance are never
-//! changed, and a start that fails leaves nothing that it has made.
+//! The order is: bind, lock, listen, map, fork, control socket, threads, name of a new segment. Threads do
+//! not survive a fork, and the process that opens the control socket must be the server, so both come after
+//! the fork. The files of another instance are never changed. A start that fails removes all files that it
+//! has created.
 
 use std::io;
 use std::net::SocketAddr;
@@ -98,7 +99,7 @@ struct Resources {
     segment: Segment,
 }
 
-/// Starts a server. Returns when it is ready; with `--foreground`, when it has stopped.
+/// Starts a server. Returns when the server is ready; with `--foreground`, when the server has stopped.
 pub fn start(options: &ServerOptions) -> ExitCode {
     // All files created from here on are private to this user.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
@@ -118,7 +119,7 @@ pub fn start(options: &ServerOptions) -> ExitCode {
         Ok(Side::Server(notifier)) => serve(resources, options, notifier),
         Ok(Side::Parent(Some(code))) => code,
         Ok(Side::Parent(None)) => {
-            // It cannot have removed its files.
+            // The server may not have removed its files.
             resources.files.lock().discard();
             Notifier::Terminal.failed(1, "the server ended before it was ready")
         }
@@ -129,7 +130,8 @@ pub fn start(options: &ServerOptions) -> ExitCode {
     }
 }
 
-/// Starts the log, and acquires everything that another server may have, and everything that needs memory.
+/// Starts the log, and acquires the port, the files and the memory. Waits for an earlier server that is
+/// ending.
 fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
     close_inherited().map_err(|error| StartError::Io("close inherited descriptors", error))?;
     super::log::start(options.log_file.as_deref(), options.foreground, options.log_level)
@@ -145,8 +147,8 @@ fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
     }
 }
 
-/// Whether a start failed because of an earlier server of this instance that is ending: it has the lock or
-/// the port, or its control socket is left, and it does not say that it runs.
+/// Whether a start failed because of an earlier server of this instance that is ending. Such a server still
+/// has the lock, or has left its control socket, and does not answer that it runs.
 fn is_predecessor_ending(options: &ServerOptions, error: &StartError, deadline: Instant) -> bool {
     let is_locked = match error {
         StartError::Directory(DirectoryError::InUse { .. }) => true,
@@ -178,7 +180,7 @@ fn acquire(options: &ServerOptions) -> Result<Resources, StartError> {
 
 type Opened = (Segment, SegmentFile, Option<(UnixSocket, std::os::unix::net::UnixListener)>);
 
-/// Listens, and opens the segment.
+/// Listens on the port and the Unix-domain socket, and opens the segment.
 fn open(
     options: &ServerOptions,
     directory: &Directory,
@@ -231,8 +233,8 @@ fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
         // Telnet sends some of its options as urgent data; the framer expects them in the stream.
         socket.set_out_of_band_inline(true)?;
         if address.ip().is_loopback() {
-            // If the system's default is BBR, a timer paces every answer, which has no use on loopback. Every
-            // Linux has Reno; without it the default works.
+            // If the system's default is BBR, a timer paces every answer. Pacing has no use on loopback.
+            // Every Linux has Reno. If it cannot be set, the default works, too.
             let _ = socket.set_tcp_congestion(b"reno");
         }
         socket.bind(&address.into())?;
@@ -260,7 +262,7 @@ fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
     }
 }
 
-/// Runs the server, from the last fork to its end.
+/// Forks for the last time, and runs the server to its end.
 fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) -> ExitCode {
     let Resources { files, listener, address, unix, segment } = resources;
     let started = notifier
@@ -347,7 +349,7 @@ fn workers(options: &ServerOptions) -> usize {
     options.workers.map_or_else(processors, usize::from)
 }
 
-/// The number of clients that the limit of descriptors allows, at most the option.
+/// The number of clients that the limit of descriptors allows, at most `--max-clients`.
 fn max_clients(options: &ServerOptions) -> usize {
     let requested = u64::from(options.max_clients);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return requested as usize };

@@ -44,8 +44,8 @@ impl UnixSocket {
     /// Listens on `path`, for this user only. Replaces the socket of a server that no longer runs.
     pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), UnixSocketError> {
         let failed = |error| UnixSocketError::Io(path.to_owned(), error);
-        // Locked until this function returns: of two servers that find the same old socket, one must not
-        // replace the new socket of the other.
+        // The directory is locked until this function returns: if two servers find the same old socket, one
+        // must not replace the new socket of the other.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = open_directory(parent).map_err(failed)?;
         lock_with_timeout(&directory).map_err(failed)?;
@@ -73,7 +73,8 @@ impl UnixSocket {
         &self.path
     }
 
-    /// Removes the file, unless another server has replaced it. Returns whether it is gone.
+    /// Removes the file, unless another server has replaced it. Returns whether the file of this socket is
+    /// gone.
     pub(super) fn remove(&self) -> bool {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if found.ino() == self.inode => fs::remove_file(&self.path).is_ok(),
@@ -83,12 +84,12 @@ impl UnixSocket {
     }
 }
 
-/// Opens a directory. Anything else is an error, also a FIFO, which would block.
+/// Opens a directory. Any other kind of file is an error. Without this check, opening a FIFO would block.
 fn open_directory(path: &Path) -> io::Result<fs::File> {
     fs::File::options().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)
 }
 
-/// Locks a directory; fails if another process keeps it locked.
+/// Locks a directory. Fails if another process keeps the directory locked.
 fn lock_with_timeout(directory: &fs::File) -> io::Result<()> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
@@ -122,7 +123,7 @@ pub(super) fn remove_if_dead(path: &Path) -> Result<(), UnixSocketError> {
             fs::remove_file(path).map_err(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Without a place in its backlog: the server does not answer, but it listens.
+        // The backlog is full: the server does not accept connections now, but it listens.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(UnixSocketError::InUse(path.to_owned()))
         }

@@ -1,19 +1,19 @@
 //! The admission of requests to one mailbox, in order of arrival. [`Admission`] is pure: no lock, thread,
-//! socket or clock. [`SharedAdmission`] is the same behind a lock, for the threads.
+//! socket or clock. [`SharedAdmission`] is an [`Admission`] behind a mutex, for several threads.
 //!
 //! **The law**: *a request is granted iff it conflicts with no holder and no request is queued before it.* So
 //! consecutive readers hold the mailbox together, a writer holds it alone, and no request overtakes another
 //! one. The corollary is asserted after every operation: the next request is never grantable.
 //! [`Admission::release`], [`Admission::cancel`] and [`Admission::wait_for`] share the one step that admits
-//! the next requests, so a writer that is cancelled admits the readers behind it.
+//! the next requests, so the cancellation of a writer admits the readers behind it.
 //!
 //! A granted request whose [`Condition`] does not hold releases the mailbox and joins the *wait set*, as in a
 //! monitor. Later requests are admitted meanwhile. When the condition holds, the request is next, before the
 //! whole queue, because it arrived before every queued request. The read for the watchers of a mailbox waits
 //! in the same way.
 //!
-//! A waiter is a value in the queue; no thread blocks here. The caller that frees the mailbox receives the
-//! jobs that this admits, and runs them.
+//! A waiter is a value in the queue; no thread blocks here. The caller that ends a grant receives the jobs
+//! that are admitted next, and runs them.
 
 use super::block::Contents;
 use super::grant::{Grant, Mode, Ticket};
@@ -30,12 +30,13 @@ pub(crate) enum Admitted<J> {
     Queued(Ticket),
 }
 
-/// What a change admits.
+/// The jobs and the read for the watchers that an operation admits.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Released<J> {
     /// Waiting jobs, in the order of their admission.
     pub jobs: Vec<(Grant, J)>,
-    /// The read for the watchers, which waited as a number and not as a job.
+    /// The grant of the read for the watchers, if that read was admitted. No job represents the read while it
+    /// waits.
     pub watch: Option<Grant>,
 }
 
@@ -50,12 +51,12 @@ impl<J> Default for Released<J> {
 pub(crate) struct Admission<J> {
     holders: Holders,
     queue: Queue<J>,
-    /// Boxed: most mailboxes have none, and there may be a million mailboxes.
+    /// Boxed: most mailboxes have no wait set, and there may be a million mailboxes.
     wait_set: Option<Box<WaitSet<J>>>,
     watchers: Watchers,
     /// The number of the next arrival.
     next_number: u64,
-    /// The highest number that was admitted, not counting the wait set.
+    /// The highest arrival number that was admitted, not counting admissions from the wait set.
     newest: Option<u64>,
     overtakes: u64,
 }
@@ -67,7 +68,7 @@ struct Watchers {
     count: u32,
     /// The lowest version that a watcher has received, if a newer message is awaited.
     awaited: Option<u64>,
-    /// Whether there is a newer message. The read for the watchers is next.
+    /// Whether there is a newer message. If so, the read for the watchers is next.
     is_ready: bool,
 }
 
@@ -109,7 +110,7 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Admits a new arrival if that is possible at once; otherwise nothing changes.
+    /// Admits a new arrival if that is possible at once. If not, returns `None` and changes nothing.
     pub(crate) fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
         let has_predecessor = !self.queue.is_empty() || self.is_wait_set_ready();
         if has_predecessor || self.conflicts(mode) {
@@ -119,8 +120,9 @@ impl<J> Admission<J> {
         Some(self.grant(mode, number))
     }
 
-    /// Ends a grant. `released` receives what this admits. `contents` returns the
-    /// contents of the mailbox; it is called only if they may have changed and the wait set is not empty.
+    /// Ends a grant. The next requests are admitted and added to `released`. `contents` returns the contents
+    /// of the mailbox. It is called only if the grant was exclusive, and a request in the wait set or the
+    /// read for the watchers waits for a change.
     pub(crate) fn release(
         &mut self,
         grant: Grant,
@@ -135,8 +137,8 @@ impl<J> Admission<J> {
     }
 
     /// Ends a grant whose job is blocked on `condition`. The wait set keeps the job until the condition is
-    /// met or the job is cancelled. `contents` are those of the mailbox; `released` as for
-    /// [`Admission::release`].
+    /// met or the job is cancelled. `contents` are the contents of the mailbox. The next requests are
+    /// admitted and added to `released`.
     pub(crate) fn wait_for(
         &mut self,
         grant: Grant,
@@ -153,8 +155,8 @@ impl<J> Admission<J> {
         ticket
     }
 
-    /// Removes a job from the queue or the wait set and returns it; `None` if it was admitted or cancelled
-    /// before. `released` receives what this admits.
+    /// Removes a job from the queue or the wait set, and returns the job. Returns `None` if the job was
+    /// admitted or cancelled before. The next requests are admitted and added to `released`.
     pub(crate) fn cancel(&mut self, ticket: Ticket, released: &mut Released<J>) -> Option<J> {
         let queued = self.queue.remove(ticket.0);
         let job = queued.or_else(|| self.wait_set.as_mut()?.remove(ticket.0))?;
@@ -168,9 +170,9 @@ impl<J> Admission<J> {
         queued.or_else(|| self.wait_set.as_mut()?.find(ticket.0))
     }
 
-    /// Passes the current contents of the mailbox to the wait set and the watchers. Returns whether they meet
-    /// a condition there. The request with this condition is next, before the queue, so the holder must
-    /// release the mailbox.
+    /// Passes the current contents of the mailbox to the wait set and the watchers. Returns whether the
+    /// contents meet the condition of a waiter there. That waiter is next, before the queue, so the holder
+    /// must release the mailbox.
     pub(crate) fn update_contents(&mut self, contents: Contents) -> bool {
         self.set_contents(contents);
         self.is_wait_set_ready()
@@ -189,9 +191,10 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Lets the read for the watchers wait for a message newer than `version`, and for those that are awaited
-    /// already. Returns false, and changes nothing, if the mailbox has such a message: `contents` are called
-    /// for in the critical section, so a change is seen here or by the release that follows it.
+    /// Lets the read for the watchers wait for a message newer than `version`, or newer than a lower version
+    /// for which the read waits already. Returns false, and changes nothing, if the mailbox has a message
+    /// newer than `version`. `contents` is called in the critical section of [`SharedAdmission`], so a change
+    /// is seen either here or by the release after the change.
     pub(crate) fn await_message(&mut self, version: u64, contents: impl FnOnce() -> Contents) -> bool {
         if Condition::NewerThan(version).is_met(&contents()) {
             return false;
@@ -235,7 +238,7 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Number of requests admitted after one that arrived later. Stays 0.
+    /// Number of requests that were admitted after a request that arrived later. Stays 0.
     pub(crate) fn overtakes(&self) -> u64 {
         self.overtakes
     }
@@ -350,8 +353,8 @@ impl<J> Admission<J> {
         }
     }
 
-    /// Whether the head of the queue can be admitted: never before a request of the wait set whose condition
-    /// is met.
+    /// Whether the head of the queue can be admitted. The requests of the wait set and the read for the
+    /// watchers come first if their condition is met.
     fn head_is_grantable(&self) -> bool {
         !self.is_wait_set_ready() && self.queue.front().is_some_and(|mode| !self.conflicts(mode))
     }
@@ -395,8 +398,8 @@ impl<J> SharedAdmission<J> {
     }
 
     /// Admits, executes `work` and ends the grant in one critical section. This is for work that takes less
-    /// time than entering the section again. Other work declines by returning `None`; then the caller gets
-    /// the grant, as `Err`. Returns `None` if the request cannot be admitted at once. See
+    /// time than entering the section again. Longer work does nothing and returns `None`. The caller then
+    /// gets the grant as `Err`. Returns `None` if the request cannot be admitted at once. See
     /// [`Admission::try_admit`] and [`Admission::release`].
     pub(crate) fn try_inline<R>(
         &self,

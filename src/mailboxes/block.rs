@@ -1,8 +1,8 @@
 //! The memory of one mailbox: a list of messages. A single store commits each change. Pure: no lock, thread,
 //! socket or clock.
 //!
-//! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* After a
-//! kill before that store, the mailbox has its old contents; after a kill behind it, the new ones.
+//! **The law**: *live bytes are never overwritten, and one 8-byte release store commits a change.* A kill
+//! before that store leaves the old contents. A kill after that store leaves the new contents.
 //!
 //! A message is an entry `len u32 | payload` in a [`Ring`]. The entries of a list are contiguous, from the
 //! record's head to its tail:
@@ -21,11 +21,11 @@
 //!     record = version, head, tail, last, count, checksum
 //! ```
 //!
-//! All live entries together take at most the capacity and one header, and so does a new one. The ring has
-//! twice that size, so a new message always fits behind the live ones without wrapping around to them. A
-//! message that replaces all others goes to the start of a half of the ring that has no live bytes, if there
-//! is one. A mailbox of small messages then uses two places that stay in the cache, instead of moving through
-//! its whole ring.
+//! All live entries together take at most the capacity plus one header. A new entry takes at most the same
+//! number of bytes. The ring has twice that size, so a new entry after the live entries never overwrites
+//! them. A message that becomes the only one is written to the start of a half of the ring, if that half has
+//! no live bytes. A mailbox that has one small message at a time therefore uses two short ranges, which stay
+//! in the cache, and not its whole ring.
 
 mod entry;
 mod record;
@@ -94,15 +94,17 @@ impl Control {
         self.snapshot().map_or(0, |record| record.live())
     }
 
-    /// An estimate of [`Control::live_bytes`], at most `capacity`, without verifying the checksum. The head
-    /// and the tail may belong to two states. Enough for an estimate of how long a request will take.
+    /// An estimate of [`Control::live_bytes`], at most `capacity`. The checksum is not verified, and the head
+    /// and the tail may belong to two states. The callers need the estimate only to predict the cost of a
+    /// request.
     pub(crate) fn approximate_bytes(&self, capacity: u64) -> u64 {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
         let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
         live.min(capacity)
     }
 
-    /// Checks both records at a start. If the active one is damaged, activates the other one.
+    /// Checks the active record at a start. If it is damaged and the other record is intact, activates the
+    /// other record.
     pub(crate) fn recover(&self) -> Recovered {
         let word = self.word.load(Ordering::Acquire);
         if self.records[active(word)].load().is_ok() {
@@ -140,8 +142,8 @@ impl Control {
         let word = self.word.load(Ordering::Relaxed);
         self.records[1 - active(word)].store(record);
         self.word.store(next(word), Ordering::Release);
-        // The next change under the same grant overwrites the old state. This fence orders those stores after
-        // the one of the word.
+        // The next change under the same grant may overwrite the old state. This fence orders the stores of
+        // that change after the store of the word.
         fence(Ordering::Release);
     }
 }
@@ -181,13 +183,14 @@ impl Slot {
 /// A message in the ring.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Its bytes, in order; the second part is empty unless they wrap.
+    /// The requested bytes, in order. The second part is empty unless the bytes wrap around the end of the
+    /// ring.
     pub parts: [&'a [u8]; 2],
     /// Its version. For the empty message of an empty mailbox, the version of the mailbox.
     pub version: u64,
     /// Number of messages in the mailbox, not counting this one if it is being taken.
     pub count: u64,
-    /// Number of messages between the cursor and this one that no longer exist; 0 without a cursor.
+    /// Number of removed messages between the cursor and this message; 0 without a cursor.
     pub lost: u64,
 }
 
@@ -196,7 +199,7 @@ pub struct Message<'a> {
 pub(crate) struct Cursor {
     /// The last version that was read.
     pub version: u64,
-    /// Where the message of this version ends, if it was found.
+    /// Where the message of this version ends. `None` if the cursor was made from a version only.
     next: Option<u64>,
 }
 
@@ -252,16 +255,17 @@ impl<'a> Block<'a> {
         self.record().map(|record| record.contents(self.capacity as u64))
     }
 
-    /// At most `len` bytes from `offset` on of the newest message. An empty mailbox returns an empty message.
+    /// Returns the newest message, at most `len` bytes of it from `offset` on. For an empty mailbox, returns
+    /// an empty message.
     pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
         let record = self.record()?;
         let parts = self.slice(Entry::newest(&self.ring, record)?, offset, len);
         Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
     }
 
-    /// At most `len` bytes from `offset` on of the oldest message that is newer than the cursor, and a cursor
-    /// after that message; `None` if no message is newer. The new cursor finds the next message without
-    /// walking the list.
+    /// Returns the oldest message that is newer than the cursor, at most `len` bytes of it from `offset` on,
+    /// and a cursor after that message. Returns `None` if no message is newer. The new cursor finds the next
+    /// message without walking the list.
     pub(crate) fn after(
         &self,
         cursor: Cursor,
@@ -309,7 +313,8 @@ impl<'a> Block<'a> {
         Ok(Patched::Done { version: self.commit_single(record, entry) })
     }
 
-    /// Adds `bytes`, at most the capacity, as the newest message; `None` if there is no room for it.
+    /// Adds `bytes`, at most the capacity, as the newest message. Returns `None` if there is no room for the
+    /// message.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
         let record = self.record()?;
         Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, bytes)))
@@ -326,7 +331,7 @@ impl<'a> Block<'a> {
         Ok(self.append(record, kept, bytes))
     }
 
-    /// Passes the oldest message to `copy`, then removes it; `None` if there is no message.
+    /// Passes the oldest message to `copy`, then removes the message. Returns `None` if there is no message.
     pub(crate) fn take(&mut self, copy: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
         let before = self.record()?;
         if before.count == 0 {
@@ -340,8 +345,8 @@ impl<'a> Block<'a> {
         Ok(Some(Taken { before }))
     }
 
-    /// Restores the list as it was before a take. This is valid under the grant of that take, and only if
-    /// nothing but further takes has changed the list since; they are undone too.
+    /// Restores the list as it was before a take. The caller holds the same grant as at that take. Only
+    /// further takes may have changed the list since then. They are undone too.
     pub(crate) fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
         let Taken { before } = taken;
         let record = self.record()?;
@@ -368,8 +373,8 @@ impl<'a> Block<'a> {
     }
 
     /// A position where an entry of any size overwrites no live one: the start of a half without live bytes,
-    /// or the tail. The live entries take at most one half and the new entry at most the other, so an entry
-    /// at the tail ends before it reaches the head.
+    /// or the tail. The live entries take at most half of the ring and the new entry at most half, so an
+    /// entry at the tail ends before the head.
     fn free_offset(&self, record: Record) -> u64 {
         let size = self.ring.size() as u64;
         let half = size / 2;
@@ -412,7 +417,7 @@ impl<'a> Block<'a> {
     }
 
     /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. Does not
-    /// overwrite any of `live`.
+    /// overwrite any entry of `live`.
     fn append(&mut self, live: Record, kept: Record, bytes: &[u8]) -> Contents {
         let is_only = kept.count == 0;
         let entry = self.write_entry(live, if is_only { self.free_offset(live) } else { live.tail }, bytes);

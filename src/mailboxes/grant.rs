@@ -1,5 +1,5 @@
-//! A grant, the proof that a request was admitted to a mailbox, and a ticket, the place of one that waits.
-//! Only [`Admission`](super::admission::Admission) makes them.
+//! [`Grant`] is the proof that a request was admitted to a mailbox. [`Ticket`] is the place of a request that
+//! waits. Only [`Admission`](super::admission::Admission) creates grants and tickets.
 
 /// How a request holds a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
-/// The proof of admission. It may outlive its request, as a lock.
+/// The proof of admission. A lock is a grant that outlives its request.
 /// [`Admission::release`](super::admission::Admission::release) consumes it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never released blocks its mailbox for ever"]
@@ -34,8 +34,8 @@ impl Grant {
         self.number
     }
 
-    /// Whether a request that arrived later was admitted earlier. The law excludes this, and the count proves
-    /// it.
+    /// Whether a request that arrived later was admitted earlier. The law excludes this.
+    /// [`Admission::overtakes`](super::admission::Admission::overtakes) counts such grants.
     pub(crate) fn overtaken(&self) -> bool {
         self.overtaken
     }
@@ -45,13 +45,15 @@ impl Grant {
         self.resumed
     }
 
-    /// Whether the wait set had requests when this grant was made. No request joins the wait set while an
-    /// exclusive grant is held.
+    /// Whether, when this grant was created, the wait set had requests or watchers waited for a message.
+    /// Always false for a shared grant that admits a request from the wait set. No request joins the wait set
+    /// while an exclusive grant is held.
     pub(crate) fn has_waiters(&self) -> bool {
         self.has_waiters
     }
 }
 
-/// A job's place in the queue or in the wait set. After the job has left, a ticket refers to nothing.
+/// A job's place in the queue or in the wait set. After the job has left this place, the ticket refers to no
+/// job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(super) u64);

@@ -1,8 +1,8 @@
-//! The mailboxes: admission to them and their memory. Knows no thread, socket or clock.
+//! The mailboxes: their admission and their memory. This module uses no thread, socket or clock.
 //!
 //! [`Admission`](admission::Admission) is the queue of one mailbox, [`Block`] is its memory, and [`Segment`]
-//! is the memory of all mailboxes. [`Mailboxes`] is the table: it requires a [`Grant`] for every access to
-//! the memory.
+//! is the memory of all mailboxes. [`Mailboxes`] is the table of all mailboxes. It requires a [`Grant`] for
+//! every access to the messages of a mailbox.
 
 mod admission;
 mod block;
@@ -60,7 +60,7 @@ impl<J> Mailboxes<J> {
         self.segment.control(mailbox).contents(self.geometry().capacity)
     }
 
-    /// Bytes of all messages of a mailbox, not counting their headers, without a grant.
+    /// Bytes of the payloads of all messages of a mailbox, without a grant.
     pub(crate) fn message_bytes(&self, mailbox: u32) -> u64 {
         let control = self.segment.control(mailbox);
         let count = self.contents(mailbox).map_or(0, |contents| contents.count);
@@ -98,20 +98,21 @@ impl<J> Mailboxes<J> {
     }
 
     /// Lets the read for the watchers of a mailbox wait for a message newer than `version`. Returns false if
-    /// there is one; see [`Admission::await_message`](admission::Admission::await_message).
+    /// the mailbox has such a message; see [`Admission::await_message`](admission::Admission::await_message).
     pub(crate) fn await_message(&self, mailbox: u32, version: u64) -> bool {
         self.queue(mailbox).await_message(version, || self.contents_or_unlimited(mailbox))
     }
 
-    /// Whether the holder of `grant` must release it because a request of the wait set is ready.
+    /// Whether the holder of `grant` must release it, because a request of the wait set or the read for the
+    /// watchers is ready.
     pub(crate) fn must_yield(&self, mailbox: u32, grant: &Grant) -> bool {
         grant.mode() == Mode::Exclusive
             && grant.has_waiters()
             && self.queue(mailbox).update_contents(self.contents_or_unlimited(mailbox))
     }
 
-    /// The contents of a mailbox. Those of a damaged one meet every condition: its waiters are admitted, and
-    /// each is answered with the error.
+    /// The contents of a mailbox. For a damaged mailbox, contents that meet every condition: all its waiters
+    /// are admitted, and each of them is answered with the error.
     fn contents_or_unlimited(&self, mailbox: u32) -> Contents {
         let unlimited = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
         self.contents(mailbox).unwrap_or(unlimited)

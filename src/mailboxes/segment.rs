@@ -25,8 +25,8 @@ const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
 const FORMAT: u32 = 3;
 const ENDIANNESS: u32 = 0x0102_0304;
-/// Offsets of the fields that change: the counter of locks and the epoch. The checksum covers the bytes
-/// before them.
+/// Offsets of the fields that change: the counter of fencing tokens, and the epoch. The checksum covers the
+/// bytes before these fields.
 const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
@@ -135,12 +135,12 @@ impl Segment {
         self.geometry
     }
 
-    /// How many servers have used this segment, from 1.
+    /// Number of servers that have used this segment, including this one.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// A random number that was made with the segment.
+    /// A random number that identifies the segment. It is generated when the segment is created.
     pub(crate) fn life(&self) -> u64 {
         self.life
     }
@@ -196,12 +196,11 @@ impl Segment {
     }
 }
 
-/// A ring buffer inside the segment. Position `p` is at offset `p` modulo its size.
+/// A ring buffer inside the segment. Position `p` is at offset `p` modulo the size of the ring.
 ///
-/// [`Segment`] creates a ring for the holder of a grant. The grant excludes concurrent
-/// writes, so plain copies are free of data races. Writes go through raw pointers, not slices: the compiler
-/// may move a store through `&mut` behind the commit that follows it, but not a store through a pointer into
-/// shared memory.
+/// [`Segment`] creates a ring for the holder of a grant. The grant excludes concurrent writes, so plain
+/// copies are free of data races. Writes go through raw pointers, not slices: the compiler may move a store
+/// through `&mut` behind the commit that follows it, but not a store through a pointer into shared memory.
 #[derive(Debug)]
 pub(crate) struct Ring<'a> {
     start: *mut u8,
@@ -225,7 +224,7 @@ impl<'a> Ring<'a> {
         self.size
     }
 
-    /// The `len` bytes at `position`, at most the size; in two parts if they wrap.
+    /// The `len` bytes at `position`, in two parts if they wrap. `len` is at most the size of the ring.
     pub(crate) fn read(&self, position: u64, len: usize) -> [&[u8]; 2] {
         let [(at, front), (_, back)] = self.parts(position, len);
         // SAFETY: `parts` stays within the ring, which is mapped and not written to concurrently: see `new`.
@@ -237,7 +236,7 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// Writes `bytes`, at most the size, to `position`.
+    /// Writes `bytes`, at most the size of the ring, to `position`.
     pub(crate) fn write(&mut self, position: u64, bytes: &[u8]) {
         let [(at, front), (_, back)] = self.parts(position, bytes.len());
         // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`.
@@ -248,7 +247,7 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// Copies the `len` bytes at `from` to `to`. The two do not overlap.
+    /// Copies the `len` bytes at `from` to `to`. The two ranges do not overlap.
     pub(crate) fn copy(&mut self, from: u64, to: u64, len: usize) {
         debug_assert!({
             let distance =
@@ -281,7 +280,7 @@ impl<'a> Ring<'a> {
     fn parts(&self, position: u64, len: usize) -> [(usize, usize); 2] {
         assert!(len <= self.size, "{len} bytes in a ring of {}", self.size);
         let size = self.size as u64;
-        // Most positions have not wrapped: they need no division.
+        // A position below the size, the frequent case, needs no division.
         let at = if position < size { position } else { position % size } as usize;
         let front = len.min(self.size - at);
         [(at, front), (0, len - front)]
@@ -315,7 +314,7 @@ fn header(geometry: Geometry, uid: u32, life: u64) -> [u8; HEADER_SIZE] {
     header
 }
 
-/// A random number with 53 bits, which every language can represent as a number.
+/// A random number of at most 53 bits. A client can store it exactly even as a floating-point number.
 fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -1,9 +1,9 @@
 //! The wait set of one mailbox: requests that were admitted and whose condition did not hold.
 //!
 //! A request is *ready* when the mailbox meets its condition. All readers that are ready are admitted
-//! together. Of the takers, and of the requests that wait for room, only the first in order of arrival can be
-//! ready, so a small message does not overtake a large one. Readers come before takers, so that they see a
-//! message before it is taken.
+//! together. Only the first taker and the first request that waits for room, in order of arrival, can be
+//! ready. A small message therefore does not overtake a large one. Readers come before takers, so that they
+//! see a message before it is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,13 +6,13 @@ use arrayvec::ArrayVec;
 
 use super::request::{Limits, Refusal, Wait};
 
-/// Most bytes of a client's word that an error text repeats.
+/// Largest number of bytes of a client's word that an error text repeats.
 const ECHO_MAX: usize = 32;
 
-/// Most bytes in the name that a connection gives itself.
+/// Largest number of bytes in the name of a connection.
 pub const NAME_MAX: usize = 64;
 
-/// Most words without and with `=` that are stored. No verb has more.
+/// Largest number of stored words without `=`, and with `=`. No verb has more.
 const POSITIONAL_MAX: usize = 2;
 const KEYS_MAX: usize = 4;
 
@@ -77,7 +77,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// The same list, or `None` for `*`.
+    /// The list of mailboxes in the first word, or `None` for `*`.
     pub(super) fn mailboxes_or_all(&self, limits: &Limits) -> Result<Option<Box<[u32]>>, Refusal> {
         if self.word(0) == Some(b"*") { Ok(None) } else { self.mailboxes(limits).map(Some) }
     }
@@ -146,7 +146,7 @@ fn existing(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
     mailbox(word, limits).ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
 }
 
-/// A decimal number. A number of more than 64 bits becomes the largest one, which exceeds every limit.
+/// A decimal number. A number of more than 64 bits becomes [`u64::MAX`], which exceeds every limit.
 pub(super) fn decimal(word: &[u8]) -> Option<u64> {
     if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
         return None;

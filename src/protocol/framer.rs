@@ -23,17 +23,18 @@ use super::request::{Eol, Framed, Limits, MailboxRequest, Refusal, Request, Wait
 use discard::{Discard, Discarded, Remaining};
 use lines::{End, Lines, strip};
 
-/// Most bytes of a refused body that are discarded, or the packet size if that is larger. A longer body
-/// closes the connection.
+/// Largest number of bytes of a refused body that are discarded. The packet size applies instead if it is
+/// larger. A longer body closes the connection.
 pub const DISCARD_MAX: u64 = 1024 * 1024;
 
 /// Number of consecutive invalid lines that closes a connection.
 pub const BAD_LINES_MAX: u8 = 8;
 
-/// A cut ends after this many bytes besides the data of the requests: long lists take long to parse.
+/// A cut ends after this many bytes besides the data of the requests, because long lists of mailboxes take
+/// long to parse.
 pub const HEADERS_MAX: usize = 4 * 1024;
 
-/// Most bytes in a line that the fast path parses, with its end.
+/// Largest number of bytes in a header line that the fast path parses, with the end of the line.
 const FAST_HEADER_MAX: usize = 32;
 
 /// First words of other protocols: HTTP from a browser or a proxy, SSH.
@@ -57,7 +58,8 @@ const FOREIGN: [&[u8]; 13] = [
 #[derive(Clone, Debug, Default)]
 pub struct Framer {
     state: State,
-    /// Bytes of an incomplete line body without an end of line, so that they are not searched again.
+    /// Number of bytes of an incomplete request with a line body that were searched for the end of the body.
+    /// These bytes are not searched again.
     searched: usize,
     bad_lines: u8,
     lines: Lines,
@@ -67,12 +69,12 @@ pub struct Framer {
 enum State {
     #[default]
     Open,
-    /// Boxed: rare, and idle connections are small.
+    /// Boxed, because this state is rare and idle connections are to be small.
     Discarding(Box<Discard>),
     Closed,
 }
 
-/// The header of the most frequent requests: exactly `r 3` or `w 3 100`.
+/// The header of the most frequent requests: lines of exactly the form `r 3` or `w 3 100`.
 #[derive(Clone, Copy, Debug)]
 enum FastHeader {
     Read { mailbox: u32 },
@@ -80,8 +82,8 @@ enum FastHeader {
 }
 
 impl FastHeader {
-    /// Parses such a line to the result of [`header::parse`], without splitting it into words and keys.
-    /// Returns `None` for any other line.
+    /// Parses such a line with the same result as [`header::parse`], without splitting the line into words
+    /// and keys. Returns `None` for any other line.
     #[inline]
     fn parse(line: &[u8], limits: &Limits) -> Option<Self> {
         match line {
@@ -123,10 +125,10 @@ enum Cut {
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes` until `found` holds `max`, or until their header
-    /// lines have [`HEADERS_MAX`] bytes. `bytes` start where the last cut ended. Returns the number of bytes
-    /// used, and the number that the next request lacks at least, or 0 if the cut ended before an incomplete
-    /// request.
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max` requests, or until their
+    /// header lines have [`HEADERS_MAX`] bytes. `bytes` start where the last cut ended. Returns the number of
+    /// used bytes, and the smallest number of bytes that the next request can lack. The second number is 0 if
+    /// the cut did not end at an incomplete request.
     pub fn cut(
         &mut self,
         bytes: &[u8],
@@ -206,7 +208,7 @@ impl Framer {
         cut
     }
 
-    /// Whether [`Framer::complete`] may succeed: not while a body is shorter than its header says.
+    /// Whether [`Framer::complete`] may succeed. False while a body is shorter than its header says.
     pub fn may_complete(&self, bytes: &[u8], limits: &Limits) -> bool {
         match (&self.state, self.first_line(bytes, limits)) {
             (State::Open, Some((Header { body: Body::Length(len), .. }, start))) => {
@@ -216,8 +218,8 @@ impl Framer {
         }
     }
 
-    /// Cuts the last request after a time of silence, if it lacks only its end of line. `ended` is the
-    /// remaining bytes with a `\n` appended. Returns `None` and changes nothing if there is no such request.
+    /// Cuts the last request after a time of silence, if it lacks only its end of line. `ended` has the
+    /// remaining bytes and an appended `\n`. Returns `None` and changes nothing if there is no such request.
     pub fn complete(&mut self, ended: &[u8], limits: &Limits) -> Option<Framed> {
         if let State::Discarding(discard) = &self.state
             && matches!(discard.remaining, Remaining::Line(0))
@@ -254,7 +256,7 @@ impl Framer {
         }
     }
 
-    /// Whether a refused body is being discarded: a part of a request that is not in the bytes of the caller.
+    /// Whether a refused body is being discarded. The bytes of the caller then begin within a request.
     pub fn is_discarding(&self) -> bool {
         matches!(self.state, State::Discarding(_))
     }
@@ -361,7 +363,7 @@ impl Framer {
         Cut::Skip(len)
     }
 
-    /// Ends the discarding of a body, or goes on with it.
+    /// Ends or continues the discarding of a body.
     fn discard(&mut self, discarded: Discarded, bytes: &[u8], limits: &Limits) -> Cut {
         match discarded {
             Discarded::NotYet => Cut::NotYet(1),
@@ -404,7 +406,7 @@ impl Framer {
         self.answer_with(request, eol, 0..0, len)
     }
 
-    /// The one place that returns a request, counts invalid lines and closes.
+    /// The only function that returns a request, counts invalid lines and closes the connection.
     fn answer_with(&mut self, request: Request, eol: Eol, body: Range<usize>, len: usize) -> Cut {
         let bad = matches!(request, Request::Refused(Refusal::Syntax(_) | Refusal::Verb(_)));
         self.bad_lines = if bad { self.bad_lines + 1 } else { 0 };

@@ -10,8 +10,8 @@ use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal,
 /// Largest number of bytes in a header line, without its end of line.
 pub const HEADER_MAX: usize = 1024;
 
-/// Verbs and keys that `hello` lists, in alphabetical order, so that clients need not try them. Words that
-/// belong to a listed one, as `unlock` belongs to `lock`, are not listed.
+/// Verbs and keys that `hello` lists, in alphabetical order, so that clients need not try them. A word that
+/// belongs to a listed word, as `unlock` belongs to `lock`, is not listed.
 pub(super) const FEATURES: &str = "after,full,grant,if,len,lock,off,put,take,ttl,wait,watch";
 
 /// The data that follows a header line.

@@ -3,7 +3,7 @@
 use super::header::FEATURES;
 use super::request::{Eol, Refusal};
 
-/// Most bytes in a line of fields: four numbers of 20 digits, their names, and an end of line.
+/// Largest number of bytes in a line of fields: four numbers of 20 digits, their names, and an end of line.
 const LINE_MAX: usize = 104;
 
 /// One answer, or an event.
@@ -28,7 +28,7 @@ pub enum Reply<'a> {
         /// The fencing token of the lock.
         grant: u64,
     },
-    /// `OK v=1,0,7`: watching, from these versions on.
+    /// `OK v=1,0,7`: watching. Events follow for messages newer than these versions.
     Watching {
         /// The version of each mailbox, in the order of the request.
         versions: &'a [u64],
@@ -41,7 +41,7 @@ pub enum Reply<'a> {
         version: u64,
         /// Number of messages in the mailbox.
         count: u64,
-        /// Number of messages between the requested one and this one that no longer exist; `lost=` is omitted
+        /// Number of removed messages between the version in the request and this message; `lost=` is omitted
         /// if 0.
         lost: u64,
     },
@@ -60,9 +60,10 @@ pub enum Reply<'a> {
         mailboxes: u32,
         /// Bytes that each mailbox can hold.
         capacity: u64,
-        /// Most bytes of data in one request.
+        /// Largest number of bytes of data in one request.
         packet: u64,
-        /// A random number that was made with the segment: versions of another life are not these.
+        /// A random number that identifies the segment. Versions of a segment with another number are not
+        /// comparable.
         life: u64,
     },
     /// `NO timeout`: the wait has timed out.
@@ -75,7 +76,8 @@ pub enum Reply<'a> {
         /// The newest version.
         version: u64,
     },
-    /// `NO ahead v=`: the client knows a version that the mailbox has not reached: one of another life.
+    /// `NO ahead v=`: the client knows a version that the mailbox has not reached. That version is from
+    /// another segment.
     Ahead {
         /// The newest version of each mailbox of the request.
         versions: &'a [u64],
@@ -92,7 +94,7 @@ pub enum Reply<'a> {
         parts: [&'a [u8]; 2],
         /// The version of the message.
         version: u64,
-        /// Number of messages since the previous event that no longer exist; `lost=` is omitted if 0.
+        /// Number of removed messages between the previous event and this message; `lost=` is omitted if 0.
         lost: u64,
     },
     /// The answer to a negotiation of telnet, without an end of line.
@@ -101,7 +103,7 @@ pub enum Reply<'a> {
     LockLost {
         /// The mailbox that was locked.
         mailbox: u32,
-        /// Whether the lock was held for as long as the server allows.
+        /// Whether the lock has expired because it was held for the longest time that the server allows.
         by_max_hold: bool,
         /// The newest version.
         version: u64,
@@ -220,8 +222,8 @@ fn len([front, back]: &[&[u8]; 2]) -> u64 {
     (front.len() + back.len()) as u64
 }
 
-/// A line of fields, written from its end to its start, because the digits of a number come out in this
-/// order.
+/// A line of fields. It is written from its end to its start, because the conversion of a number produces the
+/// last digit first.
 struct Line {
     bytes: [u8; LINE_MAX],
     start: usize,
@@ -267,7 +269,7 @@ impl Line {
     }
 }
 
-/// Appends numbers, with commas between them.
+/// Appends `name`, then the numbers with commas between them.
 fn push_list(out: &mut Vec<u8>, name: &[u8], numbers: &[u64]) {
     let mut before = name;
     for number in numbers {

@@ -22,7 +22,7 @@ impl Eol {
     }
 }
 
-/// How long a request may wait to be admitted.
+/// How long a request may wait to be admitted, and for a change of its mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// No `wait=`: the server's own default.
@@ -40,24 +40,25 @@ pub struct Limits {
     pub mailboxes: u32,
     /// Bytes that a mailbox can hold.
     pub capacity: u64,
-    /// Most bytes of data in one request.
+    /// Largest number of bytes of data in one request.
     pub packet: u64,
 }
 
 impl Limits {
-    /// Most bytes in the body of a request.
+    /// Largest number of bytes in the body of a request.
     pub fn body_max(&self) -> u64 {
         self.packet.min(self.capacity)
     }
 
-    /// The refusal of a body with more bytes, or with a number of bytes that is not known.
+    /// The refusal of a body that has more than [`Limits::body_max`] bytes. `sent` is the number of its
+    /// bytes, if that is known.
     pub(super) fn too_large(&self, sent: Option<u64>, close: bool) -> Refusal {
         let limit = if self.packet <= self.capacity { SizeLimit::Packet } else { SizeLimit::Mailbox };
         Refusal::Size { sent, max: self.body_max(), limit, close }
     }
 }
 
-/// One request of a client. Every mailbox exists, no list names a mailbox twice, every body is within
+/// One request of a client. Every mailbox exists, no list names a mailbox twice, and every body is within
 /// [`Limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -75,9 +76,10 @@ pub enum Request {
     Quit,
     /// A request of another protocol: closes the connection without an answer.
     Foreign,
-    /// A negotiation of telnet, with the answer: the server has no options.
+    /// A negotiation of telnet, with the answer. The server supports no option, so the answer refuses the
+    /// option.
     Telnet([u8; 3]),
-    /// A refused request, answered `ERR`.
+    /// A refused request, answered with `ERR`.
     Refused(Refusal),
 }
 
@@ -92,20 +94,20 @@ pub enum MailboxRequest {
         after: Option<u64>,
         /// Offset of the first byte to return.
         offset: u64,
-        /// Most bytes to return; `None` is all.
+        /// Largest number of bytes to return; `None` is all.
         len: Option<u64>,
-        /// How long to wait for admission.
+        /// How long the request may wait.
         wait: Wait,
     },
     /// `w`: replaces all messages by one, or with `offset` a part of the message.
     Write {
         /// Which mailbox.
         mailbox: u32,
-        /// `if=V`: writes only if this is the version.
+        /// `if=V`: writes only if the mailbox has this version.
         expected: Option<u64>,
         /// `off=N`: patches the message from this byte on.
         offset: Option<u64>,
-        /// How long to wait for admission.
+        /// How long the request may wait.
         wait: Wait,
     },
     /// `put`: adds a message at the end.
@@ -114,14 +116,14 @@ pub enum MailboxRequest {
         mailbox: u32,
         /// `full=drop`: drops the oldest messages if there is no room, instead of waiting for room.
         dropping: bool,
-        /// How long to wait for admission.
+        /// How long the request may wait.
         wait: Wait,
     },
     /// `take`: removes the oldest message and returns it.
     Take {
         /// Which mailbox.
         mailbox: u32,
-        /// How long to wait for admission.
+        /// How long the request may wait.
         wait: Wait,
     },
 }
@@ -142,7 +144,7 @@ pub enum LocalRequest {
     Watch {
         /// The mailboxes, in the order of the versions in the reply.
         mailboxes: Box<[u32]>,
-        /// `after=V`: starts after this version; `None` is the newest.
+        /// `after=V`: starts after this version; `None` starts after the newest one.
         after: Option<u64>,
     },
     /// `unwatch`: ends subscriptions.
@@ -244,7 +246,7 @@ fn size_text(sent: Option<u64>, max: u64, limit: SizeLimit) -> String {
     }
 }
 
-/// Why a request is answered `ERR`, with the text of the answer.
+/// Why a request is answered with `ERR`, and the text of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The arguments are not valid for the verb.
@@ -262,11 +264,11 @@ pub enum Refusal {
     /// Too much data.
     #[error("{}", size_text(*sent, *max, *limit))]
     Size {
-        /// Bytes of the data. `None`: they were not all received.
+        /// Number of bytes of the data. `None` if not all of them were received.
         sent: Option<u64>,
-        /// Most bytes in this request.
+        /// Largest number of bytes in this request.
         max: u64,
-        /// What limits them.
+        /// The limit that is exceeded.
         limit: SizeLimit,
         /// Whether the connection closes, because the data is too long to be discarded.
         close: bool,
@@ -274,7 +276,7 @@ pub enum Refusal {
     /// Too many mailboxes for one connection.
     #[error("at most {max} mailboxes at a time")]
     Count {
-        /// Most mailboxes of a connection.
+        /// Largest number of mailboxes of a connection.
         max: usize,
     },
     /// The request relies on a lock that the connection does not hold or no longer holds.
@@ -292,7 +294,7 @@ pub enum Refusal {
     /// The table of connections is full.
     #[error("too many clients, try again")]
     Busy {
-        /// Most connections at a time.
+        /// Largest number of connections at a time.
         max: usize,
     },
     /// The server is stopping.

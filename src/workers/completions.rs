@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 
 /// The queue between the workers and the reactor. The waker is called only if the reactor sleeps. Posting and
 /// going to sleep use one lock, so either the reactor sees the completion, or the worker sees that the
-/// reactor sleeps.
+/// reactor sleeps and wakes it.
 pub(crate) struct Completions {
     inbox: Mutex<Inbox>,
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
@@ -25,7 +25,7 @@ impl Completions {
         Completions { inbox: Mutex::default(), wake: Box::new(wake) }
     }
 
-    /// Appends the completions of `posted`, and leaves it empty.
+    /// Appends the completions of `posted`, and leaves `posted` empty. Wakes the reactor if it sleeps.
     pub(crate) fn post(&self, posted: &mut Vec<Completion>) -> io::Result<()> {
         if posted.is_empty() {
             return Ok(());

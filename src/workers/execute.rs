@@ -1,9 +1,10 @@
-//! Execution of requests in their mailbox, and the length of a stay.
+//! Execution of requests in their mailbox. A *run* is a sequence of requests of one batch for one mailbox. A
+//! *stay* is the time from a grant to its release.
 //!
-//! **A run is one stay.** Consecutive requests of one batch for one mailbox are executed under one grant, as
-//! long as its mode covers the next request. The stay ends earlier where the batch must be interrupted, after
-//! [`STAY_MAX`] bytes, behind a request that has waited for a condition, and as soon as the condition of a
-//! request in the wait set holds, because that request is next.
+//! **A run is one stay.** The requests of a run are executed under one grant, as long as the mode of the
+//! grant covers the next request. The stay ends earlier when the batch must be interrupted, after
+//! [`STAY_MAX`] bytes, and after a request that has waited for a condition. The stay also ends as soon as the
+//! condition of a waiter in the wait set holds, because that waiter is next.
 
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
@@ -12,10 +13,10 @@ use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patche
 use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit};
 use crate::workers::job::Owner;
 
-/// Bytes that are copied while the mutex of the mailbox's queue is held.
+/// Largest number of bytes that a request copies while the mutex of the mailbox's queue is held.
 const INLINE_MAX: usize = 4 * 1024;
 
-/// Most bytes of such an answer besides its data, and of a refusal.
+/// Largest number of bytes of the answer to such a request, not counting its data, and of a refusal.
 const HEAD_MAX: usize = 256;
 
 /// A stay ends after it has copied this many bytes. A walk over a list counts as well.
@@ -25,7 +26,7 @@ const STAY_MAX: usize = 128 * 1024;
 /// each message.
 const LONG_LIST: u64 = 64;
 
-/// What such a step costs, in bytes that could be copied meanwhile.
+/// Cost of such a step, as the number of bytes that could be copied in the same time.
 const STEP_COST: usize = 64;
 
 /// The result of [`try_inline`].
@@ -34,7 +35,7 @@ pub(super) enum Inlined {
     Answered,
     /// The request was admitted, and is to be executed.
     Granted(Grant),
-    /// The mailbox is not free.
+    /// The request cannot be admitted at once.
     Conflict,
 }
 
@@ -47,7 +48,7 @@ enum Applied {
     Blocked(Condition),
 }
 
-/// The reason of an answer to a request that changed nothing.
+/// Why an admitted request changed nothing.
 enum NotApplied {
     Conflict(u64),
     Ahead(u64),
@@ -61,8 +62,8 @@ impl From<Damaged> for NotApplied {
     }
 }
 
-/// Admits the current request of a job if its mailbox is free. A small one is also executed and its grant
-/// released, all in one critical section of the queue.
+/// Admits the current request of a job if that is possible at once. A small request is also executed and its
+/// grant released, all in one critical section of the queue.
 pub(super) fn try_inline(
     job: &mut Job,
     mailboxes: &Mailboxes,
@@ -93,8 +94,8 @@ pub(super) fn try_inline(
     }
 }
 
-/// Whether the current request takes about as long as admission and release. The first request of a longer
-/// run does not.
+/// Whether the current request is small: it takes about as long as admission and release. The first request
+/// of a longer run does not count as small, because the run is executed under one grant.
 fn is_inline(job: &Job, mailboxes: &Mailboxes, acquire: Acquire) -> bool {
     let is_small = match job.mailbox_request(job.next) {
         Some(MailboxRequest::Read { mailbox, after: None, .. }) => {
@@ -107,15 +108,15 @@ fn is_inline(job: &Job, mailboxes: &Mailboxes, acquire: Acquire) -> bool {
     is_small && !continues_run(job, job.next + 1, acquire.mailbox, Mode::Exclusive)
 }
 
-/// Whether the request with this index is one for this mailbox that a grant of this mode covers.
+/// Whether the request with this index is for this mailbox, and a grant of this mode covers it.
 fn continues_run(job: &Job, index: usize, mailbox: u32, mode: Mode) -> bool {
     job.mailbox_request(index)
         .map(Acquire::from)
         .is_some_and(|next| next.mailbox == mailbox && (mode == Mode::Exclusive || next.mode == Mode::Shared))
 }
 
-/// Executes the current request of a job. An admitted one is executed with its run, one under the client's
-/// own lock alone.
+/// Executes the current request of a job. An admitted request is executed with its run. A request under the
+/// client's own lock is executed alone.
 pub(super) fn execute(
     job: &mut Job,
     mailboxes: &Mailboxes,
@@ -150,7 +151,7 @@ fn execute_run(
                 job.state = JobState::InFlight(InFlight { mailbox, taken, grant, answer, until: None });
                 return job.advance();
             }
-            // The message that the watchers were to get is gone. Their read ends without an event.
+            // The message for the watchers no longer exists. The read for the watchers ends without an event.
             Applied::Blocked(_) if matches!(job.owner, Owner::Watch(_)) => job.advance(),
             Applied::Blocked(condition) if job.acquire().is_some_and(|acquire| acquire.tries_once()) => {
                 time_out(job, mailboxes, WaitReason::Condition(condition));
@@ -161,7 +162,8 @@ fn execute_run(
             }
         }
         copied += job.output.len() - answer;
-        // A request that comes from the wait set has passed the queue, and requests may wait there behind it.
+        // A request from the wait set was admitted before the queue. Further requests of its batch must not
+        // overtake the queue.
         let may_stay = !grant.resumed() && copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
         let is_run = may_stay && continues_run(job, job.next, mailbox, grant.mode());
         if !is_run || mailboxes.must_yield(mailbox, &grant) {
@@ -173,8 +175,8 @@ fn execute_run(
     pass_on(mailbox, released, on_admitted);
 }
 
-/// What it costs to find the message that the current request reads, if it is not the newest of a list and
-/// its position is not known.
+/// Cost of finding the message that the current request reads. 0 if the message is the newest one, or if the
+/// cursor has the position of the message.
 fn walk_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     let Some(&MailboxRequest::Read { mailbox, after: Some(after), .. }) = job.mailbox_request(job.next)
     else {
@@ -189,7 +191,7 @@ fn walk_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(STEP_COST)
 }
 
-/// Bytes that the current request has copied within its mailbox, if it is a patch.
+/// About how many bytes the current request has copied within its mailbox, if it is a patch.
 fn patch_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     let Some(&MailboxRequest::Write { mailbox, offset: Some(_), .. }) = job.mailbox_request(job.next) else {
         return 0;
@@ -342,8 +344,8 @@ fn put(
     eol: Eol,
 ) -> Result<Applied, NotApplied> {
     let bytes = &job.input[job.requests[job.next].body.clone()];
-    // Requests that wait for room come first, even if this one needs less. One that comes from the wait set
-    // was the first of them.
+    // Requests that wait for room come first, even if this request needs less room. A request from the wait
+    // set was the first of them.
     let waits_behind = !is_own
         && !grant.resumed()
         && grant.has_waiters()
@@ -361,7 +363,7 @@ fn put(
     Ok(Applied::Answered)
 }
 
-/// Takes the oldest message. It counts as taken when its answer has been written.
+/// Takes the oldest message. The message counts as taken when the answer has been written.
 fn take(
     job: &mut Job,
     mailboxes: &Mailboxes,

@@ -25,7 +25,8 @@ pub(crate) enum Owner {
     Watch(u32),
 }
 
-/// Requests in, answers out. A job travels as one pointer and is reused, so a request costs no allocation.
+/// A batch of requests, and the answers to them. A job is passed between threads as one pointer and is
+/// reused, so a request costs no allocation.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub owner: Owner,
@@ -37,9 +38,9 @@ pub(crate) struct Job {
     pub state: JobState,
     /// The locks of the client, if it holds any or has not acknowledged an expired one.
     pub locks: Option<Box<LockSet>>,
-    /// Where the last `r after=` of a long list ended, or the position of the watchers.
+    /// The mailbox and the cursor of the last `r after=` of a long list, or of the read for the watchers.
     pub cursor: Option<(u32, Cursor)>,
-    /// The last wait that the reactor has handled.
+    /// The last wait that the reactor has recorded.
     pub wait: Option<WaitStart>,
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
@@ -56,15 +57,16 @@ pub(crate) struct Job {
 /// ```
 #[derive(Debug)]
 pub(crate) enum JobState {
-    /// It has not begun, or a client's own lock covers it.
+    /// The request is not admitted: it has not begun, or the client's own lock covers it.
     Ready,
-    /// It was admitted to its mailbox.
+    /// The request was admitted to its mailbox.
     Granted(Grant),
-    /// It was admitted, and its mailbox does not meet the condition.
+    /// The request was admitted, and its mailbox does not meet the condition.
     Blocked(Grant, Condition),
     /// The job is in the queue or the wait set of a mailbox.
     Waiting(WaitReason),
-    /// It is answered by a message that was taken, and the answer has not been written yet.
+    /// The request before the current one took a message, and the answer with this message has not been
+    /// written yet.
     InFlight(InFlight),
 }
 
@@ -88,8 +90,8 @@ pub(crate) struct WaitStart {
     pub reason: WaitReason,
 }
 
-/// A message that was removed from its mailbox and is not received yet. No other request is admitted until
-/// then.
+/// A message that was taken from its mailbox and has not been received by the client yet. No other request is
+/// admitted to the mailbox until the client has received the message.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub mailbox: u32,
@@ -97,13 +99,13 @@ pub(crate) struct InFlight {
     pub taken: Taken,
     /// Admission to the mailbox; `None` under the client's own lock.
     pub grant: Option<Grant>,
-    /// Offset of its answer in the output.
+    /// Offset of the answer in the output.
     pub answer: usize,
     /// When the message counts as received, if the socket takes its answer only in parts.
     pub until: Option<Instant>,
 }
 
-/// What a request needs of a mailbox.
+/// The admission that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acquire {
     pub mailbox: u32,
@@ -112,7 +114,7 @@ pub(crate) struct Acquire {
 }
 
 impl Acquire {
-    /// Whether the request does not wait at all.
+    /// Whether the request is tried once, without a wait.
     pub(crate) fn tries_once(&self) -> bool {
         self.wait == Wait::For(Duration::ZERO)
     }
@@ -164,13 +166,13 @@ impl Job {
         }
     }
 
-    /// What the current request needs of a mailbox, if it reads or changes one.
+    /// The admission that the current request needs, if it reads or changes a mailbox.
     pub(crate) fn acquire(&self) -> Option<Acquire> {
         self.mailbox_request(self.next).map(Acquire::from)
     }
 
-    /// Whether the job may not wait for a client that may be gone: other clients wait for what it holds, or
-    /// it would take a message.
+    /// Whether a wait of the job ends at once when its client may have disconnected: other clients may wait
+    /// for the locks of this client, or the current request would take a message.
     pub(crate) fn needs_its_client(&self) -> bool {
         self.has_locks() || matches!(self.mailbox_request(self.next), Some(MailboxRequest::Take { .. }))
     }
@@ -185,12 +187,12 @@ impl Job {
         self.locks.as_ref().map_or(Access::Unlocked, |locks| locks.access(mailbox, mode))
     }
 
-    /// Whether other clients could wait for this one while it waits itself.
+    /// Whether the client holds locks. Other clients may wait for these locks while this client waits.
     pub(crate) fn has_locks(&self) -> bool {
         self.locks.as_ref().is_some_and(|locks| locks.has_locks())
     }
 
-    /// How long the current request waits.
+    /// How long the current request may wait.
     pub(crate) fn wait_limit(&self) -> Wait {
         match self.current().map(|framed| &framed.request) {
             Some(Request::Local(LocalRequest::Lock(lock))) => lock.wait,
@@ -199,8 +201,9 @@ impl Job {
         }
     }
 
-    /// Whether the reactor was told that the current request waits. A job that has been admitted may have
-    /// come to the wait of a later request, in the wait set, with the ticket of the earlier one.
+    /// Whether the reactor has recorded the wait of the current request. The ticket alone does not show this:
+    /// a job that was admitted may wait for a condition of a later request now, in the wait set, with the
+    /// ticket of the earlier request.
     pub(crate) fn is_known_to_wait(&self) -> bool {
         self.wait.is_some_and(|wait| wait.request == self.next)
     }
@@ -210,7 +213,7 @@ impl Job {
         self.wait.is_some_and(|wait| wait.request + 1 == self.next)
     }
 
-    /// Whether the job keeps other requests out of a mailbox, apart from its locks.
+    /// Whether the job holds a grant, not counting its locks.
     pub(crate) fn holds_grant(&self) -> bool {
         match &self.state {
             JobState::Granted(_) | JobState::Blocked(..) => true,
@@ -230,7 +233,8 @@ impl Job {
         self
     }
 
-    /// Bytes of memory, itself included, without the memory of its requests and locks.
+    /// Bytes of memory of the job and its buffers, without the boxed arguments of its requests and without
+    /// its locks.
     pub(crate) fn memory(&self) -> usize {
         let requests = self.requests.capacity() * size_of::<Framed>();
         size_of::<Self>() + requests + self.input.capacity() + self.output.capacity()
@@ -242,8 +246,9 @@ impl Job {
     }
 }
 
-/// A job has begun to wait at a mailbox. By the time the reactor reads this the job may have been admitted,
-/// or wait for a later request of the same run: the queue knows.
+/// A job has begun to wait at a mailbox. When the reactor receives this completion, the job may have been
+/// admitted, or may wait for a later request of the same run. The mailbox's queue and wait set have the
+/// current state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitStarted {
     pub owner: Owner,
@@ -254,7 +259,7 @@ pub(crate) struct WaitStarted {
 /// A message from the pool to the reactor.
 #[derive(Debug)]
 pub(crate) enum Completion {
-    /// The job has answers, and needs the reactor to go on.
+    /// The job has answers, or needs the reactor for its next step.
     Done(Box<Job>),
     WaitStarted(WaitStarted),
     /// The read for the watchers of a mailbox was admitted.
@@ -281,7 +286,7 @@ pub(crate) enum Outcome {
     Unlocked,
     /// `watch` or `unwatch` was answered.
     Watched,
-    /// `ping`, `help`, `hello` or `stat` was answered.
+    /// `ping`, `help`, `hello`, `stat` or a negotiation of telnet was answered.
     Info,
     /// `q`.
     Quit,
@@ -340,14 +345,14 @@ impl From<&Refusal> for Outcome {
     }
 }
 
-/// How many requests came to which [`Outcome`].
+/// The number of requests with each [`Outcome`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     counts: [u64; Tally::NAMES.len()],
-    /// A bit for each count that is not 0. A batch has one or two outcomes, so [`Tally::merge`] skips most
-    /// counts.
+    /// A bit for each count that is not 0. A batch usually has one or two outcomes, so [`Tally::merge`] skips
+    /// most counts.
     counted: u32,
-    /// Places in a queue that were overtaken. Stays 0.
+    /// Number of requests that were admitted after a request that arrived later. Stays 0.
     pub overtakes: u64,
 }
 
@@ -385,13 +390,13 @@ impl Tally {
         "foreign_protocols",
     ];
 
-    /// Counts one.
+    /// Counts one request with this outcome.
     pub(crate) fn count(&mut self, outcome: Outcome) {
         self.counts[outcome as usize] += 1;
         self.counted |= 1 << outcome as u32;
     }
 
-    /// Adds what `other` counted, and empties it.
+    /// Adds the counts of `other`, and sets them to 0.
     pub(crate) fn merge(&mut self, other: &mut Tally) {
         self.counted |= other.counted;
         while other.counted != 0 {
@@ -407,7 +412,7 @@ impl Tally {
         Tally::NAMES.into_iter().zip(self.counts)
     }
 
-    /// All requests.
+    /// Number of all requests.
     pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -1,11 +1,11 @@
-//! The locks of one client. They lie with its connection or travel with its job, so every thread that
-//! executes a request has the grants that cover it.
+//! The locks of one client. They are in the job of the client while it has one, else in its connection. A
+//! thread that executes a request therefore has the grants that cover the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mailboxes::{Grant, Mode};
 
-/// The locks of a client, and the expired ones that it has not acknowledged. Every operation on one mailbox
+/// The locks of a client, and its expired locks that it has not acknowledged. Every operation on one mailbox
 /// costs O(log n).
 #[derive(Debug, Default)]
 pub(crate) struct LockSet {
@@ -13,7 +13,7 @@ pub(crate) struct LockSet {
     locks: BTreeMap<u32, Grant>,
     /// The locks of a `lock` that still waits for other mailboxes, in the order of the mailboxes.
     pending: Vec<Lock>,
-    /// Mailboxes whose lock has expired. A request for one of them may have counted on the lock, so it is
+    /// Mailboxes whose lock has expired. A request for such a mailbox may rely on the lock, so the request is
     /// refused.
     expired: BTreeSet<u32>,
 }
@@ -25,16 +25,17 @@ pub(crate) struct Lock {
     pub grant: Grant,
 }
 
-/// What a client may do in a mailbox without being admitted.
+/// Whether a client's own locks admit a request to a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It holds no lock: it has to be admitted.
+    /// The client holds no lock of the mailbox: the request has to be admitted.
     Unlocked,
-    /// It holds a lock that covers the request.
+    /// The client holds a lock that covers the request.
     Owned,
-    /// It holds a shared lock. To wait for an exclusive one would be to wait for itself.
+    /// The client holds a shared lock, and the request needs an exclusive grant. The request would wait for
+    /// its own client.
     Insufficient,
-    /// It held a lock that has expired.
+    /// The client held a lock that has expired.
     Expired,
 }
 
@@ -43,7 +44,7 @@ impl LockSet {
         !self.has_locks() && self.expired.is_empty()
     }
 
-    /// Bytes of memory behind it, without the overhead of its trees.
+    /// Bytes of memory of the entries, without the overhead of the trees.
     pub(crate) fn memory(&self) -> usize {
         let locks = self.locks.len() * size_of::<(u32, Grant)>();
         locks + self.pending.capacity() * size_of::<Lock>() + self.expired.len() * size_of::<u32>()
@@ -53,7 +54,8 @@ impl LockSet {
         !self.locks.is_empty() || !self.pending.is_empty()
     }
 
-    /// How many mailboxes are remembered besides `wanted`, none of which is locked.
+    /// Number of mailboxes with a lock or an expired lock that are not in `wanted`. No mailbox in `wanted` is
+    /// locked.
     pub(crate) fn others(&self, wanted: &[u32]) -> usize {
         let again = wanted.iter().filter(|mailbox| self.expired.contains(mailbox)).count();
         self.locks.len() + self.expired.len() - again
@@ -83,7 +85,7 @@ impl LockSet {
         self.pending.push(Lock { mailbox, grant });
     }
 
-    /// Completes a `lock`: it has acquired all its mailboxes. They have no expired locks any more.
+    /// Completes a `lock` that has acquired all its mailboxes. Forgets the expired locks of these mailboxes.
     pub(crate) fn complete(&mut self) {
         for Lock { mailbox, grant } in std::mem::take(&mut self.pending) {
             self.expired.remove(&mailbox);

@@ -1,11 +1,12 @@
-//! The fixed pool of threads that does the work on the mailboxes. It owns no socket, and it never waits for a
-//! mailbox.
+//! The fixed pool of threads that executes the requests for the mailboxes. A worker owns no socket, and never
+//! waits for a mailbox.
 //!
-//! A [`Job`] is a batch of requests of one client. [`step`](step::step) interprets it. It is submitted when
-//! its first request is admitted. The [`Pool`] runs a short job on the reactor's own thread and posts the
-//! others to its threads. The job returns to the reactor with its answers, from a worker through the
-//! [`Completions`]. If the mailbox of a later request is not free, the job stays in the queue of that
-//! mailbox, and the worker continues with another job: first with those that its releases have admitted.
+//! A [`Job`] is a batch of requests of one client. [`step`](step::step) interprets a job. A job is submitted
+//! to the pool when its first request is admitted or covered by a lock of the client. The [`Pool`] runs short
+//! jobs on the reactor's thread and posts the others to the workers. A worker returns a job with its answers
+//! to the reactor through the [`Completions`]. If the mailbox of a later request is not free, the job waits
+//! in the queue of that mailbox, and the worker continues with another job. The jobs that a release admits go
+//! to the worker's own deque, which the worker serves first.
 
 mod completions;
 mod execute;

@@ -1,7 +1,7 @@
 //! The worker threads, and the choice between them and the reactor: the reactor runs short jobs itself, the
 //! workers run the others.
 //!
-//! [`Pool`] belongs to the reactor's thread. Its threads share a queue of posted jobs, and each worker has a
+//! [`Pool`] belongs to the reactor's thread. The workers share a queue of posted jobs, and each worker has a
 //! deque that the other workers steal from.
 
 use std::collections::VecDeque;
@@ -19,18 +19,19 @@ use super::sleep::Sleep;
 use super::step::{Next, run};
 use crate::protocol::{Framed, MailboxRequest, Request};
 
-/// Largest number of posted jobs that a worker takes at once, and of completions that it posts at once.
+/// Largest number of posted jobs that a worker takes at once. A worker that has this many completions posts
+/// them.
 const STEAL_BATCH: usize = 16;
 
 /// Jobs that copy at least this many bytes are long. A worker runs a long job, and other jobs are not kept
-/// waiting behind it. The reactor may run a shorter job itself: handing it over and taking it back costs more
-/// than the copy, and waking a worker costs two context switches.
+/// waiting behind it. The reactor may run a shorter job itself: handing the job over and taking it back costs
+/// more than the copy, and waking a worker costs two context switches.
 const LONG_JOB: usize = 128 * 1024;
 
-/// Cost of the jobs that the reactor runs itself in one tick, about 750 microseconds. The cost of a job is
-/// the bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for each request. Jobs beyond the
-/// budget go to the workers, which share them, so the sockets do not wait. With 0, all jobs go to the
-/// workers.
+/// Largest total cost of the jobs that the reactor runs itself in one tick, about 750 microseconds. The cost
+/// of a job is the bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for each request. Jobs
+/// beyond the budget go to the workers, which share them, so the sockets do not wait. With 0, all jobs go to
+/// the workers.
 pub(crate) const INLINE_BUDGET: usize = 6 * 1024 * 1024;
 
 /// Cost of writing the replies of a job, as the number of bytes that could be copied in the same time.
@@ -39,8 +40,9 @@ const JOB_COST: usize = 32 * 1024;
 /// Cost of a request without the bytes that it copies, in the same unit.
 const REQUEST_COST: usize = 512;
 
-/// Bytes of large messages that are received, copied and answered together: this many stay in a processor's
-/// cache. For small messages it is faster to receive all of them, then to copy all, then to answer all.
+/// Bytes of large messages that are received, copied and answered together: this many bytes stay in a
+/// processor's cache. For small messages it is faster to receive all of them, then to copy all, then to
+/// answer all.
 const CACHE_BUDGET: usize = 128 * 1024;
 
 /// Messages of at least this many bytes count for [`CACHE_BUDGET`].
@@ -102,8 +104,8 @@ impl Pool {
         self.pending.push(job, &self.shared.mailboxes);
     }
 
-    /// Whether the submitted jobs copy as many bytes of large messages as the cache holds. If so, they should
-    /// be dispatched before more jobs are submitted.
+    /// Whether the submitted jobs copy at least [`CACHE_BUDGET`] bytes of large messages. If so, the caller
+    /// dispatches them before it submits more jobs.
     pub(crate) fn is_cache_budget_spent(&self) -> bool {
         self.pending.large_bytes >= CACHE_BUDGET
     }
@@ -114,9 +116,9 @@ impl Pool {
     }
 
     /// Starts submitted jobs. Short jobs are run on the calling thread, up to the inline budget of the tick,
-    /// and their completions are appended to `completions`. The other jobs are posted to the workers, of
-    /// which one is woken if none is available. After [`CACHE_BUDGET`] bytes of large messages the remaining
-    /// jobs are left for the next call, so the caller repeats the call until it appends no completion.
+    /// and their completions are appended to `completions`. The other jobs are posted to the workers. One
+    /// worker is woken if none is available. After [`CACHE_BUDGET`] bytes of large messages the remaining
+    /// jobs are left for the next call, so the caller repeats the call until a call appends no completion.
     pub(crate) fn dispatch(&mut self, completions: &mut Vec<Completion>) {
         let Pool { shared, pending, inline_budget, inline_jobs, posted, .. } = self;
         let mailboxes = &*shared.mailboxes;
@@ -124,7 +126,7 @@ impl Pool {
         while large_copied < CACHE_BUDGET
             && let Some((job, large_bytes)) = pending.pop()
         {
-            // Computed only now, because the previous jobs may have written what this one reads.
+            // Computed only now, because the previous jobs may have written the messages that this job reads.
             let copied = copied_bytes(&job, mailboxes);
             let cost = copied + (job.requests.len() - job.next) * REQUEST_COST + JOB_COST;
             if copied < LONG_JOB && cost <= *inline_budget {
@@ -183,8 +185,8 @@ impl Pool {
     }
 
     /// Tells the workers to end, without waiting for them. The clients of jobs that still run have
-    /// disconnected. The end of the process may interrupt a write, which leaves the mailbox intact, as any
-    /// kill does.
+    /// disconnected. The end of the process may interrupt a write. The mailbox stays intact, as after any
+    /// kill.
     pub(crate) fn stop(self) {
         self.shared.sleep.stop();
     }
@@ -194,7 +196,7 @@ impl Pool {
 #[derive(Debug, Default)]
 struct Pending {
     jobs: VecDeque<(Box<Job>, usize)>,
-    /// The sum over all jobs.
+    /// The sum of these results.
     large_bytes: usize,
 }
 
@@ -213,8 +215,8 @@ impl Pending {
 }
 
 /// About how many bytes of large messages a job copies: the bodies of its requests, or the message that its
-/// current request reads. 0 for a long job. Less exact than [`copied_bytes`], because it is computed for
-/// every job.
+/// current request reads. 0 if the messages are small or the job is long. This estimate is less exact than
+/// [`copied_bytes`], because it is computed for every job.
 fn large_bytes(job: &Job, mailboxes: &Mailboxes) -> usize {
     let body_bytes = job.body_bytes();
     let mean = body_bytes / (job.requests.len() - job.next);
@@ -263,7 +265,8 @@ fn work(shared: &Shared, deque: Worker<Box<Job>>) {
             let is_long = copied_bytes(&job, &shared.mailboxes) >= LONG_JOB;
             if is_long {
                 post(shared, &mut done);
-                // Another worker can steal an admitted job, which need not wait for the rest of this batch.
+                // Another worker can steal an admitted job, so that job need not wait for the rest of this
+                // batch.
                 let on_admitted = |next| match next {
                     Next::Job(job) => {
                         deque.push(job);
@@ -292,7 +295,7 @@ fn work(shared: &Shared, deque: Worker<Box<Job>>) {
     }
 }
 
-/// Posts completions to the reactor, without those of waits that have ended since.
+/// Posts completions to the reactor. Drops those that announce a wait that has ended since.
 fn post(shared: &Shared, done: &mut Vec<Completion>) {
     done.retain(|completion| match completion {
         Completion::Done(_) | Completion::Watch { .. } => true,

@@ -1,12 +1,14 @@
 //! How idle workers sleep, and how they are woken without lost wake-ups.
 //!
 //! *Going to sleep*: take the lock, look for work again, wait. *Posting*: make the work visible, take the
-//! lock, wake. If the post comes before the second look, the look finds it. If the post comes after, the
-//! sleeper is already waiting, because it has held the lock from its look until then. There is no third case.
+//! lock, wake. If the lock is taken by the post first, the second look finds the work. If the lock is taken
+//! by the worker first, the worker already waits when the post wakes it, because the worker holds the lock
+//! from its look until its wait. There is no third case.
 //!
 //! A worker is *available* when it is awake and not in a long job: before it sleeps, it will find any posted
 //! work. So a post wakes a worker only if none is available, and many small jobs cost one wake-up, not one
-//! each. A worker that begins a long job stops being available, and wakes another one if none is left.
+//! each. A worker that begins a long job stops being available, and wakes another worker if none is available
+//! then.
 
 use crate::sync::{Condvar, Mutex};
 
@@ -20,8 +22,8 @@ pub(super) struct Sleep {
 #[derive(Debug)]
 struct State {
     available: usize,
-    /// Number of workers that wait and were not woken. The thread that wakes a worker counts it as available,
-    /// not the worker itself, so that a second post before the worker runs does not wake another one.
+    /// Number of workers that wait and were not woken. The thread that wakes a worker counts that worker as
+    /// available at once. A second post before the worker runs therefore wakes no other worker.
     sleeping: usize,
     stopping: bool,
 }

@@ -1,8 +1,8 @@
 //! The interpreter of requests: what a job needs next, and the answers that need no mailbox.
 //!
-//! [`step`] is the only function that decides the next step of a request. Two loops call it: [`run`], on a
-//! worker, which executes admitted requests, and the reactor's `drive`, which also serves what only the
-//! reactor may do.
+//! [`step`] is the only function that decides the next step of a request. Two loops call it. [`run`] executes
+//! admitted requests, on a worker or on the reactor's thread. The reactor's `drive` also handles the steps
+//! that only the reactor may take.
 
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub(crate) enum Step {
     Finished,
 }
 
-/// Answers the requests of a job that need no mailbox, up to the first one that needs something else.
+/// Answers the requests of a job up to the first one that needs a mailbox, the reactor or a write. Returns
+/// that need.
 #[inline]
 pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     loop {
@@ -110,7 +111,7 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     }
 }
 
-/// What a release admits.
+/// A job or a read that a release admits.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// A job that waited.
@@ -119,7 +120,7 @@ pub(crate) enum Next {
     Watch { mailbox: u32, grant: Grant },
 }
 
-/// Passes on what a release of a mailbox admits.
+/// Passes the jobs and the read that a release of a mailbox admits to `on_admitted`.
 pub(crate) fn pass_on(mailbox: u32, released: Released<Box<Job>>, mut on_admitted: impl FnMut(Next)) {
     if let Some(grant) = released.watch {
         on_admitted(Next::Watch { mailbox, grant });
@@ -129,8 +130,8 @@ pub(crate) fn pass_on(mailbox: u32, released: Released<Box<Job>>, mut on_admitte
     }
 }
 
-/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. What a release admits
-/// is passed to `on_admitted` immediately, so another worker can run it while this batch continues.
+/// Runs a job on the calling thread until it waits, needs the reactor, or is finished. Jobs that a release
+/// admits are passed to `on_admitted` immediately, so another worker can run them while this batch continues.
 pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: impl FnMut(Next)) -> Completion {
     loop {
         match step(&mut job, mailboxes) {
@@ -158,7 +159,7 @@ pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: imp
     }
 }
 
-/// Adds the current request to the queue of a mailbox. Returns the job if it was admitted.
+/// Adds the current request to the queue of a mailbox. Returns the job if it is admitted at once.
 pub(crate) fn enqueue(
     job: Box<Job>,
     mailboxes: &Mailboxes,
@@ -232,12 +233,12 @@ pub(crate) fn time_out(job: &mut Job, mailboxes: &Mailboxes, reason: WaitReason)
     reply(job, &answer, outcome);
 }
 
-/// Answers the current request of a job `ERR`.
+/// Answers the current request of a job with `ERR`.
 pub(crate) fn refuse(job: &mut Job, refusal: &Refusal) {
     reply(job, &Reply::Refused(refusal), refusal.into());
 }
 
-/// Answers the current request of a job `ERR`, and drops the requests behind it: the connection ends.
+/// Answers the current request of a job with `ERR`, and drops the requests after it: the connection ends.
 pub(crate) fn refuse_and_end(job: &mut Job, refusal: Refusal) {
     refuse(job, &refusal);
     job.requests.truncate(job.next);

@@ -38,8 +38,8 @@ impl Request {
     }
 }
 
-/// A mailbox and its holders, as counted by the holders. Locks of std protect the records of the test, which
-/// need not be part of the model.
+/// A mailbox, with the numbers of its holders, which the holders count themselves. Mutexes of std protect the
+/// records of the test, because these records need not be part of the model.
 struct Shared {
     mailbox: SharedAdmission<Request>,
     readers: AtomicU32,
@@ -67,7 +67,7 @@ impl Shared {
     }
 
     /// Executes a granted request, and all requests that its release admits, as a worker does. Returns the
-    /// ticket of the last one that joined the wait set.
+    /// ticket of the last request that joined the wait set.
     fn run(&self, grant: Grant, request: Request) -> Option<Ticket> {
         let mut released = Released { jobs: vec![(grant, request)], watch: None };
         let mut waiting = None;
@@ -92,7 +92,7 @@ impl Shared {
         waiting
     }
 
-    /// Holds the mailbox, and asserts that no other holder conflicts.
+    /// Counts as a holder of the mailbox for a moment, and asserts that no other holder conflicts.
     fn check_holders(&self, mode: Mode) {
         match mode {
             Mode::Shared => {
@@ -136,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// The same with one critical section, if the request is small.
+    /// Like `submit`, but a small request takes one critical section.
     fn try_inline(&self, request: Request) -> Option<Ticket> {
         let mut released = Released::default();
         let work = |grant: &mut Grant| {
@@ -179,7 +179,7 @@ impl Shared {
         self.executed.lock().expect("not poisoned").iter().filter(|executed| **executed == request).count()
     }
 
-    /// Locks the free mailbox.
+    /// Holds the mailbox, which is free.
     fn hold(&self, mode: Mode) -> Grant {
         self.mailbox.try_admit(mode).expect("the mailbox is free")
     }

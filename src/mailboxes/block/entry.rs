@@ -1,4 +1,5 @@
-//! One message in the ring, and how to find it. Damaged bytes in the ring never lead outside of the list.
+//! One message in the ring, and how to find it. Every entry that is returned lies within the list, even if
+//! the bytes in the ring are damaged.
 
 use super::record::{Damaged, Record};
 use super::{Cursor, ENTRY_HEADER};
@@ -37,10 +38,10 @@ impl Entry {
         Entry::checked(ring, record, record.head, record.count)
     }
 
-    /// The message of a live version: the first one after the cursor, or the oldest.
+    /// The message with this version, which is live. It is the first live message after the cursor.
     pub(super) fn of(ring: &Ring, record: Record, version: u64, cursor: Cursor) -> Result<Entry, Damaged> {
-        // A live message does not move, and the next one begins where it ends. The cursor's position is not
-        // valid if its message no longer exists.
+        // A live message does not move, and the next message begins where it ends. The position in the cursor
+        // is valid only while the message of the cursor exists.
         let next = cursor.next.filter(|_| cursor.version >= record.first());
         let (mut at, mut reached) = match next {
             _ if version == record.version => (record.last, version),

@@ -3,7 +3,7 @@
 
 use super::ENTRY_HEADER;
 
-/// The largest valid position and version. No server runs long enough to reach it.
+/// The largest valid position and version. No server runs long enough to reach this value.
 pub(super) const POSITION_MAX: u64 = 1 << 62;
 
 /// One state of a mailbox: the positions of its messages.
@@ -86,7 +86,7 @@ impl Record {
             }
     }
 
-    /// A checksum that detects every flipped bit, and a page of zeros.
+    /// A checksum that detects every change of a single field, and a record of zeros.
     pub(super) fn checksum(&self) -> u64 {
         [self.version, self.head, self.tail, self.last, self.count]
             .iter()

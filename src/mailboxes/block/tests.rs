@@ -1,5 +1,5 @@
-//! Tests of a block without admission: against a naive model, killed between any two stores, and on damaged
-//! memory.
+//! Tests of a block without admission: compared with a naive model, killed after every instruction, and on
+//! damaged memory.
 #![allow(unsafe_code, reason = "creates blocks without grants, and forks")]
 
 mod control;
@@ -16,7 +16,7 @@ const CAPACITY: usize = SMALL.capacity as usize;
 /// Versions and bytes, oldest first.
 type List = Vec<(u64, Vec<u8>)>;
 
-/// The block of mailbox 1 of 3, so that a stray store would change a neighbour.
+/// The block of the middle mailbox of three. A stray store would change one of the other two.
 fn block(segment: &Segment) -> Block<'_> {
     // SAFETY: each test has its own segment and uses it in one thread.
     unsafe { segment.block(1) }

@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// Searches in steps of this size.
+    /// Searches at most `step` steps at a time.
     fn would_deadlock(&self, owner: usize, mailbox: usize, step: usize) -> bool {
         let mut search = Search::new(owner, mailbox as u32);
         loop {
@@ -142,7 +142,7 @@ proptest! {
     }
 }
 
-/// Owners in a ring: owner `n` holds mailbox `n`, and the first ones wait for the next mailbox.
+/// Owners in a ring: owner `n` holds mailbox `n`. The first `waiting` owners wait for the next mailbox.
 struct Ring {
     length: u32,
     waiting: u32,
@@ -172,8 +172,8 @@ fn a_long_cycle_is_found() {
     }
 }
 
-/// Each step of a search visited all locks of an owner again for each mailbox: N clients with N locks cost N
-/// * N.
+/// A regression test: each step of a search once visited all locks of an owner again for each mailbox. The
+/// cost of N clients with N locks was quadratic.
 #[test]
 fn a_search_visits_each_lock_once() {
     let ring = Ring { length: 100, waiting: 50 };

@@ -20,17 +20,17 @@ pub(super) enum Remaining {
     Line(u64),
 }
 
-/// How far the discarding of a body has come.
+/// The result of [`Discard::advance`].
 pub(super) enum Discarded {
     /// The end of line is incomplete.
     NotYet,
-    /// This many bytes; more are to come.
+    /// This many bytes were discarded. More bytes follow.
     Some(usize),
-    /// The whole body, the last `len` bytes of it now.
+    /// The whole body was discarded. The last call discarded `len` bytes.
     All { refusal: Refusal, eol: Eol, len: usize },
     /// The body does not end where its length says.
     WrongLength { eol: Eol },
-    /// More than is discarded.
+    /// The body is longer than the limit [`discard_max`].
     TooMuch { eol: Eol },
 }
 

@@ -5,8 +5,8 @@ use crate::protocol::Eol;
 /// How the lines of a connection end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
-    /// The client has sent a telnet command: CR NUL ends a line, too. A telnet that sends each key as it is
-    /// typed sends it for Enter. Source: RFC 854.
+    /// The client has sent a telnet command: CR NUL ends a line, too. A telnet client that sends each key as
+    /// it is typed sends CR NUL for Enter. Source: RFC 854.
     pub end_with_nul: bool,
 }
 
@@ -30,7 +30,7 @@ impl Lines {
         }
     }
 
-    /// The position of the last byte of the line, which is not before `from`.
+    /// The position of the last byte of the first end of line. Bytes before `from` are not searched.
     pub(super) fn last(self, bytes: &[u8], from: usize) -> Option<usize> {
         if !self.end_with_nul {
             return bytes[from..].iter().position(|&b| b == b'\n').map(|at| from + at);

@@ -207,7 +207,7 @@ fn a_refused_body_of_1_mib_is_discarded() {
     assert_eq!(codes(&stream(MIB + 1)), ["size"]);
 }
 
-/// One batch of long lists took the reactor half a millisecond.
+/// A regression test: one batch of long lists once took the reactor half a millisecond.
 #[test]
 fn a_cut_ends_after_4_kib_of_header_lines() {
     let line = format!("{:1000}\n", "r 3");

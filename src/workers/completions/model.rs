@@ -1,6 +1,7 @@
 //! All interleavings of two workers that post and a reactor: `cargo test --lib --features loom model`.
 //!
-//! After a post that does not wake it, the reactor sleeps for ever; loom reports that as a deadlock.
+//! If a post does not wake the sleeping reactor, the reactor sleeps for ever. Loom reports that as a
+//! deadlock.
 
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ fn connection_of(owner: Owner) -> ConnectionId {
     }
 }
 
-/// Each of `workers` workers posts `posts` completions; the reactor runs until it has received all.
+/// Each of `workers` workers posts `posts` completions; the reactor runs until it has received all
+/// completions.
 fn every_completion_is_received(workers: u32, posts: u32) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);

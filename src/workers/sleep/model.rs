@@ -66,7 +66,7 @@ impl Pool {
         self.short_finished_changed.notify_all();
     }
 
-    /// A long job that ends only after a short one, which another worker has to run.
+    /// A long job that ends only after a short job, which another worker has to run.
     fn wait_for_short_job(&self) {
         let mut finished = self.short_finished.lock();
         while !*finished {

@@ -1,5 +1,4 @@
-//! A grant races with a timeout and with a disconnect: each comes from one of three threads, and one of them
-//! wins.
+//! A grant, a timeout and a disconnect race, each in a thread of its own. Exactly one of the three wins.
 
 use super::*;
 
@@ -15,7 +14,8 @@ fn exactly_one_of_three_wins(waiter: Request) {
         let disconnect = spawn(shared, move |shared| shared.cancel(ticket));
         shared.run(writer, Request::Put);
         let cancelled = [join(timeout), join(disconnect)];
-        // The grant of a lock is kept, also if its client has disconnected; here the reactor releases it.
+        // The grant of a lock is kept even if its client has disconnected. The test then releases the grant,
+        // as the reactor does.
         let lock = shared.locks.lock().expect("not poisoned").pop();
         let granted = shared.executions(waiter) + usize::from(lock.is_some());
         let outcome = [granted, cancelled[0].into(), cancelled[1].into()];

@@ -20,7 +20,7 @@ fn model_every_request_runs() {
     });
 }
 
-/// The same with some requests that are admitted and released in one critical section.
+/// Four arrivals. Some of them are admitted and released in one critical section.
 #[test]
 fn model_every_inline_request_runs() {
     explore(|shared| {

@@ -14,7 +14,8 @@ fn model_a_put_reaches_the_taker() {
     });
 }
 
-/// The same with a put that is admitted and released in one critical section.
+/// A take and a put in any order. The put is admitted and released in one critical section, if it is admitted
+/// at once.
 #[test]
 fn model_an_inline_put_reaches_the_taker() {
     explore(|shared| {
@@ -26,8 +27,9 @@ fn model_an_inline_put_reaches_the_taker() {
     });
 }
 
-/// Two requests wait. A put meets their condition while a timeout and a disconnect cancel the first: it is
-/// executed or cancelled, once, and the second is executed if there is a message for it.
+/// Two requests wait. A put meets their condition while a timeout and a disconnect cancel the first one. The
+/// first request is either executed or cancelled, once. The second request is executed if there is a message
+/// for it.
 fn exactly_one_of_three_wins(request: fn(u32) -> Request) {
     let outcomes = explore(move |shared| {
         let first = shared.submit(request(0)).expect("the mailbox is empty");
@@ -57,8 +59,8 @@ fn model_put_timeout_or_disconnect_wins_a_reader() {
     exactly_one_of_three_wins(Request::ReadNew);
 }
 
-/// A watcher begins to wait while a message is put: either it sees the message at once, or its read is
-/// admitted.
+/// A watcher begins to wait while a message is put: either the watcher sees the message at once, or its read
+/// is admitted.
 #[test]
 fn model_a_put_reaches_the_watchers() {
     let outcomes = explore(|shared| {

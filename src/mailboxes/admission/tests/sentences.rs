@@ -5,7 +5,7 @@ use super::*;
 const SHARED: Mode = Mode::Shared;
 const EXCLUSIVE: Mode = Mode::Exclusive;
 
-/// The contents of a mailbox with `count` messages, the first ever put, and room for a message of `room`
+/// The contents of a mailbox that has the first `count` messages ever put, and room for a message of `room`
 /// bytes.
 fn contents(count: u64, room: u64) -> Contents {
     Contents { version: count, count, room: Some(room) }
@@ -37,7 +37,7 @@ impl Queue {
         }
     }
 
-    /// A request is admitted to a mailbox without messages and room, and joins the wait set.
+    /// A request is admitted to a mailbox that has no messages and no room, and joins the wait set.
     fn block(&mut self, condition: Condition, name: &'static str) -> Ticket {
         let grant = self.enter(condition.mode());
         self.admission.wait_for(grant, condition, contents(0, 0), name, &mut self.released)
@@ -155,8 +155,7 @@ fn an_overtaken_request_is_counted() {
     assert_eq!(queue.admission.overtakes(), 1);
 }
 
-/// The check of the corollary, which holds after every operation, so the test queues a request of a free
-/// mailbox.
+/// The corollary holds after every operation. The test violates it by queueing a request at a free mailbox.
 #[test]
 fn a_waiter_of_a_free_mailbox_is_grantable() {
     let mut queue = Queue::default();
@@ -369,7 +368,7 @@ fn a_request_that_rejoins_the_wait_set_keeps_its_place() {
     assert_eq!(queue.change(contents(1, 0)), ["first"]);
 }
 
-/// A holder released its mailbox for a reader that had left.
+/// A regression test: a holder once released its mailbox for a reader that had left.
 #[test]
 fn a_reader_that_has_left_is_not_waited_for() {
     let mut queue = Queue::default();
@@ -381,7 +380,7 @@ fn a_reader_that_has_left_is_not_waited_for() {
     assert!(queue.release(writer, contents(1, 0)).is_empty());
 }
 
-/// The law for the read of the watchers, which no job represents.
+/// The law for the read for the watchers. No job represents that read.
 #[test]
 fn the_read_for_the_watchers_is_next_when_there_is_a_newer_message() {
     let mut queue = Queue::default();

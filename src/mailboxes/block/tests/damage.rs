@@ -1,5 +1,5 @@
-//! Damaged memory: every access returns the old contents or `Damaged`. It never panics, and never accesses a
-//! neighbour.
+//! Damaged memory: every access returns the old contents or `Damaged`. No access panics, and none reaches
+//! another mailbox.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -130,7 +130,7 @@ fn a_cursor_of_another_mailbox_finds_no_message() {
     assert_eq!(block.after(Cursor { version: 3, next: Some(free) }, 0, u64::MAX), Err(Damaged));
 }
 
-/// The wrong length ends where zeros look like the headers of empty messages.
+/// The entry with the wrong length ends where zeros look like the headers of empty messages.
 #[test]
 fn a_length_that_leaves_no_room_for_later_headers_is_damage() {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");

@@ -60,8 +60,8 @@ fn recovered(file: &File, copy: &File) -> Segment {
     segment
 }
 
-/// Kills `change` after every instruction; it gets the result of `prepare`. Expects the old contents or the
-/// new ones, which are `messages`.
+/// Calls `change` with the result of `prepare`, and kills it after every instruction. Expects the old
+/// contents or the new ones. The new contents are `messages`.
 fn assert_kill_leaves_old_or_new<P>(
     prepare: impl Fn(&mut Block) -> P,
     change: impl Fn(&mut Block, &P),

@@ -10,7 +10,7 @@ enum Step {
     Write(Vec<u8>),
     Patch(usize, Vec<u8>),
     Put(Vec<u8>),
-    /// A message that exactly fits; or one byte more, which must not fit.
+    /// A message that exactly fits, or one that is a byte too large.
     PutExactly {
         too_large: bool,
     },
@@ -19,9 +19,9 @@ enum Step {
     /// Takes several messages, then undoes all of these takes.
     TakeAndRequeue(usize),
     Read(u64, u64),
-    /// With a cursor that an earlier step returned.
+    /// Reads the next message after a cursor that an earlier step returned.
     After(Index, u64, u64),
-    /// With a new cursor.
+    /// Reads the next message after a new cursor.
     AfterVersion(u64),
     Reopen,
 }
