@@ -30,13 +30,14 @@ const DRAIN_ROUNDS: usize = 4096 / ACCEPTS_PER_TICK;
 
 impl Reactor {
     /// Accepts new connections. If the connection table is full, a new connection is deferred until every
-    /// event of this poll is handled, since one of them may free a slot.
+    /// event of this poll is handled and every closed connection is removed, since this may free a slot.
     pub(super) fn accept(&mut self) {
         for accepted in std::mem::take(&mut self.deferred) {
-            match (self.server.is_full(), self.poll_drained) {
+            let may_free_slot = !self.poll_drained || self.server.removes_clients();
+            match (self.server.is_full(), may_free_slot) {
                 (false, _) => self.register_client(accepted),
-                (true, false) => self.deferred.push(accepted),
-                (true, true) => self.reject_full(accepted),
+                (true, true) => self.deferred.push(accepted),
+                (true, false) => self.reject_full(accepted),
             }
         }
         if self.accept_retry_at.is_some_and(|at| at <= self.server.now()) {

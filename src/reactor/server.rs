@@ -126,6 +126,11 @@ impl<T: Transport> Server<T> {
         self.clients.len() >= self.settings.max_clients
     }
 
+    /// Whether closed connections are still to be removed.
+    pub(super) fn removes_clients(&self) -> bool {
+        self.clients.has_closed() || self.backlog.has_endings()
+    }
+
     pub(super) fn max_clients(&self) -> usize {
         self.settings.max_clients
     }

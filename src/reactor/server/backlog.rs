@@ -77,6 +77,11 @@ struct Searching {
 }
 
 impl Backlog {
+    /// Whether clients that have gone have watches or locks left.
+    pub(super) fn has_endings(&self) -> bool {
+        !self.endings.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         let Backlog { jobs, completions, endings, searches, draining } = self;
         jobs.is_empty()

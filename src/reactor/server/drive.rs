@@ -83,8 +83,8 @@ impl<T: Transport> Server<T> {
     /// Handles the readiness of a socket that a poll has reported. If the budget of this tick is spent, the
     /// connection is appended to the ready queue instead.
     pub(crate) fn on_event(&mut self, id: ConnectionId, readiness: Readiness) {
-        // The poll reports a broken connection only once, and handling it costs little.
-        if !self.budgets.receiving.is_spent() || readiness.broken {
+        // A client leaves once, and the end of its connection costs little. Its slot may be wanted.
+        if !self.budgets.receiving.is_spent() || readiness.broken || readiness.hung_up {
             return self.on_ready(id, readiness);
         }
         if let Some(mut client) = self.clients.get(id) {
