@@ -1,4 +1,5 @@
-"""The goals of dipc compared with the other servers: limits for medians of the ratios within each round."""
+"""The goals of dipc. Most limit the median over all rounds of a ratio to another server. The others limit a ratio of
+two values of dipc, the memory of an idle connection, and the number of overtakes."""
 
 from typing import NamedTuple, Optional, Union
 
@@ -41,7 +42,8 @@ class Goal(NamedTuple):
         return "reached" if reached else "not reached"
 
     def speedup_shown(self):
-        """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is reached."""
+        """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is reached, not
+        measured, or has no baseline."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
         ratios = float(self.shown()), self.baseline, self.limit

@@ -13,8 +13,8 @@ pub enum Error {
     NotDone {
         /// The reason.
         reason: Reason,
-        /// The version of the mailbox, if the reply has it: for a conflict, for a read that timed out, and for [`Reason::Ahead`] of one
-        /// mailbox.
+        /// The version of the mailbox, if the reply has it: for a conflict, for a read that timed out, and
+        /// for [`Reason::Ahead`] of one mailbox.
         version: Option<u64>,
     },
     /// `ERR`: the request is invalid, or impossible now.
@@ -56,8 +56,8 @@ pub enum Reason {
     Locked,
     /// The mailbox has several messages. Only a single message can be patched.
     Multi,
-    /// A mailbox has not reached the version of `after`, which is one of another life of the mailboxes. A client
-    /// that resumes continues with `after` 0, and tells its user.
+    /// A mailbox has not reached the version of `after`, which is one of another life of the mailboxes. A
+    /// client that resumes continues with `after` 0, and tells its user.
     Ahead,
     /// A reason that this version of the client does not know.
     Other(String),

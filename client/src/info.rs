@@ -38,8 +38,9 @@ impl Client {
 
     /// Asks for the properties of the server, and sets the name that `stat` shows for this connection.
     ///
-    /// A name is 1 to 64 bytes of printable ASCII without spaces. An empty name and any other
-    /// character are [`Error::Io`] of kind [`InvalidInput`](std::io::ErrorKind::InvalidInput).
+    /// A name is 1 to 64 bytes of printable ASCII without spaces. An empty name, or a name with another
+    /// character, fails with [`Error::Io`] of kind [`InvalidInput`](std::io::ErrorKind::InvalidInput). The
+    /// server refuses a longer name.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;

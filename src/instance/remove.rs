@@ -92,7 +92,8 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
         let mut has_removed = false;
         if let Some(directory) = &directory {
             match remove_unless_served(directory) {
-                // The lock of the segment proves that its server has ended.
+                // The segment is not locked, or no process listens on the control socket: the server has
+                // ended.
                 Ok(Found::Segment) => return Ok(Outcome::Removed),
                 Ok(Found::Files) => has_removed = true,
                 Ok(Found::Nothing) => {}

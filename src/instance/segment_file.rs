@@ -73,8 +73,8 @@ impl Directory {
         Ok((segment, SegmentFile { file, is_new: true }))
     }
 
-    /// Gives a new segment its name, in place of an earlier one. This is the last step of a start that can
-    /// fail, apart from the report that the server is ready.
+    /// Renames `segment.new` to `segment`, in place of an earlier segment. After this, the only step of the
+    /// start that can still fail is the report that the server is ready.
     pub(super) fn commit(&self, segment: &SegmentFile) -> Result<(), DirectoryError> {
         if segment.is_new {
             let dir = self.descriptor();
@@ -83,19 +83,20 @@ impl Directory {
         Ok(())
     }
 
-    /// Removes a segment that got its name in a start that failed afterwards. The caller holds the lock.
+    /// Removes a new segment that was committed before the start failed. The caller holds the lock.
     pub(super) fn revoke(&self, segment: &SegmentFile) {
         if segment.is_new && !segment.has_lost_name(self) {
             let _ = self.unlink(SEGMENT);
         }
     }
 
-    /// Whether a server runs here although the instance is not locked. That is so if its lock file has lost
-    /// its name.
+    /// Whether a server runs here although the caller could lock the instance. This happens if the server's
+    /// lock file was removed: the server has the segment locked then, or listens on the control socket.
     pub(super) fn is_served(&self) -> Result<bool, DirectoryError> {
         match self.open_segment() {
             Err(DirectoryError::InUse { .. }) => Ok(true),
-            // No server has locked the segment. A server may still listen.
+            // The segment is not locked, or cannot be opened. A server may still listen on the control
+            // socket.
             Err(DirectoryError::NotOurs { .. }) | Ok(_) => Ok(self.has_listener()),
             Err(error) => Err(error),
         }

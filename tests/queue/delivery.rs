@@ -31,7 +31,7 @@ fn each_of_a_thousand_messages_goes_to_exactly_one_of_64_takers() {
     };
     let take = || {
         let mut client = server.connect();
-        // As many takes as there are messages, so that every taker gets one.
+        // The takers send as many takes as there are messages, so every take gets a message.
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             client.send("take 0 wait=inf\n");
             let (header, message) = client.data();

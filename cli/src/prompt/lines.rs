@@ -102,7 +102,8 @@ fn add_history(editor: &mut Editor<Completions, FileHistory>, line: &str) {
     }
 }
 
-/// The file of the history: DIPC_HISTORY, or `.dipc_history` in the home directory. None: no history is kept.
+/// The file of the history: DIPC_HISTORY, or `.dipc_history` in the home directory. None: the history
+/// is not kept in a file.
 fn history_path() -> Option<PathBuf> {
     let named = std::env::var_os("DIPC_HISTORY").map(PathBuf::from);
     let path = named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".dipc_history")))?;

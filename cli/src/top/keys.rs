@@ -1,5 +1,5 @@
-//! The keys of `top`: `q` leaves. The terminal passes on each key at once and does not show it, and is
-//! restored at the end, also after a signal.
+//! The keys of `top`: `q` quits. The terminal passes on each key at once and does not show it. It is restored
+//! at the end, also after a signal.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -32,7 +32,8 @@ impl Keys {
         Ok(Keys(Some((signals, saved))))
     }
 
-    /// Waits for this time. Returns early and true if the user leaves. A signal ends this process.
+    /// Waits for this time. Returns true early if the user quits. SIGINT, SIGTERM, SIGHUP and SIGQUIT end
+    /// this process after the terminal is restored.
     pub(super) fn wait(&mut self, time: Duration) -> Result<bool, Failure> {
         let deadline = Instant::now() + time;
         loop {
@@ -58,7 +59,7 @@ impl Keys {
             }
             if sources[0].any() == Some(true) {
                 let mut key = [0];
-                // The end of the input leaves too.
+                // The end of the input also quits `top`.
                 let read = read(&stdin, &mut key).map_err(|error| Failure::local("terminal", error))?;
                 if read == 0 || key == *b"q" {
                     return Ok(true);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::client::CAPACITY;
 
-/// Bytes that each message costs in addition to its body.
+/// Bytes that each message beyond the first costs in addition to its body.
 const ENTRY_OVERHEAD: usize = 4;
 
 /// The state of a mailbox after a request: its newest version and its number of messages. Versions only grow.
@@ -182,8 +182,8 @@ impl History {
                     .position(|change| change.body().is_some_and(|body| !self.was_viewed(body))),
             };
             let at = at.or_else(|| unconfirmed.iter().position(|change| matches!(change, Change::Patch(..))));
-            // The requests of a run have the same body. This body may have been viewed at the version of
-            // another request of the run.
+            // A client sometimes repeats a request with the same body. The body may have been viewed at the
+            // version that another repetition made.
             let may_repeat = |change: &Change| whole.is_none() && change.body().is_some();
             let at = at.or_else(|| unconfirmed.iter().position(may_repeat));
             unconfirmed.remove(at.unwrap_or_else(|| panic!("no unconfirmed change made version {version}")));
