@@ -1,5 +1,5 @@
-"""The goals of dipc. Most limit the median over all rounds of a ratio to another server. The others limit a ratio of
-two values of dipc, the memory of an idle connection, and the number of overtakes."""
+"""The goals of dipc. Most limit the median over all rounds of a ratio to another server. The others limit a
+ratio of two values of dipc, the memory of an idle connection, and the number of overtakes."""
 
 from typing import NamedTuple, Optional, Union
 
@@ -43,7 +43,7 @@ class Goal(NamedTuple):
 
     def speedup_shown(self):
         """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is reached, not
-        measured, or has no baseline."""
+        measured, or without a baseline."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
         ratios = float(self.shown()), self.baseline, self.limit
