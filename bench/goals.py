@@ -42,8 +42,8 @@ class Goal(NamedTuple):
         return "reached" if reached else "not reached"
 
     def speedup_shown(self):
-        """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is reached, not
-        measured, or without a baseline."""
+        """The factor by which dipc's time beyond the baseline has to shrink. Empty if the goal is
+        reached, not measured, or without a baseline."""
         if self.baseline is None or self.verdict() != "not reached":
             return ""
         ratios = float(self.shown()), self.baseline, self.limit
