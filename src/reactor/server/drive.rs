@@ -10,7 +10,7 @@ use super::super::transport::Transport;
 use super::Server;
 use super::inflight::Delivery;
 use crate::mailboxes::{Condition, Found, Grant, Mode};
-use crate::protocol::{LocalRequest, Refusal, Reply, Request};
+use crate::protocol::{HEADER_MAX, HEADERS_MAX, LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
     Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
     refuse, reply, step, time_out, wait_for,
@@ -121,7 +121,9 @@ impl<T: Transport> Server<T> {
         self.budgets.receiving.charge(RECEIVE);
         match client.receive(&mut self.scratch, &mut self.pools, self.now) {
             Ok(Received::Batch(mut job)) => {
-                self.budgets.receiving.charge((job.input.len() - job.body_bytes()) * HEADER_BYTE);
+                // The buffer of a large body is longer than its request.
+                let headers = (job.input.len() - job.body_bytes()).min(HEADERS_MAX + HEADER_MAX);
+                self.budgets.receiving.charge(headers * HEADER_BYTE);
                 let expired = client.begin(&mut job, self.now);
                 drop(client);
                 if !expired.is_empty() {
