@@ -26,7 +26,7 @@
 //! 3. `workers`: a `Job`, the interpreter `step`, the `Pool`.
 //! 4. `reactor`: the loop, and the life of a connection.
 //! 5. [`instance`]: how a server starts, goes to the background, stops and is removed.
-//! 6. [`options`]: the command lines of `dipc` and `dipcrm`.
+//! 6. [`options`]: the command lines of `dipc` and `dipcrm`. [`memory`]: the limit of the memory for clients.
 //!
 //! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of
 //! the server.
@@ -35,6 +35,7 @@
 //! with clients.
 
 pub mod instance;
+pub mod memory;
 pub mod options;
 pub mod protocol;
 

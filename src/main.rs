@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
+use dipc::memory::CountingAllocator;
 use dipc::options::ServerOptions;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
     dipc::instance::start(&ServerOptions::from_command_line())

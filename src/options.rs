@@ -7,11 +7,22 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::mailboxes::{CAPACITY_MAX, Geometry};
+use crate::workers::OUTPUT_HIGH_WATER;
+
+/// Bytes of a MB in the options.
+const MB: u64 = 1024 * 1024;
 
 /// Largest packet size in kB: 1 GiB.
 const PACKET_KB_MAX: u64 = 1024 * 1024;
+
+/// Largest `--client-memory` in MB: 1 PiB.
+const CLIENT_MEMORY_MB_MAX: u64 = 1 << 30;
+
+/// Part of the machine's memory that is the default of `--client-memory`.
+const CLIENT_MEMORY_SHARE: u64 = 8;
 
 /// Longest `--max-hold`: 100 years.
 const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -73,6 +84,12 @@ pub struct ServerOptions {
     #[arg(long, value_name = "N", env = "DIPC_MAX_CLIENTS", hide_env_values = true, default_value = "10000",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: u32,
+
+    /// Limit of the memory that clients can make the server use, in MB [default: an eighth of the machine's
+    /// memory]
+    #[arg(long, value_name = "MB", env = "DIPC_CLIENT_MEMORY", hide_env_values = true,
+          value_parser = clap::value_parser!(u64).range(1..=CLIENT_MEMORY_MB_MAX))]
+    pub client_memory: Option<u64>,
 
     /// Silence in milliseconds after which a request is complete without an end of line; 0 turns this off
     #[arg(long, value_name = "N", env = "DIPC_QUIET_MS", hide_env_values = true, default_value = "200",
@@ -165,13 +182,39 @@ impl ServerOptions {
             let message = "clients on other machines could connect; add --open to allow that";
             ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();
         }
+        let needed_mb = options.least_client_memory().div_ceil(MB);
+        if options.client_memory.is_some_and(|limit| limit < needed_mb) {
+            let message = format!(
+                "--client-memory must be at least {needed_mb}: with SIZE_KB {} that is two of the largest answers",
+                options.size_kb
+            );
+            ServerOptions::command().error(ErrorKind::ValueValidation, message).exit();
+        }
         options
+    }
+
+    /// Limit of the memory for clients, in bytes.
+    pub fn client_memory(&self) -> u64 {
+        let default = || (machine_memory() / CLIENT_MEMORY_SHARE).max(self.least_client_memory());
+        self.client_memory.map_or_else(default, |limit| limit * MB)
+    }
+
+    /// Two of the largest answers, in bytes. An answer of a full mailbox may follow other answers of its batch.
+    fn least_client_memory(&self) -> u64 {
+        2 * (self.size_kb * 1024 + OUTPUT_HIGH_WATER as u64)
     }
 
     /// Number and sizes of the mailboxes.
     pub fn geometry(&self) -> Geometry {
         Geometry { mailboxes: self.mailboxes, capacity: self.size_kb * 1024, packet: self.packet_kb * 1024 }
     }
+}
+
+/// Bytes of the machine's memory. 0 if the system does not tell.
+fn machine_memory() -> u64 {
+    let value = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
+    let (pages, size) = (value(SysconfVar::_PHYS_PAGES), value(SysconfVar::PAGE_SIZE));
+    pages.unwrap_or(0).saturating_mul(size.unwrap_or(0))
 }
 
 fn seconds(word: &str) -> Result<Duration, String> {

@@ -310,6 +310,7 @@ fn reactor(
         wait: options.wait,
         max_hold: options.max_hold,
         max_clients: max_clients(options),
+        client_memory: usize::try_from(options.client_memory()).unwrap_or(usize::MAX),
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };
     let control = files.lock().open_control()?;
@@ -371,9 +372,10 @@ fn describe(address: SocketAddr, options: &ServerOptions) -> String {
     let memory = options.geometry().segment_size().unwrap_or(0).div_ceil(1024);
     let port = address.port();
     let pid = std::process::id();
+    let client_memory = options.client_memory() / (1024 * 1024);
     format!(
         "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared \
-         memory); to stop and delete all data: {removal}",
+         memory, at most {client_memory} MB for clients); to stop and delete all data: {removal}",
         removal = removal(options, port)
     )
 }

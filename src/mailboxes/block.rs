@@ -194,6 +194,13 @@ pub struct Message<'a> {
     pub lost: u64,
 }
 
+impl Message<'_> {
+    /// Number of requested bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+}
+
 /// The position of a reader. It is valid for one mailbox in one run of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
@@ -329,6 +336,15 @@ impl<'a> Block<'a> {
             kept = kept.without_oldest(Entry::oldest(&self.ring, kept)?.end());
         }
         Ok(self.append(record, kept, bytes))
+    }
+
+    /// Length of the oldest message. `None` if there is no message.
+    pub(crate) fn oldest_len(&self) -> Result<Option<usize>, Damaged> {
+        let record = self.record()?;
+        if record.count == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Entry::oldest(&self.ring, record)?.len))
     }
 
     /// Passes the oldest message to `copy`, then removes the message. Returns `None` if there is no message.

@@ -193,6 +193,10 @@ impl Reply<'_> {
                 if let Some(max) = refusal.max() {
                     push_field(out, b" max=", max);
                 }
+                if let Some(limit) = refusal.limit() {
+                    out.extend_from_slice(b" limit=");
+                    out.extend_from_slice(limit.as_bytes());
+                }
                 out.extend_from_slice(b" : ");
                 out.extend_from_slice(refusal.to_string().as_bytes());
             }
@@ -393,6 +397,10 @@ mod tests {
             "ERR size max=9 : too many bytes of data, the server's SIZE_KB allows 9~",
         ),
         (Reply::Refused(&Refusal::Busy { max: 2 }), "ERR busy max=2 : too many clients, try again~"),
+        (
+            Reply::Refused(&Refusal::Memory),
+            "ERR busy limit=client-memory : the clients use as much memory as --client-memory allows, try again~",
+        ),
         (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has expired or was never yours~"),
         (Reply::Refused(&Refusal::Deadlock), "ERR deadlock : this request would complete a cycle of waits~"),
         (Reply::Refused(&Refusal::Denied("no upgrade")), "ERR denied : no upgrade~"),

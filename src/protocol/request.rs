@@ -297,6 +297,9 @@ pub enum Refusal {
         /// Largest number of connections at a time.
         max: usize,
     },
+    /// The clients have filled the memory that the server may use for them.
+    #[error("the clients use as much memory as --client-memory allows, try again")]
+    Memory,
     /// The server is stopping.
     #[error("the server is stopping")]
     Drain,
@@ -317,7 +320,7 @@ impl Refusal {
             Refusal::Deadlock => "deadlock",
             Refusal::Denied(_) => "denied",
             Refusal::Frame(_) => "frame",
-            Refusal::Busy { .. } => "busy",
+            Refusal::Busy { .. } | Refusal::Memory => "busy",
             Refusal::Drain => "drain",
             Refusal::Internal => "internal",
         }
@@ -333,13 +336,19 @@ impl Refusal {
         }
     }
 
+    /// The value of `limit=`: the option that limits what the request needs.
+    pub fn limit(&self) -> Option<&'static str> {
+        matches!(self, Refusal::Memory).then_some("client-memory")
+    }
+
     /// Whether the connection closes after this answer.
     pub fn closes(&self) -> bool {
         match self {
             Refusal::Syntax(_) | Refusal::Verb(_) | Refusal::Mailbox { .. } => false,
             Refusal::Count { .. } | Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => false,
             Refusal::Size { close, .. } => *close,
-            Refusal::Frame(_) | Refusal::Busy { .. } | Refusal::Drain | Refusal::Internal => true,
+            Refusal::Frame(_) | Refusal::Busy { .. } | Refusal::Memory => true,
+            Refusal::Drain | Refusal::Internal => true,
         }
     }
 }
@@ -368,6 +377,7 @@ mod tests {
             (Refusal::Denied("no"), "denied", false),
             (Refusal::Frame("no"), "frame", true),
             (Refusal::Busy { max: 3 }, "busy", true),
+            (Refusal::Memory, "busy", true),
             (Refusal::Drain, "drain", true),
             (Refusal::Internal, "internal", true),
         ] {

@@ -2,10 +2,10 @@
 //! connections to be removed.
 //!
 //! Outside of this module, a connection is changed only through a [`ClientMut`]. When a [`ClientMut`] is
-//! dropped, it registers the deadline and the interest of the new state, so no change can omit this
-//! registration.
+//! dropped, it registers the deadline, the interest and the unread answers of the new state, so no change can
+//! omit this registration.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ pub(super) struct Clients<T> {
     closing: Vec<ConnectionId>,
     /// Connections whose interest may have changed.
     to_reregister: Vec<ConnectionId>,
+    /// Connections with unread answers, by the memory of these answers in kB.
+    unread: BTreeSet<(u32, ConnectionId)>,
     silence: Duration,
     limits: Limits,
 }
@@ -63,6 +65,7 @@ impl<T: Transport> Clients<T> {
             ready: VecDeque::new(),
             closing: Vec::new(),
             to_reregister: Vec::new(),
+            unread: BTreeSet::new(),
             silence,
             limits,
         }
@@ -80,9 +83,10 @@ impl<T: Transport> Clients<T> {
 
     /// The client for changes, unless it was closed.
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
-        let Clients { table, deadlines, ready, to_reregister, silence, limits, .. } = self;
+        let Clients { table, deadlines, ready, to_reregister, unread, silence, limits, .. } = self;
         let connection = table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
-        Some(ClientMut { id, connection, deadlines, ready, to_reregister, silence: *silence, limits })
+        let silence = *silence;
+        Some(ClientMut { id, connection, deadlines, ready, to_reregister, unread, silence, limits })
     }
 
     /// The client, unless it was closed.
@@ -109,8 +113,15 @@ impl<T: Transport> Clients<T> {
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Phase> {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let phase = connection.transition(Phase::Closed);
+        connection.free_buffers();
+        self.unread.remove(&(connection.recorded_unread_kb, id));
         self.deadlines.disarm(id);
         Some(phase)
+    }
+
+    /// The client whose unread answers take the most memory.
+    pub(super) fn largest_unread(&self) -> Option<ConnectionId> {
+        self.unread.last().map(|(_, id)| *id)
     }
 
     /// Queues a closed connection to be removed after this poll's events.
@@ -206,6 +217,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
     deadlines: &'a mut Deadlines,
     ready: &'a mut VecDeque<ConnectionId>,
     to_reregister: &'a mut Vec<ConnectionId>,
+    unread: &'a mut BTreeSet<(u32, ConnectionId)>,
     silence: Duration,
     limits: &'a Limits,
 }
@@ -290,6 +302,14 @@ impl<T: Transport> Drop for ClientMut<'_, T> {
         }
         if !self.connection.is_registered() {
             self.to_reregister.push(self.id);
+        }
+        let unread = self.connection.unread_kb();
+        let recorded = std::mem::replace(&mut self.connection.recorded_unread_kb, unread);
+        if unread != recorded {
+            self.unread.remove(&(recorded, self.id));
+            if unread > 0 {
+                self.unread.insert((unread, self.id));
+            }
         }
         if let Some(at) = self.connection.deadline(self.silence, self.limits) {
             self.deadlines.arm(self.id, at);

@@ -91,6 +91,8 @@ pub(super) struct Connection<T> {
     pub requests: u64,
     /// When the connection was accepted, in seconds since the server started.
     pub accepted_at_s: u32,
+    /// The result of [`Connection::unread_kb`] that the table of clients has recorded.
+    pub recorded_unread_kb: u32,
     /// Unacknowledged bytes when the socket was last full.
     unacknowledged: u32,
     /// The socket may have bytes.
@@ -132,6 +134,7 @@ impl<T: Transport> Connection<T> {
             last_progress: now,
             requests: 0,
             accepted_at_s: 0,
+            recorded_unread_kb: 0,
             unacknowledged: 0,
             readable: false,
             hung_up: false,
@@ -159,6 +162,21 @@ impl<T: Transport> Connection<T> {
         };
         let extras = self.extras.as_ref().map_or(0, |extras| extras.memory());
         size_of::<Self>() + self.input.capacity() + self.output.capacity() + job + extras
+    }
+
+    /// Memory of answers that the client has not read, in kB.
+    pub(super) fn unread_kb(&self) -> u32 {
+        let flushing = match &self.phase {
+            Phase::Flushing(job) => job.memory(),
+            _ => 0,
+        };
+        let output = if self.has_output() { self.output.capacity() } else { 0 };
+        u32::try_from((flushing + output).div_ceil(1024)).unwrap_or(u32::MAX)
+    }
+
+    /// Frees the buffers of a connection that is closed.
+    pub(super) fn free_buffers(&mut self) {
+        (self.input, self.output) = (Input::default(), Output::default());
     }
 
     /// The phase of the connection.
@@ -264,7 +282,11 @@ impl<T: Transport> Connection<T> {
         let has_bytes = || !self.input.is_empty() || self.framer.is_discarding();
         let is_calm =
             matches!(self.phase, Phase::Working) || matches!(self.phase, Phase::Idle) && !has_bytes();
-        is_calm && self.extras.is_none() && !self.has_output() && !self.wants_write
+        is_calm
+            && self.extras.is_none()
+            && !self.has_output()
+            && !self.wants_write
+            && self.recorded_unread_kb == 0
     }
 
     /// Whether an event waits for room in the socket.
@@ -299,6 +321,11 @@ impl<T: Transport> Connection<T> {
             self.last_progress = now;
         }
         self.unacknowledged >= before
+    }
+
+    /// Whether a part of a request is buffered.
+    pub(super) fn has_incomplete_input(&self) -> bool {
+        !self.input.is_empty()
     }
 
     /// Whether there may be input to handle, without waiting for an event.

@@ -60,6 +60,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use socket2::Socket;
 
+use crate::memory;
 use crate::workers::{Completions, Mailboxes, Pool};
 use busy_poll::{BusyPoll, SPIN};
 use clients::{FIRST_TOKEN, id_of, token_of};
@@ -93,6 +94,8 @@ pub(crate) struct Settings {
     pub wait: Duration,
     /// Limit of connections.
     pub max_clients: usize,
+    /// Limit of the memory for clients, in bytes.
+    pub client_memory: usize,
     /// Limit of the time that a lock is held.
     pub max_hold: Duration,
     /// Silence that completes a request without an end of line. Zero: silence completes no request.
@@ -169,6 +172,7 @@ impl Reactor {
         let completions = Arc::new(Completions::new(move || waker.wake()));
         let pool = Pool::start(settings.workers, Arc::clone(&mailboxes), Arc::clone(&completions))?;
         let server = Server::new(mailboxes, pool, completions, settings, Instant::now());
+        memory::set_limit(settings.client_memory);
         Ok(Reactor {
             poll,
             signals,

@@ -90,6 +90,14 @@ impl Pools {
         }
     }
 
+    /// Drops everything. Returns false if the pools were empty.
+    pub(super) fn clear(&mut self) -> bool {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.dropped += bytes;
+        (self.jobs, self.buffers, self.bodies) = Default::default();
+        bytes > 0
+    }
+
     /// Counts memory that was dropped, or is about to be dropped.
     pub(super) fn record_dropped(&mut self, bytes: usize) {
         self.dropped += bytes;

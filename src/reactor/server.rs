@@ -12,6 +12,7 @@
 //! | `inflight` | taken messages that their clients have not received |
 //! | `locking` | locks and leases |
 //! | `watching` | watches and events |
+//! | `memory` | what happens when the memory for clients is used up |
 //! | `closing` | the end of a connection, and of the server |
 //! | `report` | `stat` |
 
@@ -20,6 +21,7 @@ mod closing;
 mod drive;
 mod inflight;
 mod locking;
+mod memory;
 mod report;
 mod waits;
 mod watching;
@@ -66,6 +68,9 @@ pub(super) struct Server<T> {
     /// The longest finished wait at each mailbox.
     longest_waits: HashMap<u32, Duration>,
     foreign_warned_at: Option<Instant>,
+    memory_warned_at: Option<Instant>,
+    /// When the rounds that are suspended for lack of memory are resumed.
+    rounds_resume_at: Instant,
     /// Stored so that its memory is reused.
     completions_buf: Vec<Completion>,
     budgets: Budgets,
@@ -101,6 +106,8 @@ impl<T: Transport> Server<T> {
             stopping: Stopping::No,
             longest_waits: HashMap::new(),
             foreign_warned_at: None,
+            memory_warned_at: None,
+            rounds_resume_at: now,
             completions_buf: Vec::new(),
             budgets: Budgets::default(),
             backlog: Backlog::default(),
@@ -169,7 +176,8 @@ impl<T: Transport> Server<T> {
             Stopping::Draining(until) => Some(until),
             _ => None,
         };
-        [self.clients.next_deadline(), drained, self.pools.trims_at()].into_iter().flatten().min()
+        let rounds = self.watches.has_suspended().then_some(self.rounds_resume_at);
+        [self.clients.next_deadline(), drained, self.pools.trims_at(), rounds].into_iter().flatten().min()
     }
 
     /// Calls `register` for each connection whose interest has changed, with its transport and the new

@@ -26,6 +26,8 @@ pub(super) struct Counters {
     pub closed_slow_bodies: u64,
     /// Connections closed because the client read no replies.
     pub closed_slow_readers: u64,
+    /// Connections closed to free the memory of their unread answers.
+    pub closed_for_memory: u64,
     /// Connections closed because of a socket error.
     pub closed_by_error: u64,
     /// Taken messages that were requeued because the client of the `take` did not receive the answer.
@@ -55,6 +57,10 @@ pub(super) struct Gauges {
     pub connections: usize,
     /// Limit of clients.
     pub max_clients: usize,
+    /// Bytes of memory for clients.
+    pub client_memory: usize,
+    /// Limit of the memory for clients, in bytes.
+    pub client_memory_max: usize,
     /// Clients in the phase `Working`.
     pub working: usize,
     /// Clients whose request waits for a mailbox.
@@ -103,6 +109,8 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("workers", gauges.workers as u64);
     line("workers_asleep", gauges.workers_asleep as u64);
     line("max_clients", gauges.max_clients as u64);
+    line("client_memory_bytes", gauges.client_memory as u64);
+    line("client_memory_max_bytes", gauges.client_memory_max as u64);
     line("connections", gauges.connections as u64);
     line("connections_accepted", counters.accepted);
     line("connections_busy", counters.busy_clients);
@@ -110,6 +118,7 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("accepts_stuck", counters.accept_failures);
     line("closed_slow_bodies", counters.closed_slow_bodies);
     line("closed_slow_readers", counters.closed_slow_readers);
+    line("closed_for_memory", counters.closed_for_memory);
     line("closed_by_error", counters.closed_by_error);
     line("working", gauges.working as u64);
     line("waiting", gauges.waiting as u64);

@@ -69,6 +69,8 @@ impl Armed {
 enum Round {
     /// The next message is being read. The ticket is that of the read, if it waits for the mailbox.
     Reading(WatchPosition, Option<Ticket>),
+    /// There was no memory for the next message. The read is tried again later.
+    Exhausted,
     Sending(Fanout),
 }
 
@@ -89,6 +91,8 @@ pub(super) struct Watches {
     /// Number of mailboxes with waiting watches.
     mailboxes: usize,
     rounds: HashMap<u32, Round>,
+    /// The mailboxes whose rounds are suspended.
+    suspended: Vec<u32>,
     /// The mailboxes whose rounds are sending, in the order in which they began to send.
     sending: VecDeque<u32>,
     /// By mailbox with a long list: the cursor behind the last message that was sent. It finds the next
@@ -173,6 +177,22 @@ impl Watches {
             Some(Round::Reading(position, _)) => Some(*position),
             _ => None,
         }
+    }
+
+    /// Suspends a round: there is no memory for the next message of the mailbox.
+    pub(super) fn suspend_round(&mut self, mailbox: u32) {
+        self.rounds.insert(mailbox, Round::Exhausted);
+        self.suspended.push(mailbox);
+    }
+
+    /// Whether rounds are suspended.
+    pub(super) fn has_suspended(&self) -> bool {
+        !self.suspended.is_empty()
+    }
+
+    /// Takes a mailbox whose round is suspended.
+    pub(super) fn take_suspended(&mut self) -> Option<u32> {
+        self.suspended.pop()
     }
 
     /// Begins to send an event.

@@ -10,6 +10,7 @@ use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
 use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
+use crate::memory;
 use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit};
 use crate::workers::job::Owner;
 
@@ -37,6 +38,8 @@ pub(super) enum Inlined {
     Granted(Grant),
     /// The request cannot be admitted at once.
     Conflict,
+    /// The answer needs this many bytes of memory, which are not available.
+    Exhausted(usize),
 }
 
 /// The result of a request that was admitted.
@@ -46,6 +49,8 @@ enum Applied {
     Took(Taken),
     /// Nothing has changed: the mailbox does not meet the condition.
     Blocked(Condition),
+    /// Nothing has changed: the answer needs this many bytes of memory, which are not available.
+    Exhausted(usize),
 }
 
 /// Why an admitted request changed nothing.
@@ -71,7 +76,9 @@ pub(super) fn try_inline(
     on_admitted: &mut impl FnMut(Next),
 ) -> Inlined {
     // Allocated outside of the critical section.
-    job.output.reserve(INLINE_MAX + HEAD_MAX);
+    if memory::reserve(&mut job.output, INLINE_MAX + HEAD_MAX).is_err() {
+        return Inlined::Exhausted(INLINE_MAX + HEAD_MAX);
+    }
     let capacity = job.output.capacity();
     let Acquire { mailbox, mode, .. } = acquire;
     let work = |grant: &mut Grant| {
@@ -160,6 +167,10 @@ fn execute_run(
                 job.state = JobState::Blocked(grant, condition);
                 return;
             }
+            Applied::Exhausted(bytes) => {
+                job.state = JobState::Exhausted(Some(grant), bytes);
+                return;
+            }
         }
         copied += job.output.len() - answer;
         // A request from the wait set was admitted before the queue. Further requests of its batch must not
@@ -213,6 +224,7 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
         }
         // No other client can change the mailbox under this client's lock.
         Applied::Blocked(condition) => time_out(job, mailboxes, WaitReason::Condition(condition)),
+        Applied::Exhausted(bytes) => job.state = JobState::Exhausted(None, bytes),
     }
 }
 
@@ -269,7 +281,11 @@ fn read(
 ) -> Result<Applied, NotApplied> {
     let block = mailboxes.read(mailbox, grant);
     let Some(version) = after else {
-        Reply::from(block.read(offset, len)?).encode(eol, &mut job.output);
+        let message = block.read(offset, len)?;
+        if let Err(exhausted) = reserve_answer(&mut job.output, message.len()) {
+            return Ok(exhausted);
+        }
+        Reply::from(message).encode(eol, &mut job.output);
         job.tally.count(Outcome::Read);
         return Ok(Applied::Answered);
     };
@@ -282,6 +298,9 @@ fn read(
     let Some((message, cursor)) = block.after(cursor, offset, len)? else {
         return Ok(Applied::Blocked(Condition::NewerThan(version)));
     };
+    if let Err(exhausted) = reserve_answer(&mut job.output, message.len()) {
+        return Ok(exhausted);
+    }
     match job.owner {
         Owner::Client(_) => {
             job.cursor = (message.count > LONG_LIST).then_some((mailbox, cursor));
@@ -372,8 +391,18 @@ fn take(
     eol: Eol,
 ) -> Result<Applied, NotApplied> {
     let mut block = mailboxes.write(mailbox, grant);
+    if let Some(len) = block.oldest_len()?
+        && let Err(exhausted) = reserve_answer(&mut job.output, len)
+    {
+        return Ok(exhausted);
+    }
     let taken = block.take(|message| Reply::from(message).encode(eol, &mut job.output))?;
     Ok(taken.map_or(Applied::Blocked(Condition::NonEmpty), Applied::Took))
+}
+
+/// Makes room for an answer with a message of `len` bytes.
+fn reserve_answer(output: &mut Vec<u8>, len: usize) -> Result<(), Applied> {
+    memory::reserve(output, len + HEAD_MAX).map_err(|_| Applied::Exhausted(len + HEAD_MAX))
 }
 
 impl<'a> From<crate::mailboxes::Message<'a>> for Reply<'a> {

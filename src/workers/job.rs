@@ -55,6 +55,9 @@ pub(crate) struct Job {
 ///       ▼          │ ├──► Blocked ──► Waiting(Condition) ──► Granted
 ///     Waiting(Queue) └──► InFlight ──► acknowledged or requeued: Ready
 /// ```
+///
+/// A request whose answer finds no memory is [`Exhausted`](JobState::Exhausted) until the reactor has freed
+/// memory or refuses the request.
 #[derive(Debug)]
 pub(crate) enum JobState {
     /// The request is not admitted: it has not begun, or the client's own lock covers it.
@@ -68,6 +71,9 @@ pub(crate) enum JobState {
     /// The request before the current one took a message, and the answer with this message has not been
     /// written yet.
     InFlight(InFlight),
+    /// The answer needs this many bytes of memory, which were not available. The grant is the admission of the
+    /// request, if it was admitted.
+    Exhausted(Option<Grant>, usize),
 }
 
 /// Why a job waits.
@@ -218,6 +224,7 @@ impl Job {
         match &self.state {
             JobState::Granted(_) | JobState::Blocked(..) => true,
             JobState::InFlight(in_flight) => in_flight.grant.is_some(),
+            JobState::Exhausted(grant, _) => grant.is_some(),
             JobState::Ready | JobState::Waiting(_) => false,
         }
     }
@@ -225,6 +232,15 @@ impl Job {
     /// Takes the state, and leaves the job ready.
     pub(crate) fn take_state(&mut self) -> JobState {
         std::mem::replace(&mut self.state, JobState::Ready)
+    }
+
+    /// Lets a request go on that was [`JobState::Exhausted`].
+    pub(crate) fn resume_exhausted(&mut self) {
+        self.state = match self.take_state() {
+            JobState::Exhausted(Some(grant), _) => JobState::Granted(grant),
+            JobState::Exhausted(None, _) => JobState::Ready,
+            other => other,
+        };
     }
 
     /// The job in a state.
@@ -320,6 +336,8 @@ pub(crate) enum Outcome {
     Denied,
     /// `ERR frame`.
     Frame,
+    /// `ERR busy`.
+    Busy,
     /// `ERR drain`.
     Drain,
     /// `ERR internal`.
@@ -340,7 +358,8 @@ impl From<&Refusal> for Outcome {
             Refusal::Denied(_) => Outcome::Denied,
             Refusal::Frame(_) => Outcome::Frame,
             Refusal::Drain => Outcome::Drain,
-            Refusal::Internal | Refusal::Busy { .. } => Outcome::Internal,
+            Refusal::Busy { .. } | Refusal::Memory => Outcome::Busy,
+            Refusal::Internal => Outcome::Internal,
         }
     }
 }
@@ -360,7 +379,7 @@ const _: () = assert!(Tally::NAMES.len() <= u32::BITS as usize, "one bit for eac
 
 impl Tally {
     /// The names in `stat`, in the order of [`Outcome`].
-    const NAMES: [&'static str; 27] = [
+    const NAMES: [&'static str; 28] = [
         "reads",
         "writes",
         "puts",
@@ -385,6 +404,7 @@ impl Tally {
         "err_deadlock",
         "err_denied",
         "err_frame",
+        "err_busy",
         "err_drain",
         "err_internal",
         "foreign_protocols",

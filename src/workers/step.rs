@@ -11,10 +11,14 @@ use super::execute::{Inlined, execute, try_inline};
 use super::job::{Acquire, Completion, Job, JobState, Outcome, WaitReason, WaitStarted};
 use super::lock_set::Access;
 use crate::mailboxes::{Admitted, Condition, Grant, Released};
+use crate::memory;
 use crate::protocol::{LocalRequest, MailboxRequest, Reason, Refusal, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch is interrupted until they are written. One answer may be larger.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
+
+/// Largest number of bytes of an answer that needs no mailbox.
+const REPLY_MAX: usize = 2 * 1024;
 
 const HELP: &str = "\
 r BOX [after=V] [off=N] [len=N]     the newest message; after=V: the next one
@@ -41,6 +45,8 @@ pub(crate) enum Step {
     Await { acquire: Acquire, grant: Grant, condition: Condition },
     /// The reactor: the request concerns the connection, its locks or watches, or the whole server.
     Local,
+    /// This many bytes of memory for the next answer.
+    Memory(usize),
     /// Writing: the answers must be written first.
     Write,
     /// Nothing: all requests are answered.
@@ -54,13 +60,18 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
     loop {
         match job.state {
             JobState::InFlight(_) => return Step::Write,
+            JobState::Exhausted(_, bytes) => return Step::Memory(bytes),
             JobState::Ready if job.output.len() >= OUTPUT_HIGH_WATER => return Step::Write,
             _ => {}
         }
-        let acquire = match job.current().map(|framed| &framed.request) {
+        let acquire = match job.requests.get(job.next).map(|framed| &framed.request) {
             None => return Step::Finished,
             Some(Request::Mailbox(request)) => Acquire::from(request),
             Some(Request::Local(_)) => return Step::Local,
+            Some(_) if memory::reserve(&mut job.output, REPLY_MAX).is_err() => {
+                job.state = JobState::Exhausted(None, REPLY_MAX);
+                continue;
+            }
             Some(Request::Ping) => {
                 reply(job, &Reply::Ok, Outcome::Info);
                 continue;
@@ -100,7 +111,7 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
                     return Step::Await { acquire, grant, condition };
                 }
             }
-            JobState::Ready | JobState::Waiting(_) | JobState::InFlight(_) => {}
+            JobState::Ready | JobState::Waiting(_) | JobState::InFlight(_) | JobState::Exhausted(..) => {}
         }
         match job.access(acquire.mailbox, acquire.mode) {
             Access::Unlocked => return Step::Acquire(acquire),
@@ -139,6 +150,7 @@ pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: imp
             Step::Acquire(acquire) => match try_inline(&mut job, mailboxes, acquire, &mut on_admitted) {
                 Inlined::Answered => {}
                 Inlined::Granted(grant) => job.state = JobState::Granted(grant),
+                Inlined::Exhausted(bytes) => job.state = JobState::Exhausted(None, bytes),
                 Inlined::Conflict if acquire.tries_once() => time_out(&mut job, mailboxes, WaitReason::Queue),
                 // Only the reactor lets a client with locks wait: it searches for a cycle of waits first.
                 Inlined::Conflict if job.has_locks() => return Completion::Done(job),
@@ -154,6 +166,8 @@ pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: imp
                 let started = wait_for(job, mailboxes, acquire, grant, condition, on_admitted);
                 return Completion::WaitStarted(started);
             }
+            // Only the reactor can free memory.
+            Step::Memory(_) => return Completion::Done(job),
             Step::Local | Step::Write | Step::Finished => return Completion::Done(job),
         }
     }

@@ -4,6 +4,7 @@
 
 mod ancillary;
 mod leaving;
+mod memory;
 mod pipelining;
 mod refused;
 mod scene;

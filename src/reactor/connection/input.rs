@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::time::Instant;
 
 use super::Connection;
+use crate::memory::{self, Exhausted};
 use crate::protocol::{Framed, Limits};
 use crate::reactor::phase::Phase;
 use crate::reactor::pools::Pools;
@@ -31,6 +32,9 @@ const AFTER_BODY: usize = 64;
 /// Largest growth of a body's buffer in one step.
 const GROWTH_MAX: usize = 256 * 1024;
 
+/// Memory for a job and a batch of small requests, beside the buffered bytes.
+const RECEIVE_MEMORY: usize = 3 * SCRATCH_SIZE;
+
 /// The result of [`Connection::receive`].
 #[derive(Debug)]
 pub(crate) enum Received {
@@ -40,6 +44,9 @@ pub(crate) enum Received {
     WouldBlock,
     /// No complete request yet, and the socket may have more bytes.
     BudgetSpent,
+    /// No complete request yet. This many bytes of memory, for the next bytes of the socket, were not
+    /// available.
+    Exhausted(usize),
     /// The client will send nothing more.
     Eof,
 }
@@ -101,9 +108,9 @@ impl Input {
         self.end += more.len() as u32;
     }
 
-    /// Reads at most `len` bytes from `source` and appends them. Returns the number of bytes read.
+    /// Reads at most `len` bytes from `source` and appends them. There must be room for them. Returns the
+    /// number of bytes read.
     pub(super) fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
-        self.reserve(len);
         let end = self.end as usize;
         let read = source.read(&mut self.bytes[end..end + len])?;
         self.end += read as u32;
@@ -128,21 +135,38 @@ impl Input {
         (bytes, start as usize)
     }
 
-    /// Makes room for `len` more bytes. The space of consumed bytes is used first.
+    /// Makes room for `len` more bytes, if the memory is available. The space of consumed bytes is used first.
+    fn try_reserve(&mut self, len: usize) -> Result<(), Exhausted> {
+        let missing = self.missing(len);
+        memory::reserve(&mut self.bytes, missing)?;
+        self.bytes.resize(self.bytes.len() + missing, 0);
+        Ok(())
+    }
+
+    /// Makes room for a few more bytes.
     fn reserve(&mut self, len: usize) {
+        let missing = self.missing(len);
+        self.bytes.reserve_exact(missing);
+        self.bytes.resize(self.bytes.len() + missing, 0);
+    }
+
+    /// How many bytes the buffer lacks for `len` more bytes, after the consumed bytes have been removed.
+    fn missing(&mut self, len: usize) -> usize {
         if self.start > 0 && self.end as usize + len > self.bytes.len() {
             self.bytes.copy_within(self.start as usize..self.end as usize, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        let needed = self.end as usize + len;
-        if needed > self.bytes.len() {
-            self.bytes.resize(needed, 0);
-        }
+        (self.end as usize + len).saturating_sub(self.bytes.len())
     }
 }
 
 impl<T: Transport> Connection<T> {
+    /// Memory that [`Connection::receive`] takes without asking for it.
+    pub(crate) fn receive_memory(&self) -> usize {
+        RECEIVE_MEMORY + self.input.as_slice().len()
+    }
+
     /// Cuts the next batch from the buffered bytes and from bytes that can be read now.
     pub(crate) fn receive(
         &mut self,
@@ -163,6 +187,10 @@ impl<T: Transport> Connection<T> {
         while job.requests.is_empty() && self.readable && received < BYTES_PER_RECEIVE {
             let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, pools) } else { 0 };
             let room = if direct > 0 { direct } else { scratch.len() };
+            if (direct > 0 || !self.input.is_empty()) && self.input.try_reserve(room).is_err() {
+                pools.return_job(job);
+                return Ok(Received::Exhausted(room));
+            }
             let result = match direct {
                 0 => self.transport.read(scratch),
                 len => self.input.read_from(&mut self.transport, len),
@@ -324,6 +352,7 @@ mod tests {
         input.extend(b"hello ");
         input.consume(4);
         let mut more: &[u8] = b"world and more";
+        input.try_reserve(5).expect("memory");
         assert_eq!(input.read_from(&mut more, 5).expect("read"), 5);
         assert_eq!(input.as_slice(), b"o world");
         assert_eq!(input.swap_buffer(vec![0; 100]).len(), 7);

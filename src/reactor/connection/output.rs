@@ -36,8 +36,16 @@ pub(super) struct Output {
 #[derive(Debug)]
 enum Bytes {
     Own(Vec<u8>),
-    /// An event, shared by all watchers that have not read it.
-    Shared(Arc<Vec<u8>>),
+    Shared(Box<SharedEvent>),
+}
+
+/// An event that a client has read in part.
+#[derive(Debug)]
+struct SharedEvent {
+    /// The event, shared by all watchers that have not read it.
+    event: Arc<Vec<u8>>,
+    /// The bytes that follow the event.
+    following: Vec<u8>,
 }
 
 impl Default for Bytes {
@@ -50,7 +58,7 @@ impl Bytes {
     fn as_slice(&self) -> &[u8] {
         match self {
             Bytes::Own(bytes) => bytes,
-            Bytes::Shared(event) => event,
+            Bytes::Shared(shared) => &shared.event,
         }
     }
 }
@@ -58,14 +66,15 @@ impl Bytes {
 impl Output {
     /// Whether everything is written.
     pub(super) fn is_empty(&self) -> bool {
-        self.written == self.bytes.as_slice().len()
+        let follows = matches!(&self.bytes, Bytes::Shared(shared) if !shared.following.is_empty());
+        self.written == self.bytes.as_slice().len() && !follows
     }
 
     /// Bytes of memory owned by this connection alone.
     pub(super) fn capacity(&self) -> usize {
         match &self.bytes {
             Bytes::Own(bytes) => bytes.capacity(),
-            Bytes::Shared(_) => 0,
+            Bytes::Shared(shared) => shared.following.capacity(),
         }
     }
 
@@ -78,7 +87,8 @@ impl Output {
     /// Sets an event whose first `written` bytes have been written. The output must be empty.
     pub(super) fn set_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
         debug_assert!(self.is_empty(), "an event is sent between two replies");
-        *self = Output { bytes: Bytes::Shared(Arc::clone(event)), written };
+        let shared = SharedEvent { event: Arc::clone(event), following: Vec::new() };
+        *self = Output { bytes: Bytes::Shared(Box::new(shared)), written };
     }
 
     /// Takes the buffer and empties it.
@@ -108,33 +118,40 @@ impl Output {
     pub(super) fn append(&mut self, bytes: &[u8]) {
         match &mut self.bytes {
             Bytes::Own(own) => own.extend_from_slice(bytes),
-            Bytes::Shared(event) => {
-                let rest = [&event[self.written..], bytes].concat();
-                *self = Output { bytes: Bytes::Own(rest), written: 0 };
-            }
+            Bytes::Shared(shared) => shared.following.extend_from_slice(bytes),
         }
     }
 
     /// Writes to `sink` until it would block, or until about `budget` bytes are written.
     pub(super) fn write_to(&mut self, sink: &mut impl Write, budget: usize) -> io::Result<Flushed> {
-        let bytes = self.bytes.as_slice();
-        let start = self.written;
-        while self.written < bytes.len() {
-            if self.written - start >= budget {
+        let mut total = 0;
+        while !self.is_empty() {
+            if total >= budget {
                 return Ok(Flushed::BudgetSpent);
             }
-            let end = bytes.len().min(self.written + budget);
-            match sink.write(&bytes[self.written..end]) {
+            let unwritten = &self.bytes.as_slice()[self.written..];
+            match sink.write(&unwritten[..unwritten.len().min(budget - total)]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(len) => self.written += len,
+                Ok(len) => (self.written, total) = (self.written + len, total + len),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(if self.written == start { Flushed::WouldBlock } else { Flushed::Partial });
+                    return Ok(if total == 0 { Flushed::WouldBlock } else { Flushed::Partial });
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+            self.end_event();
         }
         Ok(Flushed::All)
+    }
+
+    /// If an event is written whole, the bytes that follow it are next.
+    fn end_event(&mut self) {
+        if let Bytes::Shared(shared) = &mut self.bytes
+            && self.written == shared.event.len()
+            && !shared.following.is_empty()
+        {
+            *self = Output { bytes: Bytes::Own(std::mem::take(&mut shared.following)), written: 0 };
+        }
     }
 }
 
@@ -250,5 +267,24 @@ impl<T: Transport> Connection<T> {
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_behind_a_shared_event_copy_no_event() {
+        let event = Arc::new(b"event".to_vec());
+        let mut output = Output::default();
+        output.set_event(&event, 2);
+        output.append(b" and more");
+        assert!(output.capacity() < 64);
+        let mut sink = Vec::new();
+        assert_eq!(output.write_to(&mut sink, 5).expect("written"), Flushed::BudgetSpent);
+        assert_eq!(output.write_to(&mut sink, 100).expect("written"), Flushed::All);
+        assert_eq!(sink, b"ent and more");
+        assert!(output.is_empty());
     }
 }

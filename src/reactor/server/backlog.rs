@@ -37,7 +37,8 @@ const ENDED_AT_ONCE: usize = 32;
 /// The work that is left.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// Jobs whose current request costs more than [`LIGHT`], or came when the budget was spent.
+    /// Jobs whose current request costs more than [`LIGHT`], came when the budget was spent, or needs memory
+    /// that is still to be freed.
     #[allow(clippy::vec_box, reason = "a job travels as one pointer")]
     jobs: VecDeque<(ConnectionId, Box<Job>)>,
     /// Completions of the workers that were not handled.
@@ -80,6 +81,11 @@ impl Backlog {
     /// Whether clients that have gone have watches or locks left.
     pub(super) fn has_endings(&self) -> bool {
         !self.endings.is_empty()
+    }
+
+    /// Leaves a job for a later tick.
+    pub(super) fn defer(&mut self, id: ConnectionId, job: Box<Job>) {
+        self.jobs.push_back((id, job));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -132,7 +138,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn serve_or_defer(&mut self, id: ConnectionId, job: Box<Job>) -> Option<Box<Job>> {
         let cost = self.cost(id, &job);
         if cost > LIGHT || self.budgets.receiving.is_spent() {
-            self.backlog.jobs.push_back((id, job));
+            self.backlog.defer(id, job);
             return None;
         }
         self.budgets.receiving.charge(cost);

@@ -143,7 +143,12 @@ impl<T: Transport> Server<T> {
         let mailbox =
             job.acquire().map(|acquire| acquire.mailbox).or_else(|| super::locking::next_wanted(&job));
         let state = job.take_state();
-        if let (JobState::Granted(grant) | JobState::Blocked(grant, _), Some(mailbox)) = (state, mailbox) {
+        let grant = match state {
+            JobState::Granted(grant) | JobState::Blocked(grant, _) => Some(grant),
+            JobState::Exhausted(grant, _) => grant,
+            JobState::Ready | JobState::Waiting(_) | JobState::InFlight(_) => None,
+        };
+        if let (Some(grant), Some(mailbox)) = (grant, mailbox) {
             self.release(mailbox, grant);
         }
         if let Owner::Client(id) = job.owner {

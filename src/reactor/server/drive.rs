@@ -9,7 +9,9 @@ use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
 use super::inflight::Delivery;
+use super::memory::{memory_of, use_of};
 use crate::mailboxes::{Condition, Found, Grant, Mode};
+use crate::memory::{self, Use};
 use crate::protocol::{HEADER_MAX, HEADERS_MAX, LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
     Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
@@ -119,6 +121,15 @@ impl<T: Transport> Server<T> {
             }
         }
         self.budgets.receiving.charge(RECEIVE);
+        let memory = client.receive_memory();
+        if !memory::has_room(memory, Use::Brief) {
+            drop(client);
+            if !self.free_for_client(id, memory, Use::Brief) {
+                return;
+            }
+            let Some(found) = self.clients.get(id) else { return };
+            client = found;
+        }
         match client.receive(&mut self.scratch, &mut self.pools, self.now) {
             Ok(Received::Batch(mut job)) => {
                 // The buffer of a large body is longer than its request.
@@ -139,8 +150,22 @@ impl<T: Transport> Server<T> {
                 drop(client);
                 self.close_gracefully(id);
             }
+            Ok(Received::WouldBlock)
+                if client.has_incomplete_input() && !memory::has_room(0, Use::Lasting) =>
+            {
+                drop(client);
+                self.free_for_client(id, 0, Use::Lasting);
+            }
             Ok(Received::WouldBlock) => {}
             Ok(Received::BudgetSpent) => client.schedule(),
+            Ok(Received::Exhausted(bytes)) => {
+                drop(client);
+                if self.free_for_client(id, bytes, memory::use_of_buffer(bytes))
+                    && let Some(mut client) = self.clients.get(id)
+                {
+                    client.schedule();
+                }
+            }
             Ok(Received::Eof) => {
                 drop(client);
                 self.close(id);
@@ -186,6 +211,10 @@ impl<T: Transport> Server<T> {
                         None => return,
                     }
                 }
+                Step::Memory(bytes) => match self.free_for_job(id, job, bytes) {
+                    Some(job) => job,
+                    None => return,
+                },
                 Step::Local => match self.serve_or_defer(id, job) {
                     Some(served) => served,
                     None => return,
@@ -257,9 +286,13 @@ impl<T: Transport> Server<T> {
     /// Serves the current request, which concerns the connection itself, its locks or watches, or the whole
     /// server. Returns the job if it can continue now.
     pub(super) fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
-        let Request::Local(request) = &mut job.requests[job.next].request else {
+        let Request::Local(request) = &job.requests[job.next].request else { return Some(job) };
+        let memory = memory_of(request);
+        if matches!(job.state, JobState::Ready) && !memory::has_room(memory, use_of(&job, memory)) {
+            job.state = JobState::Exhausted(None, memory);
             return Some(job);
-        };
+        }
+        let Request::Local(request) = &mut job.requests[job.next].request else { return Some(job) };
         match request {
             LocalRequest::Lock(request) => {
                 let mode = if request.shared { Mode::Shared } else { Mode::Exclusive };

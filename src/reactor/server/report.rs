@@ -12,6 +12,7 @@ use super::super::stat::{self, Gauges};
 use super::super::transport::Transport;
 use super::Server;
 use crate::mailboxes::Mode;
+use crate::memory;
 use crate::protocol::{Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome, reply};
 
@@ -55,6 +56,8 @@ impl<T: Transport> Server<T> {
             epoch: self.mailboxes.segment().epoch(),
             connections: self.clients.len(),
             max_clients: self.settings.max_clients,
+            client_memory: memory::used(),
+            client_memory_max: self.settings.client_memory,
             working,
             waiting,
             flushing,

@@ -8,6 +8,7 @@ use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
 use crate::mailboxes::{Released, Ticket};
+use crate::memory::{self, Use};
 use crate::protocol::Wait;
 use crate::workers::{ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out};
 
@@ -66,7 +67,10 @@ impl<T: Transport> Server<T> {
         }
         drop(client);
         if self.stopping != Stopping::No && reason != WaitReason::Queue {
-            self.end_wait_for_drain(id);
+            return self.end_wait_for_drain(id);
+        }
+        if !memory::has_room(0, Use::Lasting) {
+            self.free_for_wait(id);
         }
     }
 
@@ -149,6 +153,7 @@ impl<T: Transport> Server<T> {
             self.budgets.sending.charge(EXPIRE);
             self.expire(id);
         }
+        self.resume_suspended_rounds();
         if let Stopping::Draining(until) = self.stopping
             && until <= self.now
         {

@@ -145,6 +145,9 @@ impl<T: Transport> Server<T> {
 
     /// Handles the finished read for watchers of a mailbox.
     pub(super) fn on_watch_read(&mut self, mailbox: u32, mut job: Box<Job>) {
+        if let JobState::Exhausted(_, bytes) = job.state {
+            return self.retry_watch_read(mailbox, job, bytes);
+        }
         let Some(from) = self.watches.end_read(mailbox) else { return self.pools.return_job(job) };
         let is_damaged = job.closes();
         match (job.cursor, job.output.is_empty()) {
@@ -192,7 +195,7 @@ impl<T: Transport> Server<T> {
 
     /// Begins the next read for the watchers of a mailbox with the lowest version, if the mailbox has a newer
     /// message. Ends the round if it has none.
-    fn continue_round(&mut self, mailbox: u32) {
+    pub(super) fn continue_round(&mut self, mailbox: u32) {
         match self.watches.first(mailbox) {
             Some(position) => self.begin_round(mailbox, position),
             None => self.watches.end_round(mailbox),

@@ -70,6 +70,7 @@ impl World {
             workers: 0,
             wait: DEFAULT_WAIT,
             max_clients: 100,
+            client_memory: usize::MAX,
             max_hold: MAX_HOLD,
             quiet: Duration::ZERO,
         };
