@@ -12,10 +12,10 @@ use crate::workers::INLINE_BUDGET;
 /// A microsecond of work.
 pub(super) const MICROSECOND: usize = 8 * 1024;
 
-/// Receiving and framing requests, and serving requests of little cost.
+/// Receiving and framing requests, serving requests of little cost, and continuing to write answers.
 const RECEIVING_WORK: usize = 300 * MICROSECOND;
 
-/// Writing the answers of the workers' jobs, and handling deadlines.
+/// Writing the answers of jobs, and handling deadlines.
 const SENDING_WORK: usize = 250 * MICROSECOND;
 
 /// Sending events to watchers.

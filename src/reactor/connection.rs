@@ -21,7 +21,7 @@ use input::Input;
 use output::Output;
 
 pub(super) use input::{Received, SCRATCH_SIZE};
-pub(super) use output::Flushed;
+pub(super) use output::{BYTES_PER_FLUSH, Flushed};
 
 /// Longest time without progress of a body whose length is known.
 pub(super) const BODY_PROGRESS: Duration = Duration::from_secs(30);
@@ -326,6 +326,11 @@ impl<T: Transport> Connection<T> {
     /// Whether a part of a request is buffered.
     pub(super) fn has_incomplete_input(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// Number of bytes of the output that are not written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len()
     }
 
     /// Whether there may be input to handle, without waiting for an event.

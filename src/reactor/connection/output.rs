@@ -11,7 +11,7 @@ use crate::reactor::phase::Phase;
 use crate::reactor::transport::Transport;
 
 /// Bytes that one flush writes before it returns [`Flushed::BudgetSpent`].
-pub(super) const BYTES_PER_FLUSH: usize = 1024 * 1024;
+pub(in crate::reactor) const BYTES_PER_FLUSH: usize = 256 * 1024;
 
 /// How much of the output was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,16 @@ impl Bytes {
 impl Output {
     /// Whether everything is written.
     pub(super) fn is_empty(&self) -> bool {
-        let follows = matches!(&self.bytes, Bytes::Shared(shared) if !shared.following.is_empty());
-        self.written == self.bytes.as_slice().len() && !follows
+        self.len() == 0
+    }
+
+    /// Number of unwritten bytes.
+    pub(super) fn len(&self) -> usize {
+        let following = match &self.bytes {
+            Bytes::Own(_) => 0,
+            Bytes::Shared(shared) => shared.following.len(),
+        };
+        self.bytes.as_slice().len() - self.written + following
     }
 
     /// Bytes of memory owned by this connection alone.
@@ -280,7 +288,7 @@ mod tests {
         let mut output = Output::default();
         output.set_event(&event, 2);
         output.append(b" and more");
-        assert!(output.capacity() < 64);
+        assert!(output.capacity() < 64 && output.len() == 12);
         let mut sink = Vec::new();
         assert_eq!(output.write_to(&mut sink, 5).expect("written"), Flushed::BudgetSpent);
         assert_eq!(output.write_to(&mut sink, 100).expect("written"), Flushed::All);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::Stopping;
 use super::super::budget::MICROSECOND;
-use super::super::connection::{ACK_TIMEOUT, Flushed, Readiness, Received};
+use super::super::connection::{ACK_TIMEOUT, BYTES_PER_FLUSH, Flushed, Readiness, Received};
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
@@ -21,9 +21,9 @@ use crate::workers::{
 /// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
 const READY_PER_TICK: usize = 64;
 
-/// Number of connections of the ready queue that are handled in each tick even if events have spent the
-/// budget.
-const READY_MIN: usize = 2;
+/// Number of connections of the ready queue, and of completions, that are handled in each tick even if the
+/// budget is spent.
+const HANDLED_MIN: usize = 2;
 
 /// Cost of receiving from a socket.
 const RECEIVE: usize = MICROSECOND;
@@ -67,7 +67,7 @@ impl<T: Transport> Server<T> {
     /// Handles the connections that are in the ready queue now, up to [`READY_PER_TICK`] and the budget.
     pub(crate) fn run_ready(&mut self) {
         for handled in 0..self.clients.ready().min(READY_PER_TICK) {
-            if handled >= READY_MIN && self.budgets.receiving.is_spent() {
+            if handled >= HANDLED_MIN && self.budgets.receiving.is_spent() {
                 break;
             }
             let Some(id) = self.clients.pop_ready() else { break };
@@ -344,9 +344,11 @@ impl<T: Transport> Server<T> {
             self.backlog.completions.extend(completions.drain(..));
             self.completions_buf = completions;
         }
-        while !self.budgets.sending.is_spent()
-            && let Some(completion) = self.backlog.completions.pop_front()
-        {
+        for handled in 0.. {
+            if handled >= HANDLED_MIN && self.budgets.sending.is_spent() {
+                break;
+            }
+            let Some(completion) = self.backlog.completions.pop_front() else { break };
             self.budgets.sending.charge(DELIVER);
             self.on_completion(completion);
         }
@@ -446,7 +448,10 @@ impl<T: Transport> Server<T> {
         let flushed = match (client.has_output(), job.output.is_empty()) {
             (true, _) => Ok(Flushed::WouldBlock),
             (false, true) => Ok(Flushed::All),
-            (false, false) => client.send(&mut job.output, self.now),
+            (false, false) => {
+                self.budgets.sending.charge(job.output.len().min(BYTES_PER_FLUSH));
+                client.send(&mut job.output, self.now)
+            }
         };
         match flushed {
             Ok(Flushed::All) if matches!(job.state, JobState::InFlight(_)) => {
@@ -487,6 +492,7 @@ impl<T: Transport> Server<T> {
     /// Writes the unwritten output, then continues the job and the watches that waited for the socket.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
+        self.budgets.receiving.charge(client.unwritten().min(BYTES_PER_FLUSH));
         match client.flush(self.now) {
             Ok(Flushed::All) => {}
             Ok(Flushed::BudgetSpent) => return client.schedule(),
