@@ -67,7 +67,7 @@ fn is_in_the_middle(server: &Server) -> bool {
     // So large that the reactor does not execute it itself.
     let for_a_worker = format!("w 1 200000 if=1000000\n{}\n", " ".repeat(200_000));
     let (mut held, mut other) = (server.connect(), server.connect());
-    held.send("w 0 0 if=1000000 wait=0\n\n");
+    held.send("w 0 0 if=1000000 wait=0.05\n\n");
     other.send(&for_a_worker);
     held.is_answered_within(soon) && held.line() == "NO timeout" && other.is_answered_within(soon) && {
         // The same again, after the other worker has gone to sleep.

@@ -119,7 +119,7 @@ class Full(NotDone):
 
 
 class Locked(NotDone):
-    """The lock was not free, and the request had wait=0."""
+    """Another client has locked the mailbox or waits to lock it, and the request had wait=0."""
 
 
 class Multi(NotDone):

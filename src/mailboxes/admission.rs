@@ -12,11 +12,14 @@
 //! whole queue, because it arrived before every queued request. The read for the watchers of a mailbox waits
 //! in the same way.
 //!
+//! A request that does not wait for locks ([`Admission::admit_unless_locked`]) takes its place in the queue, too,
+//! unless a lock holds the mailbox or waits before it. All requests before it are only being done.
+//!
 //! A waiter is a value in the queue; no thread blocks here. The caller that ends a grant receives the jobs
 //! that are admitted next, and runs them.
 
 use super::block::Contents;
-use super::grant::{Grant, Mode, Ticket};
+use super::grant::{Grant, Mode, Purpose, Ticket};
 use super::queue::Queue;
 use super::wait_set::{Condition, WaitSet};
 use crate::sync::Mutex;
@@ -28,6 +31,8 @@ pub(crate) enum Admitted<J> {
     Granted(Grant, J),
     /// The queue keeps the job.
     Queued(Ticket),
+    /// A lock holds the mailbox or waits before the request, which does not wait for locks.
+    Locked(J),
 }
 
 /// The jobs and the read for the watchers that an operation admits.
@@ -54,6 +59,8 @@ pub(crate) struct Admission<J> {
     /// Boxed: most mailboxes have no wait set, and there may be a million mailboxes.
     wait_set: Option<Box<WaitSet<J>>>,
     watchers: Watchers,
+    /// Number of locks that hold the mailbox or wait in the queue.
+    locks: u32,
     /// The number of the next arrival.
     next_number: u64,
     /// The highest arrival number that was admitted, not counting admissions from the wait set.
@@ -94,6 +101,7 @@ impl<J> Default for Admission<J> {
             queue: Queue::default(),
             wait_set: None,
             watchers: Watchers::default(),
+            locks: 0,
             next_number: 0,
             newest: None,
             overtakes: 0,
@@ -103,21 +111,35 @@ impl<J> Default for Admission<J> {
 
 impl<J> Admission<J> {
     /// Admits a new arrival, or appends it to the queue.
-    pub(crate) fn admit(&mut self, mode: Mode, job: J) -> Admitted<J> {
-        match self.try_admit(mode) {
+    pub(crate) fn admit(&mut self, mode: Mode, purpose: Purpose, job: J) -> Admitted<J> {
+        match self.try_admit(mode, purpose) {
             Some(grant) => Admitted::Granted(grant, job),
-            None => Admitted::Queued(self.enqueue(mode, job)),
+            None => Admitted::Queued(self.enqueue(mode, purpose, job)),
         }
     }
 
+    /// Like [`Admission::admit`], but returns the job if it would have to wait for a lock.
+    pub(crate) fn admit_unless_locked(&mut self, mode: Mode, purpose: Purpose, job: J) -> Admitted<J> {
+        match self.try_admit(mode, purpose) {
+            Some(grant) => Admitted::Granted(grant, job),
+            None if self.is_locked() => Admitted::Locked(job),
+            None => Admitted::Queued(self.enqueue(mode, purpose, job)),
+        }
+    }
+
+    /// Whether a lock holds the mailbox or waits in the queue.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locks > 0
+    }
+
     /// Admits a new arrival if that is possible at once. If not, returns `None` and changes nothing.
-    pub(crate) fn try_admit(&mut self, mode: Mode) -> Option<Grant> {
+    pub(crate) fn try_admit(&mut self, mode: Mode, purpose: Purpose) -> Option<Grant> {
         let has_predecessor = !self.queue.is_empty() || self.is_wait_set_ready();
         if has_predecessor || self.conflicts(mode) {
             return None;
         }
-        let number = self.arrive();
-        Some(self.grant(mode, number))
+        let number = self.arrive(purpose);
+        Some(self.grant(mode, purpose, number))
     }
 
     /// Ends a grant. The next requests are admitted and added to `released`. `contents` returns the contents
@@ -147,6 +169,7 @@ impl<J> Admission<J> {
         job: J,
         released: &mut Released<J>,
     ) -> Ticket {
+        debug_assert!(grant.purpose == Purpose::Request, "a lock waits for no condition");
         let number = grant.number;
         self.leave(&grant);
         let ticket = self.insert_in_wait_set(number, condition, job);
@@ -158,8 +181,13 @@ impl<J> Admission<J> {
     /// Removes a job from the queue or the wait set, and returns the job. Returns `None` if the job was
     /// admitted or cancelled before. The next requests are admitted and added to `released`.
     pub(crate) fn cancel(&mut self, ticket: Ticket, released: &mut Released<J>) -> Option<J> {
-        let queued = self.queue.remove(ticket.0);
-        let job = queued.or_else(|| self.wait_set.as_mut()?.remove(ticket.0))?;
+        let job = match self.queue.remove(ticket.0) {
+            Some((purpose, job)) => {
+                self.locks -= u32::from(purpose == Purpose::Lock);
+                job
+            }
+            None => self.wait_set.as_mut()?.remove(ticket.0)?,
+        };
         self.admit_next(released);
         Some(job)
     }
@@ -243,9 +271,9 @@ impl<J> Admission<J> {
         self.overtakes
     }
 
-    fn enqueue(&mut self, mode: Mode, job: J) -> Ticket {
-        let number = self.arrive();
-        self.queue.push(number, mode, job);
+    fn enqueue(&mut self, mode: Mode, purpose: Purpose, job: J) -> Ticket {
+        let number = self.arrive(purpose);
+        self.queue.push(number, mode, purpose, job);
         Ticket(number)
     }
 
@@ -270,7 +298,7 @@ impl<J> Admission<J> {
     fn admit_next(&mut self, released: &mut Released<J>) {
         if self.watchers.is_ready && !self.conflicts(Mode::Shared) {
             (self.watchers.awaited, self.watchers.is_ready) = (None, false);
-            let number = self.arrive();
+            let number = self.arrive(Purpose::Request);
             released.watch = Some(self.resume(Mode::Shared, number));
         }
         if self.wait_set.is_some() {
@@ -283,9 +311,9 @@ impl<J> Admission<J> {
     /// Admits from the head of the queue as many waiters as possible.
     fn admit_queued(&mut self, released: &mut Released<J>) {
         while self.head_is_grantable()
-            && let Some((number, mode, job)) = self.queue.pop()
+            && let Some((number, mode, purpose, job)) = self.queue.pop()
         {
-            let grant = self.grant(mode, number);
+            let grant = self.grant(mode, purpose, number);
             released.jobs.push((grant, job));
         }
     }
@@ -308,24 +336,26 @@ impl<J> Admission<J> {
         self.wait_set = Some(wait_set).filter(|wait_set| wait_set.len() > 0);
     }
 
-    fn arrive(&mut self) -> u64 {
+    fn arrive(&mut self, purpose: Purpose) -> u64 {
+        self.locks += u32::from(purpose == Purpose::Lock);
         let number = self.next_number;
         self.next_number += 1;
         number
     }
 
-    fn grant(&mut self, mode: Mode, number: u64) -> Grant {
+    fn grant(&mut self, mode: Mode, purpose: Purpose, number: u64) -> Grant {
         self.enter(mode);
         let overtaken = self.newest.is_some_and(|newest| newest > number);
         self.overtakes += u64::from(overtaken);
         self.newest = self.newest.max(Some(number));
-        Grant { mode, number, overtaken, resumed: false, has_waiters: self.awaits_change() }
+        Grant { mode, purpose, number, overtaken, resumed: false, has_waiters: self.awaits_change() }
     }
 
     /// Admits a request of the wait set, which keeps its arrival number.
     fn resume(&mut self, mode: Mode, number: u64) -> Grant {
         self.enter(mode);
-        Grant { mode, number, overtaken: false, resumed: true, has_waiters: false }
+        let purpose = Purpose::Request;
+        Grant { mode, purpose, number, overtaken: false, resumed: true, has_waiters: false }
     }
 
     fn enter(&mut self, mode: Mode) {
@@ -338,6 +368,7 @@ impl<J> Admission<J> {
     }
 
     fn leave(&mut self, grant: &Grant) {
+        self.locks -= u32::from(grant.purpose == Purpose::Lock);
         self.holders = match (grant.mode, self.holders) {
             (Mode::Exclusive, Holders::Writer) | (Mode::Shared, Holders::Readers(1)) => Holders::None,
             (Mode::Shared, Holders::Readers(n)) => Holders::Readers(n - 1),
@@ -388,13 +419,18 @@ impl<J> Default for SharedAdmission<J> {
 
 impl<J> SharedAdmission<J> {
     /// See [`Admission::admit`].
-    pub(crate) fn admit(&self, mode: Mode, job: J) -> Admitted<J> {
-        self.admission.lock().admit(mode, job)
+    pub(crate) fn admit(&self, mode: Mode, purpose: Purpose, job: J) -> Admitted<J> {
+        self.admission.lock().admit(mode, purpose, job)
+    }
+
+    /// See [`Admission::admit_unless_locked`].
+    pub(crate) fn admit_unless_locked(&self, mode: Mode, purpose: Purpose, job: J) -> Admitted<J> {
+        self.admission.lock().admit_unless_locked(mode, purpose, job)
     }
 
     /// See [`Admission::try_admit`].
-    pub(crate) fn try_admit(&self, mode: Mode) -> Option<Grant> {
-        self.admission.lock().try_admit(mode)
+    pub(crate) fn try_admit(&self, mode: Mode, purpose: Purpose) -> Option<Grant> {
+        self.admission.lock().try_admit(mode, purpose)
     }
 
     /// Admits, executes `work` and ends the grant in one critical section. This is for work that takes less
@@ -409,7 +445,7 @@ impl<J> SharedAdmission<J> {
         released: &mut Released<J>,
     ) -> Option<Result<R, Grant>> {
         let mut admission = self.admission.lock();
-        let mut grant = admission.try_admit(mode)?;
+        let mut grant = admission.try_admit(mode, Purpose::Request)?;
         let Some(result) = work(&mut grant) else { return Some(Err(grant)) };
         admission.release(grant, contents, released);
         Some(Ok(result))

@@ -10,12 +10,22 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
+/// What a request is admitted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be executed. The grant ends when the request is done.
+    Request,
+    /// To lock the mailbox. The grant ends when the client, its lease or its connection ends the lock.
+    Lock,
+}
+
 /// The proof of admission. A lock is a grant that outlives its request.
 /// [`Admission::release`](super::admission::Admission::release) consumes it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never released blocks its mailbox for ever"]
 pub(crate) struct Grant {
     pub(super) mode: Mode,
+    pub(super) purpose: Purpose,
     pub(super) number: u64,
     pub(super) overtaken: bool,
     pub(super) resumed: bool,

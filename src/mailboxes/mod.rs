@@ -17,7 +17,7 @@ pub(crate) use admission::Admission;
 pub(crate) use admission::{Admitted, Released, SharedAdmission};
 pub(crate) use block::{Block, Contents, Cursor, Damaged, Message, Patched, Recovered, Taken};
 pub(crate) use deadlock::{Found, Search, Waits};
-pub(crate) use grant::{Grant, Mode, Ticket};
+pub(crate) use grant::{Grant, Mode, Purpose, Ticket};
 pub(crate) use segment::{CAPACITY_MAX, Geometry, Ring, Segment, SegmentError};
 pub(crate) use wait_set::Condition;
 

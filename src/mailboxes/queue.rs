@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::grant::Mode;
+use super::grant::{Mode, Purpose};
 
 /// The largest capacity that an empty queue keeps allocated.
 const CAPACITY_KEPT: usize = 4;
@@ -22,6 +22,7 @@ pub(super) struct Queue<J> {
 struct Place<J> {
     number: u64,
     mode: Mode,
+    purpose: Purpose,
     /// `None`: a gap.
     job: Option<J>,
 }
@@ -43,9 +44,9 @@ impl<J> Queue<J> {
     }
 
     /// Adds a waiter, whose number is higher than all numbers before.
-    pub(super) fn push(&mut self, number: u64, mode: Mode, job: J) {
+    pub(super) fn push(&mut self, number: u64, mode: Mode, purpose: Purpose, job: J) {
         debug_assert!(self.places.back().is_none_or(|last| last.number < number), "in order of arrival");
-        self.places.push_back(Place { number, mode, job: Some(job) });
+        self.places.push_back(Place { number, mode, purpose, job: Some(job) });
     }
 
     /// The mode of the first waiter.
@@ -59,10 +60,10 @@ impl<J> Queue<J> {
     }
 
     /// Removes the first waiter.
-    pub(super) fn pop(&mut self) -> Option<(u64, Mode, J)> {
-        let Place { number, mode, job } = self.places.pop_front()?;
+    pub(super) fn pop(&mut self) -> Option<(u64, Mode, Purpose, J)> {
+        let Place { number, mode, purpose, job } = self.places.pop_front()?;
         self.trim();
-        Some((number, mode, job?))
+        Some((number, mode, purpose, job?))
     }
 
     /// The job with this number.
@@ -72,8 +73,9 @@ impl<J> Queue<J> {
     }
 
     /// Removes the job with this number.
-    pub(super) fn remove(&mut self, number: u64) -> Option<J> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<(Purpose, J)> {
         let at = self.position(number)?;
+        let purpose = self.places[at].purpose;
         let job = self.places[at].job.take()?;
         self.gaps += 1;
         if self.gaps > self.len() {
@@ -81,7 +83,7 @@ impl<J> Queue<J> {
             self.gaps = 0;
         }
         self.trim();
-        Some(job)
+        Some((purpose, job))
     }
 
     fn position(&self, number: u64) -> Option<usize> {
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn a_waiter_that_leaves_moves_no_other_one() {
         let mut queue = Queue::default();
-        (0..100).for_each(|number| queue.push(number, Mode::Exclusive, number));
+        (0..100).for_each(|number| queue.push(number, Mode::Exclusive, Purpose::Request, number));
         assert_eq!((1..50).filter_map(|number| queue.remove(number)).count(), 49);
         assert_eq!((queue.len(), queue.places.len()), (51, 100), "the places of the others are as before");
     }
@@ -117,13 +119,13 @@ mod tests {
     #[test]
     fn the_memory_is_proportional_to_the_waiters() {
         let mut queue = Queue::default();
-        queue.push(0, Mode::Exclusive, 0);
+        queue.push(0, Mode::Exclusive, Purpose::Request, 0);
         for number in (1..100_000).step_by(2) {
-            queue.push(number, Mode::Shared, number);
-            queue.push(number + 1, Mode::Shared, number + 1);
-            assert_eq!(queue.remove(number), Some(number));
+            queue.push(number, Mode::Shared, Purpose::Request, number);
+            queue.push(number + 1, Mode::Shared, Purpose::Request, number + 1);
+            assert_eq!(queue.remove(number), Some((Purpose::Request, number)));
             if number > 1 {
-                assert_eq!(queue.remove(number - 1), Some(number - 1));
+                assert_eq!(queue.remove(number - 1), Some((Purpose::Request, number - 1)));
             }
         }
         assert_eq!(queue.len(), 2);
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn an_empty_queue_keeps_a_small_allocation() {
         let mut queue = Queue::default();
-        queue.push(0, Mode::Shared, 0);
+        queue.push(0, Mode::Shared, Purpose::Request, 0);
         assert!(queue.pop().is_some());
         assert_eq!(queue.places.capacity(), CAPACITY_KEPT);
     }

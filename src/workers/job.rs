@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lock_set::{Access, LockSet};
-use crate::mailboxes::{Condition, Cursor, Grant, Mode, Taken, Ticket};
+use crate::mailboxes::{Condition, Cursor, Grant, Mode, Purpose, Taken, Ticket};
 use crate::protocol::{Framed, LocalRequest, MailboxRequest, Refusal, Request, Wait};
 
 /// The id of a connection. A completion is dropped if its generation is not the current one of the slot.
@@ -116,11 +116,13 @@ pub(crate) struct InFlight {
 pub(crate) struct Acquire {
     pub mailbox: u32,
     pub mode: Mode,
+    pub purpose: Purpose,
     pub wait: Wait,
 }
 
 impl Acquire {
-    /// Whether the request is tried once, without a wait.
+    /// Whether the request does not wait for locks or conditions. It only waits for requests that are being
+    /// done.
     pub(crate) fn tries_once(&self) -> bool {
         self.wait == Wait::For(Duration::ZERO)
     }
@@ -128,12 +130,13 @@ impl Acquire {
 
 impl From<&MailboxRequest> for Acquire {
     fn from(request: &MailboxRequest) -> Self {
-        match *request {
-            MailboxRequest::Read { mailbox, wait, .. } => Acquire { mailbox, mode: Mode::Shared, wait },
+        let (mailbox, mode, wait) = match *request {
+            MailboxRequest::Read { mailbox, wait, .. } => (mailbox, Mode::Shared, wait),
             MailboxRequest::Write { mailbox, wait, .. }
             | MailboxRequest::Put { mailbox, wait, .. }
-            | MailboxRequest::Take { mailbox, wait } => Acquire { mailbox, mode: Mode::Exclusive, wait },
-        }
+            | MailboxRequest::Take { mailbox, wait } => (mailbox, Mode::Exclusive, wait),
+        };
+        Acquire { mailbox, mode, purpose: Purpose::Request, wait }
     }
 }
 

@@ -151,12 +151,15 @@ pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: imp
                 Inlined::Answered => {}
                 Inlined::Granted(grant) => job.state = JobState::Granted(grant),
                 Inlined::Exhausted(bytes) => job.state = JobState::Exhausted(None, bytes),
-                Inlined::Conflict if acquire.tries_once() => time_out(&mut job, mailboxes, WaitReason::Queue),
                 // Only the reactor lets a client with locks wait: it searches for a cycle of waits first.
                 Inlined::Conflict if job.has_locks() => return Completion::Done(job),
                 Inlined::Conflict => match enqueue(job, mailboxes, acquire) {
-                    Ok(granted) => job = granted,
-                    Err(started) => return Completion::WaitStarted(started),
+                    Enqueued::Granted(granted) => job = granted,
+                    Enqueued::Waiting(started) => return Completion::WaitStarted(started),
+                    Enqueued::Locked(refused) => {
+                        job = refused;
+                        time_out(&mut job, mailboxes, WaitReason::Queue);
+                    }
                 },
             },
             Step::Await { grant, condition, .. } if job.has_locks() => {
@@ -173,18 +176,31 @@ pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: imp
     }
 }
 
-/// Adds the current request to the queue of a mailbox. Returns the job if it is admitted at once.
-pub(crate) fn enqueue(
-    job: Box<Job>,
-    mailboxes: &Mailboxes,
-    acquire: Acquire,
-) -> Result<Box<Job>, WaitStarted> {
-    let Acquire { mailbox, mode, .. } = acquire;
+/// The result of [`enqueue`].
+#[derive(Debug)]
+pub(crate) enum Enqueued {
+    /// The request was admitted at once.
+    Granted(Box<Job>),
+    /// The job is in the queue.
+    Waiting(WaitStarted),
+    /// A lock excludes the request, and the request does not wait for locks.
+    Locked(Box<Job>),
+}
+
+/// Adds the current request to the queue of a mailbox, unless it is admitted at once.
+pub(crate) fn enqueue(job: Box<Job>, mailboxes: &Mailboxes, acquire: Acquire) -> Enqueued {
+    let Acquire { mailbox, mode, purpose, .. } = acquire;
     let owner = job.owner;
     let job = job.with_state(JobState::Waiting(WaitReason::Queue));
-    match mailboxes.queue(mailbox).admit(mode, job) {
-        Admitted::Granted(grant, job) => Ok(job.with_state(JobState::Granted(grant))),
-        Admitted::Queued(ticket) => Err(WaitStarted { owner, mailbox, ticket }),
+    let queue = mailboxes.queue(mailbox);
+    let admitted = match acquire.tries_once() {
+        true => queue.admit_unless_locked(mode, purpose, job),
+        false => queue.admit(mode, purpose, job),
+    };
+    match admitted {
+        Admitted::Granted(grant, job) => Enqueued::Granted(job.with_state(JobState::Granted(grant))),
+        Admitted::Queued(ticket) => Enqueued::Waiting(WaitStarted { owner, mailbox, ticket }),
+        Admitted::Locked(job) => Enqueued::Locked(job.with_state(JobState::Ready)),
     }
 }
 

@@ -88,6 +88,33 @@ fn a_message_whose_taker_vanishes_goes_to_the_next_taker() {
     assert_eq!(server.stat("takes"), 1);
 }
 
+/// A message in flight holds its mailbox for up to a second. A request with `wait=0` was answered `NO timeout`
+/// meanwhile.
+#[test]
+fn a_request_that_does_not_wait_waits_for_a_message_in_flight() {
+    let (server, mut client) = huge();
+    let in_flight = || {
+        let mut taker = server.connect();
+        taker.send("take 0\n");
+        server.wait_for_stat("flushing", |flushing| flushing == 1);
+        taker
+    };
+    let _taker = in_flight();
+    // The message counts as taken after a second.
+    client.ask("take 0 wait=0\n", "NO empty\n");
+    client.ask(format!("put 0 {HUGE}\n{}\n", "h".repeat(HUGE)), "OK v=2 n=1\n");
+    drop(_taker);
+    server.wait_for_stat("flushing", |flushing| flushing == 0);
+    let _taker = in_flight();
+    // A lock that waits is refused like a lock that is held.
+    let mut locker = server.enqueue("lock 0 wait=inf\n");
+    client.ask("take 0 wait=0\nw 0 wait=0\nx\nlock 0 wait=0\n", "NO timeout\nNO timeout\nNO locked\n");
+    assert_eq!(locker.locked(), 1);
+    client.ask("take 0 wait=0\nr 0 wait=0\n", "NO timeout\nNO timeout v=2\n");
+    locker.ask("unlock 0\n", "OK\n");
+    client.ask("lock 0 wait=0\ntake 0 wait=0\n", "OK grant=2\nNO empty\n");
+}
+
 /// Large messages are completed before all events of a poll are handled. The end of the taker is among these
 /// events, and must be recorded before the message is delivered.
 #[test]

@@ -130,9 +130,10 @@ impl Shared {
 
     /// Admits and runs a request. Returns its ticket if it has to wait.
     fn submit(&self, request: Request) -> Option<Ticket> {
-        match self.mailbox.admit(request.mode(), request) {
+        match self.mailbox.admit(request.mode(), Purpose::Request, request) {
             Admitted::Granted(grant, request) => self.run(grant, request),
             Admitted::Queued(ticket) => Some(ticket),
+            Admitted::Locked(_) => unreachable!("the request waits for locks"),
         }
     }
 
@@ -181,7 +182,7 @@ impl Shared {
 
     /// Holds the mailbox, which is free.
     fn hold(&self, mode: Mode) -> Grant {
-        self.mailbox.try_admit(mode).expect("the mailbox is free")
+        self.mailbox.try_admit(mode, Purpose::Request).expect("the mailbox is free")
     }
 
     /// Queues a request behind a holder.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Admission, Admitted, Contents, Grant, Mode, Released, Ticket};
+use super::super::{Admission, Admitted, Contents, Grant, Mode, Purpose, Released, Ticket};
 use super::*;
 use proptest::prelude::*;
 
@@ -122,14 +122,14 @@ proptest! {
                 0 => world.unlock(owner),
                 1 => world.cancel(owner),
                 _ if world.waits[owner].is_some() || world.holds(owner, mailbox) => {}
-                _ => match world.queues[mailbox].try_admit(mode) {
+                _ => match world.queues[mailbox].try_admit(mode, Purpose::Lock) {
                     Some(grant) => world.locks.push((owner, mailbox, grant)),
                     None => {
                         let expected = world.reaches_itself(owner, mailbox, mode);
                         prop_assert_eq!(world.would_deadlock(owner, mailbox, 1), expected);
                         prop_assert_eq!(world.would_deadlock(owner, mailbox, usize::MAX), expected);
                         if !expected {
-                            let Admitted::Queued(ticket) = world.queues[mailbox].admit(mode, owner) else {
+                            let Admitted::Queued(ticket) = world.queues[mailbox].admit(mode, Purpose::Lock, owner) else {
                                 panic!("admitted, although try_admit refused")
                             };
                             world.queued[mailbox].push((owner, mode));

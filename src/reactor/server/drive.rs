@@ -14,8 +14,8 @@ use crate::mailboxes::{Condition, Found, Grant, Mode};
 use crate::memory::{self, Use};
 use crate::protocol::{HEADER_MAX, HEADERS_MAX, LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
-    Acquire, Completion, ConnectionId, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue, hello,
-    refuse, reply, step, time_out, wait_for,
+    Acquire, Completion, ConnectionId, Enqueued, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue,
+    hello, refuse, reply, step, time_out, wait_for,
 };
 
 /// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
@@ -41,8 +41,8 @@ pub(super) enum Acquired {
     Granted(Box<Job>),
     /// The job is in the queue.
     Waiting,
-    /// The mailbox is not free, and the request does not wait.
-    Busy(Box<Job>),
+    /// A lock excludes the request, and the request does not wait for locks.
+    Locked(Box<Job>),
     /// The wait would complete a cycle.
     Deadlock(Box<Job>),
 }
@@ -196,9 +196,9 @@ impl<T: Transport> Server<T> {
                 Step::Acquire(acquire) => match self.acquire(id, job, acquire) {
                     Acquired::Granted(granted) => return self.pool.submit(granted),
                     Acquired::Waiting => return,
-                    Acquired::Busy(mut busy) => {
-                        time_out(&mut busy, &self.mailboxes, WaitReason::Queue);
-                        busy
+                    Acquired::Locked(mut refused) => {
+                        time_out(&mut refused, &self.mailboxes, WaitReason::Queue);
+                        refused
                     }
                     Acquired::Deadlock(mut refused) => {
                         refuse(&mut refused, &Refusal::Deadlock);
@@ -255,15 +255,13 @@ impl<T: Transport> Server<T> {
     /// Admits the current request of a job, or queues the job. Only the reactor's thread queues the first
     /// request of a batch, so the order of arrival is a total order.
     pub(super) fn acquire(&mut self, id: ConnectionId, mut job: Box<Job>, acquire: Acquire) -> Acquired {
-        let Acquire { mailbox, mode, .. } = acquire;
+        let Acquire { mailbox, mode, purpose, .. } = acquire;
         let mut unfinished = None;
-        if acquire.tries_once() || job.has_locks() {
-            if let Some(grant) = self.mailboxes.queue(mailbox).try_admit(mode) {
+        // A request that does not wait for locks waits for no client, so it completes no cycle.
+        if job.has_locks() && !acquire.tries_once() {
+            if let Some(grant) = self.mailboxes.queue(mailbox).try_admit(mode, purpose) {
                 job.state = JobState::Granted(grant);
                 return Acquired::Granted(job);
-            }
-            if acquire.tries_once() {
-                return Acquired::Busy(job);
             }
             unfinished = match self.search(id, mailbox) {
                 (Found::Cycle, _) => return Acquired::Deadlock(job),
@@ -272,8 +270,9 @@ impl<T: Transport> Server<T> {
             };
         }
         match enqueue(job, &self.mailboxes, acquire) {
-            Ok(granted) => Acquired::Granted(granted),
-            Err(started) => {
+            Enqueued::Granted(granted) => Acquired::Granted(granted),
+            Enqueued::Locked(refused) => Acquired::Locked(refused),
+            Enqueued::Waiting(started) => {
                 self.on_wait_started(started);
                 if let Some(search) = unfinished {
                     self.search_later(id, started.ticket, search);

@@ -6,7 +6,7 @@ use super::super::leases::Lease;
 use super::super::transport::Transport;
 use super::Server;
 use super::drive::Acquired;
-use crate::mailboxes::{Grant, Mode, Released};
+use crate::mailboxes::{Grant, Mode, Purpose, Released};
 use crate::protocol::{LocalRequest, Refusal, Reply, Request, Wait};
 use crate::workers::{
     Acquire, ConnectionId, Job, JobState, Lock, LockSet, Next, Outcome, WaitReason, pass_on, refuse, reply,
@@ -40,13 +40,13 @@ impl<T: Transport> Server<T> {
                     self.hold(id, &mut job, mailbox, grant);
                     job
                 }
-                _ => match self.acquire(id, job, Acquire { mailbox, mode, wait }) {
+                _ => match self.acquire(id, job, Acquire { mailbox, mode, purpose: Purpose::Lock, wait }) {
                     Acquired::Granted(granted) => granted,
                     Acquired::Waiting => return None,
-                    Acquired::Busy(mut busy) => {
-                        self.release_partial(id, &mut busy);
-                        time_out(&mut busy, &self.mailboxes, WaitReason::Queue);
-                        return Some(busy);
+                    Acquired::Locked(mut refused) => {
+                        self.release_partial(id, &mut refused);
+                        time_out(&mut refused, &self.mailboxes, WaitReason::Queue);
+                        return Some(refused);
                     }
                     Acquired::Deadlock(mut refused) => {
                         self.release_partial(id, &mut refused);

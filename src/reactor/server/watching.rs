@@ -12,7 +12,9 @@ use super::Server;
 use super::locking::MAILBOXES_MAX;
 use crate::mailboxes::Grant;
 use crate::protocol::{Framed, MailboxRequest, Refusal, Reply, Request, Wait};
-use crate::workers::{ConnectionId, Job, JobState, Outcome, Owner, enqueue, refuse, refuse_and_end, reply};
+use crate::workers::{
+    ConnectionId, Enqueued, Job, JobState, Outcome, Owner, enqueue, refuse, refuse_and_end, reply,
+};
 
 /// Cost of sending an event, without its bytes.
 const SEND_EVENT: usize = 4 * MICROSECOND;
@@ -113,8 +115,9 @@ impl<T: Transport> Server<T> {
         let job = self.watch_read(position);
         let Some(acquire) = job.acquire() else { return };
         match enqueue(job, &self.mailboxes, acquire) {
-            Ok(granted) => self.pool.submit(granted),
-            Err(started) => self.on_wait_started(started),
+            Enqueued::Granted(granted) => self.pool.submit(granted),
+            Enqueued::Waiting(started) => self.on_wait_started(started),
+            Enqueued::Locked(_) => unreachable!("the read for watchers waits for locks"),
         }
     }
 

@@ -70,7 +70,7 @@ impl Oracle {
         let is_lock = matches!(request, ClientRequest::Lock { .. });
         // A `take` holds its mailbox until its reply is acknowledged.
         let holds = is_lock || matches!(request, ClientRequest::Take { .. });
-        self.wait_graph.add_request(client, self.request_count, &request.mailboxes(), holds);
+        self.wait_graph.add_request(client, self.request_count, &request.mailboxes(), is_lock, holds);
         let model = &mut self.models[client];
         let expired_locks = model.expired_leases(self.now.time);
         model.has_watched |= matches!(request, ClientRequest::Watch { .. });

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use super::super::connection::ACK_TIMEOUT;
 use super::client::MAILBOXES;
 use super::client_model::PendingRequest;
 use super::oracle::Oracle;
 use super::pipe::ClientEnd;
 use super::request::ClientRequest;
+use super::world::CLIENTS_MAX;
 
 /// How long a request may still wait after its client has stopped sending.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
@@ -77,7 +79,11 @@ impl Oracle {
             (View::Waiting { .. }, None) => panic!("client {client} waits without a pending request"),
             (View::Waiting { mailbox, for_condition }, Some(pending)) => {
                 let since = pending.quiescent_since.get_or_insert(now).time;
-                let until = pending.wait_ends_at(since).unwrap_or(Duration::MAX);
+                // A request that does not wait for locks may wait behind messages in flight.
+                let until = match pending.tries_once() && !for_condition {
+                    true => since + ACK_TIMEOUT * CLIENTS_MAX as u32,
+                    false => pending.wait_ends_at(since).unwrap_or(Duration::MAX),
+                };
                 assert!(until > now.time, "client {client} waits too long: {pending:?} at {now:?}");
                 if model.end == Some(ClientEnd::HalfClosed) {
                     // The limit restarts when the request begins to wait for a condition, and when a `lock`

@@ -11,6 +11,8 @@ struct Edge {
     until: Option<u64>,
     /// The number of the request, counted over all clients.
     request: u64,
+    /// Whether the request is a `lock`.
+    locks: bool,
     /// Whether other requests may have waited for this one.
     holds: bool,
     /// Whether this request may have waited.
@@ -22,10 +24,18 @@ struct Edge {
 pub(super) struct WaitGraph(Vec<Edge>);
 
 impl WaitGraph {
-    /// A client has sent a request. `holds` says whether other requests may wait for it.
-    pub(super) fn add_request(&mut self, client: usize, request: u64, mailboxes: &[u32], holds: bool) {
+    /// A client has sent a request, which is a `lock` if `locks` is true. `holds` says whether other requests
+    /// may wait for it.
+    pub(super) fn add_request(
+        &mut self,
+        client: usize,
+        request: u64,
+        mailboxes: &[u32],
+        locks: bool,
+        holds: bool,
+    ) {
         for &mailbox in mailboxes {
-            let edge = Edge { client, mailbox, until: None, request, holds, waits: true };
+            let edge = Edge { client, mailbox, until: None, request, locks, holds, waits: true };
             self.0.push(edge);
         }
     }
@@ -64,6 +74,12 @@ impl WaitGraph {
     /// Whether another client used a mailbox at any time since `since`.
     pub(super) fn had_other_client(&self, client: usize, mailbox: u32, since: u64) -> bool {
         let matches = |edge: &Edge| edge.client != client && edge.mailbox == mailbox;
+        self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))
+    }
+
+    /// Whether another client may have held a lock of a mailbox, or waited for one, at any time since `since`.
+    pub(super) fn had_other_lock(&self, client: usize, mailbox: u32, since: u64) -> bool {
+        let matches = |edge: &Edge| edge.client != client && edge.mailbox == mailbox && edge.locks;
         self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))
     }
 

@@ -31,7 +31,7 @@ use crate::mailboxes::{Geometry, Segment};
 use crate::workers::{Completion, Completions, Job, JobState, Mailboxes, Next, Owner, Pool, WaitReason, run};
 
 /// Clients that are connected at the same time.
-const CLIENTS_MAX: usize = 7;
+pub(super) const CLIENTS_MAX: usize = 7;
 
 /// Repetitions after which a loop that waits for quiescence fails.
 const ROUNDS_MAX: usize = 1000;

@@ -16,6 +16,7 @@ struct Naive {
 struct Request {
     number: u64,
     mode: Mode,
+    purpose: Purpose,
     state: State,
 }
 
@@ -73,8 +74,8 @@ impl Naive {
         holders.any(|holder| mode == Mode::Exclusive || holder.mode == Mode::Exclusive)
     }
 
-    fn arrive(&mut self, number: u64, mode: Mode) -> Vec<u64> {
-        self.requests.push(Request { number, mode, state: State::Queued });
+    fn arrive(&mut self, number: u64, mode: Mode, purpose: Purpose) -> Vec<u64> {
+        self.requests.push(Request { number, mode, purpose, state: State::Queued });
         self.admit()
     }
 
@@ -91,7 +92,8 @@ impl Naive {
             }
             _ => {
                 let state = State::InWaitSet(Condition::NewerThan(version));
-                self.requests.push(Request { number: WATCH, mode: Mode::Shared, state });
+                let (mode, purpose) = (Mode::Shared, Purpose::Request);
+                self.requests.push(Request { number: WATCH, mode, purpose, state });
             }
         }
     }
@@ -106,7 +108,7 @@ impl Naive {
     fn wait(&mut self, number: u64, condition: Condition) -> Vec<u64> {
         let mode = if let Condition::NewerThan(_) = condition { Mode::Shared } else { Mode::Exclusive };
         for request in self.requests.iter_mut().filter(|request| request.number == number) {
-            *request = Request { number, mode, state: State::InWaitSet(condition) };
+            *request = Request { mode, state: State::InWaitSet(condition), ..*request };
         }
         self.admit()
     }
@@ -122,7 +124,8 @@ impl Naive {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Admit(Mode),
+    Admit(Mode, Purpose),
+    AdmitUnlessLocked(Mode, Purpose),
     TryAdmit(Mode),
     /// A holder releases its grant; an exclusive one has changed the contents.
     Release(Index, Contents),
@@ -135,6 +138,11 @@ enum Step {
 
 fn mode() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Shared), Just(Mode::Exclusive)]
+}
+
+/// One in four requests is a lock.
+fn purpose() -> impl Strategy<Value = Purpose> {
+    prop_oneof![3 => Just(Purpose::Request), 1 => Just(Purpose::Lock)]
 }
 
 /// Contents from a small range, so that most of them meet some conditions.
@@ -156,7 +164,8 @@ fn condition() -> impl Strategy<Value = Condition> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => mode().prop_map(Step::Admit),
+        4 => (mode(), purpose()).prop_map(|(mode, purpose)| Step::Admit(mode, purpose)),
+        2 => (mode(), purpose()).prop_map(|(mode, purpose)| Step::AdmitUnlessLocked(mode, purpose)),
         1 => mode().prop_map(Step::TryAdmit),
         3 => (any::<Index>(), contents()).prop_map(|(which, contents)| Step::Release(which, contents)),
         2 => (any::<Index>(), condition()).prop_map(|(which, condition)| Step::Wait(which, condition)),
@@ -168,6 +177,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// The number of the read for the watchers.
 const WATCH: u64 = u64::MAX;
+
+/// Whether a holder may wait for a condition.
+fn may_wait((number, grant): &(u64, Grant)) -> bool {
+    *number != WATCH && grant.purpose == Purpose::Request
+}
 
 /// The admission and the model, which execute the same steps.
 struct Both {
@@ -187,19 +201,37 @@ impl Both {
         let Both { admission, naive, holding, tickets } = self;
         let (mut released, mut expected) = (Released::default(), Vec::new());
         match step {
-            Step::Admit(mode) => {
-                expected = naive.arrive(arrival, mode);
-                match admission.admit(mode, arrival) {
+            Step::Admit(mode, purpose) => {
+                expected = naive.arrive(arrival, mode, purpose);
+                match admission.admit(mode, purpose, arrival) {
                     Admitted::Granted(grant, job) => released.jobs.push((grant, job)),
                     Admitted::Queued(ticket) => tickets.push((arrival, ticket)),
+                    Admitted::Locked(_) => prop_assert!(false, "a request that waits is refused"),
+                }
+            }
+            Step::AdmitUnlessLocked(mode, purpose) => {
+                let is_locked = naive.count(|request| request.purpose == Purpose::Lock) > 0;
+                expected = naive.arrive(arrival, mode, purpose);
+                match admission.admit_unless_locked(mode, purpose, arrival) {
+                    Admitted::Granted(grant, job) => released.jobs.push((grant, job)),
+                    Admitted::Queued(ticket) => {
+                        prop_assert!(!is_locked, "a lock is before the request");
+                        tickets.push((arrival, ticket));
+                    }
+                    Admitted::Locked(number) => {
+                        prop_assert!(is_locked && number == arrival);
+                        prop_assert!(naive.leave(arrival).is_empty());
+                    }
                 }
             }
             Step::TryAdmit(mode) => {
-                expected = naive.arrive(arrival, mode);
+                expected = naive.arrive(arrival, mode, Purpose::Request);
                 if expected.is_empty() {
                     naive.leave(arrival);
                 }
-                released.jobs.extend(admission.try_admit(mode).map(|grant| (grant, arrival)));
+                released
+                    .jobs
+                    .extend(admission.try_admit(mode, Purpose::Request).map(|grant| (grant, arrival)));
             }
             Step::Release(which, contents) if !holding.is_empty() => {
                 let (number, grant) = holding.remove(which.index(holding.len()));
@@ -210,9 +242,9 @@ impl Both {
                 let contents = naive.contents;
                 admission.release(grant, || contents, &mut released);
             }
-            Step::Wait(which, condition) if holding.iter().any(|(number, _)| *number != WATCH) => {
-                let waiting = |at: &usize| holding[*at].0 != WATCH;
-                let candidates: Vec<usize> = (0..holding.len()).filter(waiting).collect();
+            Step::Wait(which, condition) if holding.iter().any(may_wait) => {
+                let candidates: Vec<usize> =
+                    (0..holding.len()).filter(|at| may_wait(&holding[*at])).collect();
                 let (number, grant) = holding.remove(*which.get(&candidates));
                 expected = naive.wait(number, condition);
                 let ticket = admission.wait_for(grant, condition, naive.contents, number, &mut released);
@@ -250,6 +282,7 @@ impl Both {
         let Both { admission, naive, holding, .. } = self;
         prop_assert!(!admission.next_is_grantable());
         prop_assert_eq!(admission.overtakes(), 0);
+        prop_assert_eq!(admission.is_locked(), naive.count(|request| request.purpose == Purpose::Lock) > 0);
         prop_assert_eq!(admission.waiting(), naive.count(|request| request.state == State::Queued));
         prop_assert_eq!(
             admission.waiting_for_condition(),

@@ -26,14 +26,15 @@ impl Queue {
 
     /// A request arrives and is admitted.
     fn enter(&mut self, mode: Mode) -> Grant {
-        self.admission.try_admit(mode).expect("admitted")
+        self.admission.try_admit(mode, Purpose::Request).expect("admitted")
     }
 
     /// A request arrives and has to wait.
     fn wait(&mut self, mode: Mode, name: &'static str) -> Ticket {
-        match self.admission.admit(mode, name) {
+        match self.admission.admit(mode, Purpose::Request, name) {
             Admitted::Granted(..) => panic!("{name} is admitted"),
             Admitted::Queued(ticket) => ticket,
+            Admitted::Locked(_) => unreachable!("{name} waits for locks"),
         }
     }
 
@@ -101,16 +102,57 @@ fn a_reader_does_not_overtake_a_waiting_writer() {
     let mut queue = Queue::default();
     let _reader = queue.enter(SHARED);
     queue.wait(EXCLUSIVE, "writer");
-    assert_eq!(queue.admission.try_admit(SHARED), None);
+    assert_eq!(queue.admission.try_admit(SHARED, Purpose::Request), None);
     queue.wait(SHARED, "reader");
+}
+
+#[test]
+fn a_request_that_does_not_wait_for_locks_waits_behind_other_requests() {
+    let mut queue = Queue::default();
+    let writer = queue.enter(EXCLUSIVE);
+    let admitted = queue.admission.admit_unless_locked(EXCLUSIVE, Purpose::Request, "second");
+    assert!(matches!(admitted, Admitted::Queued(_)));
+    assert_eq!(queue.release(writer, EMPTY), ["second"]);
+}
+
+#[test]
+fn a_request_that_does_not_wait_for_locks_waits_behind_no_lock() {
+    let mut queue = Queue::default();
+    let writer = queue.enter(EXCLUSIVE);
+    let Admitted::Queued(lock) = queue.admission.admit(SHARED, Purpose::Lock, "lock") else {
+        panic!("admitted beside a writer");
+    };
+    let refused = Admitted::Locked("reader");
+    // The lock waits.
+    assert_eq!(queue.admission.admit_unless_locked(SHARED, Purpose::Request, "reader"), refused);
+    assert_eq!(queue.release(writer, EMPTY), ["lock"]);
+    // The lock holds the mailbox, and a writer waits for it.
+    let writer = queue.wait(EXCLUSIVE, "writer");
+    assert_eq!(queue.admission.admit_unless_locked(SHARED, Purpose::Request, "reader"), refused);
+    assert!(queue.cancel(writer).is_empty() && queue.admission.cancel(lock, &mut queue.released).is_none());
+    // A reader beside a shared lock need not wait.
+    let admitted = queue.admission.admit_unless_locked(SHARED, Purpose::Request, "reader");
+    assert!(matches!(admitted, Admitted::Granted(..)));
+}
+
+#[test]
+fn a_cancelled_lock_excludes_no_request() {
+    let mut queue = Queue::default();
+    let _writer = queue.enter(EXCLUSIVE);
+    let Admitted::Queued(lock) = queue.admission.admit(EXCLUSIVE, Purpose::Lock, "lock") else {
+        panic!("admitted beside a writer");
+    };
+    assert!(queue.admission.is_locked());
+    queue.cancel(lock);
+    assert!(!queue.admission.is_locked());
 }
 
 #[test]
 fn a_failed_try_changes_nothing() {
     let mut queue = Queue::default();
     let writer = queue.enter(EXCLUSIVE);
-    assert_eq!(queue.admission.try_admit(SHARED), None);
-    assert_eq!(queue.admission.try_admit(EXCLUSIVE), None);
+    assert_eq!(queue.admission.try_admit(SHARED, Purpose::Request), None);
+    assert_eq!(queue.admission.try_admit(EXCLUSIVE, Purpose::Request), None);
     assert_eq!(queue.admission.waiting(), 0);
     assert!(queue.release(writer, EMPTY).is_empty());
     assert_eq!(queue.admission.holders(), None);
@@ -160,7 +202,7 @@ fn an_overtaken_request_is_counted() {
 fn a_waiter_of_a_free_mailbox_is_grantable() {
     let mut queue = Queue::default();
     assert!(!queue.admission.next_is_grantable());
-    queue.admission.enqueue(SHARED, "reader");
+    queue.admission.enqueue(SHARED, Purpose::Request, "reader");
     assert!(queue.admission.next_is_grantable());
 }
 
@@ -197,7 +239,7 @@ fn the_queue_does_not_overtake_a_ready_request_that_conflicts() {
     let putter = queue.enter(EXCLUSIVE);
     queue.wait(SHARED, "from the queue");
     assert_eq!(queue.release(putter, contents(1, 0)), ["reader"]);
-    assert_eq!(queue.admission.try_admit(SHARED), None);
+    assert_eq!(queue.admission.try_admit(SHARED, Purpose::Request), None);
     assert_eq!(queue.release_next(contents(1, 0)), ["taker"]);
     assert_eq!(queue.release_next(contents(0, 1)), ["from the queue"]);
 }
@@ -334,7 +376,7 @@ fn a_reader_of_the_wait_set_is_admitted_when_a_lock_with_a_new_message_ends() {
     let mut queue = Queue::default();
     queue.block(Condition::NewerThan(0), "reader");
     let lock = queue.enter(EXCLUSIVE);
-    assert_eq!(queue.admission.try_admit(SHARED), None);
+    assert_eq!(queue.admission.try_admit(SHARED, Purpose::Request), None);
     assert_eq!(queue.release(lock, contents(3, 0)), ["reader"]);
 }
 

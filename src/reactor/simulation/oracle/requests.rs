@@ -255,27 +255,39 @@ impl Oracle {
         }
     }
 
-    /// Checks that a request could have been excluded: by another client, or by reads for watchers.
+    /// Checks that a request could have been excluded: by another client, or by reads for watchers. A request
+    /// that does not wait can only be excluded by a lock.
     pub(super) fn check_contended(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let is_contended = pending.request.mailboxes().into_iter().any(|mailbox| {
-            self.wait_graph.had_other_client(client, mailbox, pending.sent.sequence)
-                || self.models.iter().any(|model| model.has_watched)
+            let since = pending.sent.sequence;
+            match pending.tries_once() && !self.may_end_early(client, pending) {
+                true => self.wait_graph.had_other_lock(client, mailbox, since),
+                false => {
+                    self.wait_graph.had_other_client(client, mailbox, since)
+                        || self.models.iter().any(|model| model.has_watched)
+                }
+            }
         });
-        assert!(is_contended, "{reply}, but no other client used the mailbox");
+        assert!(is_contended, "{reply}, but no other client used or locked the mailbox");
+    }
+
+    /// Whether a wait may end before its time: with a lease of the client, or because the client has stopped
+    /// sending.
+    fn may_end_early(&self, client: usize, pending: &PendingRequest) -> bool {
+        let model = &self.models[client];
+        let holds_lock = pending.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
+        let may_have_expired = model.earliest_lease_end().is_some_and(|from| self.now.time >= from);
+        holds_lock
+            || may_have_expired
+            || model.has_lost_lock_since(pending.sent.sequence)
+            || model.end.is_some()
     }
 
     /// Checks that the wait did not end early.
     pub(super) fn check_not_too_early(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
-        let model = &self.models[client];
-        let holds_lock = pending.request.mailboxes().iter().any(|mailbox| model.locks.contains_key(mailbox));
-        let may_have_expired = model.earliest_lease_end().is_some_and(|from| self.now.time >= from);
-        let may_end_early = holds_lock
-            || may_have_expired
-            || model.has_lost_lock_since(pending.sent.sequence)
-            || model.end.is_some();
         let has_waited = pending.wait_ends_at(pending.sent.time).is_some_and(|at| self.now.time >= at);
         assert!(
-            may_end_early || has_waited,
+            has_waited || self.may_end_early(client, pending),
             "{reply} is too early: sent at {:?}, now {:?}",
             pending.sent,
             self.now
