@@ -1,8 +1,8 @@
 //! The memory that the server has allocated for clients, and its limit.
 //!
 //! [`CountingAllocator`] counts all allocated bytes of the process. The bytes that the process allocates after
-//! [`set_limit`] are counted as memory of the clients: buffers, jobs, answers, watches, locks and names. A
-//! request that needs memory asks for it first, with [`reserve`] or [`has_room`]. If there is none, the
+//! `set_limit` are counted as memory of the clients: buffers, jobs, answers, watches, locks and names. A
+//! request that needs memory asks for it first, with `reserve` or `has_room`. If there is none, the
 //! reactor frees some, or the request is refused.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -36,7 +36,7 @@ static CLAIMED: AtomicUsize = AtomicUsize::new(0);
 static BASE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Memory that is freed when the system has no memory left, so that small allocations still succeed. Null if
-/// it was freed, or before [`set_limit`].
+/// it was freed, or before `set_limit`.
 static SPARE_MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 /// Whether the system has refused an allocation.
