@@ -65,6 +65,10 @@ pub struct ServerOptions {
     #[arg(long, value_name = "PATH", env = "DIPC_UNIX", hide_env_values = true)]
     pub unix: Option<PathBuf>,
 
+    /// Also serve clients that send bare datagrams on this port: TCP, and on loopback UDP; may be PORT itself
+    #[arg(long, value_name = "PORT2", env = "DIPC_CLASSIC", hide_env_values = true)]
+    pub classic: Option<u16>,
+
     /// Number of worker threads [default: number of processors]
     #[arg(long, value_name = "N", env = "DIPC_WORKERS", hide_env_values = true,
           value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -180,6 +184,10 @@ impl ServerOptions {
         let options: ServerOptions = parse();
         if !options.bind.is_loopback() && !options.open {
             let message = "clients on other machines could connect; add --open to allow that";
+            ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        if options.classic.is_some() && options.quiet_ms == 0 {
+            let message = "--classic needs a --quiet-ms above 0: silence ends the requests of its clients";
             ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();
         }
         let needed_mb = options.least_client_memory().div_ceil(MB);

@@ -180,7 +180,7 @@ fn dipcrm_removes_no_unknown_file() {
 fn no_client_can_stop_a_server() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
-    for word in ["stop", "shutdown", "exit", "kill", "dipcrm", "STOP", "rm"] {
+    for word in ["stop", "shutdown", "terminate", "kill", "dipcrm", "STOP", "rm"] {
         let answer = format!("ERR verb : unknown verb \"{word}\", try help\n");
         server.connect().ask(format!("{word}\n"), answer);
     }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, UnixListener};
+use mio::net::{TcpListener, UdpSocket, UnixListener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use parking_lot::Mutex;
@@ -95,8 +95,20 @@ struct Resources {
     files: Arc<Mutex<Files>>,
     listener: Socket,
     address: SocketAddr,
+    classic: ClassicSockets,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
+}
+
+/// The sockets of `--classic`.
+#[derive(Default)]
+struct ClassicSockets {
+    /// The address of the port, if there is one.
+    address: Option<SocketAddr>,
+    /// The listener, unless the port is PORT.
+    listener: Option<Socket>,
+    /// The UDP socket, if the address is loopback.
+    udp: Option<std::net::UdpSocket>,
 }
 
 /// Starts a server. Returns when the server is ready; with `--foreground`, when the server has stopped.
@@ -163,13 +175,14 @@ fn is_predecessor_ending(options: &ServerOptions, error: &StartError, deadline: 
 }
 
 fn acquire(options: &ServerOptions) -> Result<Resources, StartError> {
-    let (listener, address) = bind(options)?;
+    let (listener, address) = bind(SocketAddr::new(options.bind, options.port))?;
+    let classic = bind_classic(options, address)?;
     let (directory, lock) = Directory::claim(options.dir.as_deref(), address.port())?;
-    match open(options, &directory, &listener, address) {
+    match open(options, &directory, (&listener, address), &classic) {
         Ok((segment, file, unix)) => {
             let (socket, unix) = unix.unzip();
             let files = Files::new(directory, lock, file, socket).share();
-            Ok(Resources { files, listener, address, unix, segment })
+            Ok(Resources { files, listener, address, classic, unix, segment })
         }
         Err(error) => {
             directory.discard(&lock);
@@ -184,10 +197,13 @@ type Opened = (Segment, SegmentFile, Option<(UnixSocket, std::os::unix::net::Uni
 fn open(
     options: &ServerOptions,
     directory: &Directory,
-    listener: &Socket,
-    address: SocketAddr,
+    (listener, address): (&Socket, SocketAddr),
+    classic: &ClassicSockets,
 ) -> Result<Opened, StartError> {
     listen(listener).map_err(|error| listen_error(address, error))?;
+    if let (Some(listener), Some(address)) = (&classic.listener, classic.address) {
+        listen(listener).map_err(|error| listen_error(address, error))?;
+    }
     // Before the segment, because a path in use fails immediately, and a large segment takes time.
     let unix = options.unix.as_deref().map(UnixSocket::bind).transpose()?;
     let path = directory.path().to_owned();
@@ -218,8 +234,41 @@ fn open(
     }
 }
 
-fn bind(options: &ServerOptions) -> Result<(Socket, SocketAddr), StartError> {
-    let address = SocketAddr::new(options.bind, options.port);
+/// Binds the classic port. `main` is the address of PORT.
+fn bind_classic(options: &ServerOptions, main: SocketAddr) -> Result<ClassicSockets, StartError> {
+    let Some(port) = options.classic else { return Ok(ClassicSockets::default()) };
+    let (listener, address) = match port == options.port && port != 0 {
+        true => (None, main),
+        false => {
+            let (listener, address) = bind(SocketAddr::new(options.bind, port))?;
+            (Some(listener), address)
+        }
+    };
+    let udp = match address.ip().is_loopback() {
+        true => Some(bind_udp(address).map_err(|error| listen_error(address, error))?),
+        // A packet of 3 bytes can ask for an answer of 65,507 bytes. From another machine its address may be
+        // forged.
+        false => {
+            warn(&format!("the classic port {} is TCP only, because --bind is not loopback", address.port()));
+            None
+        }
+    };
+    Ok(ClassicSockets { address: Some(address), listener, udp })
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Tells the user and the log of a limitation.
+fn warn(text: &str) {
+    log::warn!("{text}");
+    super::terminal::print_error(&format!("dipc: {text}"));
+}
+
+fn bind(address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -264,14 +313,15 @@ fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
 
 /// Forks for the last time, and runs the server to its end.
 fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) -> ExitCode {
-    let Resources { files, listener, address, unix, segment } = resources;
+    let Resources { files, listener, address, classic, unix, segment } = resources;
+    let classic_address = classic.address;
     let started = notifier
         .leave_session()
         .map_err(|error| StartError::Io("move to the background", error))
-        .and_then(|()| reactor(&files, options, listener, unix, segment))
+        .and_then(|()| reactor(&files, options, listener, classic, unix, segment))
         .and_then(|reactor| {
             files.lock().commit()?;
-            let line = describe(address, options);
+            let line = describe(address, classic_address, options);
             log::info!("{line}");
             notifier
                 .ready(&line)
@@ -300,6 +350,7 @@ fn reactor(
     files: &Arc<Mutex<Files>>,
     options: &ServerOptions,
     listener: Socket,
+    classic: ClassicSockets,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 ) -> Result<Reactor, StartError> {
@@ -314,16 +365,20 @@ fn reactor(
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };
     let control = files.lock().open_control()?;
-    let tcp = Listener::Tcp(TcpListener::from_std(listener.into()));
+    let tcp = TcpListener::from_std(listener.into());
+    let is_classic = classic.address.is_some() && classic.listener.is_none();
+    let tcp = if is_classic { Listener::Classic(tcp) } else { Listener::Tcp(tcp) };
+    let second = classic.listener.map(|socket| Listener::Classic(TcpListener::from_std(socket.into())));
+    let udp = classic.udp.map(UdpSocket::from_std);
     let unix = unix.map(|listener| Listener::Unix(UnixListener::from_std(listener)));
-    let listeners = [Some(tcp), unix].into_iter().flatten().collect();
+    let listeners = [Some(tcp), second, unix].into_iter().flatten().collect();
     let files = Arc::clone(files);
     let host = Host {
         reopen_log: super::log::reopen,
         dropped_log_lines: super::log::dropped,
         check_files: Box::new(move || files.lock().check()),
     };
-    Reactor::new(Mailboxes::new(segment), listeners, control, settings, host)
+    Reactor::new(Mailboxes::new(segment), listeners, udp, control, settings, host)
         .map_err(|error| StartError::Io("start the server", error))
 }
 
@@ -365,16 +420,18 @@ fn max_clients(options: &ServerOptions) -> usize {
 }
 
 /// The line that reports a started server.
-fn describe(address: SocketAddr, options: &ServerOptions) -> String {
+fn describe(address: SocketAddr, classic: Option<SocketAddr>, options: &ServerOptions) -> String {
     let ServerOptions { mailboxes, size_kb, .. } = options;
     let noun = if *mailboxes == 1 { "mailbox" } else { "mailboxes" };
     let unix = options.unix.as_deref().map(|path| format!(" and {}", path.display())).unwrap_or_default();
     let memory = options.geometry().segment_size().unwrap_or(0).div_ceil(1024);
+    let classic = classic.filter(|classic| *classic != address);
+    let classic = classic.map(|address| format!(" and {address} (classic)")).unwrap_or_default();
     let port = address.port();
     let pid = std::process::id();
     let client_memory = options.client_memory() / (1024 * 1024);
     format!(
-        "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{unix} (pid {pid}, {memory} kB of shared \
+        "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{classic}{unix} (pid {pid}, {memory} kB of shared \
          memory, at most {client_memory} MB for clients); to stop and delete all data: {removal}",
         removal = removal(options, port)
     )

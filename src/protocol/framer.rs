@@ -20,6 +20,7 @@ use std::ops::Range;
 use super::arguments::{decimal, mailbox};
 use super::header::{self, Body, HEADER_MAX, Header};
 use super::request::{Eol, Framed, Limits, MailboxRequest, Refusal, Request, Wait};
+use super::telnet::{self, Command, IAC, NEGOTIATION_LEN};
 use discard::{Discard, Discarded, Remaining};
 use lines::{End, Lines, strip};
 
@@ -36,6 +37,9 @@ pub const HEADERS_MAX: usize = 4 * 1024;
 
 /// Largest number of bytes in a header line that the fast path parses, with the end of the line.
 const FAST_HEADER_MAX: usize = 32;
+
+/// What a terminal sends for Ctrl-D.
+pub(super) const CTRL_D: u8 = 4;
 
 /// First words of other protocols: HTTP from a browser or a proxy, SSH.
 const FOREIGN: [&[u8]; 13] = [
@@ -62,6 +66,8 @@ pub struct Framer {
     /// These bytes are not searched again.
     searched: usize,
     bad_lines: u8,
+    /// The last request was a write whose data was one line.
+    is_after_line: bool,
     lines: Lines,
 }
 
@@ -143,7 +149,7 @@ impl Framer {
                 // forwarding.
                 headers += len - body.len();
                 let body = used + body.start..used + body.end;
-                found.push(Framed { request: header.request(), eol, body });
+                found.push(Framed { request: header.request(), style: eol.into(), body });
                 used += len;
                 continue;
             }
@@ -182,7 +188,7 @@ impl Framer {
                 (start..end, end + length)
             }
         };
-        (self.bad_lines, self.searched) = (0, 0);
+        (self.bad_lines, self.searched, self.is_after_line) = (0, 0, false);
         Some((header, eol, body, end))
     }
 
@@ -281,10 +287,13 @@ impl Framer {
                 _ => return self.refuse_bytes(),
             },
             b' '..=b'~' => {}
+            CTRL_D => {
+                let refusal = Refusal::Syntax("Ctrl-D does not leave, q does".into());
+                return self.answer(Request::Refused(refusal), self.lines.eol(), 1);
+            }
             _ => return self.refuse_bytes(),
         }
-        let resp = matches!(bytes, [b'*', b'0'..=b'9', ..]);
-        if resp || FOREIGN.iter().any(|word| bytes.starts_with(word)) {
+        if is_foreign(bytes) {
             return self.answer(Request::Foreign, Eol::Lf, bytes.len());
         }
         let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
@@ -307,6 +316,11 @@ impl Framer {
         };
         let request = match (request, body) {
             (Ok(request), Body::None) => return self.answer(request, eol, start),
+            (Err(Refusal::Verb(word)), Body::None) if self.is_after_line => {
+                let hint = "data of several lines needs its length, as in w 3 LEN, or the classic port";
+                let refusal = Refusal::Verb(format!("{word}: {hint}"));
+                return self.answer(Request::Refused(refusal), eol, start);
+            }
             (Err(refusal), Body::None) => return self.answer(Request::Refused(refusal), eol, start),
             (_, Body::Length(len)) if len > discard_max(limits) => {
                 let refusal = limits.too_large(Some(len), true);
@@ -345,7 +359,9 @@ impl Framer {
         match self.lines.last(front, from) {
             Some(at) if strip(&front[start..at]).0.len() as u64 <= limits.body_max() => {
                 let end = start + strip(&front[start..at]).0.len();
-                self.answer_with(request, eol, start..end, at + 1)
+                let cut = self.answer_with(request, eol, start..end, at + 1);
+                self.is_after_line = true;
+                cut
             }
             None if front.len() < enough => {
                 self.searched = front.len();
@@ -380,25 +396,14 @@ impl Framer {
         }
     }
 
-    /// Refuses or skips a negotiation of telnet: `IAC WILL x`, `IAC SB .. IAC SE`, `IAC command`. After
-    /// Ctrl-C, telnet shows nothing until `IAC DO TIMING-MARK` is answered. Source: RFC 854, RFC 860.
+    /// Refuses or skips a negotiation of telnet. From then on CR NUL ends a line, too.
     fn telnet_option(&mut self, bytes: &[u8]) -> Cut {
         self.lines.end_with_nul = true;
-        let len = match bytes.get(1) {
-            None => return Cut::NotYet(1),
-            Some(&(WILL | WONT | DO | DONT)) => 3,
-            Some(&SB) => match bytes.windows(2).take(HEADER_MAX).position(|pair| pair == [IAC, SE]) {
-                Some(at) => at + 2,
-                None if bytes.len() > HEADER_MAX => return self.too_long(),
-                None => return Cut::NotYet(1),
-            },
-            Some(_) => 2,
-        };
-        match *bytes {
-            _ if bytes.len() < len => Cut::NotYet(len - bytes.len()),
-            [_, WILL, option, ..] => self.answer(Request::Telnet([IAC, DONT, option]), Eol::Lf, len),
-            [_, DO, option, ..] => self.answer(Request::Telnet([IAC, WONT, option]), Eol::Lf, len),
-            _ => Cut::Skip(len),
+        match telnet::command(bytes) {
+            Command::NotYet(missing) => Cut::NotYet(missing),
+            Command::Skip(len) => Cut::Skip(len),
+            Command::Answer(answer) => self.answer(Request::Telnet(answer), Eol::Lf, NEGOTIATION_LEN),
+            Command::TooLong => self.too_long(),
         }
     }
 
@@ -410,6 +415,7 @@ impl Framer {
     fn answer_with(&mut self, request: Request, eol: Eol, body: Range<usize>, len: usize) -> Cut {
         let bad = matches!(request, Request::Refused(Refusal::Syntax(_) | Refusal::Verb(_)));
         self.bad_lines = if bad { self.bad_lines + 1 } else { 0 };
+        self.is_after_line = false;
         let request = if self.bad_lines == BAD_LINES_MAX {
             Request::Refused(Refusal::Frame("eight bad lines in a row"))
         } else {
@@ -418,7 +424,7 @@ impl Framer {
         if request.closes() {
             self.state = State::Closed;
         }
-        Cut::Request(Framed { request, eol, body }, len)
+        Cut::Request(Framed { request, style: eol.into(), body }, len)
     }
 
     fn refuse_bytes(&mut self) -> Cut {
@@ -437,17 +443,14 @@ impl Framer {
     }
 }
 
-/// The commands of telnet. Source: RFC 854.
-const SE: u8 = 240;
-const SB: u8 = 250;
-const WILL: u8 = 251;
-const WONT: u8 = 252;
-const DO: u8 = 253;
-const DONT: u8 = 254;
-const IAC: u8 = 255;
-
-fn discard_max(limits: &Limits) -> u64 {
+pub(super) fn discard_max(limits: &Limits) -> u64 {
     limits.packet.max(DISCARD_MAX)
+}
+
+/// Whether the bytes begin a request of another protocol: a word of [`FOREIGN`], or an array of RESP.
+pub(super) fn is_foreign(bytes: &[u8]) -> bool {
+    let resp = matches!(bytes, [b'*', b'0'..=b'9', ..]);
+    resp || FOREIGN.iter().any(|word| bytes.starts_with(word))
 }
 
 /// Converts a length that was checked against the packet size or [`DISCARD_MAX`].

@@ -59,8 +59,20 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
         b"ping" => without_body(arguments.only("ping", 0, &[]).map(|()| Request::Ping)),
         b"help" => without_body(arguments.only("help", 0, &[]).map(|()| Request::Help)),
         b"q" | b"quit" => without_body(Ok(Request::Quit)),
-        unknown => without_body(Err(Refusal::Verb(echo(unknown)))),
+        unknown => without_body(Err(Refusal::Verb(unknown_verb(unknown)))),
     })
+}
+
+/// An unknown verb, with a hint if its meaning can be guessed.
+fn unknown_verb(word: &[u8]) -> String {
+    let known =
+        [&b"r"[..], b"w", b"q", b"read", b"write", b"quit", b"put", b"take", b"lock", b"help", b"stat"];
+    let is_upper = known.contains(&&*word.to_ascii_lowercase());
+    match word.to_ascii_lowercase().as_slice() {
+        _ if is_upper => format!("{}: verbs are lower case", echo(word)),
+        b"exit" | b"bye" | b"logout" | b"close" => format!("{}: q leaves", echo(word)),
+        _ => echo(word),
+    }
 }
 
 fn without_body(request: Result<Request, Refusal>) -> Header {
@@ -106,7 +118,7 @@ fn write(arguments: &Arguments, limits: &Limits) -> Header {
             wait: arguments.wait()?,
         }))
     };
-    with_data(arguments, limits, "the length is a decimal number: w 3 5", request())
+    with_data(arguments, limits, "the data is the next line: w 3; or has a length: w 3 5", request())
 }
 
 fn put(arguments: &Arguments, limits: &Limits) -> Header {
@@ -118,7 +130,7 @@ fn put(arguments: &Arguments, limits: &Limits) -> Header {
             wait: arguments.wait()?,
         }))
     };
-    with_data(arguments, limits, "the length is a decimal number: put 3 5", request())
+    with_data(arguments, limits, "the data is the next line: put 3; or has a length: put 3 5", request())
 }
 
 fn take(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {

@@ -1,10 +1,14 @@
 //! Answers and events, and their encoding.
 
 use super::header::FEATURES;
-use super::request::{Eol, Refusal};
+use super::request::{Eol, Refusal, Text};
+use super::style::{Classic, Envelope, Style};
 
 /// Largest number of bytes in a line of fields: four numbers of 20 digits, their names, and an end of line.
 const LINE_MAX: usize = 104;
+
+/// Number of bytes of the length of a frame.
+const LENGTH_LEN: usize = 4;
 
 /// One answer, or an event.
 #[derive(Debug)]
@@ -97,6 +101,8 @@ pub enum Reply<'a> {
         /// Number of removed messages between the previous event and this message; `lost=` is omitted if 0.
         lost: u64,
     },
+    /// A line of the classic protocol.
+    Say(Text),
     /// The answer to a negotiation of telnet, without an end of line.
     Telnet([u8; 3]),
     /// `EVENT 0 box= v= lost=lock [by=max-hold]`: the lease of a connected client has expired.
@@ -136,11 +142,48 @@ impl Reason {
 }
 
 impl Reply<'_> {
-    /// Appends the encoded answer, with lines that end in `eol`.
-    pub fn encode(&self, eol: Eol, out: &mut Vec<u8>) {
+    /// Appends the encoded answer.
+    pub fn encode(&self, style: impl Into<Style>, out: &mut Vec<u8>) {
+        match style.into() {
+            Style::Text(eol) => self.encode_text(eol, out),
+            Style::Classic(classic) => self.encode_classic(classic, out),
+        }
+    }
+
+    fn encode_classic(&self, classic: Classic, out: &mut Vec<u8>) {
+        let Classic { packet, eol, ends_data, envelope } = classic;
+        let start = out.len();
+        if envelope == Envelope::Length {
+            out.extend_from_slice(&[0; LENGTH_LEN]);
+        }
+        match self {
+            // A client waits for the answer, so there must be one.
+            Reply::Message { parts: [[], []], .. } => push_eol(out, eol.unwrap_or(Eol::Lf)),
+            Reply::Message { parts: [front, back], .. } => {
+                out.extend_from_slice(front);
+                out.extend_from_slice(back);
+                if let Some(eol) = eol.filter(|_| ends_data && !out.ends_with(b"\n")) {
+                    push_eol(out, eol);
+                }
+            }
+            _ => self.encode_text(eol.unwrap_or(Eol::Lf), out),
+        }
+        match envelope {
+            Envelope::None => {}
+            Envelope::Padding(byte) => out.resize(out.len().max(start + packet as usize), byte),
+            Envelope::Length => {
+                let len = u32::try_from(out.len() - start - LENGTH_LEN).unwrap_or(u32::MAX);
+                out[start..start + LENGTH_LEN].copy_from_slice(&len.to_be_bytes());
+            }
+        }
+    }
+
+    #[inline]
+    fn encode_text(&self, eol: Eol, out: &mut Vec<u8>) {
         match self {
             Reply::Ok => out.extend_from_slice(b"OK"),
             Reply::Telnet(answer) => return out.extend_from_slice(answer),
+            Reply::Say(text) => out.extend_from_slice(text.as_str().as_bytes()),
             Reply::Written { version } => {
                 let mut line = Line::ending(eol);
                 line.field(b"OK v=", *version);

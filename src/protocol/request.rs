@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::style::Style;
+
 /// The end of a header line. The lines of its answer end the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Eol {
@@ -79,8 +81,34 @@ pub enum Request {
     /// A negotiation of telnet, with the answer. The server supports no option, so the answer refuses the
     /// option.
     Telnet([u8; 3]),
+    /// A request of the classic protocol that is answered with this text.
+    Say(Text),
     /// A refused request, answered with `ERR`.
     Refused(Refusal),
+}
+
+/// The answer to a request of the classic protocol that concerns no mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// The answer to `help` at a connection of datagrams.
+    Help,
+    /// The answer to `help` in a frame.
+    FrameHelp,
+    /// The answer to `stop` in a frame. The connection is closed afterwards.
+    Closing,
+}
+
+impl Text {
+    /// The text, without an end of line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Text::Help => "r3: read mailbox 3. w3, and the text behind it: write. q: leave.",
+            Text::FrameHelp => {
+                "the server is active; r 3 reads mailbox 3, w 3 and the data behind its line writes, q leaves"
+            }
+            Text::Closing => "closing server connection",
+        }
+    }
 }
 
 /// A request that reads or changes one mailbox.
@@ -197,7 +225,7 @@ impl Request {
     /// Whether this is the last request of its connection.
     pub fn closes(&self) -> bool {
         match self {
-            Request::Quit | Request::Foreign => true,
+            Request::Quit | Request::Foreign | Request::Say(Text::Closing) => true,
             Request::Refused(refusal) => refusal.closes(),
             _ => false,
         }
@@ -209,8 +237,8 @@ impl Request {
 pub struct Framed {
     /// The request.
     pub request: Request,
-    /// How to end the lines of the answer.
-    pub eol: Eol,
+    /// How to encode the answer.
+    pub style: Style,
     /// The range of its data: relative to the bytes passed to the framer, later relative to the input of the
     /// job. Empty if there is no data.
     pub body: Range<usize>,

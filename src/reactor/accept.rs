@@ -89,9 +89,9 @@ impl Reactor {
     }
 
     fn register_client(&mut self, accepted: Accepted) {
-        let Accepted { socket, is_unix } = accepted;
+        let Accepted { socket, door } = accepted;
         let fd = socket.as_raw_fd();
-        let id = self.server.add_client(socket, is_unix);
+        let id = self.server.add_client(socket, door);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING) {
             // No event would ever announce this client, so it is rejected at once.
             let clients = self.server.clients.iter();

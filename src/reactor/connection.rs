@@ -15,7 +15,7 @@ use mio::event::Event;
 use super::extras::Extras;
 use super::phase::Phase;
 use super::transport::Transport;
-use crate::protocol::{Framer, Limits};
+use crate::protocol::{Framing, Limits, Silence};
 use crate::workers::{Job, JobState};
 use input::Input;
 use output::Output;
@@ -45,6 +45,20 @@ const LINGER_STEP: Duration = Duration::from_millis(50);
 /// The interest of every connection: bytes and urgent bytes. It includes the event that the client has
 /// disconnected.
 pub(super) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
+
+/// The silence that completes a request at the classic port of which more bytes probably follow.
+const LONG_SILENCE: Duration = Duration::from_secs(1);
+
+/// How a client has connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// To the TCP port.
+    Tcp,
+    /// To the classic port.
+    Classic,
+    /// To the Unix-domain socket.
+    Unix,
+}
 
 /// What the poll reports about a socket.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +94,7 @@ pub(super) struct Connection<T> {
     /// Distinguishes the connection from earlier ones in the same slot.
     pub generation: u32,
     phase: Phase,
-    framer: Framer,
+    framing: Framing,
     input: Input,
     output: Output,
     /// The name, locks and watches, if there are any.
@@ -122,12 +136,12 @@ const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "an idle 
 
 impl<T: Transport> Connection<T> {
     /// The idle connection of a new client.
-    pub(super) fn new(transport: T, is_unix: bool, generation: u32, now: Instant) -> Self {
+    pub(super) fn new(transport: T, door: Door, generation: u32, now: Instant) -> Self {
         Connection {
             transport,
             generation,
             phase: Phase::Idle,
-            framer: Framer::default(),
+            framing: if door == Door::Classic { Framing::classic() } else { Framing::default() },
             input: Input::default(),
             output: Output::default(),
             extras: None,
@@ -139,7 +153,7 @@ impl<T: Transport> Connection<T> {
             readable: false,
             hung_up: false,
             eof: false,
-            reads_end_early: is_unix,
+            reads_end_early: door == Door::Unix,
             buffered: false,
             first_since_reply: false,
             silence_tried: false,
@@ -259,9 +273,11 @@ impl<T: Transport> Connection<T> {
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
             Phase::Idle if self.has_output() => None,
-            Phase::Idle if self.input.is_empty() && !self.framer.is_discarding() => None,
-            Phase::Idle if self.awaits_silence(quiet) => self.last_progress.checked_add(quiet),
-            Phase::Idle if self.framer.awaits_octets(self.input.as_slice(), limits) => {
+            Phase::Idle if self.input.is_empty() && !self.framing.is_discarding() => None,
+            Phase::Idle if let Some(silence) = self.awaited_silence(quiet) => {
+                self.last_progress.checked_add(silence)
+            }
+            Phase::Idle if self.framing.awaits_octets(self.input.as_slice(), limits) => {
                 Some(self.last_progress + BODY_PROGRESS)
             }
             Phase::Idle => None,
@@ -279,7 +295,7 @@ impl<T: Transport> Connection<T> {
     /// of most connections.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
-        let has_bytes = || !self.input.is_empty() || self.framer.is_discarding();
+        let has_bytes = || !self.input.is_empty() || self.framing.is_discarding();
         let is_calm =
             matches!(self.phase, Phase::Working) || matches!(self.phase, Phase::Idle) && !has_bytes();
         is_calm
@@ -294,9 +310,16 @@ impl<T: Transport> Connection<T> {
         self.extras.as_ref().is_some_and(|extras| extras.watches.is_lagging())
     }
 
-    /// Whether a silence may complete the buffered bytes.
-    pub(super) fn awaits_silence(&self, quiet: Duration) -> bool {
-        self.first_since_reply && !self.silence_tried && !quiet.is_zero()
+    /// How long a silence must be to complete the buffered bytes.
+    pub(super) fn awaited_silence(&self, quiet: Duration) -> Option<Duration> {
+        if self.silence_tried || quiet.is_zero() {
+            return None;
+        }
+        match self.framing.silence(self.input.as_slice(), self.first_since_reply) {
+            Silence::Never => None,
+            Silence::Short => Some(quiet),
+            Silence::Long => Some(quiet.max(LONG_SILENCE)),
+        }
     }
 
     /// Whether replies wait for the socket. A client may leave events unread for any time.

@@ -13,11 +13,15 @@ use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use socket2::Socket;
 
+use super::connection::Door;
+
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
     /// A TCP socket.
     Tcp(TcpListener),
+    /// The TCP socket of the classic port.
+    Classic(TcpListener),
     /// A Unix-domain socket.
     Unix(UnixListener),
 }
@@ -38,8 +42,8 @@ pub(super) struct Listeners {
 pub(super) struct Accepted {
     /// The connected socket.
     pub socket: Socket,
-    /// Whether the listener is a Unix-domain socket.
-    pub is_unix: bool,
+    /// The listener of the connection.
+    pub door: Door,
 }
 
 /// A result of accept(2).
@@ -68,7 +72,9 @@ impl Listeners {
         for (number, listener) in listeners.iter_mut().enumerate() {
             let token = Token(first + number);
             match listener {
-                Listener::Tcp(socket) => registry.register(socket, token, Interest::READABLE)?,
+                Listener::Tcp(socket) | Listener::Classic(socket) => {
+                    registry.register(socket, token, Interest::READABLE)?
+                }
                 Listener::Unix(socket) => registry.register(socket, token, Interest::READABLE)?,
             }
         }
@@ -126,12 +132,18 @@ impl Listeners {
 
 fn accept(listener: &Listener) -> Result<Accepted, Errno> {
     let accepted = match listener {
-        Listener::Tcp(socket) => socket.accept().map(|(stream, _)| OwnedFd::from(stream)),
+        Listener::Tcp(socket) | Listener::Classic(socket) => {
+            socket.accept().map(|(stream, _)| OwnedFd::from(stream))
+        }
         Listener::Unix(socket) => socket.accept().map(|(stream, _)| OwnedFd::from(stream)),
     };
-    let is_unix = matches!(listener, Listener::Unix(_));
+    let door = match listener {
+        Listener::Tcp(_) => Door::Tcp,
+        Listener::Classic(_) => Door::Classic,
+        Listener::Unix(_) => Door::Unix,
+    };
     accepted
-        .map(|fd| Accepted { socket: Socket::from(fd), is_unix })
+        .map(|fd| Accepted { socket: Socket::from(fd), door })
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 

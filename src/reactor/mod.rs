@@ -12,7 +12,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `listeners`, `accept` | new connections |
+//! | `listeners`, `accept`, `datagrams` | new connections, and the UDP socket |
 //! | `busy_poll` | whether to sleep until the next event |
 //! | `connection` (`input`, `output`), `phase`, `transport` | one client: receiving, waiting, sending |
 //! | `server` | the steps of a job, and work that is left for later ticks; see its own table |
@@ -33,6 +33,7 @@ mod busy_poll;
 mod clients;
 mod connection;
 mod control;
+mod datagrams;
 mod deadlines;
 mod extras;
 mod leases;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
+use mio::net::UdpSocket;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -65,6 +67,7 @@ use crate::workers::{Completions, Mailboxes, Pool};
 use busy_poll::{BusyPoll, SPIN};
 use clients::{FIRST_TOKEN, id_of, token_of};
 use control::Control;
+use datagrams::Datagrams;
 use listeners::{Accepted, Listeners};
 use server::Server;
 
@@ -75,8 +78,9 @@ pub(crate) use server::DRAIN;
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const CONTROL: Token = Token(2);
+const DATAGRAMS: Token = Token(3);
 /// Listeners have the tokens from here up to [`FIRST_TOKEN`].
-const FIRST_LISTENER: usize = 3;
+const FIRST_LISTENER: usize = 4;
 
 /// Largest number of events of one poll. It is small enough that the sockets are still in the cache when
 /// their answers are written, and large enough to make the cost of a tick negligible.
@@ -132,6 +136,7 @@ pub(crate) struct Reactor {
     signals: Signals,
     control: Control,
     listeners: Listeners,
+    datagrams: Option<Datagrams>,
     server: Server<Socket>,
     /// New connections that wait because the table is full. An event of this poll may free a slot.
     deferred: Vec<Accepted>,
@@ -158,6 +163,7 @@ impl Reactor {
     pub(crate) fn new(
         mailboxes: Mailboxes,
         listeners: Vec<Listener>,
+        datagrams: Option<UdpSocket>,
         control: OwnedFd,
         settings: Settings,
         host: Host,
@@ -167,6 +173,8 @@ impl Reactor {
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let control = Control::open(control, CONTROL, poll.registry())?;
         let listeners = Listeners::open(listeners, FIRST_LISTENER, poll.registry())?;
+        let datagrams =
+            datagrams.map(|socket| Datagrams::open(socket, DATAGRAMS, poll.registry())).transpose()?;
         let mailboxes = Arc::new(mailboxes);
         let waker = Waker::new(poll.registry(), WAKER)?;
         let completions = Arc::new(Completions::new(move || waker.wake()));
@@ -178,6 +186,7 @@ impl Reactor {
             signals,
             control,
             listeners,
+            datagrams,
             server,
             deferred: Vec::new(),
             accept_retry_at: None,
@@ -204,7 +213,11 @@ impl Reactor {
             for event in &events {
                 self.dispatch(event);
             }
+            self.receive_packets();
             self.server.finish_tick();
+            if let Some(datagrams) = &self.datagrams {
+                self.server.send_packets(|packet, to| datagrams.send(packet, to));
+            }
             let registry = self.poll.registry();
             self.server.reregister(|id, socket, interest| {
                 registry.reregister(&mut SourceFd(&socket.as_raw_fd()), token_of(id), interest)
@@ -216,6 +229,15 @@ impl Reactor {
         }
         self.server.stop();
         Ok(())
+    }
+
+    /// Handles packets of UDP, up to the budget of the tick.
+    fn receive_packets(&mut self) {
+        let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.pending) else { return };
+        let own = datagrams.address();
+        let server = &mut self.server;
+        // A packet whose sender is the socket itself would be answered for ever.
+        datagrams.receive(|packet, from| Some(from) == own || server.on_packet(packet, from));
     }
 
     /// Retries a failed accept at the control socket, and checks the files of the instance.
@@ -289,7 +311,8 @@ impl Reactor {
     /// How long the poll may sleep. Only this function reads the next deadline.
     fn timeout(&self) -> Option<Duration> {
         let accept_now = self.listeners.pending && self.accept_retry_at.is_none();
-        if accept_now || !self.deferred.is_empty() || self.server.is_busy() {
+        let has_packets = self.datagrams.as_ref().is_some_and(|datagrams| datagrams.pending);
+        if accept_now || has_packets || !self.deferred.is_empty() || self.server.is_busy() {
             return Some(Duration::ZERO);
         }
         let retries = [self.server.next_deadline(), self.accept_retry_at, self.control.retry_at()];
@@ -302,6 +325,11 @@ impl Reactor {
             WAKER => {}
             SIGNALS => self.read_signals(),
             CONTROL => self.read_control(),
+            DATAGRAMS => {
+                if let Some(datagrams) = &mut self.datagrams {
+                    datagrams.pending = true;
+                }
+            }
             Token(token) if token < FIRST_TOKEN => self.listeners.pending = true,
             token => self.server.on_event(id_of(token), event.into()),
         }
@@ -346,6 +374,7 @@ impl Reactor {
         }
         self.accept_remaining();
         self.listeners.close();
+        self.receive_packets();
         self.server.drain();
     }
 }

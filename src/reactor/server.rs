@@ -13,6 +13,7 @@
 //! | `locking` | locks and leases |
 //! | `watching` | watches and events |
 //! | `memory` | what happens when the memory for clients is used up |
+//! | `packets` | requests over UDP |
 //! | `closing` | the end of a connection, and of the server |
 //! | `report` | `stat` |
 
@@ -22,6 +23,7 @@ mod drive;
 mod inflight;
 mod locking;
 mod memory;
+mod packets;
 mod report;
 mod waits;
 mod watching;
@@ -35,18 +37,26 @@ use mio::Interest;
 
 use super::budget::{Budgets, TickTimes};
 use super::clients::Clients;
-use super::connection::{Connection, SCRATCH_SIZE};
+use super::connection::{Connection, Door, SCRATCH_SIZE};
 use super::locks::Locks;
 use super::pools::Pools;
 use super::stat::Counters;
 use super::transport::Transport;
 use super::watches::Watches;
 use super::{Settings, Stopping};
+use crate::mailboxes::Geometry;
 use crate::protocol::Limits;
 use crate::workers::{Completion, Completions, ConnectionId, Mailboxes, Pool};
 
 use backlog::Backlog;
 pub(crate) use closing::DRAIN;
+use packets::Packets;
+
+/// The limits of requests.
+fn limits(mailboxes: &Mailboxes) -> Limits {
+    let Geometry { mailboxes, capacity, packet } = mailboxes.geometry();
+    Limits { mailboxes, capacity, packet }
+}
 
 /// All clients and the state of the server.
 #[derive(Debug)]
@@ -75,6 +85,7 @@ pub(super) struct Server<T> {
     completions_buf: Vec<Completion>,
     budgets: Budgets,
     backlog: Backlog,
+    packets: Packets,
     tick_times: TickTimes,
 }
 
@@ -87,11 +98,8 @@ impl<T: Transport> Server<T> {
         settings: Settings,
         now: Instant,
     ) -> Self {
-        let geometry = mailboxes.geometry();
-        let limits =
-            Limits { mailboxes: geometry.mailboxes, capacity: geometry.capacity, packet: geometry.packet };
         Server {
-            clients: Clients::new(settings.max_clients, settings.quiet, limits),
+            clients: Clients::new(settings.max_clients, settings.quiet, limits(&mailboxes)),
             mailboxes,
             pool,
             counters: Counters::default(),
@@ -111,6 +119,7 @@ impl<T: Transport> Server<T> {
             completions_buf: Vec::new(),
             budgets: Budgets::default(),
             backlog: Backlog::default(),
+            packets: Packets::default(),
             tick_times: TickTimes::default(),
         }
     }
@@ -118,12 +127,12 @@ impl<T: Transport> Server<T> {
     // ---- clients ----
 
     /// Adds a client.
-    pub(super) fn add_client(&mut self, transport: T, is_unix: bool) -> ConnectionId {
+    pub(super) fn add_client(&mut self, transport: T, door: Door) -> ConnectionId {
         self.counters.accepted += 1;
         let accepted_at = self.now.saturating_duration_since(self.started).as_secs();
         let now = self.now;
         self.clients.insert(|generation| {
-            let mut connection = Connection::new(transport, is_unix, generation, now);
+            let mut connection = Connection::new(transport, door, generation, now);
             connection.accepted_at_s = u32::try_from(accepted_at).unwrap_or(u32::MAX);
             connection
         })

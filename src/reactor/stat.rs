@@ -26,6 +26,10 @@ pub(super) struct Counters {
     pub closed_slow_bodies: u64,
     /// Connections closed because the client read no replies.
     pub closed_slow_readers: u64,
+    /// Requests over UDP.
+    pub packets: u64,
+    /// Requests and answers over UDP that were dropped, because too many of them were in progress.
+    pub packets_dropped: u64,
     /// Connections closed to free the memory of their unread answers.
     pub closed_for_memory: u64,
     /// Connections closed because of a socket error.
@@ -116,6 +120,8 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("connections_busy", counters.busy_clients);
     line("connections_no_descriptor", counters.busy_descriptors);
     line("accepts_stuck", counters.accept_failures);
+    line("packets", counters.packets);
+    line("packets_dropped", counters.packets_dropped);
     line("closed_slow_bodies", counters.closed_slow_bodies);
     line("closed_slow_readers", counters.closed_slow_readers);
     line("closed_for_memory", counters.closed_for_memory);

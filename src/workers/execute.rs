@@ -11,7 +11,7 @@ use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
 use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
 use crate::memory;
-use crate::protocol::{Eol, Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit};
+use crate::protocol::{Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit, Style};
 use crate::workers::job::Owner;
 
 /// Largest number of bytes that a request copies while the mutex of the mailbox's queue is held.
@@ -112,7 +112,9 @@ fn is_inline(job: &Job, mailboxes: &Mailboxes, acquire: Acquire) -> bool {
         Some(MailboxRequest::Write { offset: None, .. }) => job.requests[job.next].body.len() <= INLINE_MAX,
         _ => false,
     };
-    is_small && !continues_run(job, job.next + 1, acquire.mailbox, Mode::Exclusive)
+    // A padded answer may be longer than INLINE_MAX.
+    let is_padded = job.requests[job.next].style.padded_len() > 0;
+    is_small && !is_padded && !continues_run(job, job.next + 1, acquire.mailbox, Mode::Exclusive)
 }
 
 /// Whether the request with this index is for this mailbox, and a grant of this mode covers it.
@@ -231,21 +233,21 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
 /// Applies the current request to its mailbox. A damaged mailbox ends the connection, because the client's
 /// knowledge of it is no longer valid.
 fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Applied {
-    let Framed { request: Request::Mailbox(request), eol, .. } = &job.requests[job.next] else {
+    let Framed { request: Request::Mailbox(request), style, .. } = &job.requests[job.next] else {
         return Applied::Answered;
     };
-    let eol = *eol;
+    let style = *style;
     let applied = match *request {
         MailboxRequest::Read { mailbox, after, offset, len, .. } => {
-            read(job, mailboxes, mailbox, grant, after, (offset, len.unwrap_or(u64::MAX)), eol)
+            read(job, mailboxes, mailbox, grant, after, (offset, len.unwrap_or(u64::MAX)), style)
         }
         MailboxRequest::Write { mailbox, expected, offset, .. } => {
-            write(job, mailboxes, mailbox, grant, expected, offset, eol)
+            write(job, mailboxes, mailbox, grant, expected, offset, style)
         }
         MailboxRequest::Put { mailbox, dropping, .. } => {
-            put(job, mailboxes, mailbox, grant, dropping, is_own, eol)
+            put(job, mailboxes, mailbox, grant, dropping, is_own, style)
         }
-        MailboxRequest::Take { mailbox, .. } => take(job, mailboxes, mailbox, grant, eol),
+        MailboxRequest::Take { mailbox, .. } => take(job, mailboxes, mailbox, grant, style),
     };
     let error = match applied {
         Ok(applied) => return applied,
@@ -259,7 +261,7 @@ fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) 
         NotApplied::Multi => (Reply::NotDone(Reason::Multi), Outcome::Multi),
         NotApplied::Refused(refusal) => (Reply::Refused(refusal), refusal.into()),
     };
-    reply.encode(eol, &mut job.output);
+    reply.encode(style, &mut job.output);
     job.tally.count(outcome);
     if let NotApplied::Refused(refusal) = error
         && refusal.closes()
@@ -277,15 +279,15 @@ fn read(
     grant: &Grant,
     after: Option<u64>,
     (offset, len): (u64, u64),
-    eol: Eol,
+    style: Style,
 ) -> Result<Applied, NotApplied> {
     let block = mailboxes.read(mailbox, grant);
     let Some(version) = after else {
         let message = block.read(offset, len)?;
-        if let Err(exhausted) = reserve_answer(&mut job.output, message.len()) {
+        if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), style) {
             return Ok(exhausted);
         }
-        Reply::from(message).encode(eol, &mut job.output);
+        Reply::from(message).encode(style, &mut job.output);
         job.tally.count(Outcome::Read);
         return Ok(Applied::Answered);
     };
@@ -298,19 +300,19 @@ fn read(
     let Some((message, cursor)) = block.after(cursor, offset, len)? else {
         return Ok(Applied::Blocked(Condition::NewerThan(version)));
     };
-    if let Err(exhausted) = reserve_answer(&mut job.output, message.len()) {
+    if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), style) {
         return Ok(exhausted);
     }
     match job.owner {
-        Owner::Client(_) => {
+        Owner::Client(_) | Owner::Packet(_) => {
             job.cursor = (message.count > LONG_LIST).then_some((mailbox, cursor));
-            Reply::from(message).encode(eol, &mut job.output);
+            Reply::from(message).encode(style, &mut job.output);
             job.tally.count(Outcome::Read);
         }
         Owner::Watch(_) => {
             job.cursor = Some((mailbox, cursor));
             let (parts, version, lost) = (message.parts, message.version, message.lost);
-            Reply::Event { mailbox, parts, version, lost }.encode(eol, &mut job.output);
+            Reply::Event { mailbox, parts, version, lost }.encode(style, &mut job.output);
         }
     }
     Ok(Applied::Answered)
@@ -323,7 +325,7 @@ fn write(
     grant: &mut Grant,
     expected: Option<u64>,
     offset: Option<u64>,
-    eol: Eol,
+    style: Style,
 ) -> Result<Applied, NotApplied> {
     let bytes = &job.input[job.requests[job.next].body.clone()];
     let mut block = mailboxes.write(mailbox, grant);
@@ -348,7 +350,7 @@ fn write(
             }
         },
     };
-    Reply::Written { version }.encode(eol, &mut job.output);
+    Reply::Written { version }.encode(style, &mut job.output);
     job.tally.count(Outcome::Written);
     Ok(Applied::Answered)
 }
@@ -360,7 +362,7 @@ fn put(
     grant: &mut Grant,
     dropping: bool,
     is_own: bool,
-    eol: Eol,
+    style: Style,
 ) -> Result<Applied, NotApplied> {
     let bytes = &job.input[job.requests[job.next].body.clone()];
     // Requests that wait for room come first, even if this request needs less room. A request from the wait
@@ -377,7 +379,7 @@ fn put(
         false => block.put(bytes)?,
     };
     let Some(contents) = put else { return Ok(Applied::Blocked(Condition::Room(bytes.len() as u64))) };
-    Reply::Put { version: contents.version, count: contents.count }.encode(eol, &mut job.output);
+    Reply::Put { version: contents.version, count: contents.count }.encode(style, &mut job.output);
     job.tally.count(Outcome::Put);
     Ok(Applied::Answered)
 }
@@ -388,21 +390,22 @@ fn take(
     mailboxes: &Mailboxes,
     mailbox: u32,
     grant: &mut Grant,
-    eol: Eol,
+    style: Style,
 ) -> Result<Applied, NotApplied> {
     let mut block = mailboxes.write(mailbox, grant);
     if let Some(len) = block.oldest_len()?
-        && let Err(exhausted) = reserve_answer(&mut job.output, len)
+        && let Err(exhausted) = reserve_answer(&mut job.output, len, style)
     {
         return Ok(exhausted);
     }
-    let taken = block.take(|message| Reply::from(message).encode(eol, &mut job.output))?;
+    let taken = block.take(|message| Reply::from(message).encode(style, &mut job.output))?;
     Ok(taken.map_or(Applied::Blocked(Condition::NonEmpty), Applied::Took))
 }
 
 /// Makes room for an answer with a message of `len` bytes.
-fn reserve_answer(output: &mut Vec<u8>, len: usize) -> Result<(), Applied> {
-    memory::reserve(output, len + HEAD_MAX).map_err(|_| Applied::Exhausted(len + HEAD_MAX))
+fn reserve_answer(output: &mut Vec<u8>, len: usize, style: Style) -> Result<(), Applied> {
+    let bytes = len.max(style.padded_len()) + HEAD_MAX;
+    memory::reserve(output, bytes).map_err(|_| Applied::Exhausted(bytes))
 }
 
 impl<'a> From<crate::mailboxes::Message<'a>> for Reply<'a> {

@@ -20,6 +20,8 @@ pub(crate) struct ConnectionId {
 pub(crate) enum Owner {
     /// To a client.
     Client(ConnectionId),
+    /// To the sender of a packet of UDP, with this slot in the table of senders.
+    Packet(u32),
     /// To watchers of this mailbox: the answer of their read is an event. A mailbox has at most one such
     /// read.
     Watch(u32),

@@ -64,13 +64,20 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
             JobState::Ready if job.output.len() >= OUTPUT_HIGH_WATER => return Step::Write,
             _ => {}
         }
+        // The answer to a packet of full size has the size of the packet.
+        let padded = job.requests.get(job.next).map_or(0, |framed| framed.style.padded_len());
+        if padded > 0
+            && matches!(job.state, JobState::Ready)
+            && memory::reserve(&mut job.output, padded + REPLY_MAX).is_err()
+        {
+            return exhaust(job, padded + REPLY_MAX);
+        }
         let acquire = match job.requests.get(job.next).map(|framed| &framed.request) {
             None => return Step::Finished,
             Some(Request::Mailbox(request)) => Acquire::from(request),
             Some(Request::Local(_)) => return Step::Local,
             Some(_) if memory::reserve(&mut job.output, REPLY_MAX).is_err() => {
-                job.state = JobState::Exhausted(None, REPLY_MAX);
-                continue;
+                return exhaust(job, REPLY_MAX);
             }
             Some(Request::Ping) => {
                 reply(job, &Reply::Ok, Outcome::Info);
@@ -78,6 +85,10 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
             }
             Some(Request::Help) => {
                 reply(job, &Reply::Text(HELP), Outcome::Info);
+                continue;
+            }
+            Some(&Request::Say(text)) => {
+                reply(job, &Reply::Say(text), Outcome::Info);
                 continue;
             }
             Some(Request::Hello) => {
@@ -120,6 +131,12 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
             Access::Expired => refuse(job, &Refusal::Lease),
         }
     }
+}
+
+/// Records that the answer to the current request needs memory.
+fn exhaust(job: &mut Job, bytes: usize) -> Step {
+    job.state = JobState::Exhausted(None, bytes);
+    Step::Memory(bytes)
 }
 
 /// A job or a read that a release admits.
@@ -235,8 +252,8 @@ pub(crate) fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
 
 /// Answers the current request of a job.
 pub(crate) fn reply(job: &mut Job, reply: &Reply, outcome: Outcome) {
-    let eol = job.requests[job.next].eol;
-    reply.encode(eol, &mut job.output);
+    let style = job.requests[job.next].style;
+    reply.encode(style, &mut job.output);
     job.tally.count(outcome);
     job.state = JobState::Ready;
     job.advance();

@@ -29,3 +29,8 @@ impl Port {
 pub fn port_in(line: &str) -> Option<u16> {
     line.split(" on ").nth(1)?.split([' ', '(']).next()?.rsplit(':').next()?.parse().ok()
 }
+
+/// The port of `--classic` in this line, `.. and 127.0.0.1:5001 (classic)`.
+pub fn classic_port_in(line: &str) -> Option<u16> {
+    line.split(" (classic)").next().filter(|before| *before != line)?.rsplit(':').next()?.parse().ok()
+}

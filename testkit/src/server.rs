@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::directory::Directory;
-use crate::port::port_in;
+use crate::port::{classic_port_in, port_in};
 use crate::process::{self, cpu_time, first_line, stat_fields, wait_for_end};
 use crate::program;
 use crate::wait::wait_until;
@@ -22,6 +22,8 @@ const IDLE_CPU: Duration = Duration::from_millis(150);
 pub struct Server {
     /// Where it listens on 127.0.0.1.
     pub port: u16,
+    /// The port of `--classic`, if it has one beside `port`.
+    pub classic: Option<u16>,
     /// Where its instance is.
     pub directory: Directory,
     /// Its process.
@@ -46,14 +48,14 @@ impl Server {
     /// Starts a server whose instance is in `directory`.
     #[track_caller]
     pub fn start_in(directory: Directory, arguments: &str) -> Self {
-        let (child, port) = spawn(directory.path(), arguments);
-        Server { port, directory, child }
+        let (child, port, classic) = spawn(directory.path(), arguments);
+        Server { port, classic, directory, child }
     }
 
     /// Starts a server with the same base directory after this one has ended.
     #[track_caller]
     pub fn restart(&mut self, arguments: &str) {
-        (self.child, self.port) = spawn(self.directory.path(), arguments);
+        (self.child, self.port, self.classic) = spawn(self.directory.path(), arguments);
     }
 
     /// The Unix-domain socket of [`Server::start_with_socket`].
@@ -70,6 +72,12 @@ impl Server {
     #[track_caller]
     pub fn connect(&self) -> Client {
         Client::tcp(self.port)
+    }
+
+    /// A new connection to the port of `--classic`.
+    #[track_caller]
+    pub fn connect_classic(&self) -> Client {
+        Client::tcp(self.classic.expect("the server has --classic"))
     }
 
     /// One value of `stat`, requested on a separate connection.
@@ -165,7 +173,7 @@ impl Drop for Server {
 }
 
 #[track_caller]
-fn spawn(directory: &Path, arguments: &str) -> (Child, u16) {
+fn spawn(directory: &Path, arguments: &str) -> (Child, u16, Option<u16>) {
     let mut child = Command::new(program::dipc())
         .args(arguments.split_whitespace())
         .arg("--dir")
@@ -178,7 +186,7 @@ fn spawn(directory: &Path, arguments: &str) -> (Child, u16) {
         .expect("the server starts");
     let line = first_line(&mut child);
     match port_in(&line) {
-        Some(port) => (child, port),
+        Some(port) => (child, port, classic_port_in(&line)),
         None => panic!("no server: {line:?}, {:?}", child.wait()),
     }
 }

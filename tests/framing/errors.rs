@@ -23,7 +23,7 @@ fn every_error_has_its_code_and_a_text_with_a_hint() {
         ("r 3 \u{1}\n", "ERR syntax", &["ASCII"]),
         (&large, "ERR size max=8192", &["8193 bytes", "PACKET_KB allows 8192"]),
         ("w 3 2000000\n", "ERR size max=8192", &["2000000 bytes", "PACKET_KB allows 8192"]),
-        ("w 3 five\n", "ERR frame", &["length", "number", "w 3 5"]),
+        ("w 3 five\n", "ERR frame", &["next line", "length", "w 3 5"]),
         ("w 3 5\nhelloo\n", "ERR frame", &["length", "bytes"]),
         ("w 3 \u{1}\n", "ERR frame", &["ASCII"]),
         ("\u{1}\n", "ERR frame", &["text", "help"]),

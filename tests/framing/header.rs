@@ -75,6 +75,8 @@ fn a_line_starts_with_plain_text() {
     for byte in 0..=255u8 {
         let answers = match byte {
             b'\n' | b' ' => "OK\n",
+            // Ctrl-D is answered with the way to leave.
+            4 => "ERR syntax ..\nOK\n",
             // A telnet command takes the `p`, and the rest is no verb.
             255 => "ERR verb ..\n",
             b'!'..=b'~' => "ERR verb ..\n",

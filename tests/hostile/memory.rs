@@ -212,7 +212,7 @@ fn a_server_whose_allocations_fail_goes_on() {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("sh");
     let line = first_line(&mut child);
     let port = line.split_once("127.0.0.1:").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-    let server = Server { port: port.expect("a port"), directory, child };
+    let server = Server { port: port.expect("a port"), classic: None, directory, child };
     let mut neighbour = server.connect();
     let message = "x".repeat(4 * MIB as usize);
     neighbour.ask(format!("w 0 {}\n{message}\n", message.len()), "OK v=1\n");

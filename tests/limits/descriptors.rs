@@ -130,7 +130,7 @@ fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, S
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("sh");
     match port_in(&first_line(&mut child)) {
-        Some(port) => Ok(Server { port, directory, child }),
+        Some(port) => Ok(Server { port, classic: None, directory, child }),
         None => Err(text(&child.wait_with_output().expect("its output").stderr)),
     }
 }

@@ -41,7 +41,7 @@ struct Conversation {
 impl Conversation {
     fn new(server: &Server) -> Self {
         Conversation {
-            client: server.connect(),
+            client: if server.classic.is_some() { server.connect_classic() } else { server.connect() },
             unsent: Vec::new(),
             received: Vec::new(),
             skipping: false,

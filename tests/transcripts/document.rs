@@ -86,6 +86,7 @@ pub(crate) fn action(shown: &str) -> Option<(u32, Action)> {
         ("C", "|") => Action::Send(bytes(rest)?),
         ("C", "-") if rest.is_empty() => Action::HalfClose,
         ("S", ":") => Action::Expect(vec![line(rest)?]),
+        ("S", "|") => Action::Expect(vec![bytes(rest)?]),
         ("S", "~") if rest == ".." => Action::Skip,
         ("S", "~") => Action::Expect(format!("{rest}\\n").split("..").map(bytes).collect::<Option<_>>()?),
         ("S", "-") if rest.is_empty() => Action::ExpectEnd,

@@ -19,6 +19,11 @@ pub(super) enum End {
 }
 
 impl Lines {
+    /// The end of a line that answers no header line.
+    pub(super) fn eol(self) -> Eol {
+        if self.end_with_nul { Eol::CrLf } else { Eol::Lf }
+    }
+
     /// Whether `bytes` start with an end of line.
     pub(super) fn end(self, bytes: &[u8]) -> End {
         match bytes {

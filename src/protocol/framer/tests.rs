@@ -164,7 +164,7 @@ fn each_stream_has_the_expected_requests() {
 fn a_put_is_cut_exactly_as_a_w() {
     let shape = |stream: &[u8]| -> Vec<_> {
         let found = feed([stream]);
-        found.into_iter().map(|found| (code(&found).replace("put", "w"), found.0.eol, found.1)).collect()
+        found.into_iter().map(|found| (code(&found).replace("put", "w"), found.0.style, found.1)).collect()
     };
     let streams = STREAMS.iter().filter_map(|stream| str::from_utf8(stream).ok());
     let mut compared = 0;
@@ -421,7 +421,7 @@ proptest! {
         let mut fast = Framer { bad_lines, ..Framer::default() };
         let mut general = fast.clone();
         if let Some((header, eol, body, len)) = fast.fast_path(bytes.as_bytes(), &LIMITS) {
-            let framed = Framed { request: header.request(), eol, body };
+            let framed = Framed { request: header.request(), style: eol.into(), body };
             prop_assert_eq!(general.next(bytes.as_bytes(), &LIMITS), Cut::Request(framed, len));
         }
         prop_assert_eq!(format!("{fast:?}"), format!("{general:?}"));

@@ -157,7 +157,7 @@ fn a_put_is_framed_exactly_as_a_w() {
             |header: Header| header.request.map_err(|refusal| (refusal.code(), refusal.closes())).err();
         assert_eq!(code(put), code(w), "{rest}");
     }
-    assert_eq!(text("put 3 five"), "the length is a decimal number: put 3 5");
+    assert_eq!(text("put 3 five"), "the data is the next line: put 3; or has a length: put 3 5");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Connection;
 use crate::memory::{self, Exhausted};
-use crate::protocol::{Framed, Limits};
+use crate::protocol::{Completed, Framed, Limits, Silence};
 use crate::reactor::phase::Phase;
 use crate::reactor::pools::Pools;
 use crate::reactor::transport::Transport;
@@ -266,17 +266,20 @@ impl<T: Transport> Connection<T> {
 
     /// Adds the buffered bytes to the job as a request if only its end of line is missing.
     fn complete_last(&mut self, job: &mut Job, limits: &Limits) {
-        if !self.first_since_reply || !self.framer.may_complete(self.input.as_slice(), limits) {
+        if self.framing.silence(self.input.as_slice(), self.first_since_reply) == Silence::Never {
             return;
         }
         self.input.extend(b"\n");
-        let Some(mut framed) = self.framer.complete(self.input.as_slice(), limits) else {
-            return self.input.truncate_back(1);
-        };
-        let (bytes, start) = self.input.take();
-        framed.move_body(start);
-        job.input = bytes;
-        job.requests.push(framed);
+        match self.framing.complete(self.input.as_slice(), limits) {
+            Completed::NotYet => return self.input.truncate_back(1),
+            Completed::Dropped => drop(self.input.take()),
+            Completed::Request(mut framed) => {
+                let (bytes, start) = self.input.take();
+                framed.move_body(start);
+                job.input = bytes;
+                job.requests.push(framed);
+            }
+        }
         self.first_since_reply = false;
     }
 
@@ -287,7 +290,7 @@ impl<T: Transport> Connection<T> {
             self.input.extend(bytes);
             return self.cut_input(job, limits, pools);
         }
-        self.first_since_reply |= !self.framer.is_discarding();
+        self.first_since_reply |= !self.framing.is_discarding();
         let (used, missing) = self.cut(bytes, &mut job.requests, limits);
         if !job.requests.is_empty() {
             job.input.extend_from_slice(&bytes[..used]);
@@ -335,7 +338,7 @@ impl<T: Transport> Connection<T> {
     /// Cuts at most one batch from the front of `bytes`. Returns the number of bytes used, and the number of
     /// bytes that the next request lacks.
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
-        let (used, missing) = self.framer.cut(bytes, limits, REQUESTS_PER_BATCH, found);
+        let (used, missing) = self.framing.cut(bytes, limits, REQUESTS_PER_BATCH, found);
         self.first_since_reply &= found.is_empty();
         self.buffered = missing == 0 && used < bytes.len();
         (used, missing)

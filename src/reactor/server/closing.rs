@@ -72,7 +72,7 @@ impl<T: Transport> Server<T> {
     pub(crate) fn has_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
-            Stopping::Draining(_) => self.clients.len() == 0,
+            Stopping::Draining(_) => self.clients.len() == 0 && self.packets.is_empty(),
             Stopping::Now => true,
         }
     }

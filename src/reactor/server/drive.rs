@@ -378,6 +378,7 @@ impl<T: Transport> Server<T> {
             Completion::Watch { mailbox, grant } => self.on_watch_admitted(mailbox, grant),
             Completion::Done(job) => match job.owner {
                 Owner::Client(id) => self.on_job_done(id, job),
+                Owner::Packet(_) => self.drive_packet(job),
                 Owner::Watch(mailbox) => self.on_watch_read(mailbox, job),
             },
         }

@@ -77,7 +77,7 @@ impl<T: Transport> Server<T> {
         {
             locks.complete();
             let ttl = request.ttl.unwrap_or(LEASE).min(max_hold);
-            let eol = job.requests[job.next].eol;
+            let eol = job.requests[job.next].style.eol();
             let leases = &mut client.extras(now).leases;
             leases.renew(now);
             for &mailbox in &request.mailboxes {

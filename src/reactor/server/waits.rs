@@ -26,6 +26,7 @@ impl<T: Transport> Server<T> {
         let WaitStarted { owner, mailbox, ticket } = started;
         match owner {
             Owner::Client(id) => self.on_client_waits(id, mailbox, ticket),
+            Owner::Packet(_) => {}
             Owner::Watch(_) => self.watches.set_ticket(mailbox, ticket),
         }
     }

@@ -47,7 +47,7 @@ impl<T: Transport> Server<T> {
         }
         client.transport().disable_user_timeout();
         drop(client);
-        let eol = job.requests[job.next].eol;
+        let eol = job.requests[job.next].style.eol();
         reply(job, &Reply::Watching { versions: &versions }, Outcome::Watched);
         self.end_watches(id, mailboxes);
         let position = |(mailbox, version): (&u32, &u64)| self.watches.position(*mailbox, *version, eol);
@@ -142,7 +142,7 @@ impl<T: Transport> Server<T> {
         job.cursor = Some((mailbox, cursor));
         let (after, wait) = (Some(version), Wait::Forever);
         let read = MailboxRequest::Read { mailbox, after, offset: 0, len: None, wait };
-        job.requests.push(Framed { request: Request::Mailbox(read), eol, body: 0..0 });
+        job.requests.push(Framed { request: Request::Mailbox(read), style: eol.into(), body: 0..0 });
         job
     }
 
