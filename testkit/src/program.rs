@@ -27,14 +27,18 @@ pub fn dipc_cli() -> &'static str {
     PATH.get_or_init(|| built("dipc-cli"))
 }
 
-/// The Python interpreter. On a machine without one, prints that nothing is tested and returns `None`.
+/// The Python interpreter; see [`find`].
 pub fn python3() -> Option<&'static str> {
-    const PYTHON: &str = "python3";
-    let exists = Command::new(PYTHON).arg("--version").output().is_ok();
+    find("python3")
+}
+
+/// A program of the system. On a machine without it, prints that nothing is tested and returns `None`.
+pub fn find(name: &'static str) -> Option<&'static str> {
+    let exists = Command::new(name).arg("--version").output().is_ok();
     if !exists {
-        println!("there is no {PYTHON} here: not tested");
+        println!("there is no {name} here: not tested");
     }
-    exists.then_some(PYTHON)
+    exists.then_some(name)
 }
 
 /// `target/PROFILE/NAME`, found from `target/PROFILE/deps/TEST-HASH`.

@@ -1,4 +1,4 @@
-//! `dipc-cli` on a pseudo-terminal.
+//! A program on a pseudo-terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::program;
 use crate::server::Server;
 use crate::wait::HANG;
 
-/// `dipc-cli` on a terminal of its own, and what it shows. It is killed when this is dropped.
+/// A program on a terminal of its own, and what it shows. It is killed when this is dropped.
 pub struct Terminal {
     keys: File,
     child: Child,
@@ -32,6 +32,16 @@ impl Terminal {
     /// Starts `dipc-cli` with these variables in its environment.
     #[track_caller]
     pub fn start_in(server: &Server, words: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program::dipc_cli());
+        command.args(words).env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port));
+        command.env("DIPC_HISTORY", server.directory.join("history"));
+        command.envs(variables.iter().copied());
+        Terminal::run(&command)
+    }
+
+    /// Starts a program.
+    #[track_caller]
+    pub fn run(command: &Command) -> Self {
         let pty = openpty(None, None).expect("a terminal");
         // The clone is closed on exec. If a child inherited the master, the terminal would not hang up when
         // this process closes the clone.
@@ -41,12 +51,10 @@ impl Terminal {
         // Keys like Ctrl-C are signals only for the session that the terminal controls.
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
-            .arg(program::dipc_cli())
-            .args(words)
-            .env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port))
-            .env("DIPC_HISTORY", server.directory.join("history"))
+            .arg(command.get_program())
+            .args(command.get_args())
             .env("TERM", "xterm")
-            .envs(variables.iter().copied())
+            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .stdin(end(&pty.slave))
             .stdout(end(&pty.slave))
             .stderr(end(&pty.slave))
