@@ -28,11 +28,17 @@ pub(super) struct Channel {
     received: Vec<u8>,
     pub timeout: Option<Duration>,
     pub closed: bool,
+    /// Whether a request was sent.
+    has_spoken: bool,
 }
+
+/// Sent before a first `r` or `w`, without an extra round trip. At the classic port of a server, bare datagrams
+/// begin with these verbs, too. `hello` tells that the connection speaks the text protocol.
+const GREETING: &[u8] = b"hello\n";
 
 impl Channel {
     pub(crate) fn new(socket: Socket) -> Self {
-        Channel { socket, received: Vec::new(), timeout: None, closed: false }
+        Channel { socket, received: Vec::new(), timeout: None, closed: false, has_spoken: false }
     }
 
     /// Sets the maximum time in which no byte of a request is sent and no byte of its reply is received.
@@ -42,8 +48,23 @@ impl Channel {
         self.socket.set_write_timeout(self.timeout)
     }
 
-    /// Sends a request and receives its reply. Events that arrive before the reply are queued.
+    /// Sends a request and receives its reply. Events that arrive before the reply are queued. A first `r` or
+    /// `w` is sent behind a `hello`.
     pub(crate) fn exchange(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
+        let is_first = !std::mem::replace(&mut self.has_spoken, true);
+        if is_first && matches!(request, [b'r' | b'w', b' ', ..]) {
+            let greeted = [GREETING, request].concat();
+            let greeting = self.exchange_once(&greeted, events)?;
+            return match greeting.kind {
+                FrameKind::Ok => self.exchange_once(&[], events),
+                // The server has refused the connection.
+                _ => Ok(greeting),
+            };
+        }
+        self.exchange_once(request, events)
+    }
+
+    fn exchange_once(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
         let sent = self.send(request, events);
         loop {
             if let Some(reply) = self.next_reply(events)? {

@@ -172,3 +172,18 @@ fn other_protocols_are_closed() {
     }
     assert_eq!(server.stat("foreign_protocols"), 3);
 }
+
+#[test]
+fn the_rust_client_works_on_either_port() {
+    let server = server();
+    for (round, port) in [server.port, server.classic.expect("a classic port")].into_iter().enumerate() {
+        let version = round as u64 + 1;
+        let connect = || dipc::client::Client::connect(("127.0.0.1", port)).expect("connected");
+        assert_eq!(connect().write(3, "hello").expect("written"), version);
+        let read = connect().read(3).expect("read");
+        assert_eq!((read.data, read.version), (b"hello".to_vec(), version));
+        let mut client = connect();
+        client.put(2, "job").expect("put");
+        assert_eq!(client.take(2, None).expect("taken").data, b"job");
+    }
+}
