@@ -5,6 +5,8 @@
 # make mutants        runs cargo-mutants on the files of .cargo/mutants.toml, or on FILE=src/..; all of them take hours
 # make man            writes the man pages into target/man
 # make completions    writes the completions for bash, zsh and fish into target/completions
+# make pdf            writes the documentation as prog3.pdf; needs the Debian packages pandoc and weasyprint
+# make dist           writes prog3.tgz: the committed sources with those of all crates, to be built without a network
 # make install        installs programs, man pages and completions under $(DESTDIR)$(PREFIX); needs `make` before
 # make uninstall      removes the files that `make install` has installed
 # make clean          removes everything that was built
@@ -14,6 +16,9 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 
 PREFIX = /usr/local
 DESTDIR =
+# The files of `make pdf` and `make dist`.
+PDF = prog3.pdf
+DIST = prog3.tgz
 # The directory of the programs to install.
 PROGRAMS = .
 
@@ -23,7 +28,7 @@ BASH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all check deny mutations mutants man completions install uninstall clean
+.PHONY: all check deny mutations mutants man completions pdf dist install uninstall clean
 
 all:
 	cargo build --release
@@ -59,6 +64,20 @@ completions:
 	    done; \
 	done
 
+CHAPTERS = $(wildcard README.md docs/clients.md docs/protocol.md docs/architecture.md)
+
+pdf:
+	pages=$$(mktemp -d) && trap 'rm -r "$$pages"' EXIT && \
+	    pandoc --from gfm --standalone --self-contained --resource-path .:docs --toc --toc-depth 2 \
+	        --metadata title=dipc --metadata lang=en --css docs/pdf.css --output "$$pages/dipc.html" $(CHAPTERS) && \
+	    weasyprint --quiet "$$pages/dipc.html" $(PDF)
+
+dist:
+	tree=$$(mktemp -d) && trap 'rm -r "$$tree"' EXIT && \
+	    git archive --prefix prog3/ HEAD | tar -x -C "$$tree" && \
+	    (cd "$$tree/prog3" && cargo vendor --quiet --locked vendor > .cargo/config.toml) && \
+	    tar -czf $(DIST) -C "$$tree" prog3
+
 # Runs without cargo, so that it works as root. dipc-cli itself writes the pages and completions.
 install:
 	@for program in dipc dipcrm dipc-cli; do \
@@ -88,4 +107,4 @@ uninstall:
 
 clean:
 	cargo clean
-	rm -f dipc dipcrm dipc-cli
+	rm -f dipc dipcrm dipc-cli $(PDF) $(DIST)
