@@ -75,7 +75,7 @@ pdf:
 dist:
 	tree=$$(mktemp -d) && trap 'rm -r "$$tree"' EXIT && \
 	    git archive --prefix prog3/ HEAD | tar -x -C "$$tree" && \
-	    (cd "$$tree/prog3" && cargo vendor --quiet --locked vendor > .cargo/config.toml) && \
+	    (cd "$$tree/prog3" && cargo vendor --locked vendor > .cargo/config.toml) && \
 	    tar -czf $(DIST) -C "$$tree" prog3
 
 # Runs without cargo, so that it works as root. dipc-cli itself writes the pages and completions.
