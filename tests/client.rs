@@ -208,7 +208,7 @@ fn a_wait_for_an_event_ends_in_time_although_bytes_trickle_in() {
     let (mut server, _) = listener.accept().expect("a client");
     let trickle = thread::spawn(move || {
         let _ = server.read(&mut [0; 1024]);
-        server.write_all(b"OK v=0\nEVENT 1000000000 box=0 v=1\n").expect("answered");
+        server.write_all(b"OK\nOK v=0\nEVENT 1000000000 box=0 v=1\n").expect("answered");
         // Byte by byte, until the client closes.
         (0..BYTES_MAX).take_while(|_| server.write_all(b"x").is_ok()).count()
     });

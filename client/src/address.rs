@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -46,10 +46,10 @@ impl Address {
     /// system. An attempt that exceeds it fails with [`Error::Io`] of kind [`TimedOut`](ErrorKind::TimedOut).
     pub fn connect(&self, timeout: Option<Duration>) -> Result<Client, Error> {
         let stream = match self {
-            Address::Tcp { host, port } => connect_tcp((host.as_str(), *port), timeout)?,
+            Address::Tcp { host, port } => connect_tcp((host.as_str(), *port), timeout)?.0,
             Address::Unix(path) => Socket::Unix(connect_unix(path, timeout)?),
         };
-        Ok(Client::from_socket(stream))
+        Ok(Client::from_socket(stream, self.clone()))
     }
 }
 
@@ -67,7 +67,10 @@ fn connect_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream
 }
 
 /// Connects to the first address that accepts the connection.
-pub(super) fn connect_tcp(addresses: impl ToSocketAddrs, timeout: Option<Duration>) -> io::Result<Socket> {
+pub(super) fn connect_tcp(
+    addresses: impl ToSocketAddrs,
+    timeout: Option<Duration>,
+) -> io::Result<(Socket, SocketAddr)> {
     let mut failed = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in addresses.to_socket_addrs()? {
         let connected = match timeout {
@@ -77,7 +80,7 @@ pub(super) fn connect_tcp(addresses: impl ToSocketAddrs, timeout: Option<Duratio
         match connected {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                return Ok(Socket::Tcp(stream));
+                return Ok((Socket::Tcp(stream), address));
             }
             Err(error) => failed = error,
         }

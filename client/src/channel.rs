@@ -32,8 +32,9 @@ pub(super) struct Channel {
     has_spoken: bool,
 }
 
-/// Sent before a first `r` or `w`, without an extra round trip. At the classic port of a server, bare datagrams
-/// begin with these verbs, too. `hello` tells that the connection speaks the text protocol.
+/// Sent before the first request, without an extra round trip. The reply tells which mailboxes these are, as
+/// `life=`. At the classic port of a server, `hello` also tells that the connection speaks the text protocol: bare
+/// datagrams begin with `r` and `w`, too.
 const GREETING: &[u8] = b"hello\n";
 
 impl Channel {
@@ -48,20 +49,26 @@ impl Channel {
         self.socket.set_write_timeout(self.timeout)
     }
 
-    /// Sends a request and receives its reply. Events that arrive before the reply are queued. A first `r` or
-    /// `w` is sent behind a `hello`.
-    pub(crate) fn exchange(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {
-        let is_first = !std::mem::replace(&mut self.has_spoken, true);
-        if is_first && matches!(request, [b'r' | b'w', b' ', ..]) {
-            let greeted = [GREETING, request].concat();
-            let greeting = self.exchange_once(&greeted, events)?;
-            return match greeting.kind {
-                FrameKind::Ok => self.exchange_once(&[], events),
-                // The server has refused the connection.
-                _ => Ok(greeting),
-            };
+    /// Sends a request and receives its reply. Events that arrive before the reply are queued. The first request
+    /// is sent behind a `hello`, unless it is one. The reply to a first `hello` sets `life`.
+    pub(crate) fn exchange(
+        &mut self,
+        request: &[u8],
+        events: &mut EventQueue,
+        life: &mut Option<u64>,
+    ) -> Result<Frame, Error> {
+        if std::mem::replace(&mut self.has_spoken, true) {
+            return self.exchange_once(request, events);
         }
-        self.exchange_once(request, events)
+        let is_hello = request.starts_with(b"hello");
+        let greeted = if is_hello { request.to_vec() } else { [GREETING, request].concat() };
+        let reply = self.exchange_once(&greeted, events)?;
+        if reply.kind != FrameKind::Ok {
+            // The server has refused the connection.
+            return Ok(reply);
+        }
+        *life = life.or(reply.number("life"));
+        if is_hello { Ok(reply) } else { self.exchange_once(&[], events) }
     }
 
     fn exchange_once(&mut self, request: &[u8], events: &mut EventQueue) -> Result<Frame, Error> {

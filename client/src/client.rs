@@ -34,6 +34,10 @@ use super::{Address, Error, address};
 pub struct Client {
     pub(super) channel: Channel,
     pub(super) events: EventQueue,
+    /// Where [`Client::reconnect`] connects to.
+    pub(super) address: Address,
+    /// The `life=` of the server's mailboxes, if the server has told it.
+    pub(super) life: Option<u64>,
 }
 
 impl Client {
@@ -47,7 +51,9 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn connect(address: impl ToSocketAddrs) -> Result<Self, Error> {
-        Ok(Client::from_socket(address::connect_tcp(address, None)?))
+        let (socket, peer) = address::connect_tcp(address, None)?;
+        let address = Address::Tcp { host: peer.ip().to_string(), port: peer.port() };
+        Ok(Client::from_socket(socket, address))
     }
 
     /// Connects to the Unix-domain socket of `dipc --unix PATH`.
@@ -59,7 +65,8 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn connect_unix(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Client::from_socket(Socket::Unix(UnixStream::connect(path)?)))
+        let address = Address::Unix(path.as_ref().to_owned());
+        Ok(Client::from_socket(Socket::Unix(UnixStream::connect(path)?), address))
     }
 
     /// Connects to a URL, `dipc://HOST:PORT` or `dipc+unix:///PATH`. [`Address`] defines the format.
@@ -77,8 +84,8 @@ impl Client {
         url.parse::<Address>().map_err(|why| Error::invalid_input(&why))?.connect(None)
     }
 
-    pub(super) fn from_socket(socket: Socket) -> Self {
-        Client { channel: Channel::new(socket), events: EventQueue::default() }
+    pub(super) fn from_socket(socket: Socket, address: Address) -> Self {
+        Client { channel: Channel::new(socket), events: EventQueue::default(), address, life: None }
     }
 
     /// Limits how long a request may go without any byte sent or received. `None`, the initial value, is no
@@ -133,7 +140,8 @@ impl Client {
             return Err(Error::closed());
         }
         let bytes = request.encode()?;
-        let result = self.channel.exchange(&bytes, &mut self.events).and_then(|reply| match reply.kind {
+        let reply = self.channel.exchange(&bytes, &mut self.events, &mut self.life);
+        let result = reply.and_then(|reply| match reply.kind {
             FrameKind::No => Err(Error::from_no(reply)),
             FrameKind::Err => Err(Error::from_err(reply)),
             _ => decode(reply)

@@ -1,6 +1,6 @@
 //! [`Event`], and the queue of received events that are not yet returned to the program.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Error;
 use super::frame::Frame;
@@ -48,8 +48,9 @@ pub(super) struct EventQueue {
     bytes: usize,
     /// The number of dropped messages of each mailbox since its last event. The next event adds it to `lost`.
     dropped: BTreeMap<u32, u64>,
-    /// The watched mailboxes.
-    pub watched: BTreeSet<u32>,
+    /// The watched mailboxes, each with the version of the last message that was received, or with the version
+    /// at which the watch began.
+    pub watched: BTreeMap<u32, u64>,
     /// The locked mailboxes, with the fencing token of each lock.
     pub locked: BTreeMap<u32, u64>,
 }
@@ -72,7 +73,8 @@ impl EventQueue {
                 let by_max_hold = frame.field("by") == Some("max-hold");
                 self.queue.push_back(Event::LockLost { mailbox, fencing_token, by_max_hold });
             }
-        } else if self.watched.contains(&mailbox) {
+        } else if let Some(newest) = self.watched.get_mut(&mailbox) {
+            *newest = version;
             let lost = frame.number("lost").unwrap_or(0);
             self.bytes += frame.data.len() + OVERHEAD;
             self.queue.push_back(Event::Message { mailbox, version, data: frame.data, lost });
@@ -92,17 +94,24 @@ impl EventQueue {
     }
 
     /// Records a new watch. Discards the queued messages of the mailbox: they belong to an earlier watch.
-    pub(crate) fn watch(&mut self, mailbox: u32) {
+    pub(crate) fn watch(&mut self, mailbox: u32, version: u64) {
         self.unwatch(mailbox);
-        self.watched.insert(mailbox);
+        self.watched.insert(mailbox, version);
     }
 
     /// Records the end of a watch and discards the queued messages of the mailbox.
     pub(crate) fn unwatch(&mut self, mailbox: u32) {
-        if self.watched.remove(&mailbox) {
+        if self.watched.remove(&mailbox).is_some() {
             self.dropped.remove(&mailbox);
             self.queue.retain(|event| !matches!(event, Event::Message { mailbox: of, .. } if *of == mailbox));
             self.bytes = self.queue.iter().map(cost).sum();
+        }
+    }
+
+    /// Makes each lock an event: the locks have ended with the connection.
+    pub(crate) fn lose_locks(&mut self) {
+        for (mailbox, fencing_token) in std::mem::take(&mut self.locked) {
+            self.queue.push_back(Event::LockLost { mailbox, fencing_token, by_max_hold: false });
         }
     }
 
@@ -140,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_the_oldest_messages_and_counts_them_as_lost() {
-        let mut events = EventQueue { watched: [2].into(), locked: [(3, 9)].into(), ..EventQueue::default() };
+        let mut events =
+            EventQueue { watched: [(2, 0)].into(), locked: [(3, 9)].into(), ..EventQueue::default() };
         push(&mut events, "box=3 v=1 lost=lock", 0);
         push(&mut events, "box=2 v=5 lost=4", BYTES_MAX / 2);
         push(&mut events, "box=2 v=6", BYTES_MAX / 2);
@@ -159,7 +169,7 @@ mod tests {
         push(&mut events, "box=2 v=5", 9);
         push(&mut events, "box=2 v=5 lost=lock", 0);
         assert!(events.is_idle());
-        events.watch(2);
+        events.watch(2, 5);
         push(&mut events, "box=2 v=6", 9);
         events.unwatch(2);
         assert!(events.is_idle());

@@ -33,7 +33,9 @@ impl Client {
             let versions = reply.numbers("v")?;
             (reply.kind == FrameKind::Ok && versions.len() == mailboxes.len()).then_some(versions)
         })?;
-        mailboxes.iter().for_each(|&mailbox| self.events.watch(mailbox));
+        for (&mailbox, &version) in mailboxes.iter().zip(&versions) {
+            self.events.watch(mailbox, version);
+        }
         Ok(versions)
     }
 
@@ -52,7 +54,7 @@ impl Client {
         self.request(Encoder::new("unwatch").mailboxes_or_all(mailboxes)?, Frame::ok)?;
         let watched = self.events.watched.clone();
         let is_selected = |mailbox: &u32| mailboxes.is_empty() || mailboxes.contains(mailbox);
-        watched.into_iter().filter(is_selected).for_each(|mailbox| self.events.unwatch(mailbox));
+        watched.into_keys().filter(is_selected).for_each(|mailbox| self.events.unwatch(mailbox));
         Ok(())
     }
 

@@ -42,7 +42,7 @@
 //! | module | content |
 //! |---|---|
 //! | `client` | [`Client`]: connecting, and the exchange of one request for one reply |
-//! | `messages`, `locks`, `events`, `info` | the methods of [`Client`], one for each request |
+//! | `messages`, `locks`, `events`, `info`, `reconnect` | the methods of [`Client`], one for each request |
 //! | `replies`, `stat`, `event_queue`, `lock_guard`, `error` | the values that these methods return |
 //! | `encoder`, `frame` | request to bytes, bytes to reply or event; both without I/O |
 //! | `channel`, `socket`, `address` | bytes to and from the server |
@@ -60,6 +60,7 @@ mod lock_guard;
 mod locks;
 mod messages;
 mod options;
+mod reconnect;
 mod replies;
 mod socket;
 mod stat;
@@ -70,6 +71,7 @@ pub use error::{Code, Error, Reason};
 pub use event_queue::Event;
 pub use lock_guard::LockGuard;
 pub use options::{LockOptions, PutOptions, ReadOptions, WriteOptions};
+pub use reconnect::Reconnected;
 pub use replies::{Hello, Message, Put};
 pub use stat::{Line, Stat, Topic};
 
