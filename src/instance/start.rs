@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mio::net::{TcpListener, UnixListener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -24,6 +25,7 @@ use super::descriptors::close_inherited;
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
 use super::segment_file::{OpenError, SegmentFile};
+use super::terminal;
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
@@ -49,6 +51,9 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// How long the kernel resends data that a client does not acknowledge.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most warnings that a start prints. The log has all of them.
+const WARNINGS_SHOWN: usize = 10;
 
 /// Descriptors that are reserved for everything except clients.
 const RESERVED_DESCRIPTORS: u64 = 32;
@@ -272,7 +277,10 @@ fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) 
         .and_then(|reactor| {
             files.lock().commit()?;
             let line = describe(address, options);
-            log::info!("{line}");
+            // The line is printed to stdout, too.
+            if !super::log::is_stderr() {
+                log::info!("{line}");
+            }
             notifier
                 .ready(&line)
                 .map_err(|error| StartError::Io("report that the server is ready", error))?;
@@ -327,22 +335,41 @@ fn reactor(
         .map_err(|error| StartError::Io("start the server", error))
 }
 
-/// Recovers the mailboxes, and logs damaged ones.
+/// Recovers the mailboxes, and reports damaged ones.
 fn recover(segment: &Segment, directory: &Directory) {
+    let mut warnings = Vec::new();
     if !directory.is_on_tmpfs() {
-        log::warn!("{} is not on tmpfs: mailboxes will be written to a disk", directory.path().display());
+        let path = directory.path().display();
+        warnings.push((Level::Warn, format!("{path} is not on tmpfs: mailboxes will be written to a disk")));
     }
     for (mailbox, recovered) in segment.recover() {
-        match recovered {
-            Recovered::Whole => {}
+        warnings.push(match recovered {
+            Recovered::Whole => continue,
             Recovered::FellBack => {
-                log::warn!("mailbox {mailbox}: active record damaged, previous version restored")
+                (Level::Warn, format!("mailbox {mailbox}: active record damaged, previous version restored"))
             }
             Recovered::Lost => {
-                log::error!("mailbox {mailbox}: both records damaged, all requests are refused")
+                (Level::Error, format!("mailbox {mailbox}: both records damaged, all requests are refused"))
             }
-        }
+        });
     }
+    report(&warnings);
+}
+
+/// Logs conditions that the user of a start should know, and prints them, unless the log is printed itself.
+fn report(warnings: &[(Level, String)]) {
+    for (level, text) in warnings {
+        log::log!(*level, "{text}");
+    }
+    if warnings.is_empty() || super::log::is_stderr() {
+        return;
+    }
+    let shown = warnings.iter().take(WARNINGS_SHOWN);
+    let mut lines: Vec<_> = shown.map(|(_, text)| format!("dipc: warning: {text}")).collect();
+    if warnings.len() > WARNINGS_SHOWN {
+        lines.push(format!("dipc: and {} more warnings", warnings.len() - WARNINGS_SHOWN));
+    }
+    terminal::print_error(&lines.join("\n"));
 }
 
 fn workers(options: &ServerOptions) -> usize {
@@ -357,7 +384,8 @@ fn max_clients(options: &ServerOptions) -> usize {
     let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
     let max = requested.min(limit.saturating_sub(RESERVED_DESCRIPTORS)).max(1);
     if max < requested {
-        log::warn!("serving at most {max} clients: the descriptor limit is {limit}");
+        let text = format!("serving at most {max} clients, not {requested}: the descriptor limit is {limit}");
+        report(&[(Level::Warn, text)]);
     } else {
         log::info!("serving at most {max} clients");
     }
@@ -393,7 +421,7 @@ fn remove_earlier_socket(options: &ServerOptions, directory: &Directory) {
     if let Some(path) = directory.socket_path().filter(|path| Some(path) != options.unix.as_ref())
         && let Err(error) = remove_if_dead(&path)
     {
-        log::warn!("{error}");
+        report(&[(Level::Warn, error.to_string())]);
     }
 }
 
