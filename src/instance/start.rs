@@ -63,6 +63,11 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 enum StartError {
     #[error("port {0} is in use")]
     PortInUse(u16),
+    #[error(
+        "port {port} is in use: your dipc (pid {pid}) runs in {path}; to stop it and delete all data: {removal}",
+        path = .path.display()
+    )]
+    OwnServer { port: u16, pid: i32, path: PathBuf, removal: String },
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error(transparent)]
@@ -87,6 +92,7 @@ impl StartError {
         match self {
             StartError::TooLarge(_) => 2,
             StartError::PortInUse(_)
+            | StartError::OwnServer { .. }
             | StartError::Directory(DirectoryError::InUse { .. })
             | StartError::Unix(UnixSocketError::InUse(_)) => 3,
             StartError::Segment { .. } => 4,
@@ -147,8 +153,21 @@ fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
             Err(error) if Instant::now() < deadline && is_predecessor_ending(options, &error, deadline) => {
                 std::thread::sleep(PREDECESSOR_RETRY);
             }
-            result => return result,
+            result => return result.map_err(|error| with_own_server(options, error)),
         }
+    }
+}
+
+/// The same error. If the port is in use and a server of this instance runs, names this server.
+fn with_own_server(options: &ServerOptions, error: StartError) -> StartError {
+    let StartError::PortInUse(port) = error else { return error };
+    let Ok(Some(directory)) = Directory::find(options.dir.as_deref(), port) else { return error };
+    match directory.server() {
+        Some(pid) => {
+            let path = directory.path().to_owned();
+            StartError::OwnServer { port, pid, path, removal: removal(options, port) }
+        }
+        None => error,
     }
 }
 
