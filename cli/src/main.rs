@@ -57,7 +57,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(3);
 
 fn main() -> ExitCode {
-    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse_from(options::arguments()) {
+    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse() {
         Err(error) if error.use_stderr() && wants_json() => Err(Failure::usage(&error)),
         parsed => Ok(parsed.unwrap_or_else(|error| error.exit())),
     });

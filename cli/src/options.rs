@@ -46,18 +46,6 @@ pub(crate) struct Cli {
     pub command: Option<Command>,
 }
 
-/// The command line. `-h` is the host, as in other clients of servers. As the last word, where the host is
-/// missing, it asks for help.
-pub(crate) fn arguments() -> Vec<OsString> {
-    let mut words: Vec<_> = std::env::args_os().collect();
-    if let Some(last) = words.iter().position(|word| word == "--").unwrap_or(words.len()).checked_sub(1)
-        && words[last] == "-h"
-    {
-        words[last] = "--help".into();
-    }
-    words
-}
-
 /// A line at the prompt.
 #[derive(Debug, Parser)]
 #[command(name = "", no_binary_name = true, disable_help_subcommand = true)]

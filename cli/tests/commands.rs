@@ -117,11 +117,10 @@ fn a_wrong_number_is_answered_with_what_is_expected() {
     }
 }
 
-/// `-h` is the host, as in other clients of servers. As the last word it lacks the host.
 #[test]
-fn a_host_that_is_missing_asks_for_help() {
+fn h_is_help_wherever_it_is() {
     let server = Server::start("4 64 0 8");
-    for words in [vec!["-h"], vec!["read", "-h"], vec!["lock", "3", "-h", "--", "true"]] {
+    for words in [vec!["-h"], vec!["read", "-h"], vec!["-h", "ping"], vec!["lock", "3", "-h", "--", "true"]] {
         let ran = server.run(&words);
         assert!(ran.code == Some(0) && ran.text().contains("Usage: dipc-cli"), "{words:?}: {ran:?}");
     }
@@ -132,7 +131,7 @@ fn a_server_is_named_in_four_ways() {
     let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for words in [
-        vec!["-h", "localhost", "-p", &port, "ping"],
+        vec!["-H", "localhost", "-p", &port, "ping"],
         vec!["ping", "-p", &port],
         vec!["-s", &socket, "ping"],
         vec!["--url", &format!("dipc+unix://{socket}"), "ping"],
