@@ -11,7 +11,8 @@
 //! `watch`.
 //!
 //! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of
-//! this machine, 75 try again: the server is full or stopping.
+//! this machine, 75 try again: the server is full or stopping, or the lock for a command was
+//! not acquired.
 
 mod bench;
 mod cancel;

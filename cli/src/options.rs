@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
+use crate::failure::TRY_AGAIN;
 use crate::pages::Program;
 pub(crate) use connection::Connection;
 use duration::positive;
@@ -34,9 +35,9 @@ use number::count;
                   dipc-cli bench -c 50 -P 16\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
                   3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
-                  full or stopping.\n\
+                  full or stopping, or `lock BOX -- COMMAND` did not acquire the lock in time.\n\
                   `lock BOX -- COMMAND` exits with COMMAND's code if COMMAND was started, and as above if it \
-                  cannot acquire the lock, or loses it."
+                  loses the lock."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -133,7 +134,7 @@ pub(crate) enum Command {
     /// mailbox that represents the protected resource, and that is not used otherwise.
     ///
     /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
-    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1, or that of
+    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 75, or that of
     /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost,
     /// and 75 if the server is full or stopping.
     ///
@@ -142,8 +143,8 @@ pub(crate) enum Command {
     Lock {
         #[command(flatten)]
         locking: Locking,
-        /// Exit code if the lock is not acquired in time, to tell this from a command that exits with 1
-        #[arg(short = 'E', long, value_name = "N", default_value_t = 1)]
+        /// Exit code if the lock is not acquired in time and the command does not run
+        #[arg(short = 'E', long, value_name = "N", default_value_t = TRY_AGAIN)]
         conflict_exit_code: u8,
         /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND")]
