@@ -131,7 +131,8 @@ pub(crate) enum Command {
     /// dipc-cli only. A KILL of dipc-cli kills the command, but not its descendants.
     ///
     /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
-    /// mailbox that represents the protected resource, and that is not used otherwise.
+    /// mailbox that represents the protected resource, and that is not used otherwise. To use the locked
+    /// mailbox itself, lock it at the prompt: the commands `lock 3`, `write 3 text` and `unlock 3`.
     ///
     /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
     /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 75, or that of

@@ -69,7 +69,7 @@ fn exit_codes_are_always_the_same() {
         .run_with(&["write", "3"], [b'x'; 9000])
         .expect_failure(2, "the server's PACKET_KB allows 8192 bytes");
     server.run_with(&[], "unlock 3\n").expect_failure(2, "lease");
-    server.run(&["unlock", "3"]).expect_failure(2, "unlock is a command of the prompt");
+    server.run(&["unlock", "3"]).expect_failure(2, "a single command holds no lock. Use lock 3 -- COMMAND");
     // Usage.
     for line in [
         "read",

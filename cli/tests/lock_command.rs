@@ -68,6 +68,8 @@ fn a_timeout_within_a_lock_command_is_explained() {
     let explained = "mailbox 3 may be locked by the dipc-cli that runs this command";
     assert!(within(&["write", "3", "--wait", "0", "x"]).contains(explained));
     assert!(within(&["lock", "3", "--wait", "0", "--", "true"]).contains(explained));
+    // The advice works.
+    server.run_with(&[], "lock 3\nwrite 3 x\nunlock 3\n").expect(0, "grant 3\nversion 1\n");
     assert!(!within(&["take", "1", "--wait", "0"]).contains(explained));
     assert!(!within(&["read", "9"]).contains(explained));
 }
