@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use dipc_testkit::process::{KillOnDrop, finish};
+use dipc_testkit::process::{KillOnDrop, finish, run};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
+use nix::unistd::geteuid;
 use serde_json::json;
 
 #[test]
@@ -253,6 +254,22 @@ fn all_clients_of_a_chat_see_the_same_lines() {
     let shown = "anna: \\x1b[2Jhello * bob leaves\n* bob joins\nbob: hi\nbob: no end of line\n* bob leaves\n";
     ran.expect(0, shown);
     server.run(&["watch", "1", "--after", "1", "-n", "1"]).expect(0, "* bob joins\n");
+}
+
+#[test]
+fn a_chat_without_a_name_has_that_of_the_user() {
+    let server = Server::start("4 64 0 8");
+    let login = run(Command::new("id").arg("-un"));
+    // Without an entry of the user, `id` prints only a message.
+    let name = match login.code {
+        Some(0) => login.text().trim_end().to_owned(),
+        _ => format!("uid {}", geteuid()),
+    };
+    for (variable, name) in [("anna", "anna"), ("", &name)] {
+        let chat = server.cli(&["chat", "1"]).env("USER", variable).spawn().expect("dipc-cli runs");
+        let said = finish(chat, b"").text();
+        assert!(said.ends_with(&format!("* {name} joins\n* {name} leaves\n")), "{said}");
+    }
 }
 
 #[test]
