@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
@@ -148,7 +148,7 @@ pub(crate) enum Command {
         #[arg(short = 'E', long, value_name = "N", default_value_t = TRY_AGAIN)]
         conflict_exit_code: u8,
         /// The command and its arguments, after --
-        #[arg(last = true, value_name = "COMMAND")]
+        #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
     /// Release locks of this prompt; only at the prompt, since a lock ends with its connection
@@ -178,7 +178,7 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, value_name = "N", value_parser = count)]
         count: Option<u64>,
         /// The command and its arguments, after --
-        #[arg(last = true, value_name = "COMMAND")]
+        #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
     /// Print the server's statistics

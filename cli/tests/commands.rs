@@ -342,11 +342,27 @@ fn completions_and_man_pages_list_every_command() {
 }
 
 #[test]
-fn bash_completes_the_options_of_a_verb() {
-    let script =
-        String::from_utf8(Server::start("1 1 0 1").run(&["completions", "bash"]).stdout).expect("text");
-    let asked =
-        "COMP_WORDS=(dipc-cli take 0 --w); COMP_CWORD=3; _dipc__cli dipc-cli --w 0; echo \"${COMPREPLY[*]}\"";
-    let ran = Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output().expect("bash");
-    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "--wait", "{ran:?}");
+fn bash_completes_options_shells_and_commands() {
+    let script = Server::start("1 1 0 1").run(&["completions", "bash"]).text();
+    for (words, expected) in [
+        ("take 0 --w", "--wait"),
+        ("completions z", "zsh"),
+        ("completions ''", "bash elvish fish powershell zsh dipc dipcrm dipc-cli"),
+        ("ping --u", "--url"),
+        // A command behind --, and its arguments, which are files unless the command has completions.
+        ("lock 3 -- builti", "builtin"),
+        ("--json watch 3 -n 1 -- builti", "builtin"),
+        ("lock 3 -- ls --w", ""),
+        ("lock 3 --w", "--wait"),
+        ("write 3 -- builti", ""),
+    ] {
+        let last = words.rsplit(' ').next().expect("a word");
+        let asked = format!(
+            "COMP_WORDS=(dipc-cli {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             $(complete -p dipc-cli | sed 's/.*-F \\([^ ]*\\).*/\\1/') dipc-cli {last} \
+             \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let ran = run(Command::new("bash").args(["-c", &format!("{script}\n{asked}")]));
+        assert_eq!(ran.text().trim(), expected, "{words}: {ran:?}");
+    }
 }
