@@ -37,7 +37,8 @@ const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     name = "dipc",
     version,
     disable_help_flag = true,
-    after_help = "Example:  dipc 4 64 5000 8    then:  telnet localhost 5000    and finally:  dipcrm 5000\n\n\
+    after_help = "Examples:\n  dipc 4 64 5000 8         4 mailboxes of 64 kB on port 5000, requests of at most 8 kB\n  \
+                  telnet localhost 5000\n  dipcrm 5000              stops the server and deletes all data\n\n\
                   Exit codes: 0 started or stopped, 1 cannot run, 2 usage, 3 port or instance in use, \
                   4 existing data has a different size or format."
 )]
@@ -134,7 +135,8 @@ pub struct ServerOptions {
 #[command(
     name = "dipcrm",
     version,
-    after_help = "Exit codes: 0 removed, 1 no server or data found, 2 usage, \
+    after_help = "Examples:\n  dipcrm 5000\n  dipcrm 5000 --dir /run/dipc\n\n\
+                  Exit codes: 0 removed, 1 no server or data found, 2 usage, \
                   3 refused, or a server may be left."
 )]
 pub struct RemoveOptions {

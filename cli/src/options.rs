@@ -134,13 +134,16 @@ pub(crate) enum Command {
     /// mailbox that represents the protected resource, and that is not used otherwise. To use the locked
     /// mailbox itself, lock it at the prompt: the commands `lock 3`, `write 3 text` and `unlock 3`.
     ///
-    /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
-    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 75, or that of
-    /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost,
-    /// and 75 if the server is full or stopping.
-    ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli lock 3 -- make deploy\n  \
+        dipc-cli lock 3 --wait 0 -- ./job          does not wait for the lock\n  \
+        dipc-cli lock 3 -- sh -c 'echo $DIPC_GRANT; exec ./job'\n\n\
+        Exit codes: that of the command, or 128 plus the number of the signal that ended the command; 127 if \
+        the command does not exist, and 126 if it cannot be executed; 75, or that of --conflict-exit-code, if \
+        the lock was not acquired in time; 2 or 3 if the lock was refused or lost; 75 if the server is full \
+        or stopping.")]
     Lock {
         #[command(flatten)]
         locking: Locking,
@@ -168,6 +171,10 @@ pub(crate) enum Command {
     /// QUIT also end the watch, when the command has ended.
     ///
     /// Without a command, the watch ends when standard output has no reader.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli watch 3\n  \
+        dipc-cli watch 3,4 --after 0 --json\n  \
+        dipc-cli watch 3 -- sh -c 'echo $DIPC_VERSION; cat'")]
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,

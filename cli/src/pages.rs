@@ -122,7 +122,11 @@ fn completed(page: &str, usage: &str) -> String {
             },
         }
     }
-    text
+    if is_example {
+        text.push_str(".EE\n");
+    }
+    // Without a text before the examples, the section is empty.
+    text.replace(".SH NOTES\n.SH", ".SH")
 }
 
 #[cfg(test)]
@@ -136,5 +140,6 @@ mod tests {
         let expected = ".SH NAME\na\n.SH SYNOPSIS\na \\-\\- B\n.SH NOTES\nc\n\n.SH EXAMPLES\n.EX\n  d\n  e\n.EE\n\
                         .SH \"EXIT STATUS\"\n0 f\n.PP\ng\n";
         assert_eq!(completed(page, "a -- B"), expected);
+        assert_eq!(completed(".SH EXTRA\nExamples:\n  d", "a"), ".SH EXAMPLES\n.EX\n  d\n.EE\n");
     }
 }

@@ -324,7 +324,13 @@ fn completions_and_man_pages_list_every_command() {
     server.run(&["manual", directory.to_str().expect("a path in UTF-8")]).expect(0, "");
     for (page, word) in [
         ("dipc.8", "DIPC_MAX_HOLD"),
+        ("dipc.8", ".SH EXAMPLES\n.EX\n  dipc 4 64 5000 8 "),
+        ("dipc.8", ".SH \"EXIT STATUS\"\n0 started"),
         ("dipcrm.8", "DIPC_DIR"),
+        ("dipcrm.8", ".SH EXAMPLES\n.EX\n  dipcrm 5000\n"),
+        ("dipc-cli-lock.1", ".SH EXAMPLES\n.EX\n  dipc\\-cli lock 3 \\-\\- make deploy\n"),
+        ("dipc-cli-lock.1", ".SH \"EXIT STATUS\"\nthat of the command"),
+        ("dipc-cli-watch.1", ".SH EXAMPLES"),
         ("dipc-cli.1", "DIPC_URL"),
         ("dipc-cli.1", ".SH EXAMPLES"),
         ("dipc-cli.1", ".SH \"EXIT STATUS\""),
