@@ -24,6 +24,10 @@ const CLIENT_MEMORY_MB_MAX: u64 = 1 << 30;
 /// Part of the machine's memory that is the default of `--client-memory`.
 const CLIENT_MEMORY_SHARE: u64 = 8;
 
+/// The first port that is not reserved for the system. A lower one may be another number in the place of the
+/// port.
+const USER_PORT_MIN: u64 = 1024;
+
 /// Longest `--max-hold`: 100 years.
 const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -33,7 +37,8 @@ const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     name = "dipc",
     version,
     disable_help_flag = true,
-    after_help = "Example:  dipc 4 64 5000 8    then:  telnet localhost 5000    and finally:  dipcrm 5000\n\n\
+    after_help = "Examples:\n  dipc 4 64 5000 8         4 mailboxes of 64 kB on port 5000, requests of at most 8 kB\n  \
+                  telnet localhost 5000\n  dipcrm 5000              stops the server and deletes all data\n\n\
                   Exit codes: 0 started or stopped, 1 cannot run, 2 usage, 3 port or instance in use, \
                   4 existing data has a different size or format."
 )]
@@ -60,6 +65,10 @@ pub struct ServerOptions {
     /// Allow clients on other machines; required with a --bind that is not loopback
     #[arg(long, env = "DIPC_OPEN", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub open: bool,
+
+    /// Allow a port below 1024 beside a number that is more likely the port
+    #[arg(long, env = "DIPC_LOW_PORT", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub low_port: bool,
 
     /// Also listen on this Unix-domain socket
     #[arg(long, value_name = "PATH", env = "DIPC_UNIX", hide_env_values = true)]
@@ -130,7 +139,8 @@ pub struct ServerOptions {
 #[command(
     name = "dipcrm",
     version,
-    after_help = "Exit codes: 0 removed, 1 no server or data found, 2 usage, \
+    after_help = "Examples:\n  dipcrm 5000\n  dipcrm 5000 --dir /run/dipc\n\n\
+                  Exit codes: 0 removed, 1 no server or data found, 2 usage, \
                   3 refused, or a server may be left."
 )]
 pub struct RemoveOptions {
@@ -190,6 +200,14 @@ impl ServerOptions {
             let message = "--classic needs a --quiet-ms above 0: silence ends the requests of its clients";
             ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();
         }
+        if let Some(likely) = options.likely_order().filter(|_| !options.low_port) {
+            let message = format!(
+                "{} mailboxes of {} kB on port {} with requests of {} kB? The order is MAILBOXES SIZE_KB PORT \
+                 PACKET_KB, for example: dipc {likely}\n\nIf the port is {}, add --low-port.",
+                options.mailboxes, options.size_kb, options.port, options.packet_kb, options.port
+            );
+            ServerOptions::command().error(ErrorKind::ValueValidation, message).exit();
+        }
         let needed_mb = options.least_client_memory().div_ceil(MB);
         if options.client_memory.is_some_and(|limit| limit < needed_mb) {
             let message = format!(
@@ -199,6 +217,24 @@ impl ServerOptions {
             ServerOptions::command().error(ErrorKind::ValueValidation, message).exit();
         }
         options
+    }
+
+    /// The four numbers in the order that was probably meant: the port is below 1024, and another number is
+    /// not, and can be a port. `None` if the numbers are plausible.
+    fn likely_order(&self) -> Option<String> {
+        let port = u64::from(self.port);
+        if !(1..USER_PORT_MIN).contains(&port) {
+            return None;
+        }
+        let can_be_port = |number: u64| (USER_PORT_MIN..=u64::from(u16::MAX)).contains(&number);
+        let (mailboxes, size, packet) = (u64::from(self.mailboxes), self.size_kb, self.packet_kb);
+        let numbers = match () {
+            () if can_be_port(mailboxes) => [port, size, mailboxes, packet],
+            () if can_be_port(packet) => [mailboxes, size, packet, port],
+            () if can_be_port(size) => [mailboxes, port, size, packet],
+            () => return None,
+        };
+        Some(numbers.map(|number| number.to_string()).join(" "))
     }
 
     /// Limit of the memory for clients, in bytes.
@@ -246,6 +282,25 @@ mod tests {
     fn the_definitions_are_consistent() {
         ServerOptions::command().debug_assert();
         RemoveOptions::command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_in_the_place_of_the_port_is_noticed() {
+        let likely = |numbers: &str| {
+            let words = ["dipc"].into_iter().chain(numbers.split(' '));
+            ServerOptions::parse_from(words).likely_order()
+        };
+        for (numbers, order) in [
+            ("5000 64 8 4", "8 64 5000 4"),
+            ("4 64 8 5000", "4 64 5000 8"),
+            ("4 5000 64 8", "4 64 5000 8"),
+            ("1024 64 1023 4", "1023 64 1024 4"),
+        ] {
+            assert_eq!(likely(numbers).as_deref(), Some(order), "{numbers}");
+        }
+        for plausible in ["4 64 5000 8", "4 64 80 8", "5000 64 1024 8", "5000 64 0 8", "100000 64 80 8"] {
+            assert_eq!(likely(plausible), None, "{plausible}");
+        }
     }
 
     #[test]

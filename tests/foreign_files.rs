@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use dipc_testkit::directory::names;
-use dipc_testkit::instance::{BaseDirectory, Instance, OTHER_USER};
+use dipc_testkit::instance::{BaseDirectory, Instance, OTHER_USER, start};
 use dipc_testkit::port::Port;
 use dipc_testkit::process::{bare, run};
 use dipc_testkit::program;
@@ -82,13 +82,18 @@ fn a_directory_that_is_open_to_others_is_not_used() {
         assert_eq!((names(&directory), base.processes()), (vec![], vec![]));
     }
     fs::remove_dir(&directory).expect("removed");
-    for mode in [0o770, 0o1777] {
+    for (mode, cure) in [(0o770, "chmod 700 "), (0o1777, "--dir ")] {
         fs::set_permissions(base.path(), Permissions::from_mode(mode)).expect("set");
         run(&mut base.dipc(&arguments))
             .expect_failure(1, &format!("{} is open to other users", base.path().display()));
+        run(&mut base.dipc(&arguments)).expect_failure(1, &format!("{cure}{}", base.path().display()));
         base.dipcrm(port.number).expect_failure(3, "is open to other users");
         base.expect_nothing_left();
     }
+    // The new directory of the advice works.
+    let advised = base.join("dipc");
+    start(bare(program::dipc()).args(arguments.split(' ')).arg("--dir").arg(&advised));
+    run(bare(program::dipcrm()).arg(port.number.to_string()).arg("--dir").arg(&advised)).expect_success();
 }
 
 #[test]

@@ -69,11 +69,11 @@ pub(crate) fn run(
     Ok(0)
 }
 
-/// The name of this user: USER, or else the login name, or else "anonymous".
+/// The name of this user: USER, or else the login name, or else the number of the user.
 fn user_name() -> String {
     let login = || Some(User::from_uid(getuid()).ok()??.name);
     let named = std::env::var("USER").ok().filter(|name| !name.is_empty());
-    named.or_else(login).unwrap_or_else(|| "anonymous".to_owned())
+    named.or_else(login).unwrap_or_else(|| format!("uid {}", getuid()))
 }
 
 struct Chat<'a> {

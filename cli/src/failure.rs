@@ -7,9 +7,9 @@ use dipc::client::{Address, Code, Error, Reason};
 use serde_json::{Value, json};
 
 /// The exit codes of sysexits.h for an error of a file, a stream or a process of this machine, and for a
-/// server that is full or stopping: the same command may succeed later.
+/// command that may succeed later: the server is full or stopping, or a lock was not acquired.
 const LOCAL: u8 = 74;
-const TRY_AGAIN: u8 = 75;
+pub(crate) const TRY_AGAIN: u8 = 75;
 
 #[derive(Debug)]
 pub(crate) enum Failure {

@@ -106,7 +106,7 @@ pub(crate) fn explain(failure: &Failure, mailboxes: &[u32], out: &Output) {
     if let Some(mailbox) = mailboxes.iter().find(|mailbox| is_locked && held.contains(mailbox)) {
         out.print_note(&format!(
             "mailbox {mailbox} may be locked by the dipc-cli that runs this command, which is a different \
-             client: lock a mailbox that is not used otherwise"
+             client: lock a mailbox that is not used otherwise, or use the prompt: lock {mailbox}, write {mailbox} .."
         ));
     }
 }

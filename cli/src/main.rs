@@ -11,7 +11,8 @@
 //! `watch`.
 //!
 //! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of
-//! this machine, 75 try again: the server is full or stopping.
+//! this machine, 75 try again: the server is full or stopping, or the lock for a command was
+//! not acquired.
 
 mod bench;
 mod cancel;
@@ -57,7 +58,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(3);
 
 fn main() -> ExitCode {
-    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse_from(options::arguments()) {
+    let parsed = stdio::require_output().and_then(|()| match Cli::try_parse() {
         Err(error) if error.use_stderr() && wants_json() => Err(Failure::usage(&error)),
         parsed => Ok(parsed.unwrap_or_else(|error| error.exit())),
     });
@@ -79,13 +80,16 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
         Some(Command::Completions { shell, program }) => return pages::completions(*shell, *program),
         Some(Command::Manual { directory }) => return pages::manual(directory),
         Some(Command::Unlock { .. }) => {
-            let text = "unlock is a command of the prompt: a lock ends with its connection";
+            let text = "unlock is a command of the prompt, since a lock ends with its connection: a single \
+                        command holds no lock. Use lock 3 -- COMMAND, or lock and unlock at the prompt";
             return Err(Failure::Usage(text.to_owned()));
         }
         Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),
         Some(Command::Lock { command, .. }) if !command.is_empty() => stdio::require_input()?,
         Some(Command::Lock { .. }) => {
-            return Err(Failure::Usage("lock needs a command to run under it: lock 3 -- command".to_owned()));
+            return Err(Failure::Usage(
+                "lock needs a command to run under it: lock 3 -- COMMAND. Or lock at the prompt".to_owned(),
+            ));
         }
         _ => {}
     }

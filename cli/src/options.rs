@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
+use crate::failure::TRY_AGAIN;
 use crate::pages::Program;
 pub(crate) use connection::Connection;
 use duration::positive;
@@ -34,9 +35,9 @@ use number::count;
                   dipc-cli bench -c 50 -P 16\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
                   3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
-                  full or stopping.\n\
+                  full or stopping, or `lock BOX -- COMMAND` did not acquire the lock in time.\n\
                   `lock BOX -- COMMAND` exits with COMMAND's code if COMMAND was started, and as above if it \
-                  cannot acquire the lock, or loses it."
+                  loses the lock."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -44,18 +45,6 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub command: Option<Command>,
-}
-
-/// The command line. `-h` is the host, as in other clients of servers. As the last word, where the host is
-/// missing, it asks for help.
-pub(crate) fn arguments() -> Vec<OsString> {
-    let mut words: Vec<_> = std::env::args_os().collect();
-    if let Some(last) = words.iter().position(|word| word == "--").unwrap_or(words.len()).checked_sub(1)
-        && words[last] == "-h"
-    {
-        words[last] = "--help".into();
-    }
-    words
 }
 
 /// A line at the prompt.
@@ -142,23 +131,27 @@ pub(crate) enum Command {
     /// dipc-cli only. A KILL of dipc-cli kills the command, but not its descendants.
     ///
     /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
-    /// mailbox that represents the protected resource, and that is not used otherwise.
-    ///
-    /// The exit code is that of the command, or 128 plus the number of the signal that ended the command. It
-    /// is 127 if the command does not exist, and 126 if the command cannot be executed. It is 1, or that of
-    /// --conflict-exit-code, if the lock was not acquired in time, 2 or 3 if the lock was refused or lost,
-    /// and 75 if the server is full or stopping.
+    /// mailbox that represents the protected resource, and that is not used otherwise. To use the locked
+    /// mailbox itself, lock it at the prompt: the commands `lock 3`, `write 3 text` and `unlock 3`.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli lock 3 -- make deploy\n  \
+        dipc-cli lock 3 --wait 0 -- ./job          does not wait for the lock\n  \
+        dipc-cli lock 3 -- sh -c 'echo $DIPC_GRANT; exec ./job'\n\n\
+        Exit codes: that of the command, or 128 plus the number of the signal that ended the command; 127 if \
+        the command does not exist, and 126 if it cannot be executed; 75, or that of --conflict-exit-code, if \
+        the lock was not acquired in time; 2 or 3 if the lock was refused or lost; 75 if the server is full \
+        or stopping.")]
     Lock {
         #[command(flatten)]
         locking: Locking,
-        /// Exit code if the lock is not acquired in time, to tell this from a command that exits with 1
-        #[arg(short = 'E', long, value_name = "N", default_value_t = 1)]
+        /// Exit code if the lock is not acquired in time and the command does not run
+        #[arg(short = 'E', long, value_name = "N", default_value_t = TRY_AGAIN)]
         conflict_exit_code: u8,
         /// The command and its arguments, after --
-        #[arg(last = true, value_name = "COMMAND")]
+        #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
     /// Release locks of this prompt; only at the prompt, since a lock ends with its connection
@@ -178,6 +171,10 @@ pub(crate) enum Command {
     /// QUIT also end the watch, when the command has ended.
     ///
     /// Without a command, the watch ends when standard output has no reader.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli watch 3\n  \
+        dipc-cli watch 3,4 --after 0 --json\n  \
+        dipc-cli watch 3 -- sh -c 'echo $DIPC_VERSION; cat'")]
     Watch {
         #[command(flatten)]
         mailboxes: Mailboxes,
@@ -188,7 +185,7 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, value_name = "N", value_parser = count)]
         count: Option<u64>,
         /// The command and its arguments, after --
-        #[arg(last = true, value_name = "COMMAND")]
+        #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
     /// Print the server's statistics

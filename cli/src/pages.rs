@@ -14,6 +14,9 @@ use crate::manual;
 use crate::options::Cli;
 use crate::roff::verbatim;
 
+/// The end of the completions for bash: clap_complete completes no commands.
+const BASH_COMMAND: &str = include_str!("pages/command.bash");
+
 /// The manual section of system administration.
 const ADMINISTRATOR: &str = "8";
 
@@ -51,6 +54,9 @@ pub(crate) fn completions(shell: Shell, program: Program) -> Result<u8, Failure>
         // clap-rs/clap#6421: the script has two names for a program with a hyphen in its name. Without
         // this replacement, the options of its verbs are not completed.
         script = script.replace("dipc__subcmd__cli__subcmd__", "dipc__cli__subcmd__");
+        if let Program::DipcCli = program {
+            script.push_str(BASH_COMMAND);
+        }
     }
     crate::output::Output::new(false).print_bytes(script.as_bytes())?;
     Ok(0)
@@ -116,7 +122,11 @@ fn completed(page: &str, usage: &str) -> String {
             },
         }
     }
-    text
+    if is_example {
+        text.push_str(".EE\n");
+    }
+    // Without a text before the examples, the section is empty.
+    text.replace(".SH NOTES\n.SH", ".SH")
 }
 
 #[cfg(test)]
@@ -130,5 +140,6 @@ mod tests {
         let expected = ".SH NAME\na\n.SH SYNOPSIS\na \\-\\- B\n.SH NOTES\nc\n\n.SH EXAMPLES\n.EX\n  d\n  e\n.EE\n\
                         .SH \"EXIT STATUS\"\n0 f\n.PP\ng\n";
         assert_eq!(completed(page, "a -- B"), expected);
+        assert_eq!(completed(".SH EXTRA\nExamples:\n  d", "a"), ".SH EXAMPLES\n.EX\n  d\n.EE\n");
     }
 }

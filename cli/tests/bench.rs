@@ -149,7 +149,7 @@ fn bench_connects_by_socket_host_and_port() {
         let ran = server.run(&[&["bench", "-n", "100", "--json", "--overwrite"], place.as_slice()].concat());
         assert_eq!(ran.json()["requests"], json!(100), "{place:?}");
     }
-    let ran = server.run(&["bench", "-n", "100", "-h", "localhost", "-p", &port, "--json", "--overwrite"]);
+    let ran = server.run(&["bench", "-n", "100", "-H", "localhost", "-p", &port, "--json", "--overwrite"]);
     assert_eq!(ran.json()["requests"], json!(100));
 }
 
@@ -168,7 +168,7 @@ fn exit_codes_of_bench_are_those_of_every_command() {
         ("--pid 4194304", "no process"),
         ("-t r,w --percentiles x", "one mix"),
         ("-P 10000 -d 10000", "lower -P or -d"),
-        ("-h 192.0.2.1", "not a loopback address"),
+        ("-H 192.0.2.1", "not a loopback address"),
         ("--system memcached -t lock", "memcached has no equivalent of -t lock"),
         ("--system redis -t lock", "redis has no equivalent of -t lock"),
         ("-n 10 -t put-take -d 8000", "raise --mailboxes"),

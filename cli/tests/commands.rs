@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use dipc_testkit::process::{KillOnDrop, finish};
+use dipc_testkit::process::{KillOnDrop, finish, run};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
+use nix::unistd::geteuid;
 use serde_json::json;
 
 #[test]
@@ -64,12 +65,12 @@ fn exit_codes_are_always_the_same() {
     server.run(&["put", "3", "x"]).expect(0, "version 2\ncount 2\n");
     server.run(&["write", "3", "--off", "1", "x"]).expect_failure(1, "multi");
     // Refused.
-    server.run(&["read", "4"]).expect_failure(2, "mailboxes are numbered 0 to 3");
+    server.run(&["read", "4"]).expect_failure(2, "no mailbox 4; this server has 0 to 3");
     server
         .run_with(&["write", "3"], [b'x'; 9000])
         .expect_failure(2, "the server's PACKET_KB allows 8192 bytes");
     server.run_with(&[], "unlock 3\n").expect_failure(2, "lease");
-    server.run(&["unlock", "3"]).expect_failure(2, "unlock is a command of the prompt");
+    server.run(&["unlock", "3"]).expect_failure(2, "a single command holds no lock. Use lock 3 -- COMMAND");
     // Usage.
     for line in [
         "read",
@@ -117,11 +118,10 @@ fn a_wrong_number_is_answered_with_what_is_expected() {
     }
 }
 
-/// `-h` is the host, as in other clients of servers. As the last word it lacks the host.
 #[test]
-fn a_host_that_is_missing_asks_for_help() {
+fn h_is_help_wherever_it_is() {
     let server = Server::start("4 64 0 8");
-    for words in [vec!["-h"], vec!["read", "-h"], vec!["lock", "3", "-h", "--", "true"]] {
+    for words in [vec!["-h"], vec!["read", "-h"], vec!["-h", "ping"], vec!["lock", "3", "-h", "--", "true"]] {
         let ran = server.run(&words);
         assert!(ran.code == Some(0) && ran.text().contains("Usage: dipc-cli"), "{words:?}: {ran:?}");
     }
@@ -132,7 +132,7 @@ fn a_server_is_named_in_four_ways() {
     let server = Server::start_with_socket("4 64 0 8");
     let (port, socket) = (server.port.to_string(), server.socket().display().to_string());
     for words in [
-        vec!["-h", "localhost", "-p", &port, "ping"],
+        vec!["-H", "localhost", "-p", &port, "ping"],
         vec!["ping", "-p", &port],
         vec!["-s", &socket, "ping"],
         vec!["--url", &format!("dipc+unix://{socket}"), "ping"],
@@ -257,6 +257,22 @@ fn all_clients_of_a_chat_see_the_same_lines() {
 }
 
 #[test]
+fn a_chat_without_a_name_has_that_of_the_user() {
+    let server = Server::start("4 64 0 8");
+    let login = run(Command::new("id").arg("-un"));
+    // Without an entry of the user, `id` prints only a message.
+    let name = match login.code {
+        Some(0) => login.text().trim_end().to_owned(),
+        _ => format!("uid {}", geteuid()),
+    };
+    for (variable, name) in [("anna", "anna"), ("", &name)] {
+        let chat = server.cli(&["chat", "1"]).env("USER", variable).spawn().expect("dipc-cli runs");
+        let said = finish(chat, b"").text();
+        assert!(said.ends_with(&format!("* {name} joins\n* {name} leaves\n")), "{said}");
+    }
+}
+
+#[test]
 fn a_chat_continues_after_its_mailbox_was_locked() {
     let server = Server::start("4 64 0 8 --wait 0.1");
     let locked = server.cli(&["lock", "1", "--", "cat"]).stdin(Stdio::piped()).spawn();
@@ -308,7 +324,13 @@ fn completions_and_man_pages_list_every_command() {
     server.run(&["manual", directory.to_str().expect("a path in UTF-8")]).expect(0, "");
     for (page, word) in [
         ("dipc.8", "DIPC_MAX_HOLD"),
+        ("dipc.8", ".SH EXAMPLES\n.EX\n  dipc 4 64 5000 8 "),
+        ("dipc.8", ".SH \"EXIT STATUS\"\n0 started"),
         ("dipcrm.8", "DIPC_DIR"),
+        ("dipcrm.8", ".SH EXAMPLES\n.EX\n  dipcrm 5000\n"),
+        ("dipc-cli-lock.1", ".SH EXAMPLES\n.EX\n  dipc\\-cli lock 3 \\-\\- make deploy\n"),
+        ("dipc-cli-lock.1", ".SH \"EXIT STATUS\"\nthat of the command"),
+        ("dipc-cli-watch.1", ".SH EXAMPLES"),
         ("dipc-cli.1", "DIPC_URL"),
         ("dipc-cli.1", ".SH EXAMPLES"),
         ("dipc-cli.1", ".SH \"EXIT STATUS\""),
@@ -326,11 +348,27 @@ fn completions_and_man_pages_list_every_command() {
 }
 
 #[test]
-fn bash_completes_the_options_of_a_verb() {
-    let script =
-        String::from_utf8(Server::start("1 1 0 1").run(&["completions", "bash"]).stdout).expect("text");
-    let asked =
-        "COMP_WORDS=(dipc-cli take 0 --w); COMP_CWORD=3; _dipc__cli dipc-cli --w 0; echo \"${COMPREPLY[*]}\"";
-    let ran = Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output().expect("bash");
-    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "--wait", "{ran:?}");
+fn bash_completes_options_shells_and_commands() {
+    let script = Server::start("1 1 0 1").run(&["completions", "bash"]).text();
+    for (words, expected) in [
+        ("take 0 --w", "--wait"),
+        ("completions z", "zsh"),
+        ("completions ''", "bash elvish fish powershell zsh dipc dipcrm dipc-cli"),
+        ("ping --u", "--url"),
+        // A command behind --, and its arguments, which are files unless the command has completions.
+        ("lock 3 -- builti", "builtin"),
+        ("--json watch 3 -n 1 -- builti", "builtin"),
+        ("lock 3 -- ls --w", ""),
+        ("lock 3 --w", "--wait"),
+        ("write 3 -- builti", ""),
+    ] {
+        let last = words.rsplit(' ').next().expect("a word");
+        let asked = format!(
+            "COMP_WORDS=(dipc-cli {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             $(complete -p dipc-cli | sed 's/.*-F \\([^ ]*\\).*/\\1/') dipc-cli {last} \
+             \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let ran = run(Command::new("bash").args(["-c", &format!("{script}\n{asked}")]));
+        assert_eq!(ran.text().trim(), expected, "{words}: {ran:?}");
+    }
 }

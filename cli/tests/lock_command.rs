@@ -31,7 +31,7 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
     // The mailbox is locked while the command runs. It is free as soon as the command has ended.
     server
         .run(&["lock", "3", "--", program::dipc_cli(), "lock", "3", "--wait", "0", "--", "true"])
-        .expect_failure(1, "locked");
+        .expect_failure(75, "locked");
     server
         .run(&["lock", "3", "--", program::dipc_cli(), "write", "3", "--wait", "0", "x"])
         .expect_failure(1, "timeout");
@@ -44,16 +44,18 @@ fn a_command_runs_under_the_lock_and_its_exit_code_is_returned() {
 }
 
 #[test]
-fn a_lock_that_is_not_acquired_may_have_an_exit_code_of_its_own() {
+fn a_lock_that_is_not_acquired_has_an_exit_code_of_its_own() {
     let server = Server::start("4 64 0 8");
     let mut client = server.connect();
     client.lock("lock 3\n");
-    let locked = |options: &[&str]| server.run(&[&["lock", "3", "--wait", "0"], options].concat());
-    locked(&["--", "true"]).expect_failure(1, "locked");
-    locked(&["-E", "99", "--", "true"]).expect_failure(99, "locked");
-    locked(&["--conflict-exit-code", "0", "--json", "--", "true"]).expect_failure(0, "\"error\":\"locked\"");
+    let locked = |options: &[&str]| server.run(&[&["lock", "3"], options].concat());
+    locked(&["--wait", "0", "--", "true"]).expect_failure(75, "locked");
+    locked(&["--wait", "0.01", "--", "true"]).expect_failure(75, "timeout");
+    locked(&["--wait", "0", "-E", "99", "--", "true"]).expect_failure(99, "locked");
+    locked(&["--wait", "0", "--conflict-exit-code", "0", "--json", "--", "true"])
+        .expect_failure(0, "\"error\":\"locked\"");
     client.ask("unlock 3\n", "OK\n");
-    locked(&["-E", "99", "--", "sh", "-c", "exit 1"]).expect(1, "");
+    locked(&["--wait", "0", "-E", "99", "--", "sh", "-c", "exit 1"]).expect(1, "");
     server.run(&["lock", "9", "-E", "99", "--", "true"]).expect_failure(2, "box");
 }
 
@@ -66,6 +68,8 @@ fn a_timeout_within_a_lock_command_is_explained() {
     let explained = "mailbox 3 may be locked by the dipc-cli that runs this command";
     assert!(within(&["write", "3", "--wait", "0", "x"]).contains(explained));
     assert!(within(&["lock", "3", "--wait", "0", "--", "true"]).contains(explained));
+    // The advice works.
+    server.run_with(&[], "lock 3\nwrite 3 x\nunlock 3\n").expect(0, "grant 3\nversion 1\n");
     assert!(!within(&["take", "1", "--wait", "0"]).contains(explained));
     assert!(!within(&["read", "9"]).contains(explained));
 }

@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use super::directory::{CONTROL, Directory, DirectoryError};
+use super::process::Peer;
 use crate::reactor::{PING, RUNNING};
 
 /// Connections that the kernel queues until the server accepts them.
@@ -40,6 +41,15 @@ impl Directory {
     /// Whether a process listens on the control socket.
     pub(super) fn has_listener(&self) -> bool {
         matches!(self.connect_control(), Ok(_) | Err(Errno::EAGAIN))
+    }
+
+    /// The process id of the server that listens on the control socket, unless the server is in another pid
+    /// namespace.
+    pub(super) fn server(&self) -> Option<i32> {
+        match Peer::of(&self.connect_control().ok()?) {
+            Ok(Peer::Process(process)) => Some(process.pid),
+            _ => None,
+        }
     }
 
     /// The address of the control socket, through the descriptor of the directory. The path of the directory

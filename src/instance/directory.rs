@@ -44,13 +44,21 @@ pub(super) enum DirectoryError {
         /// The error.
         error: io::Error,
     },
-    /// The file belongs to another user, is open to other users, or is of another kind.
+    /// The file belongs to another user, or is of another kind.
     #[error("{path} {reason}; dipc does not use it", path = .path.display())]
     NotOurs {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// The directory can be changed or read by other users.
+    #[error("{path} is open to other users, so dipc does not use it; {cure}", path = .path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What the user can do.
+        cure: String,
     },
     /// A server runs in the directory.
     #[error("a dipc runs in {path}", path = .path.display())]
@@ -388,12 +396,17 @@ fn open_directory<P: ?Sized + NixPath>(
 /// Checks an open directory: it must belong to this user, and have none of the `forbidden` permissions.
 fn verify(fd: &OwnedFd, path: &Path, forbidden: u32) -> Result<(), DirectoryError> {
     let found = fstat(fd).map_err(|errno| io_error(path, errno))?;
-    let not_ours = |reason| Err(DirectoryError::NotOurs { path: path.to_owned(), reason });
     if found.st_uid != geteuid().as_raw() {
-        return not_ours("belongs to another user");
+        let reason = "belongs to another user";
+        return Err(DirectoryError::NotOurs { path: path.to_owned(), reason });
     }
     if found.st_mode & forbidden != 0 {
-        return not_ours("is open to other users");
+        // A directory like /tmp has to stay open to other users.
+        let cure = match found.st_mode & Mode::S_ISVTX.bits() {
+            0 => format!("to close it: chmod 700 {}", path.display()),
+            _ => format!("to use a new directory in it: --dir {}", path.join("dipc").display()),
+        };
+        return Err(DirectoryError::Open { path: path.to_owned(), cure });
     }
     Ok(())
 }

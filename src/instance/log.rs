@@ -169,7 +169,7 @@ pub(super) fn flush() {
 }
 
 /// Whether stderr and the log are the same.
-fn is_stderr() -> bool {
+pub(super) fn is_stderr() -> bool {
     // The writing thread may have panicked while it holds the sink.
     SINK.try_lock().is_some_and(|sink| matches!(*sink, Sink::Stderr | Sink::File { is_stderr: true, .. }))
 }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mio::net::{TcpListener, UdpSocket, UnixListener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -24,6 +25,7 @@ use super::descriptors::close_inherited;
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
 use super::segment_file::{OpenError, SegmentFile};
+use super::terminal;
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
 use crate::options::ServerOptions;
@@ -50,6 +52,9 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// How long the kernel resends data that a client does not acknowledge.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Most warnings that a start prints. The log has all of them.
+const WARNINGS_SHOWN: usize = 10;
+
 /// Descriptors that are reserved for everything except clients.
 const RESERVED_DESCRIPTORS: u64 = 32;
 
@@ -58,6 +63,11 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 enum StartError {
     #[error("port {0} is in use")]
     PortInUse(u16),
+    #[error(
+        "port {port} is in use: your dipc (pid {pid}) runs in {path}; to stop it and delete all data: {removal}",
+        path = .path.display()
+    )]
+    OwnServer { port: u16, pid: i32, path: PathBuf, removal: String },
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error(transparent)]
@@ -82,6 +92,7 @@ impl StartError {
         match self {
             StartError::TooLarge(_) => 2,
             StartError::PortInUse(_)
+            | StartError::OwnServer { .. }
             | StartError::Directory(DirectoryError::InUse { .. })
             | StartError::Unix(UnixSocketError::InUse(_)) => 3,
             StartError::Segment { .. } => 4,
@@ -154,8 +165,21 @@ fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
             Err(error) if Instant::now() < deadline && is_predecessor_ending(options, &error, deadline) => {
                 std::thread::sleep(PREDECESSOR_RETRY);
             }
-            result => return result,
+            result => return result.map_err(|error| with_own_server(options, error)),
         }
+    }
+}
+
+/// The same error. If the port is in use and a server of this instance runs, names this server.
+fn with_own_server(options: &ServerOptions, error: StartError) -> StartError {
+    let StartError::PortInUse(port) = error else { return error };
+    let Ok(Some(directory)) = Directory::find(options.dir.as_deref(), port) else { return error };
+    match directory.server() {
+        Some(pid) => {
+            let path = directory.path().to_owned();
+            StartError::OwnServer { port, pid, path, removal: removal(options, port) }
+        }
+        None => error,
     }
 }
 
@@ -249,7 +273,9 @@ fn bind_classic(options: &ServerOptions, main: SocketAddr) -> Result<ClassicSock
         // A packet of 3 bytes can ask for an answer of 65,507 bytes. From another machine its address may be
         // forged.
         false => {
-            warn(&format!("the classic port {} is TCP only, because --bind is not loopback", address.port()));
+            let text =
+                format!("the classic port {} is TCP only, because --bind is not loopback", address.port());
+            report(&[(Level::Warn, text)]);
             None
         }
     };
@@ -260,12 +286,6 @@ fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = std::net::UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-/// Tells the user and the log of a limitation.
-fn warn(text: &str) {
-    log::warn!("{text}");
-    super::terminal::print_error(&format!("dipc: {text}"));
 }
 
 fn bind(address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
@@ -322,7 +342,10 @@ fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) 
         .and_then(|reactor| {
             files.lock().commit()?;
             let line = describe(address, classic_address, options);
-            log::info!("{line}");
+            // The line is printed to stdout, too.
+            if !super::log::is_stderr() {
+                log::info!("{line}");
+            }
             notifier
                 .ready(&line)
                 .map_err(|error| StartError::Io("report that the server is ready", error))?;
@@ -382,22 +405,41 @@ fn reactor(
         .map_err(|error| StartError::Io("start the server", error))
 }
 
-/// Recovers the mailboxes, and logs damaged ones.
+/// Recovers the mailboxes, and reports damaged ones.
 fn recover(segment: &Segment, directory: &Directory) {
+    let mut warnings = Vec::new();
     if !directory.is_on_tmpfs() {
-        log::warn!("{} is not on tmpfs: mailboxes will be written to a disk", directory.path().display());
+        let path = directory.path().display();
+        warnings.push((Level::Warn, format!("{path} is not on tmpfs: mailboxes will be written to a disk")));
     }
     for (mailbox, recovered) in segment.recover() {
-        match recovered {
-            Recovered::Whole => {}
+        warnings.push(match recovered {
+            Recovered::Whole => continue,
             Recovered::FellBack => {
-                log::warn!("mailbox {mailbox}: active record damaged, previous version restored")
+                (Level::Warn, format!("mailbox {mailbox}: active record damaged, previous version restored"))
             }
             Recovered::Lost => {
-                log::error!("mailbox {mailbox}: both records damaged, all requests are refused")
+                (Level::Error, format!("mailbox {mailbox}: both records damaged, all requests are refused"))
             }
-        }
+        });
     }
+    report(&warnings);
+}
+
+/// Logs conditions that the user of a start should know, and prints them, unless the log is printed itself.
+fn report(warnings: &[(Level, String)]) {
+    for (level, text) in warnings {
+        log::log!(*level, "{text}");
+    }
+    if warnings.is_empty() || super::log::is_stderr() {
+        return;
+    }
+    let shown = warnings.iter().take(WARNINGS_SHOWN);
+    let mut lines: Vec<_> = shown.map(|(_, text)| format!("dipc: warning: {text}")).collect();
+    if warnings.len() > WARNINGS_SHOWN {
+        lines.push(format!("dipc: and {} more warnings", warnings.len() - WARNINGS_SHOWN));
+    }
+    terminal::print_error(&lines.join("\n"));
 }
 
 fn workers(options: &ServerOptions) -> usize {
@@ -412,7 +454,8 @@ fn max_clients(options: &ServerOptions) -> usize {
     let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
     let max = requested.min(limit.saturating_sub(RESERVED_DESCRIPTORS)).max(1);
     if max < requested {
-        log::warn!("serving at most {max} clients: the descriptor limit is {limit}");
+        let text = format!("serving at most {max} clients, not {requested}: the descriptor limit is {limit}");
+        report(&[(Level::Warn, text)]);
     } else {
         log::info!("serving at most {max} clients");
     }
@@ -450,7 +493,7 @@ fn remove_earlier_socket(options: &ServerOptions, directory: &Directory) {
     if let Some(path) = directory.socket_path().filter(|path| Some(path) != options.unix.as_ref())
         && let Err(error) = remove_if_dead(&path)
     {
-        log::warn!("{error}");
+        report(&[(Level::Warn, error.to_string())]);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::arguments::decimal;
+use super::arguments::{decimal, existing};
 use super::request::{Eol, Limits, MailboxRequest, Refusal, Request, Text, Wait};
 
 /// A parsed datagram.
@@ -143,9 +143,7 @@ pub(super) fn parse_with_keys(bytes: &[u8], limits: &Limits, stops: bool, has_ke
     }
     let has_blank = scanner.blanks();
     while has_keys && has_blank && key(&mut scanner, &mut keys) {}
-    let mailbox = decimal(number).and_then(|number| u32::try_from(number).ok());
-    let mailbox = mailbox.filter(|mailbox| *mailbox < limits.mailboxes);
-    let mailbox = mailbox.ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 });
+    let mailbox = existing(number, limits);
     let has_eol = scanner.eol().is_some();
     let parsed = match verb {
         Verb::Write if has_blank || has_eol || scanner.is_at_end() => {

@@ -56,7 +56,7 @@ fn a_classic_port_in_use_is_refused_and_nothing_is_left() {
 fn beyond_loopback_the_classic_port_is_tcp_only() {
     let directory = Directory::new();
     let mut command =
-        dipc(&directory, "4 64 0 8 --classic 0 --bind 0.0.0.0 --open --foreground --log-level off");
+        dipc(&directory, "4 64 0 8 --classic 0 --bind 0.0.0.0 --open --foreground --log-level warn");
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut child = command.spawn().expect("started");
     let line = first_line(&mut child);

@@ -44,7 +44,7 @@ fn each_packet_has_one_answer() {
         ("help", "r3: read mailbox 3. w3, and the text behind it: write. q: leave.\n"),
         ("put 3\nx", "ERR verb : unknown verb \"put\", try help\n"),
         ("take 3", "ERR verb : unknown verb \"take\", try help\n"),
-        ("r 4", "ERR box max=3 : mailboxes are numbered 0 to 3\n"),
+        ("r 4", "ERR box max=3 : no mailbox 4; this server has 0 to 3\n"),
     ] {
         assert_eq!(ask(&socket, packet), answer, "{packet:?}");
     }

@@ -5,6 +5,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::thread;
 
 use dipc_testkit::client::{Client, tcp_stream};
 use dipc_testkit::directory::Directory;
@@ -149,11 +150,13 @@ fn waiting_requests_are_refused() {
 
 #[test]
 fn watchers_that_do_not_read_their_events_are_not_closed() {
-    const WATCHERS: usize = 40;
-    let mut scene = scene("64 1024 0 1024");
-    let message = "x".repeat(MIB as usize);
+    const WATCHERS: usize = 12;
+    /// More than the buffers of a socket hold.
+    const EVENT: u64 = 4 * MIB;
+    let mut scene = scene("14 4096 0 4096");
+    let message = "x".repeat(EVENT as usize);
     for mailbox in 2..WATCHERS + 2 {
-        scene.neighbour.ask(format!("w {mailbox} {MIB}\n{message}\n"), "OK v=1\n");
+        scene.neighbour.ask(format!("w {mailbox} {EVENT}\n{message}\n"), "OK v=1\n");
     }
     // The events of all mailboxes together do not fit into the memory.
     let mut watchers = scene.connect_many(WATCHERS);
@@ -164,14 +167,18 @@ fn watchers_that_do_not_read_their_events_are_not_closed() {
     wait_until("events fill the memory", || scene.neighbour.stat("client_memory_bytes") > LIMIT / 2);
     the_limit_is_kept(&mut scene);
     assert_eq!(scene.neighbour.stat("connections"), WATCHERS as u64 + 1);
-    // Each watcher gets its event when the others have read theirs.
-    for (number, stream) in watchers.into_iter().enumerate() {
-        let mut client = Client::over(stream);
-        client.expect("OK v=0\n");
-        let (head, data) = client.event();
-        assert_eq!(head, format!("EVENT {MIB} box={} v=1", number + 2));
-        assert_eq!(data.len() as u64, MIB);
-    }
+    // Each watcher gets its event, some of them only when others have read theirs.
+    thread::scope(|scope| {
+        for (number, stream) in watchers.into_iter().enumerate() {
+            scope.spawn(move || {
+                let mut client = Client::over(stream);
+                client.expect("OK v=0\n");
+                let (head, data) = client.event();
+                assert_eq!(head, format!("EVENT {EVENT} box={} v=1", number + 2));
+                assert_eq!(data.len() as u64, EVENT);
+            });
+        }
+    });
     scene.ends_as_it_began();
 }
 

@@ -29,7 +29,13 @@ fn a_second_server_changes_nothing_of_the_first() {
     run(&mut base.dipc(&format!("4 64 {port} 8"))).expect_failure(3, &in_use);
     run(&mut base.dipc(&format!("4 64 {port} 8 --fresh"))).expect_failure(3, &in_use);
     run(&mut base.dipc(&format!("5 64 {port} 8"))).expect_failure(3, &in_use);
-    run(&mut other.dipc(&format!("4 64 {port} 8"))).expect_failure(3, &in_use);
+    let of_another = run(&mut other.dipc(&format!("4 64 {port} 8")));
+    of_another.expect_failure(3, &in_use);
+    assert!(!of_another.stderr.contains("pid"), "{of_another:?}");
+    // The server of the same instance is named, with the command that stops it.
+    let own = run(&mut base.dipc(&format!("4 64 {port} 8"))).stderr;
+    assert!(own.contains(&format!("your dipc (pid {}) runs in", first.pid)), "{own}");
+    assert!(own.ends_with(&format!("dipcrm {port} --dir {}\n", base.path().display())), "{own}");
     // The port is free at this address, but the instance is in use.
     let elsewhere = format!("4 64 {port} 8 --bind 127.0.0.2 --fresh");
     run(&mut base.dipc(&elsewhere)).expect_failure(3, "a dipc runs in");

@@ -5,3 +5,4 @@ mod in_use;
 mod options;
 mod place;
 mod ready;
+mod warnings;

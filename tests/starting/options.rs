@@ -50,6 +50,20 @@ fn wrong_arguments_are_usage_errors() {
     base.expect_nothing_left();
 }
 
+/// Port 1 cannot be listened on by a user other than root, so a start with --low-port may fail.
+#[test]
+fn numbers_in_another_order_are_refused_with_the_likely_command() {
+    let base = BaseDirectory::new();
+    let refused = run(&mut base.dipc("5000 64 1 4"));
+    refused.expect_failure(2, "The order is MAILBOXES SIZE_KB PORT PACKET_KB, for example: dipc 1 64 5000 4");
+    assert!(refused.stderr.contains("add --low-port"), "{refused:?}");
+    let meant = run(&mut base.dipc("5000 1 1 4 --low-port"));
+    assert_ne!(meant.code, Some(2), "{meant:?}");
+    if meant.code == Some(0) {
+        base.dipcrm(1).expect_success();
+    }
+}
+
 #[test]
 fn help_and_version_exit_with_0() {
     for program in [program::dipc(), program::dipcrm()] {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use dipc_testkit::directory::names;
 use dipc_testkit::instance::{BaseDirectory, FILES, start};
@@ -42,25 +42,4 @@ fn the_default_directory_is_in_shared_memory() {
     assert!(!usual.exists() && has_ended(server.pid));
     run(bare(program::dipcrm()).arg(&number))
         .expect_failure(1, &format!("there is no dipc on port {number}"));
-}
-
-#[test]
-fn a_directory_on_a_disk_is_logged_once() {
-    let (base, disk) = (BaseDirectory::new(), Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let disk = disk.join(base.path().file_name().expect("a name"));
-    let kind =
-        nix::sys::statfs::statfs(disk.parent().expect("a parent")).expect("a directory").filesystem_type();
-    let on_disk = kind != nix::sys::statfs::TMPFS_MAGIC;
-    for (directory, on_disk) in [(disk.as_path(), on_disk), (base.path(), false)] {
-        let log = base.join("log");
-        let mut dipc = bare(program::dipc());
-        dipc.args(["4", "64", "0", "8", "--dir"]).arg(directory).arg("--log-file").arg(&log);
-        let server = start(&mut dipc);
-        run(bare(program::dipcrm()).arg(server.port.to_string()).arg("--dir").arg(directory))
-            .expect_success();
-        let outcome = fs::read_to_string(&log).expect("a log");
-        assert_eq!(outcome.matches("is not on tmpfs").count(), usize::from(on_disk), "{outcome}");
-        fs::remove_file(log).expect("removed");
-    }
-    fs::remove_dir(disk).expect("an empty directory");
 }

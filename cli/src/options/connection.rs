@@ -16,8 +16,8 @@ const PORT: u16 = 5000;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Connection {
-    /// The server's host [default: from the URL, or 127.0.0.1]; -h as the last word prints help
-    #[arg(short = 'h', long, global = true, value_name = "HOST", conflicts_with = "socket")]
+    /// The server's host [default: from the URL, or 127.0.0.1]
+    #[arg(short = 'H', long, global = true, value_name = "HOST", conflicts_with = "socket")]
     pub host: Option<String>,
 
     /// The server's port [default: from the URL, or 5000]
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
     pub json: bool,
 
     /// Print help
-    #[arg(long, global = true, action = ArgAction::Help)]
+    #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
 }
 
@@ -99,9 +99,9 @@ mod tests {
             let cli = Cli::parse_from(["dipc-cli"].into_iter().chain(line.split(' ')));
             cli.connection.address().expect("an address").to_string()
         };
-        assert_eq!(address("-h else -p 6000 ping"), "dipc://else:6000");
-        assert_eq!(address("ping -h else --url dipc://where:7000"), "dipc://else:7000");
-        assert_eq!(address("-h [::1] -p 6000 ping"), "dipc://[::1]:6000");
+        assert_eq!(address("-H else -p 6000 ping"), "dipc://else:6000");
+        assert_eq!(address("ping -H else --url dipc://where:7000"), "dipc://else:7000");
+        assert_eq!(address("-H [::1] -p 6000 ping"), "dipc://[::1]:6000");
         assert_eq!(address("--url dipc+unix:///a ping"), "dipc+unix:///a");
         assert_eq!(address("--url dipc+unix:///a ping -p 6000"), "dipc://127.0.0.1:6000");
         assert_eq!(address("--url dipc://where:7000 -s /b ping"), "dipc+unix:///b");

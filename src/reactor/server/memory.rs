@@ -161,7 +161,7 @@ impl<T: Transport> Server<T> {
     /// Tries the read for the watchers of a mailbox again, after memory has been freed. If there is none, the
     /// round of the mailbox is suspended. The watchers stay at their versions, so they miss nothing.
     pub(super) fn retry_watch_read(&mut self, mailbox: u32, mut job: Box<Job>, bytes: usize) {
-        if self.make_room(bytes, Use::Lasting) == Room::Available {
+        if self.make_room(bytes, memory::use_of_buffer(bytes)) == Room::Available {
             job.resume_exhausted();
             return self.pool.submit(job);
         }
