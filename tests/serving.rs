@@ -20,7 +20,7 @@ fn telnet_gets_every_answer_with_its_line_ends() {
     telnet.ask("w 3\r\nhello\r\n", "OK v=1\r\n");
     telnet.ask("r 3\r\n", "DATA 5 v=1 n=1\r\nhello\r\n");
     telnet.ask("raed 3\r\n", "ERR verb : unknown verb \"raed\", try help\r\n");
-    telnet.ask("r 9\r\n", "ERR box max=3 : mailboxes are numbered 0 to 3\r\n");
+    telnet.ask("r 9\r\n", "ERR box max=3 : no mailbox 9; this server has 0 to 3\r\n");
     telnet.send("help\r\n");
     let header = telnet.line();
     let len: usize = header.trim_end().strip_prefix("DATA ").expect("DATA").parse().expect("a length");
@@ -50,7 +50,7 @@ fn clients_without_newlines_are_answered() {
     let (_server, mut client) = served();
     client.ask("w 0\nhello", "OK v=1\n");
     client.ask("r 0", "DATA 5 v=1 n=1\nhello\n");
-    client.ask("w 9\nhello", "ERR box max=3 : mailboxes are numbered 0 to 3\n");
+    client.ask("w 9\nhello", "ERR box max=3 : no mailbox 9; this server has 0 to 3\n");
     client.send("r 0");
     client.half_close();
     client.expect("DATA 5 v=1 n=1\nhello\n");
@@ -104,7 +104,7 @@ fn reads_and_writes_of_a_part() {
     client.ask("r 2\n", b"DATA 14 v=3 n=1\nhello there\0\0!\n");
     client.ask(
         "w 2 5 off=65532\nabcde\n",
-        "ERR size max=4 : 5 bytes of data, from off= on the mailbox has room for 4\n",
+        "ERR size max=4 : message too large (5 bytes); from off= on the mailbox has room for 4\n",
     );
     client.ask("w 2 4 off=65532\nabcd\n", "OK v=4\n");
     client.ask("r 2 off=65530\n", b"DATA 6 v=4 n=1\n\0\0abcd\n");

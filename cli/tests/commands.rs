@@ -65,7 +65,7 @@ fn exit_codes_are_always_the_same() {
     server.run(&["put", "3", "x"]).expect(0, "version 2\ncount 2\n");
     server.run(&["write", "3", "--off", "1", "x"]).expect_failure(1, "multi");
     // Refused.
-    server.run(&["read", "4"]).expect_failure(2, "mailboxes are numbered 0 to 3");
+    server.run(&["read", "4"]).expect_failure(2, "no mailbox 4; this server has 0 to 3");
     server
         .run_with(&["write", "3"], [b'x'; 9000])
         .expect_failure(2, "the server's PACKET_KB allows 8192 bytes");

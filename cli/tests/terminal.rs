@@ -17,7 +17,7 @@ fn the_prompt_completes_words_and_keeps_a_history() {
     prompt.expect("version 1\r\n");
     prompt.expect("dipc> ");
     prompt.press("read 9\r");
-    prompt.expect("mailboxes are numbered 0 to 3");
+    prompt.expect("no mailbox 9; this server has 0 to 3");
     prompt.press("read 3\r");
     prompt.expect("two  blanks\r\n");
     // A put without a text asks for the text.

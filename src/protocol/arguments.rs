@@ -143,7 +143,11 @@ pub(super) fn mailbox(word: &[u8], limits: &Limits) -> Option<u32> {
 }
 
 fn existing(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
-    mailbox(word, limits).ok_or(Refusal::Mailbox { max: limits.mailboxes - 1 })
+    mailbox(word, limits).ok_or_else(|| {
+        // The largest number is that of all words with more than 64 bits.
+        let given = decimal(word).filter(|&number| number < u64::MAX);
+        Refusal::Mailbox { given, max: limits.mailboxes - 1 }
+    })
 }
 
 /// A decimal number. A number of more than 64 bits becomes [`u64::MAX`], which exceeds every limit.

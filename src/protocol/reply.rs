@@ -387,14 +387,21 @@ mod tests {
         (Reply::NotDone(Reason::Full), "NO full~"),
         (Reply::NotDone(Reason::Locked), "NO locked~"),
         (Reply::NotDone(Reason::Multi), "NO multi~"),
-        (Reply::Refused(&Refusal::Mailbox { max: 3 }), "ERR box max=3 : mailboxes are numbered 0 to 3~"),
+        (
+            Reply::Refused(&Refusal::Mailbox { given: Some(9), max: 3 }),
+            "ERR box max=3 : no mailbox 9; this server has 0 to 3~",
+        ),
+        (
+            Reply::Refused(&Refusal::Mailbox { given: None, max: 3 }),
+            "ERR box max=3 : mailboxes are numbered 0 to 3~",
+        ),
         (
             Reply::Refused(&Refusal::Size { sent: Some(12), max: 9, limit: SizeLimit::Packet, close: true }),
-            "ERR size max=9 : 12 bytes of data, the server's PACKET_KB allows 9~",
+            "ERR size max=9 : message too large (12 bytes); the server's PACKET_KB allows 9~",
         ),
         (
             Reply::Refused(&Refusal::Size { sent: None, max: 9, limit: SizeLimit::Mailbox, close: true }),
-            "ERR size max=9 : too many bytes of data, the server's SIZE_KB allows 9~",
+            "ERR size max=9 : message too large; the server's SIZE_KB allows 9~",
         ),
         (Reply::Refused(&Refusal::Busy { max: 2 }), "ERR busy max=2 : too many clients, try again~"),
         (
@@ -402,7 +409,10 @@ mod tests {
             "ERR busy limit=client-memory : the clients use as much memory as --client-memory allows, try again~",
         ),
         (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has expired or was never yours~"),
-        (Reply::Refused(&Refusal::Deadlock), "ERR deadlock : this request would complete a cycle of waits~"),
+        (
+            Reply::Refused(&Refusal::Deadlock),
+            "ERR deadlock : the holder of this lock is waiting for one of yours~",
+        ),
         (Reply::Refused(&Refusal::Denied("no upgrade")), "ERR denied : no upgrade~"),
         (Reply::Refused(&Refusal::Frame("no length")), "ERR frame : no length~"),
         (Reply::Refused(&Refusal::Drain), "ERR drain : the server is stopping~"),

@@ -236,12 +236,19 @@ pub enum SizeLimit {
     BehindEnd,
 }
 
+fn mailbox_text(given: Option<u64>, max: u32) -> String {
+    match given {
+        Some(number) => format!("no mailbox {number}; this server has 0 to {max}"),
+        None => format!("mailboxes are numbered 0 to {max}"),
+    }
+}
+
 fn size_text(sent: Option<u64>, max: u64, limit: SizeLimit) -> String {
-    let sent = sent.map_or("too many bytes of data".into(), |sent| format!("{sent} bytes of data"));
+    let sent = sent.map(|sent| format!(" ({sent} bytes)")).unwrap_or_default();
     match limit {
-        SizeLimit::Packet => format!("{sent}, the server's PACKET_KB allows {max}"),
-        SizeLimit::Mailbox => format!("{sent}, the server's SIZE_KB allows {max}"),
-        SizeLimit::End => format!("{sent}, from off= on the mailbox has room for {max}"),
+        SizeLimit::Packet => format!("message too large{sent}; the server's PACKET_KB allows {max}"),
+        SizeLimit::Mailbox => format!("message too large{sent}; the server's SIZE_KB allows {max}"),
+        SizeLimit::End => format!("message too large{sent}; from off= on the mailbox has room for {max}"),
         SizeLimit::BehindEnd => "off= is behind the end of the mailbox".into(),
     }
 }
@@ -256,8 +263,10 @@ pub enum Refusal {
     #[error("unknown verb {0}, try help")]
     Verb(String),
     /// No mailbox has this number.
-    #[error("mailboxes are numbered 0 to {max}")]
+    #[error("{}", mailbox_text(*given, *max))]
     Mailbox {
+        /// The number in the request. `None` if there is none.
+        given: Option<u64>,
         /// The number of the last mailbox.
         max: u32,
     },
@@ -283,7 +292,7 @@ pub enum Refusal {
     #[error("this lock has expired or was never yours")]
     Lease,
     /// The wait would complete a cycle.
-    #[error("this request would complete a cycle of waits")]
+    #[error("the holder of this lock is waiting for one of yours")]
     Deadlock,
     /// The request is not allowed for this connection. The text gives the reason.
     #[error("{0}")]
@@ -329,7 +338,7 @@ impl Refusal {
     /// The value of `max=` for codes with a limit.
     pub fn max(&self) -> Option<u64> {
         match self {
-            Refusal::Mailbox { max } => Some(u64::from(*max)),
+            Refusal::Mailbox { max, .. } => Some(u64::from(*max)),
             Refusal::Size { max, .. } => Some(*max),
             Refusal::Count { max } | Refusal::Busy { max } => Some(*max as u64),
             _ => None,
@@ -368,7 +377,7 @@ mod tests {
         for (refusal, code, closes) in [
             (Refusal::Syntax(String::new()), "syntax", false),
             (Refusal::Verb(String::new()), "verb", false),
-            (Refusal::Mailbox { max: 3 }, "box", false),
+            (Refusal::Mailbox { given: Some(4), max: 3 }, "box", false),
             (Refusal::Size { sent: Some(4), max: 3, limit: SizeLimit::Packet, close: false }, "size", false),
             (Refusal::Size { sent: None, max: 3, limit: SizeLimit::Mailbox, close: true }, "size", true),
             (Refusal::Count { max: 3 }, "size", false),

@@ -54,7 +54,7 @@ fn silence_never_completes_a_body_of_known_length() {
     assert_eq!(server.stat("completed_by_silence"), 2);
     assert_eq!(server.stat("writes"), 0);
     slow.ask("!\n", "OK v=1\n");
-    refused.ask("!\n", "ERR box max=3 : mailboxes are numbered 0 to 3\n");
+    refused.ask("!\n", "ERR box max=3 : no mailbox 99; this server has 0 to 3\n");
     header.ask("\nhello!\n", "OK v=2\n");
 }
 

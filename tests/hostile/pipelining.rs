@@ -62,7 +62,7 @@ fn ten_thousand_requests_are_answered_to_a_client_that_reads_afterwards() {
     let requests: String = (0..5_000).map(|number| format!("w 0\n{number}\nr 9\n")).collect();
     send(&mut stream, requests);
     scene.neighbour_is_served();
-    let refused = "ERR box max=3 : mailboxes are numbered 0 to 3\n";
+    let refused = "ERR box max=3 : no mailbox 9; this server has 0 to 3\n";
     let answers: String = (1..=5_000).map(|version| format!("OK v={version}\n{refused}")).collect();
     expect(&mut stream, answers);
     drop(stream);

@@ -73,7 +73,7 @@ fn clients_that_send_byte_by_byte_are_answered_like_others() {
         versions
             .push(written.trim_end().strip_prefix("OK v=").expect("written").parse::<usize>().expect("v"));
         let rest: String = lines.collect();
-        assert_eq!(rest, "DATA 0 v=0 n=0\r\n\r\nERR box max=3 : mailboxes are numbered 0 to 3\n");
+        assert_eq!(rest, "DATA 0 v=0 n=0\r\n\r\nERR box max=3 : no mailbox 9; this server has 0 to 3\n");
     }
     versions.sort_unstable();
     assert!(versions.into_iter().eq(1..=CLIENTS), "each write made a version of its own");

@@ -197,7 +197,7 @@ fn a_long_search_finds_the_cycle_of_waits() {
     let mut other = server.connect();
     other.ask("w 1999\nhonest\n", "OK v=1\n");
     (0..20).for_each(|_| {
-        assert_eq!(first.line(), "ERR deadlock : this request would complete a cycle of waits")
+        assert_eq!(first.line(), "ERR deadlock : the holder of this lock is waiting for one of yours")
     });
 }
 

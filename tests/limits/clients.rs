@@ -138,7 +138,10 @@ fn a_million_mailboxes_cost_the_server_at_most_256_bytes_each() {
         client.ask(format!("r {mailbox}\n"), format!("DATA 1024 v=1 n=1\n{mailbox:01024}\n"));
     }
     client.ask(format!("r {}\n", MAILBOXES - 3), "DATA 0 v=0 n=0\n\n");
-    client.ask(format!("r {MAILBOXES}\n"), "ERR box max=999999 : mailboxes are numbered 0 to 999999\n");
+    client.ask(
+        format!("r {MAILBOXES}\n"),
+        "ERR box max=999999 : no mailbox 1000000; this server has 0 to 999999\n",
+    );
 }
 
 /// Expects that each of `clients` idle clients costs the server at most `most` bytes.

@@ -15,7 +15,7 @@ fn tcp_and_unix_clients_share_the_mailboxes() {
     unix.ask("w 3\nhello\n", "OK v=1\n");
     tcp.ask("r 3\n", "DATA 5 v=1 n=1\nhello\n");
     tcp.ask("w 3 if=1\r\nworld\r\n", "OK v=2\r\n");
-    unix.ask("r 3\nr 9\n", "DATA 5 v=2 n=1\nworld\nERR box max=3 : mailboxes are numbered 0 to 3\n");
+    unix.ask("r 3\nr 9\n", "DATA 5 v=2 n=1\nworld\nERR box max=3 : no mailbox 9; this server has 0 to 3\n");
     assert_eq!(unix.stat("connections"), 2);
     unix.send("q\n");
     unix.expect_end();

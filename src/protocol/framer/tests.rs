@@ -297,7 +297,7 @@ fn silence_completes_a_refused_write() {
         assert_eq!(framer.complete(b"\n", &LIMITS), None);
         assert_eq!(framer.next(b"hello", &LIMITS), Cut::Skip(5));
         let refused = framer.complete(b"\n", &LIMITS).expect("complete");
-        assert_eq!(refused.request, Request::Refused(Refusal::Mailbox { max: 3 }));
+        assert_eq!(refused.request, Request::Refused(Refusal::Mailbox { given: Some(99), max: 3 }));
     }
 }
 
