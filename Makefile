@@ -3,8 +3,8 @@
 # make deny           checks the dependencies with cargo-deny: bans, licenses, sources, and advisories
 # make mutations      checks that the tests find the mistakes of tests/mutations; about ten minutes
 # make mutants        runs cargo-mutants on the files of .cargo/mutants.toml, or on FILE=src/..; all of them take hours
-# make man            writes the man pages into target/man
-# make completions    writes the completions for bash, zsh and fish into target/completions
+# make man            builds dipc-cli, which writes the man pages into target/man
+# make completions    builds dipc-cli, which writes the completions for bash, zsh and fish into target/completions
 # make install        installs programs, man pages and completions under $(DESTDIR)$(PREFIX); needs `make` before
 # make uninstall      removes the files that `make install` has installed
 # make clean          removes everything that was built
@@ -48,14 +48,15 @@ mutations:
 mutants:
 	cargo mutants --jobs 1 --output $(TARGET) $(if $(FILE),--re '^$(FILE)')
 
-man:
-	cargo run --bin dipc-cli -- manual target/man
+# dipc-cli of `make` writes the pages and completions: a debug build would compile everything a second time.
+man: all
+	./dipc-cli manual target/man
 
-completions:
+completions: all
 	mkdir -p target/completions
 	for shell in bash zsh fish; do \
 	    for program in dipc dipcrm dipc-cli; do \
-	        cargo run --bin dipc-cli -- completions $$shell $$program > target/completions/$$program.$$shell || exit 1; \
+	        ./dipc-cli completions $$shell $$program > target/completions/$$program.$$shell || exit 1; \
 	    done; \
 	done
 
