@@ -18,6 +18,7 @@ use nix::unistd::{User, getuid};
 
 use crate::failure::Failure;
 use crate::output::{Output, escape};
+use crate::reconnect::Retry;
 use crate::{input, stdio};
 use editor::{Screen, line_editor};
 use terminal::TerminalSettings;
@@ -28,6 +29,7 @@ pub(crate) fn run(
     client: &mut Client,
     mailbox: u32,
     name: Option<&str>,
+    retry: Retry,
     out: &Output,
 ) -> Result<u8, Failure> {
     let user = user_name();
@@ -48,17 +50,27 @@ pub(crate) fn run(
             (Typed::new(stdin, line_max, None), None)
         }
     };
-    let mut chat = Chat { client, mailbox, out, screen, own: BTreeSet::new() };
+    let mut chat = Chat { client, mailbox, retry, out, screen, own: BTreeSet::new() };
     chat.client.watch(&[mailbox], Some(0))?;
     chat.send(&format!("* {name} joins"))?;
     while !typed.has_ended() {
-        chat.receive(None)?;
+        if let Err(failure) = chat.receive(None) {
+            chat.reconnect(failure)?;
+        }
         if !typed.is_ready(chat.client)? {
             continue;
         }
         typed.read()?;
         while let Some(line) = typed.line() {
-            let version = chat.send(&format!("{name}: {line}"))?;
+            let version = match chat.send(&format!("{name}: {line}")) {
+                Err(failure) => {
+                    chat.reconnect(failure)?;
+                    // The line may have been put before the connection ended, so it is not sent again.
+                    chat.print_line(b"* perhaps not sent: the connection had ended")?;
+                    None
+                }
+                version => version?,
+            };
             if chat.screen.is_some() {
                 chat.own.extend(version);
             }
@@ -79,6 +91,7 @@ fn user_name() -> String {
 struct Chat<'a> {
     client: &'a mut Client,
     mailbox: u32,
+    retry: Retry,
     out: &'a Output,
     /// Prints above the line editor. None: there is no line editor.
     screen: Option<Screen>,
@@ -87,6 +100,20 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
+    /// Goes on with a new connection if the failure is the end of the connection.
+    fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
+        if !self.client.is_closed() {
+            return Err(failure);
+        }
+        // Versions of other mailboxes have no meaning for new ones.
+        self.own.clear();
+        let pause = |time| {
+            std::thread::sleep(time);
+            Ok(true)
+        };
+        self.retry.reconnect(self.client, failure, self.out, pause).map(|_| ())
+    }
+
     /// Puts a line. Returns its version. Returns None if the line was too long, or if the mailbox was locked
     /// for too long. These two failures do not end the chat.
     fn send(&mut self, line: &str) -> Result<Option<u64>, Failure> {

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::options::{Command, Data};
 use crate::output::Output;
-use crate::{input, lock, stdio, watch};
+use crate::watch::Watch;
+use crate::{input, lock, stdio};
 
 /// Reads the data of a write or put whose command line contains none.
 pub(crate) type Input<'a> = &'a mut dyn FnMut(&mut Client) -> Result<Vec<u8>, Failure>;
@@ -65,8 +66,10 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
                 out.print_json(json!({ "ok": true }))?;
             }
         }
-        Command::Watch { mailboxes, after, count, command } => {
-            let ended = watch::run(client, &mailboxes.numbers, after, count, &command, out, None)?;
+        Command::Watch { mailboxes, after, count, retry, command } => {
+            let watch =
+                Watch { mailboxes: &mailboxes.numbers, after, count, retry: retry.retry(), stop: None };
+            let ended = watch.run(client, &command, out)?;
             if let Some(exit) = ended {
                 exit.reraise();
                 return Ok(exit.code);

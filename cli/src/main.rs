@@ -29,6 +29,7 @@ mod options;
 mod output;
 mod pages;
 mod prompt;
+mod reconnect;
 mod roff;
 mod signals;
 mod stdio;
@@ -96,8 +97,10 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     let connect = || connect(&cli.connection);
     match cli.command {
         None => prompt::run(&cli.connection.address()?, &connect, out),
-        Some(Command::Chat { mailbox, name }) => chat::run(&mut connect()?, mailbox, name.as_deref(), out),
-        Some(Command::Top { once }) => top::run(&mut connect()?, once, out),
+        Some(Command::Chat { mailbox, name, retry }) => {
+            chat::run(&mut connect()?, mailbox, name.as_deref(), retry.retry(), out)
+        }
+        Some(Command::Top { once, retry }) => top::run(&mut connect()?, once, retry.retry(), out),
         Some(command) => {
             let mailboxes = command.mailboxes().to_vec();
             commands::run(&mut connect()?, command, out, &mut input::standard_input)

@@ -15,6 +15,7 @@ use clap_complete::Shell;
 use crate::bench::BenchOptions;
 use crate::failure::TRY_AGAIN;
 use crate::pages::Program;
+use crate::reconnect::Retry;
 pub(crate) use connection::Connection;
 use duration::positive;
 pub(crate) use duration::seconds;
@@ -184,6 +185,8 @@ pub(crate) enum Command {
         /// End after N messages
         #[arg(short = 'n', long, value_name = "N", value_parser = count)]
         count: Option<u64>,
+        #[command(flatten)]
+        retry: RetryOption,
         /// The command and its arguments, after --
         #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
@@ -207,12 +210,16 @@ pub(crate) enum Command {
         /// Your name [default: environment variable USER, or the login name]
         #[arg(long)]
         name: Option<String>,
+        #[command(flatten)]
+        retry: RetryOption,
     },
     /// Show mailboxes, holders, queues and rates, every second; q leaves
     Top {
         /// Print the statistics once, without rates
         #[arg(long)]
         once: bool,
+        #[command(flatten)]
+        retry: RetryOption,
     },
     /// Put a server on this machine under load, and measure it
     ///
@@ -284,6 +291,20 @@ pub(crate) struct Mailbox {
     /// The number of the mailbox
     #[arg(value_name = "BOX", value_parser = number::mailbox)]
     pub number: u32,
+}
+
+/// How long a command goes on without a server.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct RetryOption {
+    /// Try to connect again for S seconds if the connection ends, and go on; 0 ends at once
+    #[arg(long, value_name = "S", default_value = "30", value_parser = duration::seconds)]
+    retry: Duration,
+}
+
+impl RetryOption {
+    pub(crate) fn retry(self) -> Retry {
+        Retry(self.retry)
+    }
 }
 
 #[derive(Debug, Args)]

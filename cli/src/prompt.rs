@@ -19,7 +19,8 @@ use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::options::{Command, Data, Line};
 use crate::output::Output;
-use crate::{commands, lock, watch};
+use crate::watch::Watch;
+use crate::{commands, lock};
 use completion::{grammar, verbs};
 use lines::Lines;
 
@@ -144,10 +145,11 @@ impl Prompt<'_> {
         let awaited = line.command.awaited();
         let on_wait = || out.print_note(&format!("waiting for {awaited}; Ctrl-C cancels"));
         match line.command {
-            Command::Watch { mailboxes, after, count, command } => {
+            Command::Watch { mailboxes, after, count, retry, command } => {
                 let captured = interrupts.capture();
                 let stop = Some(captured.read);
-                let ended = watch::run(client, &mailboxes.numbers, after, count, &command, out, stop)?;
+                let (mailboxes, retry) = (&mailboxes.numbers, retry.retry());
+                let ended = Watch { mailboxes, after, count, retry, stop }.run(client, &command, out)?;
                 return Ok(ended.map_or(0, |exit| {
                     exit.reraise();
                     exit.code

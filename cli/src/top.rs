@@ -13,6 +13,7 @@ use terminal_size::terminal_size;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::reconnect::Retry;
 use keys::Keys;
 
 /// Maximum number of mailboxes in a snapshot. Each one needs a `stat` request.
@@ -28,11 +29,20 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 const OTHER_LINES: usize = 5;
 
 /// Prints the statistics once, or every second until `q` is pressed.
-pub(crate) fn run(client: &mut Client, once: bool, out: &Output) -> Result<u8, Failure> {
+pub(crate) fn run(client: &mut Client, once: bool, retry: Retry, out: &Output) -> Result<u8, Failure> {
     let mut before = None;
     let mut keys = Keys::new(io::stdin().is_terminal() && out.can_move() && !once && !out.json)?;
     loop {
-        let snapshot = Snapshot::at(client)?;
+        let snapshot = match Snapshot::at(client) {
+            Err(failure) if client.is_closed() && !once => {
+                if !retry.reconnect(client, failure, out, |time| keys.wait(time).map(|pressed| !pressed))? {
+                    return Ok(0);
+                }
+                before = None;
+                continue;
+            }
+            snapshot => snapshot?,
+        };
         match terminal_size().filter(|_| out.can_move() && !once) {
             _ if out.json => out.print_json(snapshot.json(before.as_ref()))?,
             None => out.print_text(&snapshot.text(before.as_ref(), usize::MAX))?,

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use crate::child::{self, Exit};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::reconnect::Retry;
 use crate::signals::Signals;
 use crate::stdio;
 use crate::supervisor::Supervisor;
@@ -37,20 +38,72 @@ enum Next {
     Signal(Signal),
 }
 
-/// Watches until `count` messages have arrived, until `stop` is readable, or until this program gets a
-/// signal. Returns the signal as an exit. Without a command, the watch also ends when standard output has no
-/// reader.
-pub(crate) fn run(
-    client: &mut Client,
-    mailboxes: &[u32],
-    after: Option<u64>,
-    count: Option<u64>,
-    command: &[OsString],
-    out: &Output,
-    stop: Option<&UnixStream>,
-) -> Result<Option<Exit>, Failure> {
-    // Without a command, signals have their usual effect.
-    let mut signals = if command.is_empty() { None } else { Some(Signals::new()?) };
+/// A watch of mailboxes.
+pub(crate) struct Watch<'a> {
+    pub mailboxes: &'a [u32],
+    pub after: Option<u64>,
+    /// The watch ends after this many messages.
+    pub count: Option<u64>,
+    pub retry: Retry,
+    /// The watch ends when this is readable.
+    pub stop: Option<&'a UnixStream>,
+}
+
+impl Watch<'_> {
+    /// Watches until `count` messages have arrived, until `stop` is readable, or until this program gets a
+    /// signal. Returns the signal as an exit. Without a command, the watch also ends when standard output has
+    /// no reader. If the connection ends, the watch goes on with a new one.
+    pub(crate) fn run(
+        self,
+        client: &mut Client,
+        command: &[OsString],
+        out: &Output,
+    ) -> Result<Option<Exit>, Failure> {
+        let Watch { mailboxes, after, count, retry, stop } = self;
+        // Without a command, signals have their usual effect.
+        let mut signals = if command.is_empty() { None } else { Some(Signals::new()?) };
+        begin(client, mailboxes, after, out)?;
+        let mut left = count.unwrap_or(u64::MAX);
+        while left > 0 {
+            let next = match next(client, stop, signals.as_mut()) {
+                Err(failure) if client.is_closed() => {
+                    let mut end = None;
+                    let pause = |time| {
+                        end = wait_for_end(None, stop, signals.as_mut(), timeout_of(time))?;
+                        Ok(end.is_none())
+                    };
+                    retry.reconnect(client, failure, out, pause)?;
+                    let Some(end) = end else { continue };
+                    end
+                }
+                next => next?,
+            };
+            match next {
+                Next::Stop => break,
+                // Ctrl-C at the prompt ends only the watch.
+                Next::Signal(Signal::SIGINT) if stop.is_some() => break,
+                Next::Signal(signal) => return Ok(Some(Exit::by(signal))),
+                Next::Event(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
+                Next::Event(Event::Message { mailbox, version, data, lost }) => {
+                    left -= 1;
+                    match &mut signals {
+                        None => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
+                        Some(signals) => {
+                            run_command(command, &Watched { mailbox, version, data, lost }, signals, out)?
+                        }
+                    }
+                }
+            }
+        }
+        if !client.is_closed() {
+            client.unwatch(mailboxes)?;
+        }
+        Ok(None)
+    }
+}
+
+/// Begins to watch.
+fn begin(client: &mut Client, mailboxes: &[u32], after: Option<u64>, out: &Output) -> Result<(), Failure> {
     match (client.watch(mailboxes, after), after) {
         // `after` is a version of mailboxes that do not exist any more.
         (Err(Error::NotDone { reason: Reason::Ahead, .. }), Some(version)) => {
@@ -61,27 +114,7 @@ pub(crate) fn run(
         }
         (watched, _) => _ = watched?,
     }
-    let mut left = count.unwrap_or(u64::MAX);
-    while left > 0 {
-        match next(client, stop, signals.as_mut())? {
-            Next::Stop => break,
-            // Ctrl-C at the prompt ends only the watch.
-            Next::Signal(Signal::SIGINT) if stop.is_some() => break,
-            Next::Signal(signal) => return Ok(Some(Exit::by(signal))),
-            Next::Event(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
-            Next::Event(Event::Message { mailbox, version, data, lost }) => {
-                left -= 1;
-                match &mut signals {
-                    None => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
-                    Some(signals) => {
-                        run_command(command, &Watched { mailbox, version, data, lost }, signals, out)?
-                    }
-                }
-            }
-        }
-    }
-    client.unwatch(mailboxes)?;
-    Ok(None)
+    Ok(())
 }
 
 /// Waits for the next event or for a reason to end.
@@ -90,41 +123,57 @@ fn next(
     stop: Option<&UnixStream>,
     mut signals: Option<&mut Signals>,
 ) -> Result<Next, Failure> {
-    let stdout = io::stdout();
     // The reasons to end are checked before every event, even if more messages are buffered.
     let mut timeout = PollTimeout::ZERO;
     loop {
-        let mut sources = vec![PollFd::new(client.as_fd(), PollFlags::POLLIN)];
-        // A command has the standard output, and may have closed it.
-        sources.push(match &signals {
-            Some(signals) => PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            None => stdio::without_reader(&stdout),
-        });
-        sources.extend(stop.map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut sources, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(Failure::local("poll", error)),
+        if let Some(end) = wait_for_end(Some(client), stop, signals.as_deref_mut(), timeout)? {
+            return Ok(end);
         }
-        let is_ready = |number: usize| sources.get(number).is_some_and(|source| source.any() == Some(true));
-        if is_ready(2) {
-            return Ok(Next::Stop);
-        }
-        if is_ready(1) && signals.is_none() {
-            return Err(Failure::Output(ErrorKind::BrokenPipe.into()));
-        }
-        let event = client.event(Some(Duration::ZERO))?;
-        // Signals that have arrived before the event are not for the command that runs for it.
-        if let Some(signals) = signals.as_mut() {
-            while signals.next()?.is_some() {}
-            if let Some(signal) = signals.ending() {
-                return Ok(Next::Signal(signal));
-            }
-        }
-        if let Some(event) = event {
-            return Ok(Next::Event(event));
+        if let Some(event) = client.event(Some(Duration::ZERO))? {
+            // Signals that have arrived before the event are not for the command that runs for it.
+            let end = wait_for_end(None, None, signals.as_deref_mut(), PollTimeout::ZERO)?;
+            return Ok(end.unwrap_or(Next::Event(event)));
         }
         timeout = PollTimeout::NONE;
     }
+}
+
+/// Waits until there is a reason to end, until `client` may have an event, or until the timeout. Returns the
+/// reason.
+fn wait_for_end(
+    client: Option<&Client>,
+    stop: Option<&UnixStream>,
+    signals: Option<&mut Signals>,
+    timeout: PollTimeout,
+) -> Result<Option<Next>, Failure> {
+    let stdout = io::stdout();
+    // A command has the standard output, and may have closed it.
+    let mut sources = vec![match &signals {
+        Some(signals) => PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        None => stdio::without_reader(&stdout),
+    }];
+    sources.extend(stop.map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)));
+    sources.extend(client.map(|client| PollFd::new(client.as_fd(), PollFlags::POLLIN)));
+    match poll(&mut sources, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(Failure::local("poll", error)),
+    }
+    let is_ready = |number: usize| sources[number].any() == Some(true);
+    let (is_first_ready, is_stopped) = (is_ready(0), stop.is_some() && is_ready(1));
+    drop(sources);
+    if is_stopped {
+        return Ok(Some(Next::Stop));
+    }
+    let Some(signals) = signals else {
+        let has_no_reader = is_first_ready;
+        return if has_no_reader { Err(Failure::Output(ErrorKind::BrokenPipe.into())) } else { Ok(None) };
+    };
+    while signals.next()?.is_some() {}
+    Ok(signals.ending().map(Next::Signal))
+}
+
+fn timeout_of(time: Duration) -> PollTimeout {
+    PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
 }
 
 /// Runs the command for one message and waits for it. Its exit code is ignored.

@@ -155,7 +155,7 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
 #[test]
 fn messages_of_a_chat_appear_above_the_typed_line() {
     let mut server = Server::start("4 64 0 8");
-    let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
+    let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna", "--retry", "0"]);
     let modes = anna.local_modes();
     anna.expect("* anna joins");
     anna.expect("anna: ");
