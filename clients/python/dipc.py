@@ -10,10 +10,15 @@ As a module (a connection must be used by one thread at a time):
         m.read(3, after=version)        # waits for the next message; .lost is the number of missed ones
         m.put(3, "one more")            # appends to the queue; drop=True drops old messages to make room
         m.take(3, wait=5)               # removes the oldest message; raises Empty after 5 seconds
-        with m.lock(3, 4):              # excludes other clients; shared=True admits their reads
+        with m.lock(3, 4):              # exclusive; released when this process ends, even by kill -9
             m.write(4, m.read(3))
-        for version, data in m.watch(3):        # all new messages, forever
-            print(version, data)
+        for version, data in m.watch(3):        # all new messages, forever; a slow reader is told how many
+            print(version, data)                # messages it missed
+
+Python finds the module beside the importing script, in the directories of PYTHONPATH, or where pip has installed
+it. If it is nowhere, a directory named dipc, such as a clone in the working directory, is imported in its place:
+"module 'dipc' has no attribute 'connect'". Then install the module, or set PYTHONPATH to the absolute path of the
+directory of dipc.py.
 
 From the shell, one command:
 
@@ -39,8 +44,8 @@ From the shell, one command:
 
 Nothing is taken before standard output can be written, or after its reader has gone.
 
-Without a command there is a prompt for the same commands and quit. There, write and put without text ask for
-the text, and Ctrl-C cancels the running command.
+Without a command there is a prompt. Its command help lists its commands; write and put without text ask for the
+text, and Ctrl-C cancels the running command.
 """
 
 import collections
@@ -632,6 +637,18 @@ TAKES = {"read": ("wait", "off", "len", "after"), "write": ("wait", "off", "if")
 ALIASES = {"r": "read", "w": "write"}
 COMMANDS = ("read BOX, write BOX [TEXT], put BOX [TEXT], take BOX, watch BOX[,BOX..], "
             "stat [BOX|conns|locks], ping, help, hello [NAME], quit")
+PROMPT_HELP = b"""\
+read BOX                prints the newest message of a mailbox; r for short
+write BOX [TEXT]        replaces all messages by this one, or by the next line; w for short
+put BOX [TEXT]          adds a message
+take BOX                removes the oldest message and prints it; waits for one
+watch BOX[,BOX..]       prints each new message, until Ctrl-C
+stat [BOX|conns|locks]  prints counters of the server or of a mailbox; its connections; its locks
+hello [NAME]            names this connection and describes the server
+ping                    checks that the server answers
+quit                    leaves; q for short, or Ctrl-D
+Ctrl-C cancels the running command.
+"""
 LOCAL, TRY_AGAIN = 74, 75  # exit codes, as in sysexits.h
 
 
@@ -640,15 +657,28 @@ class _StreamError(Exception):
 
 
 class _Printed(Mailboxes):
-    """A connection whose answers are printed. A request is cancelled when standard output has no reader."""
+    """A connection whose answers are printed. Ctrl-C cancels a request, and so does the end of the reader of
+    standard output.
 
-    reader_left = False
+    A request is cancelled by the end of the sending half of the connection. The server answers it soon after, a
+    waiting take at once: so it is known whether a message was taken. A second Ctrl-C does not wait for the answer.
+    """
+
+    reader_left = cancelled = False
+    name: Optional[str] = None
 
     def _receive(self) -> None:
-        if not self.reader_left and self._reader_leaves_first():
-            self.reader_left = True
-            self._sock.shutdown(socket.SHUT_WR)  # a waiting take is answered at once: with a message, or none
-        super()._receive()
+        try:
+            if not self.reader_left and self._reader_leaves_first():
+                self.reader_left = True
+                self._sock.shutdown(socket.SHUT_WR)
+            super()._receive()
+        except KeyboardInterrupt:
+            if self.cancelled:
+                raise
+            self.cancelled = True
+            self._sock.shutdown(socket.SHUT_WR)
+            super()._receive()
 
     def _ready(self, directions: int, timeout: Optional[float]) -> int:
         if directions == READ and self._reader_leaves_first():
@@ -662,6 +692,11 @@ class _Printed(Mailboxes):
     def await_output(self) -> bool:
         """Waits until standard output can be written. Returns False if it has no reader."""
         return not _poll((sys.stdout, WRITE), (sys.stdout, 0))[1]
+
+    def hello(self, name: Optional[str] = None, token: Optional[str] = None) -> Fields:
+        fields = super().hello(name, token)
+        self.name = self.name if name is None else name
+        return fields
 
     def packet(self) -> int:
         """The number of bytes of data that the server accepts in a request."""
@@ -793,20 +828,23 @@ def _prompt(connect_again: Callable[[], _Printed]) -> int:
                 if words[:1] in (["q"], ["quit"]):
                     return 0
                 if words == ["help"]:
-                    _print([b"The commands are: %s\n\nThe protocol:\n" % COMMANDS.encode()], True)
-                if words:
+                    _print([PROMPT_HELP], True)
+                elif words:
                     _execute(mailboxes, words, {}, lambda: os.fsencode(ask("text> ")), True)
             except (DipcError, ValueError) as error:
                 _print_error(error)
             except KeyboardInterrupt:
                 if not is_terminal or not words:
                     raise
-                if not mailboxes.closed:
+                if not mailboxes.closed and not mailboxes.cancelled:
                     mailboxes.unwatch()
-                    _print_note("")
-                else:  # the protocol has no other way to cancel a waiting request
-                    mailboxes = connect_again()
-                    _print_note("interrupted and reconnected")
+                _print_note("\ncancelled")
+            if mailboxes.cancelled:
+                name = mailboxes.name
+                mailboxes.close()
+                mailboxes = connect_again()
+                if name is not None:
+                    mailboxes.hello(name)
             if mailboxes.closed:
                 raise ConnectionError("the server closed the connection")
     if is_terminal:
@@ -827,6 +865,8 @@ def _execute(mailboxes: _Printed, words: List[str], options: Dict[str, str], tex
     except (DipcError, OSError):
         if is_message and mailboxes.reader_left:
             raise without_reader from None
+        if mailboxes.cancelled:
+            raise KeyboardInterrupt from None
         raise
     _print(pieces, whole_lines, is_take)
 
