@@ -52,6 +52,8 @@ class Shell(unittest.TestCase):
     def test_watch_prints_a_line_for_each_message_until_ctrl_c(self):
         version = self.m.write(3, b"gone")
         self.m.write(3, b"a")
+        while self.m.write(1, b"b") < version:
+            pass
         watch = subprocess.Popen([sys.executable, SCRIPT, PORT, "watch", "--after", str(version - 1), "1,3"],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(watch.wait)
