@@ -87,7 +87,8 @@ class Chat:
             return ""
         line, before = self.prompt + self.editor.get_line_buffer(), self.prompt + self.before_cursor()
         column = width(before) - row(before) * columns()
-        wrap = " \r" if row(line) and row(line) * columns() == width(line) else ""  # to the row after a full one
+        # A terminal goes to the row after a full one when the next character is printed.
+        wrap = " \r" if row(line) and row(line) * columns() == width(line) else ""
         back = up(row(line) - row(before)) + "\r" + ("\x1b[%dC" % column if column else "")
         return line + wrap + (back if before != line else "")
 
@@ -151,7 +152,7 @@ class Chat:
 
 
 def line_editor():
-    """Returns the line editor of input(), or None if input or output is no terminal, or it cannot be followed."""
+    """Returns the line editor of input(). None: input or output is no terminal, or the editor has no hooks."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         with contextlib.suppress(ImportError):
             import readline

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the tests of dipc.py and chat.py against a new server: `dipc 4 64 PORT 8 --unix PATH`.
+"""Runs the tests of dipc.py, dipc_aio.py and chat.py against a new server: `dipc 4 64 PORT 8 --unix PATH`.
 
     python3 run_tests.py PORT [UNIX_PATH [DIPC]]
 

@@ -30,7 +30,8 @@ class Fork(unittest.TestCase):
             watch = other.watch(0)
 
             def child():
-                for call in (m.ping, lambda: m.take(3), lambda: m.write(3, b"x"), lambda: next(watch), lock.unlock):
+                for call in (m.ping, lambda: m.take(3), lambda: m.write(3, b"x"), lambda: next(watch),
+                             lock.unlock):
                     with self.assertRaisesRegex(ConnectionError, "belongs to process %d" % os.getppid()):
                         call()
                 m.close()
