@@ -20,7 +20,7 @@ installed it. If it is nowhere, Python imports a directory named dipc, such as a
 "module 'dipc' has no attribute 'connect'". Then install the module, or set PYTHONPATH to the absolute path of
 the directory of dipc.py.
 
-From the shell, one command:
+From the shell, one command (dipc-py if pip has installed it):
 
     python3 dipc.py 5000 write 3 hello world        prints "version 1"
     python3 dipc.py 5000 write 3 < picture.png      without text: all of standard input
@@ -1176,5 +1176,10 @@ def _print_note(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command dipc-py."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()
