@@ -14,6 +14,8 @@ As a module (a connection must be used by one thread at a time):
             m.write(4, m.read(3))
         for version, data in m.watch(3):        # all new messages, forever; a slow reader is told how many
             print(version, data)                # messages it missed
+        for version, data in m.follow(3):       # the same, and goes on after a restart of the server
+            print(version, data)
 
 Python finds the module beside the importing script, in the directories of PYTHONPATH, or where pip has
 installed it. If it is nowhere, Python imports a directory named dipc, such as a clone in the working directory:
