@@ -1,12 +1,13 @@
 """Tests of connections whose server is restarted."""
 
+import os
 import subprocess
 import sys
 import threading
 import unittest
 
 import dipc
-from support import CHAT, SCRIPT, TIMEOUT, Server, wait_until
+from support import CHAT, SCRIPT, TIMEOUT, Server, Terminal, wait_until
 
 NEW = "connected again; the mailboxes are new: starting with the oldest message"
 
@@ -137,6 +138,22 @@ class Restart(unittest.TestCase):
         self.assertEqual(watch.stderr.readline(), b"dipc: connected again\n")
         if other.read(3).version == 3:
             self.assertIn(watch.stderr.readline(), [b"dipc: 1 message of mailbox 3 is lost\n"])
+
+    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+    def test_the_prompt_connects_again_and_repeats_no_command(self):
+        terminal = Terminal(self, SCRIPT, str(self.server.port))
+        terminal.expect(b"dipc> ")
+        terminal.type(b"put 3 first\n")
+        terminal.expect(b"count 1\r\n")
+        self.server.restart()
+        terminal.type(b"put 3 second\n")
+        terminal.expect(b"it is not known whether the command was done\r\n")
+        terminal.expect(b"dipc> ")
+        self.assertEqual(self.other().stat(3)["messages"], 1)
+        terminal.type(b"put 3 third\n")
+        terminal.expect(b"version 2\r\n")
+        terminal.type(b"quit\n")
+        self.assertEqual(terminal.process.wait(), 0)
 
     def test_a_chat_goes_on(self):
         chat = self.start(CHAT, "0", "ann", stdin=subprocess.PIPE)

@@ -67,6 +67,18 @@ class Shell(unittest.TestCase):
         self.assertIn(b"dipc: 1 message of mailbox 3 is lost\n", err)
         self.assertEqual((watch.returncode, b"Traceback" in err), (130, False))
 
+    def test_ctrl_c_cancels_a_take_and_exits_130(self):
+        while self.m.read(3).count:
+            self.m.take(3)
+        take = subprocess.Popen([sys.executable, SCRIPT, PORT, "take", "3", "--wait", "inf"], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+        self.addCleanup(take.wait)
+        self.addCleanup(take.kill)
+        wait_until(lambda: self.m.stat(3)["aside"] == 1)
+        take.send_signal(signal.SIGINT)
+        self.assertEqual(take.communicate(timeout=TIMEOUT), (b"", b"\n"))
+        self.assertEqual((take.returncode, self.m.put(3, b"kept").count), (130, 1))
+
     def test_a_request_that_is_not_done_exits_1(self):
         version = self.m.write(3, b"x")
         self.assertEqual(shell(PORT, "write", 3, "--if", version, "y")[0], 0)
