@@ -4,46 +4,61 @@
     python3 chat.py PORT BOX NAME           Ctrl-D leaves
 
 On joining, chat.py prints the lines that are stored in the mailbox. A full mailbox drops its oldest lines.
-The chat ends when standard output has no reader. Characters that the terminal's encoding lacks are printed
-as `?`.
+After a restart of the server the chat goes on, and says what was lost. A line whose sending was interrupted is
+not sent again. The chat ends when standard output has no reader. Characters that the terminal's encoding lacks
+are printed as `?`.
 """
 
 import contextlib
+import ctypes
 import os
 import sys
 import threading
+import unicodedata
 
 import dipc
 
-ERASE = "\r\x1b[2K"  # erases the line of the cursor
-UP = "\x1b[A"  # moves the cursor to the line above
+PATIENCE = 10  # seconds for which a server may be away
+ERASE = "\r\x1b[J"  # erases from the beginning of the cursor's row to the end of the screen
 
 
 class Chat:
     def __init__(self, port, box, name):
         # A connection must be used by one thread at a time. So one connection receives lines, and another one
         # sends them.
-        self.receiver = dipc._connect(dipc._Printed, port, "127.0.0.1", None)
-        self.port, self.sender = port, dipc.connect(port)
+        self.receiver = dipc._Printed.open(lambda: dipc._open(port, "127.0.0.1", None, None))
+        self.sender = dipc.connect(port)
         self.packet = self.sender.hello()["packet"]
-        self.box, self.name, self.last, self.printing = box, os.fsencode(name), float("inf"), threading.Lock()
+        self.box, self.name, self.last, self.printing = box, os.fsencode(name), float("inf"), threading.RLock()
         self.editor, self.prompt = line_editor(), os.fsencode(name).decode("utf-8", "replace") + ": "
-        self.is_typing = False
+        self.is_prompting = self.is_typing = False
 
     def send(self, text):
+        """Sends a line. Returns its version, or None if it was not sent."""
+        try:
+            try:
+                self.sender.ping()
+            except (OSError, dipc.Refused):  # the server was restarted
+                self.sender.reconnect()
+        except (OSError, dipc.Refused) as error:
+            return self.note("this line was not sent: %s" % error)
         try:
             return self.sender.put(self.box, text, drop=True)
+        except OSError as error:
+            return self.note("this line may not have been sent: %s" % error)
         except dipc.Refused as error:
-            if error.code != "size":
-                raise
-            dipc._print_note("chat: %s" % error)
+            return self.note(str(error))
 
     def print_lines(self):
+        has_joined = False
         try:
-            for version, data in self.receiver.watch(self.box, after=0):
+            for event in self.receiver.follow(self.box, after=0, patience=PATIENCE, note=self.note):
+                if has_joined and event.lost:
+                    self.note("%d of the lines before this one are lost" % event.lost)
+                has_joined = True
                 with self.printing:
-                    self.print_line(data.decode("utf-8", "replace").expandtabs())
-                    if version >= self.last:
+                    self.print_line(event.data.decode("utf-8", "replace").expandtabs())
+                    if event.version >= self.last:
                         return
         except dipc._StreamError as error:
             end(error, dipc.LOCAL if error.args else 0)
@@ -53,9 +68,33 @@ class Chat:
     def print_line(self, text):
         """Prints a line above the line that is being typed."""
         text = "".join(c if c.isprintable() else "?" for c in text) + "\n"
-        if self.is_typing:
-            text = ERASE + text + self.prompt + self.editor.get_line_buffer()
-        dipc._print([encode(text)], False)
+        dipc._print([encode(self.erase() + text + self.draw())], False)
+
+    def note(self, text):
+        """Prints a line for the user to standard error, above the line that is being typed."""
+        with self.printing:
+            dipc._print([encode(self.erase())], False)
+            dipc._print_note("chat: " + text)
+            dipc._print([encode(self.draw())], False)
+
+    def erase(self):
+        """Erases the line that is being typed."""
+        return up(row(self.prompt + self.before_cursor())) + ERASE if self.is_typing else ""
+
+    def draw(self):
+        """Draws the line that is being typed, and puts the cursor where the line editor has it."""
+        if not self.is_typing:
+            return ""
+        line, before = self.prompt + self.editor.get_line_buffer(), self.prompt + self.before_cursor()
+        column = width(before) - row(before) * columns()
+        # A terminal goes to the row after a full one when the next character is printed.
+        wrap = " \r" if row(line) and row(line) * columns() == width(line) else ""
+        back = up(row(line) - row(before)) + "\r" + ("\x1b[%dC" % column if column else "")
+        return line + wrap + (back if before != line else "")
+
+    def before_cursor(self):
+        line = self.editor.get_line_buffer()
+        return line if CURSOR is None else line.encode()[:CURSOR.value].decode("utf-8", "ignore")
 
     def read_line(self):
         """Reads a line. Returns None at the end of the input. The server refuses a line that is too long."""
@@ -65,13 +104,35 @@ class Chat:
             while len(rest) > self.packet and not rest.endswith(b"\n"):
                 rest = sys.stdin.buffer.readline(self.packet + 1)
             return line.rstrip(b"\r\n") if line else None
+        # The editor calls the first function before it prints the prompt, the second one after that. No line is
+        # printed meanwhile.
+        self.editor.set_startup_hook(self.begin_prompt)
+        self.editor.set_pre_input_hook(self.begin_typing)
         try:
-            self.is_typing = True
-            return os.fsencode(input(self.prompt))
+            line = input(self.prompt)
         except EOFError:
             return None
         finally:
             self.is_typing = False
+            self.end_prompt()
+        # Erases the typed line, which is printed again when it is received. No row follows a full one.
+        rows = max(1, -(-width(self.prompt + line) // columns()))
+        with self.printing:
+            dipc._print([encode(up(rows) + ERASE)], False)
+        return os.fsencode(line)
+
+    def begin_prompt(self):
+        self.printing.acquire()
+        self.is_prompting = True
+
+    def begin_typing(self):
+        self.is_typing = True
+        self.end_prompt()
+
+    def end_prompt(self):
+        if self.is_prompting:
+            self.is_prompting = False
+            self.printing.release()
 
     def run(self):
         self.send(b"* %s joins" % self.name)
@@ -79,25 +140,55 @@ class Chat:
         printer.start()
         with contextlib.suppress(KeyboardInterrupt):
             for line in iter(self.read_line, None):
-                if self.editor:
-                    # Erases the typed line, which is printed again when it is received.
-                    with self.printing:
-                        dipc._print([encode(UP + ERASE)], False)
                 self.send(b"%s: %s" % (self.name, line))
-        if self.sender.closed:  # Ctrl-C has interrupted a request
-            self.sender = dipc.connect(self.port)
-        with self.printing:  # the printer must not compare versions until self.last is set
+        with self.printing:
+            if self.editor:  # Ctrl-D and Ctrl-C leave the prompt on the screen
+                dipc._print([encode(ERASE)], False)
+            # The printer must not compare versions until self.last is set.
             self.last = self.send(b"* %s leaves" % self.name)
+        if self.last is None:
+            end("", 3)
         printer.join()
 
 
 def line_editor():
-    """Returns the line editor of input(), or None if input or output is no terminal."""
+    """Returns the line editor of input(). None: input or output is no terminal, or the editor has no hooks."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         with contextlib.suppress(ImportError):
             import readline
-            return readline
+            return readline if hasattr(readline, "set_pre_input_hook") else None
     return None
+
+
+def cursor():
+    """The variable of the line editor with the place of the cursor, in bytes. None: it is at the end."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import readline
+        return ctypes.c_int.in_dll(ctypes.CDLL(readline.__file__), "rl_point")
+    return None
+
+
+def columns():
+    """The columns of the terminal. A terminal that cannot move its cursor has one long row."""
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return sys.maxsize
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return 80
+
+
+def width(text):
+    """The columns that a text needs."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def row(text):
+    """The row of the cursor after this text, from 0 on."""
+    return width(text) // columns()
+
+
+def up(rows):
+    return "\x1b[%dA" % rows if rows else ""
 
 
 def encode(text):
@@ -112,7 +203,9 @@ def end(error, code):
     os._exit(code)
 
 
-if __name__ == "__main__":
+CURSOR = cursor()
+
+def main():
     try:
         dipc._require("stdout", os.O_RDONLY)
         dipc._require("stderr", os.O_RDONLY)
@@ -125,3 +218,7 @@ if __name__ == "__main__":
         sys.exit("chat: %s" % error)
     except dipc._StreamError as error:
         end(error, dipc.LOCAL if error.args else 0)
+
+
+if __name__ == "__main__":
+    main()

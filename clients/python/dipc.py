@@ -10,12 +10,19 @@ As a module (a connection must be used by one thread at a time):
         m.read(3, after=version)        # waits for the next message; .lost is the number of missed ones
         m.put(3, "one more")            # appends to the queue; drop=True drops old messages to make room
         m.take(3, wait=5)               # removes the oldest message; raises Empty after 5 seconds
-        with m.lock(3, 4):              # excludes other clients; shared=True admits their reads
+        with m.lock(3, 4):              # exclusive; released when this process ends, even by kill -9
             m.write(4, m.read(3))
-        for version, data in m.watch(3):        # all new messages, forever
+        for version, data in m.watch(3):        # all new messages, forever; a slow reader is told how many
+            print(version, data)                # messages it missed
+        for version, data in m.follow(3):       # the same, and goes on after a restart of the server
             print(version, data)
 
-From the shell, one command:
+Python finds the module beside the importing script, in the directories of PYTHONPATH, or where pip has
+installed it. If it is nowhere, Python imports a directory named dipc, such as a clone in the working directory:
+"module 'dipc' has no attribute 'connect'". Then install the module, or set PYTHONPATH to the absolute path of
+the directory of dipc.py.
+
+From the shell, one command (dipc-py if pip has installed it):
 
     python3 dipc.py 5000 write 3 hello world        prints "version 1"
     python3 dipc.py 5000 write 3 < picture.png      without text: all of standard input
@@ -39,25 +46,34 @@ From the shell, one command:
 
 Nothing is taken before standard output can be written, or after its reader has gone.
 
-Without a command there is a prompt for the same commands and quit. There, write and put without text ask for
-the text, and Ctrl-C cancels the running command.
+Without a command there is a prompt. Its command help lists its commands. There, write and put without text ask
+for the text, and Ctrl-C cancels the running command.
 """
 
 import collections
 import contextlib
 import getopt
+import io
 import os
 import re
 import select
 import selectors
+import signal
 import socket
 import sys
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+import threading
+import time
+from typing import (Any, Callable, Counter, Deque, Dict, Iterable, Iterator, List, Mapping, NamedTuple,
+                    Optional, Set, Tuple, Type, TypeVar, Union, cast)
 
+Data = Union[bytes, bytearray, memoryview, str]  # what can be written; text as UTF-8
+After = Union[int, Mapping[int, int], None]  # a version, or one for each mailbox
 Fields = Dict[str, Any]  # the k=v pairs of an answer; a value that is all digits is an int
 ANSWER = re.compile(r"(OK|(?:DATA|EVENT) \d{1,10}|NO [a-z]+|ERR [a-z]+)((?: [\w-]+=\S*)*)"
                     r"(?: : ?(.*?))?(\r?\n)", re.ASCII)
 LONGEST_LINE = 65536  # bytes; no first line of an answer of dipc is longer
+Answer = Tuple[str, str, Fields, str, bytes]  # kind, the word after it, fields, text, data
+RECONNECT = 10.0  # seconds for which follow tries to connect again
 KEPT = 64 << 20  # bytes of events that a watch buffers for its loop; each event counts EVENT bytes more
 EVENT = 256
 STATS = {"conns": "connection", "locks": "box"}  # name of the first number in each line of such a stat
@@ -107,7 +123,8 @@ class Conflict(NotDone):
 
     @property
     def version(self) -> int:
-        return self.fields["v"]
+        version: int = self.fields["v"]
+        return version
 
 
 class Empty(NotDone):
@@ -146,7 +163,7 @@ class Message(bytes):
     """
 
     version: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides bytes.count
     lost: int
 
     def __new__(cls, data: bytes = b"", version: int = 0, count: int = 0, lost: int = 0) -> "Message":
@@ -185,45 +202,162 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
     timeout: longest silence of the server in seconds, while connecting and during a request. It has to exceed
     every wait. None: no limit. name: the name of this connection in `stat`.
     """
-    return _connect(Mailboxes, port, host, unix, timeout, name)
+    mailboxes = Mailboxes.open(lambda: _open(port, host, unix, timeout))
+    try:
+        if name is not None:
+            mailboxes.hello(name)
+    except BaseException:
+        mailboxes.close()
+        raise
+    return mailboxes
 
 
-def _connect(kind: type, port: Optional[int], host: str, unix: Optional[str], timeout: Optional[float] = None,
-             name: Optional[str] = None) -> "Mailboxes":
+def _open(port: Optional[int], host: str, unix: Optional[str], timeout: Optional[float]) -> socket.socket:
+    _require_address(port, unix)
+    if unix is None:
+        sock = socket.create_connection((host, port or 0), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    with contextlib.ExitStack() as on_error:
+        sock = on_error.enter_context(socket.socket(socket.AF_UNIX))
+        sock.settimeout(timeout)
+        sock.connect(unix)
+        on_error.pop_all()
+    return sock
+
+
+Connected = TypeVar("Connected", bound="Mailboxes")
+
+
+def _require_address(port: Optional[int], unix: Optional[str]) -> None:
     if (port is None) == (unix is None):
         raise ValueError("give either a port or a unix path")
     if port is not None and not 0 < port < 65536:
         raise ValueError("port %d is not within 1..65535" % port)
-    with contextlib.ExitStack() as on_error:
-        if port is not None:
-            sock = on_error.enter_context(socket.create_connection((host, port), timeout))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        else:
-            sock = on_error.enter_context(socket.socket(socket.AF_UNIX))
-            sock.settimeout(timeout)
-            sock.connect(unix)
-        mailboxes = on_error.enter_context(kind(sock))
-        if name is not None:
-            mailboxes.hello(name)
-        on_error.pop_all()
-    return mailboxes
 
 
-class Mailboxes:
+class _Connection:
+    """The state of a connection: its received bytes, locks and watches. It does no input or output."""
+
+    def __init__(self) -> None:
+        self._received, self.closed, self._process = bytearray(), False, os.getpid()
+        self._locks: Dict[int, _Lock] = {}  # by mailbox
+        self._watches: Dict[int, _Watch] = {}
+
+    def _require_usable(self) -> None:
+        if self._process != os.getpid():
+            raise ConnectionError("this connection belongs to process %d, before a fork: connect in this process"
+                                  % self._process)
+        if self.closed:
+            raise ConnectionError("the connection is closed")
+
+    def _lose(self) -> None:
+        """The connection is closed. The server ends its locks and watches."""
+        self.closed = True
+        for lock in self._locks.values():
+            lock.lost = True
+        for watch in self._watches.values():
+            watch._is_lost = True
+        self._locks.clear()
+        self._watches.clear()
+
+    def _start_watch(self, watch: "_Watch", boxes: Iterable[int], fields: Fields) -> None:
+        for box, version in zip(boxes, str(fields["v"]).split(",")):
+            self._remove(box)
+            watch.versions[box] = int(version)
+            watch._boxes.add(box)
+            self._watches[box] = watch
+
+    def _end_locks(self, boxes: Iterable[int], grant: Optional[int]) -> None:
+        for box in boxes or list(self._locks):
+            lock = self._locks.get(box)
+            if lock and grant in (None, lock.grant):
+                del self._locks[box]
+                lock.boxes = [other for other in lock.boxes if other != box]
+
+    @staticmethod
+    def _result(answer: "Answer", shape: str, number: type = int) -> Tuple[Fields, bytes]:
+        """Returns fields and data of an answer, or raises its NO or ERR. shape: its kind and numeric fields."""
+        kind, code, fields, text, data = answer
+        if kind == "NO":
+            raise REASONS.get(code, NotDone)(code, fields)
+        if kind == "ERR":
+            raise REFUSALS.get(code, Refused)(code, fields, text)
+        expected, *numbers = shape.split()
+        if kind != expected or not all(type(fields.get(key)) is number for key in numbers):
+            raise ConnectionError("the server answered %s instead of %s" % (kind, shape))
+        return fields, data
+
+    def _buffer_events(self) -> None:
+        """Buffers the events that have arrived before the next answer."""
+        while self._received.startswith(b"EVENT "):
+            event = self._parse()
+            if not event:
+                return
+            fields, data = event[2], event[4]
+            box, version, lost = (fields.get(key, 0) for key in ("box", "v", "lost"))
+            if lost == "lock" and box in self._locks:
+                self._locks.pop(box).lost = True
+            elif box in self._watches:
+                self._watches[box]._buffer(Event(version, data, box, lost))
+
+    def _handle_unsolicited(self) -> None:
+        """Handles an answer without a request: the server may send an ERR before it stops."""
+        answer = None if self._received.startswith(b"EVENT ") else self._parse()
+        if answer:
+            if answer[0] == "ERR":
+                raise Refused(*answer[1:4])
+            raise ConnectionError("an answer without a request")
+
+    def _parse(self) -> Optional["Answer"]:
+        """Removes a complete answer or event from the received bytes. None: it is incomplete."""
+        end = self._received.find(b"\n") + 1
+        line = bytes(self._received[:end or LONGEST_LINE])
+        if not end and len(self._received) < LONGEST_LINE:
+            return None
+        match = ANSWER.fullmatch(line.decode("ascii", "backslashreplace"))
+        if not match:
+            raise ConnectionError("not an answer of dipc: %.60r" % line)
+        start, pairs, text, eol = match.groups()
+        kind, _, word = start.partition(" ")
+        data = b""
+        if kind in ("DATA", "EVENT"):
+            start, end = end, end + int(word) + len(eol)
+            if len(self._received) < end:
+                return None
+            data = bytes(self._received[start:end - len(eol)])
+            if self._received[end - len(eol):end] != eol.encode():
+                raise ConnectionError("no end of line after the data of an answer")
+        del self._received[:end]
+        return kind, word, _pairs(pairs.split()), text or "", data
+
+    def _remove(self, box: int) -> None:
+        if box in self._watches:
+            self._watches.pop(box)._remove(box)
+
+
+class Mailboxes(_Connection):
     """A connection to the mailboxes of one server. It closes at the end of a `with`.
 
     Every method raises Refused if the server refuses the request, ConnectionError if the connection is lost
     or the server does not speak dipc, and TimeoutError if the server was silent for too long. After the last
     two the connection is .closed: a late answer would be mistaken for that of the next request. A Timeout is
     an answer of the server and does not close the connection.
+
+    A connection does not send a request again when the connection is lost: a write, put or take may have been
+    done. After a fork it belongs to the process that made it.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._received, self.closed = sock, bytearray(), False
-        self._locks: Dict[int, Lock] = {}  # by mailbox
-        self._watches: Dict[int, Watch] = {}
+    def __init__(self, sock: socket.socket, open_again: Optional[Callable[[], socket.socket]] = None) -> None:
+        super().__init__()
+        self._sock, self._open_again, self._name = sock, open_again, cast(Optional[str], None)
 
-    def __enter__(self) -> "Mailboxes":
+    @classmethod
+    def open(cls: Type["Connected"], open_socket: Callable[[], socket.socket]) -> "Connected":
+        """A connection with a socket from this function, which is called again by reconnect."""
+        return cls(open_socket(), open_socket)
+
+    def __enter__(self: "Connected") -> "Connected":
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -238,11 +372,10 @@ class Mailboxes:
         after: returns the oldest message newer than this version, and waits for it. wait: seconds; 0 does not
         wait, float("inf") waits forever, None is the server's default. Raises Timeout.
         """
-        head = _line("r", box, after=after, off=off, len=len, wait=_seconds(wait))
-        fields, data = self._ask("DATA v n", head)
-        return Message(data, fields["v"], fields["n"], fields.get("lost", 0))
+        request = _line("r", box, after=after, off=off, len=len, wait=_seconds(wait))
+        return _message(*self._ask("DATA v n", request))
 
-    def write(self, box: int, data: Union[bytes, str], if_version: Optional[int] = None,
+    def write(self, box: int, data: Data, if_version: Optional[int] = None,
               off: Optional[int] = None, wait: Optional[float] = None) -> int:
         """Replaces the mailbox's contents with `data` (bytes-like, or str as UTF-8). Returns the new version.
 
@@ -250,19 +383,16 @@ class Mailboxes:
         the message from this byte on, and raises Multi if there are several messages. wait: as for read.
         Raises Timeout.
         """
-        body = _body(data)
-        head = _line("w", box, len(body), off=off, wait=_seconds(wait), **{"if": if_version})
-        return self._ask("OK v", head + body + b"\n")[0]["v"]
+        version: int = self._ask("OK v", _write_request(box, data, if_version, off, wait))[0]["v"]
+        return version
 
-    def put(self, box: int, data: Union[bytes, str], drop: bool = False, wait: Optional[float] = None) -> Put:
+    def put(self, box: int, data: Data, drop: bool = False, wait: Optional[float] = None) -> Put:
         """Appends `data` to the mailbox's queue. Returns the new version, with a .count.
 
         Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not free
         in time. drop: drops the oldest messages to make room. wait: as for read.
         """
-        body = _body(data)
-        head = _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait))
-        fields = self._ask("OK v n", head + body + b"\n")[0]
+        fields = self._ask("OK v n", _put_request(box, data, drop, wait))[0]
         return Put(fields["v"], fields["n"])
 
     def take(self, box: int, wait: Optional[float] = None) -> Message:
@@ -271,8 +401,7 @@ class Mailboxes:
         Raises Empty if no message arrived in time, or Timeout if the mailbox was not free in time. wait: as
         for read.
         """
-        fields, data = self._ask("DATA v n", _line("take", box, wait=_seconds(wait)))
-        return Message(data, fields["v"], fields["n"])
+        return _message(*self._ask("DATA v n", _line("take", box, wait=_seconds(wait))))
 
     def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "Lock":
@@ -282,8 +411,7 @@ class Mailboxes:
         seconds. The locks expire after this time without a request on this connection. None is the server's
         default. wait: as for read. Raises Timeout, or Locked if wait is 0; Deadlock; Denied.
         """
-        options = {"wait": _seconds(wait), "ttl": _seconds(ttl)}
-        fields = self._ask("OK grant", _line("lock " + _list(boxes) + " r" * shared, **options))[0]
+        fields = self._ask("OK grant", _lock_request(boxes, shared, ttl, wait))[0]
         lock = Lock(self, boxes, fields["grant"])
         self._locks.update(dict.fromkeys(boxes, lock))
         return lock
@@ -296,35 +424,101 @@ class Mailboxes:
         """
         lost = None
         try:
-            self._ask("OK", _line("unlock " + _list(boxes or "*"), grant=grant))
+            self._ask("OK", _line("unlock " + (_list(boxes) if boxes else "*"), grant=grant))
         except LockLost as error:
             if boxes:
                 raise
             lost = error  # one lock was lost; the others are unlocked
-        for box in boxes or list(self._locks):
-            lock = self._locks.get(box)
-            if lock and grant in (None, lock.grant):
-                lock._end(box)
+        self._end_locks(boxes, grant)
         if lost:
             raise lost
 
-    def watch(self, *boxes: int, after: Optional[int] = None) -> "Watch":
+    def watch(self, *boxes: int, after: After = None) -> "Watch":
         """Starts to watch these mailboxes. Iterating over the result returns each new message, forever.
 
         after: starts after this version, with the stored messages; after=0 starts with all stored messages. A
-        mailbox belongs to one watch at a time: the new watch takes it over from an earlier one.
+        dict has a version for each mailbox: after=watch.versions goes on where an earlier watch has ended.
+        Raises Ahead if a mailbox has not reached its version. A mailbox belongs to one watch at a time: the new
+        watch takes it over from an earlier one.
         """
-        fields = self._ask("OK v", _line("watch " + _list(boxes), after=after), str if boxes[1:] else int)[0]
-        versions = [int(version) for version in str(fields["v"]).split(",")]
-        for box in boxes:
-            self._remove(box)
-        watch = Watch(self, dict(zip(boxes, versions)))
-        self._watches.update(dict.fromkeys(boxes, watch))
+        watch = Watch(self)
+        for group, request in _watch_requests(boxes, after):
+            try:
+                fields = self._ask("OK v", request, str if group[1:] else int)[0]
+            except DipcError:
+                if watch.versions:
+                    self.unwatch(*watch.versions)
+                raise
+            self._start_watch(watch, group, fields)
         return watch
+
+    def follow(self, *boxes: int, after: After = None, patience: float = RECONNECT,
+               note: Callable[[str], None] = lambda text: None) -> Iterator[Event]:
+        """Returns each new message, as watch does, and goes on after the connection is lost.
+
+        It connects again, as reconnect does, and tries that for `patience` seconds. Messages that were written
+        meanwhile are returned, or counted in .lost of the next event. If the mailboxes are new, because the
+        server was started with empty ones, it starts with their oldest messages. note: is called with a
+        sentence for people when the connection is lost, when it is made again, and when the mailboxes are new.
+        """
+        life = self.hello().get("life")
+        watch = self._watch_from(boxes, after, note)
+        while True:
+            try:
+                yield from watch
+                return
+            except (OSError, Refused) as error:
+                if not self._open_again or isinstance(error, Refused) and error.code not in CLOSING:
+                    raise
+                note("the connection is lost, connecting again: %s" % error)
+            current = self._await_server(patience).get("life")
+            if current == life:
+                note("connected again")
+                watch = self._watch_from(boxes, watch.versions, note)
+            else:
+                life = current
+                note("connected again; the mailboxes are new: starting with the oldest message")
+                watch = self._watch_from(boxes, 0, note)
+
+    def _watch_from(self, boxes: Tuple[int, ...], after: After, note: Callable[[str], None]) -> "Watch":
+        try:
+            return self.watch(*boxes, after=after)
+        except Ahead:
+            note("version %s was never reached here, the mailboxes are new: starting with the oldest message"
+                 % after)
+            return self.watch(*boxes, after=0)
+
+    def _await_server(self, patience: float) -> Fields:
+        """Connects again. Tries it for `patience` seconds. Returns the server's properties."""
+        deadline, pause = time.monotonic() + patience, 0.05
+        while True:
+            try:
+                self.reconnect()
+                return self.hello()
+            except (OSError, Refused) as error:
+                is_final = isinstance(error, Refused) and error.code not in CLOSING
+                if is_final or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 1)
+
+    def reconnect(self) -> None:
+        """Connects again to the same server, also in a process that was forked. The connection keeps its name.
+
+        The locks of the old connection are lost: their .lost is True. Its watches end with a ConnectionError.
+        No request is repeated: the caller decides that, since a write, put or take may have been done.
+        """
+        if not self._open_again:
+            raise ConnectionError("the connection is closed")
+        self._close_socket()
+        self._sock = self._open_again()
+        self._received, self.closed, self._process = bytearray(), False, os.getpid()
+        if self._name is not None:
+            self.hello(self._name)
 
     def unwatch(self, *boxes: int) -> None:
         """Stops watching these mailboxes, or all. A loop over a watch without mailboxes ends."""
-        self._ask("OK", _line("unwatch " + _list(boxes or "*")))
+        self._ask("OK", _line("unwatch " + (_list(boxes) if boxes else "*")))
         for box in boxes or list(self._watches):
             self._remove(box)
 
@@ -334,7 +528,9 @@ class Mailboxes:
 
     def hello(self, name: Optional[str] = None, token: Optional[str] = None) -> Fields:
         """Names this connection. Returns the server's properties: proto, server, boxes, size, packet, .."""
-        return self._ask("OK", _line("hello", name=name, token=token))[0]
+        fields = self._ask("OK", _line("hello", name=name, token=token))[0]
+        self._name = self._name if name is None else name
+        return fields
 
     def stat(self, topic: Union[int, str, None] = None) -> Any:
         """Returns statistics by name: of the server, or of a mailbox, with its locks as a list in "lock".
@@ -342,19 +538,12 @@ class Mailboxes:
         "conns" returns a list with a dict for each connection, "locks" a list with a dict for each holder
         of a lock.
         """
-        lines = [line.partition(" ")[::2] for line in self._stat(topic).splitlines()]
-        if topic in STATS:
-            return [dict(_statistics(rest), **{STATS[topic]: int(number)}) for number, rest in lines]
-        statistics: Fields = {name: _value(value) for name, value in lines if name != "lock"}
-        if topic is not None:
-            statistics["lock"] = [_statistics(rest) for name, rest in lines if name == "lock"]
-        return statistics
+        return _statistics_of(topic, self._stat(topic))
 
     def _stat(self, topic: Union[int, str, None]) -> str:
-        words = "" if topic is None else " " + topic if topic in STATS else " box %d" % topic
-        fields, text = self._ask("DATA", _line("stat" + words))
+        fields, text = self._ask("DATA", _stat_request(topic))
         while "more" in fields:  # the server answers long statistics in parts
-            fields, part = self._ask("DATA", _line("stat" + words, **{"from": fields["more"]}))
+            fields, part = self._ask("DATA", _stat_request(topic, fields["more"]))
             text += part
         return text.decode("utf-8", "replace")
 
@@ -364,36 +553,33 @@ class Mailboxes:
 
     def close(self) -> None:
         """Closes the connection. Does nothing if it is closed already."""
-        if not self.closed:
+        self._open_again = None
+        if not self.closed and self._process == os.getpid():
+            self._locks.clear()
             with contextlib.suppress(OSError):  # the connection may be lost
                 self._sock.sendall(_line("q"))
-            self._close_socket()
+        self._close_socket()
 
     def _ask(self, shape: str, request: bytes, number: type = int) -> Tuple[Fields, bytes]:
         """Sends a request. Returns fields and data of its answer. shape: expected kind and numeric fields."""
-        if self.closed:
-            raise ConnectionError("the connection is closed")
+        self._require_usable()
         with self._closing():
             with contextlib.suppress(ConnectionError):  # the server may have sent an ERR and closed: read it
                 self._send(request)
-            kind, code, fields, text, data = self._answer()
-            expected, *numbers = shape.split()
-            is_complete = all(type(fields.get(key)) is number for key in numbers)
-            if kind in ("OK", "DATA") and (kind != expected or not is_complete):
-                raise ConnectionError("the server answered %s instead of %s" % (kind, shape))
-        if kind == "NO":
-            raise REASONS.get(code, NotDone)(code, fields)
-        if kind == "ERR":
-            if code in CLOSING:
-                self._close_socket()
-            raise REFUSALS.get(code, Refused)(code, fields, text)
-        return fields, data
+            return self._result(self._answer(), shape, number)
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
-        """Closes the connection on any exception, even KeyboardInterrupt: the answer may still arrive."""
+        """Closes the connection on any exception, even KeyboardInterrupt: the answer may still arrive.
+
+        Only NO, and an ERR after which the server does not close, leave it open.
+        """
         try:
             yield
+        except DipcError as error:
+            if isinstance(error, Refused) and error.code in CLOSING:
+                self._close_socket()
+            raise
         except socket.timeout:
             self._close_socket()
             raise TimeoutError("the server was silent for too long; the connection is closed") from None
@@ -431,8 +617,8 @@ class Mailboxes:
             raise ConnectionError("the server closed the connection")
         self._received += received
 
-    def _answer(self) -> Tuple[str, str, Fields, str, bytes]:
-        """Receives an answer: kind, the word after it, fields, text, data. Buffers the events before it."""
+    def _answer(self) -> Answer:
+        """Receives an answer. Buffers the events before it."""
         while True:
             self._buffer_events()
             answer = self._parse()
@@ -440,70 +626,38 @@ class Mailboxes:
                 return answer
             self._receive()
 
-    def _buffer_events(self) -> None:
-        """Buffers the events that have arrived before the next answer."""
-        while self._received.startswith(b"EVENT "):
-            event = self._parse()
-            if not event:
-                return
-            fields, data = event[2], event[4]
-            box, version, lost = (fields.get(key, 0) for key in ("box", "v", "lost"))
-            if lost == "lock" and box in self._locks:
-                self._locks.pop(box).lost = True
-            elif box in self._watches:
-                self._watches[box]._buffer(Event(version, data, box, lost))
-
-    def _handle_unsolicited(self) -> None:
-        """Handles an answer without a request: the server may send an ERR before it stops."""
-        answer = None if self._received.startswith(b"EVENT ") else self._parse()
-        if answer:
-            if answer[0] == "ERR":
-                raise Refused(*answer[1:4])
-            raise ConnectionError("an answer without a request")
-
-    def _parse(self) -> Optional[Tuple[str, str, Fields, str, bytes]]:
-        """Removes a complete answer or event from the received bytes. None: it is incomplete."""
-        end = self._received.find(b"\n") + 1
-        line = bytes(self._received[:end or LONGEST_LINE])
-        if not end and len(self._received) < LONGEST_LINE:
-            return None
-        match = ANSWER.fullmatch(line.decode("ascii", "backslashreplace"))
-        if not match:
-            raise ConnectionError("not an answer of dipc: %.60r" % line)
-        start, pairs, text, eol = match.groups()
-        kind, _, word = start.partition(" ")
-        data = b""
-        if kind in ("DATA", "EVENT"):
-            start, end = end, end + int(word) + len(eol)
-            if len(self._received) < end:
-                return None
-            data = bytes(self._received[start:end - len(eol)])
-            if self._received[end - len(eol):end] != eol.encode():
-                raise ConnectionError("no end of line after the data of an answer")
-        del self._received[:end]
-        return kind, word, _pairs(pairs.split()), text or "", data
-
-    def _remove(self, box: int) -> None:
-        if box in self._watches:
-            self._watches.pop(box)._remove(box)
-
     def _close_socket(self) -> None:
-        self.closed = True
+        self._lose()
         self._sock.close()
 
 
-class Lock:
+class _Lock:
+    """The state of a lock."""
+
+    def __init__(self, boxes: Iterable[int], grant: int) -> None:
+        self.boxes, self.grant, self.lost = list(boxes), grant, False
+
+    def _take_boxes(self, is_closed: bool) -> List[int]:
+        """The mailboxes to unlock. Raises LockLost if the lock has ended with its connection."""
+        boxes, self.boxes = self.boxes, []
+        if boxes and self.lost and is_closed:
+            raise LockLost("lease", text="the connection was lost, and the lock with it")
+        return boxes
+
+
+class Lock(_Lock):
     """Locked mailboxes. They are unlocked at the end of a `with`.
 
     .grant: the number of this lock; later locks have higher numbers. .boxes: the mailboxes that are still
-    locked. .lost: whether the server has reported that the lease has expired. The report is received with the
-    next answer, or in a watch. Then the mailboxes are not protected any more: every request of this
-    connection to them raises LockLost, and so does the end of the `with`, unless another exception is raised
-    already. unlock() ends this state, and raises LockLost once more.
+    locked. .lost: whether the server has reported that the lease has expired, or the connection was lost. The
+    report is received with the next answer, or in a watch. Then the mailboxes are not protected any more: every
+    request of this connection to them raises LockLost, and so does the end of the `with`, unless another
+    exception is raised already. unlock() ends this state, and raises LockLost once more.
     """
 
     def __init__(self, mailboxes: Mailboxes, boxes: Iterable[int], grant: int) -> None:
-        self._mailboxes, self.boxes, self.grant, self.lost = mailboxes, list(boxes), grant, False
+        super().__init__(boxes, grant)
+        self._mailboxes = mailboxes
 
     def __enter__(self) -> "Lock":
         return self
@@ -513,29 +667,60 @@ class Lock:
             self.unlock()
 
     def unlock(self) -> None:
-        """Unlocks the mailboxes that are still locked. Raises LockLost if the lease has expired."""
-        boxes, self.boxes = self.boxes, []
+        """Unlocks the mailboxes that are still locked. Raises LockLost if the lock was lost."""
+        boxes = self._take_boxes(self._mailboxes.closed)
         if boxes:
             self._mailboxes.unlock(*boxes, grant=self.grant)
 
-    def _end(self, box: int) -> None:
-        del self._mailboxes._locks[box]
-        self.boxes = [other for other in self.boxes if other != box]
+
+class _Watch:
+    """The state of a watch: its mailboxes, and events that have arrived."""
+
+    def __init__(self) -> None:
+        self.versions: Dict[int, int] = {}
+        self._boxes: Set[int] = set()
+        self._events: Deque[Event] = collections.deque()
+        self._bytes = 0
+        self._dropped: Counter[int] = collections.Counter()
+        self._is_lost = False
+
+    def _buffer(self, event: Event) -> None:
+        self._events.append(event)
+        self._bytes += len(event.data) + EVENT
+        while self._bytes > KEPT and len(self._events) > 1:
+            dropped = self._pop()
+            self._dropped[dropped.box] += 1 + dropped.lost
+
+    def _pop(self) -> Event:
+        event = self._events.popleft()
+        self._bytes -= len(event.data) + EVENT
+        return event
+
+    def _next_event(self) -> Event:
+        event = self._pop()
+        event.lost += self._dropped.pop(event.box, 0)
+        self.versions[event.box] = event.version
+        return event
+
+    def _remove(self, box: int) -> None:
+        self._boxes.discard(box)
+        self._events = collections.deque(event for event in self._events if event.box != box)
+        self._bytes = sum(len(event.data) + EVENT for event in self._events)
 
 
-class Watch:
-    """Iterates over new messages: pairs (version, data) with a .box. .versions: where it starts, by mailbox.
+class Watch(_Watch):
+    """Iterates over new messages: pairs (version, data) with a .box.
 
-    The loop waits forever, regardless of the connection's timeout. Ctrl-C ends the loop and keeps the
-    connection. The loop may use the connection, including for other watches: events that arrive meanwhile are
-    buffered. If the buffered events exceed KEPT bytes, the oldest are dropped, and the next event of their
-    mailbox counts them in its .lost.
+    .versions: by mailbox, the version of the last message that was returned; before the first one, the version
+    at which the watch starts. The loop waits forever, regardless of the connection's timeout. Ctrl-C ends the
+    loop and keeps the connection. The loop may use the connection, including for other watches: events that
+    arrive meanwhile are buffered. If the buffered events exceed KEPT bytes, the oldest are dropped. A slow
+    reader is told how many messages it missed, in .lost of the next event of the mailbox.
     """
 
-    def __init__(self, mailboxes: Mailboxes, versions: Dict[int, int]) -> None:
-        self._mailboxes, self.versions, self._boxes = mailboxes, versions, set(versions)
-        self._events: Deque[Event] = collections.deque()
-        self._bytes, self._dropped = 0, collections.Counter()
+    def __init__(self, mailboxes: Mailboxes) -> None:
+        super().__init__()
+        self._mailboxes = mailboxes
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -544,10 +729,11 @@ class Watch:
         mailboxes = self._mailboxes
         mailboxes._buffer_events()
         while not self._events:
+            if self._is_lost:
+                raise ConnectionError("the connection of this watch is closed")
             if not self._boxes:
                 raise StopIteration
-            if mailboxes.closed:
-                raise ConnectionError("the connection is closed")
+            mailboxes._require_usable()
             if mailboxes._received:
                 with mailboxes._closing():
                     mailboxes._handle_unsolicited()
@@ -555,26 +741,7 @@ class Watch:
             with mailboxes._closing():
                 mailboxes._receive()
                 mailboxes._buffer_events()
-        event = self._next()
-        event.lost += self._dropped.pop(event.box, 0)
-        return event
-
-    def _buffer(self, event: Event) -> None:
-        self._events.append(event)
-        self._bytes += len(event.data) + EVENT
-        while self._bytes > KEPT and len(self._events) > 1:
-            dropped = self._next()
-            self._dropped[dropped.box] += 1 + dropped.lost
-
-    def _next(self) -> Event:
-        event = self._events.popleft()
-        self._bytes -= len(event.data) + EVENT
-        return event
-
-    def _remove(self, box: int) -> None:
-        self._boxes.discard(box)
-        self._events = collections.deque(event for event in self._events if event.box != box)
-        self._bytes = sum(len(event.data) + EVENT for event in self._events)
+        return self._next_event()
 
 
 def _line(verb: str, *numbers: int, **options: Any) -> bytes:
@@ -590,11 +757,56 @@ def _line(verb: str, *numbers: int, **options: Any) -> bytes:
 def _list(boxes: Iterable[int]) -> str:
     if not boxes:
         raise ValueError("a mailbox is missing")
-    return boxes if boxes == "*" else ",".join("%d" % box for box in boxes)
+    return ",".join("%d" % box for box in boxes)
 
 
-def _body(data: Union[bytes, str]) -> bytes:
+def _body(data: Data) -> bytes:
     return data.encode() if isinstance(data, str) else bytes(memoryview(data))
+
+
+def _write_request(box: int, data: Data, if_version: Optional[int], off: Optional[int],
+                   wait: Optional[float]) -> bytes:
+    body = _body(data)
+    return _line("w", box, len(body), off=off, wait=_seconds(wait), **{"if": if_version}) + body + b"\n"
+
+
+def _put_request(box: int, data: Data, drop: bool, wait: Optional[float]) -> bytes:
+    body = _body(data)
+    return _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait)) + body + b"\n"
+
+
+def _watch_requests(boxes: Tuple[int, ...], after: After) -> Iterator[Tuple[Tuple[int, ...], bytes]]:
+    """The requests of a watch, each with its mailboxes: one for each version of after=."""
+    if not isinstance(after, Mapping):
+        yield boxes, _line("watch " + _list(boxes), after=after)
+        return
+    for version in sorted({after[box] for box in boxes}):
+        group = tuple(box for box in boxes if after[box] == version)
+        yield group, _line("watch " + _list(group), after=version)
+
+
+def _lock_request(boxes: Iterable[int], shared: bool, ttl: Optional[float], wait: Optional[float]) -> bytes:
+    return _line("lock " + _list(boxes) + " r" * shared, wait=_seconds(wait), ttl=_seconds(ttl))
+
+
+def _stat_request(topic: Union[int, str, None], start: Optional[int] = None) -> bytes:
+    words = "" if topic is None else " " + topic if isinstance(topic, str) else " box %d" % topic
+    return _line("stat" + words, **{"from": start})
+
+
+def _message(fields: Fields, data: bytes) -> Message:
+    return Message(data, fields["v"], fields["n"], fields.get("lost", 0))
+
+
+def _statistics_of(topic: Union[int, str, None], text: str) -> Any:
+    """The result of stat."""
+    lines = [line.partition(" ")[::2] for line in text.splitlines()]
+    if isinstance(topic, str):
+        return [dict(_statistics(rest), **{STATS[topic]: int(number)}) for number, rest in lines]
+    statistics: Fields = {name: _value(value) for name, value in lines if name != "lock"}
+    if topic is not None:
+        statistics["lock"] = [_statistics(rest) for name, rest in lines if name == "lock"]
+    return statistics
 
 
 def _seconds(wait: Optional[float]) -> Optional[str]:
@@ -632,6 +844,18 @@ TAKES = {"read": ("wait", "off", "len", "after"), "write": ("wait", "off", "if")
 ALIASES = {"r": "read", "w": "write"}
 COMMANDS = ("read BOX, write BOX [TEXT], put BOX [TEXT], take BOX, watch BOX[,BOX..], "
             "stat [BOX|conns|locks], ping, help, hello [NAME], quit")
+PROMPT_HELP = b"""\
+read BOX                prints the newest message of a mailbox; r for short
+write BOX [TEXT]        replaces all messages by this one, or by the next line; w for short
+put BOX [TEXT]          adds a message
+take BOX                removes the oldest message and prints it; waits for one
+watch BOX[,BOX..]       prints each new message, until Ctrl-C
+stat [BOX|conns|locks]  prints counters of the server or of a mailbox; its connections; its locks
+hello [NAME]            names this connection and describes the server
+ping                    checks that the server answers
+quit                    leaves; q for short, or Ctrl-D
+Ctrl-C cancels the running command.
+"""
 LOCAL, TRY_AGAIN = 74, 75  # exit codes, as in sysexits.h
 
 
@@ -640,14 +864,44 @@ class _StreamError(Exception):
 
 
 class _Printed(Mailboxes):
-    """A connection whose answers are printed. A request is cancelled when standard output has no reader."""
+    """A connection whose answers are printed. Ctrl-C cancels a request, and so does the end of the reader of
+    standard output.
 
-    reader_left = False
+    A request is cancelled by the end of the sending half of the connection. The server answers it soon after, a
+    waiting take at once: so it is known whether a message was taken. A second Ctrl-C does not wait for that.
+    """
+
+    reader_left = cancelled = False
+
+    @contextlib.contextmanager
+    def cancelled_by_ctrl_c(self) -> Iterator[None]:
+        """Within this, Ctrl-C cancels the request and raises no exception, so that no answer is lost."""
+
+        def cancel(*_: Any) -> None:
+            if self.cancelled:
+                raise KeyboardInterrupt
+            self.cancelled = True
+            with contextlib.suppress(OSError):  # the connection may be lost
+                self._sock.shutdown(socket.SHUT_WR)
+
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, cancel)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _ask(self, shape: str, request: bytes, number: type = int) -> Tuple[Fields, bytes]:
+        with self.cancelled_by_ctrl_c():
+            return super()._ask(shape, request, number)
 
     def _receive(self) -> None:
         if not self.reader_left and self._reader_leaves_first():
             self.reader_left = True
-            self._sock.shutdown(socket.SHUT_WR)  # a waiting take is answered at once: with a message, or none
+            self._sock.shutdown(socket.SHUT_WR)
         super()._receive()
 
     def _ready(self, directions: int, timeout: Optional[float]) -> int:
@@ -662,6 +916,10 @@ class _Printed(Mailboxes):
     def await_output(self) -> bool:
         """Waits until standard output can be written. Returns False if it has no reader."""
         return not _poll((sys.stdout, WRITE), (sys.stdout, 0))[1]
+
+    def reconnect(self) -> None:
+        super().reconnect()
+        self.reader_left = self.cancelled = False
 
     def packet(self) -> int:
         """The number of bytes of data that the server accepts in a request."""
@@ -698,20 +956,22 @@ def main(argv: List[str]) -> int:
         unix, host = options.pop("unix", None), options.pop("host", "127.0.0.1")
         if unix is None and not words:
             raise ValueError("PORT is missing (see --help)")
-        port = _number(words.pop(0)) if unix is None else None
+        port: Optional[int] = _number(words.pop(0)) if unix is None else None
         if options and not words:
             raise ValueError("--%s needs a command" % list(options)[0])
 
-        def connect_again() -> Any:
+        def open_socket() -> socket.socket:
             try:
-                return _connect(_Printed, port, host, unix)
+                return _open(port, host, unix, None)
             except OSError as error:
-                place, why = unix or "%s:%d" % (host, port), error.strerror or error
+                place, why = unix or "%s:%s" % (host, port), error.strerror or error
                 raise ConnectionError("cannot connect to %s: %s" % (place, why)) from None
 
         if not words:
-            return _prompt(connect_again)
-        with connect_again() as mailboxes:
+            _require("stdin", os.O_WRONLY)
+            with _Printed.open(open_socket) as mailboxes:
+                return _prompt(mailboxes)
+        with _Printed.open(open_socket) as mailboxes:
             whole_lines = sys.stdout.isatty() or words[0] == "watch"
             _execute(mailboxes, words, options, lambda: _standard_input(mailboxes), whole_lines)
             return 0
@@ -730,7 +990,7 @@ def main(argv: List[str]) -> int:
 
 def _require(name: str, unusable: int) -> None:
     """Fails if a standard stream is closed, or only open in the other direction."""
-    stream, flags = getattr(sys, name), None
+    stream, flags = getattr(sys, name), cast(Optional[int], None)
     with contextlib.suppress(ImportError, OSError, ValueError):  # not a file, or a system without fcntl
         import fcntl
         flags = fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) if stream else None
@@ -772,20 +1032,19 @@ def _read_line(mailboxes: _Printed) -> str:
     return os.fsdecode(line[:-1] if line.endswith(b"\r") else line)
 
 
-def _prompt(connect_again: Callable[[], _Printed]) -> int:
+def _prompt(mailboxes: _Printed) -> int:
     """Runs commands line by line until quit or the end of input. A failed command does not end the prompt."""
-    _require("stdin", os.O_WRONLY)
-    mailboxes, is_terminal = connect_again(), sys.stdin.isatty()
+    is_terminal = sys.stdin.isatty()
     if is_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  gives input() a line editor
-    sys.stdin.reconfigure(errors="surrogateescape")  # with os.fsencode, keeps bytes unchanged
+    # With os.fsencode, this keeps bytes unchanged.
+    cast(io.TextIOWrapper, sys.stdin).reconfigure(errors="surrogateescape")
 
     def ask(prompt: str) -> str:
         return input(prompt) if is_terminal else _read_line(mailboxes)
 
-    with contextlib.ExitStack() as at_end, contextlib.suppress(EOFError):
-        at_end.callback(lambda: mailboxes.close())
+    with contextlib.suppress(EOFError):
         while True:
             words: List[str] = []
             try:
@@ -793,20 +1052,23 @@ def _prompt(connect_again: Callable[[], _Printed]) -> int:
                 if words[:1] in (["q"], ["quit"]):
                     return 0
                 if words == ["help"]:
-                    _print([b"The commands are: %s\n\nThe protocol:\n" % COMMANDS.encode()], True)
-                if words:
+                    _print([PROMPT_HELP], True)
+                elif words:
                     _execute(mailboxes, words, {}, lambda: os.fsencode(ask("text> ")), True)
             except (DipcError, ValueError) as error:
                 _print_error(error)
+            except OSError as error:
+                if not is_terminal:
+                    raise
+                _print_note("dipc: %s; it is not known whether the command was done" % error)
             except KeyboardInterrupt:
                 if not is_terminal or not words:
                     raise
-                if not mailboxes.closed:
-                    mailboxes.unwatch()
-                    _print_note("")
-                else:  # the protocol has no other way to cancel a waiting request
-                    mailboxes = connect_again()
-                    _print_note("interrupted and reconnected")
+                if not mailboxes.closed and not mailboxes.cancelled:
+                    mailboxes.unwatch()  # Ctrl-C has ended a watch
+                _print_note("\ncancelled")
+            if mailboxes.cancelled or is_terminal and mailboxes.closed:
+                mailboxes.reconnect()
             if mailboxes.closed:
                 raise ConnectionError("the server closed the connection")
     if is_terminal:
@@ -823,12 +1085,14 @@ def _execute(mailboxes: _Printed, words: List[str], options: Dict[str, str], tex
     if is_message and not mailboxes.await_output():
         raise without_reader
     try:
-        pieces = _run(mailboxes, words, options, text)
+        with mailboxes.cancelled_by_ctrl_c() if is_message else contextlib.ExitStack():
+            _print(_run(mailboxes, words, options, text), whole_lines, is_take)
     except (DipcError, OSError):
         if is_message and mailboxes.reader_left:
             raise without_reader from None
+        if mailboxes.cancelled:
+            raise KeyboardInterrupt from None
         raise
-    _print(pieces, whole_lines, is_take)
 
 
 def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
@@ -851,12 +1115,8 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
         return [getattr(mailboxes, command)(_number(args[0]), **given)]
     if command == "watch" and len(args) == 1:
         boxes = list(map(_number, args[0].split(",")))
-        try:
-            return _watch_output(mailboxes.watch(*boxes, **given))
-        except Ahead:
-            _print_note("dipc: version %s was never reached here, the mailboxes are new: starting with the oldest "
-                        "message" % given["after"])
-            return _watch_output(mailboxes.watch(*boxes, after=0))
+        events = mailboxes.follow(*boxes, note=lambda text: _print_note("dipc: " + text), **given)
+        return _watch_output(events, len(boxes) > 1)
     if command == "hello" and len(args) < 2:
         return [_lines(mailboxes.hello(*args))]
     if command == "stat" and len(args) < 2:
@@ -870,13 +1130,13 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
     raise ValueError("the commands are: " + COMMANDS)
 
 
-def _watch_output(watch: Watch) -> Iterator[bytes]:
+def _watch_output(events: Iterable[Event], with_box: bool) -> Iterator[bytes]:
     """The output of a watch. With several mailboxes, each message begins with the number of its mailbox."""
-    for event in watch:
+    for event in events:
         if event.lost:
             what, verb = ("message", "is") if event.lost == 1 else ("messages", "are")
             _print_note("dipc: %d %s of mailbox %d %s lost" % (event.lost, what, event.box, verb))
-        yield (b"%d: " % event.box if len(watch.versions) > 1 else b"") + event.data
+        yield (b"%d: " % event.box if with_box else b"") + event.data
 
 
 def _number(word: str, kind: Callable[[str], Any] = int) -> Any:
@@ -918,5 +1178,10 @@ def _print_note(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command dipc-py."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

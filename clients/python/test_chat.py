@@ -3,21 +3,20 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import unittest
 
-from support import CHAT, PORT, TIMEOUT, Terminal, connect, require_server, wait_until
+from support import CHAT, PORT, TIMEOUT, Server, Terminal, connect, require_server, wait_until
 
 setUpModule = require_server
 
 
 class Chat(unittest.TestCase):
-    def chat(self, name, port=None):
+    def chat(self, name, port=PORT, program=(CHAT,)):
         """Starts chat.py in mailbox 0 under this name."""
-        words = [sys.executable, CHAT, str(port or PORT), "0", name]
+        words = [sys.executable, *program, str(port), "0", name]
         user = subprocess.Popen(words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE)
         watchdog = threading.Timer(TIMEOUT, user.kill)
@@ -82,32 +81,77 @@ class Chat(unittest.TestCase):
         self.assertEqual((user.returncode, out), (0, b"* long leaves\n"))
         self.assertRegex(err, rb"\Achat: size max=8192[^\n]*\n\Z")
 
-    def test_a_chat_ends_with_its_server(self):
-        with socket.socket() as server:
-            server.settimeout(TIMEOUT)
-            server.bind(("127.0.0.1", 0))
-            server.listen()
-            user = self.chat("x", server.getsockname()[1])
-            for _ in range(2):
-                server.accept()[0].close()
-        self.assertNotEqual(user.wait(), 0)
-        self.assertRegex(user.stderr.read(), rb"\Achat: [^\n]+\n\Z")
+    def test_a_chat_ends_when_its_server_stays_away(self):
+        server = Server(self)
+        impatient = "import sys; sys.path.insert(0, %r); import chat; chat.PATIENCE = 0.1; chat.main()"
+        user = self.chat("x", server.port, ("-c", impatient % os.path.dirname(CHAT)))
+        self.assertEqual(user.stdout.readline(), b"* x joins\n")
+        server.stop()
+        self.assertEqual(user.wait(), 3)
+        self.assertRegex(user.stderr.read(), rb"\Achat: the connection is lost, [^\n]+\nchat: [^\n]+refused\n\Z")
 
-    @unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
-    def test_a_line_of_another_user_is_printed_above_the_line_being_typed(self):
-        chat = Terminal(self, CHAT, PORT, "0", "ann")
+
+@unittest.skipUnless(hasattr(os, "openpty"), "this system has no terminals")
+class ChatOnTerminal(unittest.TestCase):
+    def start(self, **options):
+        with connect() as m:
+            m.write(0, b"* a new chat")
+        chat = Terminal(self, CHAT, PORT, "0", "ann", **options)
         chat.expect(b"* ann joins")
         chat.expect(b"ann: ")  # the line editor waits
-        chat.type(b"half a li")
-        chat.expect(b"half a li")
+        return chat
+
+    def receive(self, text):
         with connect() as m:
-            m.put(0, b"bob: hello")
-        chat.expect(b"\r\x1b[2Kbob: hello\r\nann: half a li")
-        chat.type(b"ne\n")
-        chat.expect(b"ann: half a line\r\n")
+            m.put(0, text)
+
+    def leave(self, chat):
         for _ in range(TIMEOUT):  # the terminal loses a Ctrl-D that is typed before the line editor waits
             chat.type(b"\x04")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 chat.process.wait(1)
                 break
+        chat.expect(b"\r\x1b[J* ann leaves\r\n")
         self.assertEqual(chat.process.wait(), 0)
+
+    def test_a_line_of_another_user_is_printed_above_the_line_being_typed(self):
+        chat = self.start()
+        chat.type(b"half a li")
+        chat.expect(b"half a li")
+        self.receive(b"bob: hello")
+        chat.expect(b"\r\x1b[Jbob: hello\r\nann: half a li")
+        chat.type(b"ne\n")
+        chat.expect(b"ann: half a line\r\n")
+        self.leave(chat)
+
+    def test_a_typed_line_of_several_rows_is_erased_and_drawn_again(self):
+        chat = self.start(term="xterm", columns=20)
+        chat.type(b"0123456789" * 4)  # with the prompt, 45 columns
+        chat.expect(b"56789")
+        chat.expect(b"6789")
+        self.receive(b"bob: hello")
+        chat.expect(b"\x1b[2A\r\x1b[Jbob: hello\r\nann: " + b"0123456789" * 4)
+        self.leave_after_line(chat, b"\x1b[3A\r\x1b[J")
+
+    def test_a_typed_line_that_fills_its_row_is_drawn_again(self):
+        chat = self.start(term="xterm", columns=20)
+        chat.type(b"x" * 15)
+        chat.expect(b"x" * 15)
+        self.receive(b"bob: hello")
+        chat.expect(b"\x1b[1A\r\x1b[Jbob: hello\r\nann: xxxxxxxxxxxxxxx \r")
+        self.leave_after_line(chat, b"\x1b[1A\r\x1b[J")
+
+    def leave_after_line(self, chat, erased):
+        chat.type(b"\n")
+        chat.expect(erased)
+        self.leave(chat)
+
+    def test_the_cursor_stays_in_the_middle_of_the_line(self):
+        chat = self.start(term="xterm")
+        chat.type("grün".encode())
+        chat.expect("grün".encode())
+        chat.type(b"\x02\x02x")  # two characters back
+        chat.expect(b"x")
+        self.receive(b"bob: hello")
+        chat.expect("\r\x1b[Jbob: hello\r\nann: grxün\r\x1b[8C".encode())
+        self.leave_after_line(chat, b"\x1b[1A\r\x1b[J")

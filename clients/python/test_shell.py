@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import dipc
@@ -51,6 +52,8 @@ class Shell(unittest.TestCase):
     def test_watch_prints_a_line_for_each_message_until_ctrl_c(self):
         version = self.m.write(3, b"gone")
         self.m.write(3, b"a")
+        while self.m.write(1, b"b") < version:
+            pass
         watch = subprocess.Popen([sys.executable, SCRIPT, PORT, "watch", "--after", str(version - 1), "1,3"],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(watch.wait)
@@ -63,6 +66,18 @@ class Shell(unittest.TestCase):
         err = watch.communicate(timeout=TIMEOUT)[1]
         self.assertIn(b"dipc: 1 message of mailbox 3 is lost\n", err)
         self.assertEqual((watch.returncode, b"Traceback" in err), (130, False))
+
+    def test_ctrl_c_cancels_a_take_and_exits_130(self):
+        while self.m.read(3).count:
+            self.m.take(3)
+        take = subprocess.Popen([sys.executable, SCRIPT, PORT, "take", "3", "--wait", "inf"], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+        self.addCleanup(take.wait)
+        self.addCleanup(take.kill)
+        wait_until(lambda: self.m.stat(3)["aside"] == 1)
+        take.send_signal(signal.SIGINT)
+        self.assertEqual(take.communicate(timeout=TIMEOUT), (b"", b"\n"))
+        self.assertEqual((take.returncode, self.m.put(3, b"kept").count), (130, 1))
 
     def test_a_request_that_is_not_done_exits_1(self):
         version = self.m.write(3, b"x")
@@ -99,6 +114,27 @@ class Shell(unittest.TestCase):
         self.assertEqual(shell("--help")[:2], (0, dipc.__doc__.encode()))
 
 
+class Import(unittest.TestCase):
+    def run_beside_a_clone(self, *path):
+        """Imports dipc in a directory with a directory named dipc. Returns the exit code and stderr."""
+        with tempfile.TemporaryDirectory() as directory:
+            os.mkdir(os.path.join(directory, "dipc"))
+            environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path))
+            done = subprocess.run([sys.executable, "-c", "import dipc; dipc.connect"], cwd=directory,
+                                  env=environment, stderr=subprocess.PIPE, timeout=TIMEOUT)
+        return done.returncode, done.stderr
+
+    def test_a_clone_in_the_working_directory_does_not_hide_the_module(self):
+        self.assertEqual(self.run_beside_a_clone(os.path.dirname(SCRIPT)), (0, b""))
+
+    def test_without_the_module_a_clone_is_imported_as_the_documentation_says(self):
+        code, err = self.run_beside_a_clone()
+        self.assertEqual(code, 1)
+        message = "module 'dipc' has no attribute 'connect'"
+        self.assertIn(message, err.decode())
+        self.assertIn(message, dipc.__doc__)
+
+
 class Prompt(unittest.TestCase):
     def setUp(self):
         self.m = connect()
@@ -115,6 +151,13 @@ class Prompt(unittest.TestCase):
         expected %= tuple(range(version - 4, version + 1))
         self.assertEqual((code, out, err), (0, expected, b""))
         self.assertEqual(self.m.read(3), b"the text\xff")
+
+    def test_help_lists_the_commands_of_the_prompt(self):
+        code, out, err = shell(PORT, data=b"help\n")
+        self.assertEqual((code, out, err), (0, dipc.PROMPT_HELP, b""))
+        named = {line.split()[0] for line in dipc.PROMPT_HELP.decode().splitlines()}
+        commands = {command.split()[0] for command in dipc.COMMANDS.split(", ")}
+        self.assertEqual(named, commands - {"help"} | {"Ctrl-C"})
 
     def test_a_refused_command_does_not_end_the_prompt(self):
         code, out, err = shell(PORT, data=b"read 9\nfrobnicate\nread x\nread\nping\n")
@@ -157,6 +200,7 @@ class PromptOnTerminal(unittest.TestCase):
             m.write(3, b"a message")
             terminal.expect(b"a message\r\n")
             terminal.process.send_signal(signal.SIGINT)
+            terminal.expect(b"cancelled\r\n")
             terminal.expect(b"dipc> ")
             self.assertEqual(m.stat(3)["watchers"], 0)
         terminal.type(b"quit\n")
@@ -165,20 +209,37 @@ class PromptOnTerminal(unittest.TestCase):
     def test_ctrl_c_cancels_a_take_and_not_the_prompt(self):
         terminal = Terminal(self, SCRIPT, PORT)
         terminal.expect(b"dipc> ")
+        terminal.type(b"hello typist\n")
+        terminal.expect(b"dipc> ")
         with connect() as m:
             while m.read(3).count:
                 m.take(3)
             terminal.type(b"take 3\n")
             wait_until(lambda: m.stat(3)["aside"] == 1)
             terminal.process.send_signal(signal.SIGINT)
-            terminal.expect(b"interrupted and reconnected")
+            terminal.expect(b"cancelled\r\n")
             terminal.expect(b"dipc> ")
-            wait_until(lambda: m.stat(3)["aside"] == 0)
+            self.assertEqual(m.stat(3)["aside"], 0)
             m.put(3, b"kept")
+            self.assertIn("typist", [conn["name"] for conn in m.stat("conns")])
         terminal.type(b"take 3\n")
         terminal.expect(b"kept\r\n")
-        terminal.type(b"help\n")
-        terminal.expect(b"The commands are: read BOX, ")
+        terminal.type(b"quit\n")
+        self.assertEqual(terminal.process.wait(), 0)
+
+    def test_ctrl_c_cancels_a_write_that_waits_for_a_lock(self):
+        terminal = Terminal(self, SCRIPT, PORT)
+        terminal.expect(b"dipc> ")
+        with connect() as m, m.lock(3):
+            version = m.read(3).version
+            terminal.type(b"write 3 late\n")
+            wait_until(lambda: m.stat(3)["waiting"] == 1)
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.expect(b"cancelled\r\n")
+            terminal.expect(b"dipc> ")
+            self.assertEqual((m.stat(3)["waiting"], m.read(3).version), (0, version))
+        terminal.type(b"write 3 in time\n")
+        terminal.expect(b"version %d\r\n" % (version + 1))
         terminal.type(b"quit\n")
         self.assertEqual(terminal.process.wait(), 0)
 

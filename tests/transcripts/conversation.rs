@@ -11,11 +11,15 @@ use crate::document::{Action, Failure, Step, Transcript, failure};
 
 /// Runs one transcript on a server of its own, and checks that the server sends nothing that is not shown.
 pub(crate) fn run(name: &str, transcript: &Transcript) -> Result<(), Failure> {
-    let server = Server::start(&transcript.arguments);
+    run_on(&Server::start(&transcript.arguments), name, &transcript.steps)
+}
+
+/// Runs the steps of a transcript on this server.
+pub(crate) fn run_on(server: &Server, name: &str, steps: &[Step]) -> Result<(), Failure> {
     let mut conversations = BTreeMap::new();
-    for (at, step) in transcript.steps.iter().enumerate() {
-        let conversation = conversations.entry(step.client).or_insert_with(|| Conversation::new(&server));
-        let next = transcript.steps.get(at + 1).filter(|next| next.client == step.client);
+    for (at, step) in steps.iter().enumerate() {
+        let conversation = conversations.entry(step.client).or_insert_with(|| Conversation::new(server));
+        let next = steps.get(at + 1).filter(|next| next.client == step.client);
         let last_of_piece = !matches!(next, Some(Step { action: Action::Send(_), .. }));
         conversation.take(step, last_of_piece).map_err(|what| failure(name, step.line, what))?;
     }

@@ -28,50 +28,66 @@ pub(crate) enum Action {
     ExpectEnd,
 }
 
-pub(crate) fn parse(name: &str, document: &str) -> Result<Vec<Transcript>, Failure> {
-    let mut transcripts = Vec::new();
+/// A fenced block of a document.
+pub(crate) struct Block<'a> {
+    /// The line of its fence.
+    pub start: usize,
+    pub info: &'a str,
+    /// Its lines with their numbers.
+    pub lines: Vec<(usize, &'a str)>,
+}
+
+pub(crate) fn blocks<'a>(name: &str, document: &'a str) -> Result<Vec<Block<'a>>, Failure> {
+    let mut blocks = Vec::new();
     let mut lines = (1..).zip(document.lines());
     while let Some((start, line)) = lines.next() {
         let Some(info) = line.strip_prefix("```") else { continue };
-        let mut block = Vec::new();
+        let mut block = Block { start, info, lines: Vec::new() };
         loop {
             match lines.next() {
                 Some((_, "```")) => break,
-                Some(line) => block.push(line),
+                Some(line) => block.lines.push(line),
                 None => return Err(failure(name, start, "this block has no end")),
             }
         }
-        if let Some(arguments) = info.strip_prefix("dipc ") {
-            transcripts.push(transcript(name, start, arguments, &block)?);
-        } else if let Some((line, _)) = block.iter().find(|(_, line)| line.starts_with("S: ")) {
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+pub(crate) fn parse(name: &str, document: &str) -> Result<Vec<Transcript>, Failure> {
+    let mut transcripts = Vec::new();
+    for block in blocks(name, document)? {
+        if let Some(arguments) = block.info.strip_prefix("dipc ") {
+            transcripts.push(transcript(name, arguments, &block)?);
+        } else if let Some((line, _)) = block.lines.iter().find(|(_, line)| line.starts_with("S: ")) {
             return Err(failure(name, *line, "a transcript that is not run"));
         }
     }
     Ok(transcripts)
 }
 
-pub(crate) fn transcript(
-    name: &str,
-    start: usize,
-    arguments: &str,
-    block: &[(usize, &str)],
-) -> Result<Transcript, Failure> {
+pub(crate) fn transcript(name: &str, arguments: &str, block: &Block) -> Result<Transcript, Failure> {
     let words: Vec<&str> = arguments.split_whitespace().collect();
     let [mailboxes, size, packet, options @ ..] = &words[..] else {
-        return Err(failure(name, start, "MAILBOXES SIZE_KB PACKET_KB"));
+        return Err(failure(name, block.start, "MAILBOXES SIZE_KB PACKET_KB"));
     };
     let arguments = format!("{mailboxes} {size} 0 {packet} {}", options.join(" "));
+    Ok(Transcript { arguments, steps: steps(name, block)? })
+}
+
+pub(crate) fn steps(name: &str, block: &Block) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for &(line, shown) in block.iter().filter(|(_, shown)| !shown.starts_with('#')) {
+    for &(line, shown) in block.lines.iter().filter(|(_, shown)| !shown.starts_with('#')) {
         let Some((client, action)) = action(shown) else {
             return Err(failure(name, line, "not a line of a transcript"));
         };
         steps.push(Step { line, client, action });
     }
     if !steps.iter().any(|step| matches!(step.action, Action::Expect(_) | Action::ExpectEnd)) {
-        return Err(failure(name, start, "nothing is expected of the server"));
+        return Err(failure(name, block.start, "nothing is expected of the server"));
     }
-    Ok(Transcript { arguments, steps })
+    Ok(steps)
 }
 
 /// A line, as in `C: r 0` or `S2- `: the number of its client, and its action.

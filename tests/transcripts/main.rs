@@ -1,10 +1,12 @@
 //! Every transcript in the documents is run against the real server, byte by byte.
 //!
 //! A transcript is a fenced block whose info string is `dipc MAILBOXES SIZE_KB PACKET_KB [OPTIONS]`, the
-//! arguments of the server that it runs on, without the port. `docs/protocol.md` explains its lines.
+//! arguments of the server that it runs on, without the port. `docs/protocol.md` explains its lines. The
+//! transcripts of README are blocks of its tour.
 
 mod conversation;
 mod document;
+mod tour;
 
 use std::fs;
 use std::path::Path;
@@ -23,34 +25,23 @@ const PROTOCOL: &str = "docs/protocol.md";
 /// The compatibility page, whose transcripts show how a client detects features.
 const COMPATIBILITY: &str = "docs/compatibility.md";
 
-/// The README, which may have transcripts.
-const README: &str = "README.md";
-
 #[test]
 fn the_transcripts_of_the_protocol_are_true() {
-    let transcripts = read(PROTOCOL).expect("the page");
+    let transcripts = read(PROTOCOL);
     assert!(!transcripts.is_empty(), "{PROTOCOL} has no transcript");
     check(PROTOCOL, &transcripts);
 }
 
 #[test]
 fn the_transcripts_of_the_compatibility_page_are_true() {
-    let transcripts = read(COMPATIBILITY).expect("the page");
+    let transcripts = read(COMPATIBILITY);
     assert!(!transcripts.is_empty(), "{COMPATIBILITY} has no transcript");
     check(COMPATIBILITY, &transcripts);
 }
 
 #[test]
-fn the_transcripts_of_readme_are_true() {
-    if let Some(transcripts) = read(README) {
-        check(README, &transcripts);
-    }
-}
-
-#[test]
 fn the_protocol_shows_every_verb_and_every_reproducible_answer() {
-    let steps: Vec<Step> =
-        read(PROTOCOL).expect("the page").into_iter().flat_map(|block| block.steps).collect();
+    let steps: Vec<Step> = read(PROTOCOL).into_iter().flat_map(|block| block.steps).collect();
     let sent = |verb: &str| {
         steps.iter().any(|step| matches!(&step.action, Action::Send(line) if first_words(line, 1) == verb))
     };
@@ -110,10 +101,10 @@ fn errors_in_a_document_are_reported_with_their_line() {
     }
 }
 
-/// The transcripts of a document; `None` when there is no such document.
-fn read(name: &str) -> Option<Vec<Transcript>> {
-    let document = fs::read_to_string(path(name)).ok()?;
-    Some(parse(name, &document).unwrap_or_else(|failure| panic!("{failure}")))
+/// The transcripts of a document.
+fn read(name: &str) -> Vec<Transcript> {
+    let document = fs::read_to_string(path(name)).expect("the page");
+    parse(name, &document).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 fn path(name: &str) -> impl AsRef<Path> {
