@@ -241,8 +241,18 @@ class _Connection:
 
     def __init__(self) -> None:
         self._received, self.closed, self._process = bytearray(), False, os.getpid()
+        self._has_spoken = False
         self._locks: Dict[int, _Lock] = {}  # by mailbox
         self._watches: Dict[int, _Watch] = {}
+
+    def _greeting(self, request: bytes) -> bytes:
+        """What is sent before a request: hello, before the first one.
+
+        At the classic port bare datagrams begin with r and w, too. hello tells that this is the text protocol.
+        """
+        greeting = b"" if self._has_spoken or request.startswith(b"hello") else b"hello\n"
+        self._has_spoken = True
+        return greeting
 
     def _require_usable(self) -> None:
         if self._process != os.getpid():
@@ -511,7 +521,7 @@ class Mailboxes(_Connection):
         if not self._open_again:
             raise ConnectionError("the connection is closed")
         self._close_socket()
-        self._sock = self._open_again()
+        self._sock, self._has_spoken = self._open_again(), False
         self._received, self.closed, self._process = bytearray(), False, os.getpid()
         if self._name is not None:
             self.hello(self._name)
@@ -563,9 +573,12 @@ class Mailboxes(_Connection):
     def _ask(self, shape: str, request: bytes, number: type = int) -> Tuple[Fields, bytes]:
         """Sends a request. Returns fields and data of its answer. shape: expected kind and numeric fields."""
         self._require_usable()
+        greeting = self._greeting(request)
         with self._closing():
             with contextlib.suppress(ConnectionError):  # the server may have sent an ERR and closed: read it
-                self._send(request)
+                self._send(greeting + request)
+            if greeting:
+                self._result(self._answer(), "OK", str)
             return self._result(self._answer(), shape, number)
 
     @contextlib.contextmanager

@@ -214,8 +214,13 @@ class Mailboxes(dipc._Connection):
             raise self._error
         self._require_usable()
         result: "asyncio.Future[Tuple[Fields, bytes]]" = asyncio.get_event_loop().create_future()
+        greeting = self._greeting(request)
+        if greeting:
+            greeted: "asyncio.Future[Tuple[Fields, bytes]]" = asyncio.get_event_loop().create_future()
+            greeted.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._asked.append(_Asked(greeted, "OK", str, lambda fields: None))
         self._asked.append(_Asked(result, shape, number, then))
-        self._writer.write(request)
+        self._writer.write(greeting + request)
         try:
             return await asyncio.wait_for(result, self._timeout)
         except asyncio.TimeoutError as error:

@@ -181,7 +181,7 @@ class Prompt(unittest.TestCase):
                                           stderr=subprocess.PIPE)
                 prompt.stdin.write(b"ping\nping\n")
                 client = server.accept()[0]
-                client.recv(5, socket.MSG_WAITALL)
+                client.recv(len("hello\nping\n"), socket.MSG_WAITALL)
                 client.sendall(last)
                 client.close()
                 out, err = prompt.communicate(timeout=TIMEOUT)

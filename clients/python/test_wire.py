@@ -10,11 +10,11 @@ from support import TIMEOUT
 
 class Wire(unittest.TestCase):
     def peer(self, answers, timeout=TIMEOUT):
-        """Returns a connection that has received these answers, and the socket of its server."""
+        """Returns a connection that has received these answers after that to its hello, and its server's socket."""
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout)
         theirs.settimeout(TIMEOUT)
-        theirs.sendall(answers)
+        theirs.sendall(b"OK proto=1\n" + answers)
         self.addCleanup(theirs.close)
         m = dipc.Mailboxes(ours)
         self.addCleanup(m.close)
@@ -30,7 +30,7 @@ class Wire(unittest.TestCase):
         m.ping()
         m.hello("me")
         m.close()
-        expected = (b"w 3 5 off=2 wait=0.5 if=7\nhello\nr 3\nr 3 off=0 len=9 wait=inf\n"
+        expected = (b"hello\nw 3 5 off=2 wait=0.5 if=7\nhello\nr 3\nr 3 off=0 len=9 wait=inf\n"
                     b"r 3 wait=0\nr 3 wait=0.00001\nping\nhello name=me\nq\n")
         self.assertEqual(server.makefile("rb").read(), expected)
 
@@ -52,7 +52,7 @@ class Wire(unittest.TestCase):
         m.unwatch()
         self.assertEqual((m.stat(), m.stat(3), m.stat("conns"), m.stat("locks")), ({}, {"lock": []}, [], []))
         m.close()
-        expected = (b"put 3 5\nhello\nput 3 0 full=drop wait=2\n\ntake 3 wait=5\nr 3 after=7\n"
+        expected = (b"hello\nput 3 5\nhello\nput 3 0 full=drop wait=2\n\ntake 3 wait=5\nr 3 after=7\n"
                     b"lock 3\nunlock 3 grant=9\nlock 3,5 r wait=2 ttl=10\nunlock 3,5 grant=10\nunlock *\n"
                     b"watch 3\nwatch 5,3 after=7\nunwatch 3,5\nunwatch *\n"
                     b"stat\nstat box 3\nstat conns\nstat locks\nq\n")

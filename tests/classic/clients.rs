@@ -1,7 +1,10 @@
 //! Datagrams over TCP, as clients of a few lines send them.
 
 use dipc_testkit::client::Client;
-use dipc_testkit::process::text;
+use std::process::Command;
+
+use dipc_testkit::process::{run, text};
+use dipc_testkit::program;
 
 use crate::server;
 
@@ -186,4 +189,24 @@ fn the_rust_client_works_on_either_port() {
         client.put(2, "job").expect("put");
         assert_eq!(client.take(2, None).expect("taken").data, b"job");
     }
+}
+
+#[test]
+fn the_python_clients_work_at_the_classic_port() {
+    let Some(python) = program::python3() else { return };
+    let server = server();
+    let port = server.classic.expect("a classic port").to_string();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python");
+    let script = "\
+import sys, asyncio, dipc, dipc_aio
+with dipc.connect(int(sys.argv[1])) as m:
+    print(m.write(3, b'hello'), m.read(3))
+async def main():
+    async with dipc_aio.connect(int(sys.argv[1])) as m:
+        print(await m.read(3), await m.write(3, b'again'))
+asyncio.run(main())
+";
+    let mut command = Command::new(python);
+    command.args(["-c", script, &port]).env("PYTHONPATH", folder);
+    run(&mut command).expect(0, "1 b'hello'\nb'hello' 2\n");
 }
