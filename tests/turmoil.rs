@@ -3,10 +3,11 @@
 //!
 //! `DIPC_TURMOIL` in the environment sets how many batches each client sends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io::{Read, Write};
 use std::thread;
 
-use dipc_testkit::client::{Client, field};
+use dipc_testkit::client::{Client, field, tcp_stream};
 use dipc_testkit::rng::Rng;
 use dipc_testkit::server::Server;
 use dipc_testkit::wait::wait_until;
@@ -92,19 +93,8 @@ fn talk(server: &Server, seed: u64, batches: usize) {
     }
 }
 
-#[test]
-fn each_request_has_one_answer_among_clients_of_every_kind() {
-    let batches = std::env::var("DIPC_TURMOIL").map_or(100, |number| number.parse().expect("a number"));
-    let server = Server::start("4 160 0 160 --wait 0.2 --max-hold 1 --workers 3");
-    let server = &server;
-    thread::scope(|scope| {
-        for seed in 1..=CLIENTS {
-            scope.spawn(move || {
-                println!("seed {seed}");
-                talk(server, seed, batches);
-            });
-        }
-    });
+/// Expects that the clients have left nothing: no connection, lock, wait or watch, and no mailbox is held.
+fn nothing_is_left(server: &Server) {
     let mut client = server.connect();
     // All conditions have to hold at the same time, because requests of a client that was reset may still
     // lock or wait.
@@ -122,4 +112,56 @@ fn each_request_has_one_answer_among_clients_of_every_kind() {
         let is_alone = ["held exclusive", "holders 1", "waiting 0", "aside 0", "watchers 0"];
         assert!(is_alone.iter().all(|line| lines.iter().any(|found| found == line)), "{lines:?}");
     }
+}
+
+#[test]
+fn each_request_has_one_answer_among_clients_of_every_kind() {
+    let batches = std::env::var("DIPC_TURMOIL").map_or(100, |number| number.parse().expect("a number"));
+    let server = Server::start("4 160 0 160 --wait 0.2 --max-hold 1 --workers 3");
+    let server = &server;
+    thread::scope(|scope| {
+        for seed in 1..=CLIENTS {
+            scope.spawn(move || {
+                println!("seed {seed}");
+                talk(server, seed, batches);
+            });
+        }
+    });
+    nothing_is_left(server);
+}
+
+/// Sends batches on connections of their own. Some answers are never read, so they fill the memory for clients.
+fn talk_without_reading(server: &Server, seed: u64, batches: usize) {
+    let mut random = Rng::new(seed);
+    let mut unread = VecDeque::new();
+    for _ in 0..batches {
+        let mut stream = tcp_stream(server.port);
+        let batch: String = (0..40).map(|_| request(&mut random)).collect();
+        // The server may refuse a request and close the connection at any time.
+        let _ = stream.write_all((batch + "q\n").as_bytes());
+        if random.below(2) == 0 {
+            let _ = stream.read_to_end(&mut Vec::new());
+        } else {
+            unread.push_back(stream);
+        }
+        if unread.len() > 10 {
+            unread.pop_front();
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_of_clients_that_use_up_the_memory() {
+    let server = Server::start("4 160 0 160 --wait 0.2 --max-hold 1 --workers 3 --client-memory 3");
+    let server = &server;
+    thread::scope(|scope| {
+        for seed in 1..=CLIENTS {
+            scope.spawn(move || talk_without_reading(server, seed, 25));
+        }
+    });
+    nothing_is_left(server);
+    let mut client = server.connect();
+    let (closed, refused) = (client.stat("closed_for_memory"), client.stat("err_busy"));
+    assert!(closed + refused > 0, "{closed} clients were closed, {refused} requests refused");
+    assert!(client.stat("client_memory_bytes") < 3 << 20);
 }
