@@ -42,7 +42,7 @@ fn completion(slot: u32, generation: u32) -> Completion {
 fn connection_of(owner: Owner) -> ConnectionId {
     match owner {
         Owner::Client(id) => id,
-        Owner::Watch(mailbox) => panic!("no watch of mailbox {mailbox} was posted"),
+        other => panic!("no job of {other:?} was posted"),
     }
 }
 
