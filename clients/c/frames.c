@@ -102,11 +102,14 @@ int main(int argc, char **argv)
     if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
         fail("connect");
 
+    /* An end of line after the request separates it from its data. The answer to a read without one is exactly
+     * the message. */
     const char *request = argv[2], *text = argc > 3 ? argv[3] : "";
-    size_t len = strlen(request) + 1 + strlen(text);
+    int has_data = request[0] == 'w';
+    size_t len = strlen(request) + (has_data ? 1 + strlen(text) : 0);
     char *datagram = enlarge(NULL, len + 1);
-    sprintf(datagram, "%s\n%s", request, text);
-    if (argc == 3 && request[0] == 'w')
+    sprintf(datagram, has_data ? "%s\n%s" : "%s", request, text);
+    if (has_data && argc == 3)
         len = read_input(&datagram, len);
     send_frame(fd, datagram, len);
     free(datagram);
