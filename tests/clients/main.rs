@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 mod c;
+mod java;
 
 use std::io::Write;
 use std::net::TcpListener;
