@@ -6,6 +6,7 @@
 
 mod c;
 mod java;
+mod tk;
 
 use std::io::Write;
 use std::net::TcpListener;
