@@ -11,7 +11,7 @@ use dipc_testkit::process::{self, KillOnDrop, first_line};
 use dipc_testkit::program;
 use dipc_testkit::server::Server;
 
-use super::{ROOT, has, run_against, start, type_in};
+use super::{ROOT, block, has, run_against, start, type_in};
 
 /// The directory of the compiled programs. `None` without a compiler or make.
 fn programs() -> Option<&'static Path> {
@@ -50,6 +50,19 @@ fn the_example_prints_the_answers() {
         "read version 1: hello\ncounter version 1: 1\ntake version 1: a job\ntake: empty\n\
          event version 1: it rains\n",
     );
+}
+
+#[test]
+fn the_program_of_the_page_runs() {
+    let Some(programs) = programs() else { return };
+    let server = Server::start("4 64 0 8");
+    let program = programs.join("page");
+    std::fs::write(programs.join("page.c"), block("c", server.port)).expect("the program is written");
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", &format!("-I{ROOT}/clients/c"), "-o"]).arg(&program);
+    cc.arg(programs.join("page.c")).arg(format!("{ROOT}/clients/c/dipc.c"));
+    process::run(&mut cc).expect_success();
+    process::run(&mut Command::new(program)).expect(0, "any bytes\n");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use dipc_testkit::process;
 use dipc_testkit::server::Server;
 
-use super::{ROOT, has, run_against};
+use super::{ROOT, block, has, run_against};
 
 /// The directory of the compiled classes. `None` without a compiler.
 fn classes() -> Option<&'static Path> {
@@ -48,6 +48,17 @@ fn the_example_prints_the_answers() {
         "read version 1: hello\ncounter version 1: 1\ntake version 1: a job\ntake: empty\n\
          event version 1: it rains\n",
     );
+}
+
+#[test]
+fn the_program_of_the_page_runs() {
+    let Some(classes) = classes() else { return };
+    let server = Server::start("4 64 0 8");
+    let source = classes.join("Hello.java");
+    std::fs::write(&source, block("java", server.port)).expect("the program is written");
+    let mut java = Command::new("java");
+    process::run(java.arg("-cp").arg(classes).arg(source)).expect(0, "any text\n");
+    server.connect().ask("r 1\n", "DATA 19 v=1 n=1\nwritten with lock 1\n");
 }
 
 #[test]

@@ -20,6 +20,16 @@ use dipc_testkit::process::{self, Outcome};
 /// The root of the repository.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// The page about the clients.
+const PAGE: &str = include_str!("../../docs/clients.md");
+
+/// The block of a language in the page, for a server on this port.
+#[track_caller]
+fn block(language: &str, port: u16) -> String {
+    let block = PAGE.split(&format!("\n```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    block.expect("a block").replace("5000", &port.to_string())
+}
+
 /// Whether these programs exist. Otherwise prints which one is missing.
 fn has(programs: &[&str]) -> bool {
     let is_missing = |name: &&&str| {
@@ -60,4 +70,20 @@ fn run_against(command: impl Fn(&str) -> Command, request: &str, answer: &[u8]) 
         });
         process::run(&mut command(&port))
     })
+}
+
+#[test]
+fn the_table_of_the_page_has_the_lengths_of_the_files() {
+    let mut files = 0;
+    for row in PAGE.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let Some(Ok(shown)) = cells.get(3).map(|lines| lines.parse::<usize>()) else { continue };
+        let paths = cells[1].split(", ").map(|path| Path::new(ROOT).join(path.trim_matches('`')));
+        let paths: Vec<_> = paths.filter(|path| path.is_file()).collect();
+        let lines: usize =
+            paths.iter().map(|path| std::fs::read_to_string(path).expect("text").lines().count()).sum();
+        assert!(paths.is_empty() || lines.abs_diff(shown) <= lines / 10, "{row}: {lines} lines");
+        files += paths.len();
+    }
+    assert!(files > 8, "the table has {files} files");
 }
