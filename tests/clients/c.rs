@@ -34,7 +34,7 @@ fn programs() -> Option<&'static Path> {
 fn every_function_and_every_error_of_the_c_client() {
     let Some(programs) = programs() else { return };
     let server = Server::start_with_socket("4 64 0 8");
-    let mut test = Command::new(programs.join("test"));
+    let mut test = Command::new(programs.join("dipc_test"));
     let outcome = process::run(test.arg(server.port.to_string()).arg(server.socket()));
     outcome.expect_success();
     server.wait_for_stat("connections", |connections| connections == 1);

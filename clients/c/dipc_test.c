@@ -1,6 +1,6 @@
-/* test.c: every function and every error of dipc.h, against a new server: dipc 4 64 PORT 8 --unix PATH
+/* dipc_test.c: every function and every error of dipc.h, against a new server: dipc 4 64 PORT 8 --unix PATH
  *
- *     ./test PORT PATH        prints nothing if all is well
+ *     ./dipc_test PORT PATH   prints nothing if all is well
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -26,7 +26,7 @@ static const char *path;
 static void check(int is_true, const char *condition, int line)
 {
     if (!is_true) {
-        fprintf(stderr, "test.c:%d: %s\n", line, condition);
+        fprintf(stderr, "dipc_test.c:%d: %s\n", line, condition);
         exit(1);
     }
 }
@@ -34,7 +34,7 @@ static void check(int is_true, const char *condition, int line)
 static void expect(const dipc *c, dipc_error expected, dipc_error error, const char *call, int line)
 {
     if (error != expected || c->error != expected || (error == DIPC_OK) != (c->text[0] == '\0')) {
-        fprintf(stderr, "test.c:%d: %s: error %d instead of %d: %s\n", line, call, error, expected, c->text);
+        fprintf(stderr, "dipc_test.c:%d: %s: error %d instead of %d: %s\n", line, call, error, expected, c->text);
         exit(1);
     }
 }
