@@ -210,3 +210,17 @@ asyncio.run(main())
     command.args(["-c", script, &port]).env("PYTHONPATH", folder);
     run(&mut command).expect(0, "1 b'hello'\nb'hello' 2\n");
 }
+
+#[test]
+fn the_program_of_the_manual_prints_the_list() {
+    let Some(python) = program::python3() else { return };
+    let server = server();
+    let port = server.classic.expect("a classic port").to_string();
+    let manual = include_str!("../../docs/clients.md");
+    let (_, rest) = manual.split_once("```python\n").expect("a program");
+    let (code, _) = rest.split_once("```").expect("its end");
+    let list = "Shopping list:\nw 1\neggs\n";
+    run(Command::new(python).args(["-c", &code.replace("5001", &port)]))
+        .expect(0, format!("OK v=1\n\n{list}{list}"));
+    server.connect().ask("r 1\n", "DATA 0 v=0 n=0\n\n");
+}

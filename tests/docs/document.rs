@@ -23,7 +23,8 @@ pub(crate) const FOREIGN: &[(&str, &[&str])] = &[
 ];
 
 /// Endings of file names. A code span with one of them is a path, also without a directory.
-const ENDINGS: [&str; 8] = [".rs", ".md", ".py", ".toml", ".c", ".csv", ".svg", ".patch"];
+const ENDINGS: [&str; 11] =
+    [".rs", ".md", ".py", ".toml", ".c", ".h", ".java", ".csv", ".svg", ".png", ".patch"];
 
 /// Everything that `document` cites and that does not exist, as `file:line: what`.
 pub(crate) fn check(document: &str, text: &str, tree: &Tree) -> Vec<String> {

@@ -91,7 +91,8 @@ impl Tree {
             "" => text.to_owned(),
             _ => {
                 let beside = self.root.join(document).with_file_name(path);
-                if beside.is_dir() {
+                // A picture is a file without headings, and no text.
+                if beside.is_dir() || beside.is_file() && fragment.is_empty() {
                     return Ok(());
                 }
                 fs::read_to_string(beside).map_err(|_| format!("the link to {target} leads to no file"))?
