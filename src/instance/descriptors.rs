@@ -1,4 +1,4 @@
-//! The descriptors that the process was started with.
+//! The table of descriptors, and those that the process was started with.
 //!
 //! A server outlives the process that started it. If the server kept an inherited pipe open, the reader of
 //! the pipe would never see its end. If the server kept an inherited lock open, the lock would never be
@@ -6,8 +6,9 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::close;
 
 /// The first descriptor after stdin, stdout and stderr, and the first one that a service manager passes.
@@ -28,6 +29,18 @@ pub(super) fn close_inherited() -> io::Result<()> {
         let _ = close(fd);
     }
     Ok(())
+}
+
+/// Lets the system make its table of this process' descriptors large enough for `count` of them. It grows with
+/// the highest descriptor and never shrinks. Growing the table of a process with several threads takes
+/// milliseconds, during which the thread that accepts a connection does nothing else. `open` is any open
+/// descriptor.
+pub(super) fn reserve(count: usize, open: impl AsFd) {
+    let Ok(highest) = RawFd::try_from(count) else { return };
+    // If this fails, the table grows later.
+    if let Ok(descriptor) = fcntl(open, FcntlArg::F_DUPFD_CLOEXEC(highest)) {
+        let _ = close(descriptor);
+    }
 }
 
 /// The descriptors in `LISTEN_FDS`, if `LISTEN_PID` is this process.

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::daemon::{self, Notifier, Side};
-use super::descriptors::close_inherited;
+use super::descriptors::{self, close_inherited};
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
 use super::segment_file::{OpenError, SegmentFile};
@@ -377,13 +377,16 @@ fn reactor(
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 ) -> Result<Reactor, StartError> {
+    let max_clients = max_clients(options);
+    // Before the first thread starts, because this takes longer afterwards.
+    descriptors::reserve(max_clients, &listener);
     super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
     recover(&segment, files.lock().directory());
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
         max_hold: options.max_hold,
-        max_clients: max_clients(options),
+        max_clients,
         client_memory: usize::try_from(options.client_memory()).unwrap_or(usize::MAX),
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };

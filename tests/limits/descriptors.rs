@@ -1,5 +1,6 @@
 //! Few descriptors, or none left.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use dipc_testkit::client::Client;
@@ -133,4 +134,16 @@ fn start_with_descriptors(descriptors: u64, arguments: &str) -> Result<Server, S
         Some(port) => Ok(Server { port, classic: None, directory, child }),
         None => Err(text(&child.wait_with_output().expect("its output").stderr)),
     }
+}
+
+/// The table grew while connections were accepted, which stopped the reactor for 10 milliseconds each time.
+#[test]
+fn the_table_of_descriptors_does_not_grow_while_connections_are_accepted() {
+    let server = Server::start("4 64 0 8 --max-clients 1000");
+    let size = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).expect("FDSize");
+        line.trim().parse::<usize>().expect("a number")
+    };
+    assert!(size() >= 1000, "the table has {} places", size());
 }
