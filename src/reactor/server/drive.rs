@@ -32,6 +32,9 @@ const RECEIVE: usize = MICROSECOND;
 /// numbers, which are parsed and sorted.
 const HEADER_BYTE: usize = 64;
 
+/// Cost of a byte of an answer that needs no mailbox, such as that to `help`.
+const ANSWER_BYTE: usize = 8;
+
 /// Cost of writing the answers of a job.
 const DELIVER: usize = 4 * MICROSECOND;
 
@@ -191,7 +194,10 @@ impl<T: Transport> Server<T> {
     /// until its batch is finished.
     pub(super) fn drive(&mut self, id: ConnectionId, mut job: Box<Job>) {
         loop {
-            job = match step(&mut job, &self.mailboxes) {
+            let before = job.output.len();
+            let next = step(&mut job, &self.mailboxes);
+            self.budgets.receiving.charge((job.output.len() - before) * ANSWER_BYTE);
+            job = match next {
                 Step::Execute(_) => return self.pool.submit(job),
                 Step::Acquire(acquire) => match self.acquire(id, job, acquire) {
                     Acquired::Granted(granted) => return self.pool.submit(granted),
