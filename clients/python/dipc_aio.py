@@ -25,14 +25,17 @@ import asyncio
 import collections
 import contextlib
 import functools
+import os
 import socket
+import time
 from typing import (Any, AsyncContextManager, AsyncIterator, Callable, Coroutine, Deque, Generator, Generic,
-                    Iterable, NamedTuple, Optional, Tuple, Type, TypeVar, Union)
+                    Iterable, NamedTuple, Optional, Tuple, Type, TypeVar, Union, cast)
 
 import dipc
 from dipc import DipcError, Event, Fields, Message, Put, Refused, _line, _list, _seconds
 
 Opened = TypeVar("Opened", bound=AsyncContextManager[Any])
+Streams = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Opening(Generic[Opened]):
@@ -67,14 +70,18 @@ def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[
 async def _connect(port: Optional[int], host: str, unix: Optional[str], timeout: Optional[float],
                    name: Optional[str]) -> "Mailboxes":
     dipc._require_address(port, unix)
-    opening = asyncio.open_connection(host, port) if unix is None else asyncio.open_unix_connection(unix)
-    try:
-        reader, writer = await asyncio.wait_for(opening, timeout)
-    except asyncio.TimeoutError:
-        raise TimeoutError("the server was silent for too long") from None
-    if unix is None:
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    mailboxes = Mailboxes(reader, writer, timeout)
+
+    async def open_streams() -> Streams:
+        opening = asyncio.open_connection(host, port) if unix is None else asyncio.open_unix_connection(unix)
+        try:
+            reader, writer = await asyncio.wait_for(opening, timeout)
+        except asyncio.TimeoutError:
+            raise TimeoutError("the server was silent for too long") from None
+        if unix is None:
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return reader, writer
+
+    mailboxes = Mailboxes(*await open_streams(), timeout, open_streams)
     if name is not None:
         try:
             await mailboxes.hello(name)
@@ -101,9 +108,11 @@ class Mailboxes(dipc._Connection):
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
-                 timeout: Optional[float] = None) -> None:
+                 timeout: Optional[float] = None,
+                 open_again: Optional[Callable[[], Coroutine[Any, Any, Streams]]] = None) -> None:
         super().__init__()
         self._reader, self._writer, self._timeout = reader, writer, timeout
+        self._open_again, self._name = open_again, cast(Optional[str], None)
         self._asked: Deque[_Asked] = collections.deque()  # requests without an answer, oldest first
         self._arrived = asyncio.Event()  # wakes the watches; there is a new one after each arrival
         self._error: Exception = ConnectionError("the connection is closed")
@@ -166,6 +175,64 @@ class Mailboxes(dipc._Connection):
                 raise
         return watch
 
+    async def follow(self, *boxes: int, after: dipc.After = None, patience: float = dipc.RECONNECT,
+                     note: Callable[[str], None] = lambda text: None) -> AsyncIterator[Event]:
+        """Iterates over new messages, and goes on after the connection is lost; see dipc.Mailboxes.follow."""
+        life = (await self.hello()).get("life")
+        watch = await self._watch_from(boxes, after, note)
+        while True:
+            try:
+                async for event in watch:
+                    yield event
+                return
+            except (OSError, Refused) as error:
+                if not self._open_again or isinstance(error, Refused) and error.code not in dipc.CLOSING:
+                    raise
+                note("the connection is lost, connecting again: %s" % error)
+            current = (await self._await_server(patience)).get("life")
+            if current == life:
+                note("connected again")
+                watch = await self._watch_from(boxes, watch.versions, note)
+            else:
+                life = current
+                note("connected again; the mailboxes are new: starting with the oldest message")
+                watch = await self._watch_from(boxes, 0, note)
+
+    async def _watch_from(self, boxes: Tuple[int, ...], after: dipc.After,
+                          note: Callable[[str], None]) -> "Watch":
+        try:
+            return await self.watch(*boxes, after=after)
+        except dipc.Ahead:
+            note("version %s was never reached here, the mailboxes are new: starting with the oldest message"
+                 % after)
+            return await self.watch(*boxes, after=0)
+
+    async def _await_server(self, patience: float) -> Fields:
+        """Connects again. Tries it for `patience` seconds. Returns the server's properties."""
+        deadline, pause = time.monotonic() + patience, 0.05
+        while True:
+            try:
+                await self.reconnect()
+                return await self.hello()
+            except (OSError, Refused) as error:
+                is_final = isinstance(error, Refused) and error.code not in dipc.CLOSING
+                if is_final or time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1)
+
+    async def reconnect(self) -> None:
+        """Connects again to the same server, also in a process that was forked; see dipc.Mailboxes.reconnect."""
+        if not self._open_again:
+            raise ConnectionError("the connection is closed")
+        self._end(ConnectionError("the connection is closed"))
+        self._reader, self._writer = await self._open_again()
+        self._received, self.closed, self._process = bytearray(), False, os.getpid()
+        self._has_spoken = False
+        self._receiving = asyncio.ensure_future(self._receive())
+        if self._name is not None:
+            await self.hello(self._name)
+
     async def unwatch(self, *boxes: int) -> None:
         await self._ask("OK", _line("unwatch " + (_list(boxes) if boxes else "*")))
         for box in boxes or list(self._watches):
@@ -176,7 +243,9 @@ class Mailboxes(dipc._Connection):
         await self._ask("OK", _line("ping"))
 
     async def hello(self, name: Optional[str] = None, token: Optional[str] = None) -> Fields:
-        return (await self._ask("OK", _line("hello", name=name, token=token)))[0]
+        fields = (await self._ask("OK", _line("hello", name=name, token=token)))[0]
+        self._name = self._name if name is None else name
+        return fields
 
     async def stat(self, topic: Union[int, str, None] = None) -> Any:
         fields, text = await self._ask("DATA", dipc._stat_request(topic))
@@ -190,6 +259,7 @@ class Mailboxes(dipc._Connection):
 
     async def close(self) -> None:
         """Closes the connection. Does nothing if it is closed already."""
+        self._open_again = None
         if not self.closed:
             self._require_usable()
             self._locks.clear()

@@ -170,8 +170,41 @@ class Aio(unittest.IsolatedAsyncioTestCase):
         def verbs(kind):
             return {name for name in vars(kind) if not name.startswith("_")}
 
-        self.assertEqual(verbs(dipc_aio.Mailboxes), verbs(dipc.Mailboxes) - {"open", "follow", "reconnect"})
+        self.assertEqual(verbs(dipc_aio.Mailboxes), verbs(dipc.Mailboxes) - {"open"})
         for name in verbs(dipc_aio.Mailboxes):
             ours, theirs = (getattr(module.Mailboxes, name).__code__ for module in (dipc_aio, dipc))
             count = ours.co_argcount + ours.co_kwonlyargcount
             self.assertEqual(ours.co_varnames[:count], theirs.co_varnames[:count], name)
+
+
+class Restart(unittest.IsolatedAsyncioTestCase):
+    async def test_follow_goes_on_after_a_restart(self):
+        server, notes = Server(self), []
+        async with connect(server.port, name="tester") as m, contextlib.AsyncExitStack() as stack:
+            events = m.follow(3, after=0, note=notes.append)
+            await m.put(3, b"a")
+            self.assertEqual(await events.__anext__(), (1, b"a"))
+            lock = await m.lock(1)
+            server.restart()
+            other = await stack.enter_async_context(connect(server.port))
+            for data in (b"lost", b"z"):
+                await other.write(3, data)
+            event = await asyncio.wait_for(events.__anext__(), TIMEOUT)
+            self.assertEqual((event, event.lost), ((3, b"z"), 1))
+            self.assertTrue(lock.lost)
+            self.assertRegex(notes[0], "^the connection is lost, connecting again: .")
+            self.assertEqual(notes[1:], ["connected again"])
+            self.assertIn("tester", [conn["name"] for conn in await other.stat("conns")])
+            server.restart(15, "--fresh")
+            async with connect(server.port) as fresh:
+                await fresh.write(3, b"new")
+            self.assertEqual(await asyncio.wait_for(events.__anext__(), TIMEOUT), (1, b"new"))
+            self.assertIn("the mailboxes are new", notes[-1])
+            await events.aclose()
+
+    async def test_a_closed_connection_is_not_opened_again(self):
+        server = Server(self)
+        m = await connect(server.port)
+        await m.close()
+        with self.assertRaises(ConnectionError):
+            await m.reconnect()
