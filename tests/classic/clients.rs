@@ -224,3 +224,30 @@ fn the_program_of_the_manual_prints_the_list() {
         .expect(0, format!("OK v=1\n\n{list}{list}"));
     server.connect().ask("r 1\n", "DATA 0 v=0 n=0\n\n");
 }
+
+/// The end of the answer to a read: by the line of the request, by the data, and by whether the client has sent a
+/// datagram without an end of line.
+#[test]
+fn an_end_of_line_is_added_where_the_client_expects_one() {
+    let server = server();
+    let data = [("x", "x"), ("x\n", "x\n"), ("x\r\n", "x\r\n"), ("\n", "\n"), ("x\ny", "x\ny")];
+    for (read, added) in [("r 0", ""), ("r 0\n", "\n"), ("r 0\r\n", "\r\n")] {
+        for (data, shown) in data {
+            server.connect().ask(format!("w 0 {}\n{data}\n", data.len()), "OK v=");
+            let mut lines = server.connect_classic();
+            let end = if data.ends_with('\n') { "" } else { added };
+            lines.ask(read, format!("{shown}{end}"));
+            // After a datagram without an end of line none is added.
+            let mut bare = server.connect_classic();
+            bare.ask("r 0", shown);
+            bare.ask(read, shown);
+            bare.send("q\n");
+            bare.expect_end();
+            lines.send("q\n");
+            lines.expect_end();
+        }
+        server.connect().ask("w 0 0\n\n", "OK v=");
+        let empty = if added.is_empty() { "\n" } else { added };
+        server.connect_classic().ask(read, empty);
+    }
+}

@@ -4,6 +4,7 @@ use std::thread;
 
 use dipc_testkit::client::Client;
 use dipc_testkit::process::text;
+use dipc_testkit::wait::HANG;
 
 use crate::server;
 
@@ -108,14 +109,25 @@ fn all_doors_share_one_order() {
             }
         });
         scope.spawn(|| {
+            let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+            udp.connect(("127.0.0.1", server.classic.expect("a classic port"))).expect("connected");
+            udp.set_read_timeout(Some(HANG)).expect("set");
+            for _ in 0..ROUNDS {
+                udp.send(b"w 0\nudp").expect("sent");
+                let mut answer = [0; 100];
+                let len = udp.recv(&mut answer).expect("an answer");
+                assert!(answer[..len].starts_with(b"OK v="));
+            }
+        });
+        scope.spawn(|| {
             let mut client = server.connect_classic();
             for _ in 0..ROUNDS {
                 client.send("r 0\n");
                 let line = client.line();
-                assert!(["", "frame", "text"].contains(&line.as_str()), "{line}");
+                assert!(["", "frame", "text", "udp"].contains(&line.as_str()), "{line}");
             }
         });
     });
     assert_eq!(server.stat("overtakes"), 0);
-    assert_eq!(server.stat("writes"), 2 * ROUNDS as u64);
+    assert_eq!(server.stat("writes"), 3 * ROUNDS as u64);
 }
