@@ -2,9 +2,11 @@
 
 use dipc_testkit::client::Client;
 use std::process::Command;
+use std::time::Duration;
 
 use dipc_testkit::process::{run, text};
 use dipc_testkit::program;
+use dipc_testkit::server::Server;
 
 use crate::server;
 
@@ -250,4 +252,15 @@ fn an_end_of_line_is_added_where_the_client_expects_one() {
         let empty = if added.is_empty() { "\n" } else { added };
         server.connect_classic().ask(read, empty);
     }
+}
+
+/// More bytes probably follow a line without data, so it is not complete after the silence of `--quiet-ms`.
+#[test]
+fn a_write_waits_a_second_for_its_data() {
+    let server = Server::start("4 64 0 8 --classic 0 --quiet-ms 50");
+    let mut client = server.connect_classic();
+    client.send("w 2\n");
+    assert!(!client.is_answered_within(Duration::from_millis(300)), "the line is answered without its data");
+    client.ask("the data", "OK v=1\n");
+    client.ask("r 2", "the data");
 }
