@@ -54,7 +54,7 @@ pub struct ServerOptions {
     /// TCP port; 0 takes any free port and prints its number
     pub port: u16,
 
-    /// Most data in one request, in kB
+    /// Maximum data of one request, in kB
     #[arg(value_parser = clap::value_parser!(u64).range(1..=PACKET_KB_MAX))]
     pub packet_kb: u64,
 
@@ -93,7 +93,7 @@ pub struct ServerOptions {
           value_parser = hold)]
     pub max_hold: Duration,
 
-    /// Most clients at a time; limited to the descriptor limit minus 32
+    /// Maximum number of clients; limited to the descriptor limit minus 32
     #[arg(long, value_name = "N", env = "DIPC_MAX_CLIENTS", hide_env_values = true, default_value = "10000",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: u32,
