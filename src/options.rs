@@ -37,26 +37,30 @@ const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     name = "dipc",
     version,
     disable_help_flag = true,
-    after_help = "Examples:\n  dipc 4 64 5000 8         4 mailboxes of 64 kB on port 5000, requests of at most 8 kB\n  \
+    override_usage = "dipc [OPTIONS] [MAILBOXES SIZE_KB PORT [PACKET_KB]]",
+    after_help = "Examples:\n  dipc                     64 mailboxes of 64 kB on port 5000\n  \
+                  dipc 4 64 5000 8         4 mailboxes of 64 kB on port 5000, requests of at most 8 kB\n  \
                   telnet localhost 5000\n  dipcrm 5000              stops the server and deletes all data\n\n\
                   Exit codes: 0 started or stopped, 1 cannot run, 2 usage, 3 port or instance in use, \
                   4 existing data has a different size or format."
 )]
 pub struct ServerOptions {
     /// Number of mailboxes
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(default_value_t = 64, requires = "size_kb", value_parser = clap::value_parser!(u32).range(1..))]
     pub mailboxes: u32,
 
     /// Size of each mailbox in kB (1024 bytes)
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=CAPACITY_MAX / 1024))]
+    #[arg(default_value_t = 64, requires = "port",
+          value_parser = clap::value_parser!(u64).range(1..=CAPACITY_MAX / 1024))]
     pub size_kb: u64,
 
     /// TCP port; 0 takes any free port and prints its number
+    #[arg(default_value_t = 5000)]
     pub port: u16,
 
-    /// Maximum data of one request, in kB
+    /// Maximum data of one request, in kB [default: SIZE_KB]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=PACKET_KB_MAX))]
-    pub packet_kb: u64,
+    packet_kb: Option<u64>,
 
     /// Address to listen on
     #[arg(long, value_name = "ADDR", env = "DIPC_BIND", hide_env_values = true, default_value = "127.0.0.1")]
@@ -204,7 +208,11 @@ impl ServerOptions {
             let message = format!(
                 "{} mailboxes of {} kB on port {} with requests of {} kB? The order is MAILBOXES SIZE_KB PORT \
                  PACKET_KB, for example: dipc {likely}\n\nIf the port is {}, add --low-port.",
-                options.mailboxes, options.size_kb, options.port, options.packet_kb, options.port
+                options.mailboxes,
+                options.size_kb,
+                options.port,
+                options.packet_kb(),
+                options.port
             );
             ServerOptions::command().error(ErrorKind::ValueValidation, message).exit();
         }
@@ -227,7 +235,7 @@ impl ServerOptions {
             return None;
         }
         let can_be_port = |number: u64| (USER_PORT_MIN..=u64::from(u16::MAX)).contains(&number);
-        let (mailboxes, size, packet) = (u64::from(self.mailboxes), self.size_kb, self.packet_kb);
+        let (mailboxes, size, packet) = (u64::from(self.mailboxes), self.size_kb, self.packet_kb());
         let numbers = match () {
             () if can_be_port(mailboxes) => [port, size, mailboxes, packet],
             () if can_be_port(packet) => [mailboxes, size, packet, port],
@@ -248,9 +256,14 @@ impl ServerOptions {
         2 * (self.size_kb * 1024 + OUTPUT_HIGH_WATER as u64)
     }
 
+    /// Maximum data of one request, in kB.
+    pub fn packet_kb(&self) -> u64 {
+        self.packet_kb.unwrap_or(self.size_kb.min(PACKET_KB_MAX))
+    }
+
     /// Number and sizes of the mailboxes.
     pub fn geometry(&self) -> Geometry {
-        Geometry { mailboxes: self.mailboxes, capacity: self.size_kb * 1024, packet: self.packet_kb * 1024 }
+        Geometry { mailboxes: self.mailboxes, capacity: self.size_kb * 1024, packet: self.packet_kb() * 1024 }
     }
 }
 
@@ -301,6 +314,20 @@ mod tests {
         for plausible in ["4 64 5000 8", "4 64 80 8", "5000 64 1024 8", "5000 64 0 8", "100000 64 80 8"] {
             assert_eq!(likely(plausible), None, "{plausible}");
         }
+    }
+
+    #[test]
+    fn no_number_three_and_four_numbers_are_valid() {
+        let numbers = |words: &str| {
+            let words = ["dipc"].into_iter().chain(words.split_whitespace());
+            ServerOptions::try_parse_from(words)
+                .ok()
+                .map(|options| (options.mailboxes, options.size_kb, options.port, options.packet_kb()))
+        };
+        assert_eq!(numbers(""), Some((64, 64, 5000, 64)));
+        assert_eq!(numbers("4 100 6000"), Some((4, 100, 6000, 100)));
+        assert_eq!(numbers("4 100 6000 8"), Some((4, 100, 6000, 8)));
+        assert_eq!((numbers("4"), numbers("4 100")), (None, None));
     }
 
     #[test]

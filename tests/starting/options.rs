@@ -7,6 +7,7 @@ use dipc_testkit::directory::names;
 use dipc_testkit::instance::{BaseDirectory, start, start_in_foreground};
 use dipc_testkit::process::{bare, run};
 use dipc_testkit::program;
+use dipc_testkit::server::Server;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
@@ -14,9 +15,8 @@ use nix::unistd::geteuid;
 fn wrong_arguments_are_usage_errors() {
     let base = BaseDirectory::new();
     let wrong = [
-        "",
         "4",
-        "4 64 0",
+        "4 64",
         "4 64 0 8 9",
         "0 64 0 8",
         "4 0 0 8",
@@ -145,4 +145,13 @@ fn empty_variables_count_as_unset() {
     dipcrm.arg(server.port.to_string()).env("DIPC_DIR", "");
     // The instance is not in the default directory.
     run(&mut dipcrm).expect_failure(3, &format!("/dev/shm/dipc-{}", geteuid()));
+}
+
+#[test]
+fn the_size_of_packets_is_that_of_mailboxes_unless_it_is_given() {
+    let server = Server::start("4 100 0");
+    let mut client = server.connect();
+    client.send("hello\n");
+    let properties = client.line();
+    assert!(properties.contains(" boxes=4 size=102400 packet=102400 "), "{properties}");
 }
