@@ -138,19 +138,23 @@ pub struct ServerOptions {
     help: Option<bool>,
 }
 
-/// Stops the dipc server on a port and deletes all its data
+/// Stops the dipc server on a port and deletes all its data, or with --keep only stops it
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "dipcrm",
     version,
-    after_help = "Examples:\n  dipcrm 5000\n  dipcrm 5000 --dir /run/dipc\n\n\
-                  Exit codes: 0 removed, 1 no server or data found, 2 usage, \
+    after_help = "Examples:\n  dipcrm 5000\n  dipcrm --keep 5000\n  dipcrm 5000 --dir /run/dipc\n\n\
+                  Exit codes: 0 removed, or stopped with --keep; 1 no server or data found, 2 usage, \
                   3 refused, or a server may be left."
 )]
 pub struct RemoveOptions {
     /// Port that dipc was started with
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+
+    /// Only stop the server: keep its data for the next start on this port
+    #[arg(long)]
+    pub keep: bool,
 
     /// Directory that dipc was started with
     #[arg(long, value_name = "D", env = "DIPC_DIR", hide_env_values = true)]

@@ -216,3 +216,23 @@ fn only_the_owner_of_an_instance_removes_it() {
     assert_eq!(fingerprint(&base.join(&port)), before);
     server.connect().ask("ping\n", "OK\n");
 }
+
+#[test]
+fn with_keep_the_server_is_stopped_and_its_mailboxes_stay() {
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    let arguments = format!("4 64 {} 8", port.number);
+    let server = base.start(&arguments);
+    server.connect().ask("w 0\nhello\n", "OK v=1\n");
+    let keep = || {
+        run(bare(program::dipcrm()).args(["--keep", &port.number.to_string()]).env("DIPC_DIR", base.path()))
+    };
+    keep().expect_success();
+    assert!(has_ended(server.pid));
+    let kept = format!("no dipc runs on port {}; its data is kept", port.number);
+    keep().expect_failure(1, &kept);
+    let again = base.start(&arguments);
+    again.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
+    base.dipcrm(port.number).expect_success();
+    keep().expect_failure(1, &format!("there is no dipc on port {}", port.number));
+    base.expect_nothing_left();
+}

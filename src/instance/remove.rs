@@ -2,7 +2,7 @@
 //!
 //! If dipcrm gets the locks of the instance, no server runs, and dipcrm removes everything. If not, dipcrm
 //! asks the running server to stop through its control socket. A server that does not answer gets a signal. A
-//! server that does not stop is killed.
+//! server that does not stop is killed. With `--keep` dipcrm only stops the server.
 //!
 //! **The law**: only a process that is proved to be the server is signalled, and exit code 0 means that no
 //! server is left.
@@ -44,6 +44,10 @@ const RETRY: Duration = Duration::from_millis(10);
 
 enum Outcome {
     Removed,
+    /// The server was stopped, and its data is kept.
+    Stopped,
+    /// There is data to be kept, and no server.
+    NotRunning,
     NotFound,
 }
 
@@ -70,7 +74,11 @@ enum RemoveError {
 /// Stops and removes the instance of a port.
 pub fn remove(options: &RemoveOptions) -> ExitCode {
     match stop_and_remove(options) {
-        Ok(Outcome::Removed) => ExitCode::SUCCESS,
+        Ok(Outcome::Removed | Outcome::Stopped) => ExitCode::SUCCESS,
+        Ok(Outcome::NotRunning) => {
+            print_error(&format!("dipcrm: no dipc runs on port {}; its data is kept", options.port));
+            ExitCode::from(1)
+        }
         Ok(Outcome::NotFound) => {
             print_error(&format!("dipcrm: there is no dipc on port {}", options.port));
             ExitCode::from(1)
@@ -91,7 +99,9 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
         let directory = Directory::find(options.dir.as_deref(), options.port)?;
         let mut has_removed = false;
         if let Some(directory) = &directory {
-            match remove_unless_served(directory) {
+            match remove_unless_served(directory, options.keep) {
+                Ok(Found::Kept) if has_stopped => return Ok(Outcome::Stopped),
+                Ok(Found::Kept) => return Ok(Outcome::NotRunning),
                 // The segment is not locked, or no process listens on the control socket: the server has
                 // ended.
                 Ok(Found::Segment) => return Ok(Outcome::Removed),
@@ -135,13 +145,18 @@ enum Found {
     /// Files, but no segment.
     Files,
     Segment,
+    /// A segment, which was not removed.
+    Kept,
 }
 
-/// Removes all files, unless a server is running.
-fn remove_unless_served(directory: &Directory) -> Result<Found, DirectoryError> {
+/// Removes all files, unless a server is running. With `keep` a segment and its files stay.
+fn remove_unless_served(directory: &Directory, keep: bool) -> Result<Found, DirectoryError> {
     let Some(_lock) = directory.lock()? else { return Ok(Found::Nothing) };
     if directory.is_served()? {
         return Err(directory.in_use());
+    }
+    if keep && directory.exists(SEGMENT) {
+        return Ok(Found::Kept);
     }
     if let Some(path) = directory.socket_path()
         && let Err(error) = remove_if_dead(&path)
