@@ -62,7 +62,7 @@ fn beyond_loopback_the_classic_port_is_tcp_only() {
     let line = first_line(&mut child);
     let port = dipc_testkit::port::classic_port_in(&line).expect("a classic port");
     Client::tcp(port).ask("w 0 x", "OK v=1\n");
-    // Nobody else listens, so the system refuses the packet.
+    // No other socket has this port, so the system refuses the packet.
     let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
     udp.connect(("127.0.0.1", port)).expect("connected");
     udp.send(b"r 0").expect("sent");

@@ -27,7 +27,8 @@ pub(super) struct Packets {
     answers: Vec<(Vec<u8>, SocketAddr)>,
 }
 
-/// Who gets the answer to a packet. It stays in its slot until the job of the packet has come back, so a slot
+/// The sender of a packet, which gets the answer. A sender stays in its slot until the job of the packet has
+/// come back, so a slot
 /// needs no generation.
 #[derive(Debug)]
 struct Sender {
