@@ -28,8 +28,7 @@ pub(super) struct Packets {
 }
 
 /// The sender of a packet, which gets the answer. A sender stays in its slot until the job of the packet has
-/// come back, so a slot
-/// needs no generation.
+/// come back, so a slot needs no generation.
 #[derive(Debug)]
 struct Sender {
     address: SocketAddr,
