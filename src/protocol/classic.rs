@@ -72,13 +72,14 @@ pub(super) enum Found {
 }
 
 impl ClassicFramer {
-    /// Cuts complete requests from the front of `bytes`; see [`Framer::cut`](super::Framer::cut).
+    /// Cuts complete requests from the front of `bytes`; see [`Framing::cut`](super::Framing::cut).
     pub(super) fn cut(
         &mut self,
         bytes: &[u8],
         limits: &Limits,
         max: usize,
         found: &mut Vec<Framed>,
+        is_all: bool,
     ) -> Found {
         let mut used = 0;
         while found.len() < max && used < bytes.len() {
@@ -93,7 +94,7 @@ impl ClassicFramer {
                     }
                     Some(Decision::Foreign) => self.request(Request::Foreign, rest.len()),
                 },
-                State::Datagrams => self.cut_datagram(rest, limits),
+                State::Datagrams => self.cut_datagram(rest, limits, is_all),
                 State::Discarding(_) => self.discard(rest, limits),
                 State::Frames => self.cut_frame(rest, limits),
                 State::Closed => return Found::Requests(bytes.len(), 0),
@@ -126,7 +127,11 @@ impl ClassicFramer {
             }
         }
         let request = match self.state {
-            State::Datagrams => self.datagram(bytes, Envelope::None, limits),
+            State::Datagrams => {
+                let is_packet = bytes.len() as u64 == limits.packet;
+                let padding = padding(bytes, limits).filter(|_| is_packet);
+                self.datagram(bytes, padding.map_or(Envelope::None, Envelope::Padding), limits)
+            }
             State::Discarding(sent) => {
                 self.state = State::Datagrams;
                 Some(self.refuse(limits.too_large(Some(sent), false)))
@@ -158,7 +163,7 @@ impl ClassicFramer {
 
     // ---- datagrams ----
 
-    fn cut_datagram(&mut self, bytes: &[u8], limits: &Limits) -> Cut {
+    fn cut_datagram(&mut self, bytes: &[u8], limits: &Limits, is_all: bool) -> Cut {
         let is_between = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
         let skipped = bytes.iter().position(|byte| !is_between(byte)).unwrap_or(bytes.len());
         if skipped > 0 && self.awaits_data.is_none() {
@@ -167,11 +172,11 @@ impl ClassicFramer {
         if bytes[0] == IAC {
             return self.telnet_option(bytes);
         }
-        let is_full = bytes.len() as u64 == limits.packet;
-        if is_full && let Some(&byte @ (0 | b' ')) = bytes.last() {
-            return match self.datagram(bytes, Envelope::Padding(byte), limits) {
-                Some(framed) => Cut::Request(framed, bytes.len()),
-                None => Cut::Skip(bytes.len()),
+        if is_all && let Some(padding) = padding(bytes, limits) {
+            let packet = &bytes[..limits.packet as usize];
+            return match self.datagram(packet, Envelope::Padding(padding), limits) {
+                Some(framed) => Cut::Request(framed, packet.len()),
+                None => Cut::Skip(packet.len()),
             };
         }
         if let Some(len) = complete_line(bytes) {
@@ -364,6 +369,14 @@ fn is_text(line: &[u8]) -> bool {
     TEXT_VERBS.contains(&verb) || is_read && words.next().is_some() && words.any(has_key)
 }
 
+/// The byte that fills packets of fixed size, if `bytes` are nothing but such packets.
+fn padding(bytes: &[u8], limits: &Limits) -> Option<u8> {
+    let last = bytes.last().copied().filter(|byte| matches!(byte, 0 | b' '))?;
+    let mut packets = bytes.chunks(usize::try_from(limits.packet).ok()?);
+    let is_filled = |packet: &[u8]| packet.len() as u64 == limits.packet && packet.ends_with(&[last]);
+    packets.all(is_filled).then_some(last)
+}
+
 fn first_eol(bytes: &[u8]) -> Option<Eol> {
     let at = bytes.iter().position(|&byte| byte == b'\n')?;
     Some(if bytes[..at].ends_with(b"\r") { Eol::CrLf } else { Eol::Lf })
@@ -438,7 +451,8 @@ pub fn packet_answer(id: &[u8], answer: Vec<u8>) -> Vec<u8> {
     if prefix.len() + answer.len() <= UDP_MAX {
         return if prefix.is_empty() { answer } else { [prefix, answer].concat() };
     }
-    [&prefix, format!("ERR size max={UDP_MAX} : the answer is longer than a packet\n").as_bytes()].concat()
+    let refusal = format!("ERR size max={UDP_MAX} : the answer is longer than a packet\n").into_bytes();
+    if prefix.len() + refusal.len() <= UDP_MAX { [prefix, refusal].concat() } else { refusal }
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ pub(super) fn parse_with_keys(bytes: &[u8], limits: &Limits, stops: bool, has_ke
         if verb == Verb::Quit {
             scanner.take(u8::is_ascii_digit);
         }
-        while has_keys && key(&mut scanner, &mut keys) {}
+        while has_keys && key(&mut scanner, &mut keys, false) {}
         let is_whole = is_empty_line(&bytes[scanner.at..]);
         return (if is_whole { request(Ok(simple), 0..0) } else { Parsed::NoRequest }, keys);
     }
@@ -142,7 +142,7 @@ pub(super) fn parse_with_keys(bytes: &[u8], limits: &Limits, stops: bool, has_ke
         return (Parsed::NoRequest, keys);
     }
     let has_blank = scanner.blanks();
-    while has_keys && has_blank && key(&mut scanner, &mut keys) {}
+    while has_keys && has_blank && key(&mut scanner, &mut keys, verb == Verb::Write) {}
     let mailbox = existing(number, limits);
     let has_eol = scanner.eol().is_some();
     let parsed = match verb {
@@ -183,12 +183,12 @@ fn verb(scanner: &mut Scanner<'_>, stops: bool) -> Option<Verb> {
     known.map(|(_, verb)| verb).or(stop)
 }
 
-/// Takes a key of a packet of UDP, with the blanks behind it.
-fn key(scanner: &mut Scanner<'_>, keys: &mut Keys) -> bool {
+/// Takes a key of a packet of UDP, with the blanks behind it. A write may have `if=`.
+fn key(scanner: &mut Scanner<'_>, keys: &mut Keys, is_write: bool) -> bool {
     let start = scanner.at;
     let word = scanner.take(|byte| byte.is_ascii_graphic());
     let found = match word.split_at_checked(b"if=".len()) {
-        Some((b"if=", value)) if keys.expected.is_none() => {
+        Some((b"if=", value)) if is_write && keys.expected.is_none() => {
             keys.expected = decimal(value);
             keys.expected.is_some()
         }

@@ -38,7 +38,8 @@ impl Framing {
         Framing::Classic(Box::default())
     }
 
-    /// Cuts complete requests from the front of `bytes`; see [`Framer::cut`].
+    /// Cuts complete requests from the front of `bytes`; see [`Framer::cut`]. `is_all` says that the socket has no
+    /// further bytes: at the classic port a packet of fixed size has no other end.
     #[inline]
     pub fn cut(
         &mut self,
@@ -46,10 +47,11 @@ impl Framing {
         limits: &Limits,
         max: usize,
         found: &mut Vec<Framed>,
+        is_all: bool,
     ) -> (usize, usize) {
         let framer = match self {
             Framing::Text(framer) => framer,
-            Framing::Classic(classic) => match classic.cut(bytes, limits, max, found) {
+            Framing::Classic(classic) => match classic.cut(bytes, limits, max, found, is_all) {
                 Found::Requests(used, missing) => return (used, missing),
                 Found::Text => self.become_text(),
             },

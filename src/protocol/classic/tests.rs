@@ -9,7 +9,7 @@ const LIMITS: Limits = Limits { mailboxes: 4, capacity: 64, packet: 100 };
 fn requests(bytes: &[u8]) -> (Framing, Vec<(Request, Vec<u8>, Style)>) {
     let mut framing = Framing::classic();
     let mut found = Vec::new();
-    let (used, _) = framing.cut(bytes, &LIMITS, usize::MAX, &mut found);
+    let (used, _) = framing.cut(bytes, &LIMITS, usize::MAX, &mut found, true);
     let mut requests: Vec<_> = found.into_iter().map(|framed| with_body(framed, bytes)).collect();
     let rest = [&bytes[used..], b"\n"].concat();
     if let Completed::Request(framed) = framing.complete(&rest, &LIMITS) {
@@ -83,9 +83,9 @@ fn the_first_line_decides_wherever_it_is_cut() {
         for cut in 0..line.len() {
             let mut framing = Framing::classic();
             let mut found = Vec::new();
-            let (used, _) = framing.cut(&line.as_bytes()[..cut], &LIMITS, usize::MAX, &mut found);
+            let (used, _) = framing.cut(&line.as_bytes()[..cut], &LIMITS, usize::MAX, &mut found, true);
             assert!(used == 0 && found.is_empty(), "{:?} is a request", &line[..cut]);
-            let _ = framing.cut(line.as_bytes(), &LIMITS, usize::MAX, &mut found);
+            let _ = framing.cut(line.as_bytes(), &LIMITS, usize::MAX, &mut found, true);
             let ended = format!("{line}\n");
             let completed = match framing.complete(ended.as_bytes(), &LIMITS) {
                 Completed::Request(framed) if found.is_empty() => Some(framed),
@@ -114,6 +114,7 @@ fn each_stream_of_datagrams_has_the_requests_of_the_protocol() {
         (padded("w 1\nhello", b' '), &["w1 hello"]),
         (padded("r 1", 0), &["r1"]),
         (padded("w 1\nx", 0)[..99].to_vec(), &["w1 x"]),
+        ([padded("w 1\nx", 0), padded("r 1", 0)].concat(), &["w1 x", "r1"]),
         (b" \0\0 ".to_vec(), &[]),
         (b"eggs\n".to_vec(), &["verb"]),
         (long, &["size"]),
@@ -154,7 +155,7 @@ fn an_end_of_line_is_added_for_clients_that_send_ends_of_lines() {
     let mut framing = Framing::classic();
     assert!(matches!(framing.complete(b"w 1\nx\n", &LIMITS), Completed::Request(_)));
     let mut found = Vec::new();
-    let _ = framing.cut(b"r 1\n", &LIMITS, 1, &mut found);
+    let _ = framing.cut(b"r 1\n", &LIMITS, 1, &mut found, true);
     assert!(matches!(found[0].style, Style::Classic(Classic { ends_data: false, .. })));
 }
 
@@ -188,7 +189,7 @@ fn a_frame_that_is_not_complete_awaits_its_bytes() {
     let bytes = frame(b"w 1\nhello");
     for len in 1..bytes.len() {
         let mut found = Vec::new();
-        let (used, missing) = framing.cut(&bytes[..len], &LIMITS, 9, &mut found);
+        let (used, missing) = framing.cut(&bytes[..len], &LIMITS, 9, &mut found, true);
         assert!(used == 0 && found.is_empty() && missing > 0 && missing <= bytes.len() - len);
         assert!(framing.awaits_octets(&bytes[..len], &LIMITS));
         assert_eq!(framing.silence(&bytes[..len], true), Silence::Never);
@@ -245,7 +246,7 @@ proptest! {
         let (mut framing, mut start, mut found) = (Framing::classic(), 0, Vec::new());
         for end in ends {
             let mut cut = Vec::new();
-            let (used, _) = framing.cut(&bytes[start..end], &LIMITS, usize::MAX, &mut cut);
+            let (used, _) = framing.cut(&bytes[start..end], &LIMITS, usize::MAX, &mut cut, true);
             found.extend(cut.into_iter().map(|framed| with_body(framed, &bytes[start..])));
             start += used;
         }
@@ -257,11 +258,24 @@ proptest! {
     fn any_bytes_are_framed(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in any::<prop::sample::Index>()) {
         let mut framing = Framing::classic();
         let (mut found, end) = (Vec::new(), cut.index(bytes.len() + 1));
-        let (used, _) = framing.cut(&bytes[..end], &LIMITS, 128, &mut found);
+        let (used, _) = framing.cut(&bytes[..end], &LIMITS, 128, &mut found, true);
         prop_assert!(used <= end);
-        let (more, _) = framing.cut(&bytes[used..], &LIMITS, 128, &mut found);
+        let (more, _) = framing.cut(&bytes[used..], &LIMITS, 128, &mut found, true);
         prop_assert!(used + more <= bytes.len());
         let rest = [&bytes[used + more..], b"\n"].concat();
         let _ = framing.complete(&rest, &LIMITS);
     }
+}
+
+/// The first bytes of a large datagram may look like a packet of fixed size.
+#[test]
+fn a_packet_of_fixed_size_is_not_cut_from_bytes_that_go_on() {
+    let mut packet = b"w 1\n".to_vec();
+    packet.resize(100, b' ');
+    let mut framing = Framing::classic();
+    let mut found = Vec::new();
+    assert_eq!(framing.cut(&packet, &LIMITS, 9, &mut found, false), (0, 1));
+    let ended = [&packet[..], b"\n"].concat();
+    let Completed::Request(framed) = framing.complete(&ended, &LIMITS) else { panic!("no request") };
+    assert!(matches!(framed.style, Style::Classic(Classic { envelope: Envelope::Padding(b' '), .. })));
 }

@@ -75,6 +75,7 @@ fn keys_follow_the_mailbox_over_udp_only() {
         ("w 3 if=x\nhello", None, "", "if=x\nhello"),
         ("w 3 if=1 if=2", Some(1), "", "if=2"),
         ("r 3 id=1\n", None, "1", ""),
+        ("r 3 if=1\n", None, "", ""),
         ("q id=9", None, "9", ""),
     ] {
         let (parsed, keys) = parse_with_keys(datagram.as_bytes(), &LIMITS, false, true);

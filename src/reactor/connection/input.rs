@@ -181,6 +181,12 @@ impl<T: Transport> Connection<T> {
         let mut received = 0;
         let mut missing = 0;
         if self.buffered || self.input.as_slice().len() >= SCRATCH_SIZE {
+            // The requests of a batch are copied if more bytes follow them.
+            let copied = self.input.as_slice().len() / 2;
+            if self.buffered && copied > DIRECT_MIN && memory::reserve(&mut job.input, copied).is_err() {
+                pools.return_job(job);
+                return Ok(Received::Exhausted(copied));
+            }
             // A large body may be incomplete: `missing` decides whether to read directly into its buffer.
             missing = self.cut_input(&mut job, limits, pools);
         }
@@ -338,7 +344,7 @@ impl<T: Transport> Connection<T> {
     /// Cuts at most one batch from the front of `bytes`. Returns the number of bytes used, and the number of
     /// bytes that the next request lacks.
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
-        let (used, missing) = self.framing.cut(bytes, limits, REQUESTS_PER_BATCH, found);
+        let (used, missing) = self.framing.cut(bytes, limits, REQUESTS_PER_BATCH, found, !self.readable);
         self.first_since_reply &= found.is_empty();
         self.buffered = missing == 0 && used < bytes.len();
         (used, missing)
