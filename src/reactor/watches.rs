@@ -92,7 +92,7 @@ pub(super) struct Watches {
     mailboxes: usize,
     rounds: HashMap<u32, Round>,
     /// The mailboxes whose rounds are suspended.
-    suspended: Vec<u32>,
+    suspended: VecDeque<u32>,
     /// The mailboxes whose rounds are sending, in the order in which they began to send.
     sending: VecDeque<u32>,
     /// By mailbox with a long list: the cursor behind the last message that was sent. It finds the next
@@ -182,7 +182,7 @@ impl Watches {
     /// Suspends a round: there is no memory for the next message of the mailbox.
     pub(super) fn suspend_round(&mut self, mailbox: u32) {
         self.rounds.insert(mailbox, Round::Exhausted);
-        self.suspended.push(mailbox);
+        self.suspended.push_back(mailbox);
     }
 
     /// Whether rounds are suspended.
@@ -192,7 +192,7 @@ impl Watches {
 
     /// Takes a mailbox whose round is suspended.
     pub(super) fn take_suspended(&mut self) -> Option<u32> {
-        self.suspended.pop()
+        self.suspended.pop_front()
     }
 
     /// Begins to send an event.

@@ -77,7 +77,7 @@ pub(super) fn try_inline(
 ) -> Inlined {
     // Allocated outside of the critical section.
     if memory::reserve(&mut job.output, INLINE_MAX + HEAD_MAX).is_err() {
-        return Inlined::Exhausted(INLINE_MAX + HEAD_MAX);
+        return Inlined::Exhausted(job.output.len() + INLINE_MAX + HEAD_MAX);
     }
     let capacity = job.output.capacity();
     let Acquire { mailbox, mode, .. } = acquire;
@@ -405,7 +405,8 @@ fn take(
 /// Makes room for an answer with a message of `len` bytes.
 fn reserve_answer(output: &mut Vec<u8>, len: usize, style: Style) -> Result<(), Applied> {
     let bytes = len.max(style.padded_len()) + HEAD_MAX;
-    memory::reserve(output, bytes).map_err(|_| Applied::Exhausted(bytes))
+    // The buffer may have to be moved, so the memory of all its bytes is needed.
+    memory::reserve(output, bytes).map_err(|_| Applied::Exhausted(output.len() + bytes))
 }
 
 impl<'a> From<crate::mailboxes::Message<'a>> for Reply<'a> {

@@ -135,6 +135,7 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
 
 /// Records that the answer to the current request needs memory.
 fn exhaust(job: &mut Job, bytes: usize) -> Step {
+    let bytes = job.output.len() + bytes;
     job.state = JobState::Exhausted(None, bytes);
     Step::Memory(bytes)
 }

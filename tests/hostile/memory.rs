@@ -52,8 +52,8 @@ fn is_refused(stream: &mut TcpStream) -> bool {
 fn unread_answers_are_closed_the_largest_first() {
     const CLIENTS: u64 = 60;
     const SMALL_ANSWERS: usize = 200;
-    let mut scene = scene("4 2048 0 2048");
-    scene.neighbour.ask(format!("w 0 {}\n{}\n", 2 * MIB, "x".repeat(2 * MIB as usize)), "OK v=1\n");
+    let mut scene = scene("4 3072 0 3072");
+    scene.neighbour.ask(format!("w 0 {}\n{}\n", 3 * MIB, "x".repeat(3 * MIB as usize)), "OK v=1\n");
     scene.neighbour.ask(format!("w 2 65536\n{}\n", "x".repeat(64 * KIB as usize)), "OK v=1\n");
     // A client with less unread than the others keeps its answers, which it reads in the end.
     let mut small = Client::over(scene.connect());
@@ -231,6 +231,12 @@ fn a_server_whose_allocations_fail_goes_on() {
     server.wait_for_stat("reads", |reads| reads >= CLIENTS as u64);
     let (closed, busy) = (server.stat("closed_for_memory"), server.stat("err_busy"));
     assert!(closed + busy > 0, "no allocation has failed");
+    // Many answers of one batch, too.
+    let mut asking: Vec<TcpStream> = (0..CLIENTS).map(|_| tcp_stream(server.port)).collect();
+    for stream in &mut asking {
+        send_until_it_blocks(stream, "stat\n".repeat(4000).as_bytes(), 20_000);
+        neighbour.ask("ping\n", "OK\n");
+    }
     neighbour.ask("w 1 5\nhello\n", "OK v=1\n");
     neighbour.ask("r 1\n", "DATA 5 v=1 n=1\nhello\n");
 }

@@ -293,8 +293,11 @@ impl<T: Transport> Server<T> {
     pub(super) fn serve(&mut self, id: ConnectionId, mut job: Box<Job>) -> Option<Box<Job>> {
         let Request::Local(request) = &job.requests[job.next].request else { return Some(job) };
         let memory = memory_of(request);
-        if matches!(job.state, JobState::Ready) && !memory::has_room(memory, use_of(&job, memory)) {
-            job.state = JobState::Exhausted(None, memory);
+        let is_stat = matches!(request, LocalRequest::Stat(_));
+        let has_room = memory::has_room(memory, use_of(&job, memory))
+            && (!is_stat || memory::reserve(&mut job.output, memory).is_ok());
+        if matches!(job.state, JobState::Ready) && !has_room {
+            job.state = JobState::Exhausted(None, job.output.len() + memory);
             return Some(job);
         }
         let Request::Local(request) = &mut job.requests[job.next].request else { return Some(job) };

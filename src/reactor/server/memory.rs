@@ -113,6 +113,11 @@ impl<T: Transport> Server<T> {
         room == Room::Available
     }
 
+    /// Frees memory for a packet of UDP. Returns whether it is available.
+    pub(super) fn free_for_packet(&mut self, bytes: usize) -> bool {
+        memory::has_room(bytes, Use::Brief) || self.make_room(bytes, Use::Brief) == Room::Available
+    }
+
     /// Frees memory for a request that begins to wait, because its memory is kept as long as it waits. If no
     /// memory can be freed, the request is refused.
     pub(super) fn free_for_wait(&mut self, id: ConnectionId) {

@@ -8,7 +8,6 @@ use slab::Slab;
 use super::super::budget::MICROSECOND;
 use super::super::transport::Transport;
 use super::{Server, limits};
-use crate::memory::{self, Use};
 use crate::protocol::{Refusal, packet_answer, parse_packet};
 use crate::workers::{
     Enqueued, Job, JobState, Owner, Step, WaitReason, enqueue, refuse_and_end, step, time_out,
@@ -49,7 +48,7 @@ impl<T: Transport> Server<T> {
         self.budgets.receiving.charge(PACKET);
         let has_budget = !self.budgets.receiving.is_spent();
         let Some(packet) = parse_packet(bytes, &limits(&self.mailboxes)) else { return has_budget };
-        if self.packets.senders.len() == PACKETS_MAX || !memory::has_room(2 * bytes.len(), Use::Brief) {
+        if self.packets.senders.len() == PACKETS_MAX || !self.free_for_packet(2 * bytes.len()) {
             self.counters.packets_dropped += 1;
             return has_budget;
         }
