@@ -13,7 +13,7 @@
 //! do not depend on how the bytes are split into packets.
 
 use super::arguments::echo;
-use super::datagram::{self, Datagram, Keys, Parsed, complete_line, is_unfinished};
+use super::datagram::{self, Datagram, Keys, Parsed, complete_line, first_end_of_line, is_unfinished};
 use super::framer::{CTRL_D, discard_max, is_foreign};
 use super::header::HEADER_MAX;
 use super::request::{Eol, Framed, Limits, MailboxRequest, Refusal, Request, SizeLimit, Wait};
@@ -194,14 +194,7 @@ impl ClassicFramer {
 
     /// The request of a whole datagram. `None` if it has nothing but NUL and blanks.
     fn datagram(&mut self, bytes: &[u8], envelope: Envelope, limits: &Limits) -> Option<Framed> {
-        let text = match bytes.iter().position(|&byte| byte == 0) {
-            Some(end) => &bytes[..end],
-            None => bytes,
-        };
-        let text = if envelope == Envelope::Padding(b' ') { text.trim_ascii_end() } else { text };
-        if text.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
-            return None;
-        }
+        let text = text_of(bytes, envelope)?;
         self.has_bare_end |= !text.ends_with(b"\n");
         Some(self.parse(text, envelope, limits))
     }
@@ -271,7 +264,9 @@ impl ClassicFramer {
                 };
                 (request, 0..bytes.len(), eol)
             }
-            (Parsed::NoRequest, None) => (Request::Refused(unknown_verb(bytes)), 0..0, first_eol(bytes)),
+            (Parsed::NoRequest, None) => {
+                (Request::Refused(unknown_verb(bytes)), 0..0, first_end_of_line(bytes))
+            }
         };
         let is_data = awaited.is_some() && data.start == 0;
         if let Request::Mailbox(MailboxRequest::Write { mailbox, .. }) = request
@@ -369,17 +364,22 @@ fn is_text(line: &[u8]) -> bool {
     TEXT_VERBS.contains(&verb) || is_read && words.next().is_some() && words.any(has_key)
 }
 
+/// A datagram without padding and without what follows a NUL. `None` if it has nothing but blanks then.
+fn text_of(bytes: &[u8], envelope: Envelope) -> Option<&[u8]> {
+    let text = match bytes.iter().position(|&byte| byte == 0) {
+        Some(end) => &bytes[..end],
+        None => bytes,
+    };
+    let text = if envelope == Envelope::Padding(b' ') { text.trim_ascii_end() } else { text };
+    (!text.iter().all(|byte| matches!(byte, b' ' | b'\t'))).then_some(text)
+}
+
 /// The byte that fills packets of fixed size, if `bytes` are nothing but such packets.
 fn padding(bytes: &[u8], limits: &Limits) -> Option<u8> {
     let last = bytes.last().copied().filter(|byte| matches!(byte, 0 | b' '))?;
     let mut packets = bytes.chunks(usize::try_from(limits.packet).ok()?);
     let is_filled = |packet: &[u8]| packet.len() as u64 == limits.packet && packet.ends_with(&[last]);
     packets.all(is_filled).then_some(last)
-}
-
-fn first_eol(bytes: &[u8]) -> Option<Eol> {
-    let at = bytes.iter().position(|&byte| byte == b'\n')?;
-    Some(if bytes[..at].ends_with(b"\r") { Eol::CrLf } else { Eol::Lf })
 }
 
 fn unknown_verb(bytes: &[u8]) -> Refusal {
@@ -418,16 +418,13 @@ pub fn parse_packet(bytes: &[u8], limits: &Limits) -> Option<Packet> {
         return None;
     }
     let is_full = bytes.len() as u64 == limits.packet;
-    let padding = bytes.last().copied().filter(|byte| is_full && matches!(byte, 0 | b' '));
-    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-    let text = if padding == Some(b' ') { text.trim_ascii_end() } else { text };
-    if text.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
-        return None;
-    }
+    let padding = padding(bytes, limits).filter(|_| is_full);
+    let envelope = padding.map_or(Envelope::None, Envelope::Padding);
+    let text = text_of(bytes, envelope)?;
     let (parsed, Keys { id, .. }) = datagram::parse_with_keys(text, limits, false, true);
     let (mut request, body, eol) = match parsed {
         Parsed::Request(Datagram { request, data, eol }) => (request, data, eol),
-        Parsed::NoRequest => (Request::Refused(unknown_verb(text)), 0..0, first_eol(text)),
+        Parsed::NoRequest => (Request::Refused(unknown_verb(text)), 0..0, first_end_of_line(text)),
     };
     match &mut request {
         Request::Mailbox(MailboxRequest::Read { wait, .. } | MailboxRequest::Write { wait, .. }) => {
@@ -437,7 +434,6 @@ pub fn parse_packet(bytes: &[u8], limits: &Limits) -> Option<Packet> {
         Request::Quit => request = Request::Ping,
         _ => {}
     }
-    let envelope = padding.map_or(Envelope::None, Envelope::Padding);
     let packet = u32::try_from(limits.packet).unwrap_or(u32::MAX).min(UDP_MAX as u32);
     let ends_data = eol.is_some() && text.ends_with(b"\n");
     let style = Style::Classic(Classic { packet, eol, ends_data, envelope });

@@ -96,7 +96,7 @@ fn end_of_line(bytes: &[u8]) -> Option<Eol> {
 }
 
 /// The first end of line in `bytes`.
-fn first_end_of_line(bytes: &[u8]) -> Option<Eol> {
+pub(super) fn first_end_of_line(bytes: &[u8]) -> Option<Eol> {
     let at = bytes.iter().position(|&byte| byte == b'\n')?;
     Some(if bytes[..at].ends_with(b"\r") { Eol::CrLf } else { Eol::Lf })
 }

@@ -80,14 +80,19 @@ impl<T: Transport> Server<T> {
                 return None;
             }
             Room::None => {
-                let acquire = job.acquire();
-                if let (JobState::Exhausted(Some(grant), _), Some(acquire)) = (job.take_state(), acquire) {
-                    self.release(acquire.mailbox, grant);
-                }
-                refuse_and_end(&mut job, Refusal::Memory);
+                self.refuse_for_memory(&mut job);
             }
         }
         Some(job)
+    }
+
+    /// Refuses the current request of a job, because there is no memory for its answer. Ends its grant.
+    pub(super) fn refuse_for_memory(&mut self, job: &mut Job) {
+        let acquire = job.acquire();
+        if let (JobState::Exhausted(Some(grant), _), Some(acquire)) = (job.take_state(), acquire) {
+            self.release(acquire.mailbox, grant);
+        }
+        refuse_and_end(job, Refusal::Memory);
     }
 
     /// Frees memory for bytes that a client sends. Returns whether the memory is available. If it cannot be

@@ -8,10 +8,8 @@ use slab::Slab;
 use super::super::budget::MICROSECOND;
 use super::super::transport::Transport;
 use super::{Server, limits};
-use crate::protocol::{Refusal, packet_answer, parse_packet};
-use crate::workers::{
-    Enqueued, Job, JobState, Owner, Step, WaitReason, enqueue, refuse_and_end, step, time_out,
-};
+use crate::protocol::{packet_answer, parse_packet};
+use crate::workers::{Enqueued, Job, Owner, Step, WaitReason, enqueue, step, time_out};
 
 /// Largest number of packets that are being answered. Further packets are dropped.
 const PACKETS_MAX: usize = 1024;
@@ -74,14 +72,7 @@ impl<T: Transport> Server<T> {
                         time_out(&mut job, &self.mailboxes, WaitReason::Queue);
                     }
                 },
-                Step::Memory(_) => {
-                    let acquire = job.acquire();
-                    if let (JobState::Exhausted(Some(grant), _), Some(acquire)) = (job.take_state(), acquire)
-                    {
-                        self.release(acquire.mailbox, grant);
-                    }
-                    refuse_and_end(&mut job, Refusal::Memory);
-                }
+                Step::Memory(_) => self.refuse_for_memory(&mut job),
                 Step::Finished | Step::Write => return self.answer_packet(job),
                 Step::Await { .. } | Step::Local => unreachable!("no request of a packet waits or is local"),
             }
