@@ -20,6 +20,7 @@
 
 use super::block::Contents;
 use super::grant::{Grant, Mode, Purpose, Ticket};
+use super::in_hand::{Holder, InHand};
 use super::queue::Queue;
 use super::wait_set::{Condition, WaitSet};
 use crate::sync::Mutex;
@@ -59,6 +60,8 @@ pub(crate) struct Admission<J> {
     /// Boxed: most mailboxes have no wait set, and there may be a million mailboxes.
     wait_set: Option<Box<WaitSet<J>>>,
     watchers: Watchers,
+    /// The messages in hand, if there are any. Boxed for the same reason.
+    in_hand: Option<Box<InHand>>,
     /// Number of locks that hold the mailbox or wait in the queue.
     locks: u32,
     /// The number of the next arrival.
@@ -101,6 +104,7 @@ impl<J> Default for Admission<J> {
             queue: Queue::default(),
             wait_set: None,
             watchers: Watchers::default(),
+            in_hand: None,
             locks: 0,
             next_number: 0,
             newest: None,
@@ -247,6 +251,30 @@ impl<J> Admission<J> {
         self.wait_set.as_ref().is_some_and(|wait_set| wait_set.has_room_waiter())
     }
 
+    /// The messages in hand. Only the holder of an exclusive grant adds or removes messages.
+    pub(crate) fn in_hand(&mut self) -> &mut Option<Box<InHand>> {
+        &mut self.in_hand
+    }
+
+    /// Number of messages in hand.
+    pub(crate) fn in_hand_count(&self) -> u64 {
+        self.in_hand.as_ref().map_or(0, |in_hand| in_hand.len())
+    }
+
+    /// Gives a message back that `holder` has in hand. Returns false if the holder does not have it. The next
+    /// requests are admitted and added to `released`.
+    pub(crate) fn give_back(&mut self, version: u64, holder: Holder, released: &mut Released<J>) -> bool {
+        let has_given = self.in_hand.as_mut().is_some_and(|in_hand| in_hand.give_back(version, holder));
+        if has_given {
+            let in_hand = self.in_hand_count();
+            if let Some(wait_set) = &mut self.wait_set {
+                wait_set.set_in_hand(in_hand);
+            }
+            self.admit_next(released);
+        }
+        has_given
+    }
+
     /// Number of requests in the queue.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
@@ -289,8 +317,9 @@ impl<J> Admission<J> {
 
     fn set_contents(&mut self, contents: Contents) {
         self.watchers.set_contents(&contents);
+        let in_hand = self.in_hand_count();
         if let Some(wait_set) = &mut self.wait_set {
-            wait_set.set_contents(contents);
+            wait_set.set_contents(Contents { in_hand, ..contents });
         }
     }
 
@@ -331,6 +360,7 @@ impl<J> Admission<J> {
         {
             let mut grant = self.resume(Mode::Exclusive, number);
             grant.has_waiters = wait_set.len() > 0 || self.watchers.awaited.is_some();
+            grant.has_in_hand = self.in_hand.is_some();
             released.jobs.push((grant, job));
         }
         self.wait_set = Some(wait_set).filter(|wait_set| wait_set.len() > 0);
@@ -348,14 +378,16 @@ impl<J> Admission<J> {
         let overtaken = self.newest.is_some_and(|newest| newest > number);
         self.overtakes += u64::from(overtaken);
         self.newest = self.newest.max(Some(number));
-        Grant { mode, purpose, number, overtaken, resumed: false, has_waiters: self.awaits_change() }
+        let (has_waiters, has_in_hand) = (self.awaits_change(), self.in_hand.is_some());
+        Grant { mode, purpose, number, overtaken, resumed: false, has_waiters, has_in_hand, is_held: false }
     }
 
     /// Admits a request of the wait set, which keeps its arrival number.
     fn resume(&mut self, mode: Mode, number: u64) -> Grant {
         self.enter(mode);
         let purpose = Purpose::Request;
-        Grant { mode, purpose, number, overtaken: false, resumed: true, has_waiters: false }
+        let (overtaken, has_waiters, has_in_hand) = (false, false, false);
+        Grant { mode, purpose, number, overtaken, resumed: true, has_waiters, has_in_hand, is_held: false }
     }
 
     fn enter(&mut self, mode: Mode) {
@@ -496,6 +528,16 @@ impl<J> SharedAdmission<J> {
     /// See [`Admission::has_room_waiter`].
     pub(crate) fn has_room_waiter(&self) -> bool {
         self.admission.lock().has_room_waiter()
+    }
+
+    /// Calls `visit` with the messages in hand; see [`Admission::in_hand`].
+    pub(crate) fn with_in_hand<R>(&self, visit: impl FnOnce(&mut Option<Box<InHand>>) -> R) -> R {
+        visit(self.admission.lock().in_hand())
+    }
+
+    /// See [`Admission::give_back`].
+    pub(crate) fn give_back(&self, version: u64, holder: Holder, released: &mut Released<J>) -> bool {
+        self.admission.lock().give_back(version, holder, released)
     }
 
     /// See [`Admission::add_watcher`].

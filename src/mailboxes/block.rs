@@ -17,9 +17,14 @@
 //! kill at any moment leaves the active record intact:
 //!
 //! ```text
-//!     word = seq << 1 | active            fill the inactive record, then store the word
+//!     word = held << 63 | seq << 1 | active    fill the inactive record, then store the word
 //!     record = version, head, tail, last, count, checksum
 //! ```
+//!
+//! A message that is removed while an older one is left becomes a *hole*: the top bit of its length is set.
+//! This store of one byte commits the removal. It is the only store into live bytes. The oldest entry of a
+//! list is always a message: a removal of the oldest message also removes the holes behind it. The number of
+//! holes is stored beside the records. It is never 0 while there are holes, and a start counts them again.
 //!
 //! All live entries together take at most the capacity plus one header. A new entry takes at most the same
 //! number of bytes. The ring has twice that size, so a new entry after the live entries never overwrites
@@ -30,15 +35,19 @@
 mod entry;
 mod record;
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::segment::Ring;
-use entry::Entry;
-use record::Record;
+use entry::{Entry, Walk};
 pub(crate) use record::{Contents, Damaged};
+use record::{Holes, Record};
 
 /// Bytes before each payload.
 pub(super) const ENTRY_HEADER: usize = 4;
+
+/// The bit of the word that keeps readers of the shared memory out: a lock holds the mailbox, or a taken
+/// message is not acknowledged.
+const HELD: u64 = 1 << 63;
 
 /// The control area of one mailbox, as laid out in the segment, on its own cache lines.
 #[derive(Debug)]
@@ -46,7 +55,17 @@ pub(super) const ENTRY_HEADER: usize = 4;
 pub(crate) struct Control {
     word: AtomicU64,
     records: [Slot; 2],
+    /// The sequence number of the word after the change that has begun last. Stored before any other store of
+    /// that change, so that a reader of the shared memory knows which bytes may have been overwritten.
+    begun: AtomicU64,
+    /// Counts the changes that a reader of the shared memory has waited for.
+    bell: AtomicU32,
+    /// The fields of [`Holes`]: the count, then `trailing << 32 | distance`.
+    holes: AtomicU32,
+    newest: AtomicU64,
 }
+
+const _: () = assert!(size_of::<Control>() == 128, "part of the layout of the segment");
 
 #[derive(Debug)]
 #[repr(C)]
@@ -76,6 +95,8 @@ impl Control {
         let empty = Record { version: 0, head: 0, tail: 0, last: 0, count: 0 };
         self.records[0].store(empty);
         self.records[1].store(empty);
+        self.begun.store(0, Ordering::Relaxed);
+        self.store_holes(Holes::default());
         self.word.store(0, Ordering::Release);
     }
 
@@ -86,7 +107,8 @@ impl Control {
 
     /// The contents of this mailbox of `capacity` bytes, for a caller without a grant.
     pub(crate) fn contents(&self, capacity: u64) -> Result<Contents, Damaged> {
-        Ok(self.snapshot()?.check_capacity(capacity)?.contents(capacity))
+        let record = self.snapshot()?.check_capacity(capacity)?;
+        Ok(record.contents(self.holes(), capacity))
     }
 
     /// Bytes of all entries of the mailbox, for a caller without a grant; 0 if the record is damaged.
@@ -106,7 +128,7 @@ impl Control {
     /// Checks the active record at a start. If it is damaged and the other record is intact, activates the
     /// other record.
     pub(crate) fn recover(&self) -> Recovered {
-        let word = self.word.load(Ordering::Acquire);
+        let word = self.word.fetch_and(!HELD, Ordering::AcqRel) & !HELD;
         if self.records[active(word)].load().is_ok() {
             return Recovered::Whole;
         }
@@ -117,6 +139,46 @@ impl Control {
         Recovered::FellBack
     }
 
+    /// Keeps readers of the shared memory out, or lets them in again. For the holder of an exclusive grant.
+    pub(crate) fn set_held(&self, is_held: bool) {
+        match is_held {
+            true => self.word.fetch_or(HELD, Ordering::AcqRel),
+            false => self.word.fetch_and(!HELD, Ordering::AcqRel),
+        };
+    }
+
+    /// Whether the mailbox may have holes.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.holes.load(Ordering::Relaxed) > 0
+    }
+
+    fn holes(&self) -> Holes {
+        let count = self.holes.load(Ordering::Relaxed);
+        if count == 0 {
+            return Holes::default();
+        }
+        let newest = self.newest.load(Ordering::Relaxed);
+        Holes { count, trailing: (newest >> 32) as u32, distance: newest as u32 }
+    }
+
+    fn store_holes(&self, holes: Holes) {
+        let Holes { count, trailing, distance } = holes;
+        self.newest.store(u64::from(trailing) << 32 | u64::from(distance), Ordering::Relaxed);
+        self.holes.store(count, Ordering::Release);
+        // A store that makes or removes a hole must not move before or behind these stores.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Announces a change to the readers of the shared memory. To be called before the first store of the
+    /// change.
+    fn begin(&self) {
+        let seq = (self.word.load(Ordering::Relaxed) & !HELD) >> 1;
+        if self.begun.load(Ordering::Relaxed) != seq + 1 {
+            self.begun.store(seq + 1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+    }
+
     /// The active record, read while another thread may be committing.
     fn snapshot(&self) -> Result<Record, Damaged> {
         loop {
@@ -125,7 +187,7 @@ impl Control {
             fence(Ordering::Acquire);
             // A commit writes the inactive record only. If the word has not changed, this record was active
             // throughout.
-            if self.word.load(Ordering::Relaxed) == word {
+            if (self.word.load(Ordering::Relaxed) ^ word) & !HELD == 0 {
                 return record;
             }
         }
@@ -139,6 +201,7 @@ impl Control {
     /// Makes `record` the active one.
     fn commit(&self, record: Record) {
         debug_assert!(record.is_consistent(), "{record:?}");
+        self.begin();
         let word = self.word.load(Ordering::Relaxed);
         self.records[1 - active(word)].store(record);
         self.word.store(next(word), Ordering::Release);
@@ -152,9 +215,10 @@ fn active(word: u64) -> usize {
     (word & 1) as usize
 }
 
-/// The word after `word`: the next sequence number, the other record.
+/// The word after `word`: the next sequence number, the other record. The mailbox stays held.
 fn next(word: u64) -> u64 {
-    (word >> 1).wrapping_add(1) << 1 | (1 - (word & 1))
+    let seq = (word & !HELD) >> 1;
+    word & HELD | ((seq + 1) << 1 | (1 - (word & 1))) & !HELD
 }
 
 impl Slot {
@@ -188,7 +252,7 @@ pub struct Message<'a> {
     pub parts: [&'a [u8]; 2],
     /// Its version. For the empty message of an empty mailbox, the version of the mailbox.
     pub version: u64,
-    /// Number of messages in the mailbox, not counting this one if it is being taken.
+    /// Number of messages in the mailbox, including this one.
     pub count: u64,
     /// Number of removed messages between the cursor and this message; 0 without a cursor.
     pub lost: u64,
@@ -229,10 +293,43 @@ pub(crate) enum Patched {
     Multi,
 }
 
-/// Undoes a take; see [`Block::requeue`].
+/// Where a message is. Valid as long as the message is not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub version: u64,
+    /// Position of its entry in the ring.
+    at: u64,
+}
+
+/// A message that was found, or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub location: Location,
+    /// The location of the next entry, which may be a hole, or not exist yet.
+    pub next: Location,
+    /// Bytes of the message.
+    pub len: usize,
+    /// Number of entries that were visited.
+    pub steps: u64,
+}
+
+impl Located {
+    /// A message of a test without a block.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(crate) fn of_version(version: u64) -> Self {
+        let [location, next] = [version, version + 1].map(|version| Location { version, at: version });
+        Located { location, next, len: 0, steps: 1 }
+    }
+}
+
+/// Undoes a removal; see [`Block::requeue`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
+    pub located: Located,
     before: Record,
+    holes: Holes,
+    /// Whether the message became a hole.
+    is_marked: bool,
 }
 
 /// The memory of one mailbox, for the holder of a grant.
@@ -257,17 +354,18 @@ impl<'a> Block<'a> {
     }
 
     /// The contents of the mailbox.
-    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn contents(&self) -> Result<Contents, Damaged> {
-        self.record().map(|record| record.contents(self.capacity as u64))
+        let (record, holes) = self.state()?;
+        Ok(record.contents(holes, self.capacity as u64))
     }
 
     /// Returns the newest message, at most `len` bytes of it from `offset` on. For an empty mailbox, returns
-    /// an empty message.
+    /// an empty message. The version is that of the mailbox, even if its message was removed.
     pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Message<'_>, Damaged> {
-        let record = self.record()?;
-        let parts = self.slice(Entry::newest(&self.ring, record)?, offset, len);
-        Ok(Message { parts, version: record.version, count: record.count, lost: 0 })
+        let (record, holes) = self.state()?;
+        let parts = self.slice(Entry::newest(&self.ring, record, holes)?, offset, len);
+        let count = record.contents(holes, self.capacity as u64).count;
+        Ok(Message { parts, version: record.version, count, lost: 0 })
     }
 
     /// Returns the oldest message that is newer than the cursor, at most `len` bytes of it from `offset` on,
@@ -279,15 +377,16 @@ impl<'a> Block<'a> {
         offset: u64,
         len: u64,
     ) -> Result<Option<(Message<'_>, Cursor)>, Damaged> {
-        let record = self.record()?;
-        if record.count == 0 || cursor.version >= record.version {
+        let (record, holes) = self.state()?;
+        let Contents { newest, count, .. } = record.contents(holes, self.capacity as u64);
+        if cursor.version >= newest {
             return Ok(None);
         }
-        let version = record.first().max(cursor.version + 1);
-        let entry = Entry::of(&self.ring, record, version, cursor)?;
+        let first = record.first().max(cursor.version + 1);
+        let (entry, version) = Entry::of(&self.ring, record, holes, first, cursor)?;
         let parts = self.slice(entry, offset, len);
         let lost = version - cursor.version - 1;
-        let message = Message { parts, version, count: record.count, lost };
+        let message = Message { parts, version, count, lost };
         Ok(Some((message, Cursor { version, next: Some(entry.end()) })))
     }
 
@@ -302,11 +401,11 @@ impl<'a> Block<'a> {
     /// zeros fill the gap. An empty mailbox is patched like an empty message. `offset + bytes.len()` is at
     /// most the capacity.
     pub(crate) fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<Patched, Damaged> {
-        let record = self.record()?;
-        if record.count > 1 {
+        let (record, holes) = self.state()?;
+        if record.count > u64::from(holes.count) + 1 {
             return Ok(Patched::Multi);
         }
-        let old = Entry::newest(&self.ring, record)?;
+        let old = Entry::newest(&self.ring, record, holes)?;
         let end = offset + bytes.len();
         let entry = self.begin_entry(record, self.free_offset(record), old.len.max(end));
         let (from, to) = (old.payload(), entry.payload());
@@ -323,57 +422,175 @@ impl<'a> Block<'a> {
     /// Adds `bytes`, at most the capacity, as the newest message. Returns `None` if there is no room for the
     /// message.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
-        let record = self.record()?;
-        Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, bytes)))
+        let (record, holes) = self.state()?;
+        Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, holes, bytes)))
     }
 
     /// Adds `bytes`, at most the capacity, as the newest message. Drops the oldest messages until there is
     /// room.
     pub(crate) fn put_dropping(&mut self, bytes: &[u8]) -> Result<Contents, Damaged> {
-        let record = self.record()?;
+        let (record, mut holes) = self.state()?;
         let mut kept = record;
         while !self.has_room(kept, bytes.len()) {
-            kept = kept.without_oldest(Entry::oldest(&self.ring, kept)?.end());
+            kept = self.without_oldest(kept, &mut holes)?;
         }
-        Ok(self.append(record, kept, bytes))
+        Ok(self.append(record, kept, holes, bytes))
     }
 
-    /// Length of the oldest message. `None` if there is no message.
-    pub(crate) fn oldest_len(&self) -> Result<Option<usize>, Damaged> {
-        let record = self.record()?;
-        if record.count == 0 {
-            return Ok(None);
+    /// Finds the first message at `from` or behind it; `None` starts at the oldest message. Returns `None` if
+    /// there is no such message.
+    pub(crate) fn locate(&self, from: Option<Location>) -> Result<Option<Located>, Damaged> {
+        let (record, holes) = self.state()?;
+        let first = Location { version: record.first(), at: record.head };
+        let Location { version, at } = from.unwrap_or(first);
+        if version < first.version {
+            return Err(Damaged);
         }
-        Ok(Some(Entry::oldest(&self.ring, record)?.len))
+        let mut walk = Walk::new(record, holes.count > 0, at, version);
+        let mut steps = 0;
+        while let Some((entry, version)) = walk.next(&self.ring)? {
+            steps += 1;
+            if !entry.is_hole {
+                let entry = Entry::checked(&self.ring, record, entry.at, record.version - version + 1)?;
+                let location = Location { version, at: entry.at };
+                let next = Location { version: version + 1, at: entry.end() };
+                return Ok(Some(Located { location, next, len: entry.len, steps }));
+            }
+        }
+        Ok(None)
     }
 
-    /// Passes the oldest message to `copy`, then removes the message. Returns `None` if there is no message.
-    pub(crate) fn take(&mut self, copy: impl FnOnce(Message<'_>)) -> Result<Option<Taken>, Damaged> {
-        let before = self.record()?;
-        if before.count == 0 {
-            return Ok(None);
-        }
-        let oldest = Entry::oldest(&self.ring, before)?;
-        let after = before.without_oldest(oldest.end());
-        let parts = self.slice(oldest, 0, u64::MAX);
-        copy(Message { parts, version: before.first(), count: after.count, lost: 0 });
-        self.control.commit(after);
-        Ok(Some(Taken { before }))
+    /// The message at a location that [`Block::locate`] has returned.
+    pub(crate) fn message(&self, located: &Located) -> Result<Message<'_>, Damaged> {
+        let count = self.contents()?.count;
+        let entry = Entry::new(located.location.at, located.len);
+        let parts = self.slice(entry, 0, u64::MAX);
+        Ok(Message { parts, version: located.location.version, count, lost: 0 })
     }
 
-    /// Restores the list as it was before a take. The caller holds the same grant as at that take. Only
-    /// further takes may have changed the list since then. They are undone too.
+    /// Removes the message at a location. If there is an older message, this one becomes a hole.
+    pub(crate) fn remove(&mut self, location: Location) -> Result<Taken, Damaged> {
+        let (before, holes) = self.state()?;
+        let Location { version, at } = location;
+        if version < before.first() || version > before.version {
+            return Err(Damaged);
+        }
+        let remaining = before.version - version + 1;
+        let entry = Entry::checked(&self.ring, before, at, remaining)?;
+        if entry.is_hole {
+            return Err(Damaged);
+        }
+        let next = Location { version: version + 1, at: entry.end() };
+        let located = |steps| Located { location, next, len: entry.len, steps };
+        if version == before.first() {
+            let mut left = holes;
+            let after = self.without_oldest(before, &mut left)?;
+            let steps = u64::from(holes.count - left.count) + 1;
+            self.control.commit(after);
+            if holes != left {
+                self.control.store_holes(left);
+            }
+            return Ok(Taken { located: located(steps), before, holes, is_marked: false });
+        }
+        let is_newest = remaining == u64::from(holes.trailing) + 1;
+        let (newest, steps) = match is_newest {
+            true => self.message_before(before, holes, version)?,
+            false => (holes, 1),
+        };
+        let count = holes.count + 1;
+        // The number of holes is stored before the hole is made. The new place of the newest message, which
+        // a start finds again, is stored behind it: until then the removed message is there.
+        self.control.store_holes(Holes { count, ..holes });
+        entry.mark(&mut self.ring, true);
+        self.control.store_holes(Holes { count, ..newest });
+        Ok(Taken { located: located(steps), before, holes, is_marked: true })
+    }
+
+    /// Undoes a removal. The caller holds the same grant as at that removal, and has changed nothing since.
     pub(crate) fn requeue(&mut self, taken: Taken) -> Result<(), Damaged> {
-        let Taken { before } = taken;
+        let Taken { located, before, holes, is_marked } = taken;
         let record = self.record()?;
         let unchanged = (before.version, before.tail) == (record.version, record.tail);
-        assert!(unchanged, "{before:?} was changed to {record:?} after a take");
-        self.control.commit(before);
+        assert!(unchanged && is_marked == (before == record), "{before:?} became {record:?} after a take");
+        if is_marked {
+            Entry::new(located.location.at, located.len).mark(&mut self.ring, false);
+            self.control.store_holes(holes);
+        } else {
+            // The holes are in the list again with the commit.
+            self.control.store_holes(holes);
+            self.control.commit(before);
+        }
         Ok(())
     }
 
+    /// Counts the holes again, at a start. Returns false if the list is damaged. All requests for the mailbox
+    /// are refused then.
+    pub(crate) fn recount(&mut self) -> bool {
+        let counted = self.count_holes();
+        let none = Holes { count: u32::MAX, ..Holes::default() };
+        self.control.store_holes(counted.unwrap_or(none));
+        counted.is_ok()
+    }
+
+    fn count_holes(&self) -> Result<Holes, Damaged> {
+        let record = self.control.active()?.check_capacity(self.capacity as u64)?;
+        let mut walk = Walk::new(record, true, record.head, record.first());
+        let mut holes = Holes::default();
+        while let Some((entry, version)) = walk.next(&self.ring)? {
+            if entry.is_hole {
+                holes.count += 1;
+            } else {
+                holes.trailing = to_u32(record.version - version);
+                holes.distance = to_u32(record.tail - entry.at);
+            }
+        }
+        let is_whole =
+            record.count == 0 || !Entry::checked(&self.ring, record, record.head, record.count)?.is_hole;
+        if is_whole { Ok(holes) } else { Err(Damaged) }
+    }
+
+    /// The place of the newest message before `version`, in a list whose oldest message is older. Also returns
+    /// the number of entries that were visited.
+    fn message_before(&self, record: Record, holes: Holes, version: u64) -> Result<(Holes, u64), Damaged> {
+        let mut walk = Walk::new(record, holes.count > 0, record.head, record.first());
+        let mut place = Holes::default();
+        while let Some((entry, found)) = walk.next(&self.ring)?
+            && found < version
+        {
+            if !entry.is_hole {
+                place.trailing = to_u32(record.version - found);
+                place.distance = to_u32(record.tail - entry.at);
+            }
+        }
+        Ok((place, version - record.first()))
+    }
+
+    /// The list without its oldest message and without the holes behind it. Subtracts these from `holes`.
+    fn without_oldest(&self, record: Record, holes: &mut Holes) -> Result<Record, Damaged> {
+        let mut kept = record.without_oldest(Entry::oldest(&self.ring, record)?.end());
+        while holes.count > 0 && kept.count > 0 {
+            let entry = Entry::checked(&self.ring, kept, kept.head, kept.count)?;
+            if !entry.is_hole {
+                break;
+            }
+            kept = kept.without_oldest(entry.end());
+            holes.count -= 1;
+        }
+        if holes.count == 0 {
+            *holes = Holes::default();
+        }
+        Ok(kept)
+    }
+
     fn record(&self) -> Result<Record, Damaged> {
-        self.control.active()?.check_capacity(self.capacity as u64)
+        self.state().map(|(record, _)| record)
+    }
+
+    fn state(&self) -> Result<(Record, Holes), Damaged> {
+        let record = self.control.active()?.check_capacity(self.capacity as u64)?;
+        let holes = self.control.holes();
+        let fits = u64::from(holes.count) < record.count && holes.trailing <= holes.count;
+        if holes.count == 0 || fits { Ok((record, holes)) } else { Err(Damaged) }
     }
 
     fn has_room(&self, record: Record, len: usize) -> bool {
@@ -413,9 +630,9 @@ impl<'a> Block<'a> {
             let from_head = (at % size + size - live.head % size) % size;
             live.live() <= from_head && from_head + (ENTRY_HEADER + len) as u64 <= size || live.live() == 0
         });
-        let header = u32::try_from(len).expect("a capacity fits into 32 bits").to_ne_bytes();
-        self.ring.write(at, &header);
-        Entry { at, len }
+        self.control.begin();
+        self.ring.write(at, &to_u32(len as u64).to_ne_bytes());
+        Entry::new(at, len)
     }
 
     fn write_entry(&mut self, live: Record, at: u64, bytes: &[u8]) -> Entry {
@@ -429,20 +646,36 @@ impl<'a> Block<'a> {
         let version = old.version + 1;
         let (head, tail) = (entry.at, entry.end());
         self.control.commit(Record { version, head, tail, last: head, count: 1 });
+        self.forget_holes(Holes::default());
         version
     }
 
-    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. Does not
-    /// overwrite any entry of `live`.
-    fn append(&mut self, live: Record, kept: Record, bytes: &[u8]) -> Contents {
+    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. `holes` are the
+    /// holes of `kept`. Does not overwrite any entry of `live`.
+    fn append(&mut self, live: Record, kept: Record, holes: Holes, bytes: &[u8]) -> Contents {
         let is_only = kept.count == 0;
         let entry = self.write_entry(live, if is_only { self.free_offset(live) } else { live.tail }, bytes);
         let head = if is_only { entry.at } else { kept.head };
         let (version, count) = (live.version + 1, kept.count + 1);
         let record = Record { version, head, tail: entry.end(), last: entry.at, count };
         self.control.commit(record);
-        record.contents(self.capacity as u64)
+        let holes = Holes { count: holes.count, ..Holes::default() };
+        self.forget_holes(holes);
+        record.contents(holes, self.capacity as u64)
     }
+
+    /// Stores the number of holes after a commit that has removed some, or after which the newest entry is a
+    /// message.
+    fn forget_holes(&self, left: Holes) {
+        if self.control.has_holes() {
+            self.control.store_holes(left);
+        }
+    }
+}
+
+/// A number of bytes or entries of a mailbox. Its capacity has 31 bits.
+fn to_u32(number: u64) -> u32 {
+    u32::try_from(number).expect("a capacity has 31 bits")
 }
 
 #[cfg(all(test, not(feature = "loom")))]

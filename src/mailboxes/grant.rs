@@ -30,6 +30,8 @@ pub(crate) struct Grant {
     pub(super) overtaken: bool,
     pub(super) resumed: bool,
     pub(super) has_waiters: bool,
+    pub(super) has_in_hand: bool,
+    pub(super) is_held: bool,
 }
 
 impl Grant {
@@ -53,6 +55,16 @@ impl Grant {
     /// Whether this grant admits a request from the wait set, whose condition is met now.
     pub(crate) fn resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// Whether messages may be in hand.
+    pub(crate) fn has_in_hand(&self) -> bool {
+        self.has_in_hand
+    }
+
+    /// Records that a message was handed out.
+    pub(crate) fn set_has_in_hand(&mut self) {
+        self.has_in_hand = true;
     }
 
     /// Whether, when this grant was created, the wait set had requests or watchers waited for a message.

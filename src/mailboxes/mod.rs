@@ -8,6 +8,7 @@ mod admission;
 mod block;
 mod deadlock;
 mod grant;
+mod in_hand;
 mod queue;
 mod segment;
 mod wait_set;
@@ -15,9 +16,10 @@ mod wait_set;
 #[cfg(all(test, not(feature = "loom")))]
 pub(crate) use admission::Admission;
 pub(crate) use admission::{Admitted, Released, SharedAdmission};
-pub(crate) use block::{Block, Contents, Cursor, Damaged, Message, Patched, Recovered, Taken};
+pub(crate) use block::{Block, Contents, Cursor, Damaged, Located, Message, Patched, Recovered, Taken};
 pub(crate) use deadlock::{Found, Search, Waits};
 pub(crate) use grant::{Grant, Mode, Purpose, Ticket};
+pub(crate) use in_hand::{Candidate, Holder, IN_HAND_MEMORY, InHand};
 pub(crate) use segment::{CAPACITY_MAX, Geometry, Ring, Segment, SegmentError};
 pub(crate) use wait_set::Condition;
 
@@ -60,15 +62,26 @@ impl<J> Mailboxes<J> {
         self.segment.control(mailbox).contents(self.geometry().capacity)
     }
 
-    /// Bytes of the payloads of all messages of a mailbox, without a grant.
+    /// Bytes of the payloads of all messages and holes of a mailbox, without a grant.
     pub(crate) fn message_bytes(&self, mailbox: u32) -> u64 {
         let control = self.segment.control(mailbox);
-        let count = self.contents(mailbox).map_or(0, |contents| contents.count);
-        control.live_bytes().saturating_sub(count * block::ENTRY_HEADER as u64)
+        let entries = self.contents(mailbox).map_or(0, |contents| contents.entries);
+        control.live_bytes().saturating_sub(entries * block::ENTRY_HEADER as u64)
+    }
+
+    /// Keeps readers of the shared memory out until the grant, which is exclusive, is released.
+    pub(crate) fn hold(&self, mailbox: u32, grant: &mut Grant) {
+        assert_eq!(grant.mode(), Mode::Exclusive, "readers of the shared memory may read beside readers");
+        if !std::mem::replace(&mut grant.is_held, true) {
+            self.segment.control(mailbox).set_held(true);
+        }
     }
 
     /// Ends a grant for a mailbox; see [`Admission::release`](admission::Admission::release).
     pub(crate) fn release(&self, mailbox: u32, grant: Grant, released: &mut Released<J>) {
+        if grant.is_held {
+            self.segment.control(mailbox).set_held(false);
+        }
         self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), released);
     }
 
@@ -114,7 +127,9 @@ impl<J> Mailboxes<J> {
     /// The contents of a mailbox. For a damaged mailbox, contents that meet every condition: all its waiters
     /// are admitted, and each of them is answered with the error.
     fn contents_or_unlimited(&self, mailbox: u32) -> Contents {
-        let unlimited = Contents { version: u64::MAX, count: 1, room: Some(u64::MAX) };
+        let (all, none) = (u64::MAX, 0);
+        let unlimited =
+            Contents { version: all, newest: all, count: all, in_hand: none, entries: none, room: Some(all) };
         self.contents(mailbox).unwrap_or(unlimited)
     }
 

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -31,8 +31,8 @@ const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
 
-/// The largest capacity of a mailbox: the length of an entry has 32 bits.
-pub(crate) const CAPACITY_MAX: u64 = (u32::MAX as u64) - ENTRY_HEADER as u64;
+/// The largest capacity of a mailbox: the length of an entry has 31 bits.
+pub(crate) const CAPACITY_MAX: u64 = (i32::MAX as u64) - ENTRY_HEADER as u64;
 
 /// Number and sizes of the mailboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +125,20 @@ impl Segment {
     /// Recovers every mailbox at a start. Returns those that were damaged.
     pub(crate) fn recover(&self) -> Vec<(u32, Recovered)> {
         (0..self.geometry.mailboxes)
-            .map(|mailbox| (mailbox, self.control(mailbox).recover()))
+            .map(|mailbox| (mailbox, self.recover_mailbox(mailbox)))
             .filter(|(_, found)| *found != Recovered::Whole)
             .collect()
+    }
+
+    fn recover_mailbox(&self, mailbox: u32) -> Recovered {
+        let control = self.control(mailbox);
+        let recovered = control.recover();
+        if recovered == Recovered::Lost || !control.has_holes() {
+            return recovered;
+        }
+        // SAFETY: no request is admitted before the recovery ends.
+        let is_whole = unsafe { self.block(mailbox) }.recount();
+        if is_whole { recovered } else { Recovered::Lost }
     }
 
     /// Number and sizes of the mailboxes.
@@ -245,6 +256,16 @@ impl<'a> Ring<'a> {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), front);
             ptr::copy_nonoverlapping(bytes.as_ptr().add(front), self.start, back);
         }
+    }
+
+    /// Sets or clears a bit of the byte at `position`, with a single store.
+    pub(crate) fn set_bit(&mut self, position: u64, bit: u8, is_set: bool) {
+        let [(at, _), _] = self.parts(position, 1);
+        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`. Every
+        // bit pattern is valid for a byte.
+        let byte = unsafe { AtomicU8::from_ptr(self.start.add(at)) };
+        let old = byte.load(Ordering::Relaxed);
+        byte.store(if is_set { old | bit } else { old & !bit }, Ordering::Release);
     }
 
     /// Copies the `len` bytes at `from` to `to`. The two ranges do not overlap.

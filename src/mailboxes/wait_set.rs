@@ -15,7 +15,7 @@ use super::grant::Mode;
 pub(crate) enum Condition {
     /// A message with a version above this, to be read.
     NewerThan(u64),
-    /// Any message, to be taken.
+    /// Any message that is not in hand, to be taken.
     NonEmpty,
     /// Room for a message of this many bytes.
     Room(u64),
@@ -34,8 +34,8 @@ impl Condition {
     /// Whether a mailbox with these contents meets the condition.
     pub(crate) fn is_met(self, contents: &Contents) -> bool {
         match self {
-            Condition::NewerThan(version) => contents.count > 0 && contents.version > version,
-            Condition::NonEmpty => contents.count > 0,
+            Condition::NewerThan(version) => contents.newest > version,
+            Condition::NonEmpty => contents.count > contents.in_hand,
             Condition::Room(bytes) => contents.room.is_some_and(|room| room >= bytes),
         }
     }
@@ -62,7 +62,7 @@ impl<J> Default for WaitSet<J> {
             takers: BTreeMap::new(),
             putters: BTreeMap::new(),
             versions: BTreeSet::new(),
-            contents: Contents { version: 0, count: 0, room: None },
+            contents: Contents { version: 0, newest: 0, count: 0, in_hand: 0, entries: 0, room: None },
         }
     }
 }
@@ -71,6 +71,11 @@ impl<J> WaitSet<J> {
     /// Records the current contents of the mailbox.
     pub(super) fn set_contents(&mut self, contents: Contents) {
         self.contents = contents;
+    }
+
+    /// Records the number of messages in hand.
+    pub(super) fn set_in_hand(&mut self, in_hand: u64) {
+        self.contents.in_hand = in_hand;
     }
 
     /// Adds a job at the place of its number. Jobs that held the mailbox together may be added in any order.

@@ -9,6 +9,9 @@ use super::request::{Limits, Refusal, Wait};
 /// Largest number of bytes of a client's word that an error text repeats.
 const ECHO_MAX: usize = 32;
 
+/// How long a message may be in hand without a request of its connection, if `ttl=` has no value.
+pub(super) const HAND_TTL: Duration = Duration::from_secs(30);
+
 /// Largest number of bytes in the name of a connection.
 pub const NAME_MAX: usize = 64;
 
@@ -112,6 +115,18 @@ impl<'a> Arguments<'a> {
                 .filter(|ttl| !ttl.is_zero())
                 .map(Some)
                 .ok_or_else(|| Refusal::Syntax("ttl= takes seconds above 0 or inf: ttl=2.5".into())),
+        }
+    }
+
+    /// How long a message may be in hand without a request. An empty value is [`HAND_TTL`].
+    pub(super) fn hand_ttl(&self) -> Result<Option<Duration>, Refusal> {
+        match self.value("ttl") {
+            None => Ok(None),
+            Some(b"") => Ok(Some(HAND_TTL)),
+            Some(value) => seconds(value)
+                .filter(|ttl| !ttl.is_zero())
+                .map(Some)
+                .ok_or_else(|| Refusal::Syntax("ttl= of take takes seconds above 0: ttl=30".into())),
         }
     }
 

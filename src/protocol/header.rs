@@ -5,14 +5,14 @@
 //! therefore never parsed as a request.
 
 use super::arguments::{Arguments, decimal, echo};
-use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic};
+use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic, Wait};
 
 /// Largest number of bytes in a header line, without its end of line.
 pub const HEADER_MAX: usize = 1024;
 
 /// Verbs and keys that `hello` lists, in alphabetical order, so that clients need not try them. A word that
 /// belongs to a listed word, as `unlock` belongs to `lock`, is not listed.
-pub(super) const FEATURES: &str = "after,full,grant,if,len,lock,off,put,take,ttl,wait,watch";
+pub(super) const FEATURES: &str = "after,full,grant,if,jobs,len,lock,off,put,take,ttl,wait,watch";
 
 /// The data that follows a header line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
         b"w" | b"write" => write(&arguments, limits),
         b"put" => put(&arguments, limits),
         b"take" => without_body(take(&arguments, limits)),
+        b"done" => without_body(done(&arguments, limits)),
+        b"back" => without_body(back(&arguments, limits)),
         b"lock" => without_body(lock(&arguments, limits)),
         b"unlock" => without_body(unlock(&arguments, limits)),
         b"watch" => without_body(watch(&arguments, limits)),
@@ -65,8 +67,21 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
 
 /// An unknown verb, with a hint if its meaning can be guessed.
 fn unknown_verb(word: &[u8]) -> String {
-    let known =
-        [&b"r"[..], b"w", b"q", b"read", b"write", b"quit", b"put", b"take", b"lock", b"help", b"stat"];
+    let known = [
+        &b"r"[..],
+        b"w",
+        b"q",
+        b"read",
+        b"write",
+        b"quit",
+        b"put",
+        b"take",
+        b"done",
+        b"back",
+        b"lock",
+        b"help",
+        b"stat",
+    ];
     let is_upper = known.contains(&&*word.to_ascii_lowercase());
     match word.to_ascii_lowercase().as_slice() {
         _ if is_upper => format!("{}: verbs are lower case", echo(word)),
@@ -134,11 +149,30 @@ fn put(arguments: &Arguments, limits: &Limits) -> Header {
 }
 
 fn take(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
-    arguments.only("take", 1, &["wait"])?;
+    arguments.only("take", 1, &["ttl", "wait"])?;
     Ok(Request::Mailbox(MailboxRequest::Take {
         mailbox: arguments.mailbox(0, limits)?,
+        ttl: arguments.hand_ttl()?,
         wait: arguments.wait()?,
     }))
+}
+
+fn done(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    let (mailbox, version, wait) = in_hand("done", arguments, limits)?;
+    Ok(Request::Mailbox(MailboxRequest::Done { mailbox, version, wait }))
+}
+
+fn back(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    let (mailbox, version, wait) = in_hand("back", arguments, limits)?;
+    Ok(Request::Mailbox(MailboxRequest::Back { mailbox, version, wait }))
+}
+
+/// The arguments of `done` or `back`: which message in hand.
+fn in_hand(verb: &str, arguments: &Arguments, limits: &Limits) -> Result<(u32, u64, Wait), Refusal> {
+    arguments.only(verb, 1, &["v", "wait"])?;
+    let mailbox = arguments.mailbox(0, limits)?;
+    let missing = || Refusal::Syntax(format!("{verb} takes the version of a message: {verb} 3 v=7"));
+    Ok((mailbox, arguments.number("v")?.ok_or_else(missing)?, arguments.wait()?))
 }
 
 fn lock(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {

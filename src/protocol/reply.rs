@@ -27,6 +27,11 @@ pub enum Reply<'a> {
         /// Number of messages in the mailbox, including this one.
         count: u64,
     },
+    /// `OK n=`: a message in hand was removed.
+    Done {
+        /// Number of messages that are left in the mailbox.
+        count: u64,
+    },
     /// `OK grant=`: locked.
     Locked {
         /// The fencing token of the lock.
@@ -48,6 +53,17 @@ pub enum Reply<'a> {
         /// Number of removed messages between the version in the request and this message; `lost=` is omitted
         /// if 0.
         lost: u64,
+    },
+    /// `DATA len v= n= tries=`: a message that was handed out, in one or two parts as stored.
+    HandedOut {
+        /// All bytes of the message.
+        parts: [&'a [u8]; 2],
+        /// The version of the message.
+        version: u64,
+        /// Number of messages in the mailbox, including those in hand.
+        count: u64,
+        /// How often the message was handed out.
+        tries: u32,
     },
     /// `DATA len`: lines of text. Each `\n` becomes the client's end of line.
     Text(&'a str),
@@ -112,6 +128,13 @@ pub enum Reply<'a> {
         /// Whether the lock has expired because it was held for the longest time that the server allows.
         by_max_hold: bool,
         /// The newest version.
+        version: u64,
+    },
+    /// `EVENT 0 box= v= lost=take`: a message was given back, because its connection was silent for too long.
+    TakeLost {
+        /// The mailbox of the message.
+        mailbox: u32,
+        /// The version of the message.
         version: u64,
     },
 }
@@ -195,11 +218,20 @@ impl Reply<'_> {
                 line.field(b"OK v=", *version);
                 return out.extend_from_slice(line.as_bytes());
             }
+            Reply::Done { count } => push_field(out, b"OK n=", *count),
             Reply::Locked { grant } => push_field(out, b"OK grant=", *grant),
             Reply::Watching { versions } => push_list(out, b"OK v=", versions),
             Reply::Message { parts, version, count, lost } => {
                 let mut line = Line::ending(eol);
                 line.lost(*lost);
+                line.field(b" n=", *count);
+                line.field(b" v=", *version);
+                line.field(b"DATA ", len(parts));
+                push_message(out, &line, parts);
+            }
+            Reply::HandedOut { parts, version, count, tries } => {
+                let mut line = Line::ending(eol);
+                line.field(b" tries=", u64::from(*tries));
                 line.field(b" n=", *count);
                 line.field(b" v=", *version);
                 line.field(b"DATA ", len(parts));
@@ -258,6 +290,12 @@ impl Reply<'_> {
                 if *by_max_hold {
                     out.extend_from_slice(b" by=max-hold");
                 }
+                out.extend_from_slice(eol.bytes());
+            }
+            Reply::TakeLost { mailbox, version } => {
+                push_field(out, b"EVENT 0 box=", u64::from(*mailbox));
+                push_field(out, b" v=", *version);
+                out.extend_from_slice(b" lost=take");
                 out.extend_from_slice(eol.bytes());
             }
         }
@@ -396,6 +434,7 @@ mod tests {
         (Reply::Ok, "OK~"),
         (Reply::Written { version: u64::MAX }, "OK v=18446744073709551615~"),
         (Reply::Put { version: 9, count: 3 }, "OK v=9 n=3~"),
+        (Reply::Done { count: 3 }, "OK n=3~"),
         (Reply::Locked { grant: 17 }, "OK grant=17~"),
         (Reply::Watching { versions: &[1] }, "OK v=1~"),
         (Reply::Watching { versions: &[1, 0, 7] }, "OK v=1,0,7~"),
@@ -409,6 +448,10 @@ mod tests {
             Reply::Message { parts: [b"", b""], version: u64::MAX, count: u64::MAX, lost: u64::MAX },
             "DATA 0 v=18446744073709551615 n=18446744073709551615 lost=18446744073709551615~~",
         ),
+        (
+            Reply::HandedOut { parts: [b"he", b"llo"], version: 7, count: 2, tries: 3 },
+            "DATA 5 v=7 n=2 tries=3~hello~",
+        ),
         (Reply::Text("a 1"), "DATA 3~a 1~"),
         (Reply::Part { text: "a 1", more: None }, "DATA 3~a 1~"),
         (Reply::Part { text: "a 1", more: Some(u64::MAX) }, "DATA 3 more=18446744073709551615~a 1~"),
@@ -418,7 +461,7 @@ mod tests {
                 "OK proto=1 server=dipc/",
                 env!("CARGO_PKG_VERSION"),
                 " boxes=4 size=65536 packet=8192 life=17",
-                " feat=after,full,grant,if,len,lock,off,put,take,ttl,wait,watch~"
+                " feat=after,full,grant,if,jobs,len,lock,off,put,take,ttl,wait,watch~"
             ),
         ),
         (Reply::Timeout { version: None }, "NO timeout~"),
@@ -474,6 +517,7 @@ mod tests {
             Reply::LockLost { mailbox: 3, version: 8, by_max_hold: true },
             "EVENT 0 box=3 v=8 lost=lock by=max-hold~~",
         ),
+        (Reply::TakeLost { mailbox: 3, version: 8 }, "EVENT 0 box=3 v=8 lost=take~~"),
     ];
 
     #[test]

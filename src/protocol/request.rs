@@ -147,10 +147,31 @@ pub enum MailboxRequest {
         /// How long the request may wait.
         wait: Wait,
     },
-    /// `take`: removes the oldest message and returns it.
+    /// `take`: returns the oldest message that is not in hand, and removes it or hands it out.
     Take {
         /// Which mailbox.
         mailbox: u32,
+        /// `ttl=S`: hands the message out instead of removing it, until the connection has sent nothing for
+        /// this long.
+        ttl: Option<Duration>,
+        /// How long the request may wait.
+        wait: Wait,
+    },
+    /// `done`: removes a message that the connection has in hand.
+    Done {
+        /// Which mailbox.
+        mailbox: u32,
+        /// `v=V`: the version of the message.
+        version: u64,
+        /// How long the request may wait.
+        wait: Wait,
+    },
+    /// `back`: gives back a message that the connection has in hand.
+    Back {
+        /// Which mailbox.
+        mailbox: u32,
+        /// `v=V`: the version of the message.
+        version: u64,
         /// How long the request may wait.
         wait: Wait,
     },
@@ -316,9 +337,18 @@ pub enum Refusal {
         /// Largest number of mailboxes of a connection.
         max: usize,
     },
+    /// Too many messages in hand for one connection.
+    #[error("at most {max} messages in hand; done or back the ones before")]
+    InHand {
+        /// Largest number of messages in hand of a connection.
+        max: usize,
+    },
     /// The request relies on a lock that the connection does not hold or no longer holds.
     #[error("this lock has expired or was never yours")]
     Lease,
+    /// The request names a message that the connection does not have in hand, or no longer.
+    #[error("this connection does not have that message in hand, or no longer")]
+    NotInHand,
     /// The wait would complete a cycle.
     #[error("the holder of this lock is waiting for one of yours")]
     Deadlock,
@@ -352,8 +382,8 @@ impl Refusal {
             Refusal::Syntax(_) => "syntax",
             Refusal::Verb(_) => "verb",
             Refusal::Mailbox { .. } => "box",
-            Refusal::Size { .. } | Refusal::Count { .. } => "size",
-            Refusal::Lease => "lease",
+            Refusal::Size { .. } | Refusal::Count { .. } | Refusal::InHand { .. } => "size",
+            Refusal::Lease | Refusal::NotInHand => "lease",
             Refusal::Deadlock => "deadlock",
             Refusal::Denied(_) => "denied",
             Refusal::Frame(_) => "frame",
@@ -368,7 +398,7 @@ impl Refusal {
         match self {
             Refusal::Mailbox { max, .. } => Some(u64::from(*max)),
             Refusal::Size { max, .. } => Some(*max),
-            Refusal::Count { max } | Refusal::Busy { max } => Some(*max as u64),
+            Refusal::Count { max } | Refusal::InHand { max } | Refusal::Busy { max } => Some(*max as u64),
             _ => None,
         }
     }
@@ -382,7 +412,8 @@ impl Refusal {
     pub fn closes(&self) -> bool {
         match self {
             Refusal::Syntax(_) | Refusal::Verb(_) | Refusal::Mailbox { .. } => false,
-            Refusal::Count { .. } | Refusal::Lease | Refusal::Deadlock | Refusal::Denied(_) => false,
+            Refusal::Count { .. } | Refusal::InHand { .. } => false,
+            Refusal::Lease | Refusal::NotInHand | Refusal::Deadlock | Refusal::Denied(_) => false,
             Refusal::Size { close, .. } => *close,
             Refusal::Frame(_) | Refusal::Busy { .. } | Refusal::Memory => true,
             Refusal::Drain | Refusal::Internal => true,
@@ -409,7 +440,9 @@ mod tests {
             (Refusal::Size { sent: Some(4), max: 3, limit: SizeLimit::Packet, close: false }, "size", false),
             (Refusal::Size { sent: None, max: 3, limit: SizeLimit::Mailbox, close: true }, "size", true),
             (Refusal::Count { max: 3 }, "size", false),
+            (Refusal::InHand { max: 3 }, "size", false),
             (Refusal::Lease, "lease", false),
+            (Refusal::NotInHand, "lease", false),
             (Refusal::Deadlock, "deadlock", false),
             (Refusal::Denied("no"), "denied", false),
             (Refusal::Frame("no"), "frame", true),

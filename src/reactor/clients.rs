@@ -240,24 +240,28 @@ impl<T: Transport> ClientMut<'_, T> {
         self.connection.receive(self.id, scratch, self.limits, pools, now)
     }
 
-    /// Begins a batch: the job gets the locks and the read cursor of the connection, and the leases that have
-    /// not expired are renewed. Returns the expired leases.
+    /// Begins a batch: the job gets the locks, the messages in hand and the read cursor of the connection, and
+    /// the leases that have not expired are renewed. Returns the expired leases.
     pub(super) fn begin(&mut self, job: &mut Job, now: Instant) -> Vec<Lease> {
         self.connection.transition(Phase::Working);
         self.connection.requests += job.requests.len() as u64;
         let Some(extras) = &mut self.connection.extras else { return Vec::new() };
         job.locks = extras.locks.take();
+        job.receipts = extras.receipts.take();
         job.cursor = extras.read_cursor;
         let expired = extras.leases.take_expired(now);
         extras.leases.renew(now);
         expired
     }
 
-    /// Ends a batch: the connection takes back its locks and its read cursor, and is read again.
+    /// Ends a batch: the connection takes back its locks, its messages in hand and its read cursor, and is
+    /// read again.
     pub(super) fn end(&mut self, job: &mut Job, now: Instant) {
-        if job.locks.is_some() || job.cursor.is_some() {
+        if job.locks.is_some() || job.receipts.is_some() || job.cursor.is_some() {
             let extras = self.connection.extras(now);
             extras.locks = job.locks.take();
+            extras.receipts = job.receipts.take();
+            extras.answered_at = now;
             extras.read_cursor = job.cursor.or(extras.read_cursor);
         }
         self.connection.set_idle(now);

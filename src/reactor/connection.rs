@@ -240,6 +240,11 @@ impl<T: Transport> Connection<T> {
         self.extras.as_ref()?.leases.next_end()
     }
 
+    /// When the first message in hand is given back. While a job has them, none is.
+    pub(super) fn hand_end(&self) -> Option<Instant> {
+        self.extras.as_ref()?.hand_end()
+    }
+
     /// Whether the client watches a mailbox.
     pub(super) fn is_watcher(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| !extras.watches.is_empty())
@@ -288,7 +293,7 @@ impl<T: Transport> Connection<T> {
             },
         };
         let slow = self.has_replies().then(|| self.last_progress + WRITE_PROGRESS);
-        [phase, slow, self.lease_end()].into_iter().flatten().min()
+        [phase, slow, self.lease_end(), self.hand_end()].into_iter().flatten().min()
     }
 
     /// Whether the connection needs neither a deadline nor another interest. Between two events this is true

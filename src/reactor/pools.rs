@@ -56,6 +56,7 @@ impl Pools {
             return self.record_dropped(job.memory());
         }
         debug_assert!(job.locks.is_none(), "the client has its locks, or they have ended");
+        debug_assert!(job.receipts.is_none(), "the client has its messages in hand, or they were given back");
         job.requests.clear();
         (job.state, job.cursor, job.wait, job.next) = (JobState::Ready, None, None, 0);
         for buffer in [&mut job.input, &mut job.output] {

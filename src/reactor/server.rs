@@ -11,6 +11,7 @@
 //! | `waits` | requests that wait, and their timeouts |
 //! | `inflight` | taken messages that their clients have not received |
 //! | `locking` | locks and leases |
+//! | `hands` | messages in hand whose clients do not end them |
 //! | `watching` | watches and events |
 //! | `memory` | what happens when the memory for clients is used up |
 //! | `packets` | requests over UDP |
@@ -20,6 +21,7 @@
 mod backlog;
 mod closing;
 mod drive;
+mod hands;
 mod inflight;
 mod locking;
 mod memory;

@@ -36,6 +36,8 @@ pub(super) struct Counters {
     pub closed_by_error: u64,
     /// Taken messages that were requeued because the client of the `take` did not receive the answer.
     pub requeued: u64,
+    /// Messages in hand that were given back because their connection had ended or was silent.
+    pub given_back: u64,
     /// Expired locks.
     pub leases_ended: u64,
     /// Events sent to watchers.
@@ -137,6 +139,7 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("completed_by_silence", counters.completed_by_silence);
     line("abandoned", counters.abandoned);
     line("untaken", counters.requeued);
+    line("given_back", counters.given_back);
     line("leases_ended", counters.leases_ended);
     line("events_sent", counters.events_sent);
     line("stale_completions", counters.stale_completions);

@@ -9,6 +9,7 @@
 use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
+use super::take::{back, done, forget_before, hand_out, take};
 use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
 use crate::memory;
 use crate::protocol::{Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit, Style};
@@ -43,10 +44,12 @@ pub(super) enum Inlined {
 }
 
 /// The result of a request that was admitted.
-enum Applied {
+pub(super) enum Applied {
     Answered,
-    /// Answered by a message that is no longer in the mailbox.
-    Took(Taken),
+    /// Answered, after a walk over this many entries.
+    Walked(u64),
+    /// Answered by a message that is no longer in the mailbox. It was handed out this often before.
+    Took(Taken, u32),
     /// Nothing has changed: the mailbox does not meet the condition.
     Blocked(Condition),
     /// Nothing has changed: the answer needs this many bytes of memory, which are not available.
@@ -54,7 +57,7 @@ enum Applied {
 }
 
 /// Why an admitted request changed nothing.
-enum NotApplied {
+pub(super) enum NotApplied {
     Conflict(u64),
     Ahead(u64),
     Multi,
@@ -82,7 +85,9 @@ pub(super) fn try_inline(
     let capacity = job.output.capacity();
     let Acquire { mailbox, mode, .. } = acquire;
     let work = |grant: &mut Grant| {
-        is_inline(job, mailboxes, acquire).then(|| {
+        // A change of a mailbox with messages in hand needs the mutex itself.
+        let locks_queue = mode == Mode::Exclusive && grant.has_in_hand();
+        (!locks_queue && is_inline(job, mailboxes, acquire)).then(|| {
             job.tally.overtakes += u64::from(grant.overtaken());
             let applied = apply(job, mailboxes, grant, false);
             assert!(matches!(applied, Applied::Answered), "a small request neither takes nor waits");
@@ -155,9 +160,14 @@ fn execute_run(
                 copied += patch_cost(job, mailboxes);
                 job.advance();
             }
-            Applied::Took(taken) => {
+            Applied::Walked(steps) => {
+                copied += cost_of_steps(steps);
+                job.advance();
+            }
+            Applied::Took(taken, tries) => {
                 let grant = Some(grant);
-                job.state = JobState::InFlight(InFlight { mailbox, taken, grant, answer, until: None });
+                let in_flight = InFlight { mailbox, taken, tries, grant, answer, until: None };
+                job.state = JobState::InFlight(in_flight);
                 return job.advance();
             }
             // The message for the watchers no longer exists. The read for the watchers ends without an event.
@@ -196,11 +206,15 @@ fn walk_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
         return 0;
     };
     let is_known = job.cursor.is_some_and(|(of, cursor)| of == mailbox && cursor.version == after);
-    let Ok(Contents { version, count, .. }) = mailboxes.contents(mailbox) else { return 0 };
+    let Ok(Contents { version, entries, .. }) = mailboxes.contents(mailbox) else { return 0 };
     if is_known || after >= version.saturating_sub(1) {
         return 0;
     }
-    let steps = count.saturating_sub(version - after);
+    cost_of_steps(entries.saturating_sub(version - after))
+}
+
+/// Cost of a walk over this many entries.
+fn cost_of_steps(steps: u64) -> usize {
     usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(STEP_COST)
 }
 
@@ -219,9 +233,10 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
     let applied = apply(job, mailboxes, grant, true);
     job.locks = Some(locks);
     match applied {
-        Applied::Answered => job.advance(),
-        Applied::Took(taken) => {
-            job.state = JobState::InFlight(InFlight { mailbox, taken, grant: None, answer, until: None });
+        Applied::Answered | Applied::Walked(_) => job.advance(),
+        Applied::Took(taken, tries) => {
+            let in_flight = InFlight { mailbox, taken, tries, grant: None, answer, until: None };
+            job.state = JobState::InFlight(in_flight);
             job.advance();
         }
         // No other client can change the mailbox under this client's lock.
@@ -247,7 +262,16 @@ fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) 
         MailboxRequest::Put { mailbox, dropping, .. } => {
             put(job, mailboxes, mailbox, grant, dropping, is_own, style)
         }
-        MailboxRequest::Take { mailbox, .. } => take(job, mailboxes, mailbox, grant, style),
+        MailboxRequest::Take { mailbox, ttl: None, .. } => take(job, mailboxes, mailbox, grant, style),
+        MailboxRequest::Take { mailbox, ttl: Some(ttl), .. } => {
+            hand_out(job, mailboxes, mailbox, grant, ttl, style)
+        }
+        MailboxRequest::Done { mailbox, version, .. } => {
+            done(job, mailboxes, (mailbox, version), grant, style)
+        }
+        MailboxRequest::Back { mailbox, version, .. } => {
+            back(job, mailboxes, (mailbox, version), grant, style)
+        }
     };
     let error = match applied {
         Ok(applied) => return applied,
@@ -350,6 +374,7 @@ fn write(
             }
         },
     };
+    forget_before(mailboxes, mailbox, grant, version);
     Reply::Written { version }.encode(style, &mut job.output);
     job.tally.count(Outcome::Written);
     Ok(Applied::Answered)
@@ -379,31 +404,16 @@ fn put(
         false => block.put(bytes)?,
     };
     let Some(contents) = put else { return Ok(Applied::Blocked(Condition::Room(bytes.len() as u64))) };
+    if dropping {
+        forget_before(mailboxes, mailbox, grant, contents.first());
+    }
     Reply::Put { version: contents.version, count: contents.count }.encode(style, &mut job.output);
     job.tally.count(Outcome::Put);
     Ok(Applied::Answered)
 }
 
-/// Takes the oldest message. The message counts as taken when the answer has been written.
-fn take(
-    job: &mut Job,
-    mailboxes: &Mailboxes,
-    mailbox: u32,
-    grant: &mut Grant,
-    style: Style,
-) -> Result<Applied, NotApplied> {
-    let mut block = mailboxes.write(mailbox, grant);
-    if let Some(len) = block.oldest_len()?
-        && let Err(exhausted) = reserve_answer(&mut job.output, len, style)
-    {
-        return Ok(exhausted);
-    }
-    let taken = block.take(|message| Reply::from(message).encode(style, &mut job.output))?;
-    Ok(taken.map_or(Applied::Blocked(Condition::NonEmpty), Applied::Took))
-}
-
 /// Makes room for an answer with a message of `len` bytes.
-fn reserve_answer(output: &mut Vec<u8>, len: usize, style: Style) -> Result<(), Applied> {
+pub(super) fn reserve_answer(output: &mut Vec<u8>, len: usize, style: Style) -> Result<(), Applied> {
     let bytes = len.max(style.padded_len()) + HEAD_MAX;
     // The buffer may have to be moved, so the memory of all its bytes is needed.
     memory::reserve(output, bytes).map_err(|_| Applied::Exhausted(output.len() + bytes))

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lock_set::{Access, LockSet};
+use super::receipts::Receipts;
 use crate::mailboxes::{Condition, Cursor, Grant, Mode, Purpose, Taken, Ticket};
 use crate::protocol::{Framed, LocalRequest, MailboxRequest, Refusal, Request, Wait};
 
@@ -40,6 +41,8 @@ pub(crate) struct Job {
     pub state: JobState,
     /// The locks of the client, if it holds any or has not acknowledged an expired one.
     pub locks: Option<Box<LockSet>>,
+    /// The messages that the client has in hand, if there are any.
+    pub receipts: Option<Box<Receipts>>,
     /// The mailbox and the cursor of the last `r after=` of a long list, or of the read for the watchers.
     pub cursor: Option<(u32, Cursor)>,
     /// The last wait that the reactor has recorded.
@@ -105,6 +108,8 @@ pub(crate) struct InFlight {
     pub mailbox: u32,
     /// How to put the message back.
     pub taken: Taken,
+    /// How often the message was handed out before.
+    pub tries: u32,
     /// Admission to the mailbox; `None` under the client's own lock.
     pub grant: Option<Grant>,
     /// Offset of the answer in the output.
@@ -136,7 +141,9 @@ impl From<&MailboxRequest> for Acquire {
             MailboxRequest::Read { mailbox, wait, .. } => (mailbox, Mode::Shared, wait),
             MailboxRequest::Write { mailbox, wait, .. }
             | MailboxRequest::Put { mailbox, wait, .. }
-            | MailboxRequest::Take { mailbox, wait } => (mailbox, Mode::Exclusive, wait),
+            | MailboxRequest::Take { mailbox, wait, .. }
+            | MailboxRequest::Done { mailbox, wait, .. }
+            | MailboxRequest::Back { mailbox, wait, .. } => (mailbox, Mode::Exclusive, wait),
         };
         Acquire { mailbox, mode, purpose: Purpose::Request, wait }
     }
@@ -152,6 +159,7 @@ impl Job {
             next: 0,
             state: JobState::Ready,
             locks: None,
+            receipts: None,
             cursor: None,
             wait: None,
             output: Vec::new(),
@@ -254,8 +262,8 @@ impl Job {
         self
     }
 
-    /// Bytes of memory of the job and its buffers, without the boxed arguments of its requests and without
-    /// its locks.
+    /// Bytes of memory of the job and its buffers, without the boxed arguments of its requests, its locks and
+    /// its receipts.
     pub(crate) fn memory(&self) -> usize {
         let requests = self.requests.capacity() * size_of::<Framed>();
         size_of::<Self>() + requests + self.input.capacity() + self.output.capacity()
@@ -299,8 +307,12 @@ pub(crate) enum Outcome {
     Written,
     /// A message was added.
     Put,
-    /// A message was taken.
+    /// A message was taken or handed out.
     Taken,
+    /// A message in hand was removed.
+    Done,
+    /// A message in hand was given back.
+    Back,
     /// A lock was granted.
     Locked,
     /// A lock was released.
@@ -357,8 +369,8 @@ impl From<&Refusal> for Outcome {
             Refusal::Syntax(_) => Outcome::Syntax,
             Refusal::Verb(_) => Outcome::Verb,
             Refusal::Mailbox { .. } => Outcome::Mailbox,
-            Refusal::Size { .. } | Refusal::Count { .. } => Outcome::Size,
-            Refusal::Lease => Outcome::Lease,
+            Refusal::Size { .. } | Refusal::Count { .. } | Refusal::InHand { .. } => Outcome::Size,
+            Refusal::Lease | Refusal::NotInHand => Outcome::Lease,
             Refusal::Deadlock => Outcome::Deadlock,
             Refusal::Denied(_) => Outcome::Denied,
             Refusal::Frame(_) => Outcome::Frame,
@@ -384,11 +396,13 @@ const _: () = assert!(Tally::NAMES.len() <= u32::BITS as usize, "one bit for eac
 
 impl Tally {
     /// The names in `stat`, in the order of [`Outcome`].
-    const NAMES: [&'static str; 28] = [
+    const NAMES: [&'static str; 30] = [
         "reads",
         "writes",
         "puts",
         "takes",
+        "dones",
+        "backs",
         "locks",
         "unlocks",
         "watches",

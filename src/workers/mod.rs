@@ -13,8 +13,10 @@ mod execute;
 mod job;
 mod lock_set;
 mod pool;
+mod receipts;
 mod sleep;
 mod step;
+mod take;
 
 pub(crate) use completions::Completions;
 pub(crate) use job::{
@@ -23,6 +25,7 @@ pub(crate) use job::{
 };
 pub(crate) use lock_set::{Lock, LockSet};
 pub(crate) use pool::{INLINE_BUDGET, Pool};
+pub(crate) use receipts::{Receipt, Receipts};
 pub(crate) use step::{
     Enqueued, Next, OUTPUT_HIGH_WATER, Step, enqueue, hello, pass_on, refuse, refuse_and_end, reply, step,
     time_out, wait_for,

@@ -24,13 +24,15 @@ const HELP: &str = "\
 r BOX [after=V] [off=N] [len=N]     the newest message; after=V: the next one
 w BOX [LEN] [if=V] [off=N]          replace it by the line, or LEN bytes, below
 put BOX [LEN] [full=drop]           add a message at the end
-take BOX                            the oldest message, which is gone then
+take BOX [ttl=S]                    the oldest message, which is gone then
+done BOX v=V    back BOX v=V        after take ttl=: gone; there again
 lock BOX[,BOX..] [r] [ttl=S]        keep others out; r: let readers in
 unlock BOX[,BOX..]|* [grant=G]      q and a lost connection unlock, too
 watch BOX[,BOX..] [after=V]         an EVENT for every message from now on
 unwatch BOX[,BOX..]|*
 stat [BOX|conns|locks]   hello [name=WORD]   ping   help   q
-wait=S: seconds to wait, or inf (r w put take lock). Long: read write quit.
+wait=S: seconds to wait, or inf (r w put take done back lock).
+Long: read write quit. ttl=S: seconds of silence that end a lock or a take.
 OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
 ";
 

@@ -189,7 +189,18 @@ impl Client {
     /// One value of `stat`.
     #[track_caller]
     pub fn stat(&mut self, name: &str) -> u64 {
-        let lines = self.stat_lines("stat\n");
+        self.stat_value("stat\n", name)
+    }
+
+    /// One value of `stat` of a mailbox.
+    #[track_caller]
+    pub fn stat_box(&mut self, mailbox: u32, name: &str) -> u64 {
+        self.stat_value(&format!("stat {mailbox}\n"), name)
+    }
+
+    #[track_caller]
+    fn stat_value(&mut self, request: &str, name: &str) -> u64 {
+        let lines = self.stat_lines(request);
         let value = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in stat")).parse().expect("a number")
     }

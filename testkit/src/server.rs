@@ -93,6 +93,19 @@ impl Server {
         wait_until(name, || good(client.stat(name)));
     }
 
+    /// One value of `stat` of a mailbox, requested on a separate connection.
+    #[track_caller]
+    pub fn stat_box(&self, mailbox: u32, name: &str) -> u64 {
+        self.connect().stat_box(mailbox, name)
+    }
+
+    /// Asks `stat` of a mailbox until `name` has a value that `good` accepts.
+    #[track_caller]
+    pub fn wait_for_stat_box(&self, mailbox: u32, name: &str, good: impl Fn(u64) -> bool) {
+        let mut client = self.connect();
+        wait_until(name, || good(client.stat_box(mailbox, name)));
+    }
+
     /// Sends it a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {

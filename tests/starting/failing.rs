@@ -22,7 +22,7 @@ fn an_address_of_another_machine_cannot_be_listened_on() {
 #[test]
 fn more_memory_than_the_machine_has_is_refused_with_a_reason() {
     let base = BaseDirectory::new();
-    for huge in ["1000000 4194303 0 8", "4294967295 1 0 8"] {
+    for huge in ["1000000 2097151 0 8", "4294967295 1 0 8"] {
         run(&mut base.dipc(huge)).expect_failure(1, "bytes of shared memory");
         base.expect_nothing_left();
     }

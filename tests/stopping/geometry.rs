@@ -69,7 +69,7 @@ fn a_fresh_start_that_fails_keeps_the_messages() {
     assert!(restartable.refused("4 64", "8 --fresh", 3).contains("in use"));
     restartable.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
     restartable.stop();
-    restartable.refused("4294967295 4194303", "8 --fresh", 2);
+    restartable.refused("4294967295 2097151", "8 --fresh", 2);
     restartable.refused("4 64", "8 --fresh --unix /no/such/directory/socket", 1);
     restartable.again();
     let mut client = restartable.connect();

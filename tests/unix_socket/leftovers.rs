@@ -88,7 +88,7 @@ fn a_start_that_fails_leaves_no_socket() {
     kept.kill();
     assert_eq!(other(format!("5 64 {} 8", port.number), kept.directory.path()), Some(4));
     assert_eq!(inode(&path), None);
-    assert_eq!(other("1000000 4194303 0 8".to_owned(), directory.path()), Some(1));
+    assert_eq!(other("1000000 2097151 0 8".to_owned(), directory.path()), Some(1));
     assert_eq!(inode(&path), None);
     assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 0);
 }

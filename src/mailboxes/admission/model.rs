@@ -51,7 +51,7 @@ struct Shared {
 
 impl Shared {
     fn new() -> Arc<Self> {
-        let contents = Contents { version: 0, count: 0, room: Some(1) };
+        let contents = Contents::of_list(0, 0, Some(1));
         Arc::new(Shared {
             mailbox: SharedAdmission::default(),
             readers: AtomicU32::new(0),
@@ -121,9 +121,9 @@ impl Shared {
             return Err(condition);
         }
         *contents = match request {
-            Request::Put => Contents { version: version + 1, count: 1, room: None },
-            Request::Take(_) => Contents { version, count: 0, room: Some(1) },
-            _ => Contents { version, count, ..*contents },
+            Request::Put => Contents::of_list(version + 1, 1, None),
+            Request::Take(_) => Contents::of_list(version, 0, Some(1)),
+            _ => Contents::of_list(version, count, contents.room),
         };
         Ok(())
     }

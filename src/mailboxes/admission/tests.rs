@@ -3,7 +3,8 @@
 mod law;
 mod sentences;
 
+use super::super::block::Located;
 use super::*;
 
 /// The contents of a new mailbox.
-const EMPTY: Contents = Contents { version: 0, count: 0, room: Some(1) };
+const EMPTY: Contents = Contents::of_list(0, 0, Some(1));

@@ -15,19 +15,38 @@ pub(super) struct Record {
     pub head: u64,
     /// Where the newest entry ends.
     pub tail: u64,
-    /// Where the newest entry begins; the tail if there is no message.
+    /// Where the newest entry begins; the tail if there is no entry.
     pub last: u64,
-    /// Number of messages.
+    /// Number of entries, including holes.
     pub count: u64,
+}
+
+/// The holes of a list. Stored beside the record, without a checksum: a start counts them again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holes {
+    /// Number of holes. It is increased before a hole is made and decreased after holes are gone, so it is
+    /// never 0 while there are holes.
+    pub count: u32,
+    /// Number of holes behind the newest message.
+    pub trailing: u32,
+    /// Distance from the begin of the newest message to the tail; only used if `trailing` is not 0.
+    pub distance: u32,
 }
 
 /// The contents of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// The newest version; 0 before the first message.
+    /// The newest version that was ever stored; 0 before the first message.
     pub version: u64,
-    /// Number of messages. Their versions are `version - count + 1 ..= version`.
+    /// The version of the newest message; 0 if there is no message.
+    pub newest: u64,
+    /// Number of messages.
     pub count: u64,
+    /// Number of messages in hand. A block does not know them: [`Admission`](super::super::admission::Admission)
+    /// sets this number.
+    pub in_hand: u64,
+    /// Number of messages and holes. Their versions are `version - entries + 1 ..= version`.
+    pub entries: u64,
     /// Bytes of the largest message that a put could add; `None` if there is no room for an empty message.
     pub room: Option<u64>,
 }
@@ -36,6 +55,20 @@ pub(crate) struct Contents {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory of this mailbox is damaged")]
 pub(crate) struct Damaged;
+
+impl Contents {
+    /// The contents of a mailbox without holes and without messages in hand.
+    #[cfg(test)]
+    pub(crate) const fn of_list(version: u64, count: u64, room: Option<u64>) -> Self {
+        let newest = if count > 0 { version } else { 0 };
+        Contents { version, newest, count, in_hand: 0, entries: count, room }
+    }
+
+    /// The version of the oldest message; if there is none, one more than the newest version.
+    pub(crate) fn first(&self) -> u64 {
+        self.version - self.entries + 1
+    }
+}
 
 impl Record {
     /// The version of the oldest message; if there is none, one more than the newest version.
@@ -55,11 +88,14 @@ impl Record {
         capacity.checked_sub(self.live())
     }
 
-    pub(super) fn contents(&self, capacity: u64) -> Contents {
-        Contents { version: self.version, count: self.count, room: self.room(capacity) }
+    pub(super) fn contents(&self, holes: Holes, capacity: u64) -> Contents {
+        let count = self.count.saturating_sub(u64::from(holes.count));
+        let newest = if count == 0 { 0 } else { self.version - u64::from(holes.trailing) };
+        let (version, entries, room) = (self.version, self.count, self.room(capacity));
+        Contents { version, newest, count, in_hand: 0, entries, room }
     }
 
-    /// The list without its oldest message, whose entry ends at `end`.
+    /// The list without its oldest entry, which ends at `end`.
     pub(super) fn without_oldest(self, end: u64) -> Self {
         let count = self.count - 1;
         let last = if count == 0 { self.tail } else { self.last };

@@ -39,9 +39,34 @@ fn put_all(block: &mut Block, messages: &[&[u8]]) {
     }
 }
 
+/// Removes the oldest message.
+fn take(block: &mut Block) -> Result<Option<Taken>, Damaged> {
+    block.locate(None)?.map(|located| block.remove(located.location)).transpose()
+}
+
 fn take_many(block: &mut Block, count: usize) {
     for _ in 0..count {
-        assert!(block.take(|_| {}).expect("not damaged").is_some(), "nothing to take");
+        assert!(take(block).expect("not damaged").is_some(), "nothing to take");
+    }
+}
+
+/// The location of the message with this version.
+fn location(block: &Block, version: u64) -> Location {
+    let mut from = None;
+    while let Some(located) = block.locate(from).expect("not damaged") {
+        if located.location.version == version {
+            return located.location;
+        }
+        from = Some(located.next);
+    }
+    panic!("no message {version}")
+}
+
+/// Removes the messages with these versions.
+fn remove_all(block: &mut Block, versions: &[u64]) {
+    for version in versions {
+        let location = location(block, *version);
+        block.remove(location).expect("not damaged");
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::{Admission, Admitted, Contents, Grant, Mode, Purpose, Released
 use super::*;
 use proptest::prelude::*;
 
-const NOTHING: Contents = Contents { version: 0, count: 0, room: Some(1) };
+const NOTHING: Contents = Contents::of_list(0, 0, Some(1));
 const OWNERS: usize = 6;
 const MAILBOXES: usize = 4;
 

@@ -47,7 +47,12 @@ fn lock(mailboxes: &[u32], shared: bool, wait: Wait, ttl: Option<Duration>) -> R
 }
 
 fn take(wait: Wait) -> Request {
-    Request::Mailbox(MailboxRequest::Take { mailbox: 3, wait })
+    Request::Mailbox(MailboxRequest::Take { mailbox: 3, ttl: None, wait })
+}
+
+fn hand_out(millis: u64, wait: Wait) -> Request {
+    let ttl = Some(Duration::from_millis(millis));
+    Request::Mailbox(MailboxRequest::Take { mailbox: 3, ttl, wait })
 }
 
 fn stat(topic: Topic) -> Request {
@@ -92,6 +97,19 @@ fn each_verb_with_each_key_is_parsed() {
         ("lock 1 r", Body::None, lock(&[1], true, Default, None)),
         ("lock 1,0 ttl=1 r wait=inf", Body::None, lock(&[0, 1], true, Forever, Some(SECOND))),
         ("unlock 3", Body::None, unlock(Some(&[3]), None)),
+        ("take 3 ttl=5", Body::None, hand_out(5_000, Default)),
+        ("take 3 ttl=", Body::None, hand_out(30_000, Default)),
+        ("take wait=0 ttl=.5 3", Body::None, hand_out(500, For(Duration::ZERO))),
+        (
+            "done 3 v=7",
+            Body::None,
+            Request::Mailbox(MailboxRequest::Done { mailbox: 3, version: 7, wait: Default }),
+        ),
+        (
+            "back v=7 3 wait=inf",
+            Body::None,
+            Request::Mailbox(MailboxRequest::Back { mailbox: 3, version: 7, wait: Forever }),
+        ),
         ("unlock 3,1 grant=5", Body::None, unlock(Some(&[3, 1]), Some(5))),
         ("unlock *", Body::None, unlock(None, None)),
         ("unlock grant=5 *", Body::None, unlock(None, Some(5))),
@@ -122,11 +140,12 @@ fn each_verb_with_each_key_is_parsed() {
 #[test]
 fn each_feature_is_a_supported_verb_or_key() {
     let lines = "r 3 after=1 off=1 len=1 wait=1\nput 3 full=drop\ntake 3\nlock 3 ttl=1\nw 3 if=1\n\
-        unlock 3 grant=1\nwatch 3";
+        unlock 3 grant=1\nwatch 3\ntake 3 ttl=1\ndone 3 v=1\nback 3 v=1";
     lines.lines().for_each(|line| drop(request(line)));
     let mut words: Vec<_> = FEATURES.split(',').collect();
     for word in &words {
-        assert!(lines.split(['\n', ' ', '=']).any(|found| found == *word), "{word}");
+        let is_group = *word == "jobs";
+        assert!(is_group || lines.split(['\n', ' ', '=']).any(|found| found == *word), "{word}");
     }
     words.sort_unstable();
     assert_eq!(words.join(","), FEATURES);
@@ -227,6 +246,11 @@ fn a_refusal_shows_the_correct_form() {
         ("unlock 3 grant=", "grant= takes a decimal number: grant=5"),
         ("stat all", "stat takes a mailbox, conns or locks: stat 3"),
         ("stat -1", "stat takes a mailbox, conns or locks: stat 3"),
+        ("take 3 ttl=0", "ttl= of take takes seconds above 0: ttl=30"),
+        ("take 3 ttl=inf", "ttl= of take takes seconds above 0: ttl=30"),
+        ("done 3", "done takes the version of a message: done 3 v=7"),
+        ("back 3", "back takes the version of a message: back 3 v=7"),
+        ("done 3 v=", "v= takes a decimal number: v=5"),
         ("take 3 4", "too many arguments for take, try help"),
         ("unlock 3 r", "too many arguments for unlock, try help"),
         ("lock 3 ttl=1 ttl=1", "the key \"ttl\" is there twice"),
@@ -285,6 +309,8 @@ fn unknown_and_repeated_keys_are_refused() {
         "put 3 if=1",
         "put 3 full=drop full=drop",
         "take 3 off=1",
+        "done 3 v=1 v=1",
+        "back 3 v=1 ttl=1",
         "lock 3 grant=1",
         "lock 3 r r",
         "unlock * ttl=1",

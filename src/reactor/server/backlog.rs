@@ -14,7 +14,7 @@ use super::Server;
 use super::report::{HOLDERS_MAX, PART_MAX};
 use crate::mailboxes::{Found, Search, Ticket, Waits};
 use crate::protocol::{LocalRequest, Refusal, Request, Topic};
-use crate::workers::{Completion, ConnectionId, Job, LockSet, Mailboxes, refuse};
+use crate::workers::{Completion, ConnectionId, Job, LockSet, Mailboxes, Receipts, refuse};
 
 /// Requests up to this cost are served when they are received.
 const LIGHT: usize = 16 * MICROSECOND;
@@ -31,7 +31,7 @@ const SEARCH_STEP: usize = MICROSECOND / 32;
 /// Largest number of locks that a search visits before its request is queued.
 const SEARCH_AT_ONCE: usize = 256;
 
-/// Largest number of locks, watches and leases that are ended together.
+/// Largest number of locks, watches, leases and messages in hand that are ended together.
 const ENDED_AT_ONCE: usize = 32;
 
 /// The work that is left.
@@ -49,23 +49,25 @@ pub(super) struct Backlog {
     draining: VecDeque<ConnectionId>,
 }
 
-/// The watches, leases and locks of a client whose connection ends. Freeing the memory of many entries takes
-/// long.
+/// The watches, leases, locks and messages in hand of a client whose connection ends. Freeing the memory of
+/// many entries takes long.
 #[derive(Debug)]
 struct Ending {
     id: ConnectionId,
     extras: Option<Box<Extras>>,
     locks: Option<Box<LockSet>>,
-    /// Whether the connection is removed when its watches and locks have ended. Until then its slot is not
-    /// reused.
+    receipts: Option<Box<Receipts>>,
+    /// Whether the connection is removed when all of them have ended. Until then its slot is not reused.
     removes: bool,
 }
 
 impl Ending {
-    /// Number of locks, watches and leases that are left.
+    /// Number of locks, watches, leases and messages in hand that are left.
     fn len(&self) -> usize {
         let of = |extras: &Extras| extras.watches.len() + extras.leases.iter().len();
-        self.extras.as_deref().map_or(0, of) + self.locks.as_ref().map_or(0, |locks| locks.len())
+        let locks = self.locks.as_ref().map_or(0, |locks| locks.len());
+        let receipts = self.receipts.as_ref().map_or(0, |receipts| receipts.len());
+        self.extras.as_deref().map_or(0, of) + locks + receipts
     }
 }
 
@@ -78,7 +80,7 @@ struct Searching {
 }
 
 impl Backlog {
-    /// Whether clients that have gone have watches or locks left.
+    /// Whether clients that have gone have watches, locks or messages in hand left.
     pub(super) fn has_endings(&self) -> bool {
         !self.endings.is_empty()
     }
@@ -186,16 +188,25 @@ impl<T: Transport> Server<T> {
 
     // ---- the end of connections ----
 
-    /// Ends the watches and locks of a closed connection, and removes the connection afterwards.
+    /// Ends the watches, locks and messages in hand of a closed connection, and removes the connection
+    /// afterwards.
     pub(super) fn end_all(&mut self, id: ConnectionId, mut extras: Option<Box<Extras>>) {
         let locks = extras.as_mut().and_then(|extras| extras.locks.take());
-        self.end_or_defer(Ending { id, extras, locks, removes: true });
+        let receipts = extras.as_mut().and_then(|extras| extras.receipts.take());
+        self.end_or_defer(Ending { id, extras, locks, receipts, removes: true });
     }
 
-    /// Ends the locks of a client whose connection ends. If there are many, they are left for
-    /// [`Server::work_off_backlog`].
-    pub(super) fn end_all_locks(&mut self, id: ConnectionId, locks: Box<LockSet>) {
-        self.end_or_defer(Ending { id, extras: None, locks: Some(locks), removes: false });
+    /// Ends the locks and the messages in hand of a client whose connection ends. If there are many, they are
+    /// left for [`Server::work_off_backlog`].
+    pub(super) fn end_held(
+        &mut self,
+        id: ConnectionId,
+        locks: Option<Box<LockSet>>,
+        receipts: Option<Box<Receipts>>,
+    ) {
+        if locks.is_some() || receipts.is_some() {
+            self.end_or_defer(Ending { id, extras: None, locks, receipts, removes: false });
+        }
     }
 
     fn end_or_defer(&mut self, ending: Ending) {
@@ -214,12 +225,15 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Ends or removes at most [`ENDED_AT_ONCE`] locks, watches and leases. Leaves the others in the backlog.
+    /// Ends at most [`ENDED_AT_ONCE`] locks, watches, leases and messages in hand. Leaves the others in the
+    /// backlog.
     fn end(&mut self, mut ending: Ending) {
         let id = ending.id;
         for _ in 0..ENDED_AT_ONCE {
             if let Some(lock) = ending.locks.as_mut().and_then(|locks| locks.pop()) {
                 self.end_lock(id, lock);
+            } else if let Some(receipt) = ending.receipts.as_mut().and_then(|receipts| receipts.pop()) {
+                self.give_back(id, receipt);
             } else if let Some(extras) = &mut ending.extras {
                 if let Some(watch) = extras.watches.pop() {
                     self.forget_watch(id, watch);

@@ -18,17 +18,18 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<T: Transport> Server<T> {
-    /// Closes a connection after its client has received the last answer. The locks of the client end now,
-    /// and the client gets no more events.
+    /// Closes a connection after its client has received the last answer. The locks of the client end now, its
+    /// messages in hand are given back, and it gets no more events.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
-        let locks = client.extras.as_mut().and_then(|extras| {
+        let held = client.extras.as_mut().map(|extras| {
             extras.leases.clear();
-            extras.locks.take()
+            (extras.locks.take(), extras.receipts.take())
         });
         let lingers = client.linger(self.now);
         drop(client);
-        self.end_locks(id, locks);
+        let (locks, receipts) = held.unwrap_or_default();
+        self.end_held(id, locks, receipts);
         if lingers { self.discard(id) } else { self.close(id) }
     }
 
@@ -49,7 +50,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Closes a connection at once. Cancels the wait of its request, so the requests behind this request can
-    /// be admitted. Ends its locks and watches.
+    /// be admitted. Ends its locks and watches, and gives back its messages in hand.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(&Phase::Waiting { mailbox, ticket, .. }) =
             self.clients.look(id).map(|client| client.phase())
@@ -117,7 +118,7 @@ impl<T: Transport> Server<T> {
         {
             extras.leases.clear();
         }
-        self.end_locks(id, job.locks.take());
+        self.end_held(id, job.locks.take(), job.receipts.take());
         self.drive(id, job);
     }
 
@@ -136,8 +137,8 @@ impl<T: Transport> Server<T> {
         self.pool.stop();
     }
 
-    /// Ends the job of a client whose connection is closed: requeues a taken message, and releases grants and
-    /// locks.
+    /// Ends the job of a client whose connection is closed: requeues a taken message, releases grants and locks,
+    /// and gives back the messages in hand.
     pub(super) fn abandon(&mut self, mut job: Box<Job>) {
         self.resolve(&mut job, Delivery::Failed);
         let mailbox =
@@ -152,7 +153,7 @@ impl<T: Transport> Server<T> {
             self.release(mailbox, grant);
         }
         if let Owner::Client(id) = job.owner {
-            self.end_locks(id, job.locks.take());
+            self.end_held(id, job.locks.take(), job.receipts.take());
         }
         self.counters.requests.merge(&mut job.tally);
         self.pools.return_job(job);

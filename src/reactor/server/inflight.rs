@@ -8,6 +8,7 @@
 use super::super::phase::Phase;
 use super::super::transport::Transport;
 use super::Server;
+use crate::mailboxes::InHand;
 use crate::workers::{ConnectionId, InFlight, Job, JobState, Outcome, WaitReason, time_out};
 
 /// The result of sending an answer with a taken message.
@@ -45,10 +46,11 @@ impl<T: Transport> Server<T> {
     }
 
     fn requeue(&mut self, job: &mut Job, in_flight: InFlight) {
-        let InFlight { mailbox, taken, grant, answer, .. } = in_flight;
+        let InFlight { mailbox, taken, tries, grant, answer, .. } = in_flight;
         job.output.truncate(answer);
         job.next -= 1;
         self.counters.requeued += 1;
+        self.mailboxes.queue(mailbox).with_in_hand(|in_hand| InHand::restore(in_hand, &taken.located, tries));
         // In a damaged mailbox the message is lost in any case.
         match grant {
             Some(mut grant) => {

@@ -61,7 +61,10 @@ impl<T: Transport> Server<T> {
     }
 
     /// Adds an acquired mailbox to the locks of a client.
-    fn hold(&mut self, id: ConnectionId, job: &mut Job, mailbox: u32, grant: Grant) {
+    fn hold(&mut self, id: ConnectionId, job: &mut Job, mailbox: u32, mut grant: Grant) {
+        if grant.mode() == Mode::Exclusive {
+            self.mailboxes.hold(mailbox, &mut grant);
+        }
         job.tally.overtakes += u64::from(grant.overtaken());
         self.locks.begin(mailbox, id);
         job.locks.get_or_insert_default().add(mailbox, grant);
@@ -166,13 +169,6 @@ impl<T: Transport> Server<T> {
             let ended = locks.take(mailbox);
             self.end_each(id, ended);
             self.counters.leases_ended += 1;
-        }
-    }
-
-    /// Ends all locks of a client whose connection ends.
-    pub(super) fn end_locks(&mut self, id: ConnectionId, locks: Option<Box<LockSet>>) {
-        if let Some(locks) = locks {
-            self.end_all_locks(id, locks);
         }
     }
 

@@ -10,7 +10,7 @@ use super::super::watches::WATCH_MEMORY;
 use super::Server;
 use super::report::PART_MAX;
 use crate::memory::{self, Use};
-use crate::protocol::{Eol, LocalRequest, Refusal, Reply, Request};
+use crate::protocol::{Eol, LocalRequest, MailboxRequest, Refusal, Reply, Request};
 use crate::workers::{ConnectionId, Job, JobState, Outcome, refuse_and_end};
 
 /// Largest number of clients that are closed together.
@@ -54,7 +54,7 @@ pub(super) fn memory_of(request: &LocalRequest) -> usize {
 pub(super) fn use_of(job: &Job, bytes: usize) -> Use {
     match job.current().map(|framed| &framed.request) {
         Some(Request::Local(LocalRequest::Stat(_))) => Use::Brief,
-        Some(Request::Local(_)) => Use::Lasting,
+        Some(Request::Local(_) | Request::Mailbox(MailboxRequest::Take { ttl: Some(_), .. })) => Use::Lasting,
         _ => memory::use_of_buffer(bytes),
     }
 }

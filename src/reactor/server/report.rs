@@ -93,6 +93,8 @@ impl<T: Transport> Server<T> {
             let waiting = (queue.waiting(), queue.waiting_for_condition());
             (queue.holders(), waiting.0, waiting.1, queue.overtakes(), queue.watchers(), first)
         });
+        let in_hand = queue.inspect(|queue| queue.in_hand_count());
+        writeln!(text, "in_hand {in_hand}")?;
         let (mode, holders) = held.map_or(("free", 0), |(mode, count)| (mode_name(mode), count));
         writeln!(text, "held {mode}\nholders {holders}")?;
         for holder in self.locks.holders(mailbox).take(HOLDERS_MAX) {

@@ -175,6 +175,10 @@ impl<T: Transport> Server<T> {
             drop(client);
             return self.expire_leases(id);
         }
+        if client.hand_end().is_some_and(|end| end <= now) {
+            drop(client);
+            return self.expire_receipts(id);
+        }
         match *client.phase() {
             Phase::Flushing(_) => {
                 drop(client);

@@ -10,6 +10,8 @@ use super::*;
 struct Naive {
     requests: Vec<Request>,
     contents: Contents,
+    /// The versions of the messages in hand.
+    in_hand: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,10 +62,10 @@ impl Naive {
 
     /// Whether the contents meet the condition of a request in the wait set.
     fn is_ready(&self, state: State) -> bool {
-        let Contents { version, count, room } = self.contents;
+        let Contents { newest, count, room, .. } = self.contents;
         match state {
-            State::InWaitSet(Condition::NewerThan(after)) => count > 0 && version > after,
-            State::InWaitSet(Condition::NonEmpty) => count > 0,
+            State::InWaitSet(Condition::NewerThan(after)) => newest > after,
+            State::InWaitSet(Condition::NonEmpty) => count > self.in_hand.len() as u64,
             State::InWaitSet(Condition::Room(bytes)) => room.is_some_and(|room| room >= bytes),
             State::Granted | State::Queued => false,
         }
@@ -134,6 +136,9 @@ enum Step {
     /// The read for the watchers waits for a newer message.
     Watch(u64),
     Cancel(Index),
+    /// The exclusive holder hands out a message.
+    HandOut,
+    GiveBack(Index),
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
@@ -147,10 +152,10 @@ fn purpose() -> impl Strategy<Value = Purpose> {
 
 /// Contents from a small range, so that most of them meet some conditions.
 fn contents() -> impl Strategy<Value = Contents> {
-    (0..4u64, 0..3u64, prop::option::of(0..4u64)).prop_map(|(version, count, room)| Contents {
-        version,
-        count,
-        room,
+    let fields = (0..4u64, 0..4u64, 0..3u64, prop::option::of(0..4u64));
+    fields.prop_map(|(version, newest, count, room)| Contents {
+        newest: if count > 0 { newest.min(version) } else { 0 },
+        ..Contents::of_list(version, count, room)
     })
 }
 
@@ -171,9 +176,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (any::<Index>(), condition()).prop_map(|(which, condition)| Step::Wait(which, condition)),
         2 => any::<Index>().prop_map(Step::Cancel),
         1 => (0..4u64).prop_map(Step::Watch),
+        1 => Just(Step::HandOut),
+        1 => any::<Index>().prop_map(Step::GiveBack),
     ];
     prop::collection::vec(step, 1..200)
 }
+
+/// The holder of all messages in hand.
+const HOLDER: Holder = Holder(1);
 
 /// The number of the read for the watchers.
 const WATCH: u64 = u64::MAX;
@@ -193,7 +203,7 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let naive = Naive { requests: Vec::new(), contents: EMPTY };
+        let naive = Naive { requests: Vec::new(), contents: EMPTY, in_hand: Vec::new() };
         Both { admission: Admission::default(), naive, holding: Vec::new(), tickets: Vec::new() }
     }
 
@@ -267,7 +277,16 @@ impl Both {
                     naive.watch(version);
                 }
             }
-            Step::Release(..) | Step::Wait(..) | Step::Cancel(_) => {}
+            Step::HandOut if holding.iter().any(|(_, grant)| grant.mode() == Mode::Exclusive) => {
+                InHand::hand_out(admission.in_hand(), &Located::of_version(arrival), HOLDER);
+                naive.in_hand.push(arrival);
+            }
+            Step::GiveBack(which) if !naive.in_hand.is_empty() => {
+                let version = naive.in_hand.remove(which.index(naive.in_hand.len()));
+                expected = naive.admit();
+                prop_assert!(admission.give_back(version, HOLDER, &mut released));
+            }
+            Step::Release(..) | Step::Wait(..) | Step::Cancel(_) | Step::HandOut | Step::GiveBack(_) => {}
         }
         prop_assert_eq!(released.watch.is_some(), expected.contains(&WATCH));
         expected.retain(|number| *number != WATCH);
@@ -282,6 +301,7 @@ impl Both {
         let Both { admission, naive, holding, .. } = self;
         prop_assert!(!admission.next_is_grantable());
         prop_assert_eq!(admission.overtakes(), 0);
+        prop_assert_eq!(admission.in_hand_count(), naive.in_hand.len() as u64);
         prop_assert_eq!(admission.is_locked(), naive.count(|request| request.purpose == Purpose::Lock) > 0);
         prop_assert_eq!(admission.waiting(), naive.count(|request| request.state == State::Queued));
         prop_assert_eq!(

@@ -8,7 +8,7 @@ const EXCLUSIVE: Mode = Mode::Exclusive;
 /// The contents of a mailbox that has the first `count` messages ever put, and room for a message of `room`
 /// bytes.
 fn contents(count: u64, room: u64) -> Contents {
-    Contents { version: count, count, room: Some(room) }
+    Contents::of_list(count, count, Some(room))
 }
 
 /// An admission, and the requests that the last step admitted.
@@ -277,7 +277,40 @@ fn readers_see_a_message_before_it_is_taken() {
 fn a_message_that_was_removed_admits_no_reader() {
     let mut queue = Queue::default();
     queue.block(Condition::NewerThan(0), "reader");
-    assert!(queue.change(Contents { version: 7, count: 0, room: Some(1) }).is_empty());
+    assert!(queue.change(Contents::of_list(7, 0, Some(1))).is_empty());
+}
+
+#[test]
+fn a_message_whose_newer_ones_were_removed_admits_no_reader_of_these() {
+    let mut queue = Queue::default();
+    queue.block(Condition::NewerThan(5), "reader");
+    let holes = Contents { newest: 5, count: 1, ..contents(7, 1) };
+    assert!(queue.change(holes).is_empty());
+    assert_eq!(queue.change(Contents { newest: 6, ..holes }), ["reader"]);
+}
+
+#[test]
+fn a_message_in_hand_admits_no_taker_until_it_is_given_back() {
+    let mut queue = Queue::default();
+    let holder = Holder(1);
+    InHand::hand_out(queue.admission.in_hand(), &Located::of_version(1), holder);
+    queue.block(Condition::NonEmpty, "first");
+    queue.block(Condition::NonEmpty, "second");
+    assert!(queue.change(contents(1, 0)).is_empty());
+    queue.released = Released::default();
+    assert!(!queue.admission.give_back(1, Holder(2), &mut queue.released), "another holder");
+    assert!(queue.admission.give_back(1, holder, &mut queue.released));
+    assert_eq!(queue.admitted(), ["first"]);
+}
+
+#[test]
+fn a_message_that_is_given_back_before_its_taker_waits_admits_the_taker() {
+    let mut queue = Queue::default();
+    InHand::hand_out(queue.admission.in_hand(), &Located::of_version(1), Holder(1));
+    let grant = queue.enter(EXCLUSIVE);
+    assert!(queue.admission.give_back(1, Holder(1), &mut queue.released));
+    queue.admission.wait_for(grant, Condition::NonEmpty, contents(1, 0), "taker", &mut queue.released);
+    assert_eq!(queue.admitted(), ["taker"]);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! The control word, and the consistency of records.
 
 use super::super::record::{POSITION_MAX, Record};
-use super::super::{active, next};
+use super::super::{HELD, active, next};
 
 #[test]
 fn the_next_word_counts_and_activates_the_other_record() {
     let words: Vec<u64> = std::iter::successors(Some(0), |word| Some(next(*word))).take(4).collect();
     assert_eq!(words, [0, 1 << 1 | 1, 2 << 1, 3 << 1 | 1]);
     assert_eq!(words.iter().map(|word| active(*word)).collect::<Vec<_>>(), [0, 1, 0, 1]);
-    assert_eq!(next(u64::MAX), 0);
+    assert_eq!(next(!HELD), 0);
+    assert_eq!(next(HELD | 2 << 1), HELD | 3 << 1 | 1, "the mailbox stays held");
 }
 
 const THREE: Record = Record { version: 5, head: 10, last: 30, tail: 40, count: 3 };

@@ -8,8 +8,11 @@ use proptest::prelude::*;
 use super::super::record::Record;
 use super::*;
 
-/// Bytes of the control area that are in use: the word and two records.
+/// Bytes of the word and two records.
 const CONTROL_USED: usize = 104;
+
+/// Where the numbers of holes are in the control area.
+const HOLES_AT: usize = 116;
 
 /// A segment whose mailbox 1 holds three messages. No bytes of their payloads are a valid header.
 fn prepared() -> Segment {
@@ -19,7 +22,12 @@ fn prepared() -> Segment {
 }
 
 fn flip_control(segment: &Segment, at: usize, bits: u8) {
-    assert!(at < CONTROL_USED && CONTROL_USED <= size_of::<Control>());
+    assert!(at < CONTROL_USED);
+    flip_byte(segment, at, bits);
+}
+
+fn flip_byte(segment: &Segment, at: usize, bits: u8) {
+    assert!(at < size_of::<Control>());
     // SAFETY: within the control area, which consists of atomics, and one thread.
     let byte = unsafe { &*std::ptr::from_ref(segment.control(1)).cast::<AtomicU8>().add(at) };
     byte.fetch_xor(bits, Ordering::Relaxed);
@@ -43,11 +51,15 @@ fn all_operations(segment: &Segment) -> Vec<Result<List, Damaged>> {
         let found = block.after(cursor, 0, u64::MAX);
         reads.push(found.map(|found| found.map_or_else(List::new, |(message, _)| one(message))));
     }
-    let mut copied = List::new();
-    let taken = block.take(|message| copied = one(message));
-    reads.push(taken.map(|_| copied));
+    let located = block.locate(None);
+    let message = |located: &Located| block.message(located).map(one);
+    reads.push(located.and_then(|located| located.as_ref().map_or(Ok(List::new()), message)));
+    let taken = take(&mut block);
     if let Ok(Some(taken)) = taken {
-        assert_eq!(block.requeue(taken), Ok(()));
+        assert!(
+            block.requeue(taken).is_ok() || segment.control(1).has_holes(),
+            "their number may be damaged"
+        );
     }
     let empty = block.contents().is_ok_and(|contents| contents.count == 0);
     for change in [
@@ -108,6 +120,51 @@ fn a_damaged_record_is_refused_until_recovery_restores_the_previous_one() {
         let found = list(&block(&segment)).expect("recovered");
         assert_eq!(found, if active { before.clone() } else { now.clone() });
     }
+}
+
+/// A segment whose mailbox 1 holds one message between two holes and another message.
+fn with_holes() -> Segment {
+    let segment = Segment::create(&memory(), SMALL, 0).expect("created");
+    let mut block = block(&segment);
+    put_all(&mut block, &[b"first", b"hole", b"third", b"hole", b"hole"]);
+    remove_all(&mut block, &[2, 4, 5]);
+    segment
+}
+
+#[test]
+fn damaged_numbers_of_holes_never_create_a_message_and_a_start_restores_them() {
+    let old = list(&block(&with_holes())).expect("not damaged");
+    let contents = block(&with_holes()).contents().expect("not damaged");
+    for (at, bits) in (HOLES_AT..size_of::<Control>()).flat_map(|at| (1..=255).map(move |bits| (at, bits))) {
+        let segment = with_holes();
+        flip_byte(&segment, at, bits);
+        // A read of the newest message returns the version of the mailbox.
+        let read = (contents.version, old[1].1.clone());
+        old_or_damaged(&all_operations(&segment), &[old.clone(), vec![read]].concat());
+        let segment = with_holes();
+        flip_byte(&segment, at, bits);
+        if segment.control(1).has_holes() {
+            assert_eq!(segment.recover(), []);
+            assert_eq!(block(&segment).contents(), Ok(contents));
+            assert_eq!(list(&block(&segment)), Ok(old.clone()));
+        }
+    }
+}
+
+#[test]
+fn a_start_refuses_a_list_with_holes_whose_entries_are_damaged() {
+    let segment = with_holes();
+    let head = block(&segment).record().expect("not damaged").head;
+    flip_ring(&segment, head, 0x01);
+    assert_eq!(segment.recover(), [(1, Recovered::Lost)]);
+    assert!(all_operations_fail(&segment));
+}
+
+fn all_operations_fail(segment: &Segment) -> bool {
+    let mut block = block(segment);
+    let is_read = list(&block).is_ok() || block.read(0, 1).is_ok() || block.locate(None).is_ok();
+    let is_changed = block.write(b"").is_ok() || block.put(b"").is_ok() || block.put_dropping(b"").is_ok();
+    !is_read && !is_changed && block.patch(0, b"").is_err()
 }
 
 #[test]

@@ -154,11 +154,59 @@ fn a_kill_during_a_take_leaves_the_list_with_or_without_the_message() {
 fn a_kill_during_a_requeue_leaves_the_list_with_or_without_the_message() {
     let taken = |block: &mut Block| {
         wrapped(block);
-        let taken = block.take(|_| {}).expect("not damaged").expect("there are three");
-        take_many(block, 2);
-        taken
+        take(block).expect("not damaged").expect("there are three")
     };
     let requeue = |block: &mut Block, taken: &Taken| assert!(block.requeue(*taken).is_ok());
     let messages: [(u64, &[u8]); 3] = [(3, &[b'a'; 22]), (4, &[b'b'; 16]), (5, &[b'c'; 10])];
     assert_kill_leaves_old_or_new(taken, requeue, &messages);
+}
+
+#[test]
+fn a_kill_during_the_removal_of_a_later_message_leaves_the_list_with_or_without_it() {
+    let remove = |versions: &'static [u64]| move |block: &mut Block, _: &()| remove_all(block, versions);
+    let (a, b, c) = ([b'a'; 22], [b'b'; 16], [b'c'; 10]);
+    assert_kill_leaves_old_or_new(wrapped, remove(&[4]), &[(3, &a), (5, &c)]);
+    assert_kill_leaves_old_or_new(wrapped, remove(&[5]), &[(3, &a), (4, &b)]);
+    let hole_in_the_middle = |block: &mut Block| {
+        wrapped(block);
+        remove_all(block, &[4]);
+    };
+    assert_kill_leaves_old_or_new(hole_in_the_middle, remove(&[3]), &[(5, &c)]);
+    assert_kill_leaves_old_or_new(hole_in_the_middle, remove(&[5]), &[(3, &a)]);
+}
+
+#[test]
+fn a_kill_during_the_undo_of_the_removal_of_a_later_message_leaves_the_list_with_or_without_it() {
+    let removed = |version: u64| {
+        move |block: &mut Block| {
+            wrapped(block);
+            let location = location(block, version);
+            block.remove(location).expect("not damaged")
+        }
+    };
+    let requeue = |block: &mut Block, taken: &Taken| assert!(block.requeue(*taken).is_ok());
+    let messages: [(u64, &[u8]); 3] = [(3, &[b'a'; 22]), (4, &[b'b'; 16]), (5, &[b'c'; 10])];
+    assert_kill_leaves_old_or_new(removed(4), requeue, &messages);
+    assert_kill_leaves_old_or_new(removed(5), requeue, &messages);
+}
+
+#[test]
+fn a_kill_during_a_change_of_a_list_with_holes_leaves_the_old_list_or_the_new() {
+    let holes = |block: &mut Block| {
+        wrapped(block);
+        remove_all(block, &[4, 5]);
+    };
+    let a = [b'a'; 22];
+    let put = |block: &mut Block, _: &()| assert!(matches!(block.put(b"new!"), Ok(Some(_))));
+    assert_kill_leaves_old_or_new(holes, put, &[(3, &a), (6, b"new!")]);
+    let write = |block: &mut Block, _: &()| assert!(block.write(b"new!").is_ok());
+    assert_kill_leaves_old_or_new(holes, write, &[(6, b"new!")]);
+    let patch = |block: &mut Block, _: &()| assert!(block.patch(0, b"new!").is_ok());
+    let mut patched = a;
+    patched[..4].copy_from_slice(b"new!");
+    assert_kill_leaves_old_or_new(holes, patch, &[(6, &patched)]);
+    let drop = |block: &mut Block, _: &()| assert!(block.put_dropping(&FULL).is_ok());
+    assert_kill_leaves_old_or_new(holes, drop, &[(6, &FULL)]);
+    let take = |block: &mut Block, _: &()| take_many(block, 1);
+    assert_kill_leaves_old_or_new(holes, take, &[]);
 }

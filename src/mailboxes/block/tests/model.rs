@@ -16,8 +16,10 @@ enum Step {
     },
     PutDropping(Vec<u8>),
     Take,
-    /// Takes several messages, then undoes all of these takes.
-    TakeAndRequeue(usize),
+    /// Removes any message.
+    Remove(Index),
+    /// Removes any message, then undoes the removal.
+    RemoveAndRequeue(Index),
     Read(u64, u64),
     /// Reads the next message after a cursor that an earlier step returned.
     After(Index, u64, u64),
@@ -45,7 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|too_large| Step::PutExactly { too_large }),
         4 => bytes().prop_map(Step::PutDropping),
         6 => Just(Step::Take),
-        3 => (1..5usize).prop_map(Step::TakeAndRequeue),
+        6 => any::<Index>().prop_map(Step::Remove),
+        3 => any::<Index>().prop_map(Step::RemoveAndRequeue),
         2 => range().prop_map(|(offset, len)| Step::Read(offset, len)),
         8 => (any::<Index>(), range()).prop_map(|(cursor, (offset, len))| Step::After(cursor, offset, len)),
         3 => version.prop_map(Step::AfterVersion),
@@ -53,20 +56,36 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A message, or the bytes of one that was removed while an older one was left.
+#[derive(Clone)]
+struct Stored {
+    version: u64,
+    bytes: Vec<u8>,
+    is_hole: bool,
+}
+
 #[derive(Default)]
 struct Model {
     version: u64,
-    list: List,
+    stored: Vec<Stored>,
 }
 
 impl Model {
+    fn list(&self) -> List {
+        let messages = self.stored.iter().filter(|stored| !stored.is_hole);
+        messages.map(|stored| (stored.version, stored.bytes.clone())).collect()
+    }
+
     fn live_bytes(&self) -> usize {
-        self.list.iter().map(|(_, bytes)| ENTRY_HEADER + bytes.len()).sum()
+        self.stored.iter().map(|stored| ENTRY_HEADER + stored.bytes.len()).sum()
     }
 
     fn contents(&self) -> Contents {
         let room = CAPACITY.checked_sub(self.live_bytes()).map(|room| room as u64);
-        Contents { version: self.version, count: self.list.len() as u64, room }
+        let list = self.list();
+        let entries = self.stored.len() as u64;
+        let newest = list.last().map_or(0, |(version, _)| *version);
+        Contents { newest, entries, ..Contents::of_list(self.version, list.len() as u64, room) }
     }
 
     fn fits(&self, len: usize) -> bool {
@@ -75,12 +94,25 @@ impl Model {
 
     fn push(&mut self, bytes: Vec<u8>) -> Contents {
         self.version += 1;
-        self.list.push((self.version, bytes));
+        self.stored.push(Stored { version: self.version, bytes, is_hole: false });
         self.contents()
     }
 
-    fn after(&self, version: u64) -> Option<&(u64, Vec<u8>)> {
-        self.list.iter().find(|(live, _)| *live > version)
+    /// Removes a message. Returns its bytes.
+    fn remove(&mut self, version: u64) -> Vec<u8> {
+        let at = self.stored.iter().position(|stored| stored.version == version).expect("stored");
+        self.stored[at].is_hole = true;
+        let bytes = self.stored[at].bytes.clone();
+        while self.stored.first().is_some_and(|oldest| oldest.is_hole) {
+            self.stored.remove(0);
+        }
+        bytes
+    }
+
+    /// The version of any message.
+    fn any(&self, index: Index) -> Option<u64> {
+        let list = self.list();
+        (!list.is_empty()).then(|| index.get(&list).0)
     }
 }
 
@@ -88,14 +120,6 @@ fn part(bytes: &[u8], offset: u64, len: u64) -> &[u8] {
     let start = bytes.len().min(offset as usize);
     let end = bytes.len().min(start.saturating_add(len as usize));
     &bytes[start..end]
-}
-
-/// Takes a message. Returns its version, the number of remaining messages, and its bytes.
-fn take(block: &mut Block) -> Option<(u64, u64, Vec<u8>)> {
-    let mut copied = None;
-    let taken = block.take(|message| copied = Some((message.version, message.count, message.parts.concat())));
-    assert_eq!(taken.expect("not damaged").is_some(), copied.is_some());
-    copied
 }
 
 fn run(
@@ -106,15 +130,17 @@ fn run(
 ) -> Result<(), TestCaseError> {
     match step {
         Step::Write(bytes) => {
-            model.list.clear();
+            model.stored.clear();
             prop_assert_eq!(block.write(&bytes), Ok(model.push(bytes).version));
         }
         Step::Patch(offset, bytes) => {
             let patched = block.patch(offset, &bytes).expect("not damaged");
-            if model.list.len() > 1 {
+            let mut list = model.list();
+            if list.len() > 1 {
                 prop_assert_eq!(patched, Patched::Multi);
             } else {
-                let mut message = model.list.pop().map(|(_, message)| message).unwrap_or_default();
+                model.stored.clear();
+                let mut message = list.pop().map(|(_, message)| message).unwrap_or_default();
                 message.resize(message.len().max(offset + bytes.len()), 0);
                 message[offset..offset + bytes.len()].copy_from_slice(&bytes);
                 prop_assert_eq!(patched, Patched::Done { version: model.push(message).version });
@@ -134,29 +160,52 @@ fn run(
         }
         Step::PutDropping(bytes) => {
             while !model.fits(bytes.len()) {
-                model.list.remove(0);
+                model.remove(model.stored[0].version);
             }
             prop_assert_eq!(block.put_dropping(&bytes), Ok(model.push(bytes)));
         }
         Step::Take => {
-            let oldest = (!model.list.is_empty()).then(|| model.list.remove(0));
-            let expected = oldest.map(|(version, bytes)| (version, model.list.len() as u64, bytes));
-            prop_assert_eq!(take(block), expected);
+            let located = block.locate(None).expect("not damaged");
+            let oldest = model.list().first().cloned();
+            prop_assert_eq!(
+                located.map(|located| located.location.version),
+                oldest.as_ref().map(|(version, _)| *version)
+            );
+            if let (Some(located), Some((version, bytes))) = (located, oldest) {
+                block.remove(located.location).expect("not damaged");
+                model.remove(version);
+                let message = block.message(&located).expect("not damaged");
+                prop_assert_eq!(message.parts.concat(), bytes);
+                prop_assert_eq!((message.version, message.count), (version, model.list().len() as u64));
+            }
         }
-        Step::TakeAndRequeue(count) => {
-            let taken: Vec<_> = (0..count).map_while(|_| block.take(|_| {}).expect("not damaged")).collect();
-            prop_assert_eq!(taken.len(), count.min(model.list.len()));
-            prop_assert_eq!(block.contents().expect("not damaged").version, model.version);
-            if let Some(first) = taken.first() {
-                prop_assert_eq!(block.requeue(*first), Ok(()));
+        Step::Remove(index) => {
+            if let Some(version) = model.any(index) {
+                let location = location(block, version);
+                block.remove(location).expect("not damaged");
+                model.remove(version);
+                prop_assert_eq!(block.remove(location).err(), Some(Damaged), "it is gone");
+            }
+        }
+        Step::RemoveAndRequeue(index) => {
+            if let Some(version) = model.any(index) {
+                let location = location(block, version);
+                let taken = block.remove(location).expect("not damaged");
+                let before = model.stored.clone();
+                model.remove(version);
+                prop_assert_eq!(block.contents(), Ok(model.contents()));
+                prop_assert_eq!(list(block), Ok(model.list()));
+                model.stored = before;
+                prop_assert_eq!(block.requeue(taken), Ok(()));
             }
         }
         Step::Read(offset, len) => {
             let message = block.read(offset, len).expect("not damaged");
-            let newest = model.list.last().map_or(&[][..], |(_, bytes)| bytes);
+            let messages = model.list();
+            let newest = messages.last().map_or(&[][..], |(_, bytes)| bytes);
             prop_assert_eq!(message.parts.concat(), part(newest, offset, len));
             let fields = (message.version, message.count, message.lost);
-            prop_assert_eq!(fields, (model.version, model.list.len() as u64, 0));
+            prop_assert_eq!(fields, (model.version, messages.len() as u64, 0));
         }
         Step::After(index, offset, len) => {
             let cursor = *index.get(cursors);
@@ -177,13 +226,14 @@ fn after(
     len: u64,
 ) -> Result<(), TestCaseError> {
     let found = block.after(cursor, offset, len).expect("not damaged");
-    let expected = model.after(cursor.version);
+    let messages = model.list();
+    let expected = messages.iter().find(|(version, _)| *version > cursor.version);
     prop_assert_eq!(found.is_some(), expected.is_some());
     if let (Some((message, next)), Some((version, bytes))) = (found, expected) {
         prop_assert_eq!(message.parts.concat(), part(bytes, offset, len));
         let fields = (message.version, message.count, message.lost, next.version);
         let lost = version - cursor.version - 1;
-        prop_assert_eq!(fields, (*version, model.list.len() as u64, lost, *version));
+        prop_assert_eq!(fields, (*version, messages.len() as u64, lost, *version));
         cursors.push(next);
     }
     Ok(())
@@ -224,8 +274,8 @@ proptest! {
             let live_bytes = model.live_bytes() as u64;
             prop_assert_eq!(segment.control(1).live_bytes(), live_bytes);
             prop_assert_eq!(segment.control(1).approximate_bytes(SMALL.capacity), live_bytes.min(SMALL.capacity));
-            prop_assert_eq!(list(&block(&segment)), Ok(model.list.clone()));
-            prop_assert_eq!(&list_by_version(&block(&segment)), &model.list);
+            prop_assert_eq!(list(&block(&segment)), Ok(model.list()));
+            prop_assert_eq!(list_by_version(&block(&segment)), model.list());
         }
         for neighbour in [0, 2] {
             // SAFETY: one thread.
@@ -240,12 +290,12 @@ fn a_message_of_full_size_fits_into_an_empty_mailbox_only() {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");
     let mut block = block(&segment);
     let full = block.put(&[1; CAPACITY]).expect("not damaged").expect("fits");
-    assert_eq!(full, Contents { version: 1, count: 1, room: None });
+    assert_eq!(full, Contents::of_list(1, 1, None));
     assert_eq!(block.put(b""), Ok(None));
     assert_eq!(block.write(&[1; CAPACITY - 4]), Ok(2));
     assert_eq!(block.contents().expect("not damaged").room, Some(0));
     assert_eq!(block.put(b"x"), Ok(None));
-    assert_eq!(block.put(b""), Ok(Some(Contents { version: 3, count: 2, room: None })));
+    assert_eq!(block.put(b""), Ok(Some(Contents::of_list(3, 2, None))));
 }
 
 #[test]
@@ -271,7 +321,7 @@ fn a_requeue_after_another_change_panics() {
     let segment = Segment::create(&memory(), SMALL, 0).expect("created");
     let mut block = block(&segment);
     put_all(&mut block, &[b"a", b"b"]);
-    let taken = block.take(|_| {}).expect("not damaged").expect("there is one");
+    let taken = take(&mut block).expect("not damaged").expect("there is one");
     put_all(&mut block, &[b"c"]);
     block.requeue(taken).expect("not damaged");
 }
