@@ -20,7 +20,7 @@
 
 use super::block::Contents;
 use super::grant::{Grant, Mode, Purpose, Ticket};
-use super::in_hand::{Holder, InHand};
+use super::in_hand::InHand;
 use super::queue::Queue;
 use super::wait_set::{Condition, WaitSet};
 use crate::sync::Mutex;
@@ -261,10 +261,10 @@ impl<J> Admission<J> {
         self.in_hand.as_ref().map_or(0, |in_hand| in_hand.len())
     }
 
-    /// Gives a message back that `holder` has in hand. Returns false if the holder does not have it. The next
-    /// requests are admitted and added to `released`.
-    pub(crate) fn give_back(&mut self, version: u64, holder: Holder, released: &mut Released<J>) -> bool {
-        let has_given = self.in_hand.as_mut().is_some_and(|in_hand| in_hand.give_back(version, holder));
+    /// Gives a message in hand back. Returns false if it was removed from the mailbox. The next requests are
+    /// admitted and added to `released`.
+    pub(crate) fn give_back(&mut self, version: u64, released: &mut Released<J>) -> bool {
+        let has_given = self.in_hand.as_mut().is_some_and(|in_hand| in_hand.give_back(version));
         if has_given {
             let in_hand = self.in_hand_count();
             if let Some(wait_set) = &mut self.wait_set {
@@ -536,8 +536,8 @@ impl<J> SharedAdmission<J> {
     }
 
     /// See [`Admission::give_back`].
-    pub(crate) fn give_back(&self, version: u64, holder: Holder, released: &mut Released<J>) -> bool {
-        self.admission.lock().give_back(version, holder, released)
+    pub(crate) fn give_back(&self, version: u64, released: &mut Released<J>) -> bool {
+        self.admission.lock().give_back(version, released)
     }
 
     /// See [`Admission::add_watcher`].

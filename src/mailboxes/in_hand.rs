@@ -1,5 +1,5 @@
-//! The messages of one mailbox that are in hand: handed out to a connection and not removed. Pure: no lock,
-//! thread or clock.
+//! The messages of one mailbox that are in hand: handed out to a connection and not removed. The receipts of
+//! the connections say which one has which message. Pure: no lock, thread or clock.
 //!
 //! A message is in one of three states. Messages from `next` on have never been handed out. Of the messages
 //! before `next`, those in `handed_out` are in hand, and those in `returned` are not. All others before
@@ -13,10 +13,6 @@ use super::block::{Located, Location};
 /// Bytes of memory that a message in hand costs at most, with its share of the tree.
 pub(crate) const IN_HAND_MEMORY: usize = 128;
 
-/// The connection that has a message in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Holder(pub u64);
-
 /// A message that may be handed out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
@@ -29,18 +25,12 @@ pub(crate) struct Candidate {
 /// The messages of one mailbox that were handed out.
 #[derive(Debug)]
 pub(crate) struct InHand {
-    handed_out: BTreeMap<u64, HandedOut>,
-    /// The messages that were given back, by version: the location and how often they were handed out.
+    /// By version: the location, and how often the message was handed out.
+    handed_out: BTreeMap<u64, (Location, u32)>,
+    /// The messages that were given back.
     returned: BTreeMap<u64, (Location, u32)>,
     /// Where the messages begin that were never handed out.
     next: Location,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct HandedOut {
-    location: Location,
-    tries: u32,
-    holder: Holder,
 }
 
 impl InHand {
@@ -63,12 +53,12 @@ impl InHand {
         }
     }
 
-    /// Hands out a candidate to `holder`.
-    pub(crate) fn hand_out(this: &mut Option<Box<Self>>, located: &Located, holder: Holder) {
+    /// Hands out a candidate.
+    pub(crate) fn hand_out(this: &mut Option<Box<Self>>, located: &Located) {
         let this = this.get_or_insert_with(|| Box::new(InHand::before(located)));
         let tries = this.leave(located) + 1;
         let location = located.location;
-        this.handed_out.insert(location.version, HandedOut { location, tries, holder });
+        this.handed_out.insert(location.version, (location, tries));
     }
 
     /// Forgets a candidate, because it is removed from the mailbox.
@@ -89,19 +79,18 @@ impl InHand {
         this.returned.insert(located.location.version, (located.location, tries));
     }
 
-    /// Takes a message out of the hand of `holder`, because it is removed from the mailbox. Returns `None` if
-    /// the holder does not have it.
-    pub(crate) fn finish(this: &mut Option<Box<Self>>, version: u64, holder: Holder) -> Option<Location> {
-        let handed_out = this.as_mut()?.take(version, holder)?;
+    /// Forgets a message in hand, because it is removed from the mailbox. Returns `None` if it was removed
+    /// before.
+    pub(crate) fn finish(this: &mut Option<Box<Self>>, version: u64) -> Option<Location> {
+        let (location, _) = this.as_mut()?.handed_out.remove(&version)?;
         drop_if_empty(this);
-        Some(handed_out.location)
+        Some(location)
     }
 
-    /// Gives a message of `holder` back. Returns whether the holder had it.
-    pub(crate) fn give_back(&mut self, version: u64, holder: Holder) -> bool {
-        let Some(HandedOut { location, tries, .. }) = self.take(version, holder) else { return false };
-        self.returned.insert(version, (location, tries));
-        true
+    /// Gives a message in hand back. Returns false if it was removed from the mailbox.
+    pub(crate) fn give_back(&mut self, version: u64) -> bool {
+        let handed_out = self.handed_out.remove(&version);
+        handed_out.is_some_and(|message| self.returned.insert(version, message).is_none())
     }
 
     /// Forgets all messages before `first`, because they were removed from the mailbox. `first` is the oldest
@@ -111,13 +100,6 @@ impl InHand {
         in_hand.handed_out = in_hand.handed_out.split_off(&first);
         in_hand.returned = in_hand.returned.split_off(&first);
         drop_if_empty(this);
-    }
-
-    fn take(&mut self, version: u64, holder: Holder) -> Option<HandedOut> {
-        let found = self.handed_out.get(&version).filter(|found| found.holder == holder)?;
-        let found = *found;
-        self.handed_out.remove(&version);
-        Some(found)
     }
 
     /// Removes a candidate from the messages that are not in hand. Returns how often it was handed out.

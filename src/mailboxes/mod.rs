@@ -19,7 +19,7 @@ pub(crate) use admission::{Admitted, Released, SharedAdmission};
 pub(crate) use block::{Block, Contents, Cursor, Damaged, Located, Message, Patched, Recovered, Taken};
 pub(crate) use deadlock::{Found, Search, Waits};
 pub(crate) use grant::{Grant, Mode, Purpose, Ticket};
-pub(crate) use in_hand::{Candidate, Holder, IN_HAND_MEMORY, InHand};
+pub(crate) use in_hand::{Candidate, IN_HAND_MEMORY, InHand};
 pub(crate) use segment::{CAPACITY_MAX, Geometry, Ring, Segment, SegmentError};
 pub(crate) use wait_set::Condition;
 

@@ -269,9 +269,7 @@ fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) 
         MailboxRequest::Done { mailbox, version, .. } => {
             done(job, mailboxes, (mailbox, version), grant, style)
         }
-        MailboxRequest::Back { mailbox, version, .. } => {
-            back(job, mailboxes, (mailbox, version), grant, style)
-        }
+        MailboxRequest::Back { mailbox, version, .. } => back(job, mailboxes, (mailbox, version), style),
     };
     let error = match applied {
         Ok(applied) => return applied,

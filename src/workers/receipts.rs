@@ -4,10 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::mailboxes::{Holder, IN_HAND_MEMORY};
+use crate::mailboxes::IN_HAND_MEMORY;
 use crate::protocol::Eol;
-
-use super::ConnectionId;
 
 /// Largest number of messages that a connection may have in hand.
 pub(crate) const IN_HAND_MAX: usize = 1024;
@@ -77,11 +75,5 @@ impl Receipts {
         let receipt = *self.receipts.get(&(mailbox, version))?;
         self.remove(mailbox, version);
         Some(receipt)
-    }
-}
-
-impl From<ConnectionId> for Holder {
-    fn from(id: ConnectionId) -> Self {
-        Holder(u64::from(id.generation) << 32 | u64::from(id.slot))
     }
 }

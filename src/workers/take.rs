@@ -7,9 +7,7 @@ use super::Mailboxes;
 use super::execute::{Applied, NotApplied, reserve_answer};
 use super::job::{Job, Outcome, Owner};
 use super::receipts::{IN_HAND_MAX, Receipt};
-use crate::mailboxes::{
-    Candidate, Condition, Damaged, Grant, Holder, IN_HAND_MEMORY, InHand, Located, Message,
-};
+use crate::mailboxes::{Candidate, Condition, Damaged, Grant, IN_HAND_MEMORY, InHand, Located, Message};
 use crate::memory::{self, Use};
 use crate::protocol::{Refusal, Reply, Style};
 
@@ -58,8 +56,7 @@ pub(super) fn hand_out(
     ttl: Duration,
     style: Style,
 ) -> Result<Applied, NotApplied> {
-    // Only connections send `take` with `ttl=`.
-    let Owner::Client(id) = job.owner else { return Err(NotApplied::Refused(Refusal::NotInHand)) };
+    debug_assert!(matches!(job.owner, Owner::Client(_)), "only connections can have messages in hand");
     if job.receipts.as_ref().is_some_and(|receipts| receipts.len() >= IN_HAND_MAX) {
         return Err(NotApplied::Refused(Refusal::InHand { max: IN_HAND_MAX }));
     }
@@ -77,7 +74,7 @@ pub(super) fn hand_out(
     Reply::HandedOut { parts, version, count, tries: tries + 1 }.encode(style, &mut job.output);
     drop(block);
     grant.set_has_in_hand();
-    mailboxes.queue(mailbox).with_in_hand(|in_hand| InHand::hand_out(in_hand, &located, Holder::from(id)));
+    mailboxes.queue(mailbox).with_in_hand(|in_hand| InHand::hand_out(in_hand, &located));
     let receipt = Receipt { mailbox, version, ttl, eol: style.eol() };
     job.receipts.get_or_insert_default().add(receipt);
     job.tally.count(Outcome::Taken);
@@ -92,10 +89,10 @@ pub(super) fn done(
     grant: &mut Grant,
     style: Style,
 ) -> Result<Applied, NotApplied> {
-    let holder = holder(job, mailbox, version)?;
-    let finish = |in_hand: &mut _| InHand::finish(in_hand, version, holder);
-    let location =
-        mailboxes.queue(mailbox).with_in_hand(finish).ok_or(NotApplied::Refused(Refusal::NotInHand))?;
+    let has_receipt = take_receipt(job, mailbox, version);
+    let finish = |in_hand: &mut _| InHand::finish(in_hand, version);
+    let location = has_receipt.then(|| mailboxes.queue(mailbox).with_in_hand(finish)).flatten();
+    let location = location.ok_or(NotApplied::Refused(Refusal::NotInHand))?;
     let mut block = mailboxes.write(mailbox, grant);
     let taken = block.remove(location)?;
     Reply::Done { count: block.contents()?.count }.encode(style, &mut job.output);
@@ -103,19 +100,16 @@ pub(super) fn done(
     Ok(Applied::Walked(taken.located.steps))
 }
 
-/// Gives back a message that the client has in hand.
+/// Gives back a message that the client has in hand. The release of the grant admits the next taker.
 pub(super) fn back(
     job: &mut Job,
     mailboxes: &Mailboxes,
     (mailbox, version): (u32, u64),
-    _grant: &Grant,
     style: Style,
 ) -> Result<Applied, NotApplied> {
-    let holder = holder(job, mailbox, version)?;
-    let give_back = |in_hand: &mut Option<Box<InHand>>| {
-        in_hand.as_mut().is_some_and(|all| all.give_back(version, holder))
-    };
-    if !mailboxes.queue(mailbox).with_in_hand(give_back) {
+    let give_back =
+        |in_hand: &mut Option<Box<InHand>>| in_hand.as_mut().is_some_and(|all| all.give_back(version));
+    if !take_receipt(job, mailbox, version) || !mailboxes.queue(mailbox).with_in_hand(give_back) {
         return Err(NotApplied::Refused(Refusal::NotInHand));
     }
     Reply::Ok.encode(style, &mut job.output);
@@ -123,15 +117,11 @@ pub(super) fn back(
     Ok(Applied::Answered)
 }
 
-/// Removes the receipt of a message that the client names. Returns the client as the holder of the message.
-fn holder(job: &mut Job, mailbox: u32, version: u64) -> Result<Holder, NotApplied> {
-    let receipts = job.receipts.as_mut();
-    let was_there = receipts.is_some_and(|receipts| receipts.remove(mailbox, version));
+/// Removes the client's receipt for a message. Returns whether there was one.
+fn take_receipt(job: &mut Job, mailbox: u32, version: u64) -> bool {
+    let has_receipt = job.receipts.as_mut().is_some_and(|receipts| receipts.remove(mailbox, version));
     job.receipts.take_if(|receipts| receipts.len() == 0);
-    match job.owner {
-        Owner::Client(id) if was_there => Ok(Holder::from(id)),
-        _ => Err(NotApplied::Refused(Refusal::NotInHand)),
-    }
+    has_receipt
 }
 
 /// Finds the oldest message that is not in hand, and how often it was handed out.

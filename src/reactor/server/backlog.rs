@@ -233,7 +233,7 @@ impl<T: Transport> Server<T> {
             if let Some(lock) = ending.locks.as_mut().and_then(|locks| locks.pop()) {
                 self.end_lock(id, lock);
             } else if let Some(receipt) = ending.receipts.as_mut().and_then(|receipts| receipts.pop()) {
-                self.give_back(id, receipt);
+                self.give_back(receipt);
             } else if let Some(extras) = &mut ending.extras {
                 if let Some(watch) = extras.watches.pop() {
                     self.forget_watch(id, watch);

@@ -3,18 +3,18 @@
 
 use super::super::transport::Transport;
 use super::Server;
-use crate::mailboxes::{Holder, Released};
+use crate::mailboxes::Released;
 use crate::protocol::Reply;
 use crate::workers::{ConnectionId, Receipt};
 
 impl<T: Transport> Server<T> {
     /// Gives back a message that a client has in hand, unless the message is gone. Submits the jobs that this
     /// admits.
-    pub(super) fn give_back(&mut self, id: ConnectionId, receipt: Receipt) {
+    pub(super) fn give_back(&mut self, receipt: Receipt) {
         let Receipt { mailbox, version, .. } = receipt;
         let mut released = Released::default();
         let queue = self.mailboxes.queue(mailbox);
-        if queue.give_back(version, Holder::from(id), &mut released) {
+        if queue.give_back(version, &mut released) {
             self.counters.given_back += 1;
         }
         self.submit_released(mailbox, released);
@@ -28,7 +28,7 @@ impl<T: Transport> Server<T> {
         let Some(extras) = &mut client.extras else { return };
         let Some(receipt) = extras.pop_expired_receipt(now) else { return };
         drop(client);
-        self.give_back(id, receipt);
+        self.give_back(receipt);
         let Receipt { mailbox, version, eol, .. } = receipt;
         let mut event = Vec::new();
         Reply::TakeLost { mailbox, version }.encode(eol, &mut event);

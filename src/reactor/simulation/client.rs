@@ -13,7 +13,9 @@ use crate::workers::ConnectionId;
 
 /// Bytes of a mailbox. Clients also send longer bodies.
 pub(super) const CAPACITY: usize = 64;
-pub(super) const MAILBOXES: u32 = 3;
+pub(super) const MAILBOXES: u32 = 4;
+/// The mailbox whose messages are handed out. The other mailboxes are read, patched and watched instead.
+pub(super) const JOBS: u32 = MAILBOXES - 1;
 
 /// A client and the requests that it has not sent yet.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(super) struct Hints {
     pub grants: Vec<u64>,
     /// The mailboxes that the client has locked.
     pub held: Vec<u32>,
+    /// The versions that the client has in hand.
+    pub hands: Vec<u64>,
 }
 
 impl Client {
@@ -144,6 +148,9 @@ impl Client {
     /// Composes a random request.
     pub(super) fn random_request(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
         let mailbox = rng.below(MAILBOXES as usize) as u32;
+        if mailbox == JOBS {
+            return self.random_job(hints, rng);
+        }
         let version = hints.versions[mailbox as usize];
         let near = |rng: &mut Rng| (version + rng.below(4) as u64).saturating_sub(2);
         let sent_invalid = std::mem::take(&mut self.sent_invalid);
@@ -170,12 +177,12 @@ impl Client {
                 body: self.random_body(rng),
                 wait: random_wait(rng),
             },
-            50..67 => ClientRequest::Take { mailbox, wait: random_wait(rng) },
+            50..67 => ClientRequest::Take { mailbox, ttl: None, wait: random_wait(rng) },
             67..76 => {
                 let ttl = *rng.choose(&[None, None, Some(500), Some(2000), Some(9000), Some(100_000)]);
                 let ttl = ttl.map(Duration::from_millis);
                 ClientRequest::Lock {
-                    mailboxes: random_mailboxes(rng),
+                    mailboxes: random_mailboxes(MAILBOXES, rng),
                     shared: rng.chance(35),
                     wait: random_wait(rng),
                     ttl,
@@ -188,17 +195,43 @@ impl Client {
                     .filter(|_| rng.chance(30))
                     .map(|grant| grant - u64::from(rng.chance(20)));
                 let held = hints.held.first().filter(|_| rng.chance(80)).map(|mailbox| vec![*mailbox]);
-                let mailboxes =
-                    if rng.chance(30) { None } else { Some(held.unwrap_or_else(|| random_mailboxes(rng))) };
+                let mailboxes = if rng.chance(30) {
+                    None
+                } else {
+                    Some(held.unwrap_or_else(|| random_mailboxes(MAILBOXES, rng)))
+                };
                 ClientRequest::Unlock { mailboxes, grant }
             }
             84..89 => ClientRequest::Watch {
-                mailboxes: random_mailboxes(rng),
+                mailboxes: random_mailboxes(JOBS, rng),
                 after: rng.chance(40).then(|| near(rng)),
             },
-            89..91 => ClientRequest::Unwatch { mailboxes: rng.chance(70).then(|| random_mailboxes(rng)) },
+            89..91 => {
+                ClientRequest::Unwatch { mailboxes: rng.chance(70).then(|| random_mailboxes(JOBS, rng)) }
+            }
             91..97 if !sent_invalid => self.other_request(rng),
             _ if rng.chance(10) => ClientRequest::Quit,
+            _ => ClientRequest::Info { line: "ping".into(), word: "OK" },
+        }
+    }
+
+    /// A random request for the mailbox with jobs.
+    fn random_job(&mut self, hints: &Hints, rng: &mut Rng) -> ClientRequest {
+        let (mailbox, wait) = (JOBS, random_wait(rng));
+        let ttl = Duration::from_millis(*rng.choose(&[300, 1_000, 5_000, 60_000, 200_000]));
+        let version = match hints.hands.is_empty() {
+            true => 1 + rng.below(20) as u64,
+            false => *rng.choose(&hints.hands),
+        };
+        match rng.below(100) {
+            0..30 => ClientRequest::Put { mailbox, drop_oldest: false, body: self.random_body(rng), wait },
+            30..32 => {
+                let (expected, offset, body) = (None, None, self.random_body(rng));
+                ClientRequest::Write { mailbox, expected, offset, body, wait }
+            }
+            32..70 => ClientRequest::Take { mailbox, ttl: rng.chance(80).then_some(ttl), wait },
+            70..85 => ClientRequest::Done { mailbox, version, wait },
+            85..95 => ClientRequest::Back { mailbox, version, wait },
             _ => ClientRequest::Info { line: "ping".into(), word: "OK" },
         }
     }
@@ -253,8 +286,9 @@ fn random_wait(rng: &mut Rng) -> Wait {
     }
 }
 
-fn random_mailboxes(rng: &mut Rng) -> Vec<u32> {
-    let mut mailboxes: Vec<u32> = (0..MAILBOXES).collect();
+/// Some mailboxes below `end`.
+fn random_mailboxes(end: u32, rng: &mut Rng) -> Vec<u32> {
+    let mut mailboxes: Vec<u32> = (0..end).collect();
     rng.shuffle(&mut mailboxes);
     mailboxes.truncate(*rng.choose(&[1, 1, 1, 2, 2, 3]));
     mailboxes

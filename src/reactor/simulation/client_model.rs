@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::history::State;
-use super::oracle::LastWrite;
+use super::oracle::{Hand, LastWrite};
 use super::pipe::ClientEnd;
 use super::request::{ClientRequest, Wait};
 
@@ -78,6 +78,8 @@ pub(super) struct ClientModel {
     pub lost_locks: BTreeMap<u32, Moment>,
     /// When the client was last told of an expired lock.
     pub last_lock_loss: Option<Moment>,
+    /// The messages that replies have handed out to the client, by version.
+    pub hands: BTreeMap<u64, Hand>,
     /// The last seen version of each watched mailbox.
     pub watches: BTreeMap<u32, u64>,
     /// Whether the client has ever watched a mailbox. The server may finish a read for a watcher after the

@@ -5,19 +5,22 @@
 //! with the [`History`] of its mailbox, with the locks and with the clock.
 
 mod events;
+mod jobs;
 mod locks;
 mod requests;
 mod runs;
 
 use std::collections::BTreeMap;
 
-use super::client::{CAPACITY, Composed, Hints, MAILBOXES};
+use super::client::{CAPACITY, Composed, Hints, JOBS, MAILBOXES};
 use super::client_model::{ClientModel, Moment, PROGRESS_TIMEOUT, PendingRequest};
 use super::history::{Change, History};
 use super::pipe::ClientEnd;
 use super::reply::ParsedReply;
 use super::request::ClientRequest;
 use super::wait_graph::WaitGraph;
+pub(super) use jobs::Hand;
+use jobs::Jobs;
 pub(super) use runs::LastWrite;
 
 /// Everything that is known from requests, replies and events.
@@ -25,7 +28,9 @@ pub(super) use runs::LastWrite;
 pub(super) struct Oracle {
     pub now: Moment,
     pub models: Vec<ClientModel>,
+    /// The histories of the mailboxes. That of the mailbox with jobs has only samples.
     pub mailboxes: Vec<History>,
+    pub jobs: Jobs,
     pub wait_graph: WaitGraph,
     /// The highest fencing token of any reply.
     last_grant: u64,
@@ -60,6 +65,7 @@ impl Oracle {
             versions: self.mailboxes.iter().map(|history| history.floor.version).collect(),
             grants: locks.values().map(|lock| lock.grant).collect(),
             held: locks.keys().copied().collect(),
+            hands: self.models[client].hands.keys().copied().collect(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Oracle {
         let is_lock = matches!(request, ClientRequest::Lock { .. });
         // A `take` holds its mailbox until its reply is acknowledged.
         let holds = is_lock || matches!(request, ClientRequest::Take { .. });
+        self.record_job_write(&request);
         self.wait_graph.add_request(client, self.request_count, &request.mailboxes(), is_lock, holds);
         let model = &mut self.models[client];
         let expired_locks = model.expired_leases(self.now.time);
@@ -147,6 +154,10 @@ impl Oracle {
         let partly_received = model.has_unread_output || !model.received.is_empty();
         for (at, pending) in std::mem::take(&mut model.outstanding).into_iter().enumerate() {
             let mailbox = pending.request.mailboxes().first().copied();
+            if mailbox == Some(JOBS) {
+                self.jobs.record_unconfirmed(&pending.request, at == 0 && partly_received);
+                continue;
+            }
             let change = match pending.request {
                 ClientRequest::Write { body, offset: None, .. } => Change::Replace(body),
                 ClientRequest::Write { body, offset: Some(offset), .. } => {
@@ -204,6 +215,9 @@ impl Oracle {
             (("ERR", "deadlock"), _) => self.check_deadlock(client, &pending),
             (("ERR", "size"), _) => check_size(&pending, reply),
             (("NO", _), _) => self.check_no(client, &pending, reply),
+            (("OK" | "DATA", _), request) if request.mailboxes() == [JOBS] && !request.is_lock() => {
+                self.check_job(client, &pending, reply)
+            }
             (("OK" | "DATA", _), request) if !request.mailboxes().is_empty() => {
                 self.check_done(client, &pending, reply)
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::connection::ACK_TIMEOUT;
-use super::client::MAILBOXES;
+use super::client::{JOBS, MAILBOXES};
 use super::client_model::PendingRequest;
 use super::oracle::Oracle;
 use super::pipe::ClientEnd;
@@ -102,6 +102,9 @@ impl Oracle {
                 }
             }
         }
+        if view == View::Idle {
+            self.check_no_overdue_hand(client);
+        }
         if view != View::Blocked && view != View::Closed {
             let is_overdue = self.models[client].latest_lease_end().is_some_and(|until| until <= now.time);
             assert!(
@@ -161,6 +164,10 @@ impl Oracle {
             // again.
             waits_exclusive |= pending.request.is_exclusive();
             match &pending.request {
+                ClientRequest::Take { .. } if mailbox == JOBS && *for_condition && is_free => {
+                    let available = self.jobs.available();
+                    assert_eq!(available, 0, "client {client} waits for a message that is not in hand");
+                }
                 ClientRequest::Take { .. } if *for_condition && is_free => {
                     assert_eq!(
                         state.count, 0,

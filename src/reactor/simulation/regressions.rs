@@ -33,7 +33,7 @@ fn read(mailbox: u32) -> ClientRequest {
 }
 
 fn take(mailbox: u32, wait: Wait) -> ClientRequest {
-    ClientRequest::Take { mailbox, wait }
+    ClientRequest::Take { mailbox, ttl: None, wait }
 }
 
 fn put(mailbox: u32, body: &[u8]) -> ClientRequest {

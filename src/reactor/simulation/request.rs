@@ -36,6 +36,17 @@ pub(super) enum ClientRequest {
     },
     Take {
         mailbox: u32,
+        ttl: Option<Duration>,
+        wait: Wait,
+    },
+    Done {
+        mailbox: u32,
+        version: u64,
+        wait: Wait,
+    },
+    Back {
+        mailbox: u32,
+        version: u64,
         wait: Wait,
     },
     Lock {
@@ -75,6 +86,7 @@ impl ClientRequest {
         match self {
             ClientRequest::Read { mailbox, .. } | ClientRequest::Write { mailbox, .. } => vec![*mailbox],
             ClientRequest::Put { mailbox, .. } | ClientRequest::Take { mailbox, .. } => vec![*mailbox],
+            ClientRequest::Done { mailbox, .. } | ClientRequest::Back { mailbox, .. } => vec![*mailbox],
             ClientRequest::Lock { mailboxes, .. } => {
                 let mut sorted = mailboxes.clone();
                 sorted.sort_unstable();
@@ -88,9 +100,14 @@ impl ClientRequest {
     pub(super) fn is_exclusive(&self) -> bool {
         match self {
             ClientRequest::Write { .. } | ClientRequest::Put { .. } | ClientRequest::Take { .. } => true,
+            ClientRequest::Done { .. } | ClientRequest::Back { .. } => true,
             ClientRequest::Lock { shared, .. } => !shared,
             _ => false,
         }
+    }
+
+    pub(super) fn is_lock(&self) -> bool {
+        matches!(self, ClientRequest::Lock { .. })
     }
 
     /// The `wait=` of the request. `None` if the request never waits.
@@ -100,6 +117,7 @@ impl ClientRequest {
             | ClientRequest::Write { wait, .. }
             | ClientRequest::Put { wait, .. } => Some(*wait),
             ClientRequest::Take { wait, .. } | ClientRequest::Lock { wait, .. } => Some(*wait),
+            ClientRequest::Done { wait, .. } | ClientRequest::Back { wait, .. } => Some(*wait),
             _ => None,
         }
     }
@@ -149,7 +167,16 @@ impl ClientRequest {
             ClientRequest::Put { mailbox, drop_oldest, wait, .. } => {
                 format!("put {mailbox}{}{}", if *drop_oldest { " full=drop" } else { "" }, wait_key(*wait))
             }
-            ClientRequest::Take { mailbox, wait } => format!("take {mailbox}{}", wait_key(*wait)),
+            ClientRequest::Take { mailbox, ttl, wait } => {
+                let ttl = ttl.map_or(String::new(), |ttl| format!(" ttl={}", seconds(ttl)));
+                format!("take {mailbox}{ttl}{}", wait_key(*wait))
+            }
+            ClientRequest::Done { mailbox, version, wait } => {
+                format!("done {mailbox}{}{}", key("v", Some(*version)), wait_key(*wait))
+            }
+            ClientRequest::Back { mailbox, version, wait } => {
+                format!("back {mailbox}{}{}", key("v", Some(*version)), wait_key(*wait))
+            }
             ClientRequest::Lock { mailboxes, shared, wait, ttl } => {
                 let shared = if *shared { " r" } else { "" };
                 let ttl = ttl.map_or(String::new(), |ttl| format!(" ttl={}", seconds(ttl)));

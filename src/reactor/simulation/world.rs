@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::super::Settings;
 use super::super::phase::Phase;
 use super::super::server::Server;
-use super::client::{CAPACITY, Client, MAILBOXES};
+use super::client::{CAPACITY, Client, JOBS, MAILBOXES};
 use super::client_model::{DEFAULT_WAIT, MAX_HOLD};
 use super::history::State;
 use super::oracle::Oracle;

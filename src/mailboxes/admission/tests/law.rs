@@ -182,9 +182,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..200)
 }
 
-/// The holder of all messages in hand.
-const HOLDER: Holder = Holder(1);
-
 /// The number of the read for the watchers.
 const WATCH: u64 = u64::MAX;
 
@@ -278,13 +275,13 @@ impl Both {
                 }
             }
             Step::HandOut if holding.iter().any(|(_, grant)| grant.mode() == Mode::Exclusive) => {
-                InHand::hand_out(admission.in_hand(), &Located::of_version(arrival), HOLDER);
+                InHand::hand_out(admission.in_hand(), &Located::of_version(arrival));
                 naive.in_hand.push(arrival);
             }
             Step::GiveBack(which) if !naive.in_hand.is_empty() => {
                 let version = naive.in_hand.remove(which.index(naive.in_hand.len()));
                 expected = naive.admit();
-                prop_assert!(admission.give_back(version, HOLDER, &mut released));
+                prop_assert!(admission.give_back(version, &mut released));
             }
             Step::Release(..) | Step::Wait(..) | Step::Cancel(_) | Step::HandOut | Step::GiveBack(_) => {}
         }

@@ -292,23 +292,22 @@ fn a_message_whose_newer_ones_were_removed_admits_no_reader_of_these() {
 #[test]
 fn a_message_in_hand_admits_no_taker_until_it_is_given_back() {
     let mut queue = Queue::default();
-    let holder = Holder(1);
-    InHand::hand_out(queue.admission.in_hand(), &Located::of_version(1), holder);
+    InHand::hand_out(queue.admission.in_hand(), &Located::of_version(1));
     queue.block(Condition::NonEmpty, "first");
     queue.block(Condition::NonEmpty, "second");
     assert!(queue.change(contents(1, 0)).is_empty());
     queue.released = Released::default();
-    assert!(!queue.admission.give_back(1, Holder(2), &mut queue.released), "another holder");
-    assert!(queue.admission.give_back(1, holder, &mut queue.released));
+    assert!(!queue.admission.give_back(2, &mut queue.released), "another message");
+    assert!(queue.admission.give_back(1, &mut queue.released));
     assert_eq!(queue.admitted(), ["first"]);
 }
 
 #[test]
 fn a_message_that_is_given_back_before_its_taker_waits_admits_the_taker() {
     let mut queue = Queue::default();
-    InHand::hand_out(queue.admission.in_hand(), &Located::of_version(1), Holder(1));
+    InHand::hand_out(queue.admission.in_hand(), &Located::of_version(1));
     let grant = queue.enter(EXCLUSIVE);
-    assert!(queue.admission.give_back(1, Holder(1), &mut queue.released));
+    assert!(queue.admission.give_back(1, &mut queue.released));
     queue.admission.wait_for(grant, Condition::NonEmpty, contents(1, 0), "taker", &mut queue.released);
     assert_eq!(queue.admitted(), ["taker"]);
 }

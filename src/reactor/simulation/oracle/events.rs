@@ -53,6 +53,9 @@ impl Oracle {
         if event.field("lost") == Some("lock") {
             return self.check_lost_lock(client, mailbox, event);
         }
+        if event.field("lost") == Some("take") {
+            return self.check_lost_take(client, version, event);
+        }
         let Some(seen) = self.models[client].watches.get_mut(&mailbox) else {
             panic!("{event} to client {client}, which does not watch the mailbox")
         };

@@ -105,6 +105,12 @@ impl Oracle {
             ClientRequest::Put { mailbox, .. } | ClientRequest::Take { mailbox, .. } => {
                 assert!(model.lost_locks.contains_key(mailbox), "no lock of mailbox {mailbox} has expired");
             }
+            ClientRequest::Done { mailbox, version, .. } | ClientRequest::Back { mailbox, version, .. }
+                if !model.lost_locks.contains_key(mailbox) =>
+            {
+                self.check_not_in_hand(client, pending, *version);
+            }
+            ClientRequest::Done { .. } | ClientRequest::Back { .. } => {}
             other => panic!("ERR lease to {other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Checks of replies that describe a mailbox, and of waits that end without success.
 
-use super::super::client::CAPACITY;
+use super::super::client::{CAPACITY, JOBS};
 use super::super::client_model::PendingRequest;
 use super::super::history::{Change, State};
 use super::super::reply::ParsedReply;
@@ -207,6 +207,7 @@ impl Oracle {
                 assert!(version < *after && version >= pending.floors[mailbox as usize].version, "{reply}");
                 return;
             }
+            ("empty", ClientRequest::Take { mailbox: JOBS, .. }) => self.check_no_job(pending, reply),
             ("empty", ClientRequest::Take { .. }) => {
                 assert!(
                     !in_isolation || history.was_in(since, |state, _| state.count == 0),

@@ -11,27 +11,34 @@ impl World {
         self.connect();
         let last_client = self.clients.len() - 1;
         self.clients[last_client].read_percent = 100;
-        for mailbox in 0..MAILBOXES {
-            for round in 0.. {
-                assert!(round < ROUNDS_MAX, "mailbox {mailbox} does not become empty");
-                self.send_requests(
-                    last_client,
-                    [ClientRequest::Take { mailbox, wait: Wait::For(Duration::ZERO) }],
-                );
-                self.drain_for(Duration::from_secs(1));
-                let is_replied = self.oracle.models[last_client].is_open()
-                    && self.oracle.models[last_client].outstanding.is_empty();
-                assert!(is_replied, "the last client has no reply");
-                if self.oracle.mailboxes[mailbox as usize].current().count == 0 {
-                    break;
-                }
+        (0..JOBS).for_each(|mailbox| self.empty(last_client, mailbox));
+        // The others give back what they have in hand.
+        self.close_clients(|client| client != last_client);
+        self.empty(last_client, JOBS);
+        self.close_clients(|_| true);
+        self.check_nothing_left();
+    }
+
+    /// Lets a client take all messages of a mailbox.
+    fn empty(&mut self, client: usize, mailbox: u32) {
+        for round in 0.. {
+            assert!(round < ROUNDS_MAX, "mailbox {mailbox} does not become empty");
+            let wait = Wait::For(Duration::ZERO);
+            self.send_requests(client, [ClientRequest::Take { mailbox, ttl: None, wait }]);
+            self.drain_for(Duration::from_secs(1));
+            let model = &self.oracle.models[client];
+            assert!(model.is_open() && model.outstanding.is_empty(), "the last client has no reply");
+            if self.oracle.mailboxes[mailbox as usize].current().count == 0 {
+                break;
             }
         }
-        for client in self.open_clients() {
+    }
+
+    fn close_clients(&mut self, matches: impl Fn(usize) -> bool) {
+        for client in self.open_clients().into_iter().filter(|client| matches(*client)) {
             self.close_client(client);
         }
         self.drain_for(Duration::from_secs(90));
-        self.check_nothing_left();
     }
 
     pub(super) fn drain_for(&mut self, time: Duration) {
@@ -74,9 +81,14 @@ impl World {
                 (None, 0, 0, 0),
                 "mailbox {mailbox}"
             );
-            let history = &self.oracle.mailboxes[mailbox as usize];
-            history.replay(history.current());
+            let in_hand = server.mailboxes.queue(mailbox).inspect(|queue| queue.in_hand_count());
+            assert_eq!(in_hand, 0, "messages of mailbox {mailbox} are in hand");
+            if mailbox != JOBS {
+                let history = &self.oracle.mailboxes[mailbox as usize];
+                history.replay(history.current());
+            }
         }
+        self.oracle.jobs.check_none_lost();
     }
 
     pub(super) fn trace(&self, what: impl FnOnce() -> String) {

@@ -139,5 +139,8 @@ impl World {
             }
             self.oracle.mailboxes[mailbox as usize].sample(self.sequence, state, contents.room);
         }
+        let in_hand = self.server.mailboxes.queue(JOBS).inspect(|queue| queue.in_hand_count());
+        let count = self.oracle.mailboxes[JOBS as usize].current().count;
+        self.oracle.jobs.sample(self.sequence, count.saturating_sub(in_hand));
     }
 }
