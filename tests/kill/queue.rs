@@ -3,15 +3,13 @@
 //! have no answer.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::thread;
 
-use dipc_testkit::client::tcp_stream;
 use dipc_testkit::port::Port;
 use dipc_testkit::process::text;
 use dipc_testkit::server::Server;
 
+use crate::connection::{Connection, Taken, put};
 use crate::kills;
 use crate::trigger::KillTrigger;
 
@@ -21,36 +19,6 @@ const TAKERS: usize = 2;
 
 /// Requests that a client sends before it waits for an answer.
 const PIPELINE: usize = 8;
-
-/// A connection that lasts until the server is killed.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn connect(port: u16) -> Self {
-        Connection(BufReader::new(tcp_stream(port)))
-    }
-
-    fn send(&mut self, request: &str) -> bool {
-        self.0.get_mut().write_all(request.as_bytes()).is_ok()
-    }
-
-    /// The next line; `None` if it is not complete.
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.0.read_line(&mut line).ok()?;
-        line.strip_suffix('\n').map(str::to_owned)
-    }
-
-    /// The number in the next message.
-    fn number(&mut self) -> Option<u64> {
-        let header = self.line()?;
-        let len = header.strip_prefix("DATA ").unwrap_or_else(|| panic!("{header:?} to a take"));
-        let len: usize = len.split(' ').next().expect("a length").parse().expect("a length");
-        let mut data = vec![0; len + 1];
-        self.0.read_exact(&mut data).ok()?;
-        Some(text(&data[..len]).trim_start_matches('.').parse().expect("a number"))
-    }
-}
 
 /// The requests of one client until the kill.
 #[derive(Default)]
@@ -124,18 +92,13 @@ fn put_on(mut server: Connection, first: u64, trigger: &KillTrigger) -> History 
     }
 }
 
-fn put(number: u64) -> String {
-    let padding = ".".repeat((number % 97 * 5) as usize);
-    format!("put 0 wait=inf\n{padding}{number}\n")
-}
-
 fn take_on(mut server: Connection, trigger: &KillTrigger) -> History {
     let mut history = History::default();
     loop {
         while history.unanswered < PIPELINE && server.send("take 0 wait=inf\n") {
             history.unanswered += 1;
         }
-        let Some(number) = server.number() else { return history };
+        let Some(Taken::Message { number, .. }) = server.taken() else { return history };
         history.numbers.push(number);
         history.unanswered -= 1;
         trigger.count_answer();
