@@ -7,6 +7,7 @@
 
 mod check;
 mod handmade;
+mod jobs;
 mod operation;
 mod recorder;
 
