@@ -29,6 +29,26 @@ fn answers(bytes: Vec<u8>) -> Client {
     client
 }
 
+/// The server answers nothing before it has received both requests.
+#[test]
+fn a_name_needs_no_round_trip() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut client = Client::connect(listener.local_addr().expect("bound")).expect("connected");
+    client.set_timeout(Some(HANG)).expect("set");
+    client.set_name("anna").expect("a name");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let expected = b"hello name=anna\nping\n";
+        let mut received = vec![0; expected.len()];
+        stream.read_exact(&mut received).expect("both requests");
+        assert_eq!(received, expected);
+        stream.write_all(b"OK life=7\nOK\n").expect("answered");
+    });
+    client.ping().expect("answered");
+    assert_eq!(client.name(), Some("anna"));
+    server.join().expect("the requests are as expected");
+}
+
 /// Pieces of valid and malformed frames, in any order.
 fn frame_pieces() -> impl Strategy<Value = Vec<u8>> {
     let words = [

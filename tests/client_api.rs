@@ -230,6 +230,31 @@ fn the_server_describes_itself() {
 }
 
 #[test]
+fn the_name_of_a_connection_is_sent_with_its_first_request_and_after_a_reconnect() {
+    let (server, mut client) = start();
+    for wrong in ["", "two words", &"x".repeat(65)] {
+        assert!(matches!(client.set_name(wrong), Err(Error::Io(_))), "{wrong}");
+    }
+    let longest = "x".repeat(64);
+    client.set_name(&longest).expect("a name");
+    let shown = |client: &mut Client| {
+        let connections = client.stat(Topic::Connections).expect("answered");
+        connections.lines().filter_map(|line| line.field("name").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&mut client), [longest.as_str()]);
+    // The first request may be a hello itself.
+    let mut other = connect(&server);
+    other.set_name("bob").expect("a name");
+    other.hello(None).expect("answered");
+    assert_eq!(shown(&mut client), [longest.as_str(), "bob"]);
+    // A name set by hello remains after a reconnect.
+    other.hello(Some("anna")).expect("answered");
+    other.reconnect(None).expect("connected");
+    assert_eq!(shown(&mut other).last().map(String::as_str), Some("anna"));
+    assert_eq!(other.name(), Some("anna"));
+}
+
+#[test]
 fn stat_has_a_line_for_each_value_connection_and_lock() {
     let (_server, mut client) = start();
     client.hello(Some("anna")).expect("answered");

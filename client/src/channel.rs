@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::encoder::Encoder;
 use super::event_queue::EventQueue;
 use super::frame::{Frame, FrameKind};
 use super::socket::Socket;
@@ -32,11 +33,6 @@ pub(super) struct Channel {
     has_spoken: bool,
 }
 
-/// Sent before the first request, without an extra round trip. The reply tells which mailboxes these are, as
-/// `life=`. At the classic port of a server, `hello` also tells that the connection speaks the text protocol: bare
-/// datagrams begin with `r` and `w`, too.
-const GREETING: &[u8] = b"hello\n";
-
 impl Channel {
     pub(crate) fn new(socket: Socket) -> Self {
         Channel { socket, received: Vec::new(), timeout: None, closed: false, has_spoken: false }
@@ -49,11 +45,13 @@ impl Channel {
         self.socket.set_write_timeout(self.timeout)
     }
 
-    /// Sends a request and receives its reply. Events that arrive before the reply are queued. The first request
-    /// is sent behind a `hello`, unless it is one. The reply to a first `hello` sets `life`.
+    /// Sends a request and receives its reply. Events that arrive before the reply are queued. The first
+    /// request is sent behind a `hello` with this name, unless it is a `hello`. The reply to a first `hello`
+    /// sets `life`.
     pub(crate) fn exchange(
         &mut self,
         request: &[u8],
+        name: Option<&str>,
         events: &mut EventQueue,
         life: &mut Option<u64>,
     ) -> Result<Frame, Error> {
@@ -61,7 +59,7 @@ impl Channel {
             return self.exchange_once(request, events);
         }
         let is_hello = request.starts_with(b"hello");
-        let greeted = if is_hello { request.to_vec() } else { [GREETING, request].concat() };
+        let greeted = if is_hello { request.to_vec() } else { [&greeting(name).encode()?, request].concat() };
         let reply = self.exchange_once(&greeted, events)?;
         if reply.kind != FrameKind::Ok {
             // The server has refused the connection.
@@ -192,6 +190,13 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// The request that is sent in front of the first one, without an extra round trip. The reply tells which
+/// mailboxes these are, as `life=`. At the classic port of a server, `hello` also tells that the connection
+/// speaks the text protocol: bare datagrams begin with `r` and `w`, too.
+pub(super) fn greeting(name: Option<&str>) -> Encoder<'static> {
+    Encoder::new("hello").key("name", name)
 }
 
 /// A blocking socket reports its timeout as `WouldBlock`; this makes it `TimedOut`.

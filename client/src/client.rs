@@ -11,7 +11,7 @@ use super::encoder::Encoder;
 use super::event_queue::EventQueue;
 use super::frame::{Frame, FrameKind};
 use super::socket::Socket;
-use super::{Address, Error, address};
+use super::{Address, Error, address, info};
 
 /// One connection to a server. Its locks and watches end with it.
 ///
@@ -38,6 +38,8 @@ pub struct Client {
     pub(super) address: Address,
     /// The `life=` of the server's mailboxes, if the server has told it.
     pub(super) life: Option<u64>,
+    /// The name that `stat` shows for this connection.
+    pub(super) name: Option<String>,
 }
 
 impl Client {
@@ -85,7 +87,13 @@ impl Client {
     }
 
     pub(super) fn from_socket(socket: Socket, address: Address) -> Self {
-        Client { channel: Channel::new(socket), events: EventQueue::default(), address, life: None }
+        Client {
+            channel: Channel::new(socket),
+            events: EventQueue::default(),
+            address,
+            life: None,
+            name: None,
+        }
     }
 
     /// Limits how long a request may go without any byte sent or received. `None`, the initial value, is no
@@ -111,6 +119,33 @@ impl Client {
     /// The timeout in effect, as [`set_timeout`](Client::set_timeout) has set it.
     pub fn timeout(&self) -> Option<Duration> {
         self.channel.timeout
+    }
+
+    /// Sets the name that `stat` shows for this connection. It is sent in front of the first request, without
+    /// a round trip of its own, and again by [`reconnect`](Client::reconnect). After the first request, use
+    /// [`hello`](Client::hello).
+    ///
+    /// A name is 1 to 64 bytes of printable ASCII without spaces. Another name is [`Error::Io`] of kind
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput).
+    ///
+    /// ```no_run
+    /// use dipc_client::{Client, Topic};
+    ///
+    /// let mut client = Client::open("dipc://localhost:5000")?;
+    /// client.set_name("anna")?;
+    /// let connections = client.stat(Topic::Connections)?;
+    /// assert_eq!(connections.lines().next().and_then(|line| line.field("name")), Some("anna"));
+    /// # Ok::<(), dipc_client::Error>(())
+    /// ```
+    pub fn set_name(&mut self, name: &str) -> Result<(), Error> {
+        info::check_name(name)?;
+        self.name = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// The name of this connection, as [`set_name`](Client::set_name) or [`hello`](Client::hello) has set it.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Whether an error has closed this connection. Every further request fails.
@@ -140,7 +175,7 @@ impl Client {
             return Err(Error::closed());
         }
         let bytes = request.encode()?;
-        let reply = self.channel.exchange(&bytes, &mut self.events, &mut self.life);
+        let reply = self.channel.exchange(&bytes, self.name.as_deref(), &mut self.events, &mut self.life);
         let result = reply.and_then(|reply| match reply.kind {
             FrameKind::No => Err(Error::from_no(reply)),
             FrameKind::Err => Err(Error::from_err(reply)),

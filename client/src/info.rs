@@ -1,8 +1,12 @@
 //! The requests `hello`, `stat`, `ping` and `help`.
 
+use super::channel::greeting;
 use super::encoder::Encoder;
 use super::frame::Frame;
 use super::{Client, Error, Hello, Stat, Topic};
+
+/// The longest name of a connection in bytes, as the protocol specifies it.
+const NAME_MAX: usize = 64;
 
 impl Client {
     /// Asks for the counters and the state of the server, of a mailbox, of all connections or of all locks.
@@ -38,9 +42,9 @@ impl Client {
 
     /// Asks for the properties of the server, and sets the name that `stat` shows for this connection.
     ///
-    /// A name is 1 to 64 bytes of printable ASCII without spaces. An empty name, or a name with another
-    /// character, fails with [`Error::Io`] of kind [`InvalidInput`](std::io::ErrorKind::InvalidInput). The
-    /// server refuses a longer name.
+    /// A name is 1 to 64 bytes of printable ASCII without spaces. Another name fails with [`Error::Io`] of
+    /// kind [`InvalidInput`](std::io::ErrorKind::InvalidInput). Without a name, the connection keeps its
+    /// name.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -49,10 +53,12 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     pub fn hello(&mut self, name: Option<&str>) -> Result<Hello, Error> {
-        if name.is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::invalid_input("a name is one word of printable ASCII"));
-        }
-        self.request(Encoder::new("hello").key("name", name), Hello::from_reply)
+        name.map_or(Ok(()), check_name)?;
+        // The first request of a connection sets its name even if it is this one.
+        let request = greeting(name.or(self.name.as_deref()));
+        let hello = self.request(request, Hello::from_reply)?;
+        self.name = name.map(str::to_owned).or(self.name.take());
+        Ok(hello)
     }
 
     /// Returns when the server has replied. Like every request, `ping` renews the leases of this connection's
@@ -76,5 +82,13 @@ impl Client {
     /// ```
     pub fn help(&mut self) -> Result<String, Error> {
         self.request(Encoder::new("help"), Frame::into_text)
+    }
+}
+
+/// Fails if the server would refuse this name.
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
+    match (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(Error::invalid_input("a name is one word of printable ASCII, at most 64 bytes")),
     }
 }

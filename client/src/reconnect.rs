@@ -47,6 +47,7 @@ impl Client {
         let idle = self.channel.timeout;
         self.channel = self.address.connect(timeout)?.channel;
         self.channel.set_timeout(idle)?;
+        // The name is sent again.
         let life = self.hello(None)?.life;
         let mut is_new = self.life.is_some() && self.life != life;
         for (mailbox, version) in self.events.watched.clone() {
