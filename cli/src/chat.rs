@@ -14,9 +14,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use dipc::client::{Client, Code, Error, Event, PutOptions};
-use nix::unistd::{User, getuid};
 
 use crate::failure::Failure;
+use crate::identity::user_name;
 use crate::output::{Output, escape};
 use crate::reconnect::Retry;
 use crate::{input, stdio};
@@ -79,13 +79,6 @@ pub(crate) fn run(
     let last = chat.send(&format!("* {name} leaves"))?;
     chat.receive(last)?;
     Ok(0)
-}
-
-/// The name of this user: USER, or else the login name, or else the number of the user.
-fn user_name() -> String {
-    let login = || Some(User::from_uid(getuid()).ok()??.name);
-    let named = std::env::var("USER").ok().filter(|name| !name.is_empty());
-    named.or_else(login).unwrap_or_else(|| format!("uid {}", getuid()))
 }
 
 struct Chat<'a> {

@@ -28,7 +28,11 @@ const HELD_TOO_LONG: &str = "the lock expired: held longer than the server's --m
 
 /// Acquires the lock, and waits for it if necessary.
 pub(crate) fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<LockGuard<'a>, Failure> {
-    let Locking { mailboxes, shared, ttl, wait } = locking;
+    let Locking { mailboxes, shared, ttl, name, wait } = locking;
+    // A connection of the prompt has another name.
+    if name.is_some() && client.name() != name.as_deref() {
+        client.hello(name.as_deref())?;
+    }
     let ttl = Some(ttl.unwrap_or(TTL));
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }

@@ -21,6 +21,7 @@ mod chat;
 mod child;
 mod commands;
 mod failure;
+mod identity;
 mod input;
 mod interrupts;
 mod lock;
@@ -45,7 +46,7 @@ use dipc::client::{Address, Client};
 use socket2::{SockRef, TcpKeepalive};
 
 use failure::Failure;
-use options::{Cli, Command, Connection};
+use options::{Cli, Command, Connection, Locking};
 use output::Output;
 
 /// Timeout of connecting.
@@ -94,7 +95,8 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
         }
         _ => {}
     }
-    let connect = || connect(&cli.connection);
+    let name = connection_name(cli.command.as_ref());
+    let connect = || connect(&cli.connection, &name);
     match cli.command {
         None => prompt::run(&cli.connection.address()?, &connect, out),
         Some(Command::Chat { mailbox, name, retry }) => {
@@ -109,13 +111,23 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     }
 }
 
-fn connect(connection: &Connection) -> Result<Client, Failure> {
+/// The name that `stat` shows for the connection of this command.
+fn connection_name(command: Option<&Command>) -> String {
+    match command {
+        Some(Command::Lock { locking: Locking { name: Some(name), .. }, .. }) => name.clone(),
+        _ => identity::connection_name(&command.map_or("prompt".to_owned(), Command::title)),
+    }
+}
+
+/// Connects. The name is sent with the first request.
+fn connect(connection: &Connection, name: &str) -> Result<Client, Failure> {
     let address = connection.address()?;
     let connected = address.connect(Some(CONNECT_TIMEOUT)).and_then(|mut client| {
         if matches!(address, Address::Tcp { .. }) {
             SockRef::from(&client).set_tcp_keepalive(&KEEPALIVE)?;
         }
         client.set_timeout(connection.timeout)?;
+        client.set_name(name)?;
         Ok(client)
     });
     connected.map_err(|error| Failure::Connect(address, error))

@@ -14,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
 use crate::failure::TRY_AGAIN;
+use crate::identity;
 use crate::pages::Program;
 use crate::reconnect::Retry;
 pub(crate) use connection::Connection;
@@ -200,7 +201,7 @@ pub(crate) enum Command {
     Ping,
     /// Print the server's version and limits
     Hello {
-        /// Name of this connection in stat
+        /// Name of this connection in stat, in place of user@host:hello
         name: Option<String>,
     },
     /// Chat with other users through a mailbox; Ctrl-D leaves
@@ -269,6 +270,28 @@ impl Command {
         }
     }
 
+    /// The name of the command, and of the program that it runs.
+    pub(crate) fn title(&self) -> String {
+        let (verb, command) = match self {
+            Command::Read { .. } => ("read", None),
+            Command::Write { .. } => ("write", None),
+            Command::Put { .. } => ("put", None),
+            Command::Take { .. } => ("take", None),
+            Command::Lock { command, .. } => ("lock", command.first()),
+            Command::Unlock { .. } => ("unlock", None),
+            Command::Watch { command, .. } => ("watch", command.first()),
+            Command::Stat { .. } => ("stat", None),
+            Command::Ping => ("ping", None),
+            Command::Hello { .. } => ("hello", None),
+            Command::Chat { .. } => ("chat", None),
+            Command::Top { .. } => ("top", None),
+            Command::Bench(_) => ("bench", None),
+            Command::Completions { .. } => ("completions", None),
+            Command::Manual { .. } => ("manual", None),
+        };
+        command.map_or(verb.to_owned(), |program| format!("{verb}:{}", identity::program_name(program)))
+    }
+
     /// What the command waits for, if its answer takes long.
     pub(crate) fn awaited(&self) -> String {
         match self {
@@ -325,6 +348,9 @@ pub(crate) struct Locking {
     /// Lease: seconds without a request after which the lock expires [default: 30]
     #[arg(long, value_name = "S", value_parser = positive)]
     pub ttl: Option<Duration>,
+    /// Name of this connection in stat, in place of user@host:command, such as anna@build:lock:make
+    #[arg(long, value_parser = identity::name)]
+    pub name: Option<String>,
     #[command(flatten)]
     pub wait: Wait,
 }

@@ -109,9 +109,19 @@ impl Prompt<'_> {
         }
         // All events have been read, so a readable socket has reached its end.
         if self.client.is_closed() || is_readable(&self.client) {
-            self.client = (self.connect)()?;
+            self.reconnect()?;
             self.out.print_note("reconnected; your locks have been released");
         }
+        Ok(())
+    }
+
+    /// Replaces the connection by a new one of the same name.
+    fn reconnect(&mut self) -> Result<(), Failure> {
+        let mut client = (self.connect)()?;
+        if let Some(name) = self.client.name() {
+            client.set_name(name)?;
+        }
+        self.client = client;
         Ok(())
     }
 
@@ -179,7 +189,7 @@ impl Prompt<'_> {
                 }
             }
         }
-        self.client = (self.connect)()?;
+        self.reconnect()?;
         self.out.print_note("cancelled and reconnected; your locks have been released");
         Ok(0)
     }

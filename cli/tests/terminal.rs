@@ -111,6 +111,9 @@ fn the_prompt_outlives_its_server() {
     prompt.press("ping\r");
     prompt.expect("ok ");
     prompt.expect("dipc> ");
+    prompt.press("hello anna\r");
+    prompt.expect("server dipc/");
+    prompt.expect("dipc> ");
     server.kill();
     prompt.press("ping\r");
     prompt.expect("cannot connect");
@@ -122,6 +125,10 @@ fn the_prompt_outlives_its_server() {
     prompt.press("ping\r");
     prompt.expect("reconnected");
     prompt.expect("ok ");
+    prompt.expect("dipc> ");
+    // The connection has its name again.
+    prompt.press("stat conns\r");
+    prompt.expect("name=anna ");
     prompt.expect("dipc> ");
     prompt.press("\x04");
     prompt.expect_end(0);
