@@ -1,24 +1,23 @@
 //! The definition of the command line. `--help`, the completions and the man pages are generated from it.
 
+mod arguments;
+mod command;
 mod connection;
 mod duration;
 mod number;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::bench::BenchOptions;
 use crate::failure::TRY_AGAIN;
-use crate::identity;
 use crate::pages::Program;
-use crate::reconnect::Retry;
+pub(crate) use arguments::{Data, Locking};
+use arguments::{Mailbox, Mailboxes, RetryOption, Wait};
 pub(crate) use connection::Connection;
-use duration::positive;
 pub(crate) use duration::seconds;
 use number::count;
 
@@ -247,144 +246,6 @@ pub(crate) enum Command {
         /// The directory
         directory: PathBuf,
     },
-}
-
-impl Command {
-    /// The mailboxes that the command has to be admitted to.
-    pub(crate) fn mailboxes(&self) -> &[u32] {
-        match self {
-            Command::Read { mailbox, .. }
-            | Command::Write { mailbox, .. }
-            | Command::Put { mailbox, .. }
-            | Command::Take { mailbox, .. } => std::slice::from_ref(&mailbox.number),
-            Command::Lock { locking, .. } => &locking.mailboxes.numbers,
-            _ => &[],
-        }
-    }
-
-    /// The message of a write or put.
-    pub(crate) fn data_mut(&mut self) -> Option<&mut Data> {
-        match self {
-            Command::Write { data, .. } | Command::Put { data, .. } => Some(data),
-            _ => None,
-        }
-    }
-
-    /// The name of the command, and of the program that it runs.
-    pub(crate) fn title(&self) -> String {
-        let (verb, command) = match self {
-            Command::Read { .. } => ("read", None),
-            Command::Write { .. } => ("write", None),
-            Command::Put { .. } => ("put", None),
-            Command::Take { .. } => ("take", None),
-            Command::Lock { command, .. } => ("lock", command.first()),
-            Command::Unlock { .. } => ("unlock", None),
-            Command::Watch { command, .. } => ("watch", command.first()),
-            Command::Stat { .. } => ("stat", None),
-            Command::Ping => ("ping", None),
-            Command::Hello { .. } => ("hello", None),
-            Command::Chat { .. } => ("chat", None),
-            Command::Top { .. } => ("top", None),
-            Command::Bench(_) => ("bench", None),
-            Command::Completions { .. } => ("completions", None),
-            Command::Manual { .. } => ("manual", None),
-        };
-        command.map_or(verb.to_owned(), |program| format!("{verb}:{}", identity::program_name(program)))
-    }
-
-    /// What the command waits for, if its answer takes long.
-    pub(crate) fn awaited(&self) -> String {
-        match self {
-            Command::Read { mailbox, after: Some(_), .. } => {
-                format!("a new message in mailbox {}", mailbox.number)
-            }
-            Command::Take { mailbox, .. } => format!("a message in mailbox {}", mailbox.number),
-            Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.number),
-            _ => match self.mailboxes() {
-                [] => "the server".to_owned(),
-                [mailbox] => format!("mailbox {mailbox}"),
-                several => format!("mailboxes {several:?}"),
-            },
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Mailbox {
-    /// The number of the mailbox
-    #[arg(value_name = "BOX", value_parser = number::mailbox)]
-    pub number: u32,
-}
-
-/// How long a command goes on without a server.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct RetryOption {
-    /// Try to connect again for S seconds if the connection ends, and go on; 0 ends at once
-    #[arg(long, value_name = "S", default_value = "30", value_parser = duration::seconds)]
-    retry: Duration,
-}
-
-impl RetryOption {
-    pub(crate) fn retry(self) -> Retry {
-        Retry(self.retry)
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Mailboxes {
-    /// The numbers of the mailboxes
-    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',',
-          value_parser = number::listed_mailbox)]
-    pub numbers: Vec<u32>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Locking {
-    #[command(flatten)]
-    pub mailboxes: Mailboxes,
-    /// Lock for reading only: other clients may read, but not write
-    #[arg(long)]
-    pub shared: bool,
-    /// Lease: seconds without a request after which the lock expires [default: 30]
-    #[arg(long, value_name = "S", value_parser = positive)]
-    pub ttl: Option<Duration>,
-    /// Name of this connection in stat, in place of user@host:command, such as anna@build:lock:make
-    #[arg(long, value_parser = identity::name)]
-    pub name: Option<String>,
-    #[command(flatten)]
-    pub wait: Wait,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Wait {
-    /// Seconds to wait, or inf [default: the server's default, usually 30]
-    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
-    pub wait: Option<Duration>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Data {
-    /// The message; several words are joined by blanks. Default: standard input, unchanged
-    #[arg(value_name = "TEXT", conflicts_with = "file", allow_negative_numbers = true)]
-    pub text: Vec<OsString>,
-
-    /// Read the message from file F; - is standard input
-    #[arg(long, value_name = "F")]
-    pub file: Option<PathBuf>,
-}
-
-impl Data {
-    pub(crate) fn from_text(text: Vec<u8>) -> Self {
-        Data { text: vec![OsString::from_vec(text)], file: None }
-    }
-
-    /// Whether the message is read from standard input, or at the prompt from the next line.
-    pub(crate) fn is_from_input(&self) -> bool {
-        match &self.file {
-            None => self.text.is_empty(),
-            Some(path) => path.as_os_str() == "-",
-        }
-    }
 }
 
 #[cfg(test)]

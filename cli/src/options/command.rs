@@ -1,0 +1,64 @@
+//! Properties of a parsed command.
+
+use super::{Command, Data};
+use crate::identity;
+
+impl Command {
+    /// The mailboxes that the command has to be admitted to.
+    pub(crate) fn mailboxes(&self) -> &[u32] {
+        match self {
+            Command::Read { mailbox, .. }
+            | Command::Write { mailbox, .. }
+            | Command::Put { mailbox, .. }
+            | Command::Take { mailbox, .. } => std::slice::from_ref(&mailbox.number),
+            Command::Lock { locking, .. } => &locking.mailboxes.numbers,
+            _ => &[],
+        }
+    }
+
+    /// The message of a write or put.
+    pub(crate) fn data_mut(&mut self) -> Option<&mut Data> {
+        match self {
+            Command::Write { data, .. } | Command::Put { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The name of the command, and of the program that it runs.
+    pub(crate) fn title(&self) -> String {
+        let (verb, command) = match self {
+            Command::Read { .. } => ("read", None),
+            Command::Write { .. } => ("write", None),
+            Command::Put { .. } => ("put", None),
+            Command::Take { .. } => ("take", None),
+            Command::Lock { command, .. } => ("lock", command.first()),
+            Command::Unlock { .. } => ("unlock", None),
+            Command::Watch { command, .. } => ("watch", command.first()),
+            Command::Stat { .. } => ("stat", None),
+            Command::Ping => ("ping", None),
+            Command::Hello { .. } => ("hello", None),
+            Command::Chat { .. } => ("chat", None),
+            Command::Top { .. } => ("top", None),
+            Command::Bench(_) => ("bench", None),
+            Command::Completions { .. } => ("completions", None),
+            Command::Manual { .. } => ("manual", None),
+        };
+        command.map_or(verb.to_owned(), |program| format!("{verb}:{}", identity::program_name(program)))
+    }
+
+    /// What the command waits for, if its answer takes long.
+    pub(crate) fn awaited(&self) -> String {
+        match self {
+            Command::Read { mailbox, after: Some(_), .. } => {
+                format!("a new message in mailbox {}", mailbox.number)
+            }
+            Command::Take { mailbox, .. } => format!("a message in mailbox {}", mailbox.number),
+            Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.number),
+            _ => match self.mailboxes() {
+                [] => "the server".to_owned(),
+                [mailbox] => format!("mailbox {mailbox}"),
+                several => format!("mailboxes {several:?}"),
+            },
+        }
+    }
+}
