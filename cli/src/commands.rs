@@ -19,32 +19,37 @@ pub(crate) type Input<'a> = &'a mut dyn FnMut(&mut Client) -> Result<Vec<u8>, Fa
 /// Runs a command. Returns its exit code.
 pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
     match command {
-        Command::Read { mailbox, off, len, info, after, wait } => {
+        Command::Read { mailbox, off, len, version, after, wait } => {
+            let len = if version { Some(0) } else { len };
             let options = ReadOptions { off, len, after, wait: wait.wait };
             let message = stdio::request(client, |client| client.read_with(mailbox.number, &options))?;
             let without_reader = || Failure::Output(ErrorKind::BrokenPipe.into());
             let message = message.ok_or_else(without_reader)?;
-            if info {
-                out.print_info(&message);
+            out.print_info(message.version, Some(message.count));
+            match version {
+                true => out.print_version(mailbox.number, &message)?,
+                false => out.print_message(mailbox.number, &message)?,
             }
-            out.print_message(mailbox.number, &message)?;
         }
         Command::Write { mailbox, data, if_version, off, wait } => {
             let options = WriteOptions { if_version, off, wait: wait.wait };
             let data = bytes(client, data, input)?;
             let version = client.write_with(mailbox.number, data, &options)?;
+            out.print_info(version, None);
             out.print_fields(&[("version", version)])?;
         }
         Command::Put { mailbox, data, drop, wait } => {
             let options = PutOptions { drop, wait: wait.wait };
             let data = bytes(client, data, input)?;
             let put = client.put_with(mailbox.number, data, &options)?;
+            out.print_info(put.version, Some(put.count));
             out.print_fields(&[("version", put.version), ("count", put.count)])?;
         }
         Command::Take { mailbox, wait } => {
             let message = stdio::request(client, |client| client.take(mailbox.number, wait.wait))?;
-            let printed = out.print_message(mailbox.number, &message.ok_or(Failure::NotTaken)?);
-            printed.map_err(|failure| match failure {
+            let message = message.ok_or(Failure::NotTaken)?;
+            out.print_info(message.version, Some(message.count));
+            out.print_message(mailbox.number, &message).map_err(|failure| match failure {
                 Failure::Output(error) => Failure::TakenInVain(error),
                 other => other,
             })?;

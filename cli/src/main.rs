@@ -65,6 +65,8 @@ fn main() -> ExitCode {
         parsed => Ok(parsed.unwrap_or_else(|error| error.exit())),
     });
     let out = Output::new(parsed.as_ref().map_or_else(|_| wants_json(), |cli| cli.connection.json));
+    let verbose = parsed.as_ref().is_ok_and(|cli| cli.connection.verbose);
+    let out = Output { verbose, ..out };
     let code = parsed.and_then(|cli| run(cli, &out)).unwrap_or_else(|failure| {
         out.print_error(&failure);
         failure.exit_code()

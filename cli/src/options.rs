@@ -56,6 +56,10 @@ pub(crate) struct Line {
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// Print the version and the number of messages too, to standard error
+    #[arg(short, long, global = true, alias = "info")]
+    pub verbose: bool,
+
     #[command(subcommand)]
     pub command: Command,
 }
@@ -73,9 +77,9 @@ pub(crate) enum Command {
         /// Print at most N bytes
         #[arg(long, value_name = "N", value_parser = count)]
         len: Option<u64>,
-        /// Print version and number of messages too, to standard error
-        #[arg(long)]
-        info: bool,
+        /// Print the version instead of the message
+        #[arg(long, conflicts_with_all = ["off", "len"])]
+        version: bool,
         /// Print the oldest message newer than version V; waits if there is none
         #[arg(long, value_name = "V", value_parser = count)]
         after: Option<u64>,

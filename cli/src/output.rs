@@ -15,6 +15,8 @@ use crate::failure::Failure;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     pub json: bool,
+    /// Whether versions are printed to standard error.
+    pub verbose: bool,
     pub is_terminal: bool,
     /// Whether every message ends with a newline, on a pipe too, because more output follows.
     pub whole_lines: bool,
@@ -22,7 +24,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Output { json, is_terminal: io::stdout().is_terminal(), whole_lines: false }
+        Output { json, verbose: false, is_terminal: io::stdout().is_terminal(), whole_lines: false }
     }
 
     /// Whether standard output is a terminal with cursor control.
@@ -30,11 +32,26 @@ impl Output {
         self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// Prints the version of a message and the number of messages, beside the message itself.
-    pub(crate) fn print_info(&self, message: &Message) {
-        if !self.json {
-            self.print_note(&format!("version {}, messages {}", message.version, message.count));
+    /// Prints the version of a mailbox and the number of its messages to standard error, if that is asked
+    /// for. JSON contains both already.
+    pub(crate) fn print_info(&self, version: u64, count: Option<u64>) {
+        if self.verbose && !self.json {
+            let messages = count.map(|count| format!(", messages {count}")).unwrap_or_default();
+            self.print_note(&format!("version {version}{messages}"));
         }
+    }
+
+    /// Prints only the version of a message.
+    pub(crate) fn print_version(&self, mailbox: u32, message: &Message) -> Result<(), Failure> {
+        let Message { version, count, lost, .. } = message;
+        if self.json {
+            let value = json!({ "mailbox": mailbox, "version": version, "count": count, "lost": lost });
+            return self.print_json(value);
+        }
+        if *lost > 0 {
+            self.print_lost(mailbox, *lost);
+        }
+        self.print_bytes(format!("{version}\n").as_bytes())
     }
 
     /// Prints a message: on a pipe exactly its bytes.

@@ -141,7 +141,7 @@ impl Prompt<'_> {
         };
         self.ensure_connected()?;
         let Prompt { client, lines, interrupts, out, .. } = self;
-        let out = &Output { json: out.json || line.json, ..*out };
+        let out = &Output { json: out.json || line.json, verbose: out.verbose || line.verbose, ..*out };
         let missing = || Failure::Usage("the text is missing".to_owned());
         if let Some(data) = line.command.data_mut().filter(|data| data.is_from_input()) {
             *data = Data::from_text(lines.text()?.ok_or_else(missing)?);

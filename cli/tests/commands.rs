@@ -26,11 +26,6 @@ fn write_and_read_keep_every_byte() {
         .expect(0, "version 3\ncount 2\n");
     server.run(&["read", "3", "--after", "2"]).expect(0, bytes);
     server.run(&["read", "3", "--off", "2", "--len", "1"]).expect(0, "b");
-    let ran = server.run(&["read", "3", "--info"]);
-    assert_eq!(
-        (ran.stdout.as_slice(), ran.stderr.as_str()),
-        (&bytes[..], "dipc-cli: version 3, messages 2\n")
-    );
     server.run_with(&["w", "2", "--file", "-"], bytes).expect(0, "version 1\n");
     server.run(&["r", "2"]).expect(0, bytes);
     server.run(&["write", "3", "--", "--text"]).expect(0, "version 4\n");
@@ -39,6 +34,42 @@ fn write_and_read_keep_every_byte() {
     server.run(&["read", "0"]).expect(0, "");
     server.run(&["write", "3", "-5"]).expect(0, "version 6\n");
     server.run(&["read", "3"]).expect(0, "-5");
+}
+
+#[test]
+fn the_version_is_printed_instead_of_the_message_or_beside_it() {
+    let server = Server::start("4 64 0 8");
+    server.run(&["read", "3", "--version"]).expect(0, "0\n");
+    let beside = |words: &[&str], stdout: &str, stderr: &str| {
+        let ran = server.run(words);
+        ran.expect(0, stdout);
+        assert_eq!(ran.stderr, stderr, "{words:?}");
+    };
+    beside(&["write", "3", "one", "-v"], "version 1\n", "dipc-cli: version 1\n");
+    beside(&["-v", "put", "3", "two"], "version 2\ncount 2\n", "dipc-cli: version 2, messages 2\n");
+    beside(&["read", "3", "--verbose"], "two", "dipc-cli: version 2, messages 2\n");
+    beside(&["read", "3", "--version"], "2\n", "");
+    beside(&["read", "3", "--version", "--after", "0"], "1\n", "");
+    beside(&["take", "3", "-v"], "one", "dipc-cli: version 1, messages 1\n");
+    // As JSON, the version is in the output already.
+    let json = json!({ "mailbox": 3, "version": 2, "count": 1, "lost": 0 });
+    let ran = server.run(&["read", "3", "--version", "--json", "-v"]);
+    assert_eq!((ran.json(), ran.stderr.as_str()), (json, ""));
+    let prompt = server.run_with(&[], "read 3 --version\nwrite -v 3 it's -v\nread 3\n");
+    prompt.expect(0, "2\nversion 3\nit's -v\n");
+    assert_eq!(prompt.stderr, "dipc-cli: version 3\n");
+    let ran = server.run(&["read", "3", "--version", "--after", "0"]);
+    ran.expect(0, "3\n");
+    assert_eq!(ran.stderr, "dipc-cli: 2 messages of mailbox 3 are lost\n");
+    server.run(&["read", "3", "--version", "--off", "1"]).expect_failure(2, "cannot be used with");
+    for version in ["--version", "-V"] {
+        server.run(&[version]).expect(0, format!("dipc-cli {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    // The version for write --if.
+    let script = "v=$(\"$0\" read 3 --version) && \"$0\" write 3 --if \"$v\" x";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, program::dipc_cli()]);
+    run(shell.env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port))).expect(0, "version 4\n");
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub(crate) struct Connection {
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// Print version and number of messages of read, write, put and take to standard error
+    #[arg(short, long, global = true, alias = "info")]
+    pub verbose: bool,
+
     /// Print help
     #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,

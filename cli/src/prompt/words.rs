@@ -11,13 +11,13 @@ const WITH_TEXT: [&[u8]; 3] = [b"write", b"w", b"put"];
 const IN_PROTOCOL: [&[u8]; 4] = [b"if=", b"off=", b"wait=", b"full="];
 
 /// Options without a value.
-const FLAGS: [&[u8]; 3] = [b"--drop", b"--json", b"--help"];
+const FLAGS: [&[u8]; 5] = [b"--drop", b"--json", b"--verbose", b"-v", b"--help"];
 
 /// Splits a line into words with the quoting rules of a shell. The text of a `write` or `put` is one word,
 /// exactly as it was typed, so that `it's  raining` needs no quotes.
 pub(super) fn split(line: &[u8]) -> Result<Vec<OsString>, &'static str> {
     let mut words = std::iter::successors(next(line), |(_, remaining)| next(remaining)).map(|(word, _)| word);
-    let verb = words.find(|word| !word.starts_with(b"--"));
+    let verb = words.find(|word| !word.starts_with(b"-"));
     let has_text = verb.is_some_and(|verb| WITH_TEXT.contains(&verb));
     let words = match has_text {
         true => with_text(line)?,
@@ -34,7 +34,7 @@ fn with_text(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     // Counts the words that are not options: the verb and the mailbox.
     let mut plain = 0;
     while let Some((word, remaining)) = next(rest) {
-        let is_option = word.starts_with(b"--");
+        let is_option = word.starts_with(b"--") || (plain < 2 && word == b"-v");
         if word == b"--" || (plain == 2 && !is_option) {
             if IN_PROTOCOL.iter().any(|option| word.starts_with(option)) {
                 return Err("options are written --if V here; put -- before a text that begins like this");
@@ -96,6 +96,8 @@ mod tests {
         assert_eq!(split("put --drop 3 {\"x\": 1}"), "put|--drop|3|--|{\"x\": 1}");
         assert_eq!(split("put 3 -- --drop"), "put|3|--|--drop");
         assert_eq!(split("put 3"), "put|3");
+        assert_eq!(split("-v put 3 it's"), "-v|put|3|--|it's");
+        assert_eq!(split("put -v 3 --verbose -v x"), "put|-v|3|--verbose|--|-v x");
         assert_eq!(split("--json write 3 it's  so"), "--json|write|3|--|it's  so");
         assert!(split("w 3 if=4 x").starts_with("options are written"));
         assert_eq!(split("w 3 -- if=4 x"), "w|3|--|if=4 x");
