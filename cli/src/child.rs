@@ -1,12 +1,14 @@
 //! Child processes: starts a command, finds its descendants, and describes how the command has ended.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Once};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::{self, set_child_subreaper};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -15,6 +17,7 @@ use signal_hook::consts::{SIGCHLD, SIGINT};
 use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::failure::Failure;
 use crate::output::Output;
 
 /// The exit codes of shells for a program that cannot be executed, and for one that does not exist.
@@ -33,6 +36,18 @@ pub(crate) fn command(words: &[OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
+}
+
+/// The standard input of a command with this content: a file in memory. Unlike a pipe, it needs no writer
+/// beside the command, which may not read it at all.
+pub(crate) fn input(data: &[u8]) -> Result<File, Failure> {
+    let file = || {
+        let mut file = File::from(memfd_create("message", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(data)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    file().map_err(|error: io::Error| Failure::local("the command's input", error))
 }
 
 /// Makes the kernel kill the command when this process dies. The command starts with the signal mask
@@ -163,6 +178,15 @@ impl Exit {
         if let Some(signal) = self.signal {
             // Fails only for signals without handlers, such as SIGKILL.
             let _ = emulate_default_handler(signal);
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.signal.map(Signal::try_from) {
+            Some(Ok(signal)) => write!(f, "the command was ended by {signal}"),
+            _ => write!(f, "the command exited with {}", self.code),
         }
     }
 }

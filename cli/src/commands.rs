@@ -7,6 +7,7 @@ use std::time::Instant;
 use dipc::client::{Client, PutOptions, ReadOptions, Topic, WriteOptions};
 use serde_json::json;
 
+use crate::edit::Edit;
 use crate::failure::Failure;
 use crate::options::{Command, Data};
 use crate::output::Output;
@@ -53,6 +54,11 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
                 Failure::Output(error) => Failure::TakenInVain(error),
                 other => other,
             })?;
+        }
+        Command::Edit { mailbox, wait, command } => {
+            let exit = Edit::new(mailbox.number, wait.wait, &command).run(client, out)?;
+            exit.reraise_interrupt();
+            return Ok(exit.code);
         }
         Command::Lock { locking, conflict_exit_code, command } if !command.is_empty() => {
             let lock = lock::acquire(client, &locking)

@@ -39,7 +39,7 @@ fn message(name: &str, source: impl Read, packet: usize) -> Result<Vec<u8>, Fail
     if data.len() > packet { Err(too_large(packet)) } else { Ok(data) }
 }
 
-fn too_large(packet: usize) -> Failure {
+pub(crate) fn too_large(packet: usize) -> Failure {
     let text = format!("message too large; the server's PACKET_KB allows {packet} bytes");
     Error::Refused { code: Code::Size, text, max: Some(packet as u64) }.into()
 }

@@ -3,12 +3,12 @@
 //! [`options`] defines the command line, and thereby its help, completions and man pages. [`commands::run`]
 //! executes one command. [`prompt`] reads commands line by line, from a terminal or a pipe. Commands that
 //! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
-//! [`watch`] prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics.
-//! [`mod@bench`] puts a server under load.
+//! [`edit`] replaces a message with the output of a program, [`watch`] prints messages as they arrive,
+//! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
-//! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock` and
-//! `watch`.
+//! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,
+//! `edit` and `watch`.
 //!
 //! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of
 //! this machine, 75 try again: the server is full or stopping, or the lock for a command was
@@ -20,6 +20,7 @@ mod charset;
 mod chat;
 mod child;
 mod commands;
+mod edit;
 mod failure;
 mod identity;
 mod input;

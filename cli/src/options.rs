@@ -32,13 +32,13 @@ use number::count;
                   input line by line.\n\
                   Messages are printed unchanged on a pipe, and escaped on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
-                  dipc-cli lock 3 -- make deploy\n  dipc-cli watch 3 -- ./on-message\n  \
-                  dipc-cli bench -c 50 -P 16\n\n\
+                  dipc-cli edit 3 -- sed s/old/new/\n  dipc-cli lock 3 -- make deploy\n  \
+                  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
                   3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
                   full or stopping, or `lock BOX -- COMMAND` did not acquire the lock in time.\n\
                   `lock BOX -- COMMAND` exits with COMMAND's code if COMMAND was started, and as above if it \
-                  loses the lock."
+                  loses the lock. `edit BOX -- COMMAND` exits with COMMAND's code if COMMAND fails."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -123,6 +123,39 @@ pub(crate) enum Command {
         mailbox: Mailbox,
         #[command(flatten)]
         wait: Wait,
+    },
+    /// Replace the newest message with the output of a command that gets it as input
+    ///
+    /// The message is replaced only if no other client has written to the mailbox meanwhile. Otherwise the
+    /// command runs again with the new message. The command may therefore run several times. If it fails,
+    /// the mailbox is not changed. Its environment has DIPC_BOX and DIPC_VERSION, the version of the message.
+    ///
+    /// Input and output are the unchanged bytes of the messages: the newline that most commands print at the
+    /// end is part of the new message. An empty mailbox is an empty input. Like write, edit removes older
+    /// messages of the mailbox. The output ends when no process has it open any more.
+    ///
+    /// --wait limits all requests together: after that time a mailbox that another client has written is not
+    /// read again, and the exit code is 1. Without --wait, each request waits for the server's default, and
+    /// the command runs until no other client interferes. Signals are forwarded to the command, as with lock.
+    /// After INT, TERM, HUP or QUIT nothing is written.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli edit 3 -- awk '{print $1+1}'         a counter\n  \
+        dipc-cli edit 3 -- awk 'END {print $1+1}'     a counter that starts in an empty mailbox too\n  \
+        dipc-cli edit 3 -- sed s/old/new/\n  \
+        dipc-cli edit 3 -- jq '.count += 1'\n\n\
+        Exit codes: 0 if the message was replaced; that of the command if it failed, or 128 plus the number \
+        of the signal that ended it; 127 if the command does not exist, and 126 if it cannot be executed; 1 \
+        if the mailbox was not free or changed for longer than --wait; 2 if a request was refused or the \
+        output is too large; 3 if the connection was lost.")]
+    Edit {
+        #[command(flatten)]
+        mailbox: Mailbox,
+        #[command(flatten)]
+        wait: Wait,
+        /// The command and its arguments, after --
+        #[arg(last = true, required = true, value_name = "COMMAND",
+              value_hint = ValueHint::CommandWithArguments)]
+        command: Vec<OsString>,
     },
     /// Run a command while these mailboxes are locked
     ///

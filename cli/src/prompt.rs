@@ -6,6 +6,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use dipc::client::{Address, Client, Event};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
+use crate::child::Exit;
+use crate::edit::Edit;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::options::{Command, Data, Line};
@@ -165,6 +168,12 @@ impl Prompt<'_> {
                     exit.code
                 }));
             }
+            Command::Edit { mailbox, wait, command } => {
+                let edit = Edit::new(mailbox.number, wait.wait, &command);
+                if let Some(exit) = edit_interruptibly(edit, client, interrupts, on_wait, out)? {
+                    return Ok(exit.code);
+                }
+            }
             // Ctrl-C cancels the wait for the lock. While the command runs, the terminal sends SIGINT to it.
             Command::Lock { locking, conflict_exit_code, command } if !command.is_empty() => {
                 let timeout = client.timeout();
@@ -192,6 +201,31 @@ impl Prompt<'_> {
         self.reconnect()?;
         self.out.print_note("cancelled and reconnected; your locks have been released");
         Ok(0)
+    }
+}
+
+/// Edits a mailbox. Ctrl-C cancels a request that waits. While the command runs, the terminal sends SIGINT to
+/// it. Returns how the edit ended. None: a request was cancelled, which closes the connection.
+fn edit_interruptibly(
+    mut edit: Edit,
+    client: &mut Client,
+    interrupts: &Interrupts,
+    on_wait: impl Fn() + Copy + Send,
+    out: &Output,
+) -> Result<Option<Exit>, Failure> {
+    let mut change = None;
+    loop {
+        let request = |client| edit.exchange(client, change);
+        let run = interrupts.run_interruptible(client, on_wait, request);
+        let (answer, interrupted) = run.map_err(|error| Failure::local("signals", error))?;
+        if interrupted {
+            return Ok(None);
+        }
+        let _captured = interrupts.capture();
+        match edit.advance(answer?, out)? {
+            ControlFlow::Continue(next) => change = Some(next),
+            ControlFlow::Break(exit) => return Ok(Some(exit)),
+        }
     }
 }
 

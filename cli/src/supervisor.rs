@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -69,6 +69,11 @@ impl<'a> Supervisor<'a> {
             }
             Started::Failed(code) => Err(code),
         }
+    }
+
+    /// The piped standard output of the command. None: it is no pipe, or was taken before.
+    pub(crate) fn take_output(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Waits for the end of the command, and forwards signals meanwhile.

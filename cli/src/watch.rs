@@ -1,8 +1,7 @@
 //! Watches mailboxes: prints each new message, or runs a command for it.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, ErrorKind, Seek, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use dipc::client::{Client, Error, Event, Reason};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
 use crate::child::{self, Exit};
@@ -189,20 +187,11 @@ fn run_command(
     {
         command.env(name, value.to_string());
     }
-    command.stdin(memory_file(data).map_err(|error| Failure::local("the command's input", error))?);
+    command.stdin(child::input(data)?);
     let Ok(mut supervisor) = Supervisor::start(&mut command, signals, out) else {
         return Err(Failure::Usage("the command cannot be run".to_owned()));
     };
     let progress = supervisor.wait_until_end()?;
     supervisor.exit(progress)?;
     Ok(())
-}
-
-/// A file in memory with this content. Unlike a pipe, it needs no writer beside the command, which may not
-/// read it at all.
-fn memory_file(data: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("message", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(data)?;
-    file.rewind()?;
-    Ok(file)
 }

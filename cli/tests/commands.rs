@@ -385,6 +385,9 @@ fn completions_and_man_pages_list_every_command() {
         ("dipc-cli-lock.1", ".SH EXAMPLES\n.EX\n  dipc\\-cli lock 3 \\-\\- make deploy\n"),
         ("dipc-cli-lock.1", ".SH \"EXIT STATUS\"\nthat of the command"),
         ("dipc-cli-watch.1", ".SH EXAMPLES"),
+        ("dipc-cli-edit.1", ".SH EXAMPLES\n.EX\n  dipc\\-cli edit 3 \\-\\- awk"),
+        ("dipc-cli-edit.1", ".SH \"EXIT STATUS\"\n0 if the message was replaced"),
+        ("dipc-cli-edit.1", "dipc\\-cli edit [OPTIONS] <BOX> \\-\\- <COMMAND>..."),
         ("dipc-cli.1", "DIPC_URL"),
         ("dipc-cli.1", ".SH EXAMPLES"),
         ("dipc-cli.1", ".SH \"EXIT STATUS\""),
@@ -411,6 +414,7 @@ fn bash_completes_options_shells_and_commands() {
         ("ping --u", "--url"),
         // A command behind --, and its arguments, which are files unless the command has completions.
         ("lock 3 -- builti", "builtin"),
+        ("edit 3 -- builti", "builtin"),
         ("--json watch 3 -n 1 -- builti", "builtin"),
         ("lock 3 -- ls --w", ""),
         ("lock 3 --w", "--wait"),

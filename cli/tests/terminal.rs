@@ -103,6 +103,37 @@ fn ctrl_c_ends_a_wait_and_not_the_prompt() {
     prompt.expect_end(0);
 }
 
+/// Ctrl-C ends the command or the wait of an edit, and not the prompt. While the command runs, no request is
+/// cancelled, so the connection keeps its locks.
+#[test]
+fn ctrl_c_ends_an_edit_and_not_the_prompt() {
+    let server = Server::start("4 64 0 8");
+    let mut prompt = Terminal::start(&server, &[]);
+    prompt.expect("dipc> ");
+    prompt.press("lock 3\r");
+    prompt.expect("grant 1");
+    prompt.expect("dipc> ");
+    prompt.press("edit 3 -- sh -c 'echo u\"\"p >&2; exec sleep 1000'\r");
+    prompt.expect("up\r\n");
+    prompt.press("\x03");
+    prompt.expect("mailbox 3 was not changed: the command was ended by SIGINT");
+    prompt.expect("dipc> ");
+    prompt.press("edit 3 -- echo edited\r");
+    prompt.expect("version 1");
+    prompt.expect("dipc> ");
+    prompt.press("unlock 3\r");
+    prompt.expect("dipc> ");
+    let mut holder = server.connect();
+    holder.lock("lock 2\n");
+    prompt.press("edit 2 -- cat\r");
+    prompt.expect("waiting for mailbox 2; Ctrl-C cancels");
+    prompt.press("\x03");
+    prompt.expect("cancelled and reconnected");
+    prompt.expect("dipc> ");
+    prompt.press("\x04");
+    prompt.expect_end(0);
+}
+
 #[test]
 fn the_prompt_outlives_its_server() {
     let mut server = Server::start("4 64 0 8");

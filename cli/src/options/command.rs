@@ -10,7 +10,8 @@ impl Command {
             Command::Read { mailbox, .. }
             | Command::Write { mailbox, .. }
             | Command::Put { mailbox, .. }
-            | Command::Take { mailbox, .. } => std::slice::from_ref(&mailbox.number),
+            | Command::Take { mailbox, .. }
+            | Command::Edit { mailbox, .. } => std::slice::from_ref(&mailbox.number),
             Command::Lock { locking, .. } => &locking.mailboxes.numbers,
             _ => &[],
         }
@@ -31,6 +32,7 @@ impl Command {
             Command::Write { .. } => ("write", None),
             Command::Put { .. } => ("put", None),
             Command::Take { .. } => ("take", None),
+            Command::Edit { command, .. } => ("edit", command.first()),
             Command::Lock { command, .. } => ("lock", command.first()),
             Command::Unlock { .. } => ("unlock", None),
             Command::Watch { command, .. } => ("watch", command.first()),

@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Print version and number of messages of read, write, put and take to standard error
+    /// Print the version after read, write, put, take and edit, and the number of messages, to standard error
     #[arg(short, long, global = true, alias = "info")]
     pub verbose: bool,
 
