@@ -184,7 +184,9 @@ fn a_kept_lock_is_unlocked_with_its_fencing_token() {
     let (_server, mut client) = start();
     let token = client.lock(&[3]).expect("locked").keep();
     assert_eq!(refused(client.unlock(&[3], Some(token + 1))), Code::Lease);
+    assert_eq!(client.locks().collect::<Vec<_>>(), [(3, token)]);
     client.unlock(&[3], Some(token)).expect("unlocked");
+    assert_eq!(client.locks().count(), 0);
     client.unlock(&[], None).expect("nothing to unlock");
 }
 
@@ -273,6 +275,7 @@ fn a_version_of_other_mailboxes_is_ahead() {
     let ahead = client.watch(&[3], Some(2)).expect_err("ahead");
     assert!(matches!(ahead, Error::NotDone { reason: Reason::Ahead, version: Some(1) }), "{ahead}");
     let life = client.hello(None).expect("answered").life;
+    assert_eq!(client.life(), life);
     assert!(life.is_some() && connect(&server).hello(None).expect("answered").life == life);
 }
 

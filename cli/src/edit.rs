@@ -15,6 +15,7 @@ use dipc::client::{Client, Error, Message, ReadOptions, Reason, WriteOptions};
 use crate::child::{self, Exit};
 use crate::failure::Failure;
 use crate::input;
+use crate::outer_locks;
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::supervisor::{Progress, Supervisor};
@@ -31,6 +32,8 @@ pub(crate) struct Edit<'a> {
     deadline: Option<Instant>,
     /// Maximum number of bytes in a message. None: not known yet.
     packet: Option<usize>,
+    /// The locks while the command runs, if the prompt has locks.
+    locks: Option<String>,
 }
 
 /// The new message for a mailbox that still has this version.
@@ -56,7 +59,7 @@ enum Collected {
 impl<'a> Edit<'a> {
     pub(crate) fn new(mailbox: u32, wait: Option<Duration>, command: &'a [OsString]) -> Self {
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
-        Edit { mailbox, command, wait, deadline, packet: None }
+        Edit { mailbox, command, wait, deadline, packet: None, locks: None }
     }
 
     /// Edits until the mailbox is written. Returns how the edit ended.
@@ -89,6 +92,7 @@ impl<'a> Edit<'a> {
         if self.packet.is_none() {
             self.packet = Some(input::packet(client)?);
         }
+        self.locks = outer_locks::exported(client);
         let options = ReadOptions { wait: self.wait_left(), ..ReadOptions::default() };
         Ok(Answer::Current(client.read_with(self.mailbox, &options)?))
     }
@@ -112,6 +116,7 @@ impl<'a> Edit<'a> {
         let mut signals = Signals::new()?;
         let mut command = child::command(self.command);
         command.env("DIPC_BOX", self.mailbox.to_string()).env("DIPC_VERSION", message.version.to_string());
+        command.envs(self.locks.iter().map(|locks| (outer_locks::VARIABLE, locks)));
         command.stdin(child::input(&message.data)?).stdout(Stdio::piped());
         let mut supervisor = match Supervisor::start(&mut command, &mut signals, out) {
             Ok(supervisor) => supervisor,

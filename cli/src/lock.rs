@@ -15,6 +15,7 @@ use dipc::client::{Client, Code, Error, Event, LockGuard, LockOptions};
 use crate::child::{self, Exit};
 use crate::failure::Failure;
 use crate::options::Locking;
+use crate::outer_locks;
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::supervisor::{Progress, Supervisor};
@@ -53,6 +54,7 @@ pub(crate) fn run(
     let mut command = child::command(words);
     let boxes = lock.mailboxes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     command.env("DIPC_BOX", &boxes).env("DIPC_GRANT", lock.fencing_token().to_string());
+    command.envs(outer_locks::exported(&lock).map(|locks| (outer_locks::VARIABLE, locks)));
     let mut supervisor = match Supervisor::start(&mut command, &mut signals, out) {
         Ok(supervisor) => supervisor,
         Err(code) => return Ok(Exit { code, signal: None }),
@@ -99,19 +101,6 @@ fn renew_until_end(
         if Instant::now() >= renewal {
             renewal = Instant::now() + third;
         }
-    }
-}
-
-/// Tells why a request timed out, if a `dipc-cli lock` that runs this program holds the mailbox.
-pub(crate) fn explain(failure: &Failure, mailboxes: &[u32], out: &Output) {
-    let held = std::env::var("DIPC_GRANT").and_then(|_| std::env::var("DIPC_BOX")).unwrap_or_default();
-    let held: Vec<u32> = held.split(',').filter_map(|mailbox| mailbox.parse().ok()).collect();
-    let is_locked = failure.is_of_admission();
-    if let Some(mailbox) = mailboxes.iter().find(|mailbox| is_locked && held.contains(mailbox)) {
-        out.print_note(&format!(
-            "mailbox {mailbox} may be locked by the dipc-cli that runs this command, which is a different \
-             client: lock a mailbox that is not used otherwise, or use the prompt: lock {mailbox}, write {mailbox} .."
-        ));
     }
 }
 

@@ -5,6 +5,7 @@
 //! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
 //! [`edit`] replaces a message with the output of a program, [`watch`] prints messages as they arrive,
 //! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load.
+//! [`outer_locks`] finds requests that would wait for a lock of a program that this program runs under.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
 //! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,
@@ -28,6 +29,7 @@ mod interrupts;
 mod lock;
 mod manual;
 mod options;
+mod outer_locks;
 mod output;
 mod pages;
 mod prompt;
@@ -102,14 +104,18 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     let connect = || connect(&cli.connection, &name);
     match cli.command {
         None => prompt::run(&cli.connection.address()?, &connect, out),
-        Some(Command::Chat { mailbox, name, retry }) => {
-            chat::run(&mut connect()?, mailbox, name.as_deref(), retry.retry(), out)
+        Some(ref command @ Command::Chat { mailbox, ref name, retry }) => {
+            let mut client = connect()?;
+            outer_locks::check(&mut client, command, out)?;
+            chat::run(&mut client, mailbox, name.as_deref(), retry.retry(), out)
         }
         Some(Command::Top { once, retry }) => top::run(&mut connect()?, once, retry.retry(), out),
         Some(command) => {
+            let mut client = connect()?;
+            outer_locks::check(&mut client, &command, out)?;
             let mailboxes = command.mailboxes().to_vec();
-            commands::run(&mut connect()?, command, out, &mut input::standard_input)
-                .inspect_err(|failure| lock::explain(failure, &mailboxes, out))
+            commands::run(&mut client, command, out, &mut input::standard_input)
+                .inspect_err(|failure| outer_locks::explain(&mut client, failure, &mailboxes, out))
         }
     }
 }

@@ -168,9 +168,11 @@ pub(crate) enum Command {
     /// second after the first, kills them. If they belong to another user, as with sudo, a second signal ends
     /// dipc-cli only. A KILL of dipc-cli kills the command, but not its descendants.
     ///
-    /// The lock also excludes a dipc-cli that the command starts, since it is a different client. So lock a
-    /// mailbox that represents the protected resource, and that is not used otherwise. To use the locked
-    /// mailbox itself, lock it at the prompt: the commands `lock 3`, `write 3 text` and `unlock 3`.
+    /// The lock also excludes a dipc-cli that the command starts, since it is a different client. A request
+    /// of such a dipc-cli that would wait for the lock fails at once, with exit code 2. DIPC_LOCKS tells it
+    /// the locks of all programs that it runs under. So lock a mailbox that represents the protected
+    /// resource, and that is not used otherwise. To use the locked mailbox itself, lock it at the prompt: the
+    /// commands `lock 3`, `write 3 text` and `unlock 3`.
     ///
     /// At the prompt the command may be omitted. Then the lock is held until unlock, or until its lease
     /// expires.

@@ -23,7 +23,7 @@ use crate::interrupts::Interrupts;
 use crate::options::{Command, Data, Line};
 use crate::output::Output;
 use crate::watch::Watch;
-use crate::{commands, lock};
+use crate::{commands, lock, outer_locks};
 use completion::{grammar, verbs};
 use lines::Lines;
 
@@ -143,21 +143,28 @@ impl Prompt<'_> {
             Err(error) => return Err(Failure::usage(&error)),
         };
         self.ensure_connected()?;
-        let Prompt { client, lines, interrupts, out, .. } = self;
-        let out = &Output { json: out.json || line.json, verbose: out.verbose || line.verbose, ..*out };
-        let missing = || Failure::Usage("the text is missing".to_owned());
+        let (json, verbose) = (self.out.json || line.json, self.out.verbose || line.verbose);
+        let out = &Output { json, verbose, ..self.out };
         if let Some(data) = line.command.data_mut().filter(|data| data.is_from_input()) {
-            *data = Data::from_text(lines.text()?.ok_or_else(missing)?);
+            *data = Data::from_text(self.lines.text()?.ok_or_else(text_is_missing)?);
         }
-        // The text has been read, before Ctrl-C means the request.
-        let mut text = |_: &mut Client| Err(missing());
+        outer_locks::check(&mut self.client, &line.command, out)?;
+        let mailboxes = line.command.mailboxes().to_vec();
+        self.execute(line.command, out)
+            .inspect_err(|failure| outer_locks::explain(&mut self.client, failure, &mailboxes, out))
+    }
+
+    /// Executes a command, whose text has been read: Ctrl-C means the request. Returns its exit code.
+    fn execute(&mut self, command: Command, out: &Output) -> Result<u8, Failure> {
+        let Prompt { client, interrupts, .. } = self;
+        let mut text = |_: &mut Client| Err(text_is_missing());
         let Some(interrupts) = interrupts else {
-            return commands::run(client, line.command, out, &mut text);
+            return commands::run(client, command, out, &mut text);
         };
         let failed = |error| Failure::local("signals", error);
-        let awaited = line.command.awaited();
+        let awaited = command.awaited();
         let on_wait = || out.print_note(&format!("waiting for {awaited}; Ctrl-C cancels"));
-        match line.command {
+        match command {
             Command::Watch { mailboxes, after, count, retry, command } => {
                 let captured = interrupts.capture();
                 let stop = Some(captured.read);
@@ -202,6 +209,10 @@ impl Prompt<'_> {
         self.out.print_note("cancelled and reconnected; your locks have been released");
         Ok(0)
     }
+}
+
+fn text_is_missing() -> Failure {
+    Failure::Usage("the text is missing".to_owned())
 }
 
 /// Edits a mailbox. Ctrl-C cancels a request that waits. While the command runs, the terminal sends SIGINT to

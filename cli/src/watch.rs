@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::child::{self, Exit};
 use crate::failure::Failure;
+use crate::outer_locks;
 use crate::output::Output;
 use crate::reconnect::Retry;
 use crate::signals::Signals;
@@ -25,6 +26,8 @@ struct Watched {
     version: u64,
     data: Vec<u8>,
     lost: u64,
+    /// The locks while the command runs for it, if the prompt has locks.
+    locks: Option<String>,
 }
 
 /// What happens next in a watch.
@@ -87,7 +90,9 @@ impl Watch<'_> {
                     match &mut signals {
                         None => out.print_event((mailbox, mailboxes.len() > 1), version, &data, lost)?,
                         Some(signals) => {
-                            run_command(command, &Watched { mailbox, version, data, lost }, signals, out)?
+                            let locks = outer_locks::exported(client);
+                            let message = Watched { mailbox, version, data, lost, locks };
+                            run_command(command, &message, signals, out)?;
                         }
                     }
                 }
@@ -182,7 +187,8 @@ fn run_command(
     out: &Output,
 ) -> Result<(), Failure> {
     let mut command = child::command(words);
-    let Watched { mailbox, version, data, lost } = message;
+    let Watched { mailbox, version, data, lost, locks } = message;
+    command.envs(locks.iter().map(|locks| (outer_locks::VARIABLE, locks)));
     for (name, value) in [("DIPC_BOX", u64::from(*mailbox)), ("DIPC_VERSION", *version), ("DIPC_LOST", *lost)]
     {
         command.env(name, value.to_string());

@@ -59,21 +59,6 @@ fn a_lock_that_is_not_acquired_has_an_exit_code_of_its_own() {
     server.run(&["lock", "9", "-E", "99", "--", "true"]).expect_failure(2, "box");
 }
 
-/// The command of a lock is another client, and finds the mailbox locked.
-#[test]
-fn a_timeout_within_a_lock_command_is_explained() {
-    let server = Server::start("4 64 0 8");
-    let within =
-        |words: &[&str]| server.run(&[&["lock", "2,3", "--", program::dipc_cli()], words].concat()).stderr;
-    let explained = "mailbox 3 may be locked by the dipc-cli that runs this command";
-    assert!(within(&["write", "3", "--wait", "0", "x"]).contains(explained));
-    assert!(within(&["lock", "3", "--wait", "0", "--", "true"]).contains(explained));
-    // The advice works.
-    server.run_with(&[], "lock 3\nwrite 3 x\nunlock 3\n").expect(0, "grant 3\nversion 1\n");
-    assert!(!within(&["take", "1", "--wait", "0"]).contains(explained));
-    assert!(!within(&["read", "9"]).contains(explained));
-}
-
 /// The process has a session of its own. The kernel truncates its name within a character, so the name is not
 /// valid UTF-8.
 #[test]

@@ -148,6 +148,17 @@ impl Client {
         self.name.as_deref()
     }
 
+    /// The locked mailboxes of this connection, as far as this client knows, each with its fencing token.
+    pub fn locks(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.events.locked.iter().map(|(&mailbox, &fencing_token)| (mailbox, fencing_token))
+    }
+
+    /// The random number that was made with the mailboxes of this server. None: no request was answered yet,
+    /// or the server is an older one.
+    pub fn life(&self) -> Option<u64> {
+        self.life
+    }
+
     /// Whether an error has closed this connection. Every further request fails.
     pub fn is_closed(&self) -> bool {
         self.channel.closed

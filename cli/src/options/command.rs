@@ -2,6 +2,7 @@
 
 use super::{Command, Data};
 use crate::identity;
+use crate::outer_locks::Admission;
 
 impl Command {
     /// The mailboxes that the command has to be admitted to.
@@ -15,6 +16,23 @@ impl Command {
             Command::Lock { locking, .. } => &locking.mailboxes.numbers,
             _ => &[],
         }
+    }
+
+    /// The admission that the command asks for.
+    pub(crate) fn admission(&self) -> Option<Admission> {
+        let (mailboxes, shared, wait) = match self {
+            Command::Read { mailbox, wait, .. } => (vec![mailbox.number], true, wait.wait),
+            Command::Write { mailbox, wait, .. }
+            | Command::Put { mailbox, wait, .. }
+            | Command::Take { mailbox, wait }
+            | Command::Edit { mailbox, wait, .. } => (vec![mailbox.number], false, wait.wait),
+            Command::Lock { locking, .. } => {
+                (locking.mailboxes.numbers.clone(), locking.shared, locking.wait.wait)
+            }
+            Command::Chat { mailbox, .. } => (vec![*mailbox], false, None),
+            _ => return None,
+        };
+        Some(Admission { mailboxes, shared, wait })
     }
 
     /// The message of a write or put.
