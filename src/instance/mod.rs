@@ -15,10 +15,12 @@ mod log;
 mod process;
 mod remove;
 mod segment_file;
+mod sockets;
 mod start;
 mod tcp_table;
 mod terminal;
 mod unix_socket;
+mod warnings;
 
 pub use remove::remove;
 pub use start::start;

@@ -7,53 +7,32 @@
 //! has created.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use mio::net::{TcpListener, UdpSocket, UnixListener};
+use mio::net::UnixListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::daemon::{self, Notifier, Side};
 use super::descriptors::{self, close_inherited};
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
 use super::segment_file::{OpenError, SegmentFile};
-use super::terminal;
+use super::sockets::{ListenError, Sockets};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
-use crate::mailboxes::{Mailboxes, Recovered, Segment, SegmentError};
+use super::warnings::{recover, report};
+use crate::mailboxes::{Mailboxes, Segment, SegmentError};
 use crate::options::ServerOptions;
 use crate::reactor::{Host, Listener, Reactor, Settings};
-
-/// Connections that the kernel queues until they are accepted.
-pub(super) const BACKLOG: i32 = 4096;
 
 /// How long a start waits for an earlier server that is ending, and the pause between two tries.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const PREDECESSOR_RETRY: Duration = Duration::from_millis(10);
-
-/// Pauses before further tries to listen.
-const LISTEN_RETRIES: [Duration; 3] =
-    [Duration::from_millis(2), Duration::from_millis(5), Duration::from_millis(11)];
-
-/// Idle time after which the kernel sends a keep-alive probe to a client.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-
-/// Time between two probes, and the number of unanswered probes that closes the connection.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_PROBES: u32 = 3;
-
-/// How long the kernel resends data that a client does not acknowledge.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Most warnings that a start prints. The log has all of them.
-const WARNINGS_SHOWN: usize = 10;
 
 /// Descriptors that are reserved for everything except clients.
 const RESERVED_DESCRIPTORS: u64 = 32;
@@ -61,15 +40,13 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("port {0} is in use")]
-    PortInUse(u16),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(
         "port {port} is in use: your dipc (pid {pid}) runs in {path}; to stop it and delete all data: {removal}",
         path = .path.display()
     )]
     OwnServer { port: u16, pid: i32, path: PathBuf, removal: String },
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, io::Error),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
@@ -91,7 +68,7 @@ impl StartError {
     fn exit_code(&self) -> u8 {
         match self {
             StartError::TooLarge(_) => 2,
-            StartError::PortInUse(_)
+            StartError::Listen(ListenError::PortInUse(_))
             | StartError::OwnServer { .. }
             | StartError::Directory(DirectoryError::InUse { .. })
             | StartError::Unix(UnixSocketError::InUse(_)) => 3,
@@ -104,22 +81,9 @@ impl StartError {
 /// The resources of a server that are acquired before it moves to the background.
 struct Resources {
     files: Arc<Mutex<Files>>,
-    listener: Socket,
-    address: SocketAddr,
-    classic: ClassicSockets,
+    sockets: Sockets,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
-}
-
-/// The sockets of `--classic`.
-#[derive(Default)]
-struct ClassicSockets {
-    /// The address of the port, if there is one.
-    address: Option<SocketAddr>,
-    /// The listener, unless the port is PORT.
-    listener: Option<Socket>,
-    /// The UDP socket, if the address is loopback.
-    udp: Option<std::net::UdpSocket>,
 }
 
 /// Starts a server. Returns when the server is ready; with `--foreground`, when the server has stopped.
@@ -172,7 +136,7 @@ fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
 
 /// The same error. If the port is in use and a server of this instance runs, names this server.
 fn with_own_server(options: &ServerOptions, error: StartError) -> StartError {
-    let StartError::PortInUse(port) = error else { return error };
+    let StartError::Listen(ListenError::PortInUse(port)) = error else { return error };
     let Ok(Some(directory)) = Directory::find(options.dir.as_deref(), port) else { return error };
     match directory.server() {
         Some(pid) => {
@@ -188,7 +152,7 @@ fn with_own_server(options: &ServerOptions, error: StartError) -> StartError {
 fn is_predecessor_ending(options: &ServerOptions, error: &StartError, deadline: Instant) -> bool {
     let is_locked = match error {
         StartError::Directory(DirectoryError::InUse { .. }) => true,
-        StartError::PortInUse(_) | StartError::Unix(UnixSocketError::InUse(_)) => false,
+        StartError::Listen(ListenError::PortInUse(_)) | StartError::Unix(UnixSocketError::InUse(_)) => false,
         _ => return false,
     };
     match Directory::find(options.dir.as_deref(), options.port) {
@@ -199,14 +163,13 @@ fn is_predecessor_ending(options: &ServerOptions, error: &StartError, deadline: 
 }
 
 fn acquire(options: &ServerOptions) -> Result<Resources, StartError> {
-    let (listener, address) = bind(SocketAddr::new(options.bind, options.port))?;
-    let classic = bind_classic(options, address)?;
-    let (directory, lock) = Directory::claim(options.dir.as_deref(), address.port())?;
-    match open(options, &directory, (&listener, address), &classic) {
+    let sockets = Sockets::bind(options)?;
+    let (directory, lock) = Directory::claim(options.dir.as_deref(), sockets.port())?;
+    match open(options, &directory, &sockets) {
         Ok((segment, file, unix)) => {
             let (socket, unix) = unix.unzip();
             let files = Files::new(directory, lock, file, socket).share();
-            Ok(Resources { files, listener, address, classic, unix, segment })
+            Ok(Resources { files, sockets, unix, segment })
         }
         Err(error) => {
             directory.discard(&lock);
@@ -217,17 +180,9 @@ fn acquire(options: &ServerOptions) -> Result<Resources, StartError> {
 
 type Opened = (Segment, SegmentFile, Option<(UnixSocket, std::os::unix::net::UnixListener)>);
 
-/// Listens on the port and the Unix-domain socket, and opens the segment.
-fn open(
-    options: &ServerOptions,
-    directory: &Directory,
-    (listener, address): (&Socket, SocketAddr),
-    classic: &ClassicSockets,
-) -> Result<Opened, StartError> {
-    listen(listener).map_err(|error| listen_error(address, error))?;
-    if let (Some(listener), Some(address)) = (&classic.listener, classic.address) {
-        listen(listener).map_err(|error| listen_error(address, error))?;
-    }
+/// Listens on the ports and the Unix-domain socket, and opens the segment.
+fn open(options: &ServerOptions, directory: &Directory, sockets: &Sockets) -> Result<Opened, StartError> {
+    sockets.listen()?;
     // Before the segment, because a path in use fails immediately, and a large segment takes time.
     let unix = options.unix.as_deref().map(UnixSocket::bind).transpose()?;
     let path = directory.path().to_owned();
@@ -237,7 +192,7 @@ fn open(
         OpenError::Segment(SegmentError::Io(error)) => StartError::Memory { size, path, error },
         OpenError::Segment(error @ SegmentError::TooLarge) => StartError::TooLarge(error),
         OpenError::Segment(error) => {
-            StartError::Segment { error, path, removal: removal(options, address.port()) }
+            StartError::Segment { error, path, removal: removal(options, sockets.port()) }
         }
     });
     let written = opened.and_then(|opened| {
@@ -258,90 +213,18 @@ fn open(
     }
 }
 
-/// Binds the classic port. `main` is the address of PORT.
-fn bind_classic(options: &ServerOptions, main: SocketAddr) -> Result<ClassicSockets, StartError> {
-    let Some(port) = options.classic else { return Ok(ClassicSockets::default()) };
-    let (listener, address) = match port == options.port && port != 0 {
-        true => (None, main),
-        false => {
-            let (listener, address) = bind(SocketAddr::new(options.bind, port))?;
-            (Some(listener), address)
-        }
-    };
-    let udp = match address.ip().is_loopback() {
-        true => Some(bind_udp(address).map_err(|error| listen_error(address, error))?),
-        // A packet of 3 bytes can ask for an answer of 65,507 bytes. From another machine its address may be
-        // forged.
-        false => {
-            let text =
-                format!("the classic port {} is TCP only, because --bind is not loopback", address.port());
-            report(&[(Level::Warn, text)]);
-            None
-        }
-    };
-    Ok(ClassicSockets { address: Some(address), listener, udp })
-}
-
-fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn bind(address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
-    let bound = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        // Accepted connections inherit the options of the listener, without a system call for each.
-        socket.set_tcp_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME);
-        let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
-        socket.set_tcp_keepalive(&keepalive)?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        // Telnet sends some of its options as urgent data; the framer expects them in the stream.
-        socket.set_out_of_band_inline(true)?;
-        if address.ip().is_loopback() {
-            // If the system's default is BBR, a timer paces every answer. Pacing has no use on loopback.
-            // Every Linux has Reno. If it cannot be set, the default works, too.
-            let _ = socket.set_tcp_congestion(b"reno");
-        }
-        socket.bind(&address.into())?;
-        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok((socket, bound))
-    };
-    bound().map_err(|error| listen_error(address, error))
-}
-
-/// Listens. Two servers that begin to listen on one port at the same time can both fail, so both try again.
-fn listen(listener: &Socket) -> io::Result<()> {
-    for pause in LISTEN_RETRIES {
-        match listener.listen(BACKLOG) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(pause),
-            result => return result,
-        }
-    }
-    listener.listen(BACKLOG)
-}
-
-fn listen_error(address: SocketAddr, error: io::Error) -> StartError {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse(address.port()),
-        _ => StartError::Listen(address, error),
-    }
-}
-
 /// Forks for the last time, and runs the server to its end.
 fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) -> ExitCode {
-    let Resources { files, listener, address, classic, unix, segment } = resources;
-    let classic_address = classic.address;
+    let Resources { files, sockets, unix, segment } = resources;
+    let (port, mut addresses) = (sockets.port(), sockets.addresses());
+    addresses.extend(options.unix.as_deref().map(|path| path.display().to_string()));
     let started = notifier
         .leave_session()
         .map_err(|error| StartError::Io("move to the background", error))
-        .and_then(|()| reactor(&files, options, listener, classic, unix, segment))
+        .and_then(|()| reactor(&files, options, sockets, unix, segment))
         .and_then(|reactor| {
             files.lock().commit()?;
-            let line = describe(address, classic_address, options);
+            let line = describe(options, port, &addresses.join(" and "));
             // The line is printed to stdout, too.
             if !super::log::is_stderr() {
                 log::info!("{line}");
@@ -372,15 +255,18 @@ fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) 
 fn reactor(
     files: &Arc<Mutex<Files>>,
     options: &ServerOptions,
-    listener: Socket,
-    classic: ClassicSockets,
+    sockets: Sockets,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
 ) -> Result<Reactor, StartError> {
     let max_clients = max_clients(options);
     // Before the first thread starts, because this takes longer afterwards.
-    descriptors::reserve(max_clients, &listener);
+    descriptors::reserve(max_clients, files.lock().directory().descriptor());
     super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
+    if let Some(port) = sockets.classic_without_udp() {
+        let text = format!("the classic port {port} is TCP only, because --bind is not loopback");
+        report(&[(Level::Warn, text)]);
+    }
     recover(&segment, files.lock().directory());
     let settings = Settings {
         workers: workers(options),
@@ -391,13 +277,8 @@ fn reactor(
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };
     let control = files.lock().open_control()?;
-    let tcp = TcpListener::from_std(listener.into());
-    let is_classic = classic.address.is_some() && classic.listener.is_none();
-    let tcp = if is_classic { Listener::Classic(tcp) } else { Listener::Tcp(tcp) };
-    let second = classic.listener.map(|socket| Listener::Classic(TcpListener::from_std(socket.into())));
-    let udp = classic.udp.map(UdpSocket::from_std);
-    let unix = unix.map(|listener| Listener::Unix(UnixListener::from_std(listener)));
-    let listeners = [Some(tcp), second, unix].into_iter().flatten().collect();
+    let (mut listeners, udp) = sockets.into_listeners();
+    listeners.extend(unix.map(|listener| Listener::Unix(UnixListener::from_std(listener))));
     let files = Arc::clone(files);
     let host = Host {
         reopen_log: super::log::reopen,
@@ -406,43 +287,6 @@ fn reactor(
     };
     Reactor::new(Mailboxes::new(segment), listeners, udp, control, settings, host)
         .map_err(|error| StartError::Io("start the server", error))
-}
-
-/// Recovers the mailboxes, and reports damaged ones.
-fn recover(segment: &Segment, directory: &Directory) {
-    let mut warnings = Vec::new();
-    if !directory.is_on_tmpfs() {
-        let path = directory.path().display();
-        warnings.push((Level::Warn, format!("{path} is not on tmpfs: mailboxes will be written to a disk")));
-    }
-    for (mailbox, recovered) in segment.recover() {
-        warnings.push(match recovered {
-            Recovered::Whole => continue,
-            Recovered::FellBack => {
-                (Level::Warn, format!("mailbox {mailbox}: active record damaged, previous version restored"))
-            }
-            Recovered::Lost => {
-                (Level::Error, format!("mailbox {mailbox}: both records damaged, all requests are refused"))
-            }
-        });
-    }
-    report(&warnings);
-}
-
-/// Logs conditions that the user of a start should know, and prints them, unless the log is printed itself.
-fn report(warnings: &[(Level, String)]) {
-    for (level, text) in warnings {
-        log::log!(*level, "{text}");
-    }
-    if warnings.is_empty() || super::log::is_stderr() {
-        return;
-    }
-    let shown = warnings.iter().take(WARNINGS_SHOWN);
-    let mut lines: Vec<_> = shown.map(|(_, text)| format!("dipc: warning: {text}")).collect();
-    if warnings.len() > WARNINGS_SHOWN {
-        lines.push(format!("dipc: and {} more warnings", warnings.len() - WARNINGS_SHOWN));
-    }
-    terminal::print_error(&lines.join("\n"));
 }
 
 fn workers(options: &ServerOptions) -> usize {
@@ -465,20 +309,16 @@ fn max_clients(options: &ServerOptions) -> usize {
     max as usize
 }
 
-/// The line that reports a started server.
-fn describe(address: SocketAddr, classic: Option<SocketAddr>, options: &ServerOptions) -> String {
+/// The line that reports a started server. `port` names its instance.
+fn describe(options: &ServerOptions, port: u16, addresses: &str) -> String {
     let ServerOptions { mailboxes, size_kb, .. } = options;
     let noun = if *mailboxes == 1 { "mailbox" } else { "mailboxes" };
-    let unix = options.unix.as_deref().map(|path| format!(" and {}", path.display())).unwrap_or_default();
     let memory = options.geometry().segment_size().unwrap_or(0).div_ceil(1024);
-    let classic = classic.filter(|classic| *classic != address);
-    let classic = classic.map(|address| format!(" and {address} (classic)")).unwrap_or_default();
-    let port = address.port();
     let pid = std::process::id();
     let client_memory = options.client_memory() / (1024 * 1024);
     format!(
-        "dipc: {mailboxes} {noun} of {size_kb} kB on {address}{classic}{unix} (pid {pid}, {memory} kB of shared \
-         memory, at most {client_memory} MB for clients); to stop and delete all data: {removal}",
+        "dipc: {mailboxes} {noun} of {size_kb} kB on {addresses} (pid {pid}, {memory} kB of shared memory, at most \
+         {client_memory} MB for clients); to stop and delete all data: {removal}",
         removal = removal(options, port)
     )
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::start::BACKLOG;
+use super::sockets::BACKLOG;
 
 /// Longest wait for another start that has locked the same directory, and the pause between two tries.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);

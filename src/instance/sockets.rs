@@ -1,0 +1,186 @@
+//! The TCP and UDP sockets of a server: PORT, and the port of `--classic`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, UdpSocket};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::options::ServerOptions;
+use crate::reactor::Listener;
+
+/// Connections that the kernel queues until they are accepted.
+pub(super) const BACKLOG: i32 = 4096;
+
+/// Pauses before further tries to listen.
+const LISTEN_RETRIES: [Duration; 3] =
+    [Duration::from_millis(2), Duration::from_millis(5), Duration::from_millis(11)];
+
+/// Idle time after which the kernel sends a keep-alive probe to a client.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+
+/// Time between two probes, and the number of unanswered probes that closes the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// How long the kernel resends data that a client does not acknowledge.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a server cannot listen on a port.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListenError {
+    /// Another process listens on the port.
+    #[error("port {0} is in use")]
+    PortInUse(u16),
+    /// A system call failed.
+    #[error("cannot listen on {0}: {1}")]
+    Io(SocketAddr, io::Error),
+}
+
+/// The sockets of a server that does not listen yet, or listens.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    main: TcpSocket,
+    classic: Classic,
+    /// The UDP socket of the classic port, if its address is loopback.
+    udp: Option<std::net::UdpSocket>,
+}
+
+/// The port of `--classic`.
+#[derive(Debug)]
+enum Classic {
+    Off,
+    /// PORT itself.
+    Main,
+    Second(TcpSocket),
+}
+
+/// A bound TCP socket.
+#[derive(Debug)]
+struct TcpSocket {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Sockets {
+    /// Binds PORT and the classic port.
+    pub(super) fn bind(options: &ServerOptions) -> Result<Self, ListenError> {
+        let main = TcpSocket::bind(SocketAddr::new(options.bind, options.port))?;
+        let classic = match options.classic {
+            None => Classic::Off,
+            Some(port) if port == options.port && port != 0 => Classic::Main,
+            Some(port) => Classic::Second(TcpSocket::bind(SocketAddr::new(options.bind, port))?),
+        };
+        let mut sockets = Sockets { main, classic, udp: None };
+        // A packet of 3 bytes can ask for an answer of 65,507 bytes. From another machine its address may be
+        // forged.
+        if let Some(address) = sockets.classic_address().filter(|address| address.ip().is_loopback()) {
+            sockets.udp = Some(bind_udp(address).map_err(|error| listen_error(address, error))?);
+        }
+        Ok(sockets)
+    }
+
+    /// PORT, or the port that the system has chosen for PORT 0. It names the directory of the instance.
+    pub(super) fn port(&self) -> u16 {
+        self.main.address.port()
+    }
+
+    /// The classic port, if it has no UDP.
+    pub(super) fn classic_without_udp(&self) -> Option<u16> {
+        self.classic_address().filter(|_| self.udp.is_none()).map(|address| address.port())
+    }
+
+    /// The addresses, for people.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        let main = self.main.address.to_string();
+        match &self.classic {
+            Classic::Off | Classic::Main => vec![main],
+            Classic::Second(second) => vec![main, format!("{} (classic)", second.address)],
+        }
+    }
+
+    /// Listens on all TCP sockets.
+    pub(super) fn listen(&self) -> Result<(), ListenError> {
+        self.main.listen()?;
+        match &self.classic {
+            Classic::Off | Classic::Main => Ok(()),
+            Classic::Second(second) => second.listen(),
+        }
+    }
+
+    /// The sockets for the reactor.
+    pub(super) fn into_listeners(self) -> (Vec<Listener>, Option<UdpSocket>) {
+        let main = self.main.into_listener();
+        let listeners = match self.classic {
+            Classic::Off => vec![Listener::Tcp(main)],
+            Classic::Main => vec![Listener::Classic(main)],
+            Classic::Second(second) => vec![Listener::Tcp(main), Listener::Classic(second.into_listener())],
+        };
+        (listeners, self.udp.map(UdpSocket::from_std))
+    }
+
+    fn classic_address(&self) -> Option<SocketAddr> {
+        match &self.classic {
+            Classic::Off => None,
+            Classic::Main => Some(self.main.address),
+            Classic::Second(second) => Some(second.address),
+        }
+    }
+}
+
+impl TcpSocket {
+    fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let bound = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            // Accepted connections inherit the options of the listener, without a system call for each.
+            socket.set_tcp_nodelay(true)?;
+            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME);
+            let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+            socket.set_tcp_keepalive(&keepalive)?;
+            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+            // Telnet sends some of its options as urgent data; the framer expects them in the stream.
+            socket.set_out_of_band_inline(true)?;
+            if address.ip().is_loopback() {
+                // If the system's default is BBR, a timer paces every answer. Pacing has no use on loopback.
+                // Every Linux has Reno. If it cannot be set, the default works, too.
+                let _ = socket.set_tcp_congestion(b"reno");
+            }
+            socket.bind(&address.into())?;
+            let address = socket.local_addr()?.as_socket().unwrap_or(address);
+            Ok(TcpSocket { socket, address })
+        };
+        bound().map_err(|error| listen_error(address, error))
+    }
+
+    /// Listens. Two servers that begin to listen on one port at the same time can both fail, so both try
+    /// again.
+    fn listen(&self) -> Result<(), ListenError> {
+        for pause in LISTEN_RETRIES {
+            match self.socket.listen(BACKLOG) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(pause),
+                result => return result.map_err(|error| listen_error(self.address, error)),
+            }
+        }
+        self.socket.listen(BACKLOG).map_err(|error| listen_error(self.address, error))
+    }
+
+    fn into_listener(self) -> TcpListener {
+        TcpListener::from_std(self.socket.into())
+    }
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn listen_error(address: SocketAddr, error: io::Error) -> ListenError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::PortInUse(address.port()),
+        _ => ListenError::Io(address, error),
+    }
+}
