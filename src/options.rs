@@ -1,7 +1,7 @@
 //! The options of `dipc` and `dipcrm`, from the command line and the environment.
 
 use std::ffi::OsStr;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub struct ServerOptions {
           value_parser = clap::value_parser!(u64).range(1..=CAPACITY_MAX / 1024))]
     pub size_kb: u64,
 
-    /// TCP port; 0 takes any free port and prints its number
+    /// TCP port, and name of the directory of the data; 0 takes any free port and prints its number
     #[arg(default_value_t = 5000)]
     pub port: u16,
 
@@ -62,9 +62,9 @@ pub struct ServerOptions {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=PACKET_KB_MAX))]
     packet_kb: Option<u64>,
 
-    /// Address to listen on
-    #[arg(long, value_name = "ADDR", env = "DIPC_BIND", hide_env_values = true, default_value = "127.0.0.1")]
-    pub bind: IpAddr,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR", env = "DIPC_BIND", hide_env_values = true)]
+    bind: Option<IpAddr>,
 
     /// Allow clients on other machines; required with a --bind that is not loopback
     #[arg(long, env = "DIPC_OPEN", hide_env_values = true, value_parser = BoolishValueParser::new())]
@@ -77,6 +77,10 @@ pub struct ServerOptions {
     /// Also listen on this Unix-domain socket
     #[arg(long, value_name = "PATH", env = "DIPC_UNIX", hide_env_values = true)]
     pub unix: Option<PathBuf>,
+
+    /// Listen on no TCP port, only on the socket of --unix; PORT names the directory of the data
+    #[arg(long, env = "DIPC_NO_TCP", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub no_tcp: bool,
 
     /// Also serve clients that send bare datagrams on this port: TCP, and on loopback UDP; may be PORT itself
     #[arg(long, value_name = "PORT2", env = "DIPC_CLASSIC", hide_env_values = true)]
@@ -200,35 +204,64 @@ impl ServerOptions {
     /// Parses the command line. Ends the process with exit code 2 if it is invalid.
     pub fn from_command_line() -> Self {
         let options: ServerOptions = parse();
-        if !options.bind.is_loopback() && !options.open {
-            let message = "clients on other machines could connect; add --open to allow that";
-            ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();
-        }
-        if options.classic.is_some() && options.quiet_ms == 0 {
-            let message = "--classic needs a --quiet-ms above 0: silence ends the requests of its clients";
-            ServerOptions::command().error(ErrorKind::ArgumentConflict, message).exit();
-        }
-        if let Some(likely) = options.likely_order().filter(|_| !options.low_port) {
-            let message = format!(
-                "{} mailboxes of {} kB on port {} with requests of {} kB? The order is MAILBOXES SIZE_KB PORT \
-                 PACKET_KB, for example: dipc {likely}\n\nIf the port is {}, add --low-port.",
-                options.mailboxes,
-                options.size_kb,
-                options.port,
-                options.packet_kb(),
-                options.port
-            );
-            ServerOptions::command().error(ErrorKind::ValueValidation, message).exit();
-        }
-        let needed_mb = options.least_client_memory().div_ceil(MB);
-        if options.client_memory.is_some_and(|limit| limit < needed_mb) {
-            let message = format!(
-                "--client-memory must be at least {needed_mb}: with SIZE_KB {} that is two of the largest answers",
-                options.size_kb
-            );
-            ServerOptions::command().error(ErrorKind::ValueValidation, message).exit();
+        if let Some((kind, message)) = options.objection() {
+            ServerOptions::command().error(kind, message).exit();
         }
         options
+    }
+
+    /// Why a server cannot be started with this combination of options.
+    fn objection(&self) -> Option<(ErrorKind, String)> {
+        let conflict = self.conflict().map(|text| (ErrorKind::ArgumentConflict, text.to_owned()));
+        conflict.or_else(|| Some((ErrorKind::ValueValidation, self.implausible()?)))
+    }
+
+    /// Why two options exclude each other.
+    fn conflict(&self) -> Option<&'static str> {
+        if !self.bind().is_loopback() && !self.open {
+            return Some("clients on other machines could connect; add --open to allow that");
+        }
+        if self.classic.is_some() && self.quiet_ms == 0 {
+            return Some("--classic needs a --quiet-ms above 0: silence ends the requests of its clients");
+        }
+        match self.no_tcp {
+            false => None,
+            true if self.unix.is_none() => Some("--no-tcp needs --unix: clients could not connect"),
+            true if self.classic.is_some() => Some("--classic listens on TCP; omit it or --no-tcp"),
+            true if self.bind.is_some() => Some("--bind is an address for TCP; omit it or --no-tcp"),
+            true if self.open => Some("--open allows clients over TCP; omit it or --no-tcp"),
+            true if self.port == 0 => {
+                Some("--no-tcp needs a PORT above 0: it names the directory of the data")
+            }
+            true => None,
+        }
+    }
+
+    /// Why a number is probably a mistake.
+    fn implausible(&self) -> Option<String> {
+        if let Some(likely) = self.likely_order().filter(|_| !self.low_port) {
+            return Some(format!(
+                "{} mailboxes of {} kB on port {} with requests of {} kB? The order is MAILBOXES SIZE_KB PORT \
+                 PACKET_KB, for example: dipc {likely}\n\nIf the port is {}, add --low-port.",
+                self.mailboxes,
+                self.size_kb,
+                self.port,
+                self.packet_kb(),
+                self.port
+            ));
+        }
+        let needed_mb = self.least_client_memory().div_ceil(MB);
+        self.client_memory.filter(|limit| *limit < needed_mb).map(|_| {
+            format!(
+                "--client-memory must be at least {needed_mb}: with SIZE_KB {} that is two of the largest answers",
+                self.size_kb
+            )
+        })
+    }
+
+    /// Address to listen on.
+    pub fn bind(&self) -> IpAddr {
+        self.bind.unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 
     /// The four numbers in the order that was probably meant: the port is below 1024, and another number is
@@ -332,6 +365,25 @@ mod tests {
         assert_eq!(numbers("4 100 6000"), Some((4, 100, 6000, 100)));
         assert_eq!(numbers("4 100 6000 8"), Some((4, 100, 6000, 8)));
         assert_eq!((numbers("4"), numbers("4 100")), (None, None));
+    }
+
+    #[test]
+    fn without_tcp_no_option_of_tcp_is_valid() {
+        let conflict = |words: &str| {
+            let words = ["dipc"].into_iter().chain(words.split(' '));
+            ServerOptions::parse_from(words).conflict().unwrap_or_default()
+        };
+        for (words, reason) in [
+            ("4 64 5000 --no-tcp", "needs --unix"),
+            ("4 64 0 --no-tcp --unix s", "needs a PORT above 0"),
+            ("4 64 5000 --no-tcp --unix s --classic 5001", "--classic"),
+            ("4 64 5000 --no-tcp --unix s --classic 5000", "--classic"),
+            ("4 64 5000 --no-tcp --unix s --bind 127.0.0.1", "--bind"),
+            ("4 64 5000 --no-tcp --unix s --open", "--open"),
+        ] {
+            assert!(conflict(words).contains(reason), "{words}: {:?}", conflict(words));
+        }
+        assert_eq!(conflict("4 64 5000 --no-tcp --unix s"), "");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The TCP and UDP sockets of a server: PORT, and the port of `--classic`.
+//! The TCP and UDP sockets of a server: PORT, and the port of `--classic`. With `--no-tcp` there are none.
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +41,9 @@ pub(super) enum ListenError {
 /// The sockets of a server that does not listen yet, or listens.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    main: TcpSocket,
+    port: u16,
+    /// `None` with `--no-tcp`.
+    main: Option<TcpSocket>,
     classic: Classic,
     /// The UDP socket of the classic port, if its address is loopback.
     udp: Option<std::net::UdpSocket>,
@@ -66,13 +68,17 @@ struct TcpSocket {
 impl Sockets {
     /// Binds PORT and the classic port.
     pub(super) fn bind(options: &ServerOptions) -> Result<Self, ListenError> {
-        let main = TcpSocket::bind(SocketAddr::new(options.bind, options.port))?;
+        if options.no_tcp {
+            return Ok(Sockets { port: options.port, main: None, classic: Classic::Off, udp: None });
+        }
+        let main = TcpSocket::bind(SocketAddr::new(options.bind(), options.port))?;
+        let port = main.address.port();
         let classic = match options.classic {
             None => Classic::Off,
             Some(port) if port == options.port && port != 0 => Classic::Main,
-            Some(port) => Classic::Second(TcpSocket::bind(SocketAddr::new(options.bind, port))?),
+            Some(port) => Classic::Second(TcpSocket::bind(SocketAddr::new(options.bind(), port))?),
         };
-        let mut sockets = Sockets { main, classic, udp: None };
+        let mut sockets = Sockets { port, main: Some(main), classic, udp: None };
         // A packet of 3 bytes can ask for an answer of 65,507 bytes. From another machine its address may be
         // forged.
         if let Some(address) = sockets.classic_address().filter(|address| address.ip().is_loopback()) {
@@ -83,7 +89,7 @@ impl Sockets {
 
     /// PORT, or the port that the system has chosen for PORT 0. It names the directory of the instance.
     pub(super) fn port(&self) -> u16 {
-        self.main.address.port()
+        self.port
     }
 
     /// The classic port, if it has no UDP.
@@ -93,37 +99,39 @@ impl Sockets {
 
     /// The addresses, for people.
     pub(super) fn addresses(&self) -> Vec<String> {
-        let main = self.main.address.to_string();
-        match &self.classic {
-            Classic::Off | Classic::Main => vec![main],
-            Classic::Second(second) => vec![main, format!("{} (classic)", second.address)],
-        }
+        let main = self.main.iter().map(|main| main.address.to_string());
+        main.chain(self.second().map(|second| format!("{} (classic)", second.address))).collect()
     }
 
     /// Listens on all TCP sockets.
     pub(super) fn listen(&self) -> Result<(), ListenError> {
-        self.main.listen()?;
-        match &self.classic {
-            Classic::Off | Classic::Main => Ok(()),
-            Classic::Second(second) => second.listen(),
-        }
+        self.main.iter().chain(self.second()).try_for_each(TcpSocket::listen)
     }
 
     /// The sockets for the reactor.
     pub(super) fn into_listeners(self) -> (Vec<Listener>, Option<UdpSocket>) {
-        let main = self.main.into_listener();
-        let listeners = match self.classic {
-            Classic::Off => vec![Listener::Tcp(main)],
-            Classic::Main => vec![Listener::Classic(main)],
-            Classic::Second(second) => vec![Listener::Tcp(main), Listener::Classic(second.into_listener())],
+        let main = self.main.map(TcpSocket::into_listener);
+        let (main, second) = match self.classic {
+            Classic::Off => (main.map(Listener::Tcp), None),
+            Classic::Main => (main.map(Listener::Classic), None),
+            Classic::Second(second) => (main.map(Listener::Tcp), Some(second.into_listener())),
         };
+        let listeners = main.into_iter().chain(second.map(Listener::Classic)).collect();
         (listeners, self.udp.map(UdpSocket::from_std))
+    }
+
+    /// The TCP socket of a classic port that is not PORT.
+    fn second(&self) -> Option<&TcpSocket> {
+        match &self.classic {
+            Classic::Off | Classic::Main => None,
+            Classic::Second(second) => Some(second),
+        }
     }
 
     fn classic_address(&self) -> Option<SocketAddr> {
         match &self.classic {
             Classic::Off => None,
-            Classic::Main => Some(self.main.address),
+            Classic::Main => self.main.as_ref().map(|main| main.address),
             Classic::Second(second) => Some(second.address),
         }
     }

@@ -25,9 +25,12 @@ impl Port {
 }
 
 /// The port in the line that dipc prints when it is ready: `dipc: 4 mailboxes of 64 kB on 127.0.0.1:5000
-/// (..`.
+/// (..`. With `--no-tcp` the line has PORT only in its last command, `dipcrm 5000`.
 pub fn port_in(line: &str) -> Option<u16> {
-    line.split(" on ").nth(1)?.split([' ', '(']).next()?.rsplit(':').next()?.parse().ok()
+    let address = line.split(" on ").nth(1)?.split([' ', '(']).next()?;
+    let removed = || line.split(": dipcrm ").nth(1)?.split_whitespace().next();
+    let port = if address.starts_with('/') { removed()? } else { address.rsplit(':').next()? };
+    port.parse().ok()
 }
 
 /// The port of `--classic` in this line, `.. and 127.0.0.1:5001 (classic)`.

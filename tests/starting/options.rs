@@ -50,6 +50,25 @@ fn wrong_arguments_are_usage_errors() {
     base.expect_nothing_left();
 }
 
+#[test]
+fn without_tcp_a_unix_socket_is_needed_and_no_option_of_tcp_is_valid() {
+    let base = BaseDirectory::new();
+    let with_socket = format!("--no-tcp --unix {}", base.join("socket").display());
+    for (arguments, reason) in [
+        ("4 64 5000 8 --no-tcp", "needs --unix"),
+        (&format!("4 64 0 8 {with_socket}"), "needs a PORT above 0"),
+        (&format!("4 64 5000 8 --classic 5001 {with_socket}"), "--classic listens on TCP"),
+        (&format!("4 64 5000 8 --bind 127.0.0.1 {with_socket}"), "--bind is an address for TCP"),
+        (&format!("4 64 5000 8 --open {with_socket}"), "--open allows clients over TCP"),
+    ] {
+        run(&mut base.dipc(arguments)).expect_failure(2, reason);
+    }
+    run(base.dipc("4 64 5000 8").env("DIPC_NO_TCP", "yes")).expect_failure(2, "needs --unix");
+    base.expect_nothing_left();
+    let server = start(base.dipc("4 64 0 8").env("DIPC_NO_TCP", "no"));
+    server.connect().ask("ping\n", "OK\n");
+}
+
 /// Port 1 cannot be listened on by a user other than root, so a start with --low-port may fail.
 #[test]
 fn numbers_in_another_order_are_refused_with_the_likely_command() {
@@ -108,8 +127,18 @@ fn every_option_can_come_from_the_environment() {
 #[test]
 fn wrong_values_in_the_environment_are_usage_errors() {
     let base = BaseDirectory::new();
-    let options =
-        ["BIND", "OPEN", "WORKERS", "WAIT", "MAX_CLIENTS", "QUIET_MS", "FRESH", "FOREGROUND", "LOG_LEVEL"];
+    let options = [
+        "BIND",
+        "OPEN",
+        "NO_TCP",
+        "WORKERS",
+        "WAIT",
+        "MAX_CLIENTS",
+        "QUIET_MS",
+        "FRESH",
+        "FOREGROUND",
+        "LOG_LEVEL",
+    ];
     for option in options {
         let outcome = run(base.dipc("4 64 0 8").env(format!("DIPC_{option}"), "nonsense"));
         outcome.expect_failure(2, "nonsense");
@@ -124,6 +153,7 @@ fn empty_variables_count_as_unset() {
     let names = [
         "BIND",
         "OPEN",
+        "NO_TCP",
         "UNIX",
         "WORKERS",
         "WAIT",

@@ -1,6 +1,7 @@
 //! The Unix-domain socket: how it serves clients, and when its file is created, replaced and removed.
 
 mod leftovers;
+mod no_tcp;
 mod path;
 mod race;
 mod removal;
