@@ -96,10 +96,10 @@ pub struct ServerOptions {
           value_parser = seconds)]
     pub wait: Duration,
 
-    /// Longest time that a client can hold a lock, in seconds
+    /// Longest time that a client can hold a lock, in seconds; at most 100 years
     #[arg(long, value_name = "S", env = "DIPC_MAX_HOLD", hide_env_values = true, default_value = "600",
           value_parser = hold)]
-    pub max_hold: Duration,
+    max_hold: Duration,
 
     /// Maximum number of clients; limited to the descriptor limit minus 32
     #[arg(long, value_name = "N", env = "DIPC_MAX_CLIENTS", hide_env_values = true, default_value = "10000",
@@ -259,6 +259,17 @@ impl ServerOptions {
         })
     }
 
+    /// Longest time that a client can hold a lock: at most 100 years, so that adding it to an instant cannot
+    /// overflow.
+    pub fn max_hold(&self) -> Duration {
+        self.max_hold.min(HOLD_MAX)
+    }
+
+    /// Whether `--max-hold` exceeds its maximum.
+    pub fn is_max_hold_limited(&self) -> bool {
+        self.max_hold > HOLD_MAX
+    }
+
     /// Address to listen on.
     pub fn bind(&self) -> IpAddr {
         self.bind.unwrap_or(Ipv4Addr::LOCALHOST.into())
@@ -316,11 +327,11 @@ fn seconds(word: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// A duration above zero, bounded so that adding it to an instant cannot overflow.
+/// A duration above zero.
 fn hold(word: &str) -> Result<Duration, String> {
     match seconds(word)? {
         Duration::ZERO => Err("must be more than 0 seconds".to_owned()),
-        hold => Ok(hold.min(HOLD_MAX)),
+        hold => Ok(hold),
     }
 }
 
@@ -390,8 +401,12 @@ mod tests {
     fn max_hold_is_above_zero_and_bounded() {
         assert_eq!(hold("0.5"), Ok(Duration::from_millis(500)));
         assert!(hold("0").is_err());
-        let longest = hold("18000000000000000000").expect("a long time");
-        assert!(std::time::Instant::now().checked_add(longest).is_some(), "overflows");
+        for (seconds, is_limited) in [("18000000000000000000", true), ("3153600000", false)] {
+            let words = ["dipc", "4", "64", "5000", "--max-hold", seconds];
+            let options = ServerOptions::parse_from(words);
+            assert_eq!((options.max_hold(), options.is_max_hold_limited()), (HOLD_MAX, is_limited));
+        }
+        assert!(std::time::Instant::now().checked_add(HOLD_MAX).is_some(), "overflows");
     }
 
     #[test]

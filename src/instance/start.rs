@@ -25,7 +25,7 @@ use super::files::Files;
 use super::segment_file::{OpenError, SegmentFile};
 use super::sockets::{ListenError, Sockets};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
-use super::warnings::{recover, report};
+use super::warnings::{of_options, recover, report};
 use crate::mailboxes::{Mailboxes, Segment, SegmentError};
 use crate::options::ServerOptions;
 use crate::reactor::{Host, Listener, Reactor, Settings};
@@ -263,15 +263,12 @@ fn reactor(
     // Before the first thread starts, because this takes longer afterwards.
     descriptors::reserve(max_clients, files.lock().directory().descriptor());
     super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
-    if let Some(port) = sockets.classic_without_udp() {
-        let text = format!("the classic port {port} is TCP only, because --bind is not loopback");
-        report(&[(Level::Warn, text)]);
-    }
+    report(&of_options(options, &sockets));
     recover(&segment, files.lock().directory());
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
-        max_hold: options.max_hold,
+        max_hold: options.max_hold(),
         max_clients,
         client_memory: usize::try_from(options.client_memory()).unwrap_or(usize::MAX),
         quiet: Duration::from_millis(options.quiet_ms.into()),

@@ -6,8 +6,10 @@
 use log::Level;
 
 use super::directory::Directory;
+use super::sockets::Sockets;
 use super::terminal;
 use crate::mailboxes::{Recovered, Segment};
+use crate::options::ServerOptions;
 
 /// Most warnings that a start prints at once. The log has all of them.
 const WARNINGS_SHOWN: usize = 10;
@@ -26,6 +28,14 @@ pub(super) fn report(warnings: &[(Level, String)]) {
         lines.push(format!("dipc: and {} more warnings", warnings.len() - WARNINGS_SHOWN));
     }
     terminal::print_error(&lines.join("\n"));
+}
+
+/// Warnings about options that do not have their whole effect.
+pub(super) fn of_options(options: &ServerOptions, sockets: &Sockets) -> Vec<(Level, String)> {
+    let udp = sockets.classic_without_udp();
+    let udp = udp.map(|port| format!("the classic port {port} is TCP only, because --bind is not loopback"));
+    let hold = options.is_max_hold_limited().then(|| "--max-hold is limited to 100 years".to_owned());
+    udp.into_iter().chain(hold).map(|text| (Level::Warn, text)).collect()
 }
 
 /// Recovers the mailboxes, and reports damaged ones.

@@ -1,12 +1,15 @@
 //! What a start reports beside its line, and where.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dipc_testkit::instance::{BaseDirectory, Instance, start_in_foreground};
-use dipc_testkit::process::{after, bare, run, text};
+use dipc_testkit::port::{Port, classic_port_in};
+use dipc_testkit::process::{after, bare, finish, has_ended, run, text};
 use dipc_testkit::program;
+use dipc_testkit::wait::wait_until;
+use nix::libc::SYS_clock_nanosleep;
 use nix::sys::signal::Signal;
 
 /// Bytes of the header page of a segment, and of the control area of a mailbox after it.
@@ -49,6 +52,32 @@ fn a_start_in_the_background_prints_its_warnings() {
     server.end(Signal::SIGTERM);
     let log = fs::read_to_string(base.join("log")).expect("a log");
     assert_eq!(log.matches("both records damaged").count(), 29, "{log}");
+}
+
+/// Cause: the classic port was bound again in each try of a start that waits, and warned each time.
+#[test]
+fn a_start_that_waits_for_another_server_prints_its_warnings_once() {
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    base.start(&format!("4 64 {} 8", port.number)).end(Signal::SIGKILL);
+    let lock = File::open(base.join(port.number.to_string()).join("lock")).expect("a lock");
+    lock.lock().expect("locked");
+    let options = "--bind 0.0.0.0 --open --classic 0 --max-hold 1e12 --log-level off";
+    let mut command = base.dipc(&format!("4 64 {} 8 {options}", port.number));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let sleeps = format!("{SYS_clock_nanosleep} ");
+    wait_until("the start waits, or has failed", || {
+        let call = fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap_or_default();
+        call.starts_with(&sleeps) || has_ended(child.id().cast_signed())
+    });
+    drop(lock);
+    let outcome = finish(child, b"");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let classic = classic_port_in(&outcome.text()).expect("a classic port");
+    let expected = format!(
+        "dipc: warning: the classic port {classic} is TCP only, because --bind is not loopback\n\
+         dipc: warning: --max-hold is limited to 100 years\n"
+    );
+    assert_eq!(outcome.stderr, expected);
 }
 
 #[test]
