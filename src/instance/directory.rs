@@ -21,7 +21,7 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const SEGMENT: &str = "segment";
 pub(super) const NEW_SEGMENT: &str = "segment.new";
 pub(super) const CONTROL: &str = "control.sock";
-const PID: &str = "pid";
+pub(super) const PID: &str = "pid";
 const SOCKET: &str = "socket";
 
 /// All files of the directory. The lock is removed last: until then no other server starts here.
@@ -69,6 +69,11 @@ pub(super) enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// A system call failed on this file.
+    pub(super) fn io(path: &Path, errno: Errno) -> Self {
+        DirectoryError::Io { path: path.to_owned(), error: errno.into() }
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, DirectoryError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
     }
@@ -155,9 +160,22 @@ impl Directory {
         }
     }
 
+    /// The path of the directory of all instances.
+    pub(super) fn base(given: Option<&Path>) -> PathBuf {
+        base_of(given).0
+    }
+
+    /// Opens the directory of all instances. Returns `None` if it does not exist.
+    pub(super) fn open_base(given: Option<&Path>) -> Result<Option<OwnedFd>, DirectoryError> {
+        match open_verified(&Directory::base(given)) {
+            Err(error) if error.is_not_found() => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
     /// The path of the directory of `port`.
     pub(super) fn path_of(base: Option<&Path>, port: u16) -> PathBuf {
-        base_of(base).0.join(port.to_string())
+        Directory::base(base).join(port.to_string())
     }
 
     /// The path of the directory.
@@ -305,14 +323,13 @@ impl Directory {
     }
 
     fn open_in(base: &Path, removes_base: bool, name: &str, create: bool) -> Result<Self, DirectoryError> {
-        let parent = open_directory(None::<&OwnedFd>, base, base)?;
-        verify(&parent, base, 0o022)?;
+        let parent = open_verified(base)?;
         let path = base.join(name);
         let is_new = create
             && match mkdirat(&parent, name, Mode::S_IRWXU) {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
-                Err(errno) => return Err(io_error(&path, errno)),
+                Err(errno) => return Err(DirectoryError::io(&path, errno)),
             };
         let opened =
             open_directory(Some(&parent), name, &path).and_then(|fd| verify(&fd, &path, 0o077).map(|()| fd));
@@ -356,7 +373,7 @@ impl Directory {
     }
 
     pub(super) fn error(&self, name: &str, errno: Errno) -> DirectoryError {
-        io_error(&self.path.join(name), errno)
+        DirectoryError::io(&self.path.join(name), errno)
     }
 }
 
@@ -373,7 +390,7 @@ fn create_base(base: &Path) -> Result<bool, DirectoryError> {
     match nix::unistd::mkdir(base, Mode::S_IRWXU) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
-        Err(errno) => Err(io_error(base, errno)),
+        Err(errno) => Err(DirectoryError::io(base, errno)),
     }
 }
 
@@ -390,12 +407,18 @@ fn open_directory<P: ?Sized + NixPath>(
         Some(parent) => openat(parent, name, directory_flags(), Mode::empty()),
         None => open(name, directory_flags(), Mode::empty()),
     };
-    opened.map_err(|errno| io_error(path, errno))
+    opened.map_err(|errno| DirectoryError::io(path, errno))
+}
+
+/// Opens the directory of all instances, which other users must not be able to change.
+fn open_verified(base: &Path) -> Result<OwnedFd, DirectoryError> {
+    let fd = open_directory(None::<&OwnedFd>, base, base)?;
+    verify(&fd, base, 0o022).map(|()| fd)
 }
 
 /// Checks an open directory: it must belong to this user, and have none of the `forbidden` permissions.
 fn verify(fd: &OwnedFd, path: &Path, forbidden: u32) -> Result<(), DirectoryError> {
-    let found = fstat(fd).map_err(|errno| io_error(path, errno))?;
+    let found = fstat(fd).map_err(|errno| DirectoryError::io(path, errno))?;
     if found.st_uid != geteuid().as_raw() {
         let reason = "belongs to another user";
         return Err(DirectoryError::NotOurs { path: path.to_owned(), reason });
@@ -417,8 +440,4 @@ fn is_of_kind(found: &FileStat, kind: SFlag) -> bool {
 
 fn identity(found: &FileStat) -> (u64, u64) {
     (found.st_dev, found.st_ino)
-}
-
-fn io_error(path: &Path, errno: Errno) -> DirectoryError {
-    DirectoryError::Io { path: path.to_owned(), error: errno.into() }
 }

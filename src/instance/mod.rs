@@ -1,7 +1,7 @@
-//! An instance: one running server with its directory and its memory. This module starts and removes
+//! An instance: one running server with its directory and its memory. This module starts, lists and removes
 //! instances.
 //!
-//! [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`] stops
+//! [`list()`] reads files and tables of the kernel only. [`start()`] completes every step that can fail before it reports that the server runs. [`remove()`] stops
 //! the server and deletes all files of an instance. The locks of the instance and of its segment show whether
 //! a server is running, because the kernel releases them when the process ends. A server whose files have
 //! lost their names is found through its control socket, if that still has its name.
@@ -11,6 +11,8 @@ mod daemon;
 mod descriptors;
 mod directory;
 mod files;
+mod list;
+mod lock_table;
 mod log;
 mod process;
 mod remove;
@@ -22,5 +24,6 @@ mod terminal;
 mod unix_socket;
 mod warnings;
 
+pub use list::{Contents, Instance, ListError, Listing, State, list};
 pub use remove::remove;
 pub use start::start;

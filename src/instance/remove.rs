@@ -21,7 +21,7 @@ use nix::unistd::geteuid;
 use super::control_socket::{receive, wait_for_input};
 use super::directory::{Directory, DirectoryError, SEGMENT};
 use super::process::{Peer, Process};
-use super::tcp_table::users_listening_on;
+use super::tcp_table::listening_on;
 use super::terminal::print_error;
 use super::unix_socket::remove_if_dead;
 use crate::options::RemoveOptions;
@@ -123,8 +123,9 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
             return Ok(Outcome::Removed);
         }
         // A server whose directory was removed still listens, and creates the directory again.
-        let users = users_listening_on(options.port)
-            .map_err(|error| RemoveError::Table { port: options.port, error })?;
+        let listening =
+            listening_on(options.port).map_err(|error| RemoveError::Table { port: options.port, error })?;
+        let users: Vec<u32> = listening.iter().map(|socket| socket.user).collect();
         match users[..] {
             [] => return Ok(if has_removed { Outcome::Removed } else { Outcome::NotFound }),
             [user, ..] if !users.contains(&geteuid().as_raw()) => {
