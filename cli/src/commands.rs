@@ -102,6 +102,7 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         Command::Hello { name } => hello(client, name.as_deref(), out)?,
         Command::Chat { .. }
         | Command::Top { .. }
+        | Command::Ls { .. }
         | Command::Bench(_)
         | Command::Completions { .. }
         | Command::Manual { .. } => {

@@ -4,8 +4,9 @@
 //! executes one command. [`prompt`] reads commands line by line, from a terminal or a pipe. Commands that
 //! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
 //! [`edit`] replaces a message with the output of a program, [`watch`] prints messages as they arrive,
-//! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load.
-//! [`outer_locks`] finds requests that would wait for a lock of a program that this program runs under.
+//! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load. [`ls`] lists
+//! the servers of this machine. [`outer_locks`] finds requests that would wait for a lock of a program that
+//! this program runs under.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
 //! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,
@@ -27,6 +28,7 @@ mod identity;
 mod input;
 mod interrupts;
 mod lock;
+mod ls;
 mod manual;
 mod options;
 mod outer_locks;
@@ -91,6 +93,7 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
                         command holds no lock. Use lock 3 -- COMMAND, or lock and unlock at the prompt";
             return Err(Failure::Usage(text.to_owned()));
         }
+        Some(Command::Ls { dir }) => return ls::run(dir.clone(), cli.connection.timeout, out),
         Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),
         Some(Command::Lock { command, .. }) if !command.is_empty() => stdio::require_input()?,
         Some(Command::Lock { .. }) => {

@@ -33,7 +33,7 @@ use number::count;
                   Messages are printed unchanged on a pipe, and escaped on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
                   dipc-cli edit 3 -- sed s/old/new/\n  dipc-cli lock 3 -- make deploy\n  \
-                  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n\n\
+                  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n  dipc-cli ls\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
                   3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
                   full or stopping, or `lock BOX -- COMMAND` did not acquire the lock in time.\n\
@@ -259,6 +259,27 @@ pub(crate) enum Command {
         once: bool,
         #[command(flatten)]
         retry: RetryOption,
+    },
+    /// List your servers on this machine, running and dead
+    ///
+    /// A dead server was stopped or killed, and its mailboxes are kept. `dipc` with the same numbers and
+    /// options continues with them, `dipcrm PORT` deletes them.
+    ///
+    /// CLIENTS is `?` if the server does not answer within a second (--timeout): it is starting, stopping or
+    /// halted, or serves no more clients. SIZE_KB and PACKET_KB are the numbers that the server was started with.
+    /// MEMORY_KB is the memory of the mailboxes, AGE the time since they were created. NOTE says why a file is
+    /// not one of this version.
+    ///
+    /// No server is disturbed: nothing is locked or changed. The exit code is 0 also if there are no servers.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli ls\n  \
+        dipc-cli ls --dir /run/dipc\n  \
+        dipc-cli ls --json                         one object for each server; sizes in bytes")]
+    Ls {
+        /// Directory that dipc was started with [default: environment variable DIPC_DIR, or
+        /// /dev/shm/dipc-UID]
+        #[arg(long, value_name = "D", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
     },
     /// Put a server on this machine under load, and measure it
     ///

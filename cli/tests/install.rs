@@ -83,6 +83,7 @@ fn install_installs_every_file_and_uninstall_removes_them() {
         "share/man/man8/dipcrm.8",
         "share/man/man1/dipc-cli.1",
         "share/man/man1/dipc-cli-lock.1",
+        "share/man/man1/dipc-cli-ls.1",
         "share/man/man7/dipc-protocol.7",
         "share/bash-completion/completions/dipc-cli",
         "share/bash-completion/completions/dipcrm",

@@ -41,6 +41,7 @@ fn the_commands_of_readme_work_one_after_the_other() {
         command.args([limit, "sh", "-c", line]);
         command.current_dir(&directory).env("PATH", &path);
         command.env("DIPC_URL", format!("dipc://127.0.0.1:{}", server.port));
+        command.env("DIPC_DIR", server.directory.path());
         let ran = run(&mut command);
         assert_eq!(ran.code, Some(if is_endless { TIMED_OUT } else { 0 }), "{line}: {ran:?}");
         assert_eq!(ran.stderr, "", "{line}");

@@ -59,6 +59,7 @@ impl Command {
             Command::Hello { .. } => ("hello", None),
             Command::Chat { .. } => ("chat", None),
             Command::Top { .. } => ("top", None),
+            Command::Ls { .. } => ("ls", None),
             Command::Bench(_) => ("bench", None),
             Command::Completions { .. } => ("completions", None),
             Command::Manual { .. } => ("manual", None),
