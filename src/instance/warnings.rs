@@ -30,12 +30,11 @@ pub(super) fn report(warnings: &[(Level, String)]) {
     terminal::print_error(&lines.join("\n"));
 }
 
-/// Warnings about options that do not have their whole effect.
+/// Warnings about options and defaults that do not have their whole effect.
 pub(super) fn of_options(options: &ServerOptions, sockets: &Sockets) -> Vec<(Level, String)> {
     let udp = sockets.classic_without_udp();
     let udp = udp.map(|port| format!("the classic port {port} is TCP only, because --bind is not loopback"));
-    let hold = options.is_max_hold_limited().then(|| "--max-hold is limited to 100 years".to_owned());
-    udp.into_iter().chain(hold).map(|text| (Level::Warn, text)).collect()
+    udp.into_iter().chain(options.adjusted()).map(|text| (Level::Warn, text)).collect()
 }
 
 /// Recovers the mailboxes, and reports damaged ones.
