@@ -115,6 +115,10 @@ pub struct ServerOptions {
           value_parser = clap::value_parser!(u32).range(..=60_000))]
     pub quiet_ms: u32,
 
+    /// Name mailboxes: a file with lines BOX NAME; added to names of an earlier start
+    #[arg(long, value_name = "FILE", env = "DIPC_NAMES", hide_env_values = true)]
+    pub names: Option<PathBuf>,
+
     /// Keep data in D/PORT instead of /dev/shm/dipc-UID/PORT
     #[arg(long, value_name = "D", env = "DIPC_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,

@@ -14,6 +14,7 @@ mod files;
 mod list;
 mod lock_table;
 mod log;
+mod names_file;
 mod process;
 mod remove;
 mod segment_file;

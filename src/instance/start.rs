@@ -22,12 +22,14 @@ use super::daemon::{self, Notifier, Side};
 use super::descriptors::{self, close_inherited};
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
+use super::names_file::NamesError;
 use super::segment_file::{OpenError, SegmentFile};
 use super::sockets::{ListenError, Sockets};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use super::warnings::{of_options, recover, report};
 use crate::mailboxes::{Mailboxes, Segment, SegmentError};
 use crate::options::ServerOptions;
+use crate::protocol::Name;
 use crate::reactor::{Host, Listener, Reactor, Settings};
 
 /// How long a start waits for an earlier server that is ending, and the pause between two tries.
@@ -60,6 +62,8 @@ enum StartError {
     Segment { error: SegmentError, path: PathBuf, removal: String },
     #[error("{0}")]
     TooLarge(SegmentError),
+    #[error(transparent)]
+    Names(#[from] NamesError),
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
 }
@@ -67,7 +71,7 @@ enum StartError {
 impl StartError {
     fn exit_code(&self) -> u8 {
         match self {
-            StartError::TooLarge(_) => 2,
+            StartError::TooLarge(_) | StartError::Names(NamesError::Line { .. }) => 2,
             StartError::Listen(ListenError::PortInUse(_))
             | StartError::OwnServer { .. }
             | StartError::Directory(DirectoryError::InUse { .. })
@@ -84,6 +88,8 @@ struct Resources {
     sockets: Sockets,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
+    /// The names of `--names`.
+    names: Vec<(u32, Name)>,
 }
 
 /// Starts a server. Returns when the server is ready; with `--foreground`, when the server has stopped.
@@ -123,9 +129,13 @@ fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
     close_inherited().map_err(|error| StartError::Io("close inherited descriptors", error))?;
     super::log::start(options.log_file.as_deref(), options.foreground, options.log_level)
         .map_err(|error| StartError::Io("open the log file", error))?;
+    let names = match &options.names {
+        Some(path) => super::names_file::read(path, options.mailboxes)?,
+        None => Vec::new(),
+    };
     let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
     loop {
-        match acquire(options) {
+        match acquire(options, &names) {
             Err(error) if Instant::now() < deadline && is_predecessor_ending(options, &error, deadline) => {
                 std::thread::sleep(PREDECESSOR_RETRY);
             }
@@ -162,14 +172,14 @@ fn is_predecessor_ending(options: &ServerOptions, error: &StartError, deadline: 
     }
 }
 
-fn acquire(options: &ServerOptions) -> Result<Resources, StartError> {
+fn acquire(options: &ServerOptions, names: &[(u32, Name)]) -> Result<Resources, StartError> {
     let sockets = Sockets::bind(options)?;
     let (directory, lock) = Directory::claim(options.dir.as_deref(), sockets.port())?;
     match open(options, &directory, &sockets) {
         Ok((segment, file, unix)) => {
             let (socket, unix) = unix.unzip();
             let files = Files::new(directory, lock, file, socket).share();
-            Ok(Resources { files, sockets, unix, segment })
+            Ok(Resources { files, sockets, unix, segment, names: names.to_vec() })
         }
         Err(error) => {
             directory.discard(&lock);
@@ -215,13 +225,13 @@ fn open(options: &ServerOptions, directory: &Directory, sockets: &Sockets) -> Re
 
 /// Forks for the last time, and runs the server to its end.
 fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) -> ExitCode {
-    let Resources { files, sockets, unix, segment } = resources;
+    let Resources { files, sockets, unix, segment, names } = resources;
     let (port, mut addresses) = (sockets.port(), sockets.addresses());
     addresses.extend(options.unix.as_deref().map(|path| path.display().to_string()));
     let started = notifier
         .leave_session()
         .map_err(|error| StartError::Io("move to the background", error))
-        .and_then(|()| reactor(&files, options, sockets, unix, segment))
+        .and_then(|()| reactor(&files, options, sockets, unix, segment, names))
         .and_then(|reactor| {
             files.lock().commit()?;
             let line = describe(options, port, &addresses.join(" and "));
@@ -258,6 +268,7 @@ fn reactor(
     sockets: Sockets,
     unix: Option<std::os::unix::net::UnixListener>,
     segment: Segment,
+    names: Vec<(u32, Name)>,
 ) -> Result<Reactor, StartError> {
     let max_clients = max_clients(options);
     // Before the first thread starts, because this takes longer afterwards.
@@ -265,6 +276,8 @@ fn reactor(
     super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
     report(&of_options(options, &sockets));
     recover(&segment, files.lock().directory());
+    let mailboxes = Mailboxes::new(segment);
+    mailboxes.set_names(names);
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
@@ -282,7 +295,7 @@ fn reactor(
         dropped_log_lines: super::log::dropped,
         check_files: Box::new(move || files.lock().check()),
     };
-    Reactor::new(Mailboxes::new(segment), listeners, udp, control, settings, host)
+    Reactor::new(mailboxes, listeners, udp, control, settings, host)
         .map_err(|error| StartError::Io("start the server", error))
 }
 

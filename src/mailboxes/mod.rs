@@ -23,18 +23,23 @@ pub(crate) use in_hand::{Candidate, IN_HAND_MEMORY, InHand};
 pub(crate) use segment::{CAPACITY_MAX, Geometry, Ring, Segment, SegmentError};
 pub(crate) use wait_set::Condition;
 
+use crate::protocol::{Name, Names};
+
 /// The table of all mailboxes, with waiting jobs of type `J`.
 #[derive(Debug)]
 pub(crate) struct Mailboxes<J> {
     admissions: Box<[SharedAdmission<J>]>,
     segment: Segment,
+    /// The names in the segment.
+    names: Names,
 }
 
 impl<J> Mailboxes<J> {
     /// The mailboxes of a segment, without holders and waiters.
     pub(crate) fn new(segment: Segment) -> Self {
         let admissions = (0..segment.geometry().mailboxes).map(|_| SharedAdmission::default()).collect();
-        Mailboxes { admissions, segment }
+        let names = Names::new(segment.names());
+        Mailboxes { admissions, segment, names }
     }
 
     /// Number and sizes of the mailboxes.
@@ -45,6 +50,34 @@ impl<J> Mailboxes<J> {
     /// The segment of all mailboxes.
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// The names of the mailboxes.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Gives a mailbox this name, or none. Returns the other mailbox if one has this name. To be called by one
+    /// thread.
+    pub(crate) fn set_name(&self, mailbox: u32, name: Option<Name>) -> Result<(), u32> {
+        let taken = name.as_ref().and_then(|name| self.names.find(name.as_str().as_bytes()));
+        if let Some(other) = taken.filter(|other| *other != mailbox) {
+            return Err(other);
+        }
+        self.segment.set_name(mailbox, name.as_ref());
+        self.names.set(mailbox, name);
+        Ok(())
+    }
+
+    /// Gives mailboxes these names, each mailbox and each name once. Another mailbox with one of these names
+    /// loses it.
+    pub(crate) fn set_names(&self, names: Vec<(u32, Name)>) {
+        for (mailbox, name) in names {
+            if let Err(other) = self.set_name(mailbox, Some(name.clone())) {
+                let freed = self.set_name(other, None).and_then(|()| self.set_name(mailbox, Some(name)));
+                debug_assert!(freed.is_ok(), "no other mailbox has the name");
+            }
+        }
     }
 
     /// The admission of a mailbox.

@@ -1,7 +1,7 @@
 //! The shared memory of all mailboxes: one file, mapped, and the ring of each mailbox in it.
 //!
 //! ```text
-//!     header page │ control area of mailbox 0, 1, 2 .. │ ring of mailbox 0, 1, 2 ..
+//!     header page │ control area of mailbox 0, 1, 2 .. │ ring of mailbox 0, 1, 2 .. │ names
 //! ```
 //!
 //! The control areas are contiguous, not each next to its ring. A start with a million mailboxes therefore
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::block::{Block, Control, ENTRY_HEADER, Recovered};
+use crate::protocol::{MAILBOX_NAME_MAX, Name};
 
 const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
@@ -48,8 +49,15 @@ pub struct Geometry {
 impl Geometry {
     /// Bytes of the whole segment; `None` if a file cannot be that large.
     pub fn segment_size(&self) -> Option<u64> {
+        let names = u64::from(self.mailboxes) * (size_of::<AtomicU64>() + 2 * MAILBOX_NAME_MAX) as u64;
+        self.names_at()?.checked_add(names).filter(|&size| i64::try_from(size).is_ok())
+    }
+
+    /// Where the names begin: for each mailbox a word, then for each mailbox two names. The word is 0 if the
+    /// mailbox has never had a name, else `sequence number << 1 | index of the current name`.
+    fn names_at(&self) -> Option<u64> {
         let rings = u64::from(self.mailboxes).checked_mul(self.ring_size()?)?;
-        self.rings_at().checked_add(rings).filter(|&size| i64::try_from(size).is_ok())
+        self.rings_at().checked_add(rings)
     }
 
     fn ring_size(&self) -> Option<u64> {
@@ -162,6 +170,54 @@ impl Segment {
         self.word(TOKENS_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
+    /// The names of the mailboxes. A name that is not valid, because its memory is damaged, is none.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (u32, Name)> {
+        (0..self.geometry.mailboxes).filter_map(|mailbox| Some((mailbox, self.name(mailbox)?)))
+    }
+
+    fn name(&self, mailbox: u32) -> Option<Name> {
+        let word = self.name_word(mailbox).load(Ordering::Acquire);
+        if word == 0 {
+            return None;
+        }
+        let bytes = self.name_bytes(mailbox, word).each_ref().map(|byte| byte.load(Ordering::Relaxed));
+        let name = bytes.split(|byte| *byte == 0).next()?;
+        Name::new(str::from_utf8(name).ok()?)
+    }
+
+    /// Stores the name of a mailbox, or that it has none. A kill leaves the old name or the new one. To be
+    /// called by one thread.
+    pub(crate) fn set_name(&self, mailbox: u32, name: Option<&Name>) {
+        let word = self.name_word(mailbox);
+        let next = (word.load(Ordering::Relaxed) >> 1).wrapping_add(1) << 1
+            | (1 - (word.load(Ordering::Relaxed) & 1));
+        let name = name.map_or("", Name::as_str).bytes().chain(std::iter::repeat(0));
+        for (to, byte) in self.name_bytes(mailbox, next).iter().zip(name) {
+            to.store(byte, Ordering::Relaxed);
+        }
+        word.store(next, Ordering::Release);
+    }
+
+    /// The word that chooses the name of a mailbox.
+    fn name_word(&self, mailbox: u32) -> &AtomicU64 {
+        assert!(mailbox < self.geometry.mailboxes);
+        // `names_at` is a multiple of 8, because the size of each ring is one.
+        self.word(self.names_at() + mailbox as usize * size_of::<AtomicU64>())
+    }
+
+    /// The bytes of the name that a word chooses.
+    fn name_bytes(&self, mailbox: u32, word: u64) -> &[AtomicU8; MAILBOX_NAME_MAX] {
+        let slots = self.names_at() + self.geometry.mailboxes as usize * size_of::<AtomicU64>();
+        let slot = mailbox as usize * 2 + (word & 1) as usize;
+        // SAFETY: `segment_size` includes two names of each mailbox. They consist of atomics, for which every
+        // bit pattern is valid, and live as long as `self`.
+        unsafe { &*self.map.as_ptr().add(slots + slot * MAILBOX_NAME_MAX).cast() }
+    }
+
+    fn names_at(&self) -> usize {
+        self.geometry.names_at().expect("the segment is mapped") as usize
+    }
+
     /// The control area of a mailbox.
     pub(crate) fn control(&self, mailbox: u32) -> &Control {
         assert!(mailbox < self.geometry.mailboxes);
@@ -201,8 +257,8 @@ impl Segment {
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
-        // SAFETY: all callers pass aligned offsets inside the header page, which is mapped as long as `self`
-        // lives.
+        // SAFETY: all callers pass aligned offsets inside the header page or the names, which are mapped as long
+        // as `self` lives.
         unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
     }
 }

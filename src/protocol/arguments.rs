@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
+use super::names::is_name;
 use super::request::{Limits, Refusal, Wait};
 
 /// Largest number of bytes of a client's word that an error text repeats.
@@ -157,12 +158,17 @@ pub(super) fn mailbox(word: &[u8], limits: &Limits) -> Option<u32> {
     number.filter(|&number| number < limits.mailboxes)
 }
 
-/// The mailbox with this number.
+/// The mailbox with this number or name.
 pub(super) fn existing(word: &[u8], limits: &Limits) -> Result<u32, Refusal> {
-    mailbox(word, limits).ok_or_else(|| {
+    mailbox(word, limits).or_else(|| limits.names.find(word)).ok_or_else(|| {
+        let max = limits.mailboxes - 1;
+        if is_name(word) {
+            let name = str::from_utf8(word).expect("a name is ASCII").into();
+            return Refusal::UnknownName { name, max };
+        }
         // The largest number is that of all words with more than 64 bits.
         let given = decimal(word).filter(|&number| number < u64::MAX);
-        Refusal::Mailbox { given, max: limits.mailboxes - 1 }
+        Refusal::Mailbox { given, max }
     })
 }
 

@@ -142,11 +142,11 @@ impl ClassicFramer {
     }
 
     /// Whether a silence completes the buffered bytes, and how long it must be.
-    pub(super) fn silence(&self, bytes: &[u8]) -> Silence {
+    pub(super) fn silence(&self, bytes: &[u8], limits: &Limits) -> Silence {
         match self.state {
             State::Frames | State::Closed => Silence::Never,
             State::Discarding(_) => Silence::Short,
-            State::Undecided | State::Datagrams if is_unfinished(bytes) => Silence::Long,
+            State::Undecided | State::Datagrams if is_unfinished(bytes, limits) => Silence::Long,
             State::Undecided | State::Datagrams => Silence::Short,
         }
     }
@@ -179,7 +179,7 @@ impl ClassicFramer {
                 None => Cut::Skip(packet.len()),
             };
         }
-        if let Some(len) = complete_line(bytes) {
+        if let Some(len) = complete_line(bytes, limits) {
             return match self.datagram(&bytes[..len], Envelope::None, limits) {
                 Some(framed) => Cut::Request(framed, len),
                 None => Cut::Skip(len),

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::arguments::{decimal, existing};
+use super::names::MAILBOX_NAME_MAX;
 use super::request::{Eol, Limits, MailboxRequest, Refusal, Request, Text, Wait};
 
 /// A parsed datagram.
@@ -78,6 +79,22 @@ impl<'a> Scanner<'a> {
         Some(eol)
     }
 
+    /// Takes a number, or after a blank the name of a mailbox. Returns an empty word if there is neither.
+    fn mailbox(&mut self, limits: &Limits) -> &'a [u8] {
+        let has_blank = self.blanks();
+        let number = self.take(u8::is_ascii_digit);
+        if !number.is_empty() || !has_blank {
+            return number;
+        }
+        let start = self.at;
+        let word = self.take(|byte| !is_blank(byte) && !matches!(byte, b'\r' | b'\n'));
+        if word.len() > MAILBOX_NAME_MAX || limits.names.find(word).is_none() {
+            self.at = start;
+            return &[];
+        }
+        word
+    }
+
     fn is_at_end(&self) -> bool {
         self.at == self.bytes.len()
     }
@@ -136,8 +153,7 @@ pub(super) fn parse_with_keys(bytes: &[u8], limits: &Limits, stops: bool, has_ke
         let is_whole = is_empty_line(&bytes[scanner.at..]);
         return (if is_whole { request(Ok(simple), 0..0) } else { Parsed::NoRequest }, keys);
     }
-    scanner.blanks();
-    let number = scanner.take(u8::is_ascii_digit);
+    let number = scanner.mailbox(limits);
     if number.is_empty() {
         return (Parsed::NoRequest, keys);
     }
@@ -208,11 +224,10 @@ fn key(scanner: &mut Scanner<'_>, keys: &mut Keys, is_write: bool) -> bool {
 
 /// The length of an `r`, `q` or `help` at the start of `bytes` that ends with its line: nothing or a letter
 /// follows the line.
-pub(super) fn complete_line(bytes: &[u8]) -> Option<usize> {
+pub(super) fn complete_line(bytes: &[u8], limits: &Limits) -> Option<usize> {
     let mut scanner = Scanner { bytes, at: 0 };
     let verb = verb(&mut scanner, false)?;
-    scanner.blanks();
-    let number = scanner.take(u8::is_ascii_digit);
+    let number = scanner.mailbox(limits);
     scanner.blanks();
     scanner.eol()?;
     let is_whole = match verb {
@@ -227,7 +242,7 @@ pub(super) fn complete_line(bytes: &[u8]) -> Option<usize> {
 
 /// Whether more bytes probably follow soon: the bytes are a part of a verb, a verb that lacks its mailbox, or a
 /// write that lacks its data.
-pub(super) fn is_unfinished(bytes: &[u8]) -> bool {
+pub(super) fn is_unfinished(bytes: &[u8], limits: &Limits) -> bool {
     let mut scanner = Scanner { bytes, at: 0 };
     scanner.blanks();
     let word = scanner.take(u8::is_ascii_alphabetic).to_ascii_lowercase();
@@ -235,8 +250,7 @@ pub(super) fn is_unfinished(bytes: &[u8]) -> bool {
     let Some(verb) = names.peek().map(|(name, verb)| (name.as_bytes() == word).then_some(*verb)) else {
         return false;
     };
-    scanner.blanks();
-    let number = scanner.take(u8::is_ascii_digit);
+    let number = scanner.mailbox(limits);
     let is_verb_alone = is_empty_line(&bytes[scanner.at..]);
     match verb {
         Some(Verb::Write) => is_verb_alone,

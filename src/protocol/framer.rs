@@ -131,8 +131,8 @@ enum Cut {
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes` until `found` holds `max` requests, or until their
-    /// header lines have [`HEADERS_MAX`] bytes. `bytes` start where the last cut ended. Returns the number of
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max` requests, until their header
+    /// lines have [`HEADERS_MAX`] bytes, or until the next request must wait for the others. `bytes` start where the last cut ended. Returns the number of
     /// used bytes, and the smallest number of bytes that the next request can lack. The second number is 0 if
     /// the cut did not end at an incomplete request.
     pub fn cut(
@@ -153,6 +153,9 @@ impl Framer {
                 used += len;
                 continue;
             }
+            if !self.may_follow(found.last(), &bytes[used..], limits) {
+                return (used, 0);
+            }
             match self.next(&bytes[used..], limits) {
                 Cut::NotYet(missing) => return (used, missing),
                 Cut::Skip(len) => used += len,
@@ -166,6 +169,24 @@ impl Framer {
             }
         }
         (used, 0)
+    }
+
+    /// Whether the next request may be part of the same cut. A name is resolved when its request becomes next,
+    /// so no request follows one that changes names, and a request with a name follows only requests for the
+    /// same mailbox.
+    fn may_follow(&self, last: Option<&Framed>, bytes: &[u8], limits: &Limits) -> bool {
+        let Some(last) = last else { return true };
+        if last.request.renames() {
+            return false;
+        }
+        if !limits.names.has_any() || !matches!(self.state, State::Open) {
+            return true;
+        }
+        let Some(word) = header::name_in(bytes) else { return true };
+        match &last.request {
+            Request::Mailbox(request) => limits.names.find(word) == Some(request.mailbox()),
+            _ => false,
+        }
     }
 
     /// Cuts a complete request with a frequent header line, with the same result as [`Framer::next`] but

@@ -78,11 +78,11 @@ impl Framing {
 
     /// The silence that completes the buffered bytes. `is_first` says whether they begin with the first byte
     /// since the last answer.
-    pub fn silence(&self, bytes: &[u8], is_first: bool) -> Silence {
+    pub fn silence(&self, bytes: &[u8], is_first: bool, limits: &Limits) -> Silence {
         match self {
             Framing::Text(_) if is_first => Silence::Short,
             Framing::Text(_) => Silence::Never,
-            Framing::Classic(classic) => classic.silence(bytes),
+            Framing::Classic(classic) => classic.silence(bytes, limits),
         }
     }
 

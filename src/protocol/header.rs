@@ -5,14 +5,21 @@
 //! therefore never parsed as a request.
 
 use super::arguments::{Arguments, decimal, echo};
-use super::request::{Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, Topic, Wait};
+use super::names::{Name, is_name};
+use super::request::{
+    Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Rename, Request, Topic, Wait,
+};
+
+/// The form of a name, for an error text.
+const NAME_FORM: &str = "a name has 1 to 64 of a-z 0-9 _ . - and begins with a letter, and is not conns, locks, \
+    names or r: name 3 jobs; name 3 - removes it";
 
 /// Largest number of bytes in a header line, without its end of line.
 pub const HEADER_MAX: usize = 1024;
 
 /// Verbs and keys that `hello` lists, in alphabetical order, so that clients need not try them. A word that
 /// belongs to a listed word, as `unlock` belongs to `lock`, is not listed.
-pub(super) const FEATURES: &str = "after,full,grant,if,jobs,len,lock,off,put,take,ttl,wait,watch";
+pub(super) const FEATURES: &str = "after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,wait,watch";
 
 /// The data that follows a header line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,7 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
         b"unlock" => without_body(unlock(&arguments, limits)),
         b"watch" => without_body(watch(&arguments, limits)),
         b"unwatch" => without_body(unwatch(&arguments, limits)),
+        b"name" => without_body(name(&arguments, limits)),
         b"stat" => without_body(stat(&arguments, limits)),
         b"hello" => without_body(hello(&arguments)),
         b"ping" => without_body(arguments.only("ping", 0, &[]).map(|()| Request::Ping)),
@@ -63,6 +71,16 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
         b"q" | b"quit" => without_body(Ok(Request::Quit)),
         unknown => without_body(Err(Refusal::Verb(unknown_verb(unknown)))),
     })
+}
+
+/// The first word of a header line, after its verb, that has the form of a name. For a list of mailboxes, the
+/// whole list.
+pub(super) fn name_in(bytes: &[u8]) -> Option<&[u8]> {
+    let front = &bytes[..bytes.len().min(HEADER_MAX)];
+    let line = front.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+    let _verb = words.next()?;
+    words.find(|word| !word.contains(&b'=') && word.iter().any(u8::is_ascii_lowercase))
 }
 
 /// An unknown verb, with a hint if its meaning can be guessed.
@@ -210,7 +228,7 @@ fn unwatch(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
 fn stat(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
     let (words, keys): (_, &[&str]) = match arguments.word(0) {
         Some(b"box") => (2, &[]),
-        Some(b"conns" | b"locks") => (1, &["from"]),
+        Some(b"conns" | b"locks" | b"names") => (1, &["from"]),
         _ => (1, &[]),
     };
     arguments.only("stat", words, keys)?;
@@ -219,12 +237,29 @@ fn stat(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
         None => Topic::Server,
         Some(b"conns") => Topic::Connections { from },
         Some(b"locks") => Topic::Locks { from },
+        Some(b"names") => Topic::Names { from },
         Some(b"box") => Topic::Mailbox(arguments.mailbox(1, limits)?),
-        Some(word) if decimal(word).is_some() => Topic::Mailbox(arguments.mailbox(0, limits)?),
+        Some(word) if decimal(word).is_some() || is_name(word) => {
+            Topic::Mailbox(arguments.mailbox(0, limits)?)
+        }
         Some(_) => {
-            return Err(Refusal::Syntax("stat takes a mailbox, conns or locks: stat 3".into()));
+            return Err(Refusal::Syntax("stat takes a mailbox, conns, locks or names: stat 3".into()));
         }
     })))
+}
+
+fn name(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    arguments.only("name", 2, &[])?;
+    let mailbox = arguments.mailbox(0, limits)?;
+    let change = match arguments.word(1) {
+        None => None,
+        Some(b"-") => Some(Rename::Remove),
+        Some(word) => {
+            let name = str::from_utf8(word).ok().and_then(Name::new);
+            Some(Rename::Set(name.ok_or_else(|| Refusal::Syntax(NAME_FORM.into()))?))
+        }
+    };
+    Ok(Request::Local(LocalRequest::Name { mailbox, change }))
 }
 
 fn hello(arguments: &Arguments) -> Result<Request, Refusal> {

@@ -10,6 +10,7 @@ mod datagram;
 mod framer;
 mod framing;
 mod header;
+mod names;
 mod reply;
 mod request;
 mod style;
@@ -20,9 +21,10 @@ pub use classic::{FRAME_EXTRA, Packet, packet_answer, parse_packet};
 pub use framer::{BAD_LINES_MAX, DISCARD_MAX, Framer, HEADERS_MAX};
 pub use framing::{Completed, Framing, Silence};
 pub use header::HEADER_MAX;
+pub use names::{MAILBOX_NAME_MAX, Name, Names};
 pub use reply::{Reason, Reply, push_decimal};
 pub use request::{
-    Eol, Framed, Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Request, SizeLimit, Text, Topic,
-    Wait,
+    Eol, Framed, Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Rename, Request, SizeLimit,
+    Text, Topic, Wait,
 };
 pub use style::{Classic, Envelope, Style};

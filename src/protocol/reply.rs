@@ -74,6 +74,16 @@ pub enum Reply<'a> {
         /// Where the next part begins, if there is one.
         more: Option<u64>,
     },
+    /// `OK name=`: the name of a mailbox, `-` if it has none.
+    Named {
+        /// The name.
+        name: Option<&'a str>,
+    },
+    /// `NO conflict box=`: another mailbox has the name.
+    NameTaken {
+        /// The other mailbox.
+        mailbox: u32,
+    },
     /// `OK proto=1 ..`: the answer to `hello`.
     Hello {
         /// Number of mailboxes.
@@ -239,6 +249,11 @@ impl Reply<'_> {
             }
             Reply::Text(text) => push_text(out, text, None, eol),
             Reply::Part { text, more } => push_text(out, text, *more, eol),
+            Reply::Named { name } => {
+                out.extend_from_slice(b"OK name=");
+                out.extend_from_slice(name.unwrap_or("-").as_bytes());
+            }
+            Reply::NameTaken { mailbox } => push_field(out, b"NO conflict box=", u64::from(*mailbox)),
             Reply::Hello { mailboxes, capacity, packet, life } => {
                 out.extend_from_slice(
                     concat!("OK proto=1 server=dipc/", env!("CARGO_PKG_VERSION")).as_bytes(),
@@ -452,6 +467,9 @@ mod tests {
             Reply::HandedOut { parts: [b"he", b"llo"], version: 7, count: 2, tries: 3 },
             "DATA 5 v=7 n=2 tries=3~hello~",
         ),
+        (Reply::Named { name: Some("jobs") }, "OK name=jobs~"),
+        (Reply::Named { name: None }, "OK name=-~"),
+        (Reply::NameTaken { mailbox: 3 }, "NO conflict box=3~"),
         (Reply::Text("a 1"), "DATA 3~a 1~"),
         (Reply::Part { text: "a 1", more: None }, "DATA 3~a 1~"),
         (Reply::Part { text: "a 1", more: Some(u64::MAX) }, "DATA 3 more=18446744073709551615~a 1~"),
@@ -461,7 +479,7 @@ mod tests {
                 "OK proto=1 server=dipc/",
                 env!("CARGO_PKG_VERSION"),
                 " boxes=4 size=65536 packet=8192 life=17",
-                " feat=after,full,grant,if,jobs,len,lock,off,put,take,ttl,wait,watch~"
+                " feat=after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,wait,watch~"
             ),
         ),
         (Reply::Timeout { version: None }, "NO timeout~"),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::names::{Name, Names};
 use super::style::Style;
 
 /// The end of a header line. The lines of its answer end the same way.
@@ -35,8 +36,8 @@ pub enum Wait {
     Forever,
 }
 
-/// The limits that this server checks requests against.
-#[derive(Clone, Copy, Debug)]
+/// What this server checks requests against.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Number of mailboxes.
     pub mailboxes: u32,
@@ -44,6 +45,8 @@ pub struct Limits {
     pub capacity: u64,
     /// Largest number of bytes of data in one request.
     pub packet: u64,
+    /// The names of mailboxes.
+    pub names: Names,
 }
 
 impl Limits {
@@ -177,6 +180,20 @@ pub enum MailboxRequest {
     },
 }
 
+impl MailboxRequest {
+    /// Which mailbox.
+    pub fn mailbox(&self) -> u32 {
+        match *self {
+            MailboxRequest::Read { mailbox, .. }
+            | MailboxRequest::Write { mailbox, .. }
+            | MailboxRequest::Put { mailbox, .. }
+            | MailboxRequest::Take { mailbox, .. }
+            | MailboxRequest::Done { mailbox, .. }
+            | MailboxRequest::Back { mailbox, .. } => mailbox,
+        }
+    }
+}
+
 /// A request that concerns the connection, its locks and watches, or the whole server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalRequest {
@@ -206,8 +223,24 @@ pub enum LocalRequest {
         /// The name in `stat`; 1 to [`NAME_MAX`](super::NAME_MAX) bytes of printable ASCII.
         name: Box<str>,
     },
+    /// `name`: returns or changes the name of a mailbox.
+    Name {
+        /// Which mailbox.
+        mailbox: u32,
+        /// The change, if there is one.
+        change: Option<Rename>,
+    },
     /// `stat`
     Stat(Topic),
+}
+
+/// The change of a `name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rename {
+    /// The mailbox gets this name.
+    Set(Name),
+    /// `-`: the mailbox has no name.
+    Remove,
 }
 
 /// The arguments of `lock`.
@@ -240,6 +273,11 @@ pub enum Topic {
         /// `from=`: where the part begins; 0, or the `more=` of the part before.
         from: u64,
     },
+    /// `names`: the names of mailboxes, in parts.
+    Names {
+        /// `from=`: where the part begins; 0, or the `more=` of the part before.
+        from: u64,
+    },
 }
 
 impl Request {
@@ -250,6 +288,11 @@ impl Request {
             Request::Refused(refusal) => refusal.closes(),
             _ => false,
         }
+    }
+
+    /// Whether the request may change which mailbox a name means.
+    pub fn renames(&self) -> bool {
+        matches!(self, Request::Local(LocalRequest::Name { change: Some(_), .. }))
     }
 }
 
@@ -292,6 +335,10 @@ fn mailbox_text(given: Option<u64>, max: u32) -> String {
     }
 }
 
+fn unknown_name_text(name: &str, max: u32) -> String {
+    format!("no mailbox has the name {name}; this server has 0 to {max}")
+}
+
 fn size_text(sent: Option<u64>, max: u64, limit: SizeLimit) -> String {
     let sent = sent.map(|sent| format!(" ({sent} bytes)")).unwrap_or_default();
     match limit {
@@ -316,6 +363,14 @@ pub enum Refusal {
     Mailbox {
         /// The number in the request. `None` if there is none.
         given: Option<u64>,
+        /// The number of the last mailbox.
+        max: u32,
+    },
+    /// No mailbox has this name.
+    #[error("{}", unknown_name_text(name, *max))]
+    UnknownName {
+        /// The name in the request.
+        name: Box<str>,
         /// The number of the last mailbox.
         max: u32,
     },
@@ -381,7 +436,7 @@ impl Refusal {
         match self {
             Refusal::Syntax(_) => "syntax",
             Refusal::Verb(_) => "verb",
-            Refusal::Mailbox { .. } => "box",
+            Refusal::Mailbox { .. } | Refusal::UnknownName { .. } => "box",
             Refusal::Size { .. } | Refusal::Count { .. } | Refusal::InHand { .. } => "size",
             Refusal::Lease | Refusal::NotInHand => "lease",
             Refusal::Deadlock => "deadlock",
@@ -396,7 +451,7 @@ impl Refusal {
     /// The value of `max=` for codes with a limit.
     pub fn max(&self) -> Option<u64> {
         match self {
-            Refusal::Mailbox { max, .. } => Some(u64::from(*max)),
+            Refusal::Mailbox { max, .. } | Refusal::UnknownName { max, .. } => Some(u64::from(*max)),
             Refusal::Size { max, .. } => Some(*max),
             Refusal::Count { max } | Refusal::InHand { max } | Refusal::Busy { max } => Some(*max as u64),
             _ => None,
@@ -411,7 +466,8 @@ impl Refusal {
     /// Whether the connection closes after this answer.
     pub fn closes(&self) -> bool {
         match self {
-            Refusal::Syntax(_) | Refusal::Verb(_) | Refusal::Mailbox { .. } => false,
+            Refusal::Syntax(_) | Refusal::Verb(_) => false,
+            Refusal::Mailbox { .. } | Refusal::UnknownName { .. } => false,
             Refusal::Count { .. } | Refusal::InHand { .. } => false,
             Refusal::Lease | Refusal::NotInHand | Refusal::Deadlock | Refusal::Denied(_) => false,
             Refusal::Size { close, .. } => *close,
@@ -437,6 +493,7 @@ mod tests {
             (Refusal::Syntax(String::new()), "syntax", false),
             (Refusal::Verb(String::new()), "verb", false),
             (Refusal::Mailbox { given: Some(4), max: 3 }, "box", false),
+            (Refusal::UnknownName { name: "jobs".into(), max: 3 }, "box", false),
             (Refusal::Size { sent: Some(4), max: 3, limit: SizeLimit::Packet, close: false }, "size", false),
             (Refusal::Size { sent: None, max: 3, limit: SizeLimit::Mailbox, close: true }, "size", true),
             (Refusal::Count { max: 3 }, "size", false),

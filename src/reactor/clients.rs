@@ -280,7 +280,7 @@ impl<T: Transport> ClientMut<'_, T> {
 
     /// Whether silence may complete the bytes that have arrived.
     pub(super) fn awaits_silence(&self) -> bool {
-        self.connection.awaited_silence(self.silence).is_some()
+        self.connection.awaited_silence(self.silence, self.limits).is_some()
     }
 }
 

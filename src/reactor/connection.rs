@@ -279,7 +279,7 @@ impl<T: Transport> Connection<T> {
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
             Phase::Idle if self.has_output() => None,
             Phase::Idle if self.input.is_empty() && !self.framing.is_discarding() => None,
-            Phase::Idle if let Some(silence) = self.awaited_silence(quiet) => {
+            Phase::Idle if let Some(silence) = self.awaited_silence(quiet, limits) => {
                 self.last_progress.checked_add(silence)
             }
             Phase::Idle if self.framing.awaits_octets(self.input.as_slice(), limits) => {
@@ -316,11 +316,11 @@ impl<T: Transport> Connection<T> {
     }
 
     /// How long a silence must be to complete the buffered bytes.
-    pub(super) fn awaited_silence(&self, quiet: Duration) -> Option<Duration> {
+    pub(super) fn awaited_silence(&self, quiet: Duration, limits: &Limits) -> Option<Duration> {
         if self.silence_tried || quiet.is_zero() {
             return None;
         }
-        match self.framing.silence(self.input.as_slice(), self.first_since_reply) {
+        match self.framing.silence(self.input.as_slice(), self.first_since_reply, limits) {
             Silence::Never => None,
             Silence::Short => Some(quiet),
             Silence::Long => Some(quiet.max(LONG_SILENCE)),

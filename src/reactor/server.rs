@@ -56,8 +56,9 @@ use packets::Packets;
 
 /// The limits of requests.
 fn limits(mailboxes: &Mailboxes) -> Limits {
+    let names = mailboxes.names();
     let Geometry { mailboxes, capacity, packet } = mailboxes.geometry();
-    Limits { mailboxes, capacity, packet }
+    Limits { mailboxes, capacity, packet, names: names.clone() }
 }
 
 /// All clients and the state of the server.

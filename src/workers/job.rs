@@ -319,7 +319,7 @@ pub(crate) enum Outcome {
     Unlocked,
     /// `watch` or `unwatch` was answered.
     Watched,
-    /// `ping`, `help`, `hello`, `stat` or a negotiation of telnet was answered.
+    /// `ping`, `help`, `hello`, `stat`, `name` or a negotiation of telnet was answered.
     Info,
     /// `q`.
     Quit,
@@ -368,7 +368,7 @@ impl From<&Refusal> for Outcome {
         match refusal {
             Refusal::Syntax(_) => Outcome::Syntax,
             Refusal::Verb(_) => Outcome::Verb,
-            Refusal::Mailbox { .. } => Outcome::Mailbox,
+            Refusal::Mailbox { .. } | Refusal::UnknownName { .. } => Outcome::Mailbox,
             Refusal::Size { .. } | Refusal::Count { .. } | Refusal::InHand { .. } => Outcome::Size,
             Refusal::Lease | Refusal::NotInHand => Outcome::Lease,
             Refusal::Deadlock => Outcome::Deadlock,

@@ -27,8 +27,8 @@ pub(crate) use lock_set::{Lock, LockSet};
 pub(crate) use pool::{INLINE_BUDGET, Pool};
 pub(crate) use receipts::{Receipt, Receipts};
 pub(crate) use step::{
-    Enqueued, Next, OUTPUT_HIGH_WATER, Step, enqueue, hello, pass_on, refuse, refuse_and_end, reply, step,
-    time_out, wait_for,
+    Enqueued, Next, OUTPUT_HIGH_WATER, Step, enqueue, hello, pass_on, refuse, refuse_and_end, rename, reply,
+    step, time_out, wait_for,
 };
 
 #[cfg(all(test, not(feature = "loom")))]

@@ -12,7 +12,7 @@ use super::job::{Acquire, Completion, Job, JobState, Outcome, WaitReason, WaitSt
 use super::lock_set::Access;
 use crate::mailboxes::{Admitted, Condition, Grant, Released};
 use crate::memory;
-use crate::protocol::{LocalRequest, MailboxRequest, Reason, Refusal, Reply, Request, Wait};
+use crate::protocol::{LocalRequest, MailboxRequest, Name, Reason, Refusal, Rename, Reply, Request, Wait};
 
 /// Bytes of answers after which a batch is interrupted until they are written. One answer may be larger.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 1024 * 1024;
@@ -30,7 +30,8 @@ lock BOX[,BOX..] [r] [ttl=S]        keep others out; r: let readers in
 unlock BOX[,BOX..]|* [grant=G]      q and a lost connection unlock, too
 watch BOX[,BOX..] [after=V]         an EVENT for every message from now on
 unwatch BOX[,BOX..]|*
-stat [BOX|conns|locks]   hello [name=WORD]   ping   help   q
+name BOX [WORD|-]                   WORD may then stand for the number BOX
+stat [BOX|conns|locks|names]   hello [name=WORD]   ping   help   q
 wait=S: seconds to wait, or inf (r w put take done back lock).
 Long: read write quit. ttl=S: seconds of silence that end a lock or a take.
 OK done.  DATA n: n bytes follow.  NO: not done, and why.  ERR: not possible.
@@ -250,6 +251,23 @@ pub(crate) fn hello(mailboxes: &Mailboxes) -> Reply<'static> {
         capacity: geometry.capacity,
         packet: geometry.packet,
         life: mailboxes.segment().life(),
+    }
+}
+
+/// Answers the current request of a job, a `name`. Only the reactor changes names.
+pub(crate) fn rename(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32, change: Option<Rename>) {
+    let changed = match change {
+        None => Ok(()),
+        Some(Rename::Remove) => mailboxes.set_name(mailbox, None),
+        Some(Rename::Set(name)) => mailboxes.set_name(mailbox, Some(name)),
+    };
+    match changed {
+        Ok(()) => {
+            let name = mailboxes.names().of(mailbox);
+            let name = name.as_ref().map(Name::as_str);
+            reply(job, &Reply::Named { name }, Outcome::Info);
+        }
+        Err(other) => reply(job, &Reply::NameTaken { mailbox: other }, Outcome::Conflict),
     }
 }
 

@@ -60,6 +60,7 @@ fn a_mailbox_number_names_an_existing_mailbox() {
         // A number of more than 64 bits is not repeated.
         let text = match word.parse::<u64>().is_ok() && !word.starts_with('+') {
             true => format!("no mailbox {word}; this server has 0 to 3"),
+            false if word == "three" => "no mailbox has the name three; this server has 0 to 3".to_owned(),
             false => "mailboxes are numbered 0 to 3".to_owned(),
         };
         let expected = &format!("ERR box max=3 : {text}\n");

@@ -88,6 +88,26 @@ fn one_damaged_record_is_recovered_and_two_are_not() {
 }
 
 #[test]
+fn names_are_kept_and_a_damaged_one_is_none() {
+    let file = memory();
+    let name = |word| Name::new(word).expect("valid");
+    let long = "x".repeat(MAILBOX_NAME_MAX);
+    let segment = Segment::create(&file, SMALL, 0).expect("created");
+    assert_eq!(segment.names().count(), 0);
+    segment.set_name(0, Some(&name("first")));
+    segment.set_name(0, Some(&name(&long)));
+    segment.set_name(2, Some(&name("last")));
+    segment.set_name(1, Some(&name("none")));
+    segment.set_name(1, None);
+    drop(segment);
+    let segment = Segment::open(&file, SMALL).expect("opened");
+    assert_eq!(segment.names().collect::<Vec<_>>(), [(0, name(&long)), (2, name("last"))]);
+    let end = SMALL.segment_size().expect("small");
+    file.write_all_at(b"A", end - MAILBOX_NAME_MAX as u64).expect("written");
+    assert_eq!(segment.names().collect::<Vec<_>>(), [(0, name(&long))]);
+}
+
+#[test]
 fn the_life_is_that_of_the_segment() {
     let [file, other] = [memory(), memory()];
     let life = Segment::create(&file, SMALL, 0).expect("created").life();

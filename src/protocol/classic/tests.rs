@@ -2,8 +2,9 @@ use proptest::prelude::*;
 
 use super::super::framing::{Completed, Framing};
 use super::*;
+use crate::protocol::Names;
 
-const LIMITS: Limits = Limits { mailboxes: 4, capacity: 64, packet: 100 };
+const LIMITS: Limits = Limits { mailboxes: 4, capacity: 64, packet: 100, names: Names::NONE };
 
 /// The requests of a connection: those that are cut from `bytes`, and the one that a silence completes.
 fn requests(bytes: &[u8]) -> (Framing, Vec<(Request, Vec<u8>, Style)>) {
@@ -192,7 +193,7 @@ fn a_frame_that_is_not_complete_awaits_its_bytes() {
         let (used, missing) = framing.cut(&bytes[..len], &LIMITS, 9, &mut found, true);
         assert!(used == 0 && found.is_empty() && missing > 0 && missing <= bytes.len() - len);
         assert!(framing.awaits_octets(&bytes[..len], &LIMITS));
-        assert_eq!(framing.silence(&bytes[..len], true), Silence::Never);
+        assert_eq!(framing.silence(&bytes[..len], true, &LIMITS), Silence::Never);
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
+use crate::protocol::Names;
 
-const LIMITS: Limits = Limits { mailboxes: 4, capacity: 64, packet: 100 };
+const LIMITS: Limits = Limits { mailboxes: 4, capacity: 64, packet: 100, names: Names::NONE };
 
 /// A short description of what a datagram means.
 fn meaning(datagram: &str, stops: bool) -> String {
@@ -100,7 +101,7 @@ fn a_line_is_complete_if_nothing_or_a_letter_follows() {
         ("r\n", None),
         ("rx 3\n", None),
     ] {
-        assert_eq!(complete_line(bytes.as_bytes()), len, "{bytes:?}");
+        assert_eq!(complete_line(bytes.as_bytes(), &LIMITS), len, "{bytes:?}");
     }
 }
 
@@ -109,9 +110,9 @@ fn more_follows_a_part_of_a_verb_and_a_write_without_data() {
     for unfinished in
         ["", " ", "r", "re", "rea", "read ", "w", "w ", "wri", "w 3", "w 3\n", "W 12 \r\n", "qui", "hel"]
     {
-        assert!(is_unfinished(unfinished.as_bytes()), "{unfinished:?}");
+        assert!(is_unfinished(unfinished.as_bytes(), &LIMITS), "{unfinished:?}");
     }
     for finished in ["r 3", "r 3 x", "w 3 x", "w 3\nx", "q", "quit", "help", "hello", "x", "5", "rx"] {
-        assert!(!is_unfinished(finished.as_bytes()), "{finished:?}");
+        assert!(!is_unfinished(finished.as_bytes(), &LIMITS), "{finished:?}");
     }
 }

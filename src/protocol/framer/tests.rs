@@ -1,10 +1,11 @@
 //! Streams of requests, split at every position.
 
 use super::*;
+use crate::protocol::Names;
 use crate::protocol::{LocalRequest, MailboxRequest};
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16 };
+const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 16, names: Names::NONE };
 
 /// Cuts requests from pieces of a stream as a connection does: passes unused bytes again. Returns each
 /// request with its body.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::Names;
 use crate::protocol::{NAME_MAX, Wait};
 
-const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 8192 };
+const LIMITS: Limits = Limits { mailboxes: 4, capacity: 65536, packet: 8192, names: Names::NONE };
 
 fn header(line: &str) -> Header {
     parse(line.as_bytes(), &LIMITS).expect("not blank")
@@ -57,6 +58,10 @@ fn hand_out(millis: u64, wait: Wait) -> Request {
 
 fn stat(topic: Topic) -> Request {
     Request::Local(LocalRequest::Stat(topic))
+}
+
+fn name(change: Option<Rename>) -> Request {
+    Request::Local(LocalRequest::Name { mailbox: 3, change })
 }
 
 fn named(name: &str) -> Request {
@@ -122,6 +127,10 @@ fn each_verb_with_each_key_is_parsed() {
         ("stat box 3", Body::None, stat(Topic::Mailbox(3))),
         ("stat conns", Body::None, stat(Topic::Connections { from: 0 })),
         ("stat locks", Body::None, stat(Topic::Locks { from: 0 })),
+        ("stat names from=7", Body::None, stat(Topic::Names { from: 7 })),
+        ("name 3", Body::None, name(None)),
+        ("name 3 jobs", Body::None, name(Some(Rename::Set(Name::new("jobs").expect("valid"))))),
+        ("name 3 -", Body::None, name(Some(Rename::Remove))),
         ("stat conns from=7", Body::None, stat(Topic::Connections { from: 7 })),
         ("stat locks from=7", Body::None, stat(Topic::Locks { from: 7 })),
         ("hello", Body::None, Request::Hello),
@@ -144,7 +153,7 @@ fn each_feature_is_a_supported_verb_or_key() {
     lines.lines().for_each(|line| drop(request(line)));
     let mut words: Vec<_> = FEATURES.split(',').collect();
     for word in &words {
-        let is_group = *word == "jobs";
+        let is_group = matches!(*word, "jobs" | "names");
         assert!(is_group || lines.split(['\n', ' ', '=']).any(|found| found == *word), "{word}");
     }
     words.sort_unstable();
@@ -244,8 +253,8 @@ fn a_refusal_shows_the_correct_form() {
         ("r 3 after=new", "after= takes a decimal number: after=5"),
         ("watch 3 after=-1", "after= takes a decimal number: after=5"),
         ("unlock 3 grant=", "grant= takes a decimal number: grant=5"),
-        ("stat all", "stat takes a mailbox, conns or locks: stat 3"),
-        ("stat -1", "stat takes a mailbox, conns or locks: stat 3"),
+        ("stat All", "stat takes a mailbox, conns, locks or names: stat 3"),
+        ("stat -1", "stat takes a mailbox, conns, locks or names: stat 3"),
         ("take 3 ttl=0", "ttl= of take takes seconds above 0: ttl=30"),
         ("take 3 ttl=inf", "ttl= of take takes seconds above 0: ttl=30"),
         ("done 3", "done takes the version of a message: done 3 v=7"),

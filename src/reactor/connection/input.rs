@@ -272,7 +272,7 @@ impl<T: Transport> Connection<T> {
 
     /// Adds the buffered bytes to the job as a request if only its end of line is missing.
     fn complete_last(&mut self, job: &mut Job, limits: &Limits) {
-        if self.framing.silence(self.input.as_slice(), self.first_since_reply) == Silence::Never {
+        if self.framing.silence(self.input.as_slice(), self.first_since_reply, limits) == Silence::Never {
             return;
         }
         self.input.extend(b"\n");

@@ -174,13 +174,13 @@ impl<T: Transport> Server<T> {
             LocalRequest::Watch { mailboxes, .. } => mailboxes.len() * WATCH + watches() * MICROSECOND / 16,
             LocalRequest::Unwatch { mailboxes: Some(list) } => list.len() * WATCH,
             LocalRequest::Unwatch { mailboxes: None } => watches() * WATCH,
-            LocalRequest::Hello { .. } => MICROSECOND,
+            LocalRequest::Hello { .. } | LocalRequest::Name { .. } => MICROSECOND,
             LocalRequest::Stat(Topic::Server) => 10 * MICROSECOND + self.clients.len() * MICROSECOND / 128,
             LocalRequest::Stat(Topic::Mailbox(mailbox)) => {
                 let holders = self.locks.holders(*mailbox).take(HOLDERS_MAX).count();
                 8 * MICROSECOND + holders * MICROSECOND
             }
-            LocalRequest::Stat(Topic::Connections { .. } | Topic::Locks { .. }) => {
+            LocalRequest::Stat(Topic::Connections { .. } | Topic::Locks { .. } | Topic::Names { .. }) => {
                 PART_MAX / 128 * MICROSECOND
             }
         }

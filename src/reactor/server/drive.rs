@@ -15,7 +15,7 @@ use crate::memory::{self, Use};
 use crate::protocol::{HEADER_MAX, HEADERS_MAX, LocalRequest, Refusal, Reply, Request};
 use crate::workers::{
     Acquire, Completion, ConnectionId, Enqueued, Job, JobState, Outcome, Owner, Step, WaitReason, enqueue,
-    hello, refuse, reply, step, time_out, wait_for,
+    hello, refuse, rename, reply, step, time_out, wait_for,
 };
 
 /// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
@@ -332,6 +332,10 @@ impl<T: Transport> Server<T> {
                     client.extras(self.now).name = Some(name);
                 }
                 reply(&mut job, &hello(&self.mailboxes), Outcome::Info);
+            }
+            LocalRequest::Name { mailbox, change } => {
+                let (mailbox, change) = (*mailbox, change.take());
+                rename(&mut job, &self.mailboxes, mailbox, change);
             }
             LocalRequest::Stat(topic) => {
                 let topic = *topic;

@@ -10,7 +10,7 @@ use super::super::watches::WATCH_MEMORY;
 use super::Server;
 use super::report::PART_MAX;
 use crate::memory::{self, Use};
-use crate::protocol::{Eol, LocalRequest, MailboxRequest, Refusal, Reply, Request};
+use crate::protocol::{Eol, LocalRequest, MAILBOX_NAME_MAX, MailboxRequest, Refusal, Reply, Request};
 use crate::workers::{ConnectionId, Job, JobState, Outcome, refuse_and_end};
 
 /// Largest number of clients that are closed together.
@@ -18,6 +18,9 @@ const CLOSED_AT_ONCE: usize = 4;
 
 /// Memory of a lock: its grant, its lease, and its entries in the tables of locks and holders.
 const LOCK_MEMORY: usize = 320;
+
+/// Memory of the name of a mailbox, in two tables.
+const NAME_MEMORY: usize = 4 * MAILBOX_NAME_MAX;
 
 /// Largest number of suspended rounds that are resumed together.
 const RESUMED_AT_ONCE: usize = 32;
@@ -46,6 +49,7 @@ pub(super) fn memory_of(request: &LocalRequest) -> usize {
         // The positions, before they are added to the tables, take about as much as the entries.
         LocalRequest::Watch { mailboxes, .. } => mailboxes.len() * WATCH_MEMORY * 2,
         LocalRequest::Stat(_) => 2 * PART_MAX,
+        LocalRequest::Name { .. } => NAME_MEMORY,
         LocalRequest::Unlock { .. } | LocalRequest::Unwatch { .. } | LocalRequest::Hello { .. } => 0,
     }
 }

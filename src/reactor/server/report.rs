@@ -13,12 +13,15 @@ use super::super::transport::Transport;
 use super::Server;
 use crate::mailboxes::Mode;
 use crate::memory;
-use crate::protocol::{Reply, Topic};
+use crate::protocol::{Name, Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome, reply};
 
-/// Largest number of bytes of a part of `stat conns` or `stat locks`. A part with a single line may be
+/// Largest number of bytes of a part of `stat conns`, `stat locks` or `stat names`. A part with a single line may be
 /// larger.
 pub(super) const PART_MAX: usize = 32 * 1024;
+
+/// Largest number of bytes of a line of `stat names`.
+const LINE_MAX: usize = 80;
 
 /// Largest number of locks that `stat` of a mailbox shows.
 pub(super) const HOLDERS_MAX: usize = 64;
@@ -33,6 +36,7 @@ impl<T: Transport> Server<T> {
             Topic::Mailbox(mailbox) => self.render_mailbox(mailbox, &mut text).map(|()| None),
             Topic::Connections { from } => self.render_connections(from, &mut text),
             Topic::Locks { from } => self.render_locks(from, &mut text),
+            Topic::Names { from } => self.render_names(from, &mut text),
         };
         let more = written.expect("writing to a string cannot fail");
         reply(job, &Reply::Part { text: &text, more }, Outcome::Info);
@@ -79,6 +83,8 @@ impl<T: Transport> Server<T> {
 
     fn render_mailbox(&self, mailbox: u32, text: &mut String) -> std::fmt::Result {
         writeln!(text, "mailbox {mailbox}")?;
+        let name = self.mailboxes.names().of(mailbox);
+        writeln!(text, "name {}", name.as_ref().map_or("-", Name::as_str))?;
         match self.mailboxes.contents(mailbox) {
             Ok(contents) => {
                 writeln!(text, "version {}\nmessages {}", contents.version, contents.count)?;
@@ -154,6 +160,20 @@ impl<T: Transport> Server<T> {
                 text.truncate(end);
                 return Ok(Some(u64::from(mailbox) << 32 | u64::from(holder.slot)));
             }
+        }
+        Ok(None)
+    }
+
+    /// Renders a part of the names, in the order of their mailboxes. Returns the mailbox at which the next part
+    /// begins.
+    fn render_names(&self, from: u64, text: &mut String) -> Result<Option<u64>, std::fmt::Error> {
+        let mut next = u32::try_from(from).ok();
+        while let Some((mailbox, name)) = next.and_then(|from| self.mailboxes.names().from(from)) {
+            if text.len() > PART_MAX - LINE_MAX {
+                return Ok(Some(u64::from(mailbox)));
+            }
+            writeln!(text, "{mailbox} {name}")?;
+            next = mailbox.checked_add(1);
         }
         Ok(None)
     }

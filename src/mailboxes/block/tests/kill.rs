@@ -9,6 +9,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
 use super::*;
+use crate::protocol::Name;
 
 /// Executes `change` in a child process instruction by instruction. Calls `check` after each: the shared
 /// memory then has exactly the contents that a kill at this moment would leave. Returns the number of
@@ -209,4 +210,23 @@ fn a_kill_during_a_change_of_a_list_with_holes_leaves_the_old_list_or_the_new() 
     assert_kill_leaves_old_or_new(holes, drop, &[(6, &FULL)]);
     let take = |block: &mut Block, _: &()| take_many(block, 1);
     assert_kill_leaves_old_or_new(holes, take, &[]);
+}
+
+#[test]
+fn a_kill_during_the_change_of_a_name_leaves_the_old_name_or_the_new() {
+    let name = |word| Name::new(word).expect("valid");
+    let (file, copy) = (memory(), memory());
+    let segment = Segment::create(&file, SMALL, 0).expect("created");
+    segment.set_name(1, Some(&name("a-long-name-of-a-mailbox")));
+    let [old, new] = [name("old"), name("new-name")];
+    segment.set_name(1, Some(&old));
+    let mut seen_new = false;
+    let change = |_: &mut Block| segment.set_name(1, Some(&new));
+    at_every_instruction(&segment, change, || {
+        let found: Vec<_> = recovered(&file, &copy).names().collect();
+        let is_new = found == [(1, new.clone())];
+        assert!(is_new || (found == [(1, old.clone())] && !seen_new), "neither old nor new: {found:?}");
+        seen_new = is_new;
+    });
+    assert!(seen_new);
 }
