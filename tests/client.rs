@@ -67,6 +67,8 @@ fn frame_pieces() -> impl Strategy<Value = Vec<u8>> {
         "n=",
         "box=",
         "lost=lock",
+        "lost=take",
+        "tries=",
         "lost=",
         "grant=",
         "proto=",
@@ -81,6 +83,7 @@ fn frame_pieces() -> impl Strategy<Value = Vec<u8>> {
         "\u{fc}",
         "\0",
         "DATA 5 v=1 n=1\nhello\n",
+        "DATA 5 v=1 n=1 tries=1\nhello\n",
         "EVENT 5 box=1 v=1\nhello\n",
         "OK v=1\n",
         "NO timeout v=x\n",
@@ -97,7 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_answer_makes_the_client_panic(bytes in frame_pieces(), request in 0..12) {
+    fn no_answer_makes_the_client_panic(bytes in frame_pieces(), request in 0..15) {
         let mut client = answers(bytes);
         let all = &[1, 2][..];
         let _ = match request {
@@ -112,6 +115,9 @@ proptest! {
             8 => client.stat(Topic::Mailbox(1)).map(drop),
             9 => client.hello(Some("me")).map(drop),
             10 => client.help().map(drop),
+            11 => client.take_job(1).and_then(|mut job| job.event(None)).map(drop),
+            12 => client.done(1, 1).map(drop),
+            13 => client.back(1, 1),
             _ => client.ping(),
         };
         // The bytes may contain an answer for one `ping`. A second `ping` fails, because the connection has

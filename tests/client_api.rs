@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dipc::client::{
-    Client, Code, Error, Event, LockOptions, PutOptions, ReadOptions, Reason, Topic, WriteOptions,
+    Client, Code, Error, Event, JobOptions, LockOptions, PutOptions, ReadOptions, Reason, Topic, WriteOptions,
 };
 use dipc_testkit::directory::Directory;
 use dipc_testkit::server::Server;
@@ -188,6 +188,80 @@ fn a_kept_lock_is_unlocked_with_its_fencing_token() {
     client.unlock(&[3], Some(token)).expect("unlocked");
     assert_eq!(client.locks().count(), 0);
     client.unlock(&[], None).expect("nothing to unlock");
+}
+
+#[test]
+fn a_job_stays_in_the_mailbox_until_it_is_done() {
+    let (server, mut client) = start();
+    client.put(2, "one").expect("put");
+    client.put(2, "two").expect("put");
+    let job = client.take_job(2).expect("taken");
+    assert_eq!((job.mailbox(), job.data(), job.version()), (2, b"one".as_slice(), 1));
+    assert_eq!((job.count(), job.tries(), job.is_lost()), (2, 1, false));
+    let mut other = connect(&server);
+    let second = other.take_job(2).expect("taken").keep();
+    assert_eq!((second.data.as_slice(), second.version, second.tries), (b"two".as_slice(), 2, 1));
+    assert_eq!(server.stat_box(2, "in_hand"), 2);
+    let at_once = JobOptions { wait: Some(Duration::ZERO), ..JobOptions::default() };
+    assert_eq!(not_done(connect(&server).take_job_with(2, &at_once)).0, Reason::Empty);
+    assert_eq!(job.done().expect("done"), 1);
+    assert_eq!(refused(client.done(2, 2)), Code::Lease, "another client has it in hand");
+    assert_eq!(other.done(second.mailbox, second.version).expect("done"), 0);
+    assert_eq!(refused(other.done(2, 2)), Code::Lease);
+    assert_eq!(refused(other.back(2, 2)), Code::Lease);
+    assert!(!other.is_closed());
+}
+
+#[test]
+fn a_dropped_job_is_given_back() {
+    let (server, mut client) = start();
+    client.put(2, "a job").expect("put");
+    drop(client.take_job(2).expect("taken"));
+    let mut other = connect(&server);
+    let job = other.take_job(2).expect("taken");
+    assert_eq!(job.tries(), 2);
+    job.back().expect("given back");
+    let third = client.take_job(2).expect("taken").keep();
+    assert_eq!(third.tries, 3);
+    client.back(2, third.version).expect("given back");
+    assert_eq!(other.take(2, None).expect("taken").data, b"a job");
+    assert_eq!((server.stat("backs"), server.stat("given_back")), (3, 0));
+}
+
+#[test]
+fn a_job_that_is_done_is_not_given_back_by_its_guard() {
+    let (server, mut client) = start();
+    client.put(2, "a job").expect("put");
+    let mut job = client.take_job(2).expect("taken");
+    Client::done(&mut job, 2, 1).expect("done");
+    assert!(job.is_lost());
+    drop(job);
+    client.put(2, "replaced").expect("put");
+    let job = client.take_job(2).expect("taken");
+    connect(&server).write(2, "new").expect("written");
+    assert_eq!(refused(job.done()), Code::Lease, "a write has removed the message");
+    assert_eq!(client.event(None).expect("no error"), None, "no message is in hand");
+    assert_eq!(server.stat("backs"), 0);
+}
+
+/// The message is taken again by the same connection, so the older guard has the same version.
+#[test]
+fn a_silent_worker_loses_its_job() {
+    let (server, mut client) = start();
+    client.watch(&[2], Some(0)).expect("watched");
+    client.put(2, "a job").expect("put");
+    let message = Event::Message { mailbox: 2, version: 1, data: b"a job".to_vec(), lost: 0 };
+    assert_eq!(client.event(None).expect("an event"), Some(message));
+    let brief = JobOptions { ttl: Some(Duration::from_millis(50)), ..JobOptions::default() };
+    let mut job = client.take_job_with(2, &brief).expect("taken");
+    let lost = Event::JobLost { mailbox: 2, version: 1, tries: 1 };
+    assert_eq!(job.event(None).expect("an event"), Some(lost));
+    assert!(job.is_lost());
+    assert_eq!(job.take_job(2).expect("taken").keep().tries, 2);
+    assert!(job.is_lost());
+    assert_eq!(refused(job.done()), Code::Lease);
+    assert_eq!((server.stat_box(2, "in_hand"), server.stat("given_back")), (1, 1));
+    assert_eq!(client.done(2, 1).expect("done"), 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dipc::client::{Client, Error, Event};
+use dipc::client::{Client, Code, Error, Event};
 use dipc_testkit::port::Port;
 use dipc_testkit::process::run;
 use dipc_testkit::server::Server;
@@ -100,4 +100,22 @@ fn a_lock_is_told_to_be_gone() {
     let lost = Event::LockLost { mailbox: 2, fencing_token, by_max_hold: false };
     assert_eq!(client.event(SOON).expect("connected"), Some(lost));
     assert_eq!(client.read(2).expect("read").version, 0, "the write was not repeated");
+}
+
+#[test]
+fn a_job_is_told_to_be_lost() {
+    let port = Port::reserve();
+    let mut server = Server::start(&arguments(&port));
+    let mut client = Client::connect(("127.0.0.1", port.number)).expect("connected");
+    client.put(2, "a job").expect("put");
+    let job = client.take_job(2).expect("taken").keep();
+    server.kill();
+    server.restart(&arguments(&port));
+    assert!(client.done(2, job.version).is_err(), "no request is repeated");
+    client.reconnect(SOON).expect("a server listens");
+    let lost = Event::JobLost { mailbox: 2, version: job.version, tries: 1 };
+    assert_eq!(client.event(SOON).expect("connected"), Some(lost));
+    assert_eq!(client.event(SOON).expect("connected"), None);
+    assert!(matches!(client.done(2, job.version), Err(Error::Refused { code: Code::Lease, .. })));
+    assert_eq!(client.take_job(2).expect("taken").data(), b"a job", "the mailbox has kept it");
 }

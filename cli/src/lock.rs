@@ -115,7 +115,7 @@ fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
             }
             // The prompt may hold other locks.
             Event::LockLost { mailbox, .. } => out.print_lock_lost(mailbox),
-            Event::Message { .. } => {}
+            Event::Message { .. } | Event::JobLost { .. } => {}
         }
     }
     match lock.is_lost() {

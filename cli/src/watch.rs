@@ -85,6 +85,8 @@ impl Watch<'_> {
                 Next::Signal(Signal::SIGINT) if stop.is_some() => break,
                 Next::Signal(signal) => return Ok(Some(Exit::by(signal))),
                 Next::Event(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
+                // No command takes a message with ttl=.
+                Next::Event(Event::JobLost { .. }) => {}
                 Next::Event(Event::Message { mailbox, version, data, lost }) => {
                     left -= 1;
                     match &mut signals {

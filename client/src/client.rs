@@ -13,7 +13,7 @@ use super::frame::{Frame, FrameKind};
 use super::socket::Socket;
 use super::{Address, Error, address, info};
 
-/// One connection to a server. Its locks and watches end with it.
+/// One connection to a server. Its locks and watches end with it, and its messages in hand are given back.
 ///
 /// # Waits
 ///

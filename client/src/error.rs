@@ -24,7 +24,7 @@ pub enum Error {
         /// An explanation for people. Its wording may change.
         text: String,
         /// The limit that was exceeded: for [`Code::Box`] the highest number of a mailbox, for [`Code::Size`]
-        /// the number of bytes, for [`Code::Busy`] the number of clients.
+        /// the number of bytes, or of messages in hand, for [`Code::Busy`] the number of clients.
         max: Option<u64>,
     },
     /// The connection cannot be made, has failed, or exceeded its timeout. It is closed. The server may have
@@ -73,9 +73,10 @@ pub enum Code {
     Verb,
     /// The mailbox does not exist.
     Box,
-    /// The data is larger than the mailbox or the packet size.
+    /// The data is larger than the mailbox or the packet size, or the connection has too many messages in hand.
     Size,
-    /// The lock has expired, or this connection never had it.
+    /// The lock has expired, or this connection never had it. For [`done`](crate::Client::done) and
+    /// [`back`](crate::Client::back): this connection does not have the message in hand, or no longer.
     Lease,
     /// The request would complete a cycle of waits.
     Deadlock,

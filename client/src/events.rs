@@ -61,8 +61,8 @@ impl Client {
     /// Returns the oldest event. Waits for an event at most `wait`, regardless of the
     /// [timeout](Client::set_timeout). A `wait` of `None` is no limit.
     ///
-    /// The result is `None` when no event arrives within the wait. If no mailbox is watched or locked, no
-    /// event can arrive, and the result is `None` at once.
+    /// The result is `None` when no event arrives within the wait. If no mailbox is watched or locked, and
+    /// no message is in hand, no event can arrive, and the result is `None` at once.
     ///
     /// The queue holds 64 MiB of events. When it is full, the oldest messages are dropped, and the next event
     /// of the same mailbox counts them in `lost`.
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// An iterator over all events, which waits for each without limit. It ends after the first error, or
-    /// when no mailbox is watched or locked any more.
+    /// when no mailbox is watched or locked any more, and no message is in hand.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;

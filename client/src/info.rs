@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// Returns when the server has replied. Like every request, `ping` renews the leases of this connection's
-    /// locks.
+    /// locks and messages in hand.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;

@@ -13,6 +13,12 @@
 //! client.put(2, "a job")?;
 //! assert_eq!(client.take(2, Some(Duration::from_secs(5)))?.data, b"a job");
 //!
+//! // A job stays in its mailbox until it is done. If its worker dies, another worker gets it.
+//! client.put(2, "another job")?;
+//! let job = client.take_job(2)?;
+//! println!("{}", String::from_utf8_lossy(job.data()));
+//! job.done()?;
+//!
 //! // A lock excludes all other clients until it is dropped or this process ends.
 //! let mut lock = client.lock(&[1, 3])?;
 //! let both = [lock.read(3)?.data, b"!".to_vec()].concat();
@@ -42,8 +48,8 @@
 //! | module | content |
 //! |---|---|
 //! | `client` | [`Client`]: connecting, and the exchange of one request for one reply |
-//! | `messages`, `locks`, `events`, `info`, `reconnect` | the methods of [`Client`], one for each request |
-//! | `replies`, `stat`, `event_queue`, `lock_guard`, `error` | the values that these methods return |
+//! | `messages`, `jobs`, `locks`, `events`, `info`, `reconnect` | the methods of [`Client`], one for each request |
+//! | `replies`, `stat`, `event_queue`, `job_guard`, `lock_guard`, `error` | the values that these methods return |
 //! | `encoder`, `frame` | request to bytes, bytes to reply or event; both without I/O |
 //! | `channel`, `socket`, `address` | bytes to and from the server |
 
@@ -56,6 +62,8 @@ mod event_queue;
 mod events;
 mod frame;
 mod info;
+mod job_guard;
+mod jobs;
 mod lock_guard;
 mod locks;
 mod messages;
@@ -69,10 +77,11 @@ pub use address::Address;
 pub use client::Client;
 pub use error::{Code, Error, Reason};
 pub use event_queue::Event;
+pub use job_guard::JobGuard;
 pub use lock_guard::LockGuard;
-pub use options::{LockOptions, PutOptions, ReadOptions, WriteOptions};
+pub use options::{JobOptions, LockOptions, PutOptions, ReadOptions, WriteOptions};
 pub use reconnect::Reconnected;
-pub use replies::{Hello, Message, Put};
+pub use replies::{Hello, Job, Message, Put};
 pub use stat::{Line, Stat, Topic};
 
 /// Compiles the example of the README.

@@ -20,7 +20,9 @@ impl Client {
     ///
     /// The watches continue: the next events are the messages after the last ones that were received, and
     /// their `lost` counts those that no longer exist. The locks have ended with the connection: each of them
-    /// becomes an [`Event::LockLost`](super::Event::LockLost).
+    /// becomes an [`Event::LockLost`](super::Event::LockLost). The messages in hand were given back with its end:
+    /// each of them becomes an [`Event::JobLost`](super::Event::JobLost). A message whose `done` was not answered
+    /// may be removed or not.
     ///
     /// After an error the client is closed, and `reconnect` can be called again.
     ///
@@ -43,7 +45,7 @@ impl Client {
     /// ```
     pub fn reconnect(&mut self, timeout: Option<Duration>) -> Result<Reconnected, Error> {
         self.channel.close();
-        self.events.lose_locks();
+        self.events.lose_locks_and_jobs();
         let idle = self.channel.timeout;
         self.channel = self.address.connect(timeout)?.channel;
         self.channel.set_timeout(idle)?;

@@ -17,6 +17,21 @@ pub struct Message {
     pub lost: u64,
 }
 
+/// A message that this connection has in hand, without its [`JobGuard`](crate::JobGuard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The number of the mailbox.
+    pub mailbox: u32,
+    /// The bytes of the message.
+    pub data: Vec<u8>,
+    /// The version of the message, which [`done`](crate::Client::done) and [`back`](crate::Client::back) need.
+    pub version: u64,
+    /// The number of messages in the mailbox, including this one and others in hand.
+    pub count: u64,
+    /// How often the message was handed out, at least 1. It starts again with the server.
+    pub tries: u64,
+}
+
 /// The reply to a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
@@ -51,6 +66,14 @@ impl Message {
         let (version, count) = reply.number("v").zip(reply.number("n"))?;
         let lost = reply.number("lost").unwrap_or(0);
         (reply.kind == FrameKind::Data).then_some(Message { data: reply.data, version, count, lost })
+    }
+}
+
+impl Job {
+    pub(super) fn from_reply(mailbox: u32, reply: Frame) -> Option<Self> {
+        let tries = reply.number("tries")?;
+        let Message { data, version, count, .. } = Message::from_reply(reply)?;
+        Some(Job { mailbox, data, version, count, tries })
     }
 }
 
