@@ -10,6 +10,8 @@ As a module (a connection must be used by one thread at a time):
         m.read(3, after=version)        # waits for the next message; .lost is the number of missed ones
         m.put(3, "one more")            # appends to the queue; drop=True drops old messages to make room
         m.take(3, wait=5)               # removes the oldest message; raises Empty after 5 seconds
+        with m.job(3) as job:           # removes the oldest message at the end of the block; an exception, or the
+            print(job.data)             # end of this process, gives it back to another worker
         with m.lock(3, 4):              # exclusive; released when this process ends, even by kill -9
             m.write(4, m.read(3))
         for version, data in m.watch(3):        # all new messages, forever; a slow reader is told how many
@@ -99,6 +101,10 @@ class LockLost(Refused):
     """The lease has expired, and other clients may have used the mailbox; or the lock was never held."""
 
 
+class JobLost(Refused):
+    """This connection does not have the message in hand, or no longer. Another worker may have it."""
+
+
 class Deadlock(Refused):
     """The request would complete a cycle of waits. The locks are still held: unlock them, and retry."""
 
@@ -159,16 +165,18 @@ class Message(bytes):
     """A message that was read or taken: bytes with a .version, and the .count of messages now in the mailbox.
 
     If read returns a .count of 0, the mailbox is empty. .lost: with after=, how many messages between that
-    version and this message no longer exist.
+    version and this message no longer exist. .tries: with ttl=, how often the message was handed out.
     """
 
     version: int
     count: int  # type: ignore[assignment]  # hides bytes.count
     lost: int
+    tries: int
 
-    def __new__(cls, data: bytes = b"", version: int = 0, count: int = 0, lost: int = 0) -> "Message":
+    def __new__(cls, data: bytes = b"", version: int = 0, count: int = 0, lost: int = 0,
+                tries: int = 0) -> "Message":
         message = super().__new__(cls, data)
-        message.version, message.count, message.lost = version, count, lost
+        message.version, message.count, message.lost, message.tries = version, count, lost, tries
         return message
 
 
@@ -237,12 +245,13 @@ def _require_address(port: Optional[int], unix: Optional[str]) -> None:
 
 
 class _Connection:
-    """The state of a connection: its received bytes, locks and watches. It does no input or output."""
+    """The state of a connection: its received bytes, locks, jobs and watches. It does no input or output."""
 
     def __init__(self) -> None:
         self._received, self.closed, self._process = bytearray(), False, os.getpid()
         self._has_spoken = False
         self._locks: Dict[int, _Lock] = {}  # by mailbox
+        self._jobs: Dict[Tuple[int, int], _Job] = {}  # by mailbox and version
         self._watches: Dict[int, _Watch] = {}
 
     def _greeting(self, request: bytes) -> bytes:
@@ -262,14 +271,20 @@ class _Connection:
             raise ConnectionError("the connection is closed")
 
     def _lose(self) -> None:
-        """The connection is closed. The server ends its locks and watches."""
+        """The connection is closed. The server ends its locks and watches, and takes back its messages in hand."""
         self.closed = True
         for lock in self._locks.values():
             lock.lost = True
+        for job in self._jobs.values():
+            job.lost = True
         for watch in self._watches.values():
             watch._is_lost = True
-        self._locks.clear()
+        self._forget_owned()
         self._watches.clear()
+
+    def _forget_owned(self) -> None:
+        self._locks.clear()
+        self._jobs.clear()
 
     def _start_watch(self, watch: "_Watch", boxes: Iterable[int], fields: Fields) -> None:
         for box, version in zip(boxes, str(fields["v"]).split(",")):
@@ -284,6 +299,28 @@ class _Connection:
             if lock and grant in (None, lock.grant):
                 del self._locks[box]
                 lock.boxes = [other for other in lock.boxes if other != box]
+
+    def _start_job(self, job: "_Job", fields: Fields) -> None:
+        job.version, job.count, job.tries = fields["v"], fields["n"], fields["tries"]
+        self._jobs[job.box, job.version] = job
+
+    @contextlib.contextmanager
+    def _ending_job(self, box: int, version: int) -> Iterator[None]:
+        """Forgets a job if the request within this ends it, or finds that it has ended.
+
+        With asyncio the message may be in hand again when this goes on: that is another job.
+        """
+        job, lost = self._jobs.get((box, version)), cast(Optional[LockLost], None)
+        try:
+            yield
+        except LockLost as error:
+            lost = error
+        if job:
+            job.lost, job._is_ended = bool(lost), True
+            if self._jobs.get((box, version)) is job:
+                del self._jobs[box, version]
+        if lost:
+            raise JobLost(lost.code, lost.fields, lost.text) from None
 
     @staticmethod
     def _result(answer: "Answer", shape: str, number: type = int) -> Tuple[Fields, bytes]:
@@ -308,7 +345,9 @@ class _Connection:
             box, version, lost = (fields.get(key, 0) for key in ("box", "v", "lost"))
             if lost == "lock" and box in self._locks:
                 self._locks.pop(box).lost = True
-            elif box in self._watches:
+            elif lost == "take" and (box, version) in self._jobs:
+                self._jobs.pop((box, version)).lost = True
+            elif box in self._watches and type(lost) is int:
                 self._watches[box]._buffer(Event(version, data, box, lost))
 
     def _handle_unsolicited(self) -> None:
@@ -405,13 +444,46 @@ class Mailboxes(_Connection):
         fields = self._ask("OK v n", _put_request(box, data, drop, wait))[0]
         return Put(fields["v"], fields["n"])
 
-    def take(self, box: int, wait: Optional[float] = None) -> Message:
+    def take(self, box: int, wait: Optional[float] = None, ttl: Optional[float] = None) -> Message:
         """Removes the oldest message of the mailbox and returns it. Waits for a message if there is none.
 
         Raises Empty if no message arrived in time, or Timeout if the mailbox was not free in time. wait: as
         for read.
+
+        ttl: does not remove the message, but takes it in hand until done or back is called, or the connection
+        ends. It is given back after `ttl` seconds without a request on this connection. job does the same for a
+        `with`.
         """
-        return _message(*self._ask("DATA v n", _line("take", box, wait=_seconds(wait))))
+        request = _take_request(box, wait, _seconds(ttl))
+        return _message(*self._ask("DATA v n" if ttl is None else "DATA v n tries", request))
+
+    def job(self, box: int, ttl: Optional[float] = None, wait: Optional[float] = None) -> "Job":
+        """Takes the oldest message in hand until the end of a `with`, which removes it, or gives it back after an
+        exception. Waits for a message if there is none.
+
+        No other take gets the message meanwhile. It is given back, too, if this process ends, or after `ttl`
+        seconds without a request on this connection: a ping renews that time. ttl: None is the server's default.
+        wait: as for read. Raises Empty, or Timeout, as take does, or Refused if too many messages are in hand.
+        """
+        job = Job(self, box)
+        fields, job.data = self._ask("DATA v n tries", _take_request(box, wait, _seconds(ttl) or ""))
+        self._start_job(job, fields)
+        return job
+
+    def done(self, box: int, version: int) -> int:
+        """Removes a message that this connection has in hand. Returns the number of messages in the mailbox.
+
+        Raises JobLost if the message is not in hand: it was given back, or a write or put has removed it. Raises
+        Timeout if the mailbox was not free in time; the message is still in hand.
+        """
+        with self._ending_job(box, version):
+            count: int = self._ask("OK n", _line("done", box, v=version))[0]["n"]
+        return count
+
+    def back(self, box: int, version: int) -> None:
+        """Gives back a message that this connection has in hand, in its old place. Raises what done raises."""
+        with self._ending_job(box, version):
+            self._ask("OK", _line("back", box, v=version))
 
     def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "Lock":
@@ -515,7 +587,8 @@ class Mailboxes(_Connection):
     def reconnect(self) -> None:
         """Connects again to the same server, also in a process that was forked. The connection keeps its name.
 
-        The locks of the old connection are lost: their .lost is True. Its watches end with a ConnectionError.
+        The locks of the old connection are lost: their .lost is True. Its watches end with a ConnectionError. The
+        messages that it had in hand are given back, and the .lost of their jobs is True.
         No request is repeated: the caller decides that, since a write, put or take may have been done.
         """
         if not self._open_again:
@@ -565,7 +638,7 @@ class Mailboxes(_Connection):
         """Closes the connection. Does nothing if it is closed already."""
         self._open_again = None
         if not self.closed and self._process == os.getpid():
-            self._locks.clear()
+            self._forget_owned()
             with contextlib.suppress(OSError):  # the connection may be lost
                 self._sock.sendall(_line("q"))
         self._close_socket()
@@ -686,6 +759,59 @@ class Lock(_Lock):
             self._mailboxes.unlock(*boxes, grant=self.grant)
 
 
+class _Job:
+    """The state of a job."""
+
+    def __init__(self, box: int) -> None:
+        self.box, self.data, self.lost = box, b"", False
+        self.version = self.count = self.tries = 0
+        self._is_ended = False
+
+    def _must_end(self) -> bool:
+        """Whether a request has to end the job. Raises JobLost if it was lost.
+
+        A lost message may be in hand again, as another job with the same version.
+        """
+        if self.lost and not self._is_ended:
+            self._is_ended = True
+            raise JobLost("lease", text="this message was given back")
+        return not self._is_ended
+
+
+class Job(_Job):
+    """A message in hand. The end of a `with` removes it, or gives it back after an exception.
+
+    .box, .data, .version. .count: the messages in the mailbox, including those in hand. .tries: how often the
+    message was handed out; above 1, an earlier worker may have worked on it. .lost: whether the server has
+    reported that the message was given back, because this connection sent nothing for too long, or the connection
+    was lost. The report is received with the next answer, or in a watch. Then another worker may have the message,
+    and the end of the `with` raises JobLost, unless another exception is raised already.
+    """
+
+    def __init__(self, mailboxes: Mailboxes, box: int) -> None:
+        super().__init__(box)
+        self._mailboxes = mailboxes
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, exception: Any, *_: Any) -> None:
+        if exception is None:
+            return self.done()
+        with contextlib.suppress(DipcError, OSError):
+            self.back()
+
+    def done(self) -> None:
+        """Removes the message. Does nothing if it was removed or given back. Raises JobLost if it was lost."""
+        if self._must_end():
+            self._mailboxes.done(self.box, self.version)
+
+    def back(self) -> None:
+        """Gives the message back. Does nothing if it was removed or given back. Raises JobLost if it was lost."""
+        if self._must_end():
+            self._mailboxes.back(self.box, self.version)
+
+
 class _Watch:
     """The state of a watch: its mailboxes, and events that have arrived."""
 
@@ -788,6 +914,10 @@ def _put_request(box: int, data: Data, drop: bool, wait: Optional[float]) -> byt
     return _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait)) + body + b"\n"
 
 
+def _take_request(box: int, wait: Optional[float], ttl: Optional[str]) -> bytes:
+    return _line("take", box, ttl=ttl, wait=_seconds(wait))
+
+
 def _watch_requests(boxes: Tuple[int, ...], after: After) -> Iterator[Tuple[Tuple[int, ...], bytes]]:
     """The requests of a watch, each with its mailboxes: one for each version of after=."""
     if not isinstance(after, Mapping):
@@ -808,7 +938,7 @@ def _stat_request(topic: Union[int, str, None], start: Optional[int] = None) -> 
 
 
 def _message(fields: Fields, data: bytes) -> Message:
-    return Message(data, fields["v"], fields["n"], fields.get("lost", 0))
+    return Message(data, fields["v"], fields["n"], fields.get("lost", 0), fields.get("tries", 0))
 
 
 def _statistics_of(topic: Union[int, str, None], text: str) -> Any:

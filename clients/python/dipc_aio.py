@@ -6,6 +6,8 @@
         message = await m.read(3)
         await m.put(2, "a job")
         await m.take(2, wait=5)
+        async with m.job(2) as job:     # removed at the end of the block, or given back after an exception
+            print(job.data)
         async with m.lock(3, 4):        # exclusive; released when this process ends, even by kill -9
             await m.write(4, await m.read(3))
         async for version, data in await m.watch(3):
@@ -39,7 +41,7 @@ Streams = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Opening(Generic[Opened]):
-    """A connection or a lock that is not made yet: `await` and `async with` make it."""
+    """A connection, a lock or a job that is not made yet: `await` and `async with` make it."""
 
     def __init__(self, opening: Coroutine[Any, Any, Opened]) -> None:
         self._opening = opening
@@ -133,8 +135,28 @@ class Mailboxes(dipc._Connection):
         fields = (await self._ask("OK v n", dipc._put_request(box, data, drop, wait)))[0]
         return Put(fields["v"], fields["n"])
 
-    async def take(self, box: int, wait: Optional[float] = None) -> Message:
-        return dipc._message(*await self._ask("DATA v n", _line("take", box, wait=_seconds(wait))))
+    async def take(self, box: int, wait: Optional[float] = None, ttl: Optional[float] = None) -> Message:
+        request = dipc._take_request(box, wait, _seconds(ttl))
+        return dipc._message(*await self._ask("DATA v n" if ttl is None else "DATA v n tries", request))
+
+    def job(self, box: int, ttl: Optional[float] = None, wait: Optional[float] = None) -> "_Opening[Job]":
+        """Takes a message in hand until the end of an `async with`. With `await`, until done or back."""
+        return _Opening(self._job(box, dipc._take_request(box, wait, _seconds(ttl) or "")))
+
+    async def _job(self, box: int, request: bytes) -> "Job":
+        job = Job(self, box)
+        begin = functools.partial(self._start_job, job)
+        _, job.data = await self._ask("DATA v n tries", request, then=begin)
+        return job
+
+    async def done(self, box: int, version: int) -> int:
+        with self._ending_job(box, version):
+            count: int = (await self._ask("OK n", _line("done", box, v=version)))[0]["n"]
+        return count
+
+    async def back(self, box: int, version: int) -> None:
+        with self._ending_job(box, version):
+            await self._ask("OK", _line("back", box, v=version))
 
     def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "_Opening[Lock]":
@@ -262,7 +284,7 @@ class Mailboxes(dipc._Connection):
         self._open_again = None
         if not self.closed:
             self._require_usable()
-            self._locks.clear()
+            self._forget_owned()
             self._writer.write(_line("q"))
             self._end(ConnectionError("the connection is closed"))
         with contextlib.suppress(OSError):  # the connection may be lost
@@ -375,6 +397,33 @@ class Lock(dipc._Lock):
         boxes = self._take_boxes(self._mailboxes.closed)
         if boxes:
             await self._mailboxes.unlock(*boxes, grant=self.grant)
+
+
+class Job(dipc._Job):
+    """A message in hand, as in dipc.Job. The end of an `async with` removes it, or gives it back."""
+
+    def __init__(self, mailboxes: Mailboxes, box: int) -> None:
+        super().__init__(box)
+        self._mailboxes = mailboxes
+
+    async def __aenter__(self) -> "Job":
+        return self
+
+    async def __aexit__(self, exception: Any, *_: Any) -> None:
+        if exception is None:
+            return await self.done()
+        with contextlib.suppress(DipcError, OSError):
+            await self.back()
+
+    async def done(self) -> None:
+        """Removes the message. Does nothing if it was removed or given back. Raises JobLost if it was lost."""
+        if self._must_end():
+            await self._mailboxes.done(self.box, self.version)
+
+    async def back(self) -> None:
+        """Gives the message back. Does nothing if it was removed or given back. Raises JobLost if it was lost."""
+        if self._must_end():
+            await self._mailboxes.back(self.box, self.version)
 
 
 class Watch(dipc._Watch):

@@ -97,6 +97,48 @@ class Aio(unittest.IsolatedAsyncioTestCase):
                 1 / 0
         await self.other.write(3, b"free", wait=0)
 
+    async def test_a_job_is_removed_at_the_end_of_the_block(self):
+        async with self.m.job(3) as job:
+            self.assertEqual((job.data, job.tries, job.count), (b"first", 1, 1))
+            with self.assertRaises(dipc.Empty):
+                await self.other.job(3, wait=0)
+        self.assertEqual((await self.m.read(3)).count, 0)
+        await self.m.put(3, b"next")
+        with self.assertRaises(ZeroDivisionError):
+            async with self.m.job(3, ttl=60):
+                1 / 0
+        message = await self.other.take(3, ttl=60)
+        self.assertEqual((message, message.tries), (b"next", 2))
+        with self.assertRaises(dipc.JobLost):
+            await self.m.done(3, message.version)
+        await self.other.back(3, message.version)
+        job = await self.other.job(3)
+        await job.back()
+        await job.done()
+        self.assertEqual((await self.m.take(3), (await self.m.read(3)).count), (b"next", 0))
+
+    async def test_a_lost_job_is_told(self):
+        with self.assertRaises(dipc.JobLost):
+            async with self.m.job(3, ttl=0.02) as job:
+                await (await self.other.job(3, wait=TIMEOUT)).back()
+        self.assertTrue(job.lost)
+        job = await self.m.job(3)
+        await self.m.reconnect()
+        self.assertTrue(job.lost)
+        with self.assertRaises(dipc.JobLost):
+            await job.done()
+        self.assertEqual(await self.m.done(3, (await self.m.take(3, ttl=60)).version), 0)
+
+    async def test_a_job_taken_again_is_another_job(self):
+        first = await self.m.job(3)
+        back, again = asyncio.ensure_future(first.back()), asyncio.ensure_future(self.m._job(
+            3, dipc._take_request(3, None, "")))
+        await back
+        second = await again
+        self.assertEqual((second.version, second.tries, second.lost), (first.version, 2, False))
+        self.assertEqual(self.m._jobs, {(3, second.version): second})
+        await second.done()
+
     async def test_a_watch_returns_new_messages(self):
         watch = await self.m.watch(0, 3)
         before = watch.versions[3]

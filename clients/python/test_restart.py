@@ -63,6 +63,19 @@ class Restart(unittest.TestCase):
         self.assertEqual(next(events), (1, b"new"))
         self.assertEqual(self.notes[1:], [NEW])
 
+    def test_a_job_is_lost_with_its_connection(self):
+        self.m.put(3, b"a job")
+        job = self.m.job(3)
+        self.server.restart()
+        with self.assertRaises(OSError):
+            job.done()
+        self.assertTrue(job.lost)
+        self.m.reconnect()
+        with self.assertRaises(dipc.JobLost):
+            job.done()
+        with self.m.job(3) as again:
+            self.assertEqual((again.data, again.tries), (b"a job", 1))
+
     def test_follow_ends_when_there_is_no_server_and_after_close(self):
         events = self.m.follow(3, after=0, note=self.notes.append, patience=0.1)
         self.m.write(3, b"x")

@@ -61,6 +61,28 @@ class Wire(unittest.TestCase):
             with self.assertRaises(ValueError):
                 call()
 
+    def test_the_exact_bytes_of_requests_for_jobs(self):
+        m, server = self.peer(b"DATA 1 v=7 n=2 tries=1\nx\n" * 3 + b"OK n=1\nOK\nOK n=0\n")
+        m.take(3, wait=2, ttl=0.5)
+        m.job(3)
+        with m.job(5, ttl=60, wait=0):
+            pass
+        m.back(3, 7)
+        self.assertEqual(m.done(3, 7), 0)
+        m.close()
+        expected = (b"hello\ntake 3 ttl=0.5 wait=2\ntake 3 ttl=\ntake 5 ttl=60 wait=0\ndone 5 v=7\n"
+                    b"back 3 v=7\ndone 3 v=7\nq\n")
+        self.assertEqual(server.makefile("rb").read(), expected)
+
+    def test_a_lost_job_is_no_message_of_a_watch_and_no_lost_lock(self):
+        m, _ = self.peer(b"OK v=6\nOK grant=1\nDATA 1 v=7 n=2 tries=1\nx\nDATA 1 v=8 n=2 tries=1\ny\n"
+                         b"EVENT 0 box=3 v=7 lost=take\n\nEVENT 0 box=3 v=9 lost=take\n\n"
+                         b"EVENT 1 box=3 v=9\nz\nOK\n")
+        watch, lock, seven, eight = m.watch(3), m.lock(3), m.job(3), m.job(3)
+        m.ping()
+        self.assertEqual((seven.lost, eight.lost, lock.lost), (True, False, False))
+        self.assertEqual(next(watch), (9, b"z"))
+
     def test_the_oldest_of_too_many_events_are_dropped_and_counted(self):
         event = b"EVENT 1000 box=%d v=%d\n" + b"x" * 1000 + b"\n"
         kept, dipc.KEPT = dipc.KEPT, 3 * (1000 + dipc.EVENT)
