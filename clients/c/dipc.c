@@ -66,7 +66,7 @@ static dipc_error start(dipc *c)
 {
     c->data = "";
     c->len = 0;
-    c->version = c->count = c->lost = c->grant = c->max = 0;
+    c->version = c->count = c->tries = c->lost = c->grant = c->max = 0;
     c->box = 0;
     c->text[0] = '\0';
     if (c->pid != getpid())
@@ -232,6 +232,7 @@ static int move(dipc *c, size_t at, size_t line, size_t total)
     number_field(c, "box", &box);
     number_field(c, "v", &c->version);
     number_field(c, "n", &c->count);
+    number_field(c, "tries", &c->tries);
     number_field(c, "lost", &c->lost);
     number_field(c, "grant", &c->grant);
     number_field(c, "max", &c->max);
@@ -563,6 +564,31 @@ dipc_error dipc_take(dipc *c, unsigned box, long wait_ms)
     return ask(c, "DATA v n", NULL, 0, "take %u%s", box, seconds(wait, "wait", wait_ms));
 }
 
+dipc_error dipc_take_job(dipc *c, unsigned box, long ttl_ms, long wait_ms)
+{
+    char ttl[SECONDS], wait[SECONDS];
+    /* Without a value it is the server's default. Without the key the message would be removed. */
+    const char *key = ttl_ms == DIPC_DEFAULT ? " ttl=" : seconds(ttl, "ttl", ttl_ms);
+    return ask(c, "DATA v n tries", NULL, 0, "take %u%s%s", box, key, seconds(wait, "wait", wait_ms));
+}
+
+static dipc_error end_job(dipc *c, const char *shape, const char *verb, unsigned box, uint64_t version)
+{
+    if (ask(c, shape, NULL, 0, "%s %u v=%" PRIu64, verb, box, version) == DIPC_LEASE)
+        c->error = DIPC_JOB_LOST;
+    return c->error;
+}
+
+dipc_error dipc_done(dipc *c, unsigned box, uint64_t version)
+{
+    return end_job(c, "OK n", "done", box, version);
+}
+
+dipc_error dipc_back(dipc *c, unsigned box, uint64_t version)
+{
+    return end_job(c, "OK", "back", box, version);
+}
+
 dipc_error dipc_lock(dipc *c, const char *boxes, int shared, long ttl_ms, long wait_ms)
 {
     char ttl[SECONDS], wait[SECONDS];
@@ -614,6 +640,8 @@ dipc_error dipc_next(dipc *c, int timeout_ms)
     const char *lost = field(c, "lost");
     if (lost != NULL && strncmp(lost, "lock", 4) == 0)
         return fail(c, DIPC_LEASE, "the lock of mailbox %u has expired", c->box);
+    if (lost != NULL && strncmp(lost, "take", 4) == 0)
+        return fail(c, DIPC_JOB_LOST, "message %" PRIu64 " of mailbox %u was given back", c->version, c->box);
     return DIPC_OK;
 }
 

@@ -40,6 +40,7 @@ typedef enum {
     DIPC_BOX,      /* no such mailbox; .max is the last one */
     DIPC_SIZE,     /* too much data; .max is the most that fits */
     DIPC_LEASE,    /* the lock has expired and other clients may have used the mailbox, or was never held */
+    DIPC_JOB_LOST, /* the connection does not have the message in hand, or no longer; another worker may have it */
     DIPC_DEADLOCK, /* the request would complete a cycle of waits: unlock, and retry */
     DIPC_DENIED,   /* the connection's own lock does not permit the request */
     DIPC_BUSY,     /* the server has no room for this client; the connection is closed */
@@ -64,6 +65,7 @@ typedef struct {
     size_t len;
     uint64_t version; /* of the message, or of the mailbox */
     uint64_t count;   /* messages in the mailbox; 0 after a read: the mailbox is empty */
+    uint64_t tries;   /* how often the message of dipc_take_job was handed out, at least 1 */
     uint64_t lost;    /* messages between `after` and this one that no longer exist */
     uint64_t grant;   /* number of the lock; later locks have higher numbers */
     uint64_t max;     /* the limit that was exceeded */
@@ -86,11 +88,11 @@ dipc_error dipc_connect(dipc *c, const char *host, int port, const char *name, i
 dipc_error dipc_connect_unix(dipc *c, const char *path, const char *name, int timeout_ms);
 
 /* Closes what is left of the connection and connects again. DIPC_AHEAD: connected, but the server has other
- * mailboxes than before. Locks and watches have ended. A watch goes on with dipc_watch and the version of its
- * last event; DIPC_AHEAD then means the same as here. */
+ * mailboxes than before. Locks and watches have ended, and messages in hand were given back. A watch goes on with
+ * dipc_watch and the version of its last event; DIPC_AHEAD then means the same as here. */
 dipc_error dipc_reconnect(dipc *c);
 
-/* Closes the connection and frees its memory. Locks end. */
+/* Closes the connection and frees its memory. Locks end, and messages in hand are given back. */
 void dipc_close(dipc *c);
 
 /* Checks that the server answers. Also fills in .boxes, .size, .packet and .life. */
@@ -110,6 +112,18 @@ dipc_error dipc_put(dipc *c, unsigned box, const void *data, size_t len, int dro
 /* Removes the oldest message. Waits for a message if there is none. */
 dipc_error dipc_take(dipc *c, unsigned box, long wait_ms);
 
+/* Takes the oldest message in hand: it stays in the mailbox, and no other take gets it. .version, .tries; .count
+ * includes the messages in hand. The message is given back when the connection ends, or after `ttl_ms` without a
+ * request on this connection, so a worker must expect that an earlier one has worked on it: .tries is above 1 then.
+ * DIPC_SIZE: too many messages are in hand. Waits for a message if there is none. */
+dipc_error dipc_take_job(dipc *c, unsigned box, long ttl_ms, long wait_ms);
+
+/* Removes a message that is in hand, by its version; .count is the number of messages left. Gives it back, in its
+ * old place. DIPC_JOB_LOST: it was given back already, or a write or put has removed it. DIPC_TIMEOUT: the mailbox
+ * was not free in time, and the message is still in hand. */
+dipc_error dipc_done(dipc *c, unsigned box, uint64_t version);
+dipc_error dipc_back(dipc *c, unsigned box, uint64_t version);
+
 /* Locks all these mailboxes ("3" or "3,5"), or none. Excludes other clients, or if shared only their writes. The
  * lock expires after `ttl_ms` without a request on this connection. */
 dipc_error dipc_lock(dipc *c, const char *boxes, int shared, long ttl_ms, long wait_ms);
@@ -123,7 +137,8 @@ dipc_error dipc_watch(dipc *c, const char *boxes, uint64_t after);
 dipc_error dipc_unwatch(dipc *c, const char *boxes);
 
 /* The next event: .box, .version, .data, .lost. DIPC_TIMEOUT: none arrived in time, or a signal interrupted the
- * wait. -1 waits forever. DIPC_LEASE: the lock of mailbox .box was lost; the connection remains usable. */
+ * wait. -1 waits forever. DIPC_LEASE: the lock of mailbox .box was lost. DIPC_JOB_LOST: the message .version of
+ * mailbox .box was given back. The connection remains usable after both. */
 dipc_error dipc_next(dipc *c, int timeout_ms);
 
 /* The descriptor for select or poll, or -1. Events may have arrived already: before waiting, call dipc_next

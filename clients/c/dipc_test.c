@@ -142,6 +142,49 @@ static void test_the_queue(void)
     dipc_close(&c);
 }
 
+static void test_jobs(void)
+{
+    dipc c = connected(), other = connected();
+    EXPECT(DIPC_OK, dipc_write(&c, 3, "one", 3));
+    uint64_t version = c.version;
+    EXPECT(DIPC_OK, dipc_put(&c, 3, "two", 3, 0, 0));
+    EXPECT(DIPC_OK, dipc_take_job(&c, 3, DIPC_DEFAULT, DIPC_DEFAULT));
+    CHECK(is_data(&c, "one", 3) && c.version == version && c.count == 2 && c.tries == 1);
+    EXPECT2(DIPC_OK, dipc_take_job(&other, 3, LIMIT, 0));
+    CHECK(is_data(&other, "two", 3) && other.version == version + 1);
+    EXPECT2(DIPC_EMPTY, dipc_take_job(&other, 3, DIPC_DEFAULT, 0));
+    EXPECT2(DIPC_JOB_LOST, dipc_done(&other, 3, version));
+    EXPECT2(DIPC_OK, dipc_done(&other, 3, version + 1));
+    CHECK(other.count == 1);
+    EXPECT(DIPC_OK, dipc_back(&c, 3, version));
+    EXPECT(DIPC_JOB_LOST, dipc_back(&c, 3, version));
+    CHECK(strncmp(c.text, "lease: ", 7) == 0);
+    EXPECT2(DIPC_OK, dipc_take_job(&other, 3, DIPC_DEFAULT, DIPC_FOREVER));
+    CHECK(is_data(&other, "one", 3) && other.tries == 2 && other.count == 1);
+    EXPECT2(DIPC_OK, dipc_done(&other, 3, other.version));
+    CHECK(other.count == 0 && other.tries == 0);
+
+    /* A lost job is neither a lost lock nor a message of a watch. */
+    EXPECT(DIPC_OK, dipc_watch(&c, "3", DIPC_NOW));
+    EXPECT(DIPC_OK, dipc_put(&c, 3, "job", 3, 0, 0));
+    version = c.version;
+    EXPECT(DIPC_OK, dipc_next(&c, LIMIT));
+    EXPECT(DIPC_OK, dipc_take_job(&c, 3, 50, 0));
+    EXPECT(DIPC_JOB_LOST, dipc_next(&c, LIMIT));
+    CHECK(c.box == 3 && c.version == version && c.lost == 0);
+    EXPECT(DIPC_JOB_LOST, dipc_done(&c, 3, version));
+
+    /* The end of a connection gives back. */
+    EXPECT(DIPC_OK, dipc_take_job(&c, 3, DIPC_DEFAULT, 0));
+    EXPECT(DIPC_OK, dipc_reconnect(&c));
+    EXPECT(DIPC_JOB_LOST, dipc_done(&c, 3, version));
+    EXPECT2(DIPC_OK, dipc_take_job(&other, 3, DIPC_DEFAULT, LIMIT));
+    CHECK(is_data(&other, "job", 3) && other.tries == 3);
+    EXPECT2(DIPC_OK, dipc_done(&other, 3, other.version));
+    dipc_close(&c);
+    dipc_close(&other);
+}
+
 static void test_locks(void)
 {
     dipc c = connected(), other = connected();
@@ -305,6 +348,7 @@ int main(int argc, char **argv)
     test_connecting();
     test_reading_and_writing();
     test_the_queue();
+    test_jobs();
     test_locks();
     test_deadlock();
     test_watches();
