@@ -30,6 +30,10 @@ import java.util.stream.Collectors;
  *     System.out.println(m.read(3).text());
  *     m.put(3, "one more");                       // appends to the queue
  *     m.take(3, Duration.ofSeconds(5));           // removes the oldest; throws Empty after 5 seconds
+ *     try (Dipc.Job job = m.takeJob(3, null, null)) { // gives the message back, unless it is done
+ *         System.out.println(job.message.text());
+ *         job.done();
+ *     }
  *     try (Dipc.Lock lock = m.lock(3, 4)) {       // excludes other clients
  *         m.write(4, m.read(3).data);
  *     }
@@ -68,6 +72,12 @@ public final class Dipc implements AutoCloseable {
             super(answer.description());
             code = answer.word;
             fields = answer.fields;
+        }
+
+        DipcException(DipcException same) {
+            super(same.getMessage());
+            code = same.code;
+            fields = same.fields;
         }
 
         /** The number of a field, such as {@code max}; 0 without this field. */
@@ -124,12 +134,20 @@ public final class Dipc implements AutoCloseable {
     public static class Refused extends DipcException {
         private static final long serialVersionUID = 1;
         Refused(Answer answer) { super(answer); }
+        Refused(Refused same) { super(same); }
     }
 
     /** The lease has expired, and other clients may have used the mailbox; or the lock was never held. */
     public static final class LockLost extends Refused {
         private static final long serialVersionUID = 1;
         LockLost(Answer answer) { super(answer); }
+    }
+
+    /** This connection does not have the message in hand, or no longer. Another worker may have it. */
+    public static final class JobLost extends Refused {
+        private static final long serialVersionUID = 1;
+        JobLost(Answer answer) { super(answer); }
+        JobLost(LockLost same) { super(same); } // ERR lease, but of a message
     }
 
     /** The request would complete a cycle of waits. The locks are still held: unlock them, and retry. */
@@ -171,6 +189,58 @@ public final class Dipc implements AutoCloseable {
         }
     }
 
+    /**
+     * A message in hand. {@link #done} removes it. {@link #close} gives it back if it is not done, and so does the end
+     * of the connection, or its silence for the ttl: a ping renews that time.
+     */
+    public final class Job implements AutoCloseable {
+        /** The message. Its count includes the messages in hand. */
+        public final Message message;
+        /** How often the message was handed out. Above 1, an earlier worker may have worked on it. */
+        public final long tries;
+        private boolean isInHand = true;
+        private boolean isLost;
+
+        Job(Message message, long tries) {
+            this.message = message;
+            this.tries = tries;
+        }
+
+        /** Whether the message was given back by the server, as far as the received answers and events tell. */
+        public boolean isLost() {
+            return isLost;
+        }
+
+        /**
+         * Removes the message. Returns the number of messages in the mailbox. Throws JobLost if the message is not in
+         * hand any more, and Timeout if the mailbox was not free in time; the message is still in hand then.
+         */
+        public long done() throws IOException {
+            if (!isInHand) { // the connection may have taken the message again, as another job
+                String text = "this message was given back, or is done";
+                throw new JobLost(new Answer("ERR", "lease", "", text, new byte[0]));
+            }
+            return Dipc.this.done(message.box, message.version);
+        }
+
+        /** Gives the message back. Does nothing if it is not in hand any more. */
+        @Override
+        public void close() throws IOException {
+            if (isInHand) {
+                try {
+                    back(message.box, message.version);
+                } catch (JobLost lost) {
+                    // It was given back already.
+                }
+            }
+        }
+
+        private void end(boolean isLost) {
+            isInHand = false;
+            this.isLost = isLost;
+        }
+    }
+
     /** Locked mailboxes. They are unlocked by {@link #close}, and at the end of the connection. */
     public final class Lock implements AutoCloseable {
         /** The number of this lock. Later locks have higher numbers. */
@@ -204,6 +274,7 @@ public final class Dipc implements AutoCloseable {
     private byte[] in = new byte[LONGEST_LINE]; // the received bytes are in[begin..end)
     private int begin, end;
     private final Deque<Answer> events = new ArrayDeque<>();
+    private final Map<String, Job> jobs = new HashMap<>(); // in hand, by mailbox and version
     private long eventBytes;
 
     private Dipc(InetSocketAddress address, String name, Duration timeout) throws IOException {
@@ -232,8 +303,9 @@ public final class Dipc implements AutoCloseable {
     }
 
     /**
-     * Closes what is left of the connection and connects again. Locks and watches have ended. A watch goes on with
-     * {@link #watchAfter} and the version of its last message.
+     * Closes what is left of the connection and connects again. Locks and watches have ended, and messages in hand
+     * were given back: their jobs are lost. A watch goes on with {@link #watchAfter} and the version of its last
+     * message.
      *
      * @return whether the server has the same mailboxes as before. If not, continue with version 0, and tell the
      *     user.
@@ -246,7 +318,7 @@ public final class Dipc implements AutoCloseable {
         return known.isEmpty() || known.equals(life);
     }
 
-    /** Closes the connection. Locks end. */
+    /** Closes the connection. Locks end, and messages in hand are given back. */
     @Override
     public void close() {
         if (channel.isOpen()) {
@@ -314,6 +386,56 @@ public final class Dipc implements AutoCloseable {
         return new Message(box, ask("DATA v n", "take " + box + seconds("wait", wait), null));
     }
 
+    /**
+     * Takes the oldest message in hand: it stays in the mailbox, and no other take gets it. Waits for a message.
+     *
+     * @param ttl the message is given back after this time without a request on this connection; null: the server's
+     *     default
+     * @param wait null: the server's default
+     */
+    public Job takeJob(int box, Duration ttl, Duration wait) throws IOException {
+        // Without a value it is the server's default. Without the key the message would be removed.
+        String line = "take " + box + (ttl == null ? " ttl=" : seconds("ttl", ttl)) + seconds("wait", wait);
+        Answer answer = ask("DATA v n tries", line, null);
+        Job job = new Job(new Message(box, answer), answer.number("tries"));
+        jobs.put(jobKey(box, job.message.version), job);
+        return job;
+    }
+
+    /**
+     * Removes a message that this connection has in hand. Returns the number of messages in the mailbox. Throws
+     * JobLost if the message is not in hand: it was given back, or a write or put has removed it.
+     */
+    public long done(int box, long version) throws IOException {
+        return endJob("OK n", "done ", box, version).number("n");
+    }
+
+    /** Gives back a message that this connection has in hand, in its old place. Throws what {@link #done} throws. */
+    public void back(int box, long version) throws IOException {
+        endJob("OK", "back ", box, version);
+    }
+
+    private Answer endJob(String shape, String verb, int box, long version) throws IOException {
+        try {
+            Answer answer = ask(shape, verb + box + " v=" + Long.toUnsignedString(version), null);
+            forgetJob(box, version, false);
+            return answer;
+        } catch (LockLost lost) {
+            forgetJob(box, version, true);
+            throw new JobLost(lost);
+        }
+    }
+
+    private void forgetJob(int box, long version, boolean isLost) {
+        Job job = jobs.remove(jobKey(box, version));
+        if (job != null)
+            job.end(isLost);
+    }
+
+    private static String jobKey(int box, long version) {
+        return box + " " + version;
+    }
+
     /** Locks all these mailboxes, or none. Excludes other clients until the lock is closed. */
     public Lock lock(int... boxes) throws IOException {
         return lock(false, null, null, boxes);
@@ -354,8 +476,9 @@ public final class Dipc implements AutoCloseable {
 
     /**
      * Returns the next message of a watched mailbox, or null if none arrives in time. Throws LockLost if a lock has
-     * expired. The connection then remains usable, and so it does after an interrupt, which throws
-     * InterruptedIOException.
+     * expired, and JobLost if a message in hand was given back; {@code number("box")} is the mailbox, and
+     * {@code number("v")} the version of that message. The connection then remains usable, and so it does after an
+     * interrupt, which throws InterruptedIOException.
      */
     public Message next(Duration wait) throws IOException {
         requireOpen();
@@ -376,6 +499,8 @@ public final class Dipc implements AutoCloseable {
         eventBytes -= event.data.length;
         if ("lock".equals(event.fields.get("lost")))
             throw new LockLost(event);
+        if (event.isLostJob())
+            throw new JobLost(event);
         return new Message((int) event.number("box"), event);
     }
 
@@ -406,6 +531,8 @@ public final class Dipc implements AutoCloseable {
 
     private void closeSocket() {
         try {
+            jobs.values().forEach(job -> job.end(true));
+            jobs.clear();
             channel.close();
             selector.close();
         } catch (IOException error) {
@@ -539,6 +666,8 @@ public final class Dipc implements AutoCloseable {
             if (!answer.kind.equals("EVENT"))
                 return answer;
             events.add(answer);
+            if (answer.isLostJob())
+                forgetJob((int) answer.number("box"), answer.number("v"), true);
             eventBytes += data.length;
             if (eventBytes > KEPT)
                 throw new IOException("too many events that next() has not returned");
@@ -604,6 +733,11 @@ public final class Dipc implements AutoCloseable {
 
         boolean isNegative() {
             return kind.equals("NO") || kind.equals("ERR");
+        }
+
+        /** Whether this is the event of a message in hand that was given back. */
+        boolean isLostJob() {
+            return "take".equals(fields.get("lost"));
         }
 
         /** Whether the server closes after this answer. */

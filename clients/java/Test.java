@@ -17,6 +17,8 @@ public final class Test {
         port = Integer.parseInt(arguments[0]);
         readsAndWrites();
         queue();
+        jobs();
+        lostJobs();
         locks();
         deadlock();
         watches();
@@ -92,6 +94,69 @@ public final class Test {
                 m.put(1, large, Duration.ZERO);
             expect(Dipc.Full.class, () -> m.put(1, large, SHORT));
             check(m.putDropping(1, large) == 10 && m.read(1).count == 7);
+        }
+    }
+
+    private static void jobs() throws Exception {
+        try (Dipc m = connect(); Dipc other = connect()) {
+            long version = m.write(3, "one");
+            m.put(3, "two");
+            try (Dipc.Job job = m.takeJob(3, null, null); Dipc.Job second = other.takeJob(3, LIMIT, Duration.ZERO)) {
+                check(job.message.text().equals("one") && job.message.version == version && job.message.box == 3);
+                check(job.message.count == 2 && job.tries == 1 && !job.isLost());
+                check(second.message.text().equals("two"));
+                expect(Dipc.Empty.class, () -> other.takeJob(3, null, Duration.ZERO));
+                check(expect(Dipc.JobLost.class, () -> other.done(3, version)).code.equals("lease"));
+                expect(Dipc.JobLost.class, () -> other.back(3, version));
+                check(second.done() == 1);
+                expect(Dipc.JobLost.class, second::done);
+            }
+            expect(ArithmeticException.class, () -> {
+                try (Dipc.Job job = m.takeJob(3, null, Duration.ZERO)) {
+                    check(job.message.version == version && job.tries == 2);
+                    throw new ArithmeticException();
+                }
+            });
+            Dipc.Job third = other.takeJob(3, null, Duration.ZERO);
+            check(third.tries == 3);
+            other.back(3, version);
+            third.close();
+            Dipc.Job fourth = other.takeJob(3, null, Duration.ZERO);
+            third.close(); // is another job of the same message
+            check(fourth.tries == 4 && other.done(3, version) == 0 && m.read(3).count == 0);
+            m.write(3, "first");
+            try (Dipc.Job job = m.takeJob(3, null, null)) {
+                m.write(3, "replaced");
+                expect(Dipc.JobLost.class, job::done);
+                check(job.isLost());
+            }
+            Dipc.Job replaced = m.takeJob(3, null, null);
+            m.write(3, "new");
+            replaced.close(); // a message that is gone need not be given back
+            check(replaced.isLost() && other.take(3, null).text().equals("new"));
+        }
+    }
+
+    /** A lost job is neither a lost lock nor a message of a watch. */
+    private static void lostJobs() throws Exception {
+        try (Dipc m = connect()) {
+            m.watch(3);
+            long version = m.put(3, "job");
+            check(m.next(LIMIT).text().equals("job"));
+            Dipc.Job first = m.takeJob(3, Duration.ofMillis(50), null);
+            Dipc.JobLost lost = expect(Dipc.JobLost.class, m::next);
+            check(lost.number("box") == 3 && lost.number("v") == version && first.isLost());
+            Dipc.Job second = m.takeJob(3, null, Duration.ZERO);
+            expect(Dipc.JobLost.class, first::done);
+            first.close();
+            check(m.read(3).count == 1 && second.tries == 2 && !second.isLost());
+
+            check(m.reconnect() && second.isLost());
+            try (Dipc.Job third = m.takeJob(3, null, LIMIT)) {
+                expect(Dipc.JobLost.class, second::done);
+                second.close();
+                check(third.tries == 3 && third.done() == 0);
+            }
         }
     }
 
