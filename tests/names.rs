@@ -65,7 +65,7 @@ fn a_refused_request_with_an_unknown_name_still_has_its_data() {
 
 #[test]
 fn a_name_is_resolved_when_its_request_becomes_next() {
-    let server = named();
+    let server = Server::start("4 64 0 8");
     let mut client = server.connect();
     // All in one send: each request sees the names as the one before has left them.
     client.ask(
@@ -74,6 +74,7 @@ fn a_name_is_resolved_when_its_request_becomes_next() {
          OK name=new\nOK v=1\nDATA 1 v=1 n=1\nc\n",
     );
     // The second request becomes next after the name has moved.
+    client.ask("name 3 jobs\n", "OK name=jobs\n");
     let mut waiting = server.connect();
     server.send_waiting(&mut waiting, "take 1 wait=inf\nw jobs\nmoved\n");
     client.ask("name jobs -\nname 0 jobs\nput 1\nx\n", "OK name=-\nOK name=jobs\nOK v=1 n=1\n");

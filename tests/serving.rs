@@ -131,7 +131,7 @@ fn verbs_without_a_mailbox() {
     let (life, features) =
         hello.strip_prefix(&properties).and_then(|rest| rest.split_once(' ')).expect("properties");
     assert!(life.parse::<u64>().expect("a number") < 1 << 53);
-    assert_eq!(features, "feat=after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,wait,watch");
+    assert_eq!(features, "feat=after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,version,wait,watch");
     client.ask("hello nmae=me\n", "ERR syntax : hello has no key \"nmae\", try help\n");
     assert_eq!(client.stat("told"), 2);
     assert_eq!(client.stat("err_syntax"), 1);

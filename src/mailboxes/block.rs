@@ -437,6 +437,17 @@ impl<'a> Block<'a> {
         Ok(self.append(record, kept, holes, bytes))
     }
 
+    /// Raises the version of an empty mailbox to `version`, at most [`VERSION_MAX`](crate::protocol::VERSION_MAX).
+    /// Returns false, and changes nothing, if the mailbox is not empty or its version is not lower.
+    pub(crate) fn raise_version(&mut self, version: u64) -> Result<bool, Damaged> {
+        let record = self.record()?;
+        let is_possible = record.count == 0 && record.version < version;
+        if is_possible {
+            self.control.commit(Record { version, ..record });
+        }
+        Ok(is_possible)
+    }
+
     /// Finds the first message at `from` or behind it; `None` starts at the oldest message. Returns `None` if
     /// there is no such message.
     pub(crate) fn locate(&self, from: Option<Location>) -> Result<Option<Located>, Damaged> {

@@ -10,6 +10,9 @@ use super::request::{
     Limits, LocalRequest, LockRequest, MailboxRequest, Refusal, Rename, Request, Topic, Wait,
 };
 
+/// The largest version of a mailbox. No server runs long enough to reach it.
+pub const VERSION_MAX: u64 = 1 << 62;
+
 /// The form of a name, for an error text.
 const NAME_FORM: &str = "a name has 1 to 64 of a-z 0-9 _ . - and begins with a letter, and is not conns, locks, \
     names or r: name 3 jobs; name 3 - removes it";
@@ -19,7 +22,8 @@ pub const HEADER_MAX: usize = 1024;
 
 /// Verbs and keys that `hello` lists, in alphabetical order, so that clients need not try them. A word that
 /// belongs to a listed word, as `unlock` belongs to `lock`, is not listed.
-pub(super) const FEATURES: &str = "after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,wait,watch";
+pub(super) const FEATURES: &str =
+    "after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,version,wait,watch";
 
 /// The data that follows a header line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Option<Header> {
         b"take" => without_body(take(&arguments, limits)),
         b"done" => without_body(done(&arguments, limits)),
         b"back" => without_body(back(&arguments, limits)),
+        b"version" => without_body(version(&arguments, limits)),
         b"lock" => without_body(lock(&arguments, limits)),
         b"unlock" => without_body(unlock(&arguments, limits)),
         b"watch" => without_body(watch(&arguments, limits)),
@@ -176,20 +181,28 @@ fn take(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
 }
 
 fn done(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
-    let (mailbox, version, wait) = in_hand("done", arguments, limits)?;
+    let (mailbox, version, wait) = with_version("done", arguments, limits)?;
     Ok(Request::Mailbox(MailboxRequest::Done { mailbox, version, wait }))
 }
 
 fn back(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
-    let (mailbox, version, wait) = in_hand("back", arguments, limits)?;
+    let (mailbox, version, wait) = with_version("back", arguments, limits)?;
     Ok(Request::Mailbox(MailboxRequest::Back { mailbox, version, wait }))
 }
 
-/// The arguments of `done` or `back`: which message in hand.
-fn in_hand(verb: &str, arguments: &Arguments, limits: &Limits) -> Result<(u32, u64, Wait), Refusal> {
+fn version(arguments: &Arguments, limits: &Limits) -> Result<Request, Refusal> {
+    let (mailbox, version, wait) = with_version("version", arguments, limits)?;
+    if version > VERSION_MAX {
+        return Err(Refusal::Syntax(format!("v= is at most {VERSION_MAX}")));
+    }
+    Ok(Request::Mailbox(MailboxRequest::Version { mailbox, version, wait }))
+}
+
+/// The arguments of a verb that takes a mailbox and `v=`.
+fn with_version(verb: &str, arguments: &Arguments, limits: &Limits) -> Result<(u32, u64, Wait), Refusal> {
     arguments.only(verb, 1, &["v", "wait"])?;
     let mailbox = arguments.mailbox(0, limits)?;
-    let missing = || Refusal::Syntax(format!("{verb} takes the version of a message: {verb} 3 v=7"));
+    let missing = || Refusal::Syntax(format!("{verb} takes a version: {verb} 3 v=7"));
     Ok((mailbox, arguments.number("v")?.ok_or_else(missing)?, arguments.wait()?))
 }
 

@@ -20,7 +20,7 @@ pub use arguments::NAME_MAX;
 pub use classic::{FRAME_EXTRA, Packet, packet_answer, parse_packet};
 pub use framer::{BAD_LINES_MAX, DISCARD_MAX, Framer, HEADERS_MAX};
 pub use framing::{Completed, Framing, Silence};
-pub use header::HEADER_MAX;
+pub use header::{HEADER_MAX, VERSION_MAX};
 pub use names::{MAILBOX_NAME_MAX, Name, Names};
 pub use reply::{Reason, Reply, push_decimal};
 pub use request::{

@@ -479,7 +479,7 @@ mod tests {
                 "OK proto=1 server=dipc/",
                 env!("CARGO_PKG_VERSION"),
                 " boxes=4 size=65536 packet=8192 life=17",
-                " feat=after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,wait,watch~"
+                " feat=after,full,grant,if,jobs,len,lock,names,off,put,take,ttl,version,wait,watch~"
             ),
         ),
         (Reply::Timeout { version: None }, "NO timeout~"),

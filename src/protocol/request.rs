@@ -169,6 +169,15 @@ pub enum MailboxRequest {
         /// How long the request may wait.
         wait: Wait,
     },
+    /// `version`: raises the version of an empty mailbox.
+    Version {
+        /// Which mailbox.
+        mailbox: u32,
+        /// `v=V`: the new version, at most [`VERSION_MAX`](super::VERSION_MAX).
+        version: u64,
+        /// How long the request may wait.
+        wait: Wait,
+    },
     /// `back`: gives back a message that the connection has in hand.
     Back {
         /// Which mailbox.
@@ -189,6 +198,7 @@ impl MailboxRequest {
             | MailboxRequest::Put { mailbox, .. }
             | MailboxRequest::Take { mailbox, .. }
             | MailboxRequest::Done { mailbox, .. }
+            | MailboxRequest::Version { mailbox, .. }
             | MailboxRequest::Back { mailbox, .. } => mailbox,
         }
     }

@@ -269,6 +269,9 @@ fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) 
         MailboxRequest::Done { mailbox, version, .. } => {
             done(job, mailboxes, (mailbox, version), grant, style)
         }
+        MailboxRequest::Version { mailbox, version, .. } => {
+            raise_version(job, mailboxes, mailbox, grant, version, style)
+        }
         MailboxRequest::Back { mailbox, version, .. } => back(job, mailboxes, (mailbox, version), style),
     };
     let error = match applied {
@@ -407,6 +410,24 @@ fn put(
     }
     Reply::Put { version: contents.version, count: contents.count }.encode(style, &mut job.output);
     job.tally.count(Outcome::Put);
+    Ok(Applied::Answered)
+}
+
+/// Raises the version of an empty mailbox.
+fn raise_version(
+    job: &mut Job,
+    mailboxes: &Mailboxes,
+    mailbox: u32,
+    grant: &mut Grant,
+    version: u64,
+    style: Style,
+) -> Result<Applied, NotApplied> {
+    let mut block = mailboxes.write(mailbox, grant);
+    if !block.raise_version(version)? {
+        return Err(NotApplied::Conflict(block.version()?));
+    }
+    Reply::Written { version }.encode(style, &mut job.output);
+    job.tally.count(Outcome::Written);
     Ok(Applied::Answered)
 }
 

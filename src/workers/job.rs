@@ -143,6 +143,7 @@ impl From<&MailboxRequest> for Acquire {
             | MailboxRequest::Put { mailbox, wait, .. }
             | MailboxRequest::Take { mailbox, wait, .. }
             | MailboxRequest::Done { mailbox, wait, .. }
+            | MailboxRequest::Version { mailbox, wait, .. }
             | MailboxRequest::Back { mailbox, wait, .. } => (mailbox, Mode::Exclusive, wait),
         };
         Acquire { mailbox, mode, purpose: Purpose::Request, wait }
@@ -303,7 +304,7 @@ pub(crate) enum Completion {
 pub(crate) enum Outcome {
     /// A message was read.
     Read,
-    /// A message was written.
+    /// A message was written, or a version was raised.
     Written,
     /// A message was added.
     Put,

@@ -48,7 +48,7 @@ fn arguments_are_checked() {
     let mut client = server.connect();
     client.ask("take 0 ttl=0\n", "ERR syntax : ttl= of take takes seconds above 0: ttl=30\n");
     client.ask("take 0 ttl=inf\n", "ERR syntax : ttl= of take takes seconds above 0: ttl=30\n");
-    client.ask("done 0\n", "ERR syntax : done takes the version of a message: done 3 v=7\n");
+    client.ask("done 0\n", "ERR syntax : done takes a version: done 3 v=7\n");
     client.ask("back 9 v=1\n", "ERR box max=3 : no mailbox 9; this server has 0 to 3\n");
     client.ask("done 0 v=1 ttl=3\n", "ERR syntax : done has no key \"ttl\", try help\n");
 }

@@ -2,9 +2,10 @@
 //! them.
 
 use super::ENTRY_HEADER;
+use crate::protocol::VERSION_MAX;
 
 /// The largest valid position and version. No server runs long enough to reach this value.
-pub(super) const POSITION_MAX: u64 = 1 << 62;
+pub(super) const POSITION_MAX: u64 = VERSION_MAX;
 
 /// One state of a mailbox: the positions of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

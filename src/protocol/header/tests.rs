@@ -102,6 +102,11 @@ fn each_verb_with_each_key_is_parsed() {
         ("lock 1 r", Body::None, lock(&[1], true, Default, None)),
         ("lock 1,0 ttl=1 r wait=inf", Body::None, lock(&[0, 1], true, Forever, Some(SECOND))),
         ("unlock 3", Body::None, unlock(Some(&[3]), None)),
+        (
+            "version 3 v=4611686018427387904",
+            Body::None,
+            Request::Mailbox(MailboxRequest::Version { mailbox: 3, version: VERSION_MAX, wait: Default }),
+        ),
         ("take 3 ttl=5", Body::None, hand_out(5_000, Default)),
         ("take 3 ttl=", Body::None, hand_out(30_000, Default)),
         ("take wait=0 ttl=.5 3", Body::None, hand_out(500, For(Duration::ZERO))),
@@ -149,7 +154,7 @@ fn each_verb_with_each_key_is_parsed() {
 #[test]
 fn each_feature_is_a_supported_verb_or_key() {
     let lines = "r 3 after=1 off=1 len=1 wait=1\nput 3 full=drop\ntake 3\nlock 3 ttl=1\nw 3 if=1\n\
-        unlock 3 grant=1\nwatch 3\ntake 3 ttl=1\ndone 3 v=1\nback 3 v=1";
+        unlock 3 grant=1\nwatch 3\ntake 3 ttl=1\ndone 3 v=1\nback 3 v=1\nversion 3 v=1";
     lines.lines().for_each(|line| drop(request(line)));
     let mut words: Vec<_> = FEATURES.split(',').collect();
     for word in &words {
@@ -257,8 +262,9 @@ fn a_refusal_shows_the_correct_form() {
         ("stat -1", "stat takes a mailbox, conns, locks or names: stat 3"),
         ("take 3 ttl=0", "ttl= of take takes seconds above 0: ttl=30"),
         ("take 3 ttl=inf", "ttl= of take takes seconds above 0: ttl=30"),
-        ("done 3", "done takes the version of a message: done 3 v=7"),
-        ("back 3", "back takes the version of a message: back 3 v=7"),
+        ("done 3", "done takes a version: done 3 v=7"),
+        ("back 3", "back takes a version: back 3 v=7"),
+        ("version 3 v=4611686018427387905", "v= is at most 4611686018427387904"),
         ("done 3 v=", "v= takes a decimal number: v=5"),
         ("take 3 4", "too many arguments for take, try help"),
         ("unlock 3 r", "too many arguments for unlock, try help"),

@@ -20,6 +20,7 @@ enum Step {
     Remove(Index),
     /// Removes any message, then undoes the removal.
     RemoveAndRequeue(Index),
+    RaiseVersion(u64),
     Read(u64, u64),
     /// Reads the next message after a cursor that an earlier step returned.
     After(Index, u64, u64),
@@ -49,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Take),
         6 => any::<Index>().prop_map(Step::Remove),
         3 => any::<Index>().prop_map(Step::RemoveAndRequeue),
+        1 => (0..60u64).prop_map(Step::RaiseVersion),
         2 => range().prop_map(|(offset, len)| Step::Read(offset, len)),
         8 => (any::<Index>(), range()).prop_map(|(cursor, (offset, len))| Step::After(cursor, offset, len)),
         3 => version.prop_map(Step::AfterVersion),
@@ -197,6 +199,13 @@ fn run(
                 prop_assert_eq!(list(block), Ok(model.list()));
                 model.stored = before;
                 prop_assert_eq!(block.requeue(taken), Ok(()));
+            }
+        }
+        Step::RaiseVersion(version) => {
+            let is_possible = model.list().is_empty() && model.version < version;
+            prop_assert_eq!(block.raise_version(version), Ok(is_possible));
+            if is_possible {
+                model.version = version;
             }
         }
         Step::Read(offset, len) => {
