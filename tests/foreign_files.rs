@@ -30,7 +30,7 @@ fn no_planted_file_is_followed() {
     let (base, port) = (BaseDirectory::new(), Port::reserve());
     let directory = base.join(port.number.to_string());
     let (precious, nothing) = (base.join("precious"), base.join("nothing"));
-    for name in ["lock", "segment", "segment.new", "control.sock", "pid", "socket"] {
+    for name in ["lock", "segment", "segment.new", "waiters", "control.sock", "pid", "socket"] {
         for (kind, plant) in PLANTS {
             let what = format!("{kind} as {name}");
             fs::write(&precious, "precious").expect("written");

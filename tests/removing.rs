@@ -48,7 +48,7 @@ fn dipcrm_removes_the_files_of_a_stopped_server() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
     server.end(Signal::SIGTERM);
-    assert_eq!(base.files(server.port), ["lock", "segment"]);
+    assert_eq!(base.files(server.port), ["lock", "segment", "waiters"]);
     base.dipcrm(server.port).expect_success();
     base.expect_nothing_left();
 }

@@ -249,7 +249,7 @@ fn planted_files_are_not_followed_and_do_not_block() {
     ];
     // As a file of an instance.
     let directory = base.join("5000");
-    for name in ["lock", "segment", "segment.new", "control.sock", "pid", "socket"] {
+    for name in ["lock", "segment", "segment.new", "waiters", "control.sock", "pid", "socket"] {
         for (kind, note, plant) in plants {
             fs::create_dir(&directory).expect("made");
             fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("set");

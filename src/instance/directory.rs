@@ -1,7 +1,8 @@
 //! The directory of one instance, `/dev/shm/dipc-UID/PORT`, and the files in it.
 //!
 //! `lock` is locked while the server runs. `segment` is the memory of the mailboxes. dipcrm connects to
-//! `control.sock`. `pid` is for people. `socket` contains the path of the Unix-domain socket, if there is
+//! `control.sock`. `waiters` has the flags of processes that wait for changes in the shared memory. `pid` is for
+//! people. `socket` contains the path of the Unix-domain socket, if there is
 //! one. All files are opened through the descriptor of the directory. Links and files of other users are
 //! refused.
 
@@ -22,10 +23,11 @@ pub(super) const SEGMENT: &str = "segment";
 pub(super) const NEW_SEGMENT: &str = "segment.new";
 pub(super) const CONTROL: &str = "control.sock";
 pub(super) const PID: &str = "pid";
+pub(super) const WAITERS: &str = "waiters";
 const SOCKET: &str = "socket";
 
 /// All files of the directory. The lock is removed last: until then no other server starts here.
-const NAMES: [&str; 6] = [SEGMENT, NEW_SEGMENT, CONTROL, PID, SOCKET, LOCK];
+const NAMES: [&str; 7] = [SEGMENT, NEW_SEGMENT, WAITERS, CONTROL, PID, SOCKET, LOCK];
 
 /// Largest number of bytes of the path in `socket`.
 const PATH_MAX: u64 = 4096;

@@ -171,19 +171,10 @@ impl Directory {
 
 /// Reads and checks the header of a segment, and the length of the file.
 fn contents(file: &File) -> Contents {
-    // No segment has this geometry. So the header is checked, and a valid segment is neither mapped nor changed.
-    let none = Geometry { mailboxes: 0, capacity: 0, packet: 0 };
-    match Segment::open(file, none) {
-        Err(SegmentError::OtherGeometry(geometry)) => {
-            let len = file.metadata().map(|found| found.len()).ok();
-            match geometry.segment_size() == len && len.is_some() {
-                true => Contents::Mailboxes(geometry),
-                false => Contents::OtherFormat("the segment is not as long as its header says".to_owned()),
-            }
-        }
+    match Segment::geometry_of(file) {
+        Ok(geometry) => Contents::Mailboxes(geometry),
         Err(SegmentError::Io(error)) => Contents::Unreadable(error.to_string()),
         Err(error) => Contents::OtherFormat(error.to_string()),
-        Ok(_) => Contents::OtherFormat("the segment has no mailboxes".to_owned()),
     }
 }
 

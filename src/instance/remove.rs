@@ -22,10 +22,14 @@ use super::control_socket::{receive, wait_for_input};
 use super::directory::{Directory, DirectoryError, SEGMENT};
 use super::process::{Peer, Process};
 use super::tcp_table::listening_on;
-use super::terminal::print_error;
+use super::terminal::{print, print_error};
 use super::unix_socket::remove_if_dead;
+use crate::mailboxes::{Geometry, Retired};
 use crate::options::RemoveOptions;
 use crate::reactor::{DRAIN, STOP, STOPPING};
+
+/// The text about files without a segment that were removed.
+const NO_DATA: &str = "deleted the files of the instance; there were no mailboxes";
 
 /// How long a server may take to answer before it gets a signal.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -43,9 +47,10 @@ const RESTORE_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(10);
 
 enum Outcome {
-    Removed,
-    /// The server was stopped, and its data is kept.
-    Stopped,
+    /// The files were removed; the text says what they contained.
+    Removed(String),
+    /// The server was stopped, and its data is kept; the text says how to go on with it.
+    Stopped(String),
     /// There is data to be kept, and no server.
     NotRunning,
     NotFound,
@@ -74,7 +79,10 @@ enum RemoveError {
 /// Stops and removes the instance of a port.
 pub fn remove(options: &RemoveOptions) -> ExitCode {
     match stop_and_remove(options) {
-        Ok(Outcome::Removed | Outcome::Stopped) => ExitCode::SUCCESS,
+        Ok(Outcome::Removed(text) | Outcome::Stopped(text)) => {
+            print(&format!("dipcrm: {text}"));
+            ExitCode::SUCCESS
+        }
         Ok(Outcome::NotRunning) => {
             print_error(&format!("dipcrm: no dipc runs on port {}; its data is kept", options.port));
             ExitCode::from(1)
@@ -100,11 +108,13 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
         let mut has_removed = false;
         if let Some(directory) = &directory {
             match remove_unless_served(directory, options.keep) {
-                Ok(Found::Kept) if has_stopped => return Ok(Outcome::Stopped),
+                Ok(Found::Kept) if has_stopped => {
+                    return Ok(Outcome::Stopped(continuation(directory, options)));
+                }
                 Ok(Found::Kept) => return Ok(Outcome::NotRunning),
                 // The segment is not locked, or no process listens on the control socket: the server has
                 // ended.
-                Ok(Found::Segment) => return Ok(Outcome::Removed),
+                Ok(Found::Segment(retired)) => return Ok(Outcome::Removed(deleted(directory, retired))),
                 Ok(Found::Files) => has_removed = true,
                 Ok(Found::Nothing) => {}
                 Err(DirectoryError::InUse { .. }) if Instant::now() < stop_deadline => {
@@ -120,14 +130,15 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
             }
         }
         if has_stopped {
-            return Ok(Outcome::Removed);
+            return Ok(Outcome::Removed(NO_DATA.to_owned()));
         }
         // A server whose directory was removed still listens, and creates the directory again.
         let listening =
             listening_on(options.port).map_err(|error| RemoveError::Table { port: options.port, error })?;
         let users: Vec<u32> = listening.iter().map(|socket| socket.user).collect();
         match users[..] {
-            [] => return Ok(if has_removed { Outcome::Removed } else { Outcome::NotFound }),
+            [] if has_removed => return Ok(Outcome::Removed(NO_DATA.to_owned())),
+            [] => return Ok(Outcome::NotFound),
             [user, ..] if !users.contains(&geteuid().as_raw()) => {
                 return Err(RemoveError::OtherUser { port: options.port, user });
             }
@@ -145,7 +156,8 @@ enum Found {
     Nothing,
     /// Files, but no segment.
     Files,
-    Segment,
+    /// A segment; `None` if it is not one of this version.
+    Segment(Option<Retired>),
     /// A segment, which was not removed.
     Kept,
 }
@@ -164,12 +176,34 @@ fn remove_unless_served(directory: &Directory, keep: bool) -> Result<Found, Dire
     {
         print_error(&format!("dipcrm: {error}"));
     }
-    let has_segment = directory.exists(SEGMENT);
-    Ok(match directory.remove()? {
-        true if has_segment => Found::Segment,
-        true => Found::Files,
-        false => Found::Nothing,
+    let segment = directory.exists(SEGMENT).then(|| directory.retire_segment());
+    Ok(match (directory.remove()?, segment) {
+        (true, Some(retired)) => Found::Segment(retired),
+        (true, None) => Found::Files,
+        (false, _) => Found::Nothing,
     })
+}
+
+/// The text about a removed segment.
+fn deleted(directory: &Directory, retired: Option<Retired>) -> String {
+    let path = directory.path().display();
+    let Some(Retired { geometry, messages }) = retired else {
+        return format!("deleted {path}, with the data of another version of dipc");
+    };
+    let mailboxes = if geometry.mailboxes == 1 { "mailbox" } else { "mailboxes" };
+    let noun = if messages == 1 { "message" } else { "messages" };
+    let (count, size) = (geometry.mailboxes, geometry.capacity / 1024);
+    format!("deleted {path}: {count} {mailboxes} of {size} kB with {messages} {noun}")
+}
+
+/// The text about a server that was stopped, with the command that goes on with its data.
+fn continuation(directory: &Directory, options: &RemoveOptions) -> String {
+    let path = directory.path().display();
+    let Some(geometry) = directory.geometry() else { return format!("stopped; {path} is kept") };
+    let Geometry { mailboxes, capacity, packet } = geometry;
+    let (size, packet, port) = (capacity / 1024, packet / 1024, options.port);
+    let dir = options.dir.as_ref().map(|dir| format!(" --dir {}", dir.display())).unwrap_or_default();
+    format!("stopped; {path} is kept, and goes on with: dipc {mailboxes} {size} {port} {packet}{dir}")
 }
 
 /// Which process was asked to stop.

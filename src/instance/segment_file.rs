@@ -5,8 +5,8 @@ use std::fs::File;
 use nix::fcntl::{OFlag, renameat};
 use nix::unistd::geteuid;
 
-use super::directory::{Directory, DirectoryError, NEW_SEGMENT, SEGMENT};
-use crate::mailboxes::{Geometry, Segment, SegmentError};
+use super::directory::{Directory, DirectoryError, NEW_SEGMENT, SEGMENT, WAITERS};
+use crate::mailboxes::{Geometry, Retired, Segment, SegmentError, Waiters};
 
 /// Why the segment cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,12 @@ impl Directory {
     ) -> Result<(Segment, SegmentFile), OpenError> {
         // A start that was killed may have left this file.
         self.unlink(NEW_SEGMENT)?;
+        let (mut segment, file) = self.segment_with(geometry, fresh)?;
+        segment.set_waiters(self.waiters(geometry.mailboxes)?);
+        Ok((segment, file))
+    }
+
+    fn segment_with(&self, geometry: Geometry, fresh: bool) -> Result<(Segment, SegmentFile), OpenError> {
         match self.open_segment() {
             Ok(Some(file)) if !fresh => {
                 let segment = Segment::open(&file, geometry)?;
@@ -54,6 +60,14 @@ impl Directory {
             Err(error) => Err(error.into()),
             Ok(_) => self.create_segment(geometry),
         }
+    }
+
+    /// The flags of the processes that wait for changes in the shared memory. A new file for each start: a
+    /// process that has opened an earlier one finds the new one when its wait times out.
+    fn waiters(&self, mailboxes: u32) -> Result<Waiters, OpenError> {
+        self.unlink(WAITERS)?;
+        let file = self.open_file(WAITERS, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
+        Ok(Waiters::open(&file, mailboxes).map_err(SegmentError::Io)?)
     }
 
     /// Opens and locks the existing segment, if there is one.
@@ -78,9 +92,25 @@ impl Directory {
     pub(super) fn commit(&self, segment: &SegmentFile) -> Result<(), DirectoryError> {
         if segment.is_new {
             let dir = self.descriptor();
+            let earlier = self.open_file(SEGMENT, OFlag::O_RDWR);
             renameat(dir, NEW_SEGMENT, dir, SEGMENT).map_err(|errno| self.error(SEGMENT, errno))?;
+            // A file that is no segment of this version has no readers.
+            let _ = earlier.map(|file| Segment::retire(&file));
         }
         Ok(())
+    }
+
+    /// Marks the segment, because it is removed, and wakes the processes that wait for its mailboxes. Returns
+    /// what it contained, if it is a segment of this version. The caller holds the lock.
+    pub(super) fn retire_segment(&self) -> Option<Retired> {
+        let file = self.open_file(SEGMENT, OFlag::O_RDWR).ok()?;
+        Segment::retire(&file).ok()
+    }
+
+    /// The sizes of the mailboxes in the segment, if it is a segment of this version.
+    pub(super) fn geometry(&self) -> Option<Geometry> {
+        let file = self.open_file(SEGMENT, OFlag::O_RDONLY).ok()?;
+        Segment::geometry_of(&file).ok()
     }
 
     /// Removes a new segment that was committed before the start failed. The caller holds the lock.

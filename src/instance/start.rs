@@ -328,7 +328,8 @@ fn describe(options: &ServerOptions, port: u16, addresses: &str) -> String {
     let client_memory = options.client_memory() / (1024 * 1024);
     format!(
         "dipc: {mailboxes} {noun} of {size_kb} kB on {addresses} (pid {pid}, {memory} kB of shared memory, at most \
-         {client_memory} MB for clients); to stop and delete all data: {removal}",
+         {client_memory} MB for clients); to stop and keep all data: {stop}; to delete it: {removal}",
+        stop = removal(options, port).replacen("dipcrm", "dipcrm --keep", 1),
         removal = removal(options, port)
     )
 }

@@ -58,7 +58,7 @@ pub(crate) struct Control {
     /// The sequence number of the word after the change that has begun last. Stored before any other store of
     /// that change, so that a reader of the shared memory knows which bytes may have been overwritten.
     begun: AtomicU64,
-    /// Counts the changes that a reader of the shared memory has waited for.
+    /// Counts the changes that readers of the shared memory have waited for.
     bell: AtomicU32,
     /// The fields of [`Holes`]: the count, then `trailing << 32 | distance`.
     holes: AtomicU32,
@@ -145,6 +145,11 @@ impl Control {
             true => self.word.fetch_or(HELD, Ordering::AcqRel),
             false => self.word.fetch_and(!HELD, Ordering::AcqRel),
         };
+    }
+
+    /// The word that readers of the shared memory wait for; see [`Waiters`](super::Waiters).
+    pub(super) fn bell(&self) -> &AtomicU32 {
+        &self.bell
     }
 
     /// Whether the mailbox may have holes.

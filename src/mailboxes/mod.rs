@@ -12,6 +12,7 @@ mod in_hand;
 mod queue;
 mod segment;
 mod wait_set;
+mod waiters;
 
 #[cfg(all(test, not(feature = "loom")))]
 pub(crate) use admission::Admission;
@@ -20,8 +21,9 @@ pub(crate) use block::{Block, Contents, Cursor, Damaged, Located, Message, Patch
 pub(crate) use deadlock::{Found, Search, Waits};
 pub(crate) use grant::{Grant, Mode, Purpose, Ticket};
 pub(crate) use in_hand::{Candidate, IN_HAND_MEMORY, InHand};
-pub(crate) use segment::{CAPACITY_MAX, Geometry, Ring, Segment, SegmentError};
+pub(crate) use segment::{CAPACITY_MAX, Geometry, Retired, Ring, Segment, SegmentError};
 pub(crate) use wait_set::Condition;
+pub(crate) use waiters::Waiters;
 
 use crate::protocol::{Name, Names};
 
@@ -115,7 +117,17 @@ impl<J> Mailboxes<J> {
         if grant.is_held {
             self.segment.control(mailbox).set_held(false);
         }
+        let mode = grant.mode();
         self.queue(mailbox).release(grant, || self.contents_or_unlimited(mailbox), released);
+        self.notify(mailbox, mode);
+    }
+
+    /// Wakes the processes that wait for a change of a mailbox in the shared memory, after a grant of this mode
+    /// has ended.
+    fn notify(&self, mailbox: u32, mode: Mode) {
+        if mode == Mode::Exclusive {
+            self.segment.notify(mailbox);
+        }
     }
 
     /// Executes `work` under a grant and ends the grant; see [`SharedAdmission::try_inline`].
@@ -126,7 +138,12 @@ impl<J> Mailboxes<J> {
         work: impl FnOnce(&mut Grant) -> Option<R>,
         released: &mut Released<J>,
     ) -> Option<Result<R, Grant>> {
-        self.queue(mailbox).try_inline(mode, work, || self.contents_or_unlimited(mailbox), released)
+        let contents = || self.contents_or_unlimited(mailbox);
+        let result = self.queue(mailbox).try_inline(mode, work, contents, released);
+        if let Some(Ok(_)) = &result {
+            self.notify(mailbox, mode);
+        }
+        result
     }
 
     /// Ends a grant whose job is blocked on a condition; see

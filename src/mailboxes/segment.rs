@@ -20,14 +20,16 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::block::{Block, Control, ENTRY_HEADER, Recovered};
+use super::waiters::{Waiters, ring};
 use crate::protocol::{MAILBOX_NAME_MAX, Name};
 
 const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
 const FORMAT: u32 = 3;
 const ENDIANNESS: u32 = 0x0102_0304;
-/// Offsets of the fields that change: the counter of fencing tokens, and the epoch. The checksum covers the
-/// bytes before these fields.
+/// Offsets of the fields that change: whether the segment is retired, the counter of fencing tokens, and the
+/// epoch. The checksum covers the bytes before these fields.
+const RETIRED_AT: usize = HEADER_SIZE - 32;
 const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
 const CHECKSUM_AT: usize = HEADER_SIZE - 8;
@@ -98,6 +100,15 @@ pub(crate) struct Segment {
     ring_size: usize,
     epoch: u64,
     life: u64,
+    waiters: Option<Waiters>,
+}
+
+/// What a retired segment contained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retired {
+    pub geometry: Geometry,
+    /// Number of messages in all mailboxes.
+    pub messages: u64,
 }
 
 impl Segment {
@@ -128,6 +139,42 @@ impl Segment {
         let mut segment = Segment::map(file, geometry, size, life)?;
         segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Ok(segment)
+    }
+
+    /// Marks a segment that no server will use again, and wakes the processes that wait for its mailboxes.
+    pub(crate) fn retire(file: &File) -> Result<Retired, SegmentError> {
+        let geometry = Segment::geometry_of(file)?;
+        let segment = Segment::open(file, geometry)?;
+        segment.word(RETIRED_AT).store(1, Ordering::Release);
+        let mut messages = 0;
+        for mailbox in 0..geometry.mailboxes {
+            let control = segment.control(mailbox);
+            messages += control.contents(geometry.capacity).map_or(0, |contents| contents.count);
+            ring(control.bell());
+        }
+        Ok(Retired { geometry, messages })
+    }
+
+    /// Number and sizes of the mailboxes in a file, whose header and length are checked. Nothing is changed.
+    pub(crate) fn geometry_of(file: &File) -> Result<Geometry, SegmentError> {
+        let (geometry, _) = check(file)?;
+        match geometry.segment_size() == Some(file.metadata()?.len()) {
+            true => Ok(geometry),
+            false => Err(SegmentError::Foreign("is not as long as its header says")),
+        }
+    }
+
+    /// Lets processes wait for changes in the shared memory.
+    pub(crate) fn set_waiters(&mut self, waiters: Waiters) {
+        self.waiters = Some(waiters);
+    }
+
+    /// Wakes the processes that wait for a change of a mailbox in the shared memory. To be called after the
+    /// change.
+    pub(super) fn notify(&self, mailbox: u32) {
+        if self.waiters.as_ref().is_some_and(|waiters| waiters.take(mailbox)) {
+            ring(self.control(mailbox).bell());
+        }
     }
 
     /// Recovers every mailbox at a start. Returns those that were damaged.
@@ -253,6 +300,7 @@ impl Segment {
             ring_size: usize::try_from(ring_size).map_err(too_large)?,
             epoch: 1,
             life,
+            waiters: None,
         })
     }
 
@@ -386,7 +434,7 @@ fn header(geometry: Geometry, uid: u32, life: u64) -> [u8; HEADER_SIZE] {
     put(&geometry.packet.to_ne_bytes());
     put(&life.to_ne_bytes());
     header[EPOCH_AT..CHECKSUM_AT].copy_from_slice(&1u64.to_ne_bytes());
-    let sum = checksum(&header[..TOKENS_AT]);
+    let sum = checksum(&header[..RETIRED_AT]);
     header[CHECKSUM_AT..].copy_from_slice(&sum.to_ne_bytes());
     header
 }
@@ -418,7 +466,7 @@ fn check(file: &File) -> Result<(Geometry, u64), SegmentError> {
     if u32_at(12) != FORMAT {
         return Err(SegmentError::Foreign("has the format of another version of dipc"));
     }
-    if u64_at(CHECKSUM_AT) != checksum(&header[..TOKENS_AT]) {
+    if u64_at(CHECKSUM_AT) != checksum(&header[..RETIRED_AT]) {
         return Err(SegmentError::Foreign("has a damaged header"));
     }
     let geometry = Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) };

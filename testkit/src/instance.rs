@@ -15,7 +15,7 @@ use crate::program;
 use crate::wait::wait_until;
 
 /// All files of a running instance without a Unix-domain socket.
-pub const FILES: [&str; 4] = ["control.sock", "lock", "pid", "segment"];
+pub const FILES: [&str; 5] = ["control.sock", "lock", "pid", "segment", "waiters"];
 
 /// A user other than root that owns no file of these tests.
 pub const OTHER_USER: u32 = 65534;

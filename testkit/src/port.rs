@@ -28,7 +28,7 @@ impl Port {
 /// (..`. With `--no-tcp` the line has PORT only in its last command, `dipcrm 5000`.
 pub fn port_in(line: &str) -> Option<u16> {
     let address = line.split(" on ").nth(1)?.split([' ', '(']).next()?;
-    let removed = || line.split(": dipcrm ").nth(1)?.split_whitespace().next();
+    let removed = || line.rsplit(": dipcrm ").next()?.split_whitespace().next();
     let port = if address.starts_with('/') { removed()? } else { address.rsplit(':').next()? };
     port.parse().ok()
 }

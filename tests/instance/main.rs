@@ -11,3 +11,4 @@ mod predecessor;
 mod removal;
 mod sweep;
 mod tracer;
+mod waiters;

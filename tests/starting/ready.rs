@@ -151,13 +151,27 @@ fn the_modes_of_an_instance_do_not_depend_on_the_umask() {
 }
 
 #[test]
-fn the_stop_command_that_a_start_prints_works() {
-    let base = BaseDirectory::new();
-    let server = base.start("4 64 0 8");
-    let advice = server.line.split("to stop and delete all data: ").nth(1).expect("advice");
-    let mut words = advice.split_whitespace();
-    assert_eq!(words.next(), Some("dipcrm"), "{advice}");
-    run(bare(program::dipcrm()).args(words)).expect_success();
+fn the_commands_that_a_start_and_a_stop_print_work() {
+    let (base, port) = (BaseDirectory::new(), Port::reserve());
+    let server = base.start(&format!("4 64 {} 8", port.number));
+    server.connect().ask("put 0\na\nput 0\nb\n", "OK v=1 n=1\nOK v=2 n=2\n");
+    let (_, advice) = server.line.split_once("; to stop and keep all data: ").expect("advice");
+    let (stop, delete) = advice.split_once("; to delete it: ").expect("advice");
+    let run_advice = |advice: &str, program: &str| {
+        let outcome = run(bare(program).args(advice.split_whitespace().skip(1)));
+        outcome.expect_success();
+        outcome.text().to_owned()
+    };
+    let stopped = run_advice(stop, program::dipcrm());
+    let (_, again) = stopped.split_once(" is kept, and goes on with: ").expect(&stopped);
+    assert!(again.starts_with(&format!("dipc 4 64 {} 8 --dir ", port.number)), "{stopped}");
+    Instance::of(run_advice(again, program::dipc())).connect().ask("r 0\n", "DATA 1 v=2 n=2\nb\n");
+    let deleted = run_advice(delete, program::dipcrm());
+    let directory = base.join(port.number.to_string());
+    assert_eq!(
+        deleted,
+        format!("dipcrm: deleted {}: 4 mailboxes of 64 kB with 2 messages\n", directory.display())
+    );
     base.expect_nothing_left();
 }
 

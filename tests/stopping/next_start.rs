@@ -35,7 +35,7 @@ fn the_next_start_has_the_messages_of_the_last() {
 fn a_stopped_server_keeps_its_segment_and_nothing_else() {
     let mut restartable = Restartable::start();
     restartable.stop();
-    assert_eq!(names(restartable.segment().parent().expect("a directory")), ["lock", "segment"]);
+    assert_eq!(names(restartable.segment().parent().expect("a directory")), ["lock", "segment", "waiters"]);
 }
 
 #[test]

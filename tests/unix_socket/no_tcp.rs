@@ -50,7 +50,7 @@ fn it_does_not_need_its_port() {
     Client::unix(&socket).ask("ping\n", "OK\n");
     server.signal(Signal::SIGTERM);
     assert_eq!(child.wait().expect("our child").code(), Some(0));
-    assert_eq!(base.files(port.number), ["lock", "segment"]);
+    assert_eq!(base.files(port.number), ["lock", "segment", "waiters"]);
 }
 
 #[test]

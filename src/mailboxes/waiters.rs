@@ -1,0 +1,51 @@
+//! The processes that wait for changes of mailboxes in the shared memory, without a request to the server.
+//!
+//! A waiter reads the bell of its mailbox, sets the flag of the mailbox, looks at the mailbox, and then waits
+//! until the bell changes: futex(2). The server looks at the flag after each change. If the flag is set, the
+//! server clears it, increments the bell and wakes all waiters. The flags are in a file of their own, so that
+//! readers open the segment only for reading.
+#![allow(unsafe_code, reason = "maps the file and wakes other processes")]
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::libc;
+
+/// The flags of all mailboxes: a `u32` for each, which is not 0 if processes wait.
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    map: MmapRaw,
+    mailboxes: u32,
+}
+
+impl Waiters {
+    /// Maps the file, and clears all flags. Allocates its memory.
+    pub(crate) fn open(file: &File, mailboxes: u32) -> io::Result<Self> {
+        let size = u64::from(mailboxes) * size_of::<AtomicU32>() as u64;
+        file.set_len(0)?;
+        nix::fcntl::posix_fallocate(file, 0, size.cast_signed())?;
+        let map = MmapOptions::new().len(usize::try_from(size).map_err(io::Error::other)?).map_raw(file)?;
+        Ok(Waiters { map, mailboxes })
+    }
+
+    /// Whether processes wait for a change of a mailbox. Clears its flag. To be called after the change.
+    pub(super) fn take(&self, mailbox: u32) -> bool {
+        assert!(mailbox < self.mailboxes);
+        // SAFETY: the file has a flag for each mailbox, and stays mapped as long as `self` lives. Every bit
+        // pattern is valid.
+        let flag = unsafe { &*self.map.as_ptr().cast::<AtomicU32>().add(mailbox as usize) };
+        // A waiter stores the flag before it looks at the mailbox. One of the two sees the other.
+        fence(Ordering::SeqCst);
+        flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::SeqCst) != 0
+    }
+}
+
+/// Changes a bell, and wakes all processes that wait until it changes.
+pub(super) fn ring(bell: &AtomicU32) {
+    bell.fetch_add(1, Ordering::SeqCst);
+    let everyone = i32::MAX;
+    // SAFETY: FUTEX_WAKE reads no memory of this process. The result is the number of woken processes.
+    unsafe { libc::syscall(libc::SYS_futex, bell.as_ptr(), libc::FUTEX_WAKE, everyone) };
+}
