@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 
 use dipc_testkit::client::Client;
 use dipc_testkit::directory::names;
-use dipc_testkit::instance::{BaseDirectory, FILES, start_in_foreground};
+use dipc_testkit::instance::{BaseDirectory, start_in_foreground};
 use dipc_testkit::port::Port;
 use dipc_testkit::process::run;
 use nix::sys::signal::Signal;
@@ -25,7 +25,8 @@ fn it_is_served_and_removed_without_tcp() {
     assert!(server.line.ends_with(&removal), "{}", server.line);
     TcpStream::connect(("127.0.0.1", port.number)).expect_err("it does not listen on TCP");
     Client::unix(&socket).ask("w 3\nhello\nr 3\n", "OK v=1\nDATA 5 v=1 n=1\nhello\n");
-    assert_eq!(base.files(port.number), [&FILES[..], &["socket"]].concat());
+    let files = ["control.sock", "lock", "pid", "segment", "socket", "waiters"];
+    assert_eq!(base.files(port.number), files);
 
     base.dipcrm(port.number).expect_success();
     base.expect_nothing_left();
