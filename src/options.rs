@@ -127,6 +127,10 @@ pub struct ServerOptions {
     #[arg(long, env = "DIPC_FRESH", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub fresh: bool,
 
+    /// Take the mailboxes of an earlier server on this port over into ones of another number or size
+    #[arg(long, env = "DIPC_RESIZE", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub resize: bool,
+
     /// Run in the foreground
     #[arg(long, env = "DIPC_FOREGROUND", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub foreground: bool,

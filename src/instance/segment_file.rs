@@ -19,6 +19,17 @@ pub(super) enum OpenError {
     Segment(#[from] SegmentError),
 }
 
+/// What a start does with an existing segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// Goes on with it, if its mailboxes have the right number and size.
+    Continue,
+    /// Takes its mailboxes over, if they have another number or size.
+    Resize,
+    /// Replaces it by an empty one.
+    Replace,
+}
+
 /// The segment of an instance. Its file is locked, too: the lock file can lose its name, and no second server
 /// may use the segment then.
 #[derive(Debug)]
@@ -36,30 +47,41 @@ impl SegmentFile {
 }
 
 impl Directory {
-    /// Opens the existing segment, which must have this geometry, or creates one. If `fresh` is set, always
-    /// creates one. A new segment replaces an existing one in [`Directory::commit`].
+    /// Opens the existing segment, or creates one. A new segment replaces an existing one in
+    /// [`Directory::commit`].
     pub(super) fn segment(
         &self,
         geometry: Geometry,
-        fresh: bool,
+        existing: Existing,
     ) -> Result<(Segment, SegmentFile), OpenError> {
         // A start that was killed may have left this file.
         self.unlink(NEW_SEGMENT)?;
-        let (mut segment, file) = self.segment_with(geometry, fresh)?;
+        let (mut segment, file) = self.segment_with(geometry, existing)?;
         segment.set_waiters(self.waiters(geometry.mailboxes)?);
         Ok((segment, file))
     }
 
-    fn segment_with(&self, geometry: Geometry, fresh: bool) -> Result<(Segment, SegmentFile), OpenError> {
+    fn segment_with(
+        &self,
+        geometry: Geometry,
+        existing: Existing,
+    ) -> Result<(Segment, SegmentFile), OpenError> {
+        let is_replaced = existing == Existing::Replace;
         match self.open_segment() {
-            Ok(Some(file)) if !fresh => {
-                let segment = Segment::open(&file, geometry)?;
-                Ok((segment, SegmentFile { file, is_new: false }))
-            }
-            Err(DirectoryError::NotOurs { .. }) if fresh => self.create_segment(geometry),
+            Ok(Some(file)) if !is_replaced => match Segment::open(&file, geometry) {
+                Err(SegmentError::OtherGeometry(_)) if existing == Existing::Resize => {
+                    self.create_segment(|new| Segment::resize(new, geometry, geteuid().as_raw(), &file))
+                }
+                opened => Ok((opened?, SegmentFile { file, is_new: false })),
+            },
+            Err(DirectoryError::NotOurs { .. }) if is_replaced => self.create_empty_segment(geometry),
             Err(error) => Err(error.into()),
-            Ok(_) => self.create_segment(geometry),
+            Ok(_) => self.create_empty_segment(geometry),
         }
+    }
+
+    fn create_empty_segment(&self, geometry: Geometry) -> Result<(Segment, SegmentFile), OpenError> {
+        self.create_segment(|file| Segment::create(file, geometry, geteuid().as_raw()))
     }
 
     /// The flags of the processes that wait for changes in the shared memory. A new file for each start: a
@@ -80,10 +102,13 @@ impl Directory {
         Ok(Some(file))
     }
 
-    fn create_segment(&self, geometry: Geometry) -> Result<(Segment, SegmentFile), OpenError> {
+    fn create_segment(
+        &self,
+        create: impl FnOnce(&File) -> Result<Segment, SegmentError>,
+    ) -> Result<(Segment, SegmentFile), OpenError> {
         let file = self.open_file(NEW_SEGMENT, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
         self.lock_file(NEW_SEGMENT, &file)?;
-        let segment = Segment::create(&file, geometry, geteuid().as_raw())?;
+        let segment = create(&file)?;
         Ok((segment, SegmentFile { file, is_new: true }))
     }
 

@@ -23,7 +23,7 @@ use super::descriptors::{self, close_inherited};
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
 use super::names_file::NamesError;
-use super::segment_file::{OpenError, SegmentFile};
+use super::segment_file::{Existing, OpenError, SegmentFile};
 use super::sockets::{ListenError, Sockets};
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
 use super::warnings::{of_options, recover, report};
@@ -56,8 +56,9 @@ enum StartError {
     #[error("cannot get {size} bytes of shared memory in {path}: {error}", path = .path.display())]
     Memory { size: u64, path: PathBuf, error: io::Error },
     #[error(
-        "{error} (in {path}); start over with --fresh, or remove it with: {removal}",
-        path = .path.display()
+        "{error} (in {path}); {cure}start over with --fresh, or remove it with: {removal}",
+        path = .path.display(),
+        cure = cure_of(error)
     )]
     Segment { error: SegmentError, path: PathBuf, removal: String },
     #[error("{0}")]
@@ -66,6 +67,18 @@ enum StartError {
     Names(#[from] NamesError),
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
+}
+
+/// How the data of a segment that cannot be used may be kept.
+fn cure_of(error: &SegmentError) -> &'static str {
+    match error {
+        SegmentError::OtherGeometry(_) => "take it over with --resize, ",
+        SegmentError::Foreign(_) => {
+            "to keep its messages, start that version, save them with dipc-cli dump and load them here with \
+             dipc-cli restore; else "
+        }
+        _ => "",
+    }
 }
 
 impl StartError {
@@ -197,7 +210,12 @@ fn open(options: &ServerOptions, directory: &Directory, sockets: &Sockets) -> Re
     let unix = options.unix.as_deref().map(UnixSocket::bind).transpose()?;
     let path = directory.path().to_owned();
     let size = options.geometry().segment_size().unwrap_or(u64::MAX);
-    let opened = directory.segment(options.geometry(), options.fresh).map_err(|error| match error {
+    let existing = match () {
+        () if options.fresh => Existing::Replace,
+        () if options.resize => Existing::Resize,
+        () => Existing::Continue,
+    };
+    let opened = directory.segment(options.geometry(), existing).map_err(|error| match error {
         OpenError::Directory(error) => StartError::Directory(error),
         OpenError::Segment(SegmentError::Io(error)) => StartError::Memory { size, path, error },
         OpenError::Segment(error @ SegmentError::TooLarge) => StartError::TooLarge(error),

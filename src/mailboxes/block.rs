@@ -32,6 +32,7 @@
 //! no live bytes. A mailbox that has one small message at a time therefore uses two short ranges, which stay
 //! in the cache, and not its whole ring.
 
+mod copy;
 mod entry;
 mod record;
 mod removal;

@@ -10,6 +10,7 @@ mod deadlock;
 mod grant;
 mod in_hand;
 mod queue;
+mod resize;
 mod segment;
 mod wait_set;
 mod waiters;

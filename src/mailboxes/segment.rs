@@ -27,8 +27,9 @@ const HEADER_SIZE: usize = 4096;
 const MAGIC: [u8; 8] = *b"dipc.seg";
 const FORMAT: u32 = 3;
 const ENDIANNESS: u32 = 0x0102_0304;
-/// Offsets of the fields that change: whether the segment is retired, the counter of fencing tokens, and the
-/// epoch. The checksum covers the bytes before these fields.
+/// Offsets of the fields that change: the packet size of the last start, whether the segment is retired, the
+/// counter of fencing tokens, and the epoch. The checksum covers the bytes before these fields.
+const PACKET_AT: usize = HEADER_SIZE - 40;
 const RETIRED_AT: usize = HEADER_SIZE - 32;
 const TOKENS_AT: usize = HEADER_SIZE - 24;
 const EPOCH_AT: usize = HEADER_SIZE - 16;
@@ -62,6 +63,11 @@ impl Geometry {
         self.rings_at().checked_add(rings)
     }
 
+    /// Whether the mailboxes have the same number and size. The packet size is that of a start.
+    pub(crate) fn has_mailboxes_of(&self, other: &Geometry) -> bool {
+        (self.mailboxes, self.capacity) == (other.mailboxes, other.capacity)
+    }
+
     fn ring_size(&self) -> Option<u64> {
         self.capacity.checked_add(ENTRY_HEADER as u64)?.checked_mul(2)?.checked_next_multiple_of(8)
     }
@@ -85,11 +91,11 @@ pub(crate) enum SegmentError {
     #[error("the segment {0}")]
     Foreign(&'static str),
     /// A segment with mailboxes of another number or size.
-    #[error(
-        "existing data has a different size: {} mailboxes of {} kB with packets of {} kB",
-        .0.mailboxes, .0.capacity / 1024, .0.packet / 1024
-    )]
+    #[error("existing data has a different size: {} mailboxes of {} kB", .0.mailboxes, .0.capacity / 1024)]
     OtherGeometry(Geometry),
+    /// The mailboxes cannot be taken over into others of another number or size.
+    #[error("existing data does not fit: {0}")]
+    DoesNotFit(String),
 }
 
 /// The mapped file.
@@ -115,28 +121,42 @@ impl Segment {
     /// Creates a segment of empty mailboxes in `file`, which is empty. The header is written last: a file
     /// without a header is not a segment.
     pub(crate) fn create(file: &File, geometry: Geometry, uid: u32) -> Result<Self, SegmentError> {
-        let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
-        reserve(file, size)?;
-        let life = random()?;
-        let segment = Segment::map(file, geometry, size, life)?;
-        for mailbox in 0..geometry.mailboxes {
-            segment.control(mailbox).format();
-        }
-        file.write_all_at(&header(geometry, uid, life), 0)?;
+        let segment = Segment::allocate(file, geometry, random()?)?;
+        file.write_all_at(&header(geometry, uid, segment.life), 0)?;
         Ok(segment)
     }
 
-    /// Opens an existing segment, which must have this geometry. Increments its epoch.
+    /// Allocates the memory of a segment of empty mailboxes. It has no header yet.
+    pub(super) fn allocate(file: &File, geometry: Geometry, life: u64) -> Result<Self, SegmentError> {
+        let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
+        reserve(file, size)?;
+        let segment = Segment::map(file, geometry, life)?;
+        for mailbox in 0..geometry.mailboxes {
+            segment.control(mailbox).format();
+        }
+        Ok(segment)
+    }
+
+    /// Writes the header of a segment that goes on with the mailboxes of `old`: the epoch grows, and so do the
+    /// fencing tokens.
+    pub(super) fn complete(mut self, file: &File, uid: u32, old: &Segment) -> Result<Self, SegmentError> {
+        file.write_all_at(&header(self.geometry, uid, self.life), 0)?;
+        self.epoch = old.word(EPOCH_AT).load(Ordering::Relaxed).wrapping_add(1);
+        self.word(EPOCH_AT).store(self.epoch, Ordering::Relaxed);
+        self.word(TOKENS_AT).store(old.word(TOKENS_AT).load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(self)
+    }
+
+    /// Opens an existing segment, which must have mailboxes of this number and size. Increments its epoch, and
+    /// stores the packet size.
     pub(crate) fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
-        let (found, life) = check(file)?;
-        if found != geometry {
+        let found = Segment::geometry_of(file)?;
+        if !found.has_mailboxes_of(&geometry) {
             return Err(SegmentError::OtherGeometry(found));
         }
-        let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
-        if file.metadata()?.len() != size {
-            return Err(SegmentError::Foreign("is not as long as its header says"));
-        }
-        let mut segment = Segment::map(file, geometry, size, life)?;
+        let (_, life) = check(file)?;
+        let mut segment = Segment::map(file, geometry, life)?;
+        segment.word(PACKET_AT).store(geometry.packet, Ordering::Relaxed);
         segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Ok(segment)
     }
@@ -222,7 +242,7 @@ impl Segment {
         (0..self.geometry.mailboxes).filter_map(|mailbox| Some((mailbox, self.name(mailbox)?)))
     }
 
-    fn name(&self, mailbox: u32) -> Option<Name> {
+    pub(super) fn name(&self, mailbox: u32) -> Option<Name> {
         let word = self.name_word(mailbox).load(Ordering::Acquire);
         if word == 0 {
             return None;
@@ -289,15 +309,23 @@ impl Segment {
         Block::new(control, ring, self.geometry.capacity as usize)
     }
 
-    fn map(file: &File, geometry: Geometry, size: u64, life: u64) -> Result<Self, SegmentError> {
-        let too_large = |_| SegmentError::TooLarge;
-        let len = usize::try_from(size).map_err(too_large)?;
+    fn map(file: &File, geometry: Geometry, life: u64) -> Result<Self, SegmentError> {
+        let size = geometry.segment_size().ok_or(SegmentError::TooLarge)?;
+        let len = usize::try_from(size).map_err(|_| SegmentError::TooLarge)?;
+        Segment::with_map(MmapOptions::new().len(len).map_raw(file)?, geometry, life)
+    }
+
+    /// The segment in a mapping of a whole file.
+    pub(super) fn over(map: MmapRaw, geometry: Geometry, file: &File) -> Result<Self, SegmentError> {
+        Segment::with_map(map, geometry, check(file)?.1)
+    }
+
+    fn with_map(map: MmapRaw, geometry: Geometry, life: u64) -> Result<Self, SegmentError> {
         let ring_size = geometry.ring_size().ok_or(SegmentError::TooLarge)?;
-        let map = MmapOptions::new().len(len).map_raw(file)?;
         Ok(Segment {
             map,
             geometry,
-            ring_size: usize::try_from(ring_size).map_err(too_large)?,
+            ring_size: usize::try_from(ring_size).map_err(|_| SegmentError::TooLarge)?,
             epoch: 1,
             life,
             waiters: None,
@@ -431,10 +459,10 @@ fn header(geometry: Geometry, uid: u32, life: u64) -> [u8; HEADER_SIZE] {
     put(&geometry.mailboxes.to_ne_bytes());
     put(&uid.to_ne_bytes());
     put(&geometry.capacity.to_ne_bytes());
-    put(&geometry.packet.to_ne_bytes());
     put(&life.to_ne_bytes());
+    header[PACKET_AT..RETIRED_AT].copy_from_slice(&geometry.packet.to_ne_bytes());
     header[EPOCH_AT..CHECKSUM_AT].copy_from_slice(&1u64.to_ne_bytes());
-    let sum = checksum(&header[..RETIRED_AT]);
+    let sum = checksum(&header[..PACKET_AT]);
     header[CHECKSUM_AT..].copy_from_slice(&sum.to_ne_bytes());
     header
 }
@@ -466,11 +494,11 @@ fn check(file: &File) -> Result<(Geometry, u64), SegmentError> {
     if u32_at(12) != FORMAT {
         return Err(SegmentError::Foreign("has the format of another version of dipc"));
     }
-    if u64_at(CHECKSUM_AT) != checksum(&header[..RETIRED_AT]) {
+    if u64_at(CHECKSUM_AT) != checksum(&header[..PACKET_AT]) {
         return Err(SegmentError::Foreign("has a damaged header"));
     }
-    let geometry = Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(32) };
-    Ok((geometry, u64_at(40)))
+    let geometry = Geometry { mailboxes: u32_at(16), capacity: u64_at(24), packet: u64_at(PACKET_AT) };
+    Ok((geometry, u64_at(32)))
 }
 
 /// FNV-1a, 64 bits. Source: <http://www.isthe.com/chongo/tech/comp/fnv/>

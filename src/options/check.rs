@@ -23,6 +23,9 @@ impl ServerOptions {
         if self.classic.is_some() && self.quiet_ms == 0 {
             return Some("--classic needs a --quiet-ms above 0: silence ends the requests of its clients");
         }
+        if self.fresh && self.resize {
+            return Some("--fresh deletes what --resize would keep; omit one of them");
+        }
         match self.no_tcp {
             false => None,
             true if self.unix.is_none() => Some("--no-tcp needs --unix: clients could not connect"),

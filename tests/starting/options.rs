@@ -36,6 +36,7 @@ fn wrong_arguments_are_usage_errors() {
         "4 64 0 8 --log-level loud",
         "4 64 0 8 --frehs",
         "4294967295 2097151 0 8",
+        "4 64 0 8 --resize --fresh",
     ];
     for arguments in wrong {
         let outcome = run(&mut base.dipc(arguments));

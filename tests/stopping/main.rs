@@ -6,6 +6,7 @@ mod damage;
 mod duration;
 mod geometry;
 mod next_start;
+mod resize;
 
 use std::io::ErrorKind;
 use std::net::TcpStream;

@@ -40,7 +40,7 @@ fn a_segment_of_another_format_is_refused() {
 fn every_damaged_header_byte_is_refused() {
     let file = memory();
     Segment::create(&file, SMALL, 0).expect("created");
-    for at in (0..HEADER_SIZE).filter(|at| !(RETIRED_AT..CHECKSUM_AT).contains(at)) {
+    for at in (0..HEADER_SIZE).filter(|at| !(PACKET_AT..CHECKSUM_AT).contains(at)) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at as u64).expect("read");
         file.write_all_at(&[byte[0] ^ 0x10], at as u64).expect("written");
