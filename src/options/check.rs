@@ -89,6 +89,10 @@ impl ServerOptions {
         let hold = (self.max_hold > HOLD_MAX).then(|| "--max-hold is limited to 100 years".to_owned());
         let packet = (self.packet_kb.is_none() && self.size_kb > PACKET_KB_MAX)
             .then(|| format!("PACKET_KB is {PACKET_KB_MAX}, its maximum, and not SIZE_KB"));
+        let exceeds = (self.packet_kb() > self.size_kb).then(|| {
+            let (packet, size) = (self.packet_kb(), self.size_kb);
+            format!("PACKET_KB {packet} is larger than SIZE_KB {size}: a message has at most {size} kB")
+        });
         let share = client_memory_share(machine_memory);
         let is_raised = self.client_memory.is_none() && (1..self.least_client_memory()).contains(&share);
         let memory = is_raised.then(|| {
@@ -98,7 +102,7 @@ impl ServerOptions {
                 self.least_client_memory().div_ceil(MB)
             )
         });
-        [hold, packet, memory].into_iter().flatten().collect()
+        [hold, packet, exceeds, memory].into_iter().flatten().collect()
     }
 }
 

@@ -54,6 +54,20 @@ fn a_start_in_the_background_prints_its_warnings() {
     assert_eq!(log.matches("both records damaged").count(), 29, "{log}");
 }
 
+#[test]
+fn a_packet_that_no_mailbox_can_hold_is_reported() {
+    let base = BaseDirectory::new();
+    let (server, warnings) = start_with_warnings(&mut base.dipc("4 8 0 64"));
+    let expected = "dipc: warning: PACKET_KB 64 is larger than SIZE_KB 8: a message has at most 8 kB\n";
+    assert_eq!(warnings, expected);
+    server.end(Signal::SIGKILL);
+    for plausible in ["4 8 0 8", "4 8 0"] {
+        let (server, warnings) = start_with_warnings(&mut base.dipc(plausible));
+        assert_eq!(warnings, "", "{plausible}");
+        server.end(Signal::SIGKILL);
+    }
+}
+
 /// Cause: the classic port was bound again in each try of a start that waits, and warned each time.
 #[test]
 fn a_start_that_waits_for_another_server_prints_its_warnings_once() {
