@@ -100,7 +100,8 @@ fn a_process_that_waits_for_the_bell_is_woken() {
         seen = bell.value\n\
         flags[8] = 1\n\
         print('ready', flush=True)\n\
-        libc.syscall(number, ctypes.byref(bell), 0, seen, None)\n\
+        limit = (ctypes.c_long * 2)(20, 0)\n\
+        libc.syscall(number, ctypes.byref(bell), 0, seen, ctypes.byref(limit))\n\
         print('rung', bell.value - seen, flush=True)\n\
         os._exit(0)\n";
     let mut command = std::process::Command::new(python);
