@@ -104,6 +104,8 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         | Command::Top { .. }
         | Command::Ls { .. }
         | Command::Bench(_)
+        | Command::Dump(_)
+        | Command::Restore(_)
         | Command::Completions { .. }
         | Command::Manual { .. } => {
             return Err(Failure::Usage("this is a command of the shell, not of the prompt".to_owned()));

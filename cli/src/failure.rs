@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     NotTaken,
     /// A message was taken, and could not be printed.
     TakenInVain(io::Error),
+    /// A dump or a restore that is not possible with this server, or was ended by an answer of the server.
+    Transfer { code: u8, word: String, text: String },
 }
 
 impl Failure {
@@ -57,7 +59,7 @@ impl Failure {
             Failure::Output(_) | Failure::NotTaken | Failure::TakenInVain(_) | Failure::Local(..) => LOCAL,
             Failure::Client(Error::Refused { code: Code::Busy | Code::Drain, .. }) => TRY_AGAIN,
             Failure::Client(Error::NotDone { .. }) => 1,
-            Failure::Locked(_, code) => *code,
+            Failure::Locked(_, code) | Failure::Transfer { code, .. } => *code,
             Failure::Client(Error::Io(error)) if error.kind() == ErrorKind::InvalidInput => 2,
             Failure::Client(Error::Io(_) | Error::Protocol(_)) | Failure::Connect(..) => 3,
             _ => 2,
@@ -91,6 +93,7 @@ impl Failure {
             Failure::TakenInVain(_) => json!({ "error": "taken" }),
             _ if self.is_of_output() => json!({ "error": "output" }),
             Failure::Local(..) => json!({ "error": "local" }),
+            Failure::Transfer { word, .. } => json!({ "error": word }),
             _ => json!({ "error": "usage" }),
         };
         value["text"] = self.to_string().into();
@@ -103,7 +106,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Client(error) | Failure::Locked(error, _) => error.fmt(f),
             Failure::Connect(address, error) => write!(f, "cannot connect to {address}: {error}"),
-            Failure::Usage(what) => f.write_str(what),
+            Failure::Usage(text) | Failure::Transfer { text, .. } => f.write_str(text),
             Failure::Local(what, error) => write!(f, "{what}: {error}"),
             Failure::Output(error) => write!(f, "standard output cannot be written: {error}"),
             Failure::NotTaken => f.write_str("nothing was taken: standard output has no reader"),

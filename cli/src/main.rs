@@ -4,9 +4,10 @@
 //! executes one command. [`prompt`] reads commands line by line, from a terminal or a pipe. Commands that
 //! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
 //! [`edit`] replaces a message with the output of a program, [`watch`] prints messages as they arrive,
-//! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load. [`ls`] lists
-//! the servers of this machine. [`outer_locks`] finds requests that would wait for a lock of a program that
-//! this program runs under.
+//! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load.
+//! [`mod@dump`] writes the mailboxes into a file, and [`restore`] puts them into a server. [`ls`] lists the
+//! servers of this machine. [`outer_locks`] finds requests that would wait for a lock of a program that this
+//! program runs under.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
 //! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,
@@ -22,6 +23,7 @@ mod charset;
 mod chat;
 mod child;
 mod commands;
+mod dump;
 mod edit;
 mod failure;
 mod identity;
@@ -36,6 +38,7 @@ mod output;
 mod pages;
 mod prompt;
 mod reconnect;
+mod restore;
 mod roff;
 mod signals;
 mod stdio;
@@ -112,6 +115,8 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
             outer_locks::check(&mut client, command, out)?;
             chat::run(&mut client, mailbox, name.as_deref(), retry.retry(), out)
         }
+        Some(Command::Dump(options)) => dump::run(connect, &options, out),
+        Some(Command::Restore(options)) => restore::run(&connect, &options, out),
         Some(Command::Top { once, retry }) => top::run(&mut connect()?, once, retry.retry(), out),
         Some(command) => {
             let mut client = connect()?;

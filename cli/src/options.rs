@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod connection;
+mod dump;
 mod duration;
 mod number;
 
@@ -18,6 +19,7 @@ use crate::pages::Program;
 pub(crate) use arguments::{Data, Locking};
 use arguments::{Mailbox, Mailboxes, RetryOption, Wait};
 pub(crate) use connection::Connection;
+pub(crate) use dump::{DumpOptions, RestoreOptions, Selection};
 pub(crate) use duration::seconds;
 use number::count;
 
@@ -292,6 +294,36 @@ pub(crate) enum Command {
     /// The load generator uses the same processors as the server: this affects requests per second, but not
     /// CPU time per request.
     Bench(Box<BenchOptions>),
+    /// Write the messages, versions and names of all mailboxes of a running server into a file
+    ///
+    /// The file gets its name when it is complete and on the disk, with mode 0600: an interrupted dump leaves
+    /// no file. A dump on standard output is complete if the exit code is 0.
+    ///
+    /// Each mailbox is dumped as it is at one moment: while its messages are read, it is locked for reading,
+    /// so that writers wait. Mailboxes without a message, a version and a name are left out. A message in
+    /// hand is dumped like the others.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli dump mailboxes.dump\n  \
+        dipc-cli dump --box 3,4 - | gzip > two.dump.gz\n\n\
+        Exit codes: 0 if the dump is complete; 1 if a mailbox was not free within --wait; 2 if a request was \
+        refused; 3 if the connection was lost; 74 if the file could not be written.")]
+    Dump(DumpOptions),
+    /// Put the messages, versions and names of a dump into a running server
+    ///
+    /// The whole file is checked first, and so is the server: the mailboxes of the file have to be empty,
+    /// with versions below those of their messages in the file, and the messages have to fit. Otherwise
+    /// nothing is changed, and the reasons are told. The server may have other sizes than that of the dump.
+    ///
+    /// The mailboxes are not locked, so no other client should use them meanwhile. If one does, restore stops
+    /// and tells which mailboxes are complete.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli restore mailboxes.dump\n  \
+        gunzip < two.dump.gz | dipc-cli restore -\n  \
+        dipc-cli dump - -p 5000 | dipc-cli restore - -p 6000     copies to another server\n\n\
+        Exit codes: 0 if everything is restored; 1 if another client has changed a mailbox meanwhile; 2 if \
+        the server is not suitable, and nothing was changed; 3 if the connection was lost; 74 if the file is \
+        damaged, and nothing was changed.")]
+    Restore(RestoreOptions),
     /// Print completions for a shell
     Completions {
         /// The shell

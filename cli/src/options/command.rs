@@ -61,6 +61,8 @@ impl Command {
             Command::Top { .. } => ("top", None),
             Command::Ls { .. } => ("ls", None),
             Command::Bench(_) => ("bench", None),
+            Command::Dump(_) => ("dump", None),
+            Command::Restore(_) => ("restore", None),
             Command::Completions { .. } => ("completions", None),
             Command::Manual { .. } => ("manual", None),
         };

@@ -13,7 +13,7 @@ use crate::options::Line;
 const PROMPT_ONLY: [&str; 3] = ["help", "quit", "q"];
 
 /// Verbs that exist only on the command line.
-const SHELL_ONLY: [&str; 6] = ["bench", "chat", "ls", "top", "completions", "manual"];
+const SHELL_ONLY: [&str; 8] = ["bench", "chat", "dump", "restore", "ls", "top", "completions", "manual"];
 
 /// The grammar of a line at the prompt.
 pub(super) fn grammar() -> clap::Command {

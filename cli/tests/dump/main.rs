@@ -1,0 +1,8 @@
+//! `dump` and `restore`, with real servers.
+
+mod contents;
+mod damage;
+mod interruption;
+mod refusal;
+mod round_trip;
+mod under_load;
