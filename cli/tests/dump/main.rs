@@ -3,6 +3,7 @@
 mod contents;
 mod damage;
 mod interruption;
+mod pages;
 mod refusal;
 mod round_trip;
 mod under_load;

@@ -11,7 +11,7 @@ use crate::contents::{MAILBOXES, SIZES, contents, file, fill, make_holes, put};
 
 /// The lines of mailboxes and messages: without the first two lines and the last one, which tell the server
 /// and the time.
-fn body(dump: &[u8]) -> &[u8] {
+pub(crate) fn body(dump: &[u8]) -> &[u8] {
     let ends: Vec<_> = (0..dump.len()).filter(|&at| dump[at] == b'\n').collect();
     &dump[ends[1] + 1..=ends[ends.len() - 2]]
 }
