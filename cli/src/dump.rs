@@ -36,17 +36,12 @@ use writer::Writer;
 const BUFFER: usize = 64 * 1024;
 
 /// Dumps the mailboxes of a server.
-pub(crate) fn run(
-    connect: impl FnOnce() -> Result<Client, Failure>,
-    options: &DumpOptions,
-    out: &Output,
-) -> Result<u8, Failure> {
-    let name = options.file.display().to_string();
-    if name == "-" {
-        return to_standard_output(connect, options, out);
+pub(crate) fn run(client: Client, options: &DumpOptions, out: &Output) -> Result<u8, Failure> {
+    if options.file.as_os_str() == "-" {
+        return to_standard_output(client, options, out);
     }
+    let name = options.file.display().to_string();
     let failed = |error| Failure::local(&name, error);
-    let client = connect()?;
     let temporary = Temporary::create(&options.file).map_err(failed)?;
     let totals = dump(client, options, temporary.file(), &name)?;
     temporary.commit().map_err(failed)?;
@@ -54,16 +49,12 @@ pub(crate) fn run(
     Ok(0)
 }
 
-fn to_standard_output(
-    connect: impl FnOnce() -> Result<Client, Failure>,
-    options: &DumpOptions,
-    out: &Output,
-) -> Result<u8, Failure> {
+fn to_standard_output(client: Client, options: &DumpOptions, out: &Output) -> Result<u8, Failure> {
     if io::stdout().is_terminal() {
         let text = "standard output is a terminal, and a dump is for a file or a pipe";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let totals = dump(connect()?, options, io::stdout().lock(), "standard output")?;
+    let totals = dump(client, options, io::stdout().lock(), "standard output")?;
     out.print_note(&totals.to_string());
     Ok(0)
 }
@@ -109,7 +100,7 @@ fn head(hello: &Hello) -> Head {
     Head { boxes: hello.mailboxes, size: hello.size, packet: hello.packet, life: hello.life, time }
 }
 
-/// The failure of a file or stream that ends too early for `reason`.
+/// The failure of a file whose contents are invalid.
 pub(crate) fn invalid(name: &str, reason: String) -> Failure {
     Failure::local(name, Error::new(ErrorKind::InvalidData, reason))
 }

@@ -115,7 +115,11 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
             outer_locks::check(&mut client, command, out)?;
             chat::run(&mut client, mailbox, name.as_deref(), retry.retry(), out)
         }
-        Some(Command::Dump(options)) => dump::run(connect, &options, out),
+        Some(ref command @ Command::Dump(ref options)) => {
+            let mut client = connect()?;
+            outer_locks::check(&mut client, command, out)?;
+            dump::run(client, options, out)
+        }
         Some(Command::Restore(options)) => restore::run(&connect, &options, out),
         Some(Command::Top { once, retry }) => top::run(&mut connect()?, once, retry.retry(), out),
         Some(command) => {

@@ -75,6 +75,11 @@ pub(crate) fn explain(client: &mut Client, failure: &Failure, mailboxes: &[u32],
     }
 }
 
+/// The mailboxes of these locks, for a command that asks for admission to all mailboxes.
+pub(crate) fn mailboxes() -> impl Iterator<Item = u32> {
+    inherited().into_iter().map(|lock| lock.mailbox)
+}
+
 fn locked(mailbox: u32) -> String {
     format!("mailbox {mailbox} is locked by the dipc-cli that runs this command")
 }

@@ -1,8 +1,8 @@
 //! Properties of a parsed command.
 
-use super::{Command, Data};
-use crate::identity;
+use super::{Command, Data, DumpOptions};
 use crate::outer_locks::Admission;
+use crate::{identity, outer_locks};
 
 impl Command {
     /// The mailboxes that the command has to be admitted to.
@@ -30,6 +30,10 @@ impl Command {
                 (locking.mailboxes.numbers.clone(), locking.shared, locking.wait.wait)
             }
             Command::Chat { mailbox, .. } => (vec![*mailbox], false, None),
+            Command::Dump(DumpOptions { selection, wait, .. }) => {
+                let selected = outer_locks::mailboxes().filter(|&mailbox| selection.contains(mailbox));
+                (selected.collect(), true, wait.wait)
+            }
             _ => return None,
         };
         Some(Admission { mailboxes, shared, wait })

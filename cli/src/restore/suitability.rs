@@ -76,7 +76,7 @@ impl Reasons {
     ) -> Result<(), Failure> {
         let existing = || batch.iter().filter(|summary| summary.mailbox.number < hello.mailboxes);
         for summary in existing() {
-            pipeline.request(format_args!("r {} len=0", summary.mailbox.number))?;
+            pipeline.request(format_args!("r {} len=0 wait=0", summary.mailbox.number))?;
         }
         for summary in existing() {
             let answer = pipeline.answer()?;

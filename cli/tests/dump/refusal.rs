@@ -1,6 +1,7 @@
 //! A server that is not suitable is not changed, and every reason is told. A restore ends when another client
 //! interferes.
 
+use dipc_testkit::program;
 use dipc_testkit::server::Server;
 
 use crate::contents::{MAILBOXES, SIZES, contents, file, fill, make_holes, put};
@@ -123,4 +124,23 @@ fn a_locked_mailbox_ends_the_dump_after_its_wait() {
     holder.ask("unlock 1\n", "OK\n");
     holder.lock("lock 1 r\n");
     server.run(&["dump", &file(&server, "dump"), "--wait", "0"]).expect_success();
+}
+
+/// Each of the two waits for no lock that ends only after it, and changes nothing.
+#[test]
+fn a_lock_of_the_program_that_runs_dump_or_restore_is_told() {
+    let server = Server::start("4 64 0 8");
+    put(&mut server.connect(), 1, [b"one".to_vec()]);
+    let path = file(&server, "dump");
+    server.run(&["dump", &path]).expect_success();
+    let under_lock = |words: &[&str]| {
+        let command = ["lock", "1", "--", program::dipc_cli()];
+        server.run(&[&command[..], words].concat())
+    };
+    under_lock(&["dump", &path]).expect_failure(2, "mailbox 1 is locked by the dipc-cli that runs this");
+    under_lock(&["dump", &file(&server, "other"), "--box", "2"]).expect_success();
+    let new = Server::start("4 64 0 8");
+    let words = ["lock", "1", "--", program::dipc_cli(), "restore", &path];
+    new.run(&words).expect_failure(1, "mailbox 1 is not free: another client has locked it");
+    assert_eq!(new.stat_box(1, "version"), 0);
 }

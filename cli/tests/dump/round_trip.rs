@@ -78,7 +78,10 @@ fn some_mailboxes_are_dumped_and_restored() {
     (0..8).for_each(|mailbox| put(&mut client, mailbox, [b"text".to_vec()]));
     make_holes(&old, 3, 1, [1]);
     let path = file(&old, "dump");
-    let totals = |mailboxes: u32, messages: u32| json!({ "mailboxes": mailboxes, "messages": messages, "bytes": messages * 4 });
+    let totals = |mailboxes: u32, messages: u32| {
+        let bytes = messages * 4;
+        json!({ "mailboxes": mailboxes, "messages": messages, "bytes": bytes })
+    };
     assert_eq!(old.run(&["dump", &path, "--box", "6,3,5,6", "--json"]).json(), totals(3, 2));
     assert_eq!(new.run(&["restore", &path, "--box", "3,5", "--json"]).json(), totals(2, 1));
     let versions: Vec<_> = (0..8).map(|mailbox| new.stat_box(mailbox, "version")).collect();
