@@ -60,7 +60,8 @@ impl Temporary {
         }
         drop(current);
         let directory = self.target.parent().filter(|path| !path.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        // A directory that may be written may be unreadable. Its name for the file is then written later.
+        File::open(directory.unwrap_or(Path::new("."))).map_or(Ok(()), |directory| directory.sync_all())
     }
 }
 
