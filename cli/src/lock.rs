@@ -7,18 +7,18 @@
 //! to another user and may not be signalled.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dipc::client::{Client, Code, Error, Event, LockGuard, LockOptions};
 
 use crate::child::{self, Exit};
 use crate::failure::Failure;
+use crate::lease;
 use crate::options::Locking;
 use crate::outer_locks;
 use crate::output::Output;
 use crate::signals::Signals;
-use crate::supervisor::{Progress, Supervisor};
+use crate::supervisor::Supervisor;
 
 /// The lease of a lock without `--ttl`.
 const TTL: Duration = Duration::from_secs(30);
@@ -46,7 +46,7 @@ pub(crate) fn run(
     words: &[OsString],
     out: &Output,
 ) -> Result<Exit, Failure> {
-    let third = locking.ttl.unwrap_or(TTL) / 3;
+    let interval = lease::interval(locking.ttl.unwrap_or(TTL));
     // After a SIGSTOP, the lock and its loss may have been received in one read. Such an event is in the
     // client's buffer already, where poll does not see it.
     events(&mut lock, out)?;
@@ -59,7 +59,8 @@ pub(crate) fn run(
         Ok(supervisor) => supervisor,
         Err(code) => return Ok(Exit { code, signal: None }),
     };
-    let (progress, lost) = match renew_until_end(&mut supervisor, &mut lock, third, out)? {
+    let renewed = lease::renew_until_end(&mut supervisor, &mut lock, interval, |lock| events(lock, out))?;
+    let (progress, lost) = match renewed {
         Ok(progress) => (progress, None),
         Err(error) => {
             out.print_note(&format!("the lock of mailbox {boxes} is lost: the command is terminated"));
@@ -70,38 +71,6 @@ pub(crate) fn run(
     // The lock may have expired just before the command ended: then unlocking fails.
     lost.map_or_else(|| lock.unlock(), Err)?;
     Ok(exit)
-}
-
-/// Renews the lease until the command has ended, or the lock is lost. The inner error is why the lock was
-/// lost.
-fn renew_until_end(
-    supervisor: &mut Supervisor,
-    lock: &mut LockGuard,
-    third: Duration,
-    out: &Output,
-) -> Result<Result<Progress, Error>, Failure> {
-    if let Err(error) = lock.set_timeout(Some(third)) {
-        return Ok(Err(error));
-    }
-    let mut renewal = Instant::now() + third;
-    loop {
-        let progress = supervisor.progress()?;
-        if progress != Progress::Running {
-            return Ok(Ok(progress));
-        }
-        let is_readable = supervisor.wait_for_event(Some(lock.as_fd()), Some(renewal))?;
-        let result = match (is_readable, Instant::now() >= renewal) {
-            (_, true) => lock.ping().and_then(|()| events(lock, out)),
-            (true, false) => events(lock, out),
-            (false, false) => Ok(()),
-        };
-        if let Err(error) = result {
-            return Ok(Err(error));
-        }
-        if Instant::now() >= renewal {
-            renewal = Instant::now() + third;
-        }
-    }
 }
 
 /// Reads the server's events. Fails when the lock is lost.

@@ -29,6 +29,7 @@ mod failure;
 mod identity;
 mod input;
 mod interrupts;
+mod lease;
 mod lock;
 mod ls;
 mod manual;
