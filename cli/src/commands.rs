@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
-use dipc::client::{Client, PutOptions, ReadOptions, Topic, WriteOptions};
+use dipc::client::{Client, JobOptions, PutOptions, ReadOptions, Topic, WriteOptions};
 use serde_json::json;
 
 use crate::edit::Edit;
 use crate::failure::Failure;
-use crate::options::{Command, Data};
+use crate::options::{Command, Data, TakeOptions};
 use crate::output::Output;
 use crate::watch::Watch;
 use crate::{input, lock, stdio};
@@ -46,14 +46,15 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
             out.print_info(put.version, Some(put.count));
             out.print_fields(&[("version", put.version), ("count", put.count)])?;
         }
-        Command::Take { mailbox, wait } => {
-            let message = stdio::request(client, |client| client.take(mailbox.number, wait.wait))?;
-            let message = message.ok_or(Failure::NotTaken)?;
-            out.print_info(message.version, Some(message.count));
-            out.print_message(mailbox.number, &message).map_err(|failure| match failure {
-                Failure::Output(error) => Failure::TakenInVain(error),
-                other => other,
-            })?;
+        Command::Take(options) if options.ttl.is_some() => take_in_hand(client, &options, out)?,
+        Command::Take(options) => take(client, &options, out)?,
+        Command::Done { in_hand } => {
+            let count = client.done(in_hand.mailbox.number, in_hand.version)?;
+            out.print_fields(&[("count", count)])?;
+        }
+        Command::Back { in_hand } => {
+            client.back(in_hand.mailbox.number, in_hand.version)?;
+            print_ok(out)?;
         }
         Command::Edit { mailbox, wait, command } => {
             let exit = Edit::new(mailbox.number, wait.wait, &command).run(client, out)?;
@@ -73,9 +74,7 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         }
         Command::Unlock { mailboxes, grant } => {
             client.unlock(&list(&mailboxes)?, grant)?;
-            if out.json {
-                out.print_json(json!({ "ok": true }))?;
-            }
+            print_ok(out)?;
         }
         Command::Watch { mailboxes, after, count, retry, command } => {
             let watch =
@@ -112,6 +111,32 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         }
     }
     Ok(0)
+}
+
+/// Takes a message out of the mailbox, and prints it.
+fn take(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), Failure> {
+    let mailbox = options.mailbox.number;
+    let message = stdio::request(client, |client| client.take(mailbox, options.wait.wait))?;
+    let message = message.ok_or(Failure::NotTaken)?;
+    out.print_info(message.version, Some(message.count));
+    out.print_message(mailbox, &message).map_err(|failure| match failure {
+        Failure::Output(error) => Failure::TakenInVain(error),
+        other => other,
+    })
+}
+
+/// Takes a message in hand, and prints it. A message that cannot be printed is given back with the connection:
+/// then the prompt ends.
+fn take_in_hand(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), Failure> {
+    let mailbox = options.mailbox.number;
+    let limits = JobOptions { ttl: options.ttl, wait: options.wait.wait };
+    let taken = stdio::request(client, |client| Ok(client.take_job_with(mailbox, &limits)?.keep()))?;
+    out.print_job(&taken.ok_or(Failure::NotTaken)?)
+}
+
+/// The output of a command without a result.
+fn print_ok(out: &Output) -> Result<(), Failure> {
+    if out.json { out.print_json(json!({ "ok": true })) } else { Ok(()) }
 }
 
 fn bytes(client: &mut Client, data: Data, input: Input) -> Result<Vec<u8>, Failure> {

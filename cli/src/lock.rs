@@ -82,9 +82,8 @@ fn events(lock: &mut LockGuard, out: &Output) -> Result<(), Error> {
                 why = if by_max_hold { HELD_TOO_LONG } else { EXPIRED };
                 break;
             }
-            // The prompt may hold other locks.
-            Event::LockLost { mailbox, .. } => out.print_lock_lost(mailbox),
-            Event::Message { .. } | Event::JobLost { .. } => {}
+            // The prompt may hold other locks, and have messages in hand.
+            event => out.print_loss(&event),
         }
     }
     match lock.is_lost() {

@@ -68,6 +68,10 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(10))
     .with_retries(3);
 
+/// Why a single command cannot take a message in hand.
+const NOT_IN_HAND: &str = "since a message in hand is given back when its connection ends: a single command \
+                           has none. Use take, done and back at the prompt";
+
 fn main() -> ExitCode {
     let parsed = stdio::require_output().and_then(|()| match Cli::try_parse() {
         Err(error) if error.use_stderr() && wants_json() => Err(Failure::usage(&error)),
@@ -96,6 +100,12 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
             let text = "unlock is a command of the prompt, since a lock ends with its connection: a single \
                         command holds no lock. Use lock 3 -- COMMAND, or lock and unlock at the prompt";
             return Err(Failure::Usage(text.to_owned()));
+        }
+        Some(Command::Done { .. } | Command::Back { .. }) => {
+            return Err(Failure::Usage(format!("done and back are commands of the prompt, {NOT_IN_HAND}")));
+        }
+        Some(Command::Take(options)) if options.ttl.is_some() => {
+            return Err(Failure::Usage(format!("--ttl is an option of the prompt here, {NOT_IN_HAND}")));
         }
         Some(Command::Ls { dir }) => return ls::run(dir.clone(), cli.connection.timeout, out),
         Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),

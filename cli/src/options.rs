@@ -6,6 +6,7 @@ mod connection;
 mod dump;
 mod duration;
 mod number;
+mod take;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub(crate) use connection::Connection;
 pub(crate) use dump::{DumpOptions, RestoreOptions, Selection};
 pub(crate) use duration::seconds;
 use number::count;
+pub(crate) use take::{InHand, TakeOptions};
 
 /// Client for a dipc server; without a command, an interactive prompt
 #[derive(Debug, Parser)]
@@ -116,15 +118,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Print the oldest message and remove it; waits if there is none
-    ///
-    /// Nothing is taken before standard output can be written, or after its reader has gone. If the message
-    /// was removed but could not be written, for example because a disk is full, the exit code is 74.
-    Take {
+    Take(TakeOptions),
+    /// Remove a message in hand; only at the prompt, after take --ttl
+    Done {
         #[command(flatten)]
-        mailbox: Mailbox,
+        in_hand: InHand,
+    },
+    /// Give back a message in hand, in its old place; only at the prompt, after take --ttl
+    Back {
         #[command(flatten)]
-        wait: Wait,
+        in_hand: InHand,
     },
     /// Replace the newest message with the output of a command that gets it as input
     ///

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use dipc::client::{Message, Stat, Topic};
+use dipc::client::{Event, Job, Message, Stat, Topic};
 use serde_json::{Map, Value, json};
 
 use crate::charset;
@@ -69,6 +69,18 @@ impl Output {
             self.print_note(if *count == 0 { "the mailbox is empty" } else { "the message is empty" });
             return Ok(());
         }
+        self.print_data(data, self.whole_lines)
+    }
+
+    /// Prints a message in hand, and its version to standard error: `done` and `back` need it.
+    pub(crate) fn print_job(&self, job: &Job) -> Result<(), Failure> {
+        let Job { mailbox, data, version, count, tries } = job;
+        if self.json {
+            let mut value = json!({ "mailbox": mailbox, "version": version, "count": count, "tries": tries });
+            put_data(&mut value, data);
+            return self.print_json(value);
+        }
+        self.print_note(&job_info(*version, *count, *tries));
         self.print_data(data, self.whole_lines)
     }
 
@@ -143,8 +155,17 @@ impl Output {
         };
     }
 
-    pub(crate) fn print_lock_lost(&self, mailbox: u32) {
-        self.print_note(&format!("the lock of mailbox {mailbox} is lost"));
+    /// Prints the loss of a lock or of a message in hand. Other events are ignored.
+    pub(crate) fn print_loss(&self, event: &Event) {
+        match event {
+            Event::LockLost { mailbox, .. } => {
+                self.print_note(&format!("the lock of mailbox {mailbox} is lost"));
+            }
+            Event::JobLost { mailbox, version, .. } => self.print_note(&format!(
+                "message {version} of mailbox {mailbox} is no longer in hand: it was given back"
+            )),
+            Event::Message { .. } => {}
+        }
     }
 
     pub(crate) fn print_error(&self, failure: &Failure) {
@@ -183,6 +204,11 @@ fn escape_controls(data: &[u8]) -> String {
         }
     }
     shown
+}
+
+/// The version of a message in hand, the number of messages, and how often it was handed out.
+fn job_info(version: u64, count: u64, tries: u64) -> String {
+    format!("version {version}, messages {count}, tries {tries}")
 }
 
 fn put_data(value: &mut Value, data: &[u8]) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
-use dipc::client::{Address, Client, Event};
+use dipc::client::{Address, Client};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
@@ -26,6 +26,9 @@ use crate::watch::Watch;
 use crate::{commands, lock, outer_locks};
 use completion::{grammar, verbs};
 use lines::Lines;
+
+/// What has ended with a connection.
+const ENDED: &str = "your locks have been released, and messages in hand given back";
 
 /// Runs commands until `quit` or the end of the input. A failed command does not end the prompt. Returns the
 /// exit code: 0 on a terminal, otherwise the highest of all commands.
@@ -79,7 +82,7 @@ impl Prompt<'_> {
             };
             worst = worst.max(self.recover(done)?);
             if !self.client.is_closed() {
-                let reported = report_lost_locks(&mut self.client, &self.out).map(|()| 0);
+                let reported = report_losses(&mut self.client, &self.out).map(|()| 0);
                 self.recover(reported)?;
             }
         }
@@ -107,13 +110,13 @@ impl Prompt<'_> {
             return Ok(());
         }
         if !self.client.is_closed() {
-            let reported = report_lost_locks(&mut self.client, &self.out).map(|()| 0);
+            let reported = report_losses(&mut self.client, &self.out).map(|()| 0);
             self.recover(reported)?;
         }
         // All events have been read, so a readable socket has reached its end.
         if self.client.is_closed() || is_readable(&self.client) {
             self.reconnect()?;
-            self.out.print_note("reconnected; your locks have been released");
+            self.out.print_note(&format!("reconnected; {ENDED}"));
         }
         Ok(())
     }
@@ -206,7 +209,7 @@ impl Prompt<'_> {
             }
         }
         self.reconnect()?;
-        self.out.print_note("cancelled and reconnected; your locks have been released");
+        self.out.print_note(&format!("cancelled and reconnected; {ENDED}"));
         Ok(0)
     }
 }
@@ -257,12 +260,11 @@ fn print_help(text: &str, out: &Output) -> Result<(), Failure> {
     if out.json { out.print_json(json!({ "help": text })) } else { out.print_text(text) }
 }
 
-/// Reports the locks that have expired since the last command.
-fn report_lost_locks(client: &mut Client, out: &Output) -> Result<(), Failure> {
+/// Reports the locks that have expired since the last command, and the messages that were given back.
+fn report_losses(client: &mut Client, out: &Output) -> Result<(), Failure> {
     loop {
         match client.event(Some(Duration::ZERO)) {
-            Ok(Some(Event::LockLost { mailbox, .. })) => out.print_lock_lost(mailbox),
-            Ok(Some(_)) => {}
+            Ok(Some(event)) => out.print_loss(&event),
             Ok(None) => return Ok(()),
             Err(error) => return Err(error.into()),
         }

@@ -84,9 +84,8 @@ impl Watch<'_> {
                 // Ctrl-C at the prompt ends only the watch.
                 Next::Signal(Signal::SIGINT) if stop.is_some() => break,
                 Next::Signal(signal) => return Ok(Some(Exit::by(signal))),
-                Next::Event(Event::LockLost { mailbox, .. }) => out.print_lock_lost(mailbox),
-                // No command takes a message with ttl=.
-                Next::Event(Event::JobLost { .. }) => {}
+                // The prompt may hold locks, and have messages in hand.
+                Next::Event(loss @ (Event::LockLost { .. } | Event::JobLost { .. })) => out.print_loss(&loss),
                 Next::Event(Event::Message { mailbox, version, data, lost }) => {
                     left -= 1;
                     match &mut signals {

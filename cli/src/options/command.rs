@@ -11,8 +11,11 @@ impl Command {
             Command::Read { mailbox, .. }
             | Command::Write { mailbox, .. }
             | Command::Put { mailbox, .. }
-            | Command::Take { mailbox, .. }
             | Command::Edit { mailbox, .. } => std::slice::from_ref(&mailbox.number),
+            Command::Take(options) => std::slice::from_ref(&options.mailbox.number),
+            Command::Done { in_hand } | Command::Back { in_hand } => {
+                std::slice::from_ref(&in_hand.mailbox.number)
+            }
             Command::Lock { locking, .. } => &locking.mailboxes.numbers,
             _ => &[],
         }
@@ -24,8 +27,11 @@ impl Command {
             Command::Read { mailbox, wait, .. } => (vec![mailbox.number], true, wait.wait),
             Command::Write { mailbox, wait, .. }
             | Command::Put { mailbox, wait, .. }
-            | Command::Take { mailbox, wait }
             | Command::Edit { mailbox, wait, .. } => (vec![mailbox.number], false, wait.wait),
+            Command::Take(options) => (vec![options.mailbox.number], false, options.wait.wait),
+            Command::Done { in_hand } | Command::Back { in_hand } => {
+                (vec![in_hand.mailbox.number], false, None)
+            }
             Command::Lock { locking, .. } => {
                 (locking.mailboxes.numbers.clone(), locking.shared, locking.wait.wait)
             }
@@ -53,7 +59,9 @@ impl Command {
             Command::Read { .. } => ("read", None),
             Command::Write { .. } => ("write", None),
             Command::Put { .. } => ("put", None),
-            Command::Take { .. } => ("take", None),
+            Command::Take(_) => ("take", None),
+            Command::Done { .. } => ("done", None),
+            Command::Back { .. } => ("back", None),
             Command::Edit { command, .. } => ("edit", command.first()),
             Command::Lock { command, .. } => ("lock", command.first()),
             Command::Unlock { .. } => ("unlock", None),
@@ -79,7 +87,7 @@ impl Command {
             Command::Read { mailbox, after: Some(_), .. } => {
                 format!("a new message in mailbox {}", mailbox.number)
             }
-            Command::Take { mailbox, .. } => format!("a message in mailbox {}", mailbox.number),
+            Command::Take(options) => format!("a message in mailbox {}", options.mailbox.number),
             Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.number),
             _ => match self.mailboxes() {
                 [] => "the server".to_owned(),

@@ -77,6 +77,8 @@ mod tests {
         };
         assert_eq!(complete("re"), "read ");
         assert_eq!(complete("u"), "unlock ");
+        assert_eq!((complete("do"), complete("bac")), ("done ".to_owned(), "back ".to_owned()));
+        assert_eq!(complete("take 3 --t"), "--ttl ");
         assert_eq!(complete("write 3 --i"), "--if ");
         assert_eq!(complete("stat "), "conns locks ");
         assert_eq!(complete("nonsense --"), "");
