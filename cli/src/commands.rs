@@ -11,6 +11,7 @@ use crate::edit::Edit;
 use crate::failure::Failure;
 use crate::options::{Command, Data, TakeOptions};
 use crate::output::Output;
+use crate::take::Worker;
 use crate::watch::Watch;
 use crate::{input, lock, stdio};
 
@@ -45,6 +46,13 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
             let put = client.put_with(mailbox.number, data, &options)?;
             out.print_info(put.version, Some(put.count));
             out.print_fields(&[("version", put.version), ("count", put.count)])?;
+        }
+        Command::Take(options) if !options.command.is_empty() => {
+            // None: there is no cancellation here.
+            if let Some(exit) = Worker::new(&options, None, out)?.run(client)? {
+                exit.reraise_interrupt();
+                return Ok(exit.code);
+            }
         }
         Command::Take(options) if options.ttl.is_some() => take_in_hand(client, &options, out)?,
         Command::Take(options) => take(client, &options, out)?,

@@ -9,6 +9,9 @@ use dipc::client::{Client, Error};
 use crate::failure::Failure;
 use crate::supervisor::{Progress, Supervisor};
 
+/// The lease without `--ttl`.
+pub(crate) const TTL: Duration = Duration::from_secs(30);
+
 /// Time between two renewals, and the longest time of an answer. A missing answer is noticed before the lease
 /// ends.
 pub(crate) fn interval(ttl: Duration) -> Duration {

@@ -20,9 +20,6 @@ use crate::output::Output;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
 
-/// The lease of a lock without `--ttl`.
-const TTL: Duration = Duration::from_secs(30);
-
 /// Why a lock ends although its connection exists.
 const EXPIRED: &str = "the lock expired: the server had no contact with this program for --ttl";
 const HELD_TOO_LONG: &str = "the lock expired: held longer than the server's --max-hold";
@@ -34,7 +31,7 @@ pub(crate) fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<L
     if name.is_some() && client.name() != name.as_deref() {
         client.hello(name.as_deref())?;
     }
-    let ttl = Some(ttl.unwrap_or(TTL));
+    let ttl = Some(ttl.unwrap_or(lease::TTL));
     Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }
 
@@ -46,7 +43,7 @@ pub(crate) fn run(
     words: &[OsString],
     out: &Output,
 ) -> Result<Exit, Failure> {
-    let interval = lease::interval(locking.ttl.unwrap_or(TTL));
+    let interval = lease::interval(locking.ttl.unwrap_or(lease::TTL));
     // After a SIGSTOP, the lock and its loss may have been received in one read. Such an event is in the
     // client's buffer already, where poll does not see it.
     events(&mut lock, out)?;

@@ -3,15 +3,15 @@
 //! [`options`] defines the command line, and thereby its help, completions and man pages. [`commands::run`]
 //! executes one command. [`prompt`] reads commands line by line, from a terminal or a pipe. Commands that
 //! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
-//! [`edit`] replaces a message with the output of a program, [`watch`] prints messages as they arrive,
-//! [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a server under load.
-//! [`mod@dump`] writes the mailboxes into a file, and [`restore`] puts them into a server. [`ls`] lists the
-//! servers of this machine. [`outer_locks`] finds requests that would wait for a lock of a program that this
-//! program runs under.
+//! [`edit`] replaces a message with the output of a program, [`take`] runs one for a message in hand, [`watch`]
+//! prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a
+//! server under load. [`mod@dump`] writes the mailboxes into a file, and [`restore`] puts them into a server.
+//! [`ls`] lists the servers of this machine. [`outer_locks`] finds requests that would wait for a lock of a
+//! program that this program runs under.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
 //! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,
-//! `edit` and `watch`.
+//! `edit`, `take` and `watch`. [`lease`] renews what the server would take back after silence.
 //!
 //! Exit codes: 0 done, 1 not done (`NO`), 2 refused (`ERR`) or wrong usage, 3 no connection, 74 an error of
 //! this machine, 75 try again: the server is full or stopping, or the lock for a command was
@@ -44,6 +44,7 @@ mod roff;
 mod signals;
 mod stdio;
 mod supervisor;
+mod take;
 mod top;
 mod watch;
 
@@ -70,7 +71,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// Why a single command cannot take a message in hand.
 const NOT_IN_HAND: &str = "since a message in hand is given back when its connection ends: a single command \
-                           has none. Use take, done and back at the prompt";
+                           has none. Use take 3 -- COMMAND, or take, done and back at the prompt";
 
 fn main() -> ExitCode {
     let parsed = stdio::require_output().and_then(|()| match Cli::try_parse() {
@@ -104,8 +105,10 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
         Some(Command::Done { .. } | Command::Back { .. }) => {
             return Err(Failure::Usage(format!("done and back are commands of the prompt, {NOT_IN_HAND}")));
         }
-        Some(Command::Take(options)) if options.ttl.is_some() => {
-            return Err(Failure::Usage(format!("--ttl is an option of the prompt here, {NOT_IN_HAND}")));
+        Some(Command::Take(options)) if options.ttl.is_some() && options.command.is_empty() => {
+            return Err(Failure::Usage(format!(
+                "take --ttl without a command is a command of the prompt, {NOT_IN_HAND}"
+            )));
         }
         Some(Command::Ls { dir }) => return ls::run(dir.clone(), cli.connection.timeout, out),
         Some(Command::Bench(options)) => return bench::run(&cli.connection, options, out),

@@ -72,6 +72,13 @@ impl Output {
         self.print_data(data, self.whole_lines)
     }
 
+    /// Prints the version of a message in hand like [`Self::print_info`], and how often it was handed out.
+    pub(crate) fn print_job_info(&self, version: u64, count: u64, tries: u64) {
+        if self.verbose && !self.json {
+            self.print_note(&job_info(version, count, tries));
+        }
+    }
+
     /// Prints a message in hand, and its version to standard error: `done` and `back` need it.
     pub(crate) fn print_job(&self, job: &Job) -> Result<(), Failure> {
         let Job { mailbox, data, version, count, tries } = job;

@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::options::{Command, Data, Line};
 use crate::output::Output;
+use crate::take::{Cancellation, Worker};
 use crate::watch::Watch;
 use crate::{commands, lock, outer_locks};
 use completion::{grammar, verbs};
@@ -181,6 +182,12 @@ impl Prompt<'_> {
             Command::Edit { mailbox, wait, command } => {
                 let edit = Edit::new(mailbox.number, wait.wait, &command);
                 if let Some(exit) = edit_interruptibly(edit, client, interrupts, on_wait, out)? {
+                    return Ok(exit.code);
+                }
+            }
+            Command::Take(options) if !options.command.is_empty() => {
+                let cancellation = Cancellation { interrupts, on_wait: &on_wait };
+                if let Some(exit) = Worker::new(&options, Some(cancellation), out)?.run(client)? {
                     return Ok(exit.code);
                 }
             }

@@ -70,6 +70,18 @@ impl Signals {
         Ok(None)
     }
 
+    /// Runs a request that waits. Meanwhile the signals that ask this program to end have their usual effect, and
+    /// the others have none.
+    pub(crate) fn while_waiting<R>(&mut self, request: impl FnOnce() -> R) -> Result<R, Failure> {
+        let ending: SigSet = ENDING.into_iter().filter(|signal| !self.before.contains(*signal)).collect();
+        let failed = |error: nix::Error| Failure::local("signals", error);
+        ending.thread_unblock().map_err(failed)?;
+        let result = request();
+        ending.thread_block().map_err(failed)?;
+        while self.next()?.is_some() {}
+        Ok(result)
+    }
+
     /// The first signal that asks this program to end.
     pub(crate) fn ending(&self) -> Option<Signal> {
         self.first.map(|(signal, _)| signal)

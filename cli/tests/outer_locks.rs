@@ -31,6 +31,7 @@ fn a_request_for_a_mailbox_that_its_own_lock_command_locks_fails_at_once() {
         &["write", "3", "--wait", "inf", "x"],
         &["put", "3", "--wait", "inf", "x"],
         &["take", "3", "--wait", "inf"],
+        &["take", "3", "--wait", "inf", "--", "cat"],
         &["edit", "3", "--wait", "inf", "--", "cat"],
         &["lock", "1,3", "--wait", "inf", "-E", "9", "--", "true"],
         &["lock", "3", "--wait", "inf", "--shared", "--", "true"],
@@ -105,7 +106,7 @@ fn locks_of_the_prompt_are_known_to_the_commands_that_it_runs() {
     let server = Server::start("4 64 0 8");
     server.run(&["write", "0", "x"]).expect(0, "version 1\n");
     let request = format!("-- {} write 2 --wait inf x", program::dipc_cli());
-    for line in ["lock 3", "edit 3", "watch 0 --after 0 -n 1"] {
+    for line in ["lock 3", "edit 3", "take 0", "watch 0 --after 0 -n 1"] {
         let ran = server.run_with(&[], format!("lock 2\n{line} {request}\n"));
         assert!(ran.stderr.contains(&format!("deadlock: mailbox 2 {IS_LOCKED}")), "{line}: {ran:?}");
     }

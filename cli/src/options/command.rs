@@ -59,7 +59,7 @@ impl Command {
             Command::Read { .. } => ("read", None),
             Command::Write { .. } => ("write", None),
             Command::Put { .. } => ("put", None),
-            Command::Take(_) => ("take", None),
+            Command::Take(options) => ("take", options.command.first()),
             Command::Done { .. } => ("done", None),
             Command::Back { .. } => ("back", None),
             Command::Edit { command, .. } => ("edit", command.first()),

@@ -1,10 +1,10 @@
 
-# Behind `edit BOX --`, `lock BOX --` and `watch BOX --`, completes a command: its name, then its arguments.
+# Behind `edit BOX --`, `lock BOX --`, `take BOX --` and `watch BOX --`, completes a command: its name, then its arguments.
 _dipc__cli_or_command() {
     local at verb= plain
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            edit | lock | watch) verb=${COMP_WORDS[at]} ;;
+            edit | lock | take | watch) verb=${COMP_WORDS[at]} ;;
             --) break ;;
         esac
     done
