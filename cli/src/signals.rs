@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -80,6 +82,25 @@ impl Signals {
         ending.thread_block().map_err(failed)?;
         while self.next()?.is_some() {}
         Ok(result)
+    }
+
+    /// Waits for this time, or until a signal asks this program to end. Returns that signal.
+    pub(crate) fn wait_for_ending(&mut self, time: Duration) -> Result<Option<Signal>, Failure> {
+        let deadline = Instant::now() + time;
+        loop {
+            while self.next()?.is_some() {}
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.first.is_some() || left.is_zero() {
+                return Ok(self.ending());
+            }
+            // Rounded up, so that the last wait is not a busy one.
+            let left = left + Duration::from_millis(1);
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(Failure::local("poll", error)),
+            }
+        }
     }
 
     /// The first signal that asks this program to end.

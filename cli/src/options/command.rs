@@ -28,7 +28,10 @@ impl Command {
             Command::Write { mailbox, wait, .. }
             | Command::Put { mailbox, wait, .. }
             | Command::Edit { mailbox, wait, .. } => (vec![mailbox.number], false, wait.wait),
-            Command::Take(options) => (vec![options.mailbox.number], false, options.wait.wait),
+            Command::Take(options) => {
+                let mailboxes = [options.mailbox.number].into_iter().chain(options.failed);
+                (mailboxes.collect(), false, options.take_wait())
+            }
             Command::Done { in_hand } | Command::Back { in_hand } => {
                 (vec![in_hand.mailbox.number], false, None)
             }
