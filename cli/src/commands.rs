@@ -133,8 +133,8 @@ fn take(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), 
     })
 }
 
-/// Takes a message in hand, and prints it. A message that cannot be printed is given back with the connection:
-/// then the prompt ends.
+/// Takes a message in hand, and prints it. If it cannot be printed, the prompt ends, and the message is given
+/// back with the connection.
 fn take_in_hand(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), Failure> {
     let mailbox = options.mailbox.number;
     let limits = JobOptions { ttl: options.ttl, wait: options.wait.wait };

@@ -19,8 +19,8 @@ pub(crate) fn interval(ttl: Duration) -> Duration {
 }
 
 /// Renews the lease of `guard` after every `interval`, until the command has ended or the lease is lost. Sets
-/// the connection's timeout to `interval`. `events` reads the server's events, and fails if the lease is lost.
-/// The inner error is why it was lost.
+/// the connection's timeout to `interval`. `events` reads the server's events, and fails if the lease is
+/// lost. The inner error is why the lease was lost.
 pub(crate) fn renew_until_end<G: DerefMut<Target = Client>>(
     supervisor: &mut Supervisor,
     guard: &mut G,

@@ -37,12 +37,14 @@ pub(crate) use take::{InHand, TakeOptions};
                   Messages are printed unchanged on a pipe, and escaped on a terminal.\n\n\
                   Examples:\n  dipc-cli write 3 hello\n  dipc-cli read 3 > picture.png\n  \
                   dipc-cli edit 3 -- sed s/old/new/\n  dipc-cli lock 3 -- make deploy\n  \
-                  dipc-cli take 3 -- ./job\n  dipc-cli watch 3 -- ./on-message\n  dipc-cli bench -c 50 -P 16\n  dipc-cli ls\n\n\
+                  dipc-cli take 3 -- ./job\n  dipc-cli watch 3 -- ./on-message\n  \
+                  dipc-cli bench -c 50 -P 16\n  dipc-cli ls\n\n\
                   Exit codes: 0 done, 1 not done (timeout, empty, conflict, ..), 2 refused or wrong usage, \
                   3 no connection, 74 a file or stream of this machine failed, 75 try again: the server is \
                   full or stopping, or `lock BOX -- COMMAND` did not acquire the lock in time.\n\
                   `lock BOX -- COMMAND` and `take BOX -- COMMAND` exit with COMMAND's code if COMMAND was \
-                  started, and as above if the lock or the message is lost. `edit BOX -- COMMAND` exits with COMMAND's code if COMMAND fails."
+                  started, and as above if the lock or the message is lost. `edit BOX -- COMMAND` \
+                  exits with COMMAND's code if COMMAND fails."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

@@ -72,8 +72,8 @@ impl Signals {
         Ok(None)
     }
 
-    /// Runs a request that waits. Meanwhile the signals that ask this program to end have their usual effect, and
-    /// the others have none.
+    /// Runs a request that waits. Meanwhile the signals that ask this program to end have their usual effect,
+    /// and the others have none.
     pub(crate) fn while_waiting<R>(&mut self, request: impl FnOnce() -> R) -> Result<R, Failure> {
         let ending: SigSet = ENDING.into_iter().filter(|signal| !self.before.contains(*signal)).collect();
         let failed = |error: nix::Error| Failure::local("signals", error);

@@ -1,8 +1,9 @@
 //! Runs a command for a message in hand, or for each, which the command gets on its standard input.
 //!
 //! **Invariant**: the message is removed only if the command has exited with 0 and no signal has asked this
-//! program to end, or if it was put into the mailbox of `--failed`. In all other cases it is given back. If the message is lost, the command gets SIGTERM before
-//! another client can take the message, with the exceptions of [`lock`](crate::lock).
+//! program to end, or if it was put into the mailbox of `--failed`. In all other cases it is given back. If
+//! the message is lost, the command gets SIGTERM before another client can take the message, with the
+//! exceptions that [`lock`](crate::lock) lists. `--max-hold` does not apply.
 
 mod backoff;
 mod policy;
@@ -71,8 +72,8 @@ impl<'a> Worker<'a> {
         Ok(Worker { options, policy: Policy::new(options), out, cancellation, signals: Signals::new()? })
     }
 
-    /// Takes a message and runs the command for it; with `--every` message after message. Returns how the worker
-    /// ended. None: the wait for a message was cancelled, which closes the connection.
+    /// Takes a message and runs the command for it; with `--every` message after message. Returns how the
+    /// worker ended. None: the wait for a message was cancelled, which closes the connection.
     pub(crate) fn run(mut self, client: &mut Client) -> Result<Option<Exit>, Failure> {
         self.check_failed_mailbox(client)?;
         let mut backoff = Backoff::new();
@@ -256,8 +257,8 @@ impl<'a> Worker<'a> {
         match self.repeat(|| client.done(mailbox, version).map(drop))? {
             Err(Error::Refused { code: code @ Code::Lease, .. }) => {
                 let text = format!(
-                    "{what}, but message {version} of mailbox {mailbox} is not in hand any more: it was removed, \
-                     or another worker may have got it"
+                    "{what}, but message {version} of mailbox {mailbox} is not in hand any more: it was \
+                     removed, or another worker may have got it"
                 );
                 Err(Error::Refused { code, text, max: None }.into())
             }
@@ -282,8 +283,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Puts the message into the mailbox `target`, then removes it. If that is not possible, the message is given
-    /// back.
+    /// Puts the message into the mailbox `target`, then removes it. Gives it back if it cannot be put there.
     fn move_to(&mut self, target: u32, client: &mut Client, job: &Job, why: &str) -> Result<(), Failure> {
         if let Err(error) = self.repeat(|| client.put(target, &job.data).map(drop))? {
             if !client.is_closed() {
@@ -299,8 +299,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Sends a request again while the mailbox is not free, until a signal asks this program to end. The message
-    /// stays in hand.
+    /// Sends a request again while the mailbox is not free, until a signal asks this program to end. The
+    /// message stays in hand.
     fn repeat(
         &mut self,
         mut request: impl FnMut() -> Result<(), Error>,

@@ -1,4 +1,5 @@
-//! `dipc-cli take --every`: a command for message after message, and what happens to a message that always fails.
+//! `dipc-cli take --every`: a command for message after message, and what happens to a message that always
+//! fails.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
