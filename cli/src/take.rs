@@ -113,6 +113,10 @@ impl<'a> Worker<'a> {
 
     /// Takes a message, runs the command for it, and ends the time in hand.
     fn step(&mut self, client: &mut Client) -> Result<Step, Failure> {
+        // The signal may have arrived while the message before was removed.
+        if let Some(signal) = self.signals.ending() {
+            return Ok(Step::End(Exit::by(signal)));
+        }
         let mut guard = match self.take(client) {
             Ok(Some(guard)) => guard,
             Ok(None) => return Ok(Step::Cancelled),

@@ -224,20 +224,21 @@ fn a_message_that_is_gone_when_its_command_succeeds_is_an_error() {
     assert!(ran.stderr.contains("another worker may have got it"), "{ran:?}");
 }
 
-/// The default wait of the server is over several times before the mailbox is unlocked.
+/// The default wait of the server is over twice before the mailbox is unlocked. It is longer than the time for
+/// an answer while the command runs, a third of --ttl.
 #[test]
 fn the_end_of_a_command_waits_for_a_locked_mailbox() {
     for (script, code, messages) in [("exit 0", 0, 0), ("exit 7", 7, 1)] {
-        let server = Server::start("4 64 0 8 --wait 0.05");
+        let server = Server::start("4 64 0 8 --wait 0.7");
         let script = format!("echo up; \"$0\" take 2 --wait inf; {script}");
         server.run(&["put", "1", "x"]).expect(0, "version 1\ncount 1\n");
-        let words = ["take", "1", "--", "sh", "-c", &script, program::dipc_cli()];
+        let words = ["take", "1", "--ttl", "1.5", "--", "sh", "-c", &script, program::dipc_cli()];
         let mut worker = server.cli(&words).spawn().expect("dipc-cli runs");
         assert_eq!(first_line(&mut worker), "up\n");
         let mut holder = server.connect();
         holder.lock("lock 1\n");
         server.run(&["put", "2", "go"]).expect(0, "version 1\ncount 1\n");
-        server.wait_for_stat("no_timeout", |timeouts| timeouts >= 3);
+        server.wait_for_stat("no_timeout", |timeouts| timeouts >= 2);
         holder.ask("unlock 1\n", "OK\n");
         finish(worker, b"").expect(code, "go");
         assert_eq!(server.stat_json(&["1"], "messages"), messages);

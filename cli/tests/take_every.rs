@@ -3,11 +3,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use dipc_testkit::port::Port;
-use dipc_testkit::process::{Outcome, finish, first_line, signal};
+use dipc_testkit::process::{Outcome, finish, first_line, signal, wait_for_end};
+use dipc_testkit::program;
 use dipc_testkit::server::Server;
 use dipc_testkit::terminal::Terminal;
 use dipc_testkit::wait::wait_until;
@@ -35,6 +36,13 @@ fn working(server: &Server, options: &[&str], script: &str) -> Child {
     server.cli(&words(options, script)).stdin(Stdio::piped()).spawn().expect("dipc-cli runs")
 }
 
+/// Waits for the end of a worker.
+#[track_caller]
+fn end(worker: &mut Child) -> ExitStatus {
+    wait_for_end(worker);
+    worker.wait().expect("the process has ended")
+}
+
 #[track_caller]
 fn put(server: &Server, mailbox: &str, messages: &[&str]) {
     for message in messages {
@@ -57,7 +65,7 @@ fn a_command_runs_for_message_after_message() {
     }
     wait_until("the worker waits", || server.stat_json(&["1"], "aside") == 1);
     signal(worker.id(), Signal::SIGTERM);
-    assert_eq!(worker.wait().expect("the process has ended").signal(), Some(Signal::SIGTERM as i32));
+    assert_eq!(end(&mut worker).signal(), Some(Signal::SIGTERM as i32));
 }
 
 /// The pauses are 0.1, 0.2 and 0.4 seconds.
@@ -103,6 +111,25 @@ fn a_message_that_always_fails_is_moved_to_another_mailbox() {
     server.run(&["take", "3"]).expect(0, "bad");
 }
 
+/// The command has ended before the signal arrives, and the removal of its message waits.
+#[test]
+fn a_signal_while_a_message_is_removed_ends_the_worker() {
+    let server = Server::start("4 64 0 8");
+    put(&server, "1", &["one"]);
+    let script = "echo up; \"$0\" take 2 --wait inf";
+    let words = [&words(&[], script)[..], &[program::dipc_cli()]].concat();
+    let mut worker = server.cli(&words).spawn().expect("dipc-cli runs");
+    assert_eq!(first_line(&mut worker), "up\n");
+    let mut holder = server.connect();
+    holder.lock("lock 1\n");
+    put(&server, "2", &["go"]);
+    wait_until("the removal waits", || server.stat_json(&["1"], "waiting") == 1);
+    signal(worker.id(), Signal::SIGTERM);
+    holder.ask("unlock 1\n", "OK\n");
+    assert_eq!(end(&mut worker).code(), Some(143));
+    assert_eq!(server.stat_json(&["1"], "messages"), 0);
+}
+
 /// A message that kills its worker fails too.
 #[test]
 fn a_message_that_a_killed_worker_had_is_not_tried_too_often() {
@@ -112,7 +139,7 @@ fn a_message_that_a_killed_worker_had_is_not_tried_too_often() {
     let mut worker = working(&server, &options, "echo up; exec sleep 1000");
     assert_eq!(first_line(&mut worker), "up\n");
     signal(worker.id(), Signal::SIGKILL);
-    worker.wait().expect("the process has ended");
+    end(&mut worker);
     wait_until("the message is back", || server.stat_json(&["1"], "in_hand") == 0);
     let ran = work(&server, &options, FAILS_FOR_BAD);
     ran.expect(0, "good 1\n");
@@ -172,6 +199,7 @@ fn a_signal_ends_the_worker_with_its_command() {
     assert_eq!(server.stat_json(&["1"], "messages"), 2);
 }
 
+/// The pause after the sixth failure is 3.2 seconds.
 #[test]
 fn a_signal_ends_the_pause_after_a_failure() {
     let server = Server::start("4 64 0 8");
@@ -179,11 +207,13 @@ fn a_signal_ends_the_pause_after_a_failure() {
     let mut worker = working(&server, &[], "exit 7");
     let stderr = BufReader::new(worker.stderr.take().expect("piped"));
     let mut lines = stderr.lines().map(|line| line.expect("text"));
-    for _ in 0..4 {
+    for _ in 0..6 {
         assert_eq!(lines.next(), Some(format!("dipc-cli: {GIVEN_BACK}")));
     }
+    let sent = Instant::now();
     signal(worker.id(), Signal::SIGTERM);
-    assert_eq!(worker.wait().expect("the process has ended").code(), Some(143));
+    assert_eq!(end(&mut worker).code(), Some(143));
+    assert!(sent.elapsed() < Duration::from_secs(3), "{:?}", sent.elapsed());
     assert_eq!(lines.next(), None);
 }
 
@@ -196,7 +226,7 @@ fn a_signal_that_asks_for_no_end_has_no_effect_between_messages() {
     put(&server, "1", &["one\n"]);
     assert_eq!(first_line(&mut worker), "one\n");
     signal(worker.id(), Signal::SIGTERM);
-    worker.wait().expect("the process has ended");
+    end(&mut worker);
 }
 
 #[test]
@@ -209,12 +239,16 @@ fn a_worker_goes_on_after_the_loss_of_a_message() {
     signal(worker.id(), Signal::SIGSTOP);
     server.run(&["take", "1"]).expect(0, "one");
     signal(worker.id(), Signal::SIGCONT);
+    // The wait for the next message is longer than that for an answer while the command ran.
+    wait_until("the worker waits", || server.stat_json(&["1"], "aside") == 1);
+    server.run(&["take", "2", "--wait", "0.5"]).expect_failure(1, "empty");
     put(&server, "1", &["two\n"]);
     assert_eq!(first_line(&mut worker), "two\n");
     signal(worker.id(), Signal::SIGTERM);
     let ran = finish(worker, b"");
     assert!(ran.stderr.contains("message 1 of mailbox 1 is lost: the command is terminated"), "{ran:?}");
     assert!(ran.stderr.contains("lease: the message was given back"), "{ran:?}");
+    assert!(!ran.stderr.contains("connecting again"), "{ran:?}");
 }
 
 #[test]
