@@ -194,7 +194,7 @@ fn ctrl_c_ends_a_command_under_a_lock_and_unlocks() {
 fn messages_of_a_chat_appear_above_the_typed_line() {
     let mut server = Server::start("4 64 0 8");
     let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna", "--retry", "0"]);
-    let modes = anna.local_modes();
+    let modes = anna.initial_modes;
     anna.expect("* anna joins");
     anna.expect("anna: ");
     anna.press("on");
@@ -221,7 +221,7 @@ fn a_chat_ends_with_its_input() {
     let server = Server::start("4 64 0 8");
     for keys in ["\x04", "\x03", "a signal"] {
         let mut anna = Terminal::start(&server, &["chat", "1", "--name", "anna"]);
-        let modes = anna.local_modes();
+        let modes = anna.initial_modes;
         anna.expect("* anna joins");
         anna.expect("anna: ");
         match keys {
@@ -279,7 +279,7 @@ fn q_leaves_top_and_a_signal_restores_the_terminal() {
     let server = Server::start("4 64 0 8");
     for (key, code) in [("xq", Some(0)), ("\x03", None)] {
         let mut top = Terminal::start(&server, &["top"]);
-        let before = top.local_modes();
+        let before = top.initial_modes;
         top.expect("HOLDERS");
         wait_until("keys are not shown", || !top.local_modes().contains(LocalFlags::ECHO));
         top.press(key);

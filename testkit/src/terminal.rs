@@ -20,6 +20,8 @@ pub struct Terminal {
     keys: File,
     child: Child,
     shown: String,
+    /// The local modes before the program started.
+    pub initial_modes: LocalFlags,
 }
 
 impl Terminal {
@@ -47,6 +49,7 @@ impl Terminal {
         // this process closes the clone.
         let master = pty.master.try_clone().expect("cloned");
         drop(pty.master);
+        let initial_modes = tcgetattr(&master).expect("a terminal").local_flags;
         let end = |slave: &OwnedFd| Stdio::from(slave.try_clone().expect("cloned"));
         // Keys like Ctrl-C are signals only for the session that the terminal controls.
         let child = Command::new("setsid")
@@ -60,7 +63,7 @@ impl Terminal {
             .stderr(end(&pty.slave))
             .spawn()
             .expect("setsid runs");
-        Terminal { keys: File::from(master), child, shown: String::new() }
+        Terminal { keys: File::from(master), child, shown: String::new(), initial_modes }
     }
 
     /// Presses these keys.
