@@ -225,7 +225,8 @@ fn put_data(value: &mut Value, data: &[u8]) {
     }
 }
 
-/// The answer to `stat` as JSON: an object of counters, or a list with an object for each connection or lock.
+/// The answer to `stat` as JSON: an object of counters, or a list with an object for each connection, lock
+/// or name.
 fn stat_value(topic: Topic, stat: &Stat) -> Value {
     let row = |first: Option<(&str, &str)>, line: dipc::client::Line| {
         let pairs = first.into_iter().chain(line.fields());
@@ -237,6 +238,10 @@ fn stat_value(topic: Topic, stat: &Stat) -> Value {
         }
         Topic::Locks => {
             stat.lines().map(|line| Value::from(row(Some(("mailbox", line.name)), line))).collect()
+        }
+        Topic::Names => {
+            let name = |line: dipc::client::Line| json!({ "mailbox": scalar(line.name), "name": line.rest });
+            stat.lines().map(name).collect()
         }
         Topic::Server | Topic::Mailbox(_) => {
             let (locks, counters): (Vec<_>, Vec<_>) = stat.lines().partition(|line| line.name == "lock");

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::Error;
+use super::{Error, Mailbox};
 
 /// The longest header line in bytes without its LF, as the protocol specifies it.
 const HEADER_MAX: usize = 1024;
@@ -23,6 +23,12 @@ impl<'a> Encoder<'a> {
     pub(crate) fn word(mut self, word: impl Display) -> Self {
         self.header.push_str(&format!(" {word}"));
         self
+    }
+
+    /// Appends a mailbox. A name that cannot be one is an error.
+    pub(crate) fn mailbox(self, mailbox: &Mailbox) -> Result<Self, Error> {
+        mailbox.check()?;
+        Ok(self.word(mailbox))
     }
 
     /// Appends the word if `given` is true.

@@ -48,6 +48,8 @@ pub enum Reason {
     Timeout,
     /// The version of the mailbox is not [`if_version`](crate::WriteOptions::if_version).
     Conflict,
+    /// The mailbox of this number has the name. In the protocol it is `conflict`, too.
+    NameTaken(u32),
     /// The mailbox had no message to take within the wait.
     Empty,
     /// The mailbox had no room for the message within the wait.
@@ -99,7 +101,7 @@ impl Reason {
     pub fn word(&self) -> &str {
         match self {
             Reason::Timeout => "timeout",
-            Reason::Conflict => "conflict",
+            Reason::Conflict | Reason::NameTaken(_) => "conflict",
             Reason::Empty => "empty",
             Reason::Full => "full",
             Reason::Locked => "locked",
@@ -169,7 +171,12 @@ impl Error {
     /// The error of a reply `NO`.
     pub(super) fn from_no(reply: Frame) -> Self {
         let version = reply.number("v");
-        Error::NotDone { reason: Reason::from_word(reply.word), version }
+        let taken_by = reply.number("box").and_then(|number| u32::try_from(number).ok());
+        let reason = match (Reason::from_word(reply.word), taken_by) {
+            (Reason::Conflict, Some(mailbox)) => Reason::NameTaken(mailbox),
+            (reason, _) => reason,
+        };
+        Error::NotDone { reason, version }
     }
 
     /// The error of a reply `ERR`.
@@ -201,6 +208,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::NotDone { reason: reason @ Reason::NameTaken(mailbox), .. } => {
+                write!(f, "{}: mailbox {mailbox} has this name", reason.word())
+            }
             Error::NotDone { reason, version: Some(version) } => {
                 write!(f, "{} (version {version})", reason.word())
             }

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::encoder::Encoder;
 use super::frame::{Frame, FrameKind};
-use super::{Client, Error, Event};
+use super::{Client, Error, Event, Mailboxes};
 
 impl Client {
     /// Watches these mailboxes: every message that is newer than version `after` becomes an [`Event`].
     /// Without `after`, every message that is newer than the current version becomes an event. Returns the
     /// version at which each watch begins, in the order of `mailboxes`.
+    ///
+    /// The mailboxes that have the names now are watched, also if a name moves to another mailbox later.
+    /// Events have the numbers: [`mailbox_number`](Client::mailbox_number) tells which number belongs to a
+    /// name.
     ///
     /// A second watch of a mailbox replaces the first.
     ///
@@ -27,8 +31,9 @@ impl Client {
     /// }
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn watch(&mut self, mailboxes: &[u32], after: Option<u64>) -> Result<Vec<u64>, Error> {
-        let request = Encoder::new("watch").mailboxes(mailboxes)?.key("after", after);
+    pub fn watch(&mut self, mailboxes: impl Into<Mailboxes>, after: Option<u64>) -> Result<Vec<u64>, Error> {
+        let mailboxes = self.mailbox_numbers(mailboxes)?;
+        let request = Encoder::new("watch").mailboxes(&mailboxes)?.key("after", after);
         let versions = self.request(request, |reply| {
             let versions = reply.numbers("v")?;
             (reply.kind == FrameKind::Ok && versions.len() == mailboxes.len()).then_some(versions)
@@ -39,8 +44,8 @@ impl Client {
         Ok(versions)
     }
 
-    /// Ends the watches of these mailboxes and discards their queued messages. An empty slice ends every
-    /// watch.
+    /// Ends the watches of these mailboxes and discards their queued messages. A name means the mailbox that
+    /// has it now. An empty slice ends every watch.
     ///
     /// ```no_run
     /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
@@ -50,8 +55,9 @@ impl Client {
     /// assert!(client.event(None)?.is_none());
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn unwatch(&mut self, mailboxes: &[u32]) -> Result<(), Error> {
-        self.request(Encoder::new("unwatch").mailboxes_or_all(mailboxes)?, Frame::ok)?;
+    pub fn unwatch(&mut self, mailboxes: impl Into<Mailboxes>) -> Result<(), Error> {
+        let mailboxes = self.mailbox_numbers(mailboxes)?;
+        self.request(Encoder::new("unwatch").mailboxes_or_all(&mailboxes)?, Frame::ok)?;
         let watched = self.events.watched.clone();
         let is_selected = |mailbox: &u32| mailboxes.is_empty() || mailboxes.contains(mailbox);
         watched.into_keys().filter(is_selected).for_each(|mailbox| self.events.unwatch(mailbox));

@@ -3,13 +3,14 @@
 use super::channel::greeting;
 use super::encoder::Encoder;
 use super::frame::Frame;
-use super::{Client, Error, Hello, Stat, Topic};
+use super::{Client, Error, Hello, Mailbox, Stat, Topic};
 
 /// The longest name of a connection in bytes, as the protocol specifies it.
 const NAME_MAX: usize = 64;
 
 impl Client {
-    /// Asks for the counters and the state of the server, of a mailbox, of all connections or of all locks.
+    /// Asks for the counters and the state of the server, of a mailbox, of all connections or of all locks,
+    /// or for all names of mailboxes.
     ///
     /// ```no_run
     /// use dipc_client::Topic;
@@ -23,7 +24,7 @@ impl Client {
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
     ///
-    /// The server answers about all connections or locks in parts. This function asks for all of them.
+    /// The server answers about all connections, locks or names in parts. This function asks for all of them.
     pub fn stat(&mut self, topic: Topic) -> Result<Stat, Error> {
         let (mut text, mut from) = (String::new(), None);
         loop {
@@ -38,6 +39,21 @@ impl Client {
             }
             from = more;
         }
+    }
+
+    /// Asks for the state of a mailbox. The first lines are `mailbox`, its number, and `name`, which is `-`
+    /// if it has none.
+    ///
+    /// ```no_run
+    /// # let mut client = dipc_client::Client::open("dipc://localhost:5000")?;
+    /// client.set_mailbox_name(2, Some("jobs"))?;
+    /// let stat = client.stat_mailbox("jobs")?;
+    /// assert_eq!((stat.number("mailbox"), stat.value("name")), (Some(2), Some("jobs")));
+    /// # Ok::<(), dipc_client::Error>(())
+    /// ```
+    pub fn stat_mailbox(&mut self, mailbox: impl Into<Mailbox>) -> Result<Stat, Error> {
+        let request = Encoder::new("stat").word("box").mailbox(&mailbox.into())?;
+        self.request(request, Frame::into_text).map(Stat::new)
     }
 
     /// Asks for the properties of the server, and sets the name that `stat` shows for this connection.

@@ -2,7 +2,7 @@
 
 use super::encoder::Encoder;
 use super::frame::Frame;
-use super::{Client, Code, Error, Job, JobGuard, JobOptions};
+use super::{Client, Code, Error, Job, JobGuard, JobOptions, Mailbox};
 
 impl Client {
     /// Takes the oldest message that is not in hand, without removing it. The message is in hand until the
@@ -11,6 +11,9 @@ impl Client {
     ///
     /// No other `take` gets the message meanwhile. A message whose worker dies is given back: a worker must
     /// expect that an earlier one has worked on it, see [`JobGuard::tries`].
+    ///
+    /// The job is one of the mailbox that has the name now, also if the name moves to another mailbox
+    /// meanwhile: [`Job::mailbox`] is a number.
     ///
     /// Fails with [`Reason::Empty`](crate::Reason::Empty) when there is no message within the wait, with
     /// [`Reason::Timeout`](crate::Reason::Timeout) when the mailbox is not free within the wait, and with
@@ -24,7 +27,7 @@ impl Client {
     /// assert_eq!(job.done()?, 0);
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn take_job(&mut self, mailbox: u32) -> Result<JobGuard<'_>, Error> {
+    pub fn take_job(&mut self, mailbox: impl Into<Mailbox>) -> Result<JobGuard<'_>, Error> {
         self.take_job_with(mailbox, &JobOptions::default())
     }
 
@@ -40,7 +43,12 @@ impl Client {
     /// client.take_job_with(2, &long)?.done()?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn take_job_with(&mut self, mailbox: u32, options: &JobOptions) -> Result<JobGuard<'_>, Error> {
+    pub fn take_job_with(
+        &mut self,
+        mailbox: impl Into<Mailbox>,
+        options: &JobOptions,
+    ) -> Result<JobGuard<'_>, Error> {
+        let mailbox = self.mailbox_number(mailbox)?;
         let request = Encoder::new("take").word(mailbox);
         let request = match options.ttl {
             // Without a value the server's default applies. Without the key the message is removed.
@@ -68,7 +76,7 @@ impl Client {
     /// assert!(client.done(job.mailbox, job.version).is_err());
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn done(&mut self, mailbox: u32, version: u64) -> Result<u64, Error> {
+    pub fn done(&mut self, mailbox: impl Into<Mailbox>, version: u64) -> Result<u64, Error> {
         self.end_job("done", mailbox, version, |reply| reply.ok_number("n"))
     }
 
@@ -85,17 +93,18 @@ impl Client {
     /// assert_eq!(client.take_job(2)?.tries(), 2);
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn back(&mut self, mailbox: u32, version: u64) -> Result<(), Error> {
+    pub fn back(&mut self, mailbox: impl Into<Mailbox>, version: u64) -> Result<(), Error> {
         self.end_job("back", mailbox, version, Frame::ok)
     }
 
     fn end_job<T>(
         &mut self,
         verb: &str,
-        mailbox: u32,
+        mailbox: impl Into<Mailbox>,
         version: u64,
         decode: impl FnOnce(Frame) -> Option<T>,
     ) -> Result<T, Error> {
+        let mailbox = self.mailbox_number(mailbox)?;
         let request = Encoder::new(verb).word(mailbox).key("v", Some(version));
         let result = self.request(request, decode);
         if matches!(result, Ok(_) | Err(Error::Refused { code: Code::Lease, .. })) {

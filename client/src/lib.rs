@@ -19,6 +19,11 @@
 //! println!("{}", String::from_utf8_lossy(job.data()));
 //! job.done()?;
 //!
+//! // A name may stand in the place of a number.
+//! client.set_mailbox_name(2, Some("jobs"))?;
+//! client.put("jobs", "a third job")?;
+//! assert_eq!(client.take(2, None)?.data, b"a third job");
+//!
 //! // A lock excludes all other clients until it is dropped or this process ends.
 //! let mut lock = client.lock(&[1, 3])?;
 //! let both = [lock.read(3)?.data, b"!".to_vec()].concat();
@@ -37,8 +42,9 @@
 //! before the reply are queued for [`Client::event`]. Methods take `&mut self`: programs with several threads
 //! open one connection per thread.
 //!
-//! Mailboxes are numbered from 0. Each `write` and each `put` increments the version of its mailbox. The
-//! protocol is specified in `docs/protocol.md` of the server.
+//! Mailboxes are numbered from 0. A [name](Client::set_mailbox_name) may stand in the place of a number. Each
+//! `write` and each `put` increments the version of its mailbox. The protocol is specified in
+//! `docs/protocol.md` of the server.
 //!
 //! The bytes that a server sends never make the client panic: malformed bytes are an [`Error::Protocol`].
 //! Memory grows with the bytes received, not with the length that a header announces.
@@ -48,7 +54,8 @@
 //! | module | content |
 //! |---|---|
 //! | `client` | [`Client`]: connecting, and the exchange of one request for one reply |
-//! | `messages`, `jobs`, `locks`, `events`, `info`, `reconnect` | the methods of [`Client`], one for each request |
+//! | `messages`, `jobs`, `locks`, `events`, `names`, `info`, `reconnect` | methods of [`Client`], by request |
+//! | `mailbox`, `options` | the values that these methods take |
 //! | `replies`, `stat`, `event_queue`, `job_guard`, `lock_guard`, `error` | the values that these methods return |
 //! | `encoder`, `frame` | request to bytes, bytes to reply or event; both without I/O |
 //! | `channel`, `socket`, `address` | bytes to and from the server |
@@ -66,7 +73,9 @@ mod job_guard;
 mod jobs;
 mod lock_guard;
 mod locks;
+mod mailbox;
 mod messages;
+mod names;
 mod options;
 mod reconnect;
 mod replies;
@@ -79,6 +88,7 @@ pub use error::{Code, Error, Reason};
 pub use event_queue::Event;
 pub use job_guard::JobGuard;
 pub use lock_guard::LockGuard;
+pub use mailbox::{Mailbox, Mailboxes};
 pub use options::{JobOptions, LockOptions, PutOptions, ReadOptions, WriteOptions};
 pub use reconnect::Reconnected;
 pub use replies::{Hello, Job, Message, Put};

@@ -34,8 +34,8 @@ pub struct LockGuard<'a> {
 }
 
 impl<'a> LockGuard<'a> {
-    pub(super) fn new(client: &'a mut Client, mailboxes: &[u32], fencing_token: u64) -> Self {
-        LockGuard { client, mailboxes: mailboxes.to_vec(), fencing_token, unlock_on_drop: true }
+    pub(super) fn new(client: &'a mut Client, mailboxes: Vec<u32>, fencing_token: u64) -> Self {
+        LockGuard { client, mailboxes, fencing_token, unlock_on_drop: true }
     }
 
     /// The fencing token, `grant=` in the protocol. Each later lock of this server has a higher token, also
@@ -47,7 +47,7 @@ impl<'a> LockGuard<'a> {
         self.fencing_token
     }
 
-    /// The locked mailboxes, in the order of the request.
+    /// The numbers of the locked mailboxes, in the order of the request.
     pub fn mailboxes(&self) -> &[u32] {
         &self.mailboxes
     }

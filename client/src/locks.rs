@@ -2,11 +2,14 @@
 
 use super::encoder::Encoder;
 use super::frame::Frame;
-use super::{Client, Code, Error, LockGuard, LockOptions};
+use super::{Client, Code, Error, LockGuard, LockOptions, Mailboxes};
 
 impl Client {
     /// Locks these mailboxes for exclusive use, all or none, until the [`LockGuard`] is dropped or the
     /// connection ends.
+    ///
+    /// The mailboxes that have the names now stay locked, also if a name moves to another mailbox meanwhile:
+    /// the guard has the numbers.
     ///
     /// Requests of other clients to these mailboxes wait meanwhile. Fails with [`Code::Deadlock`] if the
     /// request would complete a cycle of waits, and with [`Code::Denied`] if this connection has already
@@ -19,7 +22,7 @@ impl Client {
     /// lock.write(1, message.data)?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn lock(&mut self, mailboxes: &[u32]) -> Result<LockGuard<'_>, Error> {
+    pub fn lock(&mut self, mailboxes: impl Into<Mailboxes>) -> Result<LockGuard<'_>, Error> {
         self.lock_with(mailboxes, &LockOptions::default())
     }
 
@@ -37,9 +40,14 @@ impl Client {
     /// other.lock_with(&[3], &shared)?.unlock()?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn lock_with(&mut self, mailboxes: &[u32], options: &LockOptions) -> Result<LockGuard<'_>, Error> {
+    pub fn lock_with(
+        &mut self,
+        mailboxes: impl Into<Mailboxes>,
+        options: &LockOptions,
+    ) -> Result<LockGuard<'_>, Error> {
+        let mailboxes = self.mailbox_numbers(mailboxes)?;
         let request = Encoder::new("lock")
-            .mailboxes(mailboxes)?
+            .mailboxes(&mailboxes)?
             .flag("r", options.shared)
             .seconds("ttl", options.ttl)
             .seconds("wait", options.wait);
@@ -48,9 +56,9 @@ impl Client {
         Ok(LockGuard::new(self, mailboxes, fencing_token))
     }
 
-    /// Unlocks these mailboxes, all or none. An empty slice unlocks every mailbox that this connection has
-    /// locked. With a fencing token, only locks with this token are ended, never a newer lock of the same
-    /// mailbox.
+    /// Unlocks these mailboxes, all or none. A name means the mailbox that has it now. An empty slice unlocks
+    /// every mailbox that this connection has locked. With a fencing token, only locks with this token are
+    /// ended, never a newer lock of the same mailbox.
     ///
     /// Fails with [`Code::Lease`] when one of the locks has expired or does not exist. With an empty slice,
     /// the other locks are ended in this case, too.
@@ -62,8 +70,13 @@ impl Client {
     /// client.unlock(&[], None)?;
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn unlock(&mut self, mailboxes: &[u32], fencing_token: Option<u64>) -> Result<(), Error> {
-        let request = Encoder::new("unlock").mailboxes_or_all(mailboxes)?.key("grant", fencing_token);
+    pub fn unlock(
+        &mut self,
+        mailboxes: impl Into<Mailboxes>,
+        fencing_token: Option<u64>,
+    ) -> Result<(), Error> {
+        let mailboxes = self.mailbox_numbers(mailboxes)?;
+        let request = Encoder::new("unlock").mailboxes_or_all(&mailboxes)?.key("grant", fencing_token);
         let result = self.request(request, Frame::ok);
         let expired = matches!(result, Err(Error::Refused { code: Code::Lease, .. }));
         if result.is_ok() || (expired && mailboxes.is_empty()) {

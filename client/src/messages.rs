@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::encoder::Encoder;
-use super::{Client, Error, Message, Put, PutOptions, ReadOptions, WriteOptions};
+use super::{Client, Error, Mailbox, Message, Put, PutOptions, ReadOptions, WriteOptions};
 
 impl Client {
     /// Reads the newest message. For an empty mailbox the result has no bytes and its `count` is 0.
@@ -15,7 +15,7 @@ impl Client {
     /// assert_eq!(client.read(3)?.data, b"hello");
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn read(&mut self, mailbox: u32) -> Result<Message, Error> {
+    pub fn read(&mut self, mailbox: impl Into<Mailbox>) -> Result<Message, Error> {
         self.read_with(mailbox, &ReadOptions::default())
     }
 
@@ -37,9 +37,13 @@ impl Client {
     /// assert_eq!(client.read_with(3, &next)?.data, b"hello");
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn read_with(&mut self, mailbox: u32, options: &ReadOptions) -> Result<Message, Error> {
+    pub fn read_with(
+        &mut self,
+        mailbox: impl Into<Mailbox>,
+        options: &ReadOptions,
+    ) -> Result<Message, Error> {
         let request = Encoder::new("r")
-            .word(mailbox)
+            .mailbox(&mailbox.into())?
             .key("after", options.after)
             .key("off", options.off)
             .key("len", options.len)
@@ -58,7 +62,7 @@ impl Client {
     /// assert_eq!(client.write(3, [0, 10, 255])?, 2);
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn write(&mut self, mailbox: u32, data: impl AsRef<[u8]>) -> Result<u64, Error> {
+    pub fn write(&mut self, mailbox: impl Into<Mailbox>, data: impl AsRef<[u8]>) -> Result<u64, Error> {
         self.write_with(mailbox, data, &WriteOptions::default())
     }
 
@@ -84,13 +88,13 @@ impl Client {
     /// ```
     pub fn write_with(
         &mut self,
-        mailbox: u32,
+        mailbox: impl Into<Mailbox>,
         data: impl AsRef<[u8]>,
         options: &WriteOptions,
     ) -> Result<u64, Error> {
         let data = data.as_ref();
         let request = Encoder::new("w")
-            .word(mailbox)
+            .mailbox(&mailbox.into())?
             .word(data.len())
             .key("if", options.if_version)
             .key("off", options.off)
@@ -107,7 +111,7 @@ impl Client {
     /// assert_eq!(client.put(2, "two")?.count, 2);
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn put(&mut self, mailbox: u32, data: impl AsRef<[u8]>) -> Result<Put, Error> {
+    pub fn put(&mut self, mailbox: impl Into<Mailbox>, data: impl AsRef<[u8]>) -> Result<Put, Error> {
         self.put_with(mailbox, data, &PutOptions::default())
     }
 
@@ -129,13 +133,13 @@ impl Client {
     /// ```
     pub fn put_with(
         &mut self,
-        mailbox: u32,
+        mailbox: impl Into<Mailbox>,
         data: impl AsRef<[u8]>,
         options: &PutOptions,
     ) -> Result<Put, Error> {
         let data = data.as_ref();
         let request = Encoder::new("put")
-            .word(mailbox)
+            .mailbox(&mailbox.into())?
             .word(data.len())
             .key("full", options.drop.then_some("drop"))
             .seconds("wait", options.wait)
@@ -161,7 +165,8 @@ impl Client {
     /// }
     /// # Ok::<(), dipc_client::Error>(())
     /// ```
-    pub fn take(&mut self, mailbox: u32, wait: Option<Duration>) -> Result<Message, Error> {
-        self.request(Encoder::new("take").word(mailbox).seconds("wait", wait), Message::from_reply)
+    pub fn take(&mut self, mailbox: impl Into<Mailbox>, wait: Option<Duration>) -> Result<Message, Error> {
+        let request = Encoder::new("take").mailbox(&mailbox.into())?.seconds("wait", wait);
+        self.request(request, Message::from_reply)
     }
 }

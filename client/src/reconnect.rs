@@ -10,7 +10,9 @@ use super::{Client, Error, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reconnected {
     /// The server has other mailboxes than before, for example after `dipcrm` and a new start. Versions that
-    /// the program remembers have no meaning there. The watches begin with the oldest message.
+    /// the program remembers have no meaning there. The watches begin with the oldest message. They are of
+    /// the same numbers as before: a program that watches by name watches again, since a name may belong to
+    /// another number.
     pub is_new: bool,
 }
 

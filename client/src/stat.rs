@@ -7,12 +7,14 @@ use super::encoder::Encoder;
 pub enum Topic {
     /// The whole server. A line is a name and a number.
     Server,
-    /// The mailbox of this number.
+    /// The mailbox of this number. [`stat_mailbox`](crate::Client::stat_mailbox) takes a name, too.
     Mailbox(u32),
     /// Every connection. A line is a connection.
     Connections,
     /// Every lock. A line is a mailbox and a holder of its lock.
     Locks,
+    /// Every mailbox with a name. A line is the number and the name.
+    Names,
 }
 
 /// The reply to [`stat`](crate::Client::stat): lines that each begin with a name.
@@ -37,6 +39,7 @@ impl Topic {
             Topic::Mailbox(mailbox) => Encoder::new("stat").word("box").word(mailbox),
             Topic::Connections => Encoder::new("stat").word("conns"),
             Topic::Locks => Encoder::new("stat").word("locks"),
+            Topic::Names => Encoder::new("stat").word("names"),
         }
     }
 }
