@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use dipc::client::{Client, Code, Error, Event, PutOptions};
+use dipc::client::{Client, Code, Error, Event, Mailbox, PutOptions};
 
 use crate::failure::Failure;
 use crate::identity::user_name;
@@ -27,7 +27,7 @@ use typed::Typed;
 /// Joins the chat, sends every line of the input, and leaves.
 pub(crate) fn run(
     client: &mut Client,
-    mailbox: u32,
+    mailbox: &Mailbox,
     name: Option<&str>,
     retry: Retry,
     out: &Output,
@@ -50,8 +50,9 @@ pub(crate) fn run(
             (Typed::new(stdin, line_max, None), None)
         }
     };
-    let mut chat = Chat { client, mailbox, retry, out, screen, own: BTreeSet::new() };
-    chat.client.watch(&[mailbox], Some(0))?;
+    let number = client.mailbox_number(mailbox)?;
+    let mut chat = Chat { client, mailbox, number, retry, out, screen, own: BTreeSet::new() };
+    chat.client.watch(number, Some(0))?;
     chat.send(&format!("* {name} joins"))?;
     while !typed.has_ended() {
         if let Err(failure) = chat.receive(None) {
@@ -83,7 +84,8 @@ pub(crate) fn run(
 
 struct Chat<'a> {
     client: &'a mut Client,
-    mailbox: u32,
+    mailbox: &'a Mailbox,
+    number: u32,
     retry: Retry,
     out: &'a Output,
     /// Prints above the line editor. None: there is no line editor.
@@ -104,13 +106,26 @@ impl Chat<'_> {
             std::thread::sleep(time);
             Ok(true)
         };
-        self.retry.reconnect(self.client, failure, self.out, pause).map(|_| ())
+        let life = self.client.life();
+        self.retry.reconnect(self.client, failure, self.out, pause)?;
+        // Among new mailboxes the name may belong to another one.
+        let number = if self.client.life() == life {
+            self.number
+        } else {
+            self.client.mailbox_number(self.mailbox)?
+        };
+        if number != self.number {
+            self.client.unwatch(self.number)?;
+            self.client.watch(number, Some(0))?;
+            self.number = number;
+        }
+        Ok(())
     }
 
     /// Puts a line. Returns its version. Returns None if the line was too long, or if the mailbox was locked
     /// for too long. These two failures do not end the chat.
     fn send(&mut self, line: &str) -> Result<Option<u64>, Failure> {
-        match self.client.put_with(self.mailbox, line, &PutOptions { drop: true, ..PutOptions::default() }) {
+        match self.client.put_with(self.number, line, &PutOptions { drop: true, ..PutOptions::default() }) {
             Ok(put) => Ok(Some(put.version)),
             Err(error @ (Error::NotDone { .. } | Error::Refused { code: Code::Size, .. }))
                 if !self.client.is_closed() =>
@@ -134,7 +149,7 @@ impl Chat<'_> {
             // `own` were removed from the mailbox before they were sent to this client.
             self.own = self.own.split_off(&version);
             if self.out.json {
-                self.out.print_event((self.mailbox, false), version, &data, lost)?;
+                self.out.print_event((self.number, false), version, &data, lost)?;
             } else if !self.own.remove(&version) {
                 self.print_line(&data)?;
             }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
-use dipc::client::{Client, JobOptions, PutOptions, ReadOptions, Topic, WriteOptions};
+use dipc::client::{Client, JobOptions, Mailbox, PutOptions, ReadOptions, Topic, WriteOptions};
 use serde_json::json;
 
 use crate::edit::Edit;
@@ -24,26 +24,27 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         Command::Read { mailbox, off, len, version, after, wait } => {
             let len = if version { Some(0) } else { len };
             let options = ReadOptions { off, len, after, wait: wait.wait };
-            let message = stdio::request(client, |client| client.read_with(mailbox.number, &options))?;
+            let mailbox = client.mailbox_number(mailbox.id)?;
+            let message = stdio::request(client, |client| client.read_with(mailbox, &options))?;
             let without_reader = || Failure::Output(ErrorKind::BrokenPipe.into());
             let message = message.ok_or_else(without_reader)?;
             out.print_info(message.version, Some(message.count));
             match version {
-                true => out.print_version(mailbox.number, &message)?,
-                false => out.print_message(mailbox.number, &message)?,
+                true => out.print_version(mailbox, &message)?,
+                false => out.print_message(mailbox, &message)?,
             }
         }
         Command::Write { mailbox, data, if_version, off, wait } => {
             let options = WriteOptions { if_version, off, wait: wait.wait };
             let data = bytes(client, data, input)?;
-            let version = client.write_with(mailbox.number, data, &options)?;
+            let version = client.write_with(mailbox.id, data, &options)?;
             out.print_info(version, None);
             out.print_fields(&[("version", version)])?;
         }
         Command::Put { mailbox, data, drop, wait } => {
             let options = PutOptions { drop, wait: wait.wait };
             let data = bytes(client, data, input)?;
-            let put = client.put_with(mailbox.number, data, &options)?;
+            let put = client.put_with(mailbox.id, data, &options)?;
             out.print_info(put.version, Some(put.count));
             out.print_fields(&[("version", put.version), ("count", put.count)])?;
         }
@@ -57,15 +58,15 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
         Command::Take(options) if options.ttl.is_some() => take_in_hand(client, &options, out)?,
         Command::Take(options) => take(client, &options, out)?,
         Command::Done { in_hand } => {
-            let count = client.done(in_hand.mailbox.number, in_hand.version)?;
+            let count = client.done(in_hand.mailbox.id, in_hand.version)?;
             out.print_fields(&[("count", count)])?;
         }
         Command::Back { in_hand } => {
-            client.back(in_hand.mailbox.number, in_hand.version)?;
+            client.back(in_hand.mailbox.id, in_hand.version)?;
             print_ok(out)?;
         }
         Command::Edit { mailbox, wait, command } => {
-            let exit = Edit::new(mailbox.number, wait.wait, &command).run(client, out)?;
+            let exit = Edit::new(mailbox.id, wait.wait, &command).run(client, out)?;
             exit.reraise_interrupt();
             return Ok(exit.code);
         }
@@ -85,16 +86,16 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
             print_ok(out)?;
         }
         Command::Watch { mailboxes, after, count, retry, command } => {
-            let watch =
-                Watch { mailboxes: &mailboxes.numbers, after, count, retry: retry.retry(), stop: None };
+            let watch = Watch { mailboxes: mailboxes.list(), after, count, retry: retry.retry(), stop: None };
             let ended = watch.run(client, &command, out)?;
             if let Some(exit) = ended {
                 exit.reraise();
                 return Ok(exit.code);
             }
         }
+        Command::Name { mailbox, name } => self::name(client, mailbox.id, name, out)?,
         Command::Stat { topic } => {
-            let topic = self::topic(topic.as_deref())?;
+            let topic = self::topic(client, topic.as_deref())?;
             out.print_stat(topic, &client.stat(topic)?)?;
         }
         Command::Ping => {
@@ -123,7 +124,7 @@ pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: In
 
 /// Takes a message out of the mailbox, and prints it.
 fn take(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), Failure> {
-    let mailbox = options.mailbox.number;
+    let mailbox = client.mailbox_number(&options.mailbox.id)?;
     let message = stdio::request(client, |client| client.take(mailbox, options.wait.wait))?;
     let message = message.ok_or(Failure::NotTaken)?;
     out.print_info(message.version, Some(message.count));
@@ -136,7 +137,7 @@ fn take(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), 
 /// Takes a message in hand, and prints it. If it cannot be printed, the prompt ends, and the message is given
 /// back with the connection.
 fn take_in_hand(client: &mut Client, options: &TakeOptions, out: &Output) -> Result<(), Failure> {
-    let mailbox = options.mailbox.number;
+    let mailbox = &options.mailbox.id;
     let limits = JobOptions { ttl: options.ttl, wait: options.wait.wait };
     let taken = stdio::request(client, |client| Ok(client.take_job_with(mailbox, &limits)?.keep()))?;
     out.print_job(&taken.ok_or(Failure::NotTaken)?)
@@ -173,18 +174,38 @@ fn hello(client: &mut Client, name: Option<&str>, out: &Output) -> Result<(), Fa
 }
 
 /// Parses a list of mailboxes. `*` is the empty list, which means all.
-fn list(word: &str) -> Result<Vec<u32>, Failure> {
-    let number = |word: &str| word.parse().map_err(|_| Failure::Usage(format!("{word:?} is not a mailbox")));
-    if word == "*" { Ok(Vec::new()) } else { word.split(',').map(number).collect() }
+fn list(word: &str) -> Result<Vec<Mailbox>, Failure> {
+    let mailbox = |word: &str| word.parse().map_err(|_| Failure::Usage(format!("{word:?} is not a mailbox")));
+    if word == "*" { Ok(Vec::new()) } else { word.split(',').map(mailbox).collect() }
 }
 
-fn topic(word: Option<&str>) -> Result<Topic, Failure> {
+/// Prints the number and the name of a mailbox. With a name, sets it first; `-` removes the name.
+fn name(client: &mut Client, mailbox: Mailbox, name: Option<String>, out: &Output) -> Result<(), Failure> {
+    let mailbox = client.mailbox_number(mailbox)?;
+    let name = match name {
+        None => client.mailbox_name(mailbox)?,
+        Some(name) => {
+            let name = Some(name).filter(|name| name != "-");
+            client.set_mailbox_name(mailbox, name.as_deref())?;
+            name
+        }
+    };
+    match out.json {
+        true => out.print_json(json!({ "mailbox": mailbox, "name": name })),
+        false => out.print_text(&format!("mailbox {mailbox}\nname {}\n", name.as_deref().unwrap_or("-"))),
+    }
+}
+
+fn topic(client: &mut Client, word: Option<&str>) -> Result<Topic, Failure> {
     Ok(match word {
         None => Topic::Server,
         Some("conns") => Topic::Connections,
         Some("locks") => Topic::Locks,
-        Some(word) => Topic::Mailbox(
-            word.parse().map_err(|_| Failure::Usage(format!("{word:?} is not a mailbox, conns or locks")))?,
-        ),
+        Some("names") => Topic::Names,
+        Some(word) => {
+            let not_a_topic = |_| Failure::Usage(format!("{word:?} is not a mailbox, conns, locks or names"));
+            let mailbox: Mailbox = word.parse().map_err(not_a_topic)?;
+            Topic::Mailbox(client.mailbox_number(mailbox)?)
+        }
     })
 }

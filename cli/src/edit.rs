@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use dipc::client::{Client, Error, Message, ReadOptions, Reason, WriteOptions};
+use dipc::client::{Client, Error, Mailbox, Message, ReadOptions, Reason, WriteOptions};
 
 use crate::child::{self, Exit};
 use crate::failure::Failure;
@@ -25,7 +25,8 @@ const CHUNK: usize = 64 * 1024;
 
 /// An edit of a mailbox.
 pub(crate) struct Edit<'a> {
-    mailbox: u32,
+    /// A number after the first exchange: the edit stays in this mailbox when its name moves to another one.
+    mailbox: Mailbox,
     command: &'a [OsString],
     wait: Option<Duration>,
     /// The end of the wait. None: the wait is that of the server for each request, or has no limit.
@@ -57,7 +58,7 @@ enum Collected {
 }
 
 impl<'a> Edit<'a> {
-    pub(crate) fn new(mailbox: u32, wait: Option<Duration>, command: &'a [OsString]) -> Self {
+    pub(crate) fn new(mailbox: Mailbox, wait: Option<Duration>, command: &'a [OsString]) -> Self {
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
         Edit { mailbox, command, wait, deadline, packet: None, locks: None }
     }
@@ -81,10 +82,11 @@ impl<'a> Edit<'a> {
         client: &mut Client,
         change: Option<Change>,
     ) -> Result<Answer, Failure> {
+        self.mailbox = client.mailbox_number(&self.mailbox)?.into();
         if let Some(Change { version, data }) = change {
             let options =
                 WriteOptions { if_version: Some(version), wait: self.wait_left(), ..WriteOptions::default() };
-            match client.write_with(self.mailbox, data, &options) {
+            match client.write_with(&self.mailbox, data, &options) {
                 Err(Error::NotDone { reason: Reason::Conflict, .. }) if !self.is_over() => {}
                 written => return Ok(Answer::Written(written?)),
             }
@@ -94,7 +96,7 @@ impl<'a> Edit<'a> {
         }
         self.locks = outer_locks::exported(client);
         let options = ReadOptions { wait: self.wait_left(), ..ReadOptions::default() };
-        Ok(Answer::Current(client.read_with(self.mailbox, &options)?))
+        Ok(Answer::Current(client.read_with(&self.mailbox, &options)?))
     }
 
     /// Prints the version that was written, or runs the command. Returns the change for the next exchange, or

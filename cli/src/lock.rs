@@ -32,7 +32,7 @@ pub(crate) fn acquire<'a>(client: &'a mut Client, locking: &Locking) -> Result<L
         client.hello(name.as_deref())?;
     }
     let ttl = Some(ttl.unwrap_or(lease::TTL));
-    Ok(client.lock_with(&mailboxes.numbers, &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
+    Ok(client.lock_with(mailboxes.list(), &LockOptions { shared: *shared, ttl, wait: wait.wait })?)
 }
 
 /// Runs the command, then unlocks. Sets the connection's timeout to a third of the lease. Returns how the

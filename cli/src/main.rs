@@ -124,10 +124,10 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
     let connect = || connect(&cli.connection, &name);
     match cli.command {
         None => prompt::run(&cli.connection.address()?, &connect, out),
-        Some(ref command @ Command::Chat { mailbox, ref name, retry }) => {
+        Some(ref command @ Command::Chat { ref mailbox, ref name, retry }) => {
             let mut client = connect()?;
             outer_locks::check(&mut client, command, out)?;
-            chat::run(&mut client, mailbox, name.as_deref(), retry.retry(), out)
+            chat::run(&mut client, &mailbox.id, name.as_deref(), retry.retry(), out)
         }
         Some(ref command @ Command::Dump(ref options)) => {
             let mut client = connect()?;

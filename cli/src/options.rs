@@ -134,8 +134,9 @@ pub(crate) enum Command {
     /// Replace the newest message with the output of a command that gets it as input
     ///
     /// The message is replaced only if no other client has written to the mailbox meanwhile. Otherwise the
-    /// command runs again with the new message. The command may therefore run several times. If it fails,
-    /// the mailbox is not changed. Its environment has DIPC_BOX and DIPC_VERSION, the version of the message.
+    /// command runs again with the new message. The command may therefore run several times. If it fails, the
+    /// mailbox is not changed. Its environment has DIPC_BOX, the number of the mailbox, and DIPC_VERSION, the
+    /// version of the message.
     ///
     /// Input and output are the unchanged bytes of the messages: the newline that most commands print at the
     /// end is part of the new message. An empty mailbox is an empty input. Like write, edit removes older
@@ -169,7 +170,7 @@ pub(crate) enum Command {
     /// The lease is renewed while the command runs, but not beyond --max-hold of the server, which is 600
     /// seconds unless configured: a command that may run longer needs a server with a longer --max-hold. If
     /// the lock is lost, the command and all its descendants are terminated: by TERM, and by KILL after 5
-    /// seconds. DIPC_GRANT contains the fencing token of the lock, DIPC_BOX the mailboxes.
+    /// seconds. DIPC_GRANT contains the fencing token of the lock, DIPC_BOX the numbers of the mailboxes.
     ///
     /// Signals are forwarded to the command and its descendants. A second INT, TERM, HUP or QUIT, at least a
     /// second after the first, kills them. If they belong to another user, as with sudo, a second signal ends
@@ -212,10 +213,10 @@ pub(crate) enum Command {
     },
     /// Print every new message, or run a command for each of them
     ///
-    /// The command gets the message on its standard input, and DIPC_BOX, DIPC_VERSION and DIPC_LOST (the
-    /// number of missed messages before it) in its environment. One command runs at a time; its exit code is
-    /// ignored. Signals are forwarded to the command and its descendants, as with lock. INT, TERM, HUP and
-    /// QUIT also end the watch, when the command has ended.
+    /// The command gets the message on its standard input, and DIPC_BOX (the number of the mailbox),
+    /// DIPC_VERSION and DIPC_LOST (the number of missed messages before it) in its environment. One command
+    /// runs at a time; its exit code is ignored. Signals are forwarded to the command and its descendants, as
+    /// with lock. INT, TERM, HUP and QUIT also end the watch, when the command has ended.
     ///
     /// Without a command, the watch ends when standard output has no reader.
     #[command(after_long_help = "Examples:\n  \
@@ -237,9 +238,22 @@ pub(crate) enum Command {
         #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
+    /// Print or set the name of a mailbox, which may stand in the place of its number
+    ///
+    /// Without NAME, prints the number and the name. `stat names` lists all names.
+    #[command(after_long_help = "Examples:\n  \
+        dipc-cli name 3 jobs\n  \
+        dipc-cli put jobs 'a job'\n  \
+        dipc-cli name jobs -                       removes the name")]
+    Name {
+        #[command(flatten)]
+        mailbox: Mailbox,
+        /// New name: 1 to 64 of a-z 0-9 _ . -, beginning with a letter; - removes the name
+        name: Option<String>,
+    },
     /// Print the server's statistics
     Stat {
-        /// BOX, conns or locks
+        /// BOX, conns, locks or names
         topic: Option<String>,
     },
     /// Check that the server answers, and measure how long it takes
@@ -251,8 +265,8 @@ pub(crate) enum Command {
     },
     /// Chat with other users through a mailbox; Ctrl-D leaves
     Chat {
-        #[arg(value_name = "BOX", value_parser = number::mailbox)]
-        mailbox: u32,
+        #[command(flatten)]
+        mailbox: Mailbox,
         /// Your name [default: environment variable USER, or the login name]
         #[arg(long)]
         name: Option<String>,

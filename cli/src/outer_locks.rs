@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dipc::client::{Client, Code, Error, Topic};
+use dipc::client::{Client, Code, Error, Mailbox, Topic};
 
 use crate::failure::Failure;
 use crate::options::Command;
@@ -28,7 +28,7 @@ struct OuterLock {
 
 /// The admission to mailboxes that a command asks for.
 pub(crate) struct Admission {
-    pub mailboxes: Vec<u32>,
+    pub mailboxes: Vec<Mailbox>,
     pub shared: bool,
     pub wait: Option<Duration>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn exported(client: &Client) -> Option<String> {
 /// server only if such a lock exists.
 pub(crate) fn check(client: &mut Client, command: &Command, out: &Output) -> Result<(), Failure> {
     if let Command::Watch { mailboxes, .. } = command {
-        if let Some(mailbox) = held(client, &mailboxes.numbers, false)? {
+        if let Some(mailbox) = held(client, mailboxes.list(), false)? {
             out.print_note(&format!("{}: no message can arrive before the lock ends", locked(mailbox)));
         }
     } else if let Some(Admission { mailboxes, shared, wait }) = command.admission()
@@ -66,7 +66,7 @@ pub(crate) fn check(client: &mut Client, command: &Command, out: &Output) -> Res
 }
 
 /// Explains why a mailbox was not free, if such a lock is the reason.
-pub(crate) fn explain(client: &mut Client, failure: &Failure, mailboxes: &[u32], out: &Output) {
+pub(crate) fn explain(client: &mut Client, failure: &Failure, mailboxes: &[Mailbox], out: &Output) {
     // A shared lock is the reason too if another client waits to write. Readers come after that client.
     if failure.is_of_admission()
         && let Ok(Some(mailbox)) = held(client, mailboxes, false)
@@ -86,10 +86,19 @@ fn locked(mailbox: u32) -> String {
 
 /// The first of these mailboxes that a program locks which this program runs under. `shared`: whether only
 /// exclusive locks count.
-fn held(client: &mut Client, mailboxes: &[u32], shared: bool) -> Result<Option<u32>, Failure> {
-    let candidates = inherited().into_iter().filter(|lock| mailboxes.contains(&lock.mailbox));
-    for lock in candidates {
-        if is_held(client, lock, shared)? {
+fn held(client: &mut Client, mailboxes: &[Mailbox], shared: bool) -> Result<Option<u32>, Failure> {
+    let locks = inherited();
+    let mut numbers = Vec::new();
+    // Without locks no name is resolved.
+    for mailbox in mailboxes.iter().filter(|_| !locks.is_empty()) {
+        match client.mailbox_number(mailbox) {
+            // The request itself reports that.
+            Err(Error::Refused { code: Code::Box, .. }) => {}
+            number => numbers.push(number?),
+        }
+    }
+    for lock in locks {
+        if numbers.contains(&lock.mailbox) && is_held(client, lock, shared)? {
             return Ok(Some(lock.mailbox));
         }
     }

@@ -172,7 +172,7 @@ impl Prompt<'_> {
             Command::Watch { mailboxes, after, count, retry, command } => {
                 let captured = interrupts.capture();
                 let stop = Some(captured.read);
-                let (mailboxes, retry) = (&mailboxes.numbers, retry.retry());
+                let (mailboxes, retry) = (mailboxes.list(), retry.retry());
                 let ended = Watch { mailboxes, after, count, retry, stop }.run(client, &command, out)?;
                 return Ok(ended.map_or(0, |exit| {
                     exit.reraise();
@@ -180,7 +180,7 @@ impl Prompt<'_> {
                 }));
             }
             Command::Edit { mailbox, wait, command } => {
-                let edit = Edit::new(mailbox.number, wait.wait, &command);
+                let edit = Edit::new(mailbox.id, wait.wait, &command);
                 if let Some(exit) = edit_interruptibly(edit, client, interrupts, on_wait, out)? {
                     return Ok(exit.code);
                 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dipc::client::{Client, Code, Error};
+use dipc::client::{Client, Code, Error, Mailbox};
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -54,6 +54,11 @@ impl Retry {
             }
         }
     }
+}
+
+/// The numbers of these mailboxes. After a restart with new mailboxes the numbers of names may be others.
+pub(crate) fn numbers_of(client: &mut Client, mailboxes: &[Mailbox]) -> Result<Vec<u32>, Failure> {
+    mailboxes.iter().map(|mailbox| Ok(client.mailbox_number(mailbox)?)).collect()
 }
 
 /// Whether the connection has ended, and a later connection may work.

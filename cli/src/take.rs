@@ -94,20 +94,17 @@ impl<'a> Worker<'a> {
 
     /// Fails if messages cannot be moved into the mailbox of `--failed`.
     fn check_failed_mailbox(&self, client: &mut Client) -> Result<(), Failure> {
-        match self.options.failed {
-            Some(failed) if failed == self.options.mailbox.number => {
-                Err(Failure::Usage("--failed has to be another mailbox than BOX".to_owned()))
+        let Some(failed) = &self.options.failed else { return Ok(()) };
+        let failed = client.mailbox_number(failed)?;
+        if failed == client.mailbox_number(&self.options.mailbox.id)? {
+            return Err(Failure::Usage("--failed has to be another mailbox than BOX".to_owned()));
+        }
+        let last = client.hello(None)?.mailboxes.saturating_sub(1);
+        match failed > last {
+            true => {
+                Err(Failure::Usage(format!("--failed: no mailbox {failed}; this server has 0 to {last}")))
             }
-            Some(failed) => {
-                let last = client.hello(None)?.mailboxes.saturating_sub(1);
-                match failed > last {
-                    true => Err(Failure::Usage(format!(
-                        "--failed: no mailbox {failed}; this server has 0 to {last}"
-                    ))),
-                    false => Ok(()),
-                }
-            }
-            None => Ok(()),
+            false => Ok(()),
         }
     }
 
@@ -169,7 +166,7 @@ impl<'a> Worker<'a> {
 
     /// Takes a message in hand. None: the wait was cancelled.
     fn take<'c>(&mut self, client: &'c mut Client) -> Result<Option<JobGuard<'c>>, Failure> {
-        let mailbox = self.options.mailbox.number;
+        let mailbox = &self.options.mailbox.id;
         let limits = JobOptions { ttl: Some(self.ttl()), wait: self.options.take_wait() };
         let cancellation = self.cancellation.as_ref();
         // A message that the server has sent when a signal ends this program is given back.
@@ -246,7 +243,7 @@ impl<'a> Worker<'a> {
         match action {
             Action::Remove => self.remove(client, job, "the command has succeeded")?,
             Action::GiveBack => self.give_back(client, job, &why)?,
-            Action::MoveTo(mailbox) => self.move_to(mailbox, client, job, &why)?,
+            Action::Move => self.move_failed(client, job, &why)?,
         }
         Ok(match next {
             Next::Continue => Step::Continue,
@@ -287,8 +284,9 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Puts the message into the mailbox `target`, then removes it. Gives it back if it cannot be put there.
-    fn move_to(&mut self, target: u32, client: &mut Client, job: &Job, why: &str) -> Result<(), Failure> {
+    /// Puts the message into the mailbox of `--failed`, then removes it. Gives it back if it cannot be put there.
+    fn move_failed(&mut self, client: &mut Client, job: &Job, why: &str) -> Result<(), Failure> {
+        let Some(target) = &self.options.failed else { return Ok(()) };
         if let Err(error) = self.repeat(|| client.put(target, &job.data).map(drop))? {
             if !client.is_closed() {
                 self.give_back(client, job, &format!("it could not be put into mailbox {target}"))?;

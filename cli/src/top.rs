@@ -28,6 +28,9 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 /// Lines of the terminal that show no mailbox: four header lines, and the last line, for the cursor.
 const OTHER_LINES: usize = 5;
 
+/// Columns of the names of mailboxes. The end of a longer name is not shown.
+const NAME_WIDTH_MAX: usize = 20;
+
 /// Prints the statistics once, or every second until `q` is pressed.
 pub(crate) fn run(client: &mut Client, once: bool, retry: Retry, out: &Output) -> Result<u8, Failure> {
     let mut before = None;
@@ -97,10 +100,14 @@ impl Snapshot {
 
     fn text(&self, before: Option<&Snapshot>, rows: usize) -> String {
         let rate = |name| rate_text(self.rate(before, |snapshot| snapshot.server.number(name)));
+        let listed = self.listed(before, rows);
+        let width = listed.iter().filter_map(|mailbox| Some(self.name(*mailbox)?.len())).max();
+        let width = width.map(|width| width.clamp("NAME".len(), NAME_WIDTH_MAX));
+        let names = cell("NAME", width);
         let mut text = format!(
             "up {} s  connections {}  waiting {}  watching {}  locks held {}  overtakes {}\n\
              requests/s {}  reads {}  writes {}  puts {}  takes {}  locks {}\n\n\
-             {:>5} {:>9} {:>5} {:>8} {:>9} {:>4} {:>5} {:>6} {:>5} {:>5} {}\n",
+             {:>5} {names}{:>9} {:>5} {:>8} {:>9} {:>4} {:>5} {:>6} {:>5} {:>5} {}\n",
             self.number("uptime_seconds"),
             self.number("connections"),
             self.number("waiting"),
@@ -125,15 +132,8 @@ impl Snapshot {
             "NEW/s",
             "HOLDERS",
         );
-        let mut listed = self.mailboxes.keys().copied().collect::<Vec<_>>();
-        if listed.len() > rows {
-            // Lists only the most active mailboxes.
-            listed.sort_by_key(|mailbox| std::cmp::Reverse(self.activity(before, *mailbox)));
-            listed.truncate(rows.saturating_sub(1));
-            listed.sort_unstable();
-        }
         for mailbox in &listed {
-            text.push_str(&self.row(before, *mailbox));
+            text.push_str(&self.row(before, *mailbox, width));
         }
         let hidden = self.number("mailboxes").saturating_sub(listed.len() as u64);
         if hidden > 0 {
@@ -142,11 +142,28 @@ impl Snapshot {
         text
     }
 
-    fn row(&self, before: Option<&Snapshot>, mailbox: u32) -> String {
+    /// The mailboxes that are listed: if there are more than `rows`, only the most active ones.
+    fn listed(&self, before: Option<&Snapshot>, rows: usize) -> Vec<u32> {
+        let mut listed = self.mailboxes.keys().copied().collect::<Vec<_>>();
+        if listed.len() > rows {
+            listed.sort_by_key(|mailbox| std::cmp::Reverse(self.activity(before, *mailbox)));
+            listed.truncate(rows.saturating_sub(1));
+            listed.sort_unstable();
+        }
+        listed
+    }
+
+    fn name(&self, mailbox: u32) -> Option<&str> {
+        self.mailboxes.get(&mailbox)?.value("name").filter(|name| *name != "-")
+    }
+
+    /// The row of a mailbox. `width`: of the column of names, if there is one.
+    fn row(&self, before: Option<&Snapshot>, mailbox: u32, width: Option<usize>) -> String {
         let Some(stat) = self.mailboxes.get(&mailbox) else { return String::new() };
         let number = |name| stat.number(name).unwrap_or(0);
         format!(
-            "{mailbox:>5} {:>9} {:>5} {:>8} {:>9} {:>4} {:>5} {:>6} {:>5} {:>5} {}\n",
+            "{mailbox:>5} {}{:>9} {:>5} {:>8} {:>9} {:>4} {:>5} {:>6} {:>5} {:>5} {}\n",
+            cell(self.name(mailbox).unwrap_or("-"), width),
             number("version"),
             number("messages"),
             number("bytes"),
@@ -170,10 +187,11 @@ impl Snapshot {
     fn json(&self, before: Option<&Snapshot>) -> Value {
         let mailboxes = self.mailboxes.iter().map(|(mailbox, stat)| {
             json!({
-                "mailbox": mailbox, "version": stat.number("version"), "messages": stat.number("messages"),
-                "bytes": stat.number("bytes"), "held": stat.value("held"), "waiting": stat.number("waiting"),
-                "aside": stat.number("aside"), "oldest_wait_ms": stat.number("oldest_wait_ms"),
-                "watchers": stat.number("watchers"), "new_per_second": self.arrivals(before, *mailbox),
+                "mailbox": mailbox, "name": self.name(*mailbox), "version": stat.number("version"),
+                "messages": stat.number("messages"), "bytes": stat.number("bytes"),
+                "held": stat.value("held"), "waiting": stat.number("waiting"), "aside": stat.number("aside"),
+                "oldest_wait_ms": stat.number("oldest_wait_ms"), "watchers": stat.number("watchers"),
+                "new_per_second": self.arrivals(before, *mailbox),
                 "holders": holders(stat),
             })
         });
@@ -185,6 +203,11 @@ impl Snapshot {
             "mailboxes": mailboxes.collect::<Vec<_>>(),
         })
     }
+}
+
+/// A name with blanks up to the width of its column and one behind it; nothing without such a column.
+fn cell(name: &str, width: Option<usize>) -> String {
+    width.map_or(String::new(), |width| format!("{name:<width$.width$} "))
 }
 
 /// The holders of a mailbox's locks: the name, or the number, of each connection.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use dipc::client::{Client, Error, Event, Reason};
+use dipc::client::{Client, Error, Event, Mailbox, Reason};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -15,7 +15,7 @@ use crate::child::{self, Exit};
 use crate::failure::Failure;
 use crate::outer_locks;
 use crate::output::Output;
-use crate::reconnect::Retry;
+use crate::reconnect::{Retry, numbers_of};
 use crate::signals::Signals;
 use crate::stdio;
 use crate::supervisor::Supervisor;
@@ -41,7 +41,7 @@ enum Next {
 
 /// A watch of mailboxes.
 pub(crate) struct Watch<'a> {
-    pub mailboxes: &'a [u32],
+    pub mailboxes: &'a [Mailbox],
     pub after: Option<u64>,
     /// The watch ends after this many messages.
     pub count: Option<u64>,
@@ -63,17 +63,21 @@ impl Watch<'_> {
         let Watch { mailboxes, after, count, retry, stop } = self;
         // Without a command, signals have their usual effect.
         let mut signals = if command.is_empty() { None } else { Some(Signals::new()?) };
-        begin(client, mailboxes, after, out)?;
+        let mut numbers = numbers_of(client, mailboxes)?;
+        begin(client, &numbers, after, out)?;
         let mut left = count.unwrap_or(u64::MAX);
         while left > 0 {
             let next = match next(client, stop, signals.as_mut()) {
                 Err(failure) if client.is_closed() => {
-                    let mut end = None;
+                    let (mut end, life) = (None, client.life());
                     let pause = |time| {
                         end = wait_for_end(None, stop, signals.as_mut(), timeout_of(time))?;
                         Ok(end.is_none())
                     };
                     retry.reconnect(client, failure, out, pause)?;
+                    if end.is_none() && client.life() != life {
+                        watch_new(client, mailboxes, &mut numbers)?;
+                    }
                     let Some(end) = end else { continue };
                     end
                 }
@@ -100,10 +104,20 @@ impl Watch<'_> {
             }
         }
         if !client.is_closed() {
-            client.unwatch(mailboxes)?;
+            client.unwatch(&numbers)?;
         }
         Ok(None)
     }
+}
+
+/// Watches the new mailboxes that have the names now, in the place of those that had them before.
+fn watch_new(client: &mut Client, mailboxes: &[Mailbox], numbers: &mut Vec<u32>) -> Result<(), Failure> {
+    let before = std::mem::replace(numbers, numbers_of(client, mailboxes)?);
+    if *numbers != before {
+        client.unwatch(&before)?;
+        client.watch(&*numbers, Some(0))?;
+    }
+    Ok(())
 }
 
 /// Begins to watch.

@@ -110,6 +110,7 @@ fn exit_codes_are_always_the_same() {
         "lock 3",
         "read 3 --wait soon",
         "stat x",
+        "stat X",
         "write 3 x --file y",
         "-p 0 ping",
     ] {
@@ -134,11 +135,12 @@ fn exit_codes_are_always_the_same() {
 fn a_wrong_number_is_answered_with_what_is_expected() {
     let server = Server::start("4 64 0 8");
     for (line, says) in [
-        ("write jobs x", "the number of a mailbox is expected"),
-        ("chat jobs", "the number of a mailbox is expected"),
+        ("write Jobs x", "the number or the name of a mailbox is expected"),
+        ("chat -1", "unexpected argument"),
+        ("chat 1,2", "the number or the name of a mailbox is expected"),
         ("lock 3 echo hi", "a command follows after --"),
         ("watch 3 echo", "a command follows after --"),
-        ("watch 1,x", "numbers of mailboxes are expected"),
+        ("watch 1,X", "numbers or names of mailboxes are expected"),
         ("read 3 --off x", "a number without a sign is expected"),
         ("write 3 --if v1 x", "a number without a sign is expected"),
         ("watch 3 -n many", "a number without a sign is expected"),
@@ -397,7 +399,7 @@ fn completions_and_man_pages_list_every_command() {
         ("dipc-cli.1", ".SH EXAMPLES"),
         ("dipc-cli.1", ".SH \"EXIT STATUS\""),
         ("dipc-cli-lock.1", "DIPC_GRANT"),
-        ("dipc-cli-lock.1", "dipc\\-cli lock [OPTIONS] <BOX[,BOX..]>... [\\-\\- <COMMAND>...]"),
+        ("dipc-cli-lock.1", "dipc\\-cli lock [OPTIONS] <BOX[,BOX..]> [\\-\\- <COMMAND>...]"),
         ("dipc-protocol.7", "EVENT 0 box=2 v=0 lost=lock"),
     ] {
         let text = fs::read_to_string(directory.join(page)).expect(page);

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use dipc::client;
 
 use super::duration::{self, positive, seconds};
 use super::number;
@@ -14,9 +15,9 @@ use crate::reconnect::Retry;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mailbox {
-    /// The number of the mailbox
+    /// The number or the name of the mailbox
     #[arg(value_name = "BOX", value_parser = number::mailbox)]
-    pub number: u32,
+    pub id: client::Mailbox,
 }
 
 /// How long a command goes on without a server.
@@ -35,10 +36,21 @@ impl RetryOption {
 
 #[derive(Debug, Args)]
 pub(crate) struct Mailboxes {
-    /// The numbers of the mailboxes
-    #[arg(value_name = "BOX[,BOX..]", required = true, num_args = 1, value_delimiter = ',',
-          value_parser = number::listed_mailbox)]
-    pub numbers: Vec<u32>,
+    /// The numbers or the names of the mailboxes
+    #[arg(value_name = "BOX[,BOX..]", value_parser = number::mailboxes)]
+    list: MailboxList,
+
+    #[arg(hide = true, value_name = "COMMAND", value_parser = number::excess, value_hint = ValueHint::Other)]
+    excess: Vec<String>,
+}
+
+/// The value of one argument. A `Vec` would be the values of several.
+type MailboxList = Vec<client::Mailbox>;
+
+impl Mailboxes {
+    pub(crate) fn list(&self) -> &[client::Mailbox] {
+        &self.list
+    }
 }
 
 #[derive(Debug, Args)]

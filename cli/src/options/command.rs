@@ -1,22 +1,24 @@
 //! Properties of a parsed command.
 
+use dipc::client::Mailbox;
+
 use super::{Command, Data, DumpOptions};
 use crate::outer_locks::Admission;
 use crate::{identity, outer_locks};
 
 impl Command {
     /// The mailboxes that the command has to be admitted to.
-    pub(crate) fn mailboxes(&self) -> &[u32] {
+    pub(crate) fn mailboxes(&self) -> &[Mailbox] {
         match self {
             Command::Read { mailbox, .. }
             | Command::Write { mailbox, .. }
             | Command::Put { mailbox, .. }
-            | Command::Edit { mailbox, .. } => std::slice::from_ref(&mailbox.number),
-            Command::Take(options) => std::slice::from_ref(&options.mailbox.number),
+            | Command::Edit { mailbox, .. } => std::slice::from_ref(&mailbox.id),
+            Command::Take(options) => std::slice::from_ref(&options.mailbox.id),
             Command::Done { in_hand } | Command::Back { in_hand } => {
-                std::slice::from_ref(&in_hand.mailbox.number)
+                std::slice::from_ref(&in_hand.mailbox.id)
             }
-            Command::Lock { locking, .. } => &locking.mailboxes.numbers,
+            Command::Lock { locking, .. } => locking.mailboxes.list(),
             _ => &[],
         }
     }
@@ -24,24 +26,24 @@ impl Command {
     /// The admission that the command asks for.
     pub(crate) fn admission(&self) -> Option<Admission> {
         let (mailboxes, shared, wait) = match self {
-            Command::Read { mailbox, wait, .. } => (vec![mailbox.number], true, wait.wait),
+            Command::Read { mailbox, wait, .. } => (vec![mailbox.id.clone()], true, wait.wait),
             Command::Write { mailbox, wait, .. }
             | Command::Put { mailbox, wait, .. }
-            | Command::Edit { mailbox, wait, .. } => (vec![mailbox.number], false, wait.wait),
+            | Command::Edit { mailbox, wait, .. } => (vec![mailbox.id.clone()], false, wait.wait),
             Command::Take(options) => {
-                let mailboxes = [options.mailbox.number].into_iter().chain(options.failed);
+                let mailboxes = [options.mailbox.id.clone()].into_iter().chain(options.failed.clone());
                 (mailboxes.collect(), false, options.take_wait())
             }
             Command::Done { in_hand } | Command::Back { in_hand } => {
-                (vec![in_hand.mailbox.number], false, None)
+                (vec![in_hand.mailbox.id.clone()], false, None)
             }
             Command::Lock { locking, .. } => {
-                (locking.mailboxes.numbers.clone(), locking.shared, locking.wait.wait)
+                (locking.mailboxes.list().to_vec(), locking.shared, locking.wait.wait)
             }
-            Command::Chat { mailbox, .. } => (vec![*mailbox], false, None),
+            Command::Chat { mailbox, .. } => (vec![mailbox.id.clone()], false, None),
             Command::Dump(DumpOptions { selection, wait, .. }) => {
                 let selected = outer_locks::mailboxes().filter(|&mailbox| selection.contains(mailbox));
-                (selected.collect(), true, wait.wait)
+                (selected.map(Mailbox::from).collect(), true, wait.wait)
             }
             _ => return None,
         };
@@ -69,6 +71,7 @@ impl Command {
             Command::Lock { command, .. } => ("lock", command.first()),
             Command::Unlock { .. } => ("unlock", None),
             Command::Watch { command, .. } => ("watch", command.first()),
+            Command::Name { .. } => ("name", None),
             Command::Stat { .. } => ("stat", None),
             Command::Ping => ("ping", None),
             Command::Hello { .. } => ("hello", None),
@@ -88,14 +91,17 @@ impl Command {
     pub(crate) fn awaited(&self) -> String {
         match self {
             Command::Read { mailbox, after: Some(_), .. } => {
-                format!("a new message in mailbox {}", mailbox.number)
+                format!("a new message in mailbox {}", mailbox.id)
             }
-            Command::Take(options) => format!("a message in mailbox {}", options.mailbox.number),
-            Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.number),
+            Command::Take(options) => format!("a message in mailbox {}", options.mailbox.id),
+            Command::Put { mailbox, .. } => format!("room in mailbox {}", mailbox.id),
             _ => match self.mailboxes() {
                 [] => "the server".to_owned(),
                 [mailbox] => format!("mailbox {mailbox}"),
-                several => format!("mailboxes {several:?}"),
+                several => {
+                    let words = several.iter().map(Mailbox::to_string).collect::<Vec<_>>();
+                    format!("mailboxes {}", words.join(","))
+                }
             },
         }
     }

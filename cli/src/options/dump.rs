@@ -32,7 +32,7 @@ pub(crate) struct RestoreOptions {
 pub(crate) struct Selection {
     /// Only these mailboxes [default: all]
     #[arg(long = "box", value_name = "N[,N..]", num_args = 1, value_delimiter = ',',
-          value_parser = number::mailbox)]
+          value_parser = number::dumped_mailbox)]
     numbers: Vec<u32>,
 }
 

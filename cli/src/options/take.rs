@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, ValueHint, value_parser};
+use dipc::client;
 
 use super::arguments::{Mailbox, Wait};
 use super::duration::{positive, seconds};
@@ -62,7 +63,7 @@ pub(crate) struct TakeOptions {
     pub max_tries: Option<u64>,
     /// Move a message to mailbox BOX2 after its last failure
     #[arg(long, value_name = "BOX2", value_parser = number::mailbox, requires = "max_tries")]
-    pub failed: Option<u32>,
+    pub failed: Option<client::Mailbox>,
     /// With --every: try to connect again for S seconds if the connection ends; 0 ends at once
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds, requires = "every")]
     pub retry: Duration,

@@ -47,7 +47,9 @@ impl Completer for Completions {
         let start = typed.rfind(' ').map_or(0, |blank| blank + 1);
         let candidates = match typed[..start].split_whitespace().next() {
             None => verbs(),
-            Some("stat") if !typed[start..].starts_with('-') => vec!["conns".to_owned(), "locks".to_owned()],
+            Some("stat") if !typed[start..].starts_with('-') => {
+                ["conns", "locks", "names"].map(str::to_owned).to_vec()
+            }
             Some(verb) => options_of(verb),
         };
         let matching = candidates.into_iter().filter(|candidate| candidate.starts_with(&typed[start..]));
@@ -79,8 +81,9 @@ mod tests {
         assert_eq!(complete("u"), "unlock ");
         assert_eq!((complete("do"), complete("bac")), ("done ".to_owned(), "back ".to_owned()));
         assert_eq!(complete("take 3 --t"), "--ttl ");
+        assert_eq!(complete("na"), "name ");
         assert_eq!(complete("write 3 --i"), "--if ");
-        assert_eq!(complete("stat "), "conns locks ");
+        assert_eq!(complete("stat "), "conns locks names ");
         assert_eq!(complete("nonsense --"), "");
         assert!(!verbs().contains(&"top".to_owned()));
     }

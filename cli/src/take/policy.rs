@@ -20,8 +20,8 @@ pub(super) enum Outcome {
 pub(super) enum Action {
     Remove,
     GiveBack,
-    /// Put into this mailbox, then removed.
-    MoveTo(u32),
+    /// Put into the mailbox of `--failed`, then removed.
+    Move,
 }
 
 /// What the worker does next.
@@ -38,12 +38,13 @@ pub(super) enum Next {
 pub(super) struct Policy {
     every: bool,
     max_tries: Option<u64>,
-    failed: Option<u32>,
+    /// Whether there is a mailbox for messages that have failed.
+    moves: bool,
 }
 
 impl Policy {
     pub(super) fn new(options: &TakeOptions) -> Self {
-        Policy { every: options.every, max_tries: options.max_tries, failed: options.failed }
+        Policy { every: options.every, max_tries: options.max_tries, moves: options.failed.is_some() }
     }
 
     /// Whether no command runs for a message that was handed out this many times: the program of the last try
@@ -54,14 +55,14 @@ impl Policy {
 
     pub(super) fn decide(self, outcome: Outcome, tries: u64) -> (Action, Next) {
         let is_last = self.max_tries.is_some_and(|max| tries >= max);
-        let (action, next) = match (outcome, self.failed) {
+        let (action, next) = match (outcome, self.moves) {
             (Outcome::Succeeded, _) => (Action::Remove, Next::Continue),
             (Outcome::Stopped | Outcome::NotStarted, _) => (Action::GiveBack, Next::End),
-            (Outcome::Failed, Some(mailbox)) if is_last => (Action::MoveTo(mailbox), Next::Pause),
-            (Outcome::Failed, None) if is_last => (Action::GiveBack, Next::End),
+            (Outcome::Failed, true) if is_last => (Action::Move, Next::Pause),
+            (Outcome::Failed, false) if is_last => (Action::GiveBack, Next::End),
             (Outcome::Failed, _) => (Action::GiveBack, Next::Pause),
-            (Outcome::Skipped, Some(mailbox)) => (Action::MoveTo(mailbox), Next::Continue),
-            (Outcome::Skipped, None) => (Action::GiveBack, Next::End),
+            (Outcome::Skipped, true) => (Action::Move, Next::Continue),
+            (Outcome::Skipped, false) => (Action::GiveBack, Next::End),
         };
         (action, if self.every { next } else { Next::End })
     }
@@ -71,7 +72,7 @@ impl Policy {
 mod tests {
     use super::*;
 
-    const EVERY: Policy = Policy { every: true, max_tries: None, failed: None };
+    const EVERY: Policy = Policy { every: true, max_tries: None, moves: false };
 
     #[test]
     fn without_a_limit_a_failure_gives_the_message_back() {
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn the_last_try_moves_the_message_or_ends_the_worker() {
         let ends = Policy { max_tries: Some(3), ..EVERY };
-        let moves = Policy { failed: Some(9), ..ends };
+        let moves = Policy { moves: true, ..ends };
         for policy in [ends, moves] {
             assert_eq!(policy.decide(Outcome::Failed, 2), (Action::GiveBack, Next::Pause));
             assert_eq!(policy.decide(Outcome::Succeeded, 3), (Action::Remove, Next::Continue));
@@ -94,14 +95,14 @@ mod tests {
         }
         assert_eq!(ends.decide(Outcome::Failed, 3), (Action::GiveBack, Next::End));
         assert_eq!(ends.decide(Outcome::Skipped, 4), (Action::GiveBack, Next::End));
-        assert_eq!(moves.decide(Outcome::Failed, 3), (Action::MoveTo(9), Next::Pause));
-        assert_eq!(moves.decide(Outcome::Skipped, 4), (Action::MoveTo(9), Next::Continue));
+        assert_eq!(moves.decide(Outcome::Failed, 3), (Action::Move, Next::Pause));
+        assert_eq!(moves.decide(Outcome::Skipped, 4), (Action::Move, Next::Continue));
     }
 
     /// The message is not the cause of either: it is not moved.
     #[test]
     fn a_signal_and_a_missing_program_give_the_message_back_and_end_the_worker() {
-        let moves = Policy { max_tries: Some(1), failed: Some(9), ..EVERY };
+        let moves = Policy { max_tries: Some(1), moves: true, ..EVERY };
         for outcome in [Outcome::Stopped, Outcome::NotStarted] {
             assert_eq!(moves.decide(outcome, 1), (Action::GiveBack, Next::End));
         }
