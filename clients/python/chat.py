@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """chat.py: a chat room in a mailbox. Every user sees the lines in the order of their versions.
 
-    python3 chat.py PORT BOX NAME           Ctrl-D leaves
+    python3 chat.py PORT BOX NAME           Ctrl-D leaves. BOX is the number or the name of the mailbox
 
 On joining, chat.py prints the lines that are stored in the mailbox. A full mailbox drops its oldest lines.
 After a restart of the server the chat goes on, and says what was lost. A line whose sending was interrupted is
@@ -29,9 +29,17 @@ class Chat:
         self.receiver = dipc._Printed.open(lambda: dipc._open(port, "127.0.0.1", None, None))
         self.sender = dipc.connect(port)
         self.packet = self.sender.hello()["packet"]
-        self.box, self.name, self.last, self.printing = box, os.fsencode(name), float("inf"), threading.RLock()
+        self.room, self.life = box, None
+        self.find_room()
+        self.name, self.last, self.printing = os.fsencode(name), float("inf"), threading.RLock()
         self.editor, self.prompt = line_editor(), os.fsencode(name).decode("utf-8", "replace") + ": "
         self.is_prompting = self.is_typing = False
+
+    def find_room(self):
+        """Sets the number of the mailbox. Among new mailboxes its name may belong to another one, as in follow."""
+        life = self.sender.hello()["life"]
+        if life != self.life:
+            self.life, self.box = life, self.sender.number(self.room)
 
     def send(self, text):
         """Sends a line. Returns its version, or None if it was not sent."""
@@ -40,6 +48,7 @@ class Chat:
                 self.sender.ping()
             except (OSError, dipc.Refused):  # the server was restarted
                 self.sender.reconnect()
+                self.find_room()
         except (OSError, dipc.Refused) as error:
             return self.note("this line was not sent: %s" % error)
         try:
@@ -52,7 +61,7 @@ class Chat:
     def print_lines(self):
         has_joined = False
         try:
-            for event in self.receiver.follow(self.box, after=0, patience=PATIENCE, note=self.note):
+            for event in self.receiver.follow(self.room, after=0, patience=PATIENCE, note=self.note):
                 if has_joined and event.lost:
                     self.note("%d of the lines before this one are lost" % event.lost)
                 has_joined = True
@@ -209,11 +218,11 @@ def main():
     try:
         dipc._require("stdout", os.O_RDONLY)
         dipc._require("stderr", os.O_RDONLY)
-        if len(sys.argv) != 4 or not (sys.argv[1] + sys.argv[2]).isdecimal():
+        if len(sys.argv) != 4 or not sys.argv[1].isdecimal():
             sys.exit("usage: chat.py PORT BOX NAME")
         dipc._require("stdin", os.O_WRONLY)
         sys.stdin.reconfigure(errors="surrogateescape")  # with os.fsencode, keeps bytes unchanged
-        Chat(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).run()
+        Chat(int(sys.argv[1]), dipc._box(sys.argv[2]), sys.argv[3]).run()
     except (OSError, ValueError, dipc.DipcError) as error:
         sys.exit("chat: %s" % error)
     except dipc._StreamError as error:

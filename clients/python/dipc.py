@@ -16,6 +16,8 @@ As a module (a connection must be used by one thread at a time):
             m.write(4, m.read(3))
         for version, data in m.watch(3):        # all new messages, forever; a slow reader is told how many
             print(version, data)                # messages it missed
+        m.set_name(2, "jobs")           # a name may stand in the place of a number
+        m.put("jobs", "a job")
         for version, data in m.follow(3):       # the same, and goes on after a restart of the server
             print(version, data)
 
@@ -33,7 +35,8 @@ From the shell, one command (dipc-py if pip has installed it):
     python3 dipc.py 5000 watch 3                    a line for each message, until Ctrl-C
 
     commands  read|r BOX, write|w BOX [TEXT..], put BOX [TEXT..], take BOX, watch BOX[,BOX..],
-              stat [BOX|conns|locks], ping, help, hello [NAME]
+              name BOX [NAME], stat [BOX|conns|locks|names], ping, help, hello [NAME]
+              BOX is a number or a name; name BOX - removes the name
     options   --host H   the server's host, by default 127.0.0.1
               --unix P   the path of the server's Unix socket
               --wait S   seconds to wait, or inf                        (read, write, put, take)
@@ -69,7 +72,8 @@ from typing import (Any, Callable, Counter, Deque, Dict, Iterable, Iterator, Lis
                     Optional, Set, Tuple, Type, TypeVar, Union, cast)
 
 Data = Union[bytes, bytearray, memoryview, str]  # what can be written; text as UTF-8
-After = Union[int, Mapping[int, int], None]  # a version, or one for each mailbox
+Box = Union[int, str]  # a mailbox: its number, or its name
+After = Union[int, Mapping[Any, int], None]  # a version, or one for each mailbox
 Fields = Dict[str, Any]  # the k=v pairs of an answer; a value that is all digits is an int
 ANSWER = re.compile(r"(OK|(?:DATA|EVENT) \d{1,10}|NO [a-z]+|ERR [a-z]+)((?: [\w-]+=\S*)*)"
                     r"(?: : ?(.*?))?(\r?\n)", re.ASCII)
@@ -78,7 +82,8 @@ Answer = Tuple[str, str, Fields, str, bytes]  # kind, the word after it, fields,
 RECONNECT = 10.0  # seconds for which follow tries to connect again
 KEPT = 64 << 20  # bytes of events that a watch buffers for its loop; each event counts EVENT bytes more
 EVENT = 256
-STATS = {"conns": "connection", "locks": "box"}  # name of the first number in each line of such a stat
+STATS = {"conns": "connection", "locks": "box", "names": "box"}  # name of the first number in each line of such a stat
+MAILBOX = re.compile("[0-9]+|[a-z][a-z0-9_.-]{0,63}")  # a number or a name
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 Poll = getattr(selectors, "PollSelector", selectors.SelectSelector)  # select is limited to small descriptors
 CLOSING = ("frame", "auth", "busy", "drain", "internal")  # after an ERR of these codes the server closes
@@ -131,6 +136,15 @@ class Conflict(NotDone):
     def version(self) -> int:
         version: int = self.fields["v"]
         return version
+
+
+class NameTaken(NotDone):
+    """The mailbox .box has this name."""
+
+    @property
+    def box(self) -> int:
+        box: int = self.fields["box"]
+        return box
 
 
 class Empty(NotDone):
@@ -327,7 +341,8 @@ class _Connection:
         """Returns fields and data of an answer, or raises its NO or ERR. shape: its kind and numeric fields."""
         kind, code, fields, text, data = answer
         if kind == "NO":
-            raise REASONS.get(code, NotDone)(code, fields)
+            is_name = code == "conflict" and "box" in fields
+            raise NameTaken(code, fields) if is_name else REASONS.get(code, NotDone)(code, fields)
         if kind == "ERR":
             raise REFUSALS.get(code, Refused)(code, fields, text)
         expected, *numbers = shape.split()
@@ -412,7 +427,7 @@ class Mailboxes(_Connection):
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def read(self, box: int, off: Optional[int] = None, len: Optional[int] = None,
+    def read(self, box: Box, off: Optional[int] = None, len: Optional[int] = None,
              wait: Optional[float] = None, after: Optional[int] = None) -> Message:
         """Returns the newest message, or `len` bytes of it from byte `off`.
 
@@ -424,7 +439,7 @@ class Mailboxes(_Connection):
         request = _line("r", box, after=after, off=off, len=len, wait=_seconds(wait))
         return _message(*self._ask("DATA v n", request))
 
-    def write(self, box: int, data: Data, if_version: Optional[int] = None,
+    def write(self, box: Box, data: Data, if_version: Optional[int] = None,
               off: Optional[int] = None, wait: Optional[float] = None) -> int:
         """Replaces the mailbox's contents with `data` (bytes-like, or str as UTF-8). Returns the new version.
 
@@ -435,7 +450,7 @@ class Mailboxes(_Connection):
         version: int = self._ask("OK v", _write_request(box, data, if_version, off, wait))[0]["v"]
         return version
 
-    def put(self, box: int, data: Data, drop: bool = False, wait: Optional[float] = None) -> Put:
+    def put(self, box: Box, data: Data, drop: bool = False, wait: Optional[float] = None) -> Put:
         """Appends `data` to the mailbox's queue. Returns the new version, with a .count.
 
         Waits for room, and raises Full if there is none in time. Raises Timeout if the mailbox was not free
@@ -444,7 +459,7 @@ class Mailboxes(_Connection):
         fields = self._ask("OK v n", _put_request(box, data, drop, wait))[0]
         return Put(fields["v"], fields["n"])
 
-    def take(self, box: int, wait: Optional[float] = None, ttl: Optional[float] = None) -> Message:
+    def take(self, box: Box, wait: Optional[float] = None, ttl: Optional[float] = None) -> Message:
         """Removes the oldest message of the mailbox and returns it. Waits for a message if there is none.
 
         Raises Empty if no message arrived in time, or Timeout if the mailbox was not free in time. wait: as
@@ -457,7 +472,7 @@ class Mailboxes(_Connection):
         request = _take_request(box, wait, _seconds(ttl))
         return _message(*self._ask("DATA v n" if ttl is None else "DATA v n tries", request))
 
-    def job(self, box: int, ttl: Optional[float] = None, wait: Optional[float] = None) -> "Job":
+    def job(self, box: Box, ttl: Optional[float] = None, wait: Optional[float] = None) -> "Job":
         """Takes the oldest message in hand until the end of a `with`, which removes it, or gives it back after an
         exception. Waits for a message if there is none.
 
@@ -465,27 +480,29 @@ class Mailboxes(_Connection):
         seconds without a request on this connection: a ping renews that time. ttl: None is the server's default.
         wait: as for read. Raises Empty, or Timeout, as take does, or Refused if too many messages are in hand.
         """
-        job = Job(self, box)
-        fields, job.data = self._ask("DATA v n tries", _take_request(box, wait, _seconds(ttl) or ""))
+        job = Job(self, self.number(box))
+        fields, job.data = self._ask("DATA v n tries", _take_request(job.box, wait, _seconds(ttl) or ""))
         self._start_job(job, fields)
         return job
 
-    def done(self, box: int, version: int) -> int:
+    def done(self, box: Box, version: int) -> int:
         """Removes a message that this connection has in hand. Returns the number of messages in the mailbox.
 
         Raises JobLost if the message is not in hand: it was given back, or a write or put has removed it. Raises
         Timeout if the mailbox was not free in time; the message is still in hand.
         """
+        box = self.number(box)
         with self._ending_job(box, version):
             count: int = self._ask("OK n", _line("done", box, v=version))[0]["n"]
         return count
 
-    def back(self, box: int, version: int) -> None:
+    def back(self, box: Box, version: int) -> None:
         """Gives back a message that this connection has in hand, in its old place. Raises what done raises."""
+        box = self.number(box)
         with self._ending_job(box, version):
             self._ask("OK", _line("back", box, v=version))
 
-    def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
+    def lock(self, *boxes: Box, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "Lock":
         """Locks all these mailboxes, or none, until the end of a `with`, an unlock, or the connection's end.
 
@@ -493,29 +510,30 @@ class Mailboxes(_Connection):
         seconds. The locks expire after this time without a request on this connection. None is the server's
         default. wait: as for read. Raises Timeout, or Locked if wait is 0; Deadlock; Denied.
         """
-        fields = self._ask("OK grant", _lock_request(boxes, shared, ttl, wait))[0]
-        lock = Lock(self, boxes, fields["grant"])
-        self._locks.update(dict.fromkeys(boxes, lock))
+        numbers = self._numbers(boxes)
+        fields = self._ask("OK grant", _lock_request(numbers, shared, ttl, wait))[0]
+        lock = Lock(self, numbers, fields["grant"])
+        self._locks.update(dict.fromkeys(numbers, lock))
         return lock
 
-    def unlock(self, *boxes: int, grant: Optional[int] = None) -> None:
+    def unlock(self, *boxes: Box, grant: Optional[int] = None) -> None:
         """Unlocks all these mailboxes, or none. Without arguments, unlocks all mailboxes of this connection.
 
         grant: unlocks only locks with this number. Raises LockLost if a mailbox is not locked, or not any
         more.
         """
-        lost = None
+        numbers, lost = self._numbers(boxes), None
         try:
-            self._ask("OK", _line("unlock " + (_list(boxes) if boxes else "*"), grant=grant))
+            self._ask("OK", _line("unlock " + (_list(numbers) if numbers else "*"), grant=grant))
         except LockLost as error:
-            if boxes:
+            if numbers:
                 raise
             lost = error  # one lock was lost; the others are unlocked
-        self._end_locks(boxes, grant)
+        self._end_locks(numbers, grant)
         if lost:
             raise lost
 
-    def watch(self, *boxes: int, after: After = None) -> "Watch":
+    def watch(self, *boxes: Box, after: After = None) -> "Watch":
         """Starts to watch these mailboxes. Iterating over the result returns each new message, forever.
 
         after: starts after this version, with the stored messages; after=0 starts with all stored messages. A
@@ -523,8 +541,8 @@ class Mailboxes(_Connection):
         Raises Ahead if a mailbox has not reached its version. A mailbox belongs to one watch at a time: the new
         watch takes it over from an earlier one.
         """
-        watch = Watch(self)
-        for group, request in _watch_requests(boxes, after):
+        watch, numbers = Watch(self), self._numbers(boxes)
+        for group, request in _watch_requests(numbers, _by_number(boxes, numbers, after)):
             try:
                 fields = self._ask("OK v", request, str if group[1:] else int)[0]
             except DipcError:
@@ -534,7 +552,7 @@ class Mailboxes(_Connection):
             self._start_watch(watch, group, fields)
         return watch
 
-    def follow(self, *boxes: int, after: After = None, patience: float = RECONNECT,
+    def follow(self, *boxes: Box, after: After = None, patience: float = RECONNECT,
                note: Callable[[str], None] = lambda text: None) -> Iterator[Event]:
         """Returns each new message, as watch does, and goes on after the connection is lost.
 
@@ -544,7 +562,8 @@ class Mailboxes(_Connection):
         sentence for people when the connection is lost, when it is made again, and when the mailboxes are new.
         """
         life = self.hello().get("life")
-        watch = self._watch_from(boxes, after, note)
+        numbers = self._numbers(boxes)
+        watch = self._watch_from(numbers, _by_number(boxes, numbers, after), note)
         while True:
             try:
                 yield from watch
@@ -556,11 +575,12 @@ class Mailboxes(_Connection):
             current = self._await_server(patience).get("life")
             if current == life:
                 note("connected again")
-                watch = self._watch_from(boxes, watch.versions, note)
+                watch = self._watch_from(numbers, watch.versions, note)
             else:
                 life = current
                 note("connected again; the mailboxes are new: starting with the oldest message")
-                watch = self._watch_from(boxes, 0, note)
+                numbers = self._numbers(boxes)
+                watch = self._watch_from(numbers, 0, note)
 
     def _watch_from(self, boxes: Tuple[int, ...], after: After, note: Callable[[str], None]) -> "Watch":
         try:
@@ -599,11 +619,43 @@ class Mailboxes(_Connection):
         if self._name is not None:
             self.hello(self._name)
 
-    def unwatch(self, *boxes: int) -> None:
+    def unwatch(self, *boxes: Box) -> None:
         """Stops watching these mailboxes, or all. A loop over a watch without mailboxes ends."""
-        self._ask("OK", _line("unwatch " + (_list(boxes) if boxes else "*")))
-        for box in boxes or list(self._watches):
+        numbers = self._numbers(boxes)
+        self._ask("OK", _line("unwatch " + (_list(numbers) if numbers else "*")))
+        for box in numbers or list(self._watches):
             self._remove(box)
+
+    def set_name(self, box: Box, name: Optional[str]) -> None:
+        """Gives the mailbox this name, in place of the one that it had. None removes its name.
+
+        A name has 1 to 64 of a-z 0-9 _ . - and begins with a letter. It may stand in the place of the number, and is
+        kept with the mailboxes. Raises NameTaken if another mailbox has the name.
+        """
+        self._ask("OK", _name_request(box, name))
+
+    def name(self, box: Box) -> Optional[str]:
+        """Returns the name of the mailbox. None: it has none."""
+        return _name(self._ask("OK", _line("name", box))[0])
+
+    def names(self) -> Dict[int, str]:
+        """Returns the names by the numbers of their mailboxes.
+
+        The server answers many names in parts. A name that moves meanwhile may be there twice, or not at all.
+        """
+        return _names(self.stat("names"))
+
+    def number(self, box: Box) -> int:
+        """Returns the number of the mailbox that has this name now. A number needs no request.
+
+        Locks, jobs and watches are of the mailboxes that have the names when they begin: their requests are sent
+        with the numbers. If a name moves to another mailbox, they stay where they are. Events have numbers.
+        """
+        known = _known_number(box)
+        return _number_of(self._ask("DATA", _line("stat box", box))[1]) if known is None else known
+
+    def _numbers(self, boxes: Iterable[Box]) -> Tuple[int, ...]:
+        return tuple([self.number(box) for box in boxes])
 
     def ping(self) -> None:
         """Checks that the server answers."""
@@ -615,15 +667,15 @@ class Mailboxes(_Connection):
         self._name = self._name if name is None else name
         return fields
 
-    def stat(self, topic: Union[int, str, None] = None) -> Any:
+    def stat(self, topic: Optional[Box] = None) -> Any:
         """Returns statistics by name: of the server, or of a mailbox, with its locks as a list in "lock".
 
         "conns" returns a list with a dict for each connection, "locks" a list with a dict for each holder
-        of a lock.
+        of a lock, and "names" a list with a dict for each name.
         """
         return _statistics_of(topic, self._stat(topic))
 
-    def _stat(self, topic: Union[int, str, None]) -> str:
+    def _stat(self, topic: Optional[Box]) -> str:
         fields, text = self._ask("DATA", _stat_request(topic))
         while "more" in fields:  # the server answers long statistics in parts
             fields, part = self._ask("DATA", _stat_request(topic, fields["more"]))
@@ -883,9 +935,9 @@ class Watch(_Watch):
         return self._next_event()
 
 
-def _line(verb: str, *numbers: int, **options: Any) -> bytes:
+def _line(verb: str, *words_or_numbers: Box, **options: Any) -> bytes:
     """The first line of a request, without options that are None. Rejects words that are invalid in it."""
-    words = verb.split() + ["%d" % number for number in numbers]
+    words = verb.split() + [_word(word) for word in words_or_numbers]
     words += ["%s=%s" % pair for pair in options.items() if pair[1] is not None]
     for word in words:
         if not re.fullmatch("[!-~]+", word):
@@ -893,28 +945,70 @@ def _line(verb: str, *numbers: int, **options: Any) -> bytes:
     return " ".join(words).encode() + b"\n"
 
 
-def _list(boxes: Iterable[int]) -> str:
+def _word(box: Box) -> str:
+    """The word of a mailbox, or of another number, in a request. Rejects names that would be other words."""
+    if isinstance(box, str):
+        if not MAILBOX.fullmatch(box):
+            raise ValueError("%r is not the number or the name of a mailbox" % box)
+        return box
+    return "%d" % box
+
+
+def _known_number(box: Box) -> Optional[int]:
+    """The number of a mailbox. None: this is a name."""
+    return (int(box) if box.isdecimal() else None) if isinstance(box, str) else box
+
+
+def _number_of(statistics: bytes) -> int:
+    """The number of a mailbox, from its statistics."""
+    match = re.match(rb"mailbox (\d+)\r?\n", statistics)
+    if not match:
+        raise ConnectionError("the server answered statistics without the number of the mailbox")
+    return int(match.group(1))
+
+
+def _name_request(box: Box, name: Optional[str]) -> bytes:
+    return _line("name %s" % _word(box), _word(name)) if name is not None else _line("name %s -" % _word(box))
+
+
+def _name(fields: Fields) -> Optional[str]:
+    name: Optional[str] = fields.get("name")
+    return None if name == "-" else name
+
+
+def _names(statistics: Iterable[Fields]) -> Dict[int, str]:
+    return {line["box"]: line["name"] for line in statistics}
+
+
+def _by_number(boxes: Iterable[Box], numbers: Iterable[int], after: After) -> After:
+    """after= with the numbers of the mailboxes, if it has a version for each of them."""
+    if not isinstance(after, Mapping):
+        return after
+    return {number: after[box if box in after else number] for box, number in zip(boxes, numbers)}
+
+
+def _list(boxes: Iterable[Box]) -> str:
     if not boxes:
         raise ValueError("a mailbox is missing")
-    return ",".join("%d" % box for box in boxes)
+    return ",".join(_word(box) for box in boxes)
 
 
 def _body(data: Data) -> bytes:
     return data.encode() if isinstance(data, str) else bytes(memoryview(data))
 
 
-def _write_request(box: int, data: Data, if_version: Optional[int], off: Optional[int],
+def _write_request(box: Box, data: Data, if_version: Optional[int], off: Optional[int],
                    wait: Optional[float]) -> bytes:
     body = _body(data)
     return _line("w", box, len(body), off=off, wait=_seconds(wait), **{"if": if_version}) + body + b"\n"
 
 
-def _put_request(box: int, data: Data, drop: bool, wait: Optional[float]) -> bytes:
+def _put_request(box: Box, data: Data, drop: bool, wait: Optional[float]) -> bytes:
     body = _body(data)
     return _line("put", box, len(body), full="drop" if drop else None, wait=_seconds(wait)) + body + b"\n"
 
 
-def _take_request(box: int, wait: Optional[float], ttl: Optional[str]) -> bytes:
+def _take_request(box: Box, wait: Optional[float], ttl: Optional[str]) -> bytes:
     return _line("take", box, ttl=ttl, wait=_seconds(wait))
 
 
@@ -928,25 +1022,27 @@ def _watch_requests(boxes: Tuple[int, ...], after: After) -> Iterator[Tuple[Tupl
         yield group, _line("watch " + _list(group), after=version)
 
 
-def _lock_request(boxes: Iterable[int], shared: bool, ttl: Optional[float], wait: Optional[float]) -> bytes:
+def _lock_request(boxes: Iterable[Box], shared: bool, ttl: Optional[float], wait: Optional[float]) -> bytes:
     return _line("lock " + _list(boxes) + " r" * shared, wait=_seconds(wait), ttl=_seconds(ttl))
 
 
-def _stat_request(topic: Union[int, str, None], start: Optional[int] = None) -> bytes:
-    words = "" if topic is None else " " + topic if isinstance(topic, str) else " box %d" % topic
-    return _line("stat" + words, **{"from": start})
+def _stat_request(topic: Optional[Box], start: Optional[int] = None) -> bytes:
+    words = [] if topic is None else [topic] if topic in STATS else ["box", topic]
+    return _line("stat", *words, **{"from": start})
 
 
 def _message(fields: Fields, data: bytes) -> Message:
     return Message(data, fields["v"], fields["n"], fields.get("lost", 0), fields.get("tries", 0))
 
 
-def _statistics_of(topic: Union[int, str, None], text: str) -> Any:
+def _statistics_of(topic: Optional[Box], text: str) -> Any:
     """The result of stat."""
     lines = [line.partition(" ")[::2] for line in text.splitlines()]
-    if isinstance(topic, str):
+    if topic == "names":
+        return [{STATS[topic]: int(number), "name": name} for number, name in lines]
+    if isinstance(topic, str) and topic in STATS:
         return [dict(_statistics(rest), **{STATS[topic]: int(number)}) for number, rest in lines]
-    statistics: Fields = {name: _value(value) for name, value in lines if name != "lock"}
+    statistics: Fields = {name: None if value == "-" else _value(value) for name, value in lines if name != "lock"}
     if topic is not None:
         statistics["lock"] = [_statistics(rest) for name, rest in lines if name == "lock"]
     return statistics
@@ -986,14 +1082,15 @@ TAKES = {"read": ("wait", "off", "len", "after"), "write": ("wait", "off", "if")
          "take": ("wait",), "watch": ("after",)}  # the options of a command
 ALIASES = {"r": "read", "w": "write"}
 COMMANDS = ("read BOX, write BOX [TEXT], put BOX [TEXT], take BOX, watch BOX[,BOX..], "
-            "stat [BOX|conns|locks], ping, help, hello [NAME], quit")
+            "name BOX [NAME], stat [BOX|conns|locks|names], ping, help, hello [NAME], quit")
 PROMPT_HELP = b"""\
 read BOX                prints the newest message of a mailbox; r for short
 write BOX [TEXT]        replaces all messages by this one, or by the next line; w for short
 put BOX [TEXT]          adds a message
 take BOX                removes the oldest message and prints it; waits for one
 watch BOX[,BOX..]       prints each new message, until Ctrl-C
-stat [BOX|conns|locks]  prints counters of the server or of a mailbox; its connections; its locks
+name BOX [NAME]         gives a mailbox a name, which may stand in the place of its number; - removes it
+stat [BOX|TOPIC]        prints counters of the server or of a mailbox; TOPIC is conns, locks or names
 hello [NAME]            names this connection and describes the server
 ping                    checks that the server answers
 quit                    leaves; q for short, or Ctrl-D
@@ -1248,22 +1345,27 @@ def _run(mailboxes: Mailboxes, words: List[str], options: Dict[str, str],
     given = {option: _number(value, float if option == "wait" else int) for option, value in options.items()
              if option != "drop"}
     if command in ("write", "put") and args:
-        box, if_version = _number(args[0]), given.pop("if", None)
+        box, if_version = _box(args[0]), given.pop("if", None)
         data = os.fsencode(" ".join(args[1:])) if args[1:] else text()
         if command == "write":
             return [b"version %d\n" % mailboxes.write(box, data, if_version, **given)]
         put = mailboxes.put(box, data, "drop" in options, **given)
         return [b"version %d\ncount %d\n" % (put, put.count)]
     if command in ("read", "take") and len(args) == 1:
-        return [getattr(mailboxes, command)(_number(args[0]), **given)]
+        return [getattr(mailboxes, command)(_box(args[0]), **given)]
     if command == "watch" and len(args) == 1:
-        boxes = list(map(_number, args[0].split(",")))
+        boxes = list(map(_box, args[0].split(",")))
         events = mailboxes.follow(*boxes, note=lambda text: _print_note("dipc: " + text), **given)
         return _watch_output(events, len(boxes) > 1)
     if command == "hello" and len(args) < 2:
         return [_lines(mailboxes.hello(*args))]
+    if command == "name" and len(args) in (1, 2):
+        number = mailboxes.number(_box(args[0]))
+        if args[1:]:
+            mailboxes.set_name(number, None if args[1] == "-" else args[1])
+        return [b"mailbox %d\nname %s\n" % (number, (mailboxes.name(number) or "-").encode())]
     if command == "stat" and len(args) < 2:
-        topic = args[0] if args and args[0] in STATS else _number(args[0]) if args else None
+        topic = args[0] if args and args[0] in STATS else _box(args[0]) if args else None
         return [mailboxes._stat(topic).encode()]
     if command == "help" and not args:
         return [mailboxes.help().encode()]
@@ -1280,6 +1382,12 @@ def _watch_output(events: Iterable[Event], with_box: bool) -> Iterator[bytes]:
             what, verb = ("message", "is") if event.lost == 1 else ("messages", "are")
             _print_note("dipc: %d %s of mailbox %d %s lost" % (event.lost, what, event.box, verb))
         yield (b"%d: " % event.box if with_box else b"") + event.data
+
+
+def _box(word: str) -> Box:
+    """A mailbox of a command line."""
+    number = _known_number(_word(word))
+    return word if number is None else number
 
 
 def _number(word: str, kind: Callable[[str], Any] = int) -> Any:

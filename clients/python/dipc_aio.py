@@ -31,10 +31,10 @@ import os
 import socket
 import time
 from typing import (Any, AsyncContextManager, AsyncIterator, Callable, Coroutine, Deque, Generator, Generic,
-                    Iterable, NamedTuple, Optional, Tuple, Type, TypeVar, Union, cast)
+                    Dict, Iterable, NamedTuple, Optional, Tuple, Type, TypeVar, cast)
 
 import dipc
-from dipc import DipcError, Event, Fields, Message, Put, Refused, _line, _list, _seconds
+from dipc import Box, DipcError, Event, Fields, Message, Put, Refused, _line, _list, _seconds
 
 Opened = TypeVar("Opened", bound=AsyncContextManager[Any])
 Streams = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -120,74 +120,81 @@ class Mailboxes(dipc._Connection):
         self._error: Exception = ConnectionError("the connection is closed")
         self._receiving = asyncio.ensure_future(self._receive())
 
-    async def read(self, box: int, off: Optional[int] = None, len: Optional[int] = None,
+    async def read(self, box: Box, off: Optional[int] = None, len: Optional[int] = None,
                    wait: Optional[float] = None, after: Optional[int] = None) -> Message:
         request = _line("r", box, after=after, off=off, len=len, wait=_seconds(wait))
         return dipc._message(*await self._ask("DATA v n", request))
 
-    async def write(self, box: int, data: dipc.Data, if_version: Optional[int] = None,
+    async def write(self, box: Box, data: dipc.Data, if_version: Optional[int] = None,
                     off: Optional[int] = None, wait: Optional[float] = None) -> int:
         request = dipc._write_request(box, data, if_version, off, wait)
         version: int = (await self._ask("OK v", request))[0]["v"]
         return version
 
-    async def put(self, box: int, data: dipc.Data, drop: bool = False, wait: Optional[float] = None) -> Put:
+    async def put(self, box: Box, data: dipc.Data, drop: bool = False, wait: Optional[float] = None) -> Put:
         fields = (await self._ask("OK v n", dipc._put_request(box, data, drop, wait)))[0]
         return Put(fields["v"], fields["n"])
 
-    async def take(self, box: int, wait: Optional[float] = None, ttl: Optional[float] = None) -> Message:
+    async def take(self, box: Box, wait: Optional[float] = None, ttl: Optional[float] = None) -> Message:
         request = dipc._take_request(box, wait, _seconds(ttl))
         return dipc._message(*await self._ask("DATA v n" if ttl is None else "DATA v n tries", request))
 
-    def job(self, box: int, ttl: Optional[float] = None, wait: Optional[float] = None) -> "_Opening[Job]":
+    def job(self, box: Box, ttl: Optional[float] = None, wait: Optional[float] = None) -> "_Opening[Job]":
         """Takes a message in hand until the end of an `async with`. With `await`, until done or back."""
-        return _Opening(self._job(box, dipc._take_request(box, wait, _seconds(ttl) or "")))
+        dipc._take_request(box, wait, _seconds(ttl))  # raises ValueError here, and not in the await
+        return _Opening(self._job(box, ttl, wait))
 
-    async def _job(self, box: int, request: bytes) -> "Job":
-        job = Job(self, box)
+    async def _job(self, box: Box, ttl: Optional[float], wait: Optional[float]) -> "Job":
+        job = Job(self, await self.number(box))
+        request = dipc._take_request(job.box, wait, _seconds(ttl) or "")
         begin = functools.partial(self._start_job, job)
         _, job.data = await self._ask("DATA v n tries", request, then=begin)
         return job
 
-    async def done(self, box: int, version: int) -> int:
+    async def done(self, box: Box, version: int) -> int:
+        box = await self.number(box)
         with self._ending_job(box, version):
             count: int = (await self._ask("OK n", _line("done", box, v=version)))[0]["n"]
         return count
 
-    async def back(self, box: int, version: int) -> None:
+    async def back(self, box: Box, version: int) -> None:
+        box = await self.number(box)
         with self._ending_job(box, version):
             await self._ask("OK", _line("back", box, v=version))
 
-    def lock(self, *boxes: int, shared: bool = False, ttl: Optional[float] = None,
+    def lock(self, *boxes: Box, shared: bool = False, ttl: Optional[float] = None,
              wait: Optional[float] = None) -> "_Opening[Lock]":
         """Locks these mailboxes until the end of an `async with`. With `await`, until an unlock."""
-        return _Opening(self._lock(boxes, dipc._lock_request(boxes, shared, ttl, wait)))
+        dipc._lock_request(boxes, shared, ttl, wait)  # raises ValueError here, and not in the await
+        return _Opening(self._lock(boxes, shared, ttl, wait))
 
-    async def _lock(self, boxes: Tuple[int, ...], request: bytes) -> "Lock":
-        locks = []
+    async def _lock(self, boxes: Tuple[Box, ...], shared: bool, ttl: Optional[float],
+                    wait: Optional[float]) -> "Lock":
+        numbers, locks = await self._numbers(boxes), []
+        request = dipc._lock_request(numbers, shared, ttl, wait)
 
         def begin(fields: Fields) -> None:
-            locks.append(Lock(self, boxes, fields["grant"]))
-            self._locks.update(dict.fromkeys(boxes, locks[0]))
+            locks.append(Lock(self, numbers, fields["grant"]))
+            self._locks.update(dict.fromkeys(numbers, locks[0]))
 
         await self._ask("OK grant", request, then=begin)
         return locks[0]
 
-    async def unlock(self, *boxes: int, grant: Optional[int] = None) -> None:
-        lost = None
+    async def unlock(self, *boxes: Box, grant: Optional[int] = None) -> None:
+        numbers, lost = await self._numbers(boxes), None
         try:
-            await self._ask("OK", _line("unlock " + (_list(boxes) if boxes else "*"), grant=grant))
+            await self._ask("OK", _line("unlock " + (_list(numbers) if numbers else "*"), grant=grant))
         except dipc.LockLost as error:
-            if boxes:
+            if numbers:
                 raise
             lost = error  # one lock was lost; the others are unlocked
-        self._end_locks(boxes, grant)
+        self._end_locks(numbers, grant)
         if lost:
             raise lost
 
-    async def watch(self, *boxes: int, after: dipc.After = None) -> "Watch":
-        watch = Watch(self)
-        for group, request in dipc._watch_requests(boxes, after):
+    async def watch(self, *boxes: Box, after: dipc.After = None) -> "Watch":
+        watch, numbers = Watch(self), await self._numbers(boxes)
+        for group, request in dipc._watch_requests(numbers, dipc._by_number(boxes, numbers, after)):
             begin = functools.partial(self._start_watch, watch, group)
             try:
                 await self._ask("OK v", request, str if group[1:] else int, begin)
@@ -197,11 +204,12 @@ class Mailboxes(dipc._Connection):
                 raise
         return watch
 
-    async def follow(self, *boxes: int, after: dipc.After = None, patience: float = dipc.RECONNECT,
+    async def follow(self, *boxes: Box, after: dipc.After = None, patience: float = dipc.RECONNECT,
                      note: Callable[[str], None] = lambda text: None) -> AsyncIterator[Event]:
         """Iterates over new messages, and goes on after the connection is lost; see dipc.Mailboxes.follow."""
         life = (await self.hello()).get("life")
-        watch = await self._watch_from(boxes, after, note)
+        numbers = await self._numbers(boxes)
+        watch = await self._watch_from(numbers, dipc._by_number(boxes, numbers, after), note)
         while True:
             try:
                 async for event in watch:
@@ -214,11 +222,12 @@ class Mailboxes(dipc._Connection):
             current = (await self._await_server(patience)).get("life")
             if current == life:
                 note("connected again")
-                watch = await self._watch_from(boxes, watch.versions, note)
+                watch = await self._watch_from(numbers, watch.versions, note)
             else:
                 life = current
                 note("connected again; the mailboxes are new: starting with the oldest message")
-                watch = await self._watch_from(boxes, 0, note)
+                numbers = await self._numbers(boxes)
+                watch = await self._watch_from(numbers, 0, note)
 
     async def _watch_from(self, boxes: Tuple[int, ...], after: dipc.After,
                           note: Callable[[str], None]) -> "Watch":
@@ -255,11 +264,31 @@ class Mailboxes(dipc._Connection):
         if self._name is not None:
             await self.hello(self._name)
 
-    async def unwatch(self, *boxes: int) -> None:
-        await self._ask("OK", _line("unwatch " + (_list(boxes) if boxes else "*")))
-        for box in boxes or list(self._watches):
+    async def unwatch(self, *boxes: Box) -> None:
+        numbers = await self._numbers(boxes)
+        await self._ask("OK", _line("unwatch " + (_list(numbers) if numbers else "*")))
+        for box in numbers or list(self._watches):
             self._remove(box)
         self._wake()
+
+    async def set_name(self, box: Box, name: Optional[str]) -> None:
+        await self._ask("OK", dipc._name_request(box, name))
+
+    async def name(self, box: Box) -> Optional[str]:
+        return dipc._name((await self._ask("OK", _line("name", box)))[0])
+
+    async def names(self) -> Dict[int, str]:
+        return dipc._names(await self.stat("names"))
+
+    async def number(self, box: Box) -> int:
+        """Returns the number of the mailbox that has this name now; see dipc.Mailboxes.number."""
+        known = dipc._known_number(box)
+        if known is None:
+            known = dipc._number_of((await self._ask("DATA", _line("stat box", box)))[1])
+        return known
+
+    async def _numbers(self, boxes: Iterable[Box]) -> Tuple[int, ...]:
+        return tuple([await self.number(box) for box in boxes])
 
     async def ping(self) -> None:
         await self._ask("OK", _line("ping"))
@@ -269,7 +298,7 @@ class Mailboxes(dipc._Connection):
         self._name = self._name if name is None else name
         return fields
 
-    async def stat(self, topic: Union[int, str, None] = None) -> Any:
+    async def stat(self, topic: Optional[Box] = None) -> Any:
         fields, text = await self._ask("DATA", dipc._stat_request(topic))
         while "more" in fields:  # the server answers long statistics in parts
             fields, part = await self._ask("DATA", dipc._stat_request(topic, fields["more"]))

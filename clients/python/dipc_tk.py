@@ -4,9 +4,10 @@
     python3 dipc_tk.py PORT             a server on this machine
     python3 dipc_tk.py --host H PORT    a server on another one
 
-Read (Alt-R) shows the newest message of the mailbox. Write (Alt-W) replaces the contents of the mailbox by the text,
-which may have several lines: exactly these characters, as UTF-8. Watch (Alt-A) lists all new messages of the mailbox
-with their times. Quit (Alt-Q) closes the window. Ctrl-Z restores the text that a Read has replaced.
+The mailbox is chosen by its number or its name. Read (Alt-R) shows the newest message of the mailbox. Write (Alt-W)
+replaces the contents of the mailbox by the text, which may have several lines: exactly these characters, as UTF-8.
+Watch (Alt-A) lists all new messages of the mailbox with their times. Quit (Alt-Q) closes the window. Ctrl-Z restores
+the text that a Read has replaced.
 
 Needs dipc.py in the same directory, and tkinter (in Debian the package python3-tk).
 
@@ -74,6 +75,7 @@ class Watcher(threading.Thread):
         self._connect, self._post, self._box = connect, post, box
         self._show, self._note, self._end = show, note, end
         self._stopped, self._mailboxes, self._last, self._life = threading.Event(), None, None, None
+        self._number = None
         self.start()
 
     def stop(self):
@@ -99,10 +101,12 @@ class Watcher(threading.Thread):
         life = self._mailboxes.hello()["life"]
         if self._life not in (None, life):
             self._start_again()
+        if self._life != life:  # among new mailboxes the name may belong to another one
+            self._number = self._mailboxes.number(self._box)
         self._life = life
-        watch = self._mailboxes.watch(self._box, after=self._last)
-        self._last = watch.versions[self._box]
-        self._tell(self._note, "watching mailbox %d after version %d" % (self._box, self._last))
+        watch = self._mailboxes.watch(self._number, after=self._last)
+        self._last = watch.versions[self._number]
+        self._tell(self._note, "watching mailbox %s after version %d" % (self._box, self._last))
         while not self._stopped.is_set():
             event = next(watch)
             self._last = event.version
@@ -110,7 +114,7 @@ class Watcher(threading.Thread):
 
     def _start_again(self):
         self._last = 0
-        self._tell(self._note, "mailbox %d is a new one, starting with its oldest message" % self._box)
+        self._tell(self._note, "mailbox %s is a new one, starting with its oldest message" % self._box)
 
     def _tell(self, function, *arguments):
         self._post(lambda: self._stopped.is_set() or function(*arguments))
@@ -166,7 +170,7 @@ class Window:
         text = self.text.get("1.0", "end-1c")  # tkinter adds an end of line
 
         def written(box, version):
-            self.status.set("mailbox %d: written, version %d" % (box, version))
+            self.status.set("mailbox %s: written, version %d" % (box, version))
 
         self._request("writing", lambda mailboxes, box: mailboxes.write(box, text), written)
 
@@ -178,7 +182,7 @@ class Window:
         box = self._box() if self.is_watching.get() else None
         if box is None:
             return self.is_watching.set(False)
-        self.heading.set("New messages of mailbox %d" % box)
+        self.heading.set("New messages of mailbox %s" % box)
         self._watcher = Watcher(self._connect, self._post, box, self._show, self._list, self._watch_ended)
 
     def quit(self):
@@ -196,19 +200,20 @@ class Window:
         def answered(result):
             self._enable("normal")
             if isinstance(result, Exception):
-                self.status.set("mailbox %d: %s" % (box, result))
+                self.status.set("mailbox %s: %s" % (box, result))
             else:
                 done(box, result)
 
         self._enable("disabled")
-        self.status.set("%s mailbox %d .." % (what, box))
+        self.status.set("%s mailbox %s .." % (what, box))
         self._requests.submit(lambda mailboxes: request(mailboxes, box), answered)
 
     def _box(self):
-        if self.box.get().isdecimal():
-            return int(self.box.get())
-        self.status.set("%r is not the number of a mailbox" % self.box.get())
-        return None
+        try:
+            return dipc._box(self.box.get())
+        except ValueError as error:
+            self.status.set(str(error))
+            return None
 
     def _enable(self, state):
         for button in (self.read_button, self.write_button):
@@ -225,7 +230,7 @@ class Window:
         self.text.replace("1.0", "end-1c", text)
         self.text.edit_separator()
         counts = (box, message.version, len(message), message.count, note)
-        self.status.set("mailbox %d: version %d, %d bytes, messages in the mailbox: %d%s" % counts)
+        self.status.set("mailbox %s: version %d, %d bytes, messages in the mailbox: %d%s" % counts)
 
     def _show(self, event):
         text, note = _decode(event.data[:LONGEST * 4])

@@ -53,6 +53,36 @@ class Aio(unittest.IsolatedAsyncioTestCase):
         await self.m.ping()
         self.assertFalse(self.m.closed)
 
+    async def test_names(self):
+        await self.m.set_name(3, "jobs")
+        try:
+            self.assertEqual((await self.m.name(3), await self.m.names()), ("jobs", {3: "jobs"}))
+            self.assertEqual((await self.m.number("jobs"), await self.m.read("jobs")), (3, b"first"))
+            watch = await self.m.watch("jobs")
+            async with self.m.lock("jobs", 1) as lock:
+                self.assertEqual(lock.boxes, [3, 1])
+                await self.m.set_name("jobs", None)
+                await self.m.set_name(0, "jobs")
+            self.assertEqual((await self.other.stat())["locks_held"], 0)
+            async with self.m.job(3) as job:
+                self.assertEqual(job.box, 3)
+            await self.other.write("jobs", b"not watched")
+            await self.other.write(3, b"watched")
+            event = await watch.__anext__()
+            self.assertEqual((event.box, event.data), (3, b"watched"))
+            async with self.m.job("jobs") as job:
+                self.assertEqual((job.box, job.data), (0, b"not watched"))
+            await self.m.unwatch(3)
+            with self.assertRaises(dipc.NameTaken):
+                await self.m.set_name(1, "jobs")
+            with self.assertRaises(ValueError):
+                self.m.lock("two words")
+            with self.assertRaises(dipc.Refused):
+                await self.m.watch("nobody")
+        finally:
+            await self.other.set_name(3, None)
+            await self.other.set_name(0, None)
+
     async def test_the_verbs_of_the_server(self):
         self.assertEqual((await self.m.hello())["boxes"], 4)
         self.assertEqual((await self.m.stat())["mailboxes"], 4)
@@ -131,8 +161,7 @@ class Aio(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_job_taken_again_is_another_job(self):
         first = await self.m.job(3)
-        back, again = asyncio.ensure_future(first.back()), asyncio.ensure_future(self.m._job(
-            3, dipc._take_request(3, None, "")))
+        back, again = asyncio.ensure_future(first.back()), asyncio.ensure_future(self.m._job(3, None, None))
         await back
         second = await again
         self.assertEqual((second.version, second.tries, second.lost), (first.version, 2, False))

@@ -94,8 +94,10 @@ class Messages(unittest.TestCase):
         for name in ("two words", "line\nq", "grüße"):
             with self.assertRaises(ValueError):
                 self.m.hello(name)
+        with self.assertRaises(ValueError):
+            self.m.read("3 off=1")
         with self.assertRaises(TypeError):
-            self.m.read("3")
+            self.m.read(None)
         self.m.ping()
 
     def test_hello_stat_and_help_describe_the_server(self):

@@ -186,6 +186,22 @@ class Restart(unittest.TestCase):
         self.assertEqual((chat.wait(), chat.stdout.read()), (0, b"* ann leaves\n"))
         self.assertEqual(self.other().read(0).version, 2)
 
+    def test_a_chat_goes_on_in_the_new_mailbox_of_its_name(self):
+        self.m.set_name(0, "room")
+        chat = self.start(CHAT, "room", "ann", stdin=subprocess.PIPE)
+        self.addCleanup(chat.stdin.close)
+        self.assertEqual(chat.stdout.readline(), b"* ann joins\n")
+        names = self.server.directory + "/names"
+        with open(names, "w") as file:
+            file.write("1 room\n")
+        self.server.restart(15, "--fresh", "--names", names)
+        self.other().put(1, b"bob: welcome")
+        self.assertEqual(chat.stdout.readline(), b"bob: welcome\n")
+        chat.stdin.write(b"thanks\n")
+        self.assertEqual(chat.stdout.readline(), b"ann: thanks\n")
+        chat.stdin.close()
+        self.assertEqual((chat.wait(), chat.stdout.read()), (0, b"* ann leaves\n"))
+
 
 if __name__ == "__main__":
     unittest.main()

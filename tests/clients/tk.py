@@ -110,9 +110,13 @@ def test_writing_and_reading(driver, other):
     driver.type(window.spinbox, "7")
     driver.click(window.read_button)
     driver.expect_status("mailbox 7: box max=3: no mailbox 7; this server has 0 to 3")
-    driver.type(window.spinbox, "x")
+    driver.type(window.spinbox, "X")
     driver.click(window.write_button)
-    driver.expect_status("'x' is not the number of a mailbox")
+    driver.expect_status("'X' is not the number or the name of a mailbox")
+    other.set_name(3, "jobs")
+    driver.type(window.spinbox, "jobs")
+    driver.click(window.read_button)
+    driver.expect_status(r"mailbox jobs: version 4, 3 bytes, messages in the mailbox: 1, not UTF-8")
     driver.type(window.spinbox, "3")
 
 
