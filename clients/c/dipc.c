@@ -589,6 +589,39 @@ dipc_error dipc_back(dipc *c, unsigned box, uint64_t version)
     return end_job(c, "OK", "back", box, version);
 }
 
+/* Whether this is one word, and not several of a request. */
+static int is_word(const char *name)
+{
+    return name[0] != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") == strlen(name);
+}
+
+dipc_error dipc_mailbox(dipc *c, const char *name, unsigned *box)
+{
+    uint64_t number_of_box;
+    if (start(c) != DIPC_OK)
+        return c->error;
+    if (!is_word(name))
+        return fail(c, DIPC_USAGE, "the name of a mailbox has only a-z 0-9 _ . -");
+    if (ask(c, "DATA", NULL, 0, "stat box %s", name) != DIPC_OK)
+        return c->error;
+    const char *at = c->data + strlen("mailbox ");
+    if (strncmp(c->data, "mailbox ", strlen("mailbox ")) != 0 || !number(&at, &number_of_box))
+        return broken(c, DIPC_PROTOCOL, "the server answered another request");
+    *box = (unsigned)number_of_box;
+    c->data = "";
+    c->len = 0;
+    return DIPC_OK;
+}
+
+dipc_error dipc_name(dipc *c, unsigned box, const char *name)
+{
+    if (start(c) != DIPC_OK)
+        return c->error;
+    if (name != NULL && (!is_word(name) || strcmp(name, "-") == 0))
+        return fail(c, DIPC_USAGE, "the name of a mailbox has only a-z 0-9 _ . -, and begins with a letter");
+    return ask(c, "OK", NULL, 0, "name %u %s", box, name == NULL ? "-" : name);
+}
+
 dipc_error dipc_lock(dipc *c, const char *boxes, int shared, long ttl_ms, long wait_ms)
 {
     char ttl[SECONDS], wait[SECONDS];

@@ -30,7 +30,7 @@ typedef enum {
     DIPC_OK,
     /* NO: the request is valid, but the state of the mailbox did not permit it. */
     DIPC_TIMEOUT,  /* the mailbox was not free in time, or there was no newer message or event in time */
-    DIPC_CONFLICT, /* the mailbox is not at the expected version, but at .version */
+    DIPC_CONFLICT, /* the mailbox is not at the expected version, but at .version; dipc_name: .box has the name */
     DIPC_EMPTY,    /* no message to take arrived in time */
     DIPC_FULL,     /* there was no room in time */
     DIPC_LOCKED,   /* another client has locked the mailbox or waits to lock it, and the wait was 0 */
@@ -69,7 +69,7 @@ typedef struct {
     uint64_t lost;    /* messages between `after` and this one that no longer exist */
     uint64_t grant;   /* number of the lock; later locks have higher numbers */
     uint64_t max;     /* the limit that was exceeded */
-    unsigned box;     /* the mailbox of an event */
+    unsigned box;     /* the mailbox of an event, or the one that has a name already */
     /* From the server's first answer on. */
     uint64_t boxes, size, packet; /* mailboxes, bytes of each, most bytes in one request */
     char life[32];                /* differs for other mailboxes */
@@ -124,7 +124,17 @@ dipc_error dipc_take_job(dipc *c, unsigned box, long ttl_ms, long wait_ms);
 dipc_error dipc_done(dipc *c, unsigned box, uint64_t version);
 dipc_error dipc_back(dipc *c, unsigned box, uint64_t version);
 
-/* Locks all these mailboxes ("3" or "3,5"), or none. Excludes other clients, or if shared only their writes. The
+/* The number of the mailbox that has this name now, in `box`. DIPC_BOX: no mailbox has it; `box` is unchanged. If the
+ * name moves to another mailbox later, locks, watches and messages in hand stay where they are. */
+dipc_error dipc_mailbox(dipc *c, const char *name, unsigned *box);
+
+/* Gives the mailbox a name: 1 to 64 of a-z 0-9 _ . - beginning with a letter. NULL removes its name. DIPC_CONFLICT:
+ * mailbox .box has this name. */
+dipc_error dipc_name(dipc *c, unsigned box, const char *name);
+
+/* Lists of mailboxes are numbers or names: "3", "3,5", "jobs,3". */
+
+/* Locks all these mailboxes, or none. Excludes other clients, or if shared only their writes. The
  * lock expires after `ttl_ms` without a request on this connection. */
 dipc_error dipc_lock(dipc *c, const char *boxes, int shared, long ttl_ms, long wait_ms);
 

@@ -287,6 +287,35 @@ static void test_watches(void)
     dipc_close(&other);
 }
 
+static void test_names(void)
+{
+    dipc c = connected();
+    unsigned box = 9;
+    EXPECT(DIPC_BOX, dipc_mailbox(&c, "jobs", &box));
+    CHECK(box == 9);
+    EXPECT(DIPC_OK, dipc_name(&c, 3, "jobs"));
+    EXPECT(DIPC_OK, dipc_mailbox(&c, "jobs", &box));
+    CHECK(box == 3 && c.len == 0);
+    EXPECT(DIPC_CONFLICT, dipc_name(&c, 1, "jobs"));
+    CHECK(c.box == 3 && strcmp(c.text, "conflict box=3") == 0);
+    EXPECT(DIPC_OK, dipc_lock(&c, "jobs,1", 0, DIPC_DEFAULT, DIPC_DEFAULT));
+    EXPECT(DIPC_OK, dipc_unlock(&c, "1,3"));
+    EXPECT(DIPC_OK, dipc_watch(&c, "jobs", DIPC_NOW));
+    EXPECT(DIPC_OK, dipc_put(&c, box, "x", 1, 1, 0));
+    EXPECT(DIPC_OK, dipc_next(&c, LIMIT));
+    CHECK(c.box == 3 && is_data(&c, "x", 1));
+    EXPECT(DIPC_OK, dipc_unwatch(&c, "jobs"));
+    EXPECT(DIPC_OK, dipc_name(&c, 3, NULL));
+    EXPECT(DIPC_BOX, dipc_mailbox(&c, "jobs", &box));
+    EXPECT(DIPC_USAGE, dipc_mailbox(&c, "", &box));
+    EXPECT(DIPC_USAGE, dipc_mailbox(&c, "two words", &box));
+    EXPECT(DIPC_USAGE, dipc_name(&c, 3, "line\nq"));
+    EXPECT(DIPC_USAGE, dipc_name(&c, 3, "-"));
+    EXPECT(DIPC_REFUSED, dipc_name(&c, 3, "names"));
+    dipc_close(&c);
+    EXPECT(DIPC_IO, dipc_mailbox(&c, "jobs", &box));
+}
+
 /* Events that arrive while the program sends are kept, in their order, and stop neither side. */
 static void test_many_events(void)
 {
@@ -352,6 +381,7 @@ int main(int argc, char **argv)
     test_locks();
     test_deadlock();
     test_watches();
+    test_names();
     test_many_events();
     test_fork();
     test_silence();

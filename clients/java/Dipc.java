@@ -56,6 +56,7 @@ public final class Dipc implements AutoCloseable {
 
     private static final Pattern ANSWER = Pattern.compile(
             "(OK|(?:DATA|EVENT) \\d{1,10}|NO [a-z]+|ERR [a-z]+)((?: [\\w-]+=\\S*)*)(?: : ?(.*))?");
+    private static final Pattern MAILBOX = Pattern.compile("mailbox (\\d{1,9})\\n");
     private static final int LONGEST_LINE = 65536; // bytes; no first line of an answer is longer
     private static final long KEPT = 64 << 20; // bytes of events that are kept for next()
     private static final String LARGEST = Long.toUnsignedString(-1);
@@ -104,6 +105,14 @@ public final class Dipc implements AutoCloseable {
         /** The version of the mailbox. */
         public final long version = number("v");
         Conflict(Answer answer) { super(answer); }
+    }
+
+    /** Another mailbox has this name. */
+    public static final class NameTaken extends NotDone {
+        private static final long serialVersionUID = 1;
+        /** The mailbox that has the name. */
+        public final int box = (int) number("box");
+        NameTaken(Answer answer) { super(answer); }
     }
 
     /** There was no message to take, and none arrived in time. */
@@ -436,6 +445,33 @@ public final class Dipc implements AutoCloseable {
         return box + " " + version;
     }
 
+    /**
+     * Returns the number of the mailbox that has this name now. If the name moves to another mailbox later, locks,
+     * watches and messages in hand stay where they are. Throws Refused with the code {@code box} if no mailbox has it.
+     */
+    public int mailbox(String name) throws IOException {
+        String text = new String(ask("DATA", "stat box " + requireName(name), null).data, StandardCharsets.US_ASCII);
+        Matcher line = MAILBOX.matcher(text);
+        if (line.lookingAt())
+            return Integer.parseInt(line.group(1));
+        closeSocket();
+        throw new IOException("the server answered statistics without the number of the mailbox");
+    }
+
+    /**
+     * Gives the mailbox a name: 1 to 64 of {@code a-z 0-9 _ . -}, beginning with a letter. Null removes its name.
+     * Throws NameTaken if another mailbox has the name.
+     */
+    public void setName(int box, String name) throws IOException {
+        ask("OK", "name " + box + " " + (name == null ? "-" : requireName(name)), null);
+    }
+
+    private static String requireName(String name) {
+        if (!name.matches("[a-z][a-z0-9_.-]{0,63}"))
+            throw new IllegalArgumentException("\"" + name + "\" cannot be the name of a mailbox");
+        return name;
+    }
+
     /** Locks all these mailboxes, or none. Excludes other clients until the lock is closed. */
     public Lock lock(int... boxes) throws IOException {
         return lock(false, null, null, boxes);
@@ -758,7 +794,7 @@ public final class Dipc implements AutoCloseable {
         IOException exception() {
             switch (kind + " " + word) {
                 case "NO timeout": return new Timeout(this);
-                case "NO conflict": return new Conflict(this);
+                case "NO conflict": return fields.containsKey("box") ? new NameTaken(this) : new Conflict(this);
                 case "NO empty": return new Empty(this);
                 case "NO full": return new Full(this);
                 case "NO locked": return new Locked(this);

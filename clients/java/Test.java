@@ -22,6 +22,7 @@ public final class Test {
         locks();
         deadlock();
         watches();
+        names();
         manyEvents();
         losses();
     }
@@ -230,6 +231,24 @@ public final class Test {
             m.watchAfter(old + 2, 2);
             event = m.next();
             check(event.version == old + 3 && event.lost == 0 && event.text().equals("missed"));
+        }
+    }
+
+    private static void names() throws Exception {
+        try (Dipc m = connect()) {
+            check(expect(Dipc.Refused.class, () -> m.mailbox("jobs")).code.equals("box"));
+            m.setName(3, "jobs");
+            int jobs = m.mailbox("jobs");
+            check(jobs == 3);
+            Dipc.NameTaken taken = expect(Dipc.NameTaken.class, () -> m.setName(1, "jobs"));
+            check(taken.box == 3 && taken.getMessage().equals("conflict box=3"));
+            m.setName(jobs, null);
+            expect(Dipc.Refused.class, () -> m.mailbox("jobs"));
+            for (String wrong : new String[] {"", "Jobs", "two words", "line\nq", "-", "3"}) {
+                expect(IllegalArgumentException.class, () -> m.mailbox(wrong));
+                expect(IllegalArgumentException.class, () -> m.setName(3, wrong));
+            }
+            m.ping();
         }
     }
 
