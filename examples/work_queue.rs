@@ -1,4 +1,5 @@
-//! A work queue: one producer, three workers, and each job goes to exactly one worker.
+//! A work queue: one producer, three workers, and each job goes to one worker at a time. A job is removed when its
+//! worker is done with it. If the worker fails, another one gets the job.
 //!
 //! ```text
 //! cargo run -- 4 64 5000 8                                      # starts a server
@@ -33,10 +34,14 @@ fn main() -> Result<(), Error> {
 fn work(url: &str, name: usize) -> Result<(), Error> {
     let mut client = Client::open(url)?;
     loop {
-        let job = client.take(QUEUE, None)?; // waits for a job, at most 30 s
-        if job.data.is_empty() {
+        let job = client.take_job(QUEUE)?; // waits for a job, at most 30 s; a dropped job is given back
+        let text = String::from_utf8_lossy(job.data()).into_owned();
+        if !text.is_empty() {
+            println!("worker {name}: {text}");
+        }
+        job.done()?;
+        if text.is_empty() {
             return Ok(());
         }
-        println!("worker {name}: {}", String::from_utf8_lossy(&job.data));
     }
 }
