@@ -104,7 +104,7 @@ pub(crate) struct Segment {
     map: MmapRaw,
     geometry: Geometry,
     ring_size: usize,
-    epoch: u64,
+    epoch: AtomicU64,
     life: u64,
     waiters: Option<Waiters>,
 }
@@ -139,10 +139,11 @@ impl Segment {
 
     /// Writes the header of a segment that goes on with the mailboxes of `old`: the epoch grows, and so do the
     /// fencing tokens.
-    pub(super) fn complete(mut self, file: &File, uid: u32, old: &Segment) -> Result<Self, SegmentError> {
+    pub(super) fn complete(self, file: &File, uid: u32, old: &Segment) -> Result<Self, SegmentError> {
         file.write_all_at(&header(self.geometry, uid, self.life), 0)?;
-        self.epoch = old.word(EPOCH_AT).load(Ordering::Relaxed).wrapping_add(1);
-        self.word(EPOCH_AT).store(self.epoch, Ordering::Relaxed);
+        let epoch = old.word(EPOCH_AT).load(Ordering::Relaxed);
+        self.word(EPOCH_AT).store(epoch, Ordering::Relaxed);
+        self.begin_epoch();
         self.word(TOKENS_AT).store(old.word(TOKENS_AT).load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(self)
     }
@@ -150,15 +151,27 @@ impl Segment {
     /// Opens an existing segment, which must have mailboxes of this number and size. Increments its epoch, and
     /// stores the packet size.
     pub(crate) fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
+        let segment = Segment::attach(file, geometry)?;
+        segment.begin_epoch();
+        Ok(segment)
+    }
+
+    /// Maps an existing segment, which must have mailboxes of this number and size. Changes nothing, because
+    /// another server may still use the segment.
+    pub(crate) fn attach(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
         let found = Segment::geometry_of(file)?;
         if !found.has_mailboxes_of(&geometry) {
             return Err(SegmentError::OtherGeometry(found));
         }
         let (_, life) = check(file)?;
-        let mut segment = Segment::map(file, geometry, life)?;
-        segment.word(PACKET_AT).store(geometry.packet, Ordering::Relaxed);
-        segment.epoch = segment.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        Ok(segment)
+        Segment::map(file, geometry, life)
+    }
+
+    /// Increments the epoch, and stores the packet size: from now on this server alone uses the segment.
+    pub(crate) fn begin_epoch(&self) {
+        self.word(PACKET_AT).store(self.geometry.packet, Ordering::Relaxed);
+        let epoch = self.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// Marks a segment that no server will use again, and wakes the processes that wait for its mailboxes.
@@ -223,7 +236,7 @@ impl Segment {
 
     /// Number of servers that have used this segment, including this one.
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+        self.epoch.load(Ordering::Relaxed)
     }
 
     /// A random number that identifies the segment. It is generated when the segment is created.
@@ -326,7 +339,7 @@ impl Segment {
             map,
             geometry,
             ring_size: usize::try_from(ring_size).map_err(|_| SegmentError::TooLarge)?,
-            epoch: 1,
+            epoch: AtomicU64::new(1),
             life,
             waiters: None,
         })

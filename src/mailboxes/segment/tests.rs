@@ -12,6 +12,23 @@ pub(crate) fn memory() -> File {
 }
 
 #[test]
+fn an_attached_segment_is_unchanged_until_its_epoch_begins() {
+    let file = memory();
+    Segment::create(&file, SMALL, 0).expect("created");
+    let bytes = || {
+        let mut bytes = vec![0; HEADER_SIZE];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        bytes
+    };
+    let before = bytes();
+    let attached = Segment::attach(&file, SMALL).expect("attached");
+    assert_eq!(bytes(), before);
+    attached.begin_epoch();
+    assert_eq!(attached.epoch(), 2);
+    assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 3);
+}
+
+#[test]
 fn every_open_increments_the_epoch() {
     let file = memory();
     assert_eq!(Segment::create(&file, SMALL, 0).expect("created").epoch(), 1);
