@@ -38,9 +38,10 @@ const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     override_usage = "dipc [OPTIONS] [MAILBOXES SIZE_KB PORT [PACKET_KB]]",
     after_help = "Examples:\n  dipc                     64 mailboxes of 64 kB on port 5000\n  \
                   dipc 4 64 5000 8         4 mailboxes of 64 kB on port 5000, requests of at most 8 kB\n  \
-                  telnet localhost 5000\n  dipcrm 5000              stops the server and deletes all data\n\n\
+                  telnet localhost 5000\n  dipc --takeover          a new version of dipc replaces the running one\n  \
+                  dipcrm 5000              stops the server and deletes all data\n\n\
                   Exit codes: 0 started or stopped, 1 cannot run, 2 usage, 3 port or instance in use, \
-                  4 existing data has a different size or format."
+                  4 existing data or the running server has a different size, address or format."
 )]
 pub struct ServerOptions {
     /// Number of mailboxes
@@ -130,6 +131,11 @@ pub struct ServerOptions {
     /// Take the mailboxes of an earlier server on this port over into ones of another number or size
     #[arg(long, env = "DIPC_RESIZE", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub resize: bool,
+
+    /// Take over from the server that runs on this port, without a refused connection: an upgrade in place;
+    /// needs the same numbers and addresses
+    #[arg(long, env = "DIPC_TAKEOVER", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub takeover: bool,
 
     /// Run in the foreground
     #[arg(long, env = "DIPC_FOREGROUND", hide_env_values = true, value_parser = BoolishValueParser::new())]

@@ -2,7 +2,8 @@
 //!
 //! The parent reads from a socket until the server reports that clients can connect, or why it failed. The
 //! parent acknowledges a successful start, and exits with the code in the report. **The law**: without the
-//! acknowledgement the server does not run, so a start that was reported as failed leaves no server.
+//! acknowledgement the server does not run, so a start that was reported as failed leaves no server. A server
+//! that takes over needs no acknowledgement, because it is the only server when it reports.
 #![allow(unsafe_code, reason = "forks")]
 
 use std::fs::File;
@@ -46,8 +47,16 @@ pub(super) enum Side {
     Parent(Option<ExitCode>),
 }
 
+/// Whether a server waits for the acknowledgement of its parent before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledgement {
+    Needed,
+    /// The server runs already: it has taken over.
+    Unneeded,
+}
+
 /// Forks the server. Asserts that the process has one thread, because other threads do not survive a fork.
-pub(super) fn fork_server() -> io::Result<Side> {
+pub(super) fn fork_server(acknowledgement: Acknowledgement) -> io::Result<Side> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let (parent, server) = UnixStream::pair()?;
     match fork_process()? {
@@ -55,7 +64,7 @@ pub(super) fn fork_server() -> io::Result<Side> {
             drop(server);
             // May fail: the kernel reaps the child itself if the caller of dipc ignores SIGCHLD.
             let _ = waitpid(child, None);
-            Ok(Side::Parent(read_status(parent)))
+            Ok(Side::Parent(read_status(parent, acknowledgement)))
         }
         ForkResult::Child => Ok(Side::Server(Notifier::Parent(server, null))),
     }
@@ -78,6 +87,15 @@ impl Notifier {
     /// Reports that clients can connect, with the text `line`. A server in the background first detaches from
     /// the terminal, and then waits for the acknowledgement of its parent.
     pub(super) fn ready(&mut self, line: &str) -> io::Result<()> {
+        self.announce(line)?;
+        match self {
+            Notifier::Parent(parent, _) => wait_for_ack(parent),
+            Notifier::Terminal => Ok(()),
+        }
+    }
+
+    /// Reports that clients can connect, and waits for no acknowledgement.
+    pub(super) fn announce(&mut self, line: &str) -> io::Result<()> {
         match self {
             Notifier::Parent(parent, null) => {
                 dup2_stdin(&null)?;
@@ -87,8 +105,7 @@ impl Notifier {
                 }
                 parent.set_read_timeout(Some(ACK_TIMEOUT))?;
                 parent.write_all(&report(0, line))?;
-                parent.shutdown(Shutdown::Write)?;
-                wait_for_ack(parent)
+                parent.shutdown(Shutdown::Write)
             }
             Notifier::Terminal => {
                 // The server runs even if stdout is closed.
@@ -134,13 +151,15 @@ fn report(code: u8, text: &str) -> Vec<u8> {
 
 /// Waits for the report of the server, and acknowledges a successful start. Prints the report, and returns
 /// its exit code; `None` if there is no report.
-fn read_status(mut server: UnixStream) -> Option<ExitCode> {
+fn read_status(mut server: UnixStream, acknowledgement: Acknowledgement) -> Option<ExitCode> {
     let mut bytes = Vec::new();
     server.read_to_end(&mut bytes).ok()?;
     let (code, text) = bytes.split_first()?;
     let text = String::from_utf8_lossy(text);
     if *code == 0 {
-        server.write_all(&[0]).ok()?;
+        if acknowledgement == Acknowledgement::Needed {
+            server.write_all(&[0]).ok()?;
+        }
         terminal::print(&text);
     } else {
         terminal::print_error(&format!("dipc: {text}"));

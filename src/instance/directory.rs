@@ -102,6 +102,13 @@ pub(super) struct InstanceLock {
     is_new: bool,
 }
 
+impl InstanceLock {
+    /// The open file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
 impl Directory {
     /// Creates the directory of `port` if it does not exist, and locks it. If that fails, removes everything
     /// that it has created.
@@ -151,6 +158,25 @@ impl Directory {
             }
         }
         Err(DirectoryError::Io { path: base, error: Errno::EBUSY.into() })
+    }
+
+    /// The lock of a running server, whose descriptor was received. The kernel releases it when neither
+    /// server has the descriptor open.
+    pub(super) fn adopt_lock(&self, file: File) -> Result<InstanceLock, DirectoryError> {
+        self.check_adopted(LOCK, &file)?;
+        Ok(InstanceLock { file, is_new: false })
+    }
+
+    /// Checks a file whose descriptor was received: it must be the file with this name. Locking it succeeds
+    /// only with a descriptor of the lock's holder.
+    pub(super) fn check_adopted(&self, name: &'static str, file: &File) -> Result<(), DirectoryError> {
+        match self.is_named(name, file)? {
+            true => self.lock_file(name, file),
+            false => {
+                let reason = "is not the file of the running server";
+                Err(DirectoryError::NotOurs { path: self.path.join(name), reason })
+            }
+        }
     }
 
     /// Opens the directory of `port`. Returns `None` if it does not exist.

@@ -5,16 +5,17 @@
 //! names, and creates the directory, the lock and the control socket again. The segment cannot get its name
 //! back, so its mailboxes end with the server.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::directory::{CONTROL, Directory, DirectoryError, InstanceLock, LOCK, SEGMENT};
+use super::handover::send_descriptors;
 use super::segment_file::SegmentFile;
 use super::unix_socket::UnixSocket;
-use crate::reactor::FileCheck;
+use crate::reactor::{FileCheck, Refusal, SocketKind};
 
 /// The directory itself, among the names that can be lost.
 const DIRECTORY: &str = "directory";
@@ -73,6 +74,28 @@ impl Files {
     /// The directory of the instance.
     pub(super) fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// Refuses to hand over files that have lost their names. A new server could not find the instance.
+    pub(super) fn check_complete(&self) -> Result<(), Refusal> {
+        match self.lost_names().as_slice() {
+            [] => Ok(()),
+            lost => {
+                let path = self.directory.path().display();
+                Err(Refusal { code: 1, reason: format!("{path}: lost names: {}", lost.join(", ")) })
+            }
+        }
+    }
+
+    /// Sends a new server the lock, the segment and these sockets.
+    pub(super) fn send(
+        &self,
+        peer: &OwnedFd,
+        sockets: &[(SocketKind, BorrowedFd<'_>)],
+    ) -> std::io::Result<()> {
+        let files = [self.lock.file().as_fd(), self.segment.file().as_fd()];
+        let inode = self.socket.as_ref().map_or(0, UnixSocket::inode);
+        Ok(send_descriptors(peer, files, sockets, inode)?)
     }
 
     /// Listens on the control socket, and writes the pid. To be called after the last fork.

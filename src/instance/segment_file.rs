@@ -40,6 +40,17 @@ pub(super) struct SegmentFile {
 }
 
 impl SegmentFile {
+    /// The file of a running server, whose descriptor was received. It is locked already, for both servers.
+    pub(super) fn adopt(file: File, directory: &Directory) -> Result<Self, DirectoryError> {
+        directory.check_adopted(SEGMENT, &file)?;
+        Ok(SegmentFile { file, is_new: false })
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Whether the file no longer has its name.
     pub(super) fn has_lost_name(&self, directory: &Directory) -> bool {
         directory.is_named(SEGMENT, &self.file).is_ok_and(|is_named| !is_named)
@@ -89,7 +100,14 @@ impl Directory {
     fn waiters(&self, mailboxes: u32) -> Result<Waiters, OpenError> {
         self.unlink(WAITERS)?;
         let file = self.open_file(WAITERS, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR)?;
-        Ok(Waiters::open(&file, mailboxes).map_err(SegmentError::Io)?)
+        Ok(Waiters::create(&file, mailboxes).map_err(SegmentError::Io)?)
+    }
+
+    /// The flags of the running server that this process takes over from.
+    pub(super) fn open_waiters(&self, mailboxes: u32) -> Result<Waiters, DirectoryError> {
+        let file = self.open_file(WAITERS, OFlag::O_RDWR)?;
+        Waiters::open(&file, mailboxes)
+            .map_err(|error| DirectoryError::Io { path: self.path().join(WAITERS), error })
     }
 
     /// Opens and locks the existing segment, if there is one.

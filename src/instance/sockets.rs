@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use mio::net::{TcpListener, UdpSocket};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::handover::Description;
 use crate::options::ServerOptions;
-use crate::reactor::Listener;
+use crate::reactor::{Listener, SocketKind};
 
 /// Connections that the kernel queues until they are accepted.
 pub(super) const BACKLOG: i32 = 4096;
@@ -36,6 +39,17 @@ pub(super) enum ListenError {
     /// A system call failed.
     #[error("cannot listen on {0}: {1}")]
     Io(SocketAddr, io::Error),
+}
+
+/// Why received descriptors cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdoptError {
+    /// A descriptor is something else than the message says.
+    #[error("the running server has sent a descriptor that is not the expected socket")]
+    Other,
+    /// A system call failed.
+    #[error("cannot use a socket of the running server: {0}")]
+    Io(#[from] io::Error),
 }
 
 /// The sockets of a server that does not listen yet, or listens.
@@ -87,6 +101,45 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// The sockets of a running server of this description, and its Unix-domain socket. Each descriptor must
+    /// be a socket of the expected kind with the expected address.
+    pub(super) fn adopt(
+        description: &Description,
+        port: u16,
+        received: Vec<(SocketKind, OwnedFd)>,
+    ) -> Result<(Self, Option<UnixListener>), AdoptError> {
+        let mut sockets = Sockets { port, main: None, classic: Classic::Off, udp: None };
+        let mut unix = None;
+        for (kind, fd) in received {
+            let socket = Socket::from(fd);
+            let found = socket.local_addr()?;
+            let is_stream = socket.r#type()? == Type::STREAM && socket.is_listener()?;
+            let at = |expected: SocketAddr| found.as_socket().filter(|found| has_address(found, expected));
+            match (kind, description.tcp, description.classic) {
+                (SocketKind::Tcp, Some(tcp), _) if is_stream && let Some(address) = at(tcp) => {
+                    sockets.main = Some(TcpSocket { socket, address });
+                }
+                (SocketKind::Classic, _, Some(classic)) if is_stream && let Some(address) = at(classic) => {
+                    let socket = TcpSocket { socket, address };
+                    match sockets.main {
+                        None => (sockets.main, sockets.classic) = (Some(socket), Classic::Main),
+                        Some(_) => sockets.classic = Classic::Second(socket),
+                    }
+                }
+                (SocketKind::Udp, _, Some(classic))
+                    if socket.r#type()? == Type::DGRAM && at(classic).is_some() =>
+                {
+                    sockets.udp = Some(socket.into());
+                }
+                (SocketKind::Unix, ..) if is_stream && found.as_pathname() == description.unix.as_deref() => {
+                    unix = Some(socket.into());
+                }
+                _ => return Err(AdoptError::Other),
+            }
+        }
+        Ok((sockets, unix))
+    }
+
     /// PORT, or the port that the system has chosen for PORT 0. It names the directory of the instance.
     pub(super) fn port(&self) -> u16 {
         self.port
@@ -95,6 +148,12 @@ impl Sockets {
     /// The classic port, if it has no UDP.
     pub(super) fn classic_without_udp(&self) -> Option<u16> {
         self.classic_address().filter(|_| self.udp.is_none()).map(|address| address.port())
+    }
+
+    /// What this server is, for the comparison with a new one.
+    pub(super) fn description(&self, options: &ServerOptions) -> Description {
+        let tcp = self.main.as_ref().map(|main| main.address);
+        Description { tcp, classic: self.classic_address(), ..Description::of(options) }
     }
 
     /// The addresses, for people.
@@ -178,6 +237,11 @@ impl TcpSocket {
     fn into_listener(self) -> TcpListener {
         TcpListener::from_std(self.socket.into())
     }
+}
+
+/// Whether a socket has the expected address. Port 0 is any port.
+fn has_address(found: &SocketAddr, expected: SocketAddr) -> bool {
+    found.ip() == expected.ip() && (expected.port() == 0 || found.port() == expected.port())
 }
 
 fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {

@@ -7,6 +7,7 @@
 //! has created.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,19 +19,20 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use parking_lot::Mutex;
 
-use super::daemon::{self, Notifier, Side};
+use super::daemon::{self, Acknowledgement, Notifier, Side};
 use super::descriptors::{self, close_inherited};
 use super::directory::{CONTROL, Directory, DirectoryError};
 use super::files::Files;
 use super::names_file::NamesError;
 use super::segment_file::{Existing, OpenError, SegmentFile};
 use super::sockets::{ListenError, Sockets};
+use super::takeover::take_over;
 use super::unix_socket::{UnixSocket, UnixSocketError, remove_if_dead};
-use super::warnings::{of_options, recover, report};
+use super::warnings::{of_directory, of_options, recover, report};
 use crate::mailboxes::{Mailboxes, Segment, SegmentError};
 use crate::options::ServerOptions;
 use crate::protocol::Name;
-use crate::reactor::{Host, Listener, Reactor, Settings};
+use crate::reactor::{End, Host, Listener, Reactor, Settings, Successor};
 
 /// How long a start waits for an earlier server that is ending, and the pause between two tries.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +43,7 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(super) enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(
@@ -82,7 +84,7 @@ fn cure_of(error: &SegmentError) -> &'static str {
 }
 
 impl StartError {
-    fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         match self {
             StartError::TooLarge(_) | StartError::Names(NamesError::Line { .. }) => 2,
             StartError::Listen(ListenError::PortInUse(_))
@@ -114,6 +116,9 @@ pub fn start(options: &ServerOptions) -> ExitCode {
         Ok(options) => options,
         Err(error) => return Notifier::Terminal.failed(1, &error.to_string()),
     };
+    if options.takeover {
+        return take_over(options);
+    }
     let resources = match prepare(options) {
         Ok(resources) => resources,
         Err(error) => return Notifier::Terminal.failed(error.exit_code(), &error.to_string()),
@@ -121,7 +126,7 @@ pub fn start(options: &ServerOptions) -> ExitCode {
     if options.foreground {
         return serve(resources, options, Notifier::Terminal);
     }
-    match daemon::fork_server() {
+    match daemon::fork_server(Acknowledgement::Needed) {
         Ok(Side::Server(notifier)) => serve(resources, options, notifier),
         Ok(Side::Parent(Some(code))) => code,
         Ok(Side::Parent(None)) => {
@@ -136,16 +141,26 @@ pub fn start(options: &ServerOptions) -> ExitCode {
     }
 }
 
+/// Closes inherited descriptors, and starts the log.
+pub(super) fn begin(options: &ServerOptions) -> Result<(), StartError> {
+    close_inherited().map_err(|error| StartError::Io("close inherited descriptors", error))?;
+    super::log::start(options.log_file.as_deref(), options.foreground, options.log_level)
+        .map_err(|error| StartError::Io("open the log file", error))
+}
+
+/// The names of `--names`.
+pub(super) fn names_of(options: &ServerOptions) -> Result<Vec<(u32, Name)>, StartError> {
+    Ok(match &options.names {
+        Some(path) => super::names_file::read(path, options.mailboxes)?,
+        None => Vec::new(),
+    })
+}
+
 /// Starts the log, and acquires the port, the files and the memory. Waits for an earlier server that is
 /// ending.
 fn prepare(options: &ServerOptions) -> Result<Resources, StartError> {
-    close_inherited().map_err(|error| StartError::Io("close inherited descriptors", error))?;
-    super::log::start(options.log_file.as_deref(), options.foreground, options.log_level)
-        .map_err(|error| StartError::Io("open the log file", error))?;
-    let names = match &options.names {
-        Some(path) => super::names_file::read(path, options.mailboxes)?,
-        None => Vec::new(),
-    };
+    begin(options)?;
+    let names = names_of(options)?;
     let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
     loop {
         match acquire(options, &names) {
@@ -271,11 +286,19 @@ fn serve(resources: Resources, options: &ServerOptions, mut notifier: Notifier) 
     };
     drop(notifier);
     Files::keep();
+    run(reactor, &files)
+}
+
+/// Runs a server to its end, and removes the files that only a running server needs. After a handover these
+/// are the files of another server.
+pub(super) fn run(reactor: Reactor, files: &Mutex<Files>) -> ExitCode {
     let result = reactor.run();
     if let Err(error) = &result {
         log::error!("{error}");
     }
-    files.lock().release();
+    if !matches!(result, Ok(End::HandedOver)) {
+        files.lock().release();
+    }
     super::log::flush();
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -288,14 +311,38 @@ fn reactor(
     segment: Segment,
     names: Vec<(u32, Name)>,
 ) -> Result<Reactor, StartError> {
+    let max_clients = prepare_process(options, files.lock().directory(), sockets.classic_without_udp())?;
+    recover(&segment);
+    let control = files.lock().open_control()?;
+    let reactor = new_reactor(files, options, (sockets, unix), segment, Some(control), max_clients)?;
+    reactor.mailboxes().set_names(names);
+    Ok(reactor)
+}
+
+/// Prepares the process for a server: its limits, its log and its warnings. Returns the number of clients.
+pub(super) fn prepare_process(
+    options: &ServerOptions,
+    directory: &Directory,
+    classic_without_udp: Option<u16>,
+) -> Result<usize, StartError> {
     let max_clients = max_clients(options);
     // Before the first thread starts, because this takes longer afterwards.
-    descriptors::reserve(max_clients, files.lock().directory().descriptor());
+    descriptors::reserve(max_clients, directory.descriptor());
     super::log::start_writer().map_err(|error| StartError::Io("start the log", error))?;
-    report(&of_options(options, &sockets));
-    recover(&segment, files.lock().directory());
-    let mailboxes = Mailboxes::new(segment);
-    mailboxes.set_names(names);
+    let warnings = of_options(options, classic_without_udp).into_iter().chain(of_directory(directory));
+    report(&warnings.collect::<Vec<_>>());
+    Ok(max_clients)
+}
+
+/// The reactor of a server, which accepts and changes nothing before it runs.
+pub(super) fn new_reactor(
+    files: &Arc<Mutex<Files>>,
+    options: &ServerOptions,
+    (sockets, unix): (Sockets, Option<std::os::unix::net::UnixListener>),
+    segment: Segment,
+    control: Option<OwnedFd>,
+    max_clients: usize,
+) -> Result<Reactor, StartError> {
     let settings = Settings {
         workers: workers(options),
         wait: options.wait,
@@ -304,16 +351,24 @@ fn reactor(
         client_memory: usize::try_from(options.client_memory()).unwrap_or(usize::MAX),
         quiet: Duration::from_millis(options.quiet_ms.into()),
     };
-    let control = files.lock().open_control()?;
+    let description = sockets.description(options);
     let (mut listeners, udp) = sockets.into_listeners();
     listeners.extend(unix.map(|listener| Listener::Unix(UnixListener::from_std(listener))));
-    let files = Arc::clone(files);
+    let [checked, examined, sent] = [(); 3].map(|()| Arc::clone(files));
+    let successor = Successor {
+        examine: Box::new(move |hello| {
+            description.examine(hello)?;
+            examined.lock().check_complete()
+        }),
+        send: Box::new(move |peer, sockets| sent.lock().send(peer, sockets)),
+    };
     let host = Host {
         reopen_log: super::log::reopen,
         dropped_log_lines: super::log::dropped,
-        check_files: Box::new(move || files.lock().check()),
+        check_files: Box::new(move || checked.lock().check()),
+        successor,
     };
-    Reactor::new(mailboxes, listeners, udp, control, settings, host)
+    Reactor::new(Mailboxes::new(segment), listeners, udp, control, settings, host)
         .map_err(|error| StartError::Io("start the server", error))
 }
 
@@ -338,7 +393,7 @@ fn max_clients(options: &ServerOptions) -> usize {
 }
 
 /// The line that reports a started server. `port` names its instance.
-fn describe(options: &ServerOptions, port: u16, addresses: &str) -> String {
+pub(super) fn describe(options: &ServerOptions, port: u16, addresses: &str) -> String {
     let ServerOptions { mailboxes, size_kb, .. } = options;
     let noun = if *mailboxes == 1 { "mailbox" } else { "mailboxes" };
     let memory = options.geometry().segment_size().unwrap_or(0).div_ceil(1024);

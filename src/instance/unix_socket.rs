@@ -68,6 +68,16 @@ impl UnixSocket {
         }
     }
 
+    /// The socket file of a running server, which this server takes over.
+    pub(super) fn adopt(path: &Path, inode: u64) -> Self {
+        UnixSocket { path: path.to_owned(), inode }
+    }
+
+    /// The inode of the file.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path

@@ -6,7 +6,6 @@
 use log::Level;
 
 use super::directory::Directory;
-use super::sockets::Sockets;
 use super::terminal;
 use crate::mailboxes::{Recovered, Segment};
 use crate::options::ServerOptions;
@@ -31,19 +30,22 @@ pub(super) fn report(warnings: &[(Level, String)]) {
 }
 
 /// Warnings about options and defaults that do not have their whole effect.
-pub(super) fn of_options(options: &ServerOptions, sockets: &Sockets) -> Vec<(Level, String)> {
-    let udp = sockets.classic_without_udp();
-    let udp = udp.map(|port| format!("the classic port {port} is TCP only, because --bind is not loopback"));
+pub(super) fn of_options(options: &ServerOptions, classic_without_udp: Option<u16>) -> Vec<(Level, String)> {
+    let udp = classic_without_udp
+        .map(|port| format!("the classic port {port} is TCP only, because --bind is not loopback"));
     udp.into_iter().chain(options.adjusted()).map(|text| (Level::Warn, text)).collect()
 }
 
+/// The warning about a directory that is not in memory.
+pub(super) fn of_directory(directory: &Directory) -> Option<(Level, String)> {
+    let path = directory.path().display();
+    let text = || (Level::Warn, format!("{path} is not on tmpfs: mailboxes will be written to a disk"));
+    (!directory.is_on_tmpfs()).then(text)
+}
+
 /// Recovers the mailboxes, and reports damaged ones.
-pub(super) fn recover(segment: &Segment, directory: &Directory) {
+pub(super) fn recover(segment: &Segment) {
     let mut warnings = Vec::new();
-    if !directory.is_on_tmpfs() {
-        let path = directory.path().display();
-        warnings.push((Level::Warn, format!("{path} is not on tmpfs: mailboxes will be written to a disk")));
-    }
     for (mailbox, recovered) in segment.recover() {
         warnings.push(match recovered {
             Recovered::Whole => continue,

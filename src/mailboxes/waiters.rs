@@ -21,13 +21,25 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    /// Maps the file, and clears all flags. Allocates its memory.
+    /// Allocates the memory of a new file, and maps it.
+    pub(crate) fn create(file: &File, mailboxes: u32) -> io::Result<Self> {
+        nix::fcntl::posix_fallocate(file, 0, Waiters::size(mailboxes).cast_signed())?;
+        Waiters::open(file, mailboxes)
+    }
+
+    /// Maps the file of a server that has this number of mailboxes. Changes nothing.
     pub(crate) fn open(file: &File, mailboxes: u32) -> io::Result<Self> {
-        let size = u64::from(mailboxes) * size_of::<AtomicU32>() as u64;
-        file.set_len(0)?;
-        nix::fcntl::posix_fallocate(file, 0, size.cast_signed())?;
+        let size = Waiters::size(mailboxes);
+        if file.metadata()?.len() != size {
+            return Err(io::Error::other("the file of the waiters does not fit the mailboxes"));
+        }
         let map = MmapOptions::new().len(usize::try_from(size).map_err(io::Error::other)?).map_raw(file)?;
         Ok(Waiters { map, mailboxes })
+    }
+
+    /// Bytes of the file.
+    fn size(mailboxes: u32) -> u64 {
+        u64::from(mailboxes) * size_of::<AtomicU32>() as u64
     }
 
     /// Whether processes wait for a change of a mailbox. Clears its flag. To be called after the change.

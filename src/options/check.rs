@@ -26,6 +26,15 @@ impl ServerOptions {
         if self.fresh && self.resize {
             return Some("--fresh deletes what --resize would keep; omit one of them");
         }
+        if self.takeover && self.fresh {
+            return Some("--takeover keeps the mailboxes, --fresh deletes them; omit one of them");
+        }
+        if self.takeover && self.resize {
+            return Some("--takeover needs mailboxes of the same number and size; omit it or --resize");
+        }
+        if self.takeover && self.port == 0 {
+            return Some("--takeover needs a PORT above 0: that of the running server");
+        }
         match self.no_tcp {
             false => None,
             true if self.unix.is_none() => Some("--no-tcp needs --unix: clients could not connect"),
@@ -148,6 +157,18 @@ mod tests {
             assert!(conflict(words).contains(reason), "{words}: {:?}", conflict(words));
         }
         assert_eq!(conflict("4 64 5000 --no-tcp --unix s"), "");
+    }
+
+    #[test]
+    fn a_takeover_names_its_server_and_keeps_its_mailboxes() {
+        let conflict = |words: &str| {
+            let words = ["dipc"].into_iter().chain(words.split(' '));
+            ServerOptions::parse_from(words).conflict().unwrap_or_default()
+        };
+        assert!(conflict("4 64 5000 --takeover --fresh").contains("--fresh"));
+        assert!(conflict("4 64 5000 --takeover --resize").contains("--resize"));
+        assert!(conflict("4 64 0 --takeover").contains("PORT above 0"));
+        assert_eq!(conflict("4 64 5000 --takeover"), "");
     }
 
     #[test]

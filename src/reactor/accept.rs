@@ -103,7 +103,8 @@ impl Reactor {
         }
     }
 
-    fn reject_full(&mut self, accepted: Accepted) {
+    /// Rejects a connection: there is no slot for it.
+    pub(super) fn reject_full(&mut self, accepted: Accepted) {
         self.server.counters.busy_clients += 1;
         reject(&accepted.socket, &busy(self.server.max_clients()));
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
@@ -52,6 +53,17 @@ impl Datagrams {
     /// Sends a packet. Returns whether the system has taken it.
     pub(super) fn send(&self, packet: &[u8], to: SocketAddr) -> bool {
         self.socket.send_to(packet, to).is_ok()
+    }
+
+    /// Closes the descriptor of the socket, which a new server has, too.
+    pub(super) fn hand_over(mut self, registry: &Registry) {
+        // Fails only for a socket that is not registered.
+        let _ = registry.deregister(&mut self.socket);
+    }
+
+    /// The descriptor of the socket.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// The address of the socket.

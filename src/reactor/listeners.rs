@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use socket2::Socket;
 
 use super::connection::Door;
+use super::handover::SocketKind;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -127,6 +128,28 @@ impl Listeners {
     pub(super) fn close(&mut self) {
         self.listeners.clear();
         self.pending = false;
+    }
+
+    /// Closes the descriptors of all listeners, which a new server has, too. Its connections cause no events
+    /// here.
+    pub(super) fn hand_over(&mut self, registry: &Registry) {
+        for listener in &mut self.listeners {
+            // Fails only for a listener that is not registered.
+            let _ = match listener {
+                Listener::Tcp(socket) | Listener::Classic(socket) => registry.deregister(socket),
+                Listener::Unix(socket) => registry.deregister(socket),
+            };
+        }
+        self.close();
+    }
+
+    /// The descriptor of each listener, with its kind.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (SocketKind, BorrowedFd<'_>)> {
+        self.listeners.iter().map(|listener| match listener {
+            Listener::Tcp(socket) => (SocketKind::Tcp, socket.as_fd()),
+            Listener::Classic(socket) => (SocketKind::Classic, socket.as_fd()),
+            Listener::Unix(socket) => (SocketKind::Unix, socket.as_fd()),
+        })
     }
 }
 

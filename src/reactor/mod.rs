@@ -19,7 +19,8 @@
 //! | `clients`, `extras`, `locks`, `leases` | the state of the server, each fact stored once |
 //! | `watches`, `watch_list` | the watches of all clients, and of one |
 //! | `deadlines`, `budget`, `pools`, `stat` | deadlines of clients; work of a tick; reused memory; counters |
-//! | `control` | how `dipcrm` asks the server to stop |
+//! | `control`, `handover` | how `dipcrm` asks the server to stop; how a new server takes over |
+//! | `host` | what the reactor needs of the instance |
 //! | `simulation` | the whole server without a kernel |
 //!
 //! **The law**: every job, deadline and event of a client carries the
@@ -36,6 +37,8 @@ mod control;
 mod datagrams;
 mod deadlines;
 mod extras;
+mod handover;
+mod host;
 mod leases;
 mod listeners;
 mod locks;
@@ -68,10 +71,15 @@ use busy_poll::{BusyPoll, SPIN};
 use clients::{FIRST_TOKEN, id_of, token_of};
 use control::Control;
 use datagrams::Datagrams;
+use handover::Handover;
 use listeners::{Accepted, Listeners};
 use server::Server;
 
 pub(crate) use control::{PING, RUNNING, STOP, STOPPING};
+pub(crate) use handover::{
+    ACK, ACK_TIME, COMMIT, DRAIN_TIME, GO, HELLO, QUIET_TIME, READY, Refusal, SocketKind, Successor,
+};
+pub(crate) use host::{End, FileCheck, Host};
 pub(crate) use listeners::Listener;
 pub(crate) use server::DRAIN;
 
@@ -109,32 +117,12 @@ pub(crate) struct Settings {
 /// Time between two checks of the instance's files. The server logs the loss of a name within a second.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The functions of the instance that the reactor uses.
-pub(crate) struct Host {
-    /// Reopens the log file.
-    pub reopen_log: fn(),
-    /// Number of lines that the log has dropped.
-    pub dropped_log_lines: fn() -> u64,
-    /// Checks whether the instance's files still have their names, and restores lost ones.
-    pub check_files: Box<dyn FnMut() -> FileCheck>,
-}
-
-/// The result of a check of the instance's files.
-#[derive(Debug, Default)]
-pub(crate) struct FileCheck {
-    /// Files without their names.
-    pub missing: u64,
-    /// Files that this check has restored.
-    pub restored: u64,
-    /// The listening control socket that has replaced a lost one.
-    pub control: Option<OwnedFd>,
-}
-
 /// The server with its poll.
 pub(crate) struct Reactor {
     poll: Poll,
     signals: Signals,
     control: Control,
+    handover: Handover,
     listeners: Listeners,
     datagrams: Option<Datagrams>,
     server: Server<Socket>,
@@ -153,18 +141,21 @@ pub(crate) struct Reactor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
+    /// All connections end, because a new server takes over. The server may go on afterwards.
+    HandingOver,
     /// Requests that have arrived are answered until this instant.
     Draining(Instant),
     Now,
 }
 
 impl Reactor {
-    /// Starts the pool, catches the signals and registers the listeners.
+    /// Starts the pool, catches the signals and registers the listeners. Accepts nothing before
+    /// [`Reactor::run`].
     pub(crate) fn new(
         mailboxes: Mailboxes,
         listeners: Vec<Listener>,
         datagrams: Option<UdpSocket>,
-        control: OwnedFd,
+        control: Option<OwnedFd>,
         settings: Settings,
         host: Host,
     ) -> io::Result<Self> {
@@ -185,6 +176,7 @@ impl Reactor {
             poll,
             signals,
             control,
+            handover: Handover::None,
             listeners,
             datagrams,
             server,
@@ -198,8 +190,8 @@ impl Reactor {
         })
     }
 
-    /// Serves until the server has stopped.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    /// Serves until the server has stopped, or has handed over to a new one.
+    pub(crate) fn run(mut self) -> io::Result<End> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.server.has_stopped() {
             self.wait_for_events(&mut events)?;
@@ -223,16 +215,23 @@ impl Reactor {
                 registry.reregister(&mut SourceFd(&socket.as_raw_fd()), token_of(id), interest)
             });
             self.remove_closed();
-            self.accept();
+            if self.handover.is_serving() {
+                self.accept();
+            }
             self.keep_instance();
+            self.advance_handover();
             self.server.end_tick(Instant::now());
         }
+        let end = if self.handover.is_committed() { End::HandedOver } else { End::Stopped };
         self.server.stop();
-        Ok(())
+        Ok(end)
     }
 
     /// Handles packets of UDP, up to the budget of the tick.
     fn receive_packets(&mut self) {
+        if !self.handover.is_serving() {
+            return;
+        }
         let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.pending) else { return };
         let own = datagrams.address();
         let server = &mut self.server;
@@ -250,7 +249,7 @@ impl Reactor {
             return;
         }
         self.file_check_at = now + FILE_CHECK_INTERVAL;
-        let check = (self.host.check_files)();
+        let check = self.check_files();
         self.server.counters.files_missing = check.missing;
         self.server.counters.files_restored += check.restored;
         if let Some(listener) = check.control
@@ -312,10 +311,16 @@ impl Reactor {
     fn timeout(&self) -> Option<Duration> {
         let accept_now = self.listeners.pending && self.accept_retry_at.is_none();
         let has_packets = self.datagrams.as_ref().is_some_and(|datagrams| datagrams.pending);
-        if accept_now || has_packets || !self.deferred.is_empty() || self.server.is_busy() {
+        let is_serving = self.handover.is_serving();
+        if is_serving && (accept_now || has_packets || !self.deferred.is_empty()) || self.server.is_busy() {
             return Some(Duration::ZERO);
         }
-        let retries = [self.server.next_deadline(), self.accept_retry_at, self.control.retry_at()];
+        let retries = [
+            self.server.next_deadline(),
+            self.accept_retry_at.filter(|_| is_serving),
+            self.control.retry_at(),
+            self.handover.next_deadline(),
+        ];
         let next = retries.into_iter().flatten().fold(self.file_check_at, Instant::min);
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -337,11 +342,15 @@ impl Reactor {
 
     fn read_control(&mut self) {
         let is_stopping = self.server.is_stopping();
-        let asked = self.control.stop_requested(self.poll.registry(), is_stopping, self.server.now());
-        if asked && !is_stopping {
+        let messages = self.control.receive(self.poll.registry(), is_stopping, self.server.now());
+        if messages.stop && !is_stopping {
             log::info!("dipcrm asks to stop");
             self.stop();
         }
+        for (peer, hello) in messages.hellos {
+            self.on_hello(peer, &hello);
+        }
+        self.read_handover();
     }
 
     fn read_signals(&mut self) {
@@ -372,6 +381,7 @@ impl Reactor {
         if self.server.is_stopping() {
             return;
         }
+        self.cancel_handover("the running server is stopping");
         self.accept_remaining();
         self.listeners.close();
         self.receive_packets();

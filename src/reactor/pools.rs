@@ -35,11 +35,14 @@ pub(super) struct Pools {
     /// Bytes dropped since the last trim.
     dropped: usize,
     trimmed: Option<Instant>,
+    /// Jobs that were taken and are not returned: a worker, a queue or a connection has them.
+    outstanding: usize,
 }
 
 impl Pools {
     /// Takes an empty job.
     pub(super) fn job(&mut self, owner: Owner) -> Box<Job> {
+        self.outstanding += 1;
         let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(owner)) };
         self.bytes -= job.memory();
         job.owner = owner;
@@ -48,6 +51,7 @@ impl Pools {
 
     /// Returns a job to the pool.
     pub(super) fn return_job(&mut self, mut job: Box<Job>) {
+        self.outstanding -= 1;
         debug_assert!(!job.holds_grant(), "a grant is released before its job is pooled");
         if job.input.capacity() >= BODY_MIN {
             self.return_buffer(std::mem::take(&mut job.input));
@@ -67,6 +71,11 @@ impl Pools {
         }
         self.bytes += job.memory();
         self.jobs.push(job);
+    }
+
+    /// Number of jobs that were taken and are not returned.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
     }
 
     /// Takes a buffer with meaningless content. The buffer is from the large pool if `len` is at least

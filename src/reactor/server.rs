@@ -16,11 +16,13 @@
 //! | `memory` | what happens when the memory for clients is used up |
 //! | `packets` | requests over UDP |
 //! | `closing` | the end of a connection, and of the server |
+//! | `handover` | the end of all connections for a new server, and the way back |
 //! | `report` | `stat` |
 
 mod backlog;
 mod closing;
 mod drive;
+mod handover;
 mod hands;
 mod inflight;
 mod locking;
@@ -186,7 +188,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
             Stopping::Draining(until) => Some(until),
-            _ => None,
+            Stopping::No | Stopping::HandingOver | Stopping::Now => None,
         };
         let rounds = self.watches.has_suspended().then_some(self.rounds_resume_at);
         [self.clients.next_deadline(), drained, self.pools.trims_at(), rounds].into_iter().flatten().min()

@@ -67,6 +67,11 @@ impl WatchList {
         self.find(mailbox).is_ok()
     }
 
+    /// The end of line of a client that watches.
+    pub(super) fn eol(&self) -> Option<Eol> {
+        self.watches.first().map(|watch| watch.eol)
+    }
+
     /// Whether a watch is stopped until the socket has room.
     pub(super) fn is_lagging(&self) -> bool {
         self.lagging > 0

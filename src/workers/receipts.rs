@@ -40,6 +40,11 @@ impl Receipts {
         self.len() * IN_HAND_MEMORY
     }
 
+    /// The end of line of a client that has a message in hand.
+    pub(crate) fn eol(&self) -> Option<Eol> {
+        self.receipts.first_key_value().map(|(_, receipt)| receipt.eol)
+    }
+
     /// Adds a message that was handed out.
     pub(crate) fn add(&mut self, receipt: Receipt) {
         let Receipt { mailbox, version, ttl, .. } = receipt;

@@ -208,7 +208,10 @@ impl<T: Transport> Connection<T> {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    pools.return_job(job);
+                    return Err(error);
+                }
             };
             if read == 0 {
                 (self.readable, self.eof) = (false, true);

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::super::budget::MICROSECOND;
 use super::super::clients::Clients;
+use super::super::connection::Connection;
 use super::super::extras::Extras;
 use super::super::locks::Locks;
 use super::super::phase::Phase;
@@ -308,9 +309,18 @@ impl<T: Transport> Server<T> {
 
     // ---- draining ----
 
-    /// Queues all clients to be drained.
+    /// Queues all clients to be drained, those that wait first: a lock that ends with a drained client is not
+    /// handed to a request whose wait ends, too.
     pub(super) fn drain_later(&mut self) {
-        self.backlog.draining = self.clients.ids().into();
+        let is_waiting = |client: &Connection<T>| matches!(client.phase(), Phase::Waiting { .. });
+        let clients = self.clients.iter().map(|(id, client)| (id, is_waiting(client)));
+        let (waiting, others): (Vec<_>, Vec<_>) = clients.partition(|(_, is_waiting)| *is_waiting);
+        self.backlog.draining = waiting.into_iter().chain(others).map(|(id, _)| id).collect();
+    }
+
+    /// Forgets the clients that are still to be drained, because the server goes on.
+    pub(super) fn cancel_drain(&mut self) {
+        self.backlog.draining.clear();
     }
 
     fn drain_clients(&mut self) {

@@ -72,14 +72,14 @@ impl<T: Transport> Server<T> {
     /// Whether the server has answered everything, or must stop at once.
     pub(crate) fn has_stopped(&self) -> bool {
         match self.stopping {
-            Stopping::No => false,
+            Stopping::No | Stopping::HandingOver => false,
             Stopping::Draining(_) => self.clients.len() == 0 && self.packets.is_empty(),
             Stopping::Now => true,
         }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping != Stopping::No
+        matches!(self.stopping, Stopping::Draining(_) | Stopping::Now)
     }
 
     /// Lets the server stop without a further answer.
@@ -96,13 +96,13 @@ impl<T: Transport> Server<T> {
 
     /// Schedules a client to be read once more. Ends the wait of its request if the request waits for a
     /// condition of a mailbox, because a draining server does not wait for further requests that could meet
-    /// the condition.
+    /// the condition. A server that hands over ends every wait.
     pub(super) fn drain_client(&mut self, id: ConnectionId) {
         if let Some(mut client) = self.clients.get(id) {
             client.readable = true;
             client.schedule();
         }
-        if self.waits_for_condition(id) {
+        if self.stopping == Stopping::HandingOver || self.waits_for_condition(id) {
             self.end_wait_for_drain(id);
         }
     }

@@ -149,6 +149,10 @@ impl<T: Transport> Server<T> {
                     self.run_granted();
                 }
             }
+            Ok(Received::WouldBlock) if self.stopping == Stopping::HandingOver => {
+                drop(client);
+                self.announce_and_close(id);
+            }
             Ok(Received::WouldBlock) if self.stopping != Stopping::No => {
                 drop(client);
                 self.close_gracefully(id);

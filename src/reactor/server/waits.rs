@@ -68,11 +68,20 @@ impl<T: Transport> Server<T> {
             return self.fail(id, &error);
         }
         drop(client);
-        if self.stopping != Stopping::No && reason != WaitReason::Queue {
+        if self.ends_wait(reason) {
             return self.end_wait_for_drain(id);
         }
         if !memory::has_room(0, Use::Lasting) {
             self.free_for_wait(id);
+        }
+    }
+
+    /// Whether a request that begins to wait is answered `ERR drain` instead.
+    fn ends_wait(&self, reason: WaitReason) -> bool {
+        match self.stopping {
+            Stopping::No => false,
+            Stopping::HandingOver => true,
+            Stopping::Draining(_) | Stopping::Now => reason != WaitReason::Queue,
         }
     }
 

@@ -71,6 +71,7 @@ impl World {
         let server = &self.server;
         assert_eq!(server.clients.len(), 0, "connections are left");
         assert_eq!(server.tables(), (0, 0), "locks or watches are left");
+        assert!(server.is_quiet(), "a job is left");
         assert!(!server.has_work_left() && server.clients.ready() == 0, "work is left");
         for mailbox in 0..MAILBOXES {
             let inspect = |queue: &crate::mailboxes::Admission<Box<Job>>| {
