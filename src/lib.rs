@@ -25,7 +25,8 @@
 //!    mailboxes.
 //! 3. `workers`: a `Job`, the interpreter `step`, the `Pool`.
 //! 4. `reactor`: the loop, and the life of a connection.
-//! 5. [`instance`]: how a server starts, goes to the background, stops, is listed and is removed.
+//! 5. [`instance`]: how a server starts, goes to the background, takes over from another one, stops, is
+//!    listed and is removed.
 //! 6. [`options`]: the command lines of `dipc` and `dipcrm`. [`memory`]: the limit of the memory for clients.
 //!
 //! [`client`] is the crate `dipc-client`, for programs in Rust that talk to a server. It imports nothing of

@@ -288,12 +288,8 @@ impl Reactor {
         // A new server that was late finds the message before the end of the connection.
         send_message(peer, &Refusal::new(1, reason).encode());
         if !handover.is_serving() {
+            // Connections and packets that have arrived meanwhile are accepted now: `pending` is set.
             self.server.cancel_handover();
-            // The events of connections and packets that have arrived meanwhile are gone.
-            self.listeners.pending = true;
-            if let Some(datagrams) = &mut self.datagrams {
-                datagrams.pending = true;
-            }
         }
     }
 

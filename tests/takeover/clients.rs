@@ -1,6 +1,6 @@
 //! What clients see of a takeover.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dipc::client::{Client, Error, Event};
 use dipc_testkit::instance::Instance;
@@ -10,6 +10,9 @@ use nix::sys::signal::Signal;
 
 use crate::Scene;
 use crate::relay::halt;
+
+/// How long a server that stops waits for its clients.
+const DRAIN_OF_A_STOP: Duration = Duration::from_secs(5);
 
 const DRAIN: &str = "ERR drain : the server is stopping\n";
 
@@ -31,7 +34,6 @@ fn messages_and_versions_continue_and_the_epoch_grows_by_one() {
 #[test]
 fn waiting_requests_are_answered_drain_and_not_executed() {
     let mut scene = Scene::new();
-    scene.server.connect().ask("w 6\nfull\n", "OK v=1\n");
     let mut holder = scene.server.connect();
     let token = holder.lock("lock 0\n");
     let mut waiters: Vec<_> = ["take 1 wait=inf\n", "r 2 after=0\n", "w 0\nx\n", "lock 0\n", "lock 3,0\n"]
@@ -44,6 +46,11 @@ fn waiting_requests_are_answered_drain_and_not_executed() {
             waiter
         })
         .collect();
+    // More than are drained in one tick: the lock must not be handed to those that are drained later.
+    waiters.extend((0..200).map(|_| scene.server.connect()));
+    waiters[5..].iter_mut().for_each(|waiter| waiter.send("w 0\nx\n"));
+    let mut observer = scene.server.connect();
+    wait_until("all wait", || observer.stat("waiting") == 205);
     scene.take_over();
     for waiter in waiters.iter_mut().chain([&mut holder]) {
         waiter.expect(DRAIN);
@@ -131,4 +138,19 @@ fn requests_that_have_arrived_are_answered() {
     }
     assert_eq!(answered, 1000);
     assert_eq!(scene.server.connect().stat_box(3, "version"), answered);
+}
+
+/// A client that reads no answers is cut, and its `take` has not happened.
+#[test]
+fn a_client_that_does_not_read_does_not_prevent_a_takeover() {
+    let mut scene = Scene::new();
+    let mut stuck = scene.server.connect();
+    stuck.ask(format!("w 0 8000\n{}\nput 1\njob\n", "x".repeat(8000)), "OK v=1\nOK v=1 n=1\n");
+    stuck.send(format!("{}take 1\n", "r 0\n".repeat(2000)));
+    let mut observer = scene.server.connect();
+    wait_until("it is stuck", || observer.stat("flushing") == 1);
+    let started = Instant::now();
+    scene.take_over();
+    assert!(started.elapsed() < DRAIN_OF_A_STOP, "the old server has waited for its client");
+    scene.server.connect().ask("take 1 wait=0\n", "DATA 3 v=1 n=0\njob\n");
 }

@@ -1,6 +1,7 @@
 //! Takeovers that are refused. The running server goes on.
 
 use std::fs;
+use std::net::TcpListener;
 
 use dipc_testkit::instance::BaseDirectory;
 use dipc_testkit::port::Port;
@@ -8,7 +9,7 @@ use dipc_testkit::process::{has_ended, run};
 use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 
-use crate::relay::{Relay, Step, listen};
+use crate::relay::{Message, Relay, Step, greet, listen};
 use crate::{Scene, pid_of};
 
 #[test]
@@ -108,5 +109,78 @@ fn a_server_whose_files_have_lost_their_names_is_not_taken_over() {
     let directory = scene.base.join(scene.port.number.to_string());
     fs::remove_file(directory.join("segment")).expect("removed");
     run(&mut scene.base.dipc(&scene.arguments())).expect_failure(1, "lost names: segment");
+    scene.expect_undisturbed();
+}
+
+#[test]
+fn another_version_of_the_takeover_is_refused() {
+    let scene = Scene::new();
+    let refused = "refused 4 the running server knows version 1 of the takeover, and not 2; ";
+    for hello in [&b"takeover 2\n"[..], b"takeover 2\nanything that a later version says"] {
+        assert!(greet(&scene, hello).starts_with(refused));
+    }
+    assert!(greet(&scene, b"takeover 1\n8 65536\n").starts_with("refused 4 "));
+    scene.expect_undisturbed();
+}
+
+#[test]
+fn an_unexpected_message_ends_the_handover() {
+    for (step, message) in [(Step::Ready, &b"ack"[..]), (Step::Descriptors, b"go"), (Step::Go, b"anything")] {
+        let scene = Scene::new();
+        let (mut relay, successor) = Relay::between(&scene);
+        relay.pass_until(step);
+        if step == Step::Go {
+            drop(relay.take(Step::Descriptors));
+        }
+        relay.send_to_old(message);
+        assert!(relay.pass_refusal().contains("unexpected message"));
+        successor.outcome().expect_failure(1, "unexpected message");
+        scene.expect_undisturbed();
+    }
+}
+
+type Change = fn(&mut Message);
+
+/// The new server refuses descriptors that are not those of its listeners and files. The old one goes on.
+#[test]
+fn other_descriptors_are_refused() {
+    let changes: [(&str, Change); 5] = [
+        ("other descriptors", |message| drop(message.1.pop())),
+        ("other descriptors", |message| {
+            let more = message.1[0].try_clone().expect("cloned");
+            message.1.push(more);
+        }),
+        ("is not the file", |message| message.1.swap(0, 1)),
+        ("not the expected socket", |message| {
+            let other = TcpListener::bind("127.0.0.1:0").expect("bound");
+            message.1[2] = other.into();
+        }),
+        ("another message", |message| message.0 = b"descriptor".to_vec()),
+    ];
+    for (reason, change) in changes {
+        let scene = Scene::new();
+        let (mut relay, successor) = Relay::between(&scene);
+        relay.pass_until(Step::Go);
+        let mut descriptors = relay.take(Step::Descriptors);
+        change(&mut descriptors);
+        relay.give(Step::Descriptors, &descriptors);
+        successor.outcome().expect_failure(1, reason);
+        drop((relay, descriptors));
+        scene.expect_undisturbed();
+    }
+}
+
+/// A lock file that is locked by another open file is not the lock of the running server.
+#[test]
+fn a_descriptor_that_does_not_hold_the_lock_is_refused() {
+    let scene = Scene::new();
+    let (mut relay, successor) = Relay::between(&scene);
+    relay.pass_until(Step::Go);
+    let mut descriptors = relay.take(Step::Descriptors);
+    let lock = scene.base.join(scene.port.number.to_string()).join("lock");
+    descriptors.1[0] = fs::File::open(lock).expect("opened").into();
+    relay.give(Step::Descriptors, &descriptors);
+    successor.outcome().expect_failure(1, "a dipc runs in");
+    drop((relay, descriptors));
     scene.expect_undisturbed();
 }

@@ -70,7 +70,7 @@ pub(crate) struct Successor(Option<KillOnDrop>);
 pub(crate) struct Listener(OwnedFd);
 
 /// A message with its descriptors.
-type Message = (Vec<u8>, Vec<OwnedFd>);
+pub(crate) type Message = (Vec<u8>, Vec<OwnedFd>);
 
 impl Relay {
     /// Starts a new server in the foreground, and comes between it and the running one. Nothing is passed.
@@ -116,6 +116,11 @@ impl Relay {
         to.send(message);
     }
 
+    /// Sends the running server a message of the test.
+    pub(crate) fn send_to_old(&self, message: &[u8]) {
+        self.old.send(&(message.to_vec(), Vec::new()));
+    }
+
     /// Waits until the running server refuses the handover, and passes its reason. Returns the reason.
     #[track_caller]
     pub(crate) fn pass_refusal(&self) -> String {
@@ -125,6 +130,16 @@ impl Relay {
         self.new.send(&message);
         text
     }
+}
+
+/// The answer of a running server to a first message.
+#[track_caller]
+pub(crate) fn greet(scene: &Scene, hello: &[u8]) -> String {
+    let control = scene.base.join(scene.port.number.to_string()).join("control.sock");
+    let end = End(seqpacket());
+    connect(end.0.as_raw_fd(), &UnixAddr::new(&control).expect("short")).expect("connected");
+    end.send(&(hello.to_vec(), Vec::new()));
+    String::from_utf8(end.receive().0).expect("text")
 }
 
 impl Successor {
