@@ -10,6 +10,7 @@
 
 mod client;
 mod client_model;
+mod handover;
 mod history;
 mod oracle;
 mod pipe;
