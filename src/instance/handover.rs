@@ -207,7 +207,11 @@ pub(super) fn send_descriptors(
 /// not as expected are closed.
 pub(super) fn receive_descriptors(peer: &OwnedFd, expected: &Description) -> Result<Received, ReceiveError> {
     let mut bytes = [0; MESSAGE_MAX];
-    let (len, descriptors) = receive_rights(peer, &mut bytes)?;
+    let (len, descriptors) = match receive_rights(peer, &mut bytes) {
+        // It has ended with an unread message.
+        Err(Errno::ECONNRESET) => return Err(ReceiveError::Ended),
+        received => received?,
+    };
     let message = &bytes[..len];
     if let Some(refusal) = Refusal::decode(message) {
         return Err(ReceiveError::Refused(refusal));

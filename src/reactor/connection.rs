@@ -361,6 +361,11 @@ impl<T: Transport> Connection<T> {
         self.output.len()
     }
 
+    /// Whether the buffered bytes may contain a complete request.
+    pub(super) fn has_buffered_requests(&self) -> bool {
+        self.buffered
+    }
+
     /// Whether there may be input to handle, without waiting for an event.
     pub(super) fn has_pending_input(&self) -> bool {
         self.buffered || self.readable || self.eof

@@ -53,7 +53,8 @@ pub(crate) const COMMIT: &[u8] = b"commit";
 /// How long a new server may take to prepare itself. This server serves meanwhile.
 pub(crate) const PREPARE_TIME: Duration = Duration::from_secs(5);
 
-/// How long received requests are answered. Connections that are not closed then are cut.
+/// How long received requests are answered. Connections that are not closed then are cut. The handover takes a
+/// few milliseconds more, and at most 100 in sum.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_millis(60);
 
 /// How long this server then waits for requests that a worker still executes. A copy of a gigabyte takes a

@@ -141,7 +141,10 @@ pub(crate) struct Reactor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
-    /// All connections end, because a new server takes over. The server may go on afterwards.
+    /// A new server takes over: all waits end, and no request is received.
+    EndingWaits,
+    /// A new server takes over: requests that have arrived are answered, and all connections end. The server
+    /// may go on afterwards.
     HandingOver,
     /// Requests that have arrived are answered until this instant.
     Draining(Instant),

@@ -188,7 +188,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
             Stopping::Draining(until) => Some(until),
-            Stopping::No | Stopping::HandingOver | Stopping::Now => None,
+            Stopping::No | Stopping::EndingWaits | Stopping::HandingOver | Stopping::Now => None,
         };
         let rounds = self.watches.has_suspended().then_some(self.rounds_resume_at);
         [self.clients.next_deadline(), drained, self.pools.trims_at(), rounds].into_iter().flatten().min()

@@ -6,6 +6,7 @@
 mod connection;
 mod roles;
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -92,12 +93,17 @@ impl Load {
         self.shared.wait_for_answers();
     }
 
-    /// One takeover. Returns the longest times without an answer: to any client, and to one.
-    fn take_over(&self, scene: &mut Scene) -> [Duration; 2] {
+    fn take_over(&self, scene: &mut Scene) {
+        self.wait_until_served(scene);
+        scene.take_over();
+    }
+
+    /// The longest times without an answer during `work`: to any client, and to the one that pings.
+    fn silence(&self, scene: &mut Scene, work: impl FnOnce(&mut Scene)) -> [Duration; 2] {
         self.wait_until_served(scene);
         let longest = [&self.shared.longest, &self.shared.longest_of_one];
         longest.iter().for_each(|longest| longest.store(0, Ordering::Relaxed));
-        scene.take_over();
+        work(scene);
         self.shared.wait_for_answers();
         longest.map(|longest| Duration::from_nanos(longest.load(Ordering::Relaxed)))
     }
@@ -146,14 +152,47 @@ fn messages_of_both_servers_survive_a_kill() {
 #[test]
 #[ignore = "a measurement: cargo test --release --test takeover -- --ignored --nocapture silence"]
 fn the_silence_of_a_takeover_is_measured() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::with(|base| format!("--log-file {}", base.join("log").display()));
     let load = Load::start(scene.port.number);
-    let mut silences: Vec<[Duration; 2]> = (0..MEASURED).map(|_| load.take_over(&mut scene)).collect();
-    load.end(&mut scene).compare(&mut Connection::open(scene.port.number));
-    for (at, whom) in ["any client", "one client that pings"].into_iter().enumerate() {
-        silences.sort_by_key(|silence| silence[at]);
-        let [median, longest] = [MEASURED / 2, MEASURED - 1].map(|rank| silences[rank][at]);
-        println!("time without an answer to {whom}: median {median:.1?}, longest {longest:.1?}");
+    let mut measure = |work: fn(&Load, &mut Scene)| -> Vec<[Duration; 2]> {
+        (0..MEASURED).map(|_| load.silence(&mut scene, |scene| work(&load, scene))).collect()
+    };
+    let undisturbed = measure(|load, _| load.shared.wait_for_answers());
+    let takeovers = measure(|_, scene| scene.take_over());
+    for (when, mut silences) in [("undisturbed", undisturbed), ("takeover", takeovers)] {
+        for (at, whom) in ["any client", "one client that pings"].into_iter().enumerate() {
+            silences.sort_by_key(|silence| silence[at]);
+            let [median, longest] = [MEASURED / 2, MEASURED - 1].map(|rank| silences[rank][at]);
+            println!("{when}: time without an answer to {whom}: median {median:.1?}, longest {longest:.1?}");
+        }
     }
+    let log = fs::read_to_string(scene.base.join("log")).expect("a log");
+    let mut handovers = handovers(&log);
+    handovers.sort();
+    let [median, longest] = [MEASURED / 2, MEASURED - 1].map(|rank| handovers[rank]);
+    println!(
+        "from the last accepted connection of the old server to the new server: median {median:.1?}, longest {longest:.1?}"
+    );
     println!("{MEASURED} takeovers under the load of {} clients", Role::CLIENTS);
+    load.end(&mut scene).compare(&mut Connection::open(scene.port.number));
+}
+
+/// The times from the beginnings of the handovers to the new servers, from the log of all servers.
+fn handovers(log: &str) -> Vec<Duration> {
+    let times = |text: &str| -> Vec<Duration> {
+        log.lines()
+            .filter(|line| line.contains(text))
+            .map(|line| time_of_day(line).expect("a time"))
+            .collect()
+    };
+    // The first server was started, and has not taken over.
+    let (begun, served) = (times("handing over to a new server"), times("mailboxes of 64 kB on"));
+    begun.iter().zip(&served[1..]).map(|(begun, served)| served.saturating_sub(*begun)).collect()
+}
+
+/// The time at the beginning of a line, `2026-01-31T23:59:59.123Z`.
+fn time_of_day(line: &str) -> Option<Duration> {
+    let time = line.split_once('T')?.1.split_once('Z')?.0;
+    let seconds = time.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))?;
+    Some(Duration::from_secs_f64(seconds))
 }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::Stopping;
 use super::super::budget::MICROSECOND;
 use super::super::clients::Clients;
 use super::super::connection::Connection;
@@ -309,13 +310,16 @@ impl<T: Transport> Server<T> {
 
     // ---- draining ----
 
-    /// Queues all clients to be drained, those that wait first: a lock that ends with a drained client is not
-    /// handed to a request whose wait ends, too.
+    /// Queues all clients to be drained.
     pub(super) fn drain_later(&mut self) {
+        self.backlog.draining = self.clients.ids().into();
+    }
+
+    /// Queues the clients that wait to be drained.
+    pub(super) fn drain_waiting_later(&mut self) {
         let is_waiting = |client: &Connection<T>| matches!(client.phase(), Phase::Waiting { .. });
-        let clients = self.clients.iter().map(|(id, client)| (id, is_waiting(client)));
-        let (waiting, others): (Vec<_>, Vec<_>) = clients.partition(|(_, is_waiting)| *is_waiting);
-        self.backlog.draining = waiting.into_iter().chain(others).map(|(id, _)| id).collect();
+        let waiting = self.clients.iter().filter(|(_, client)| is_waiting(client));
+        self.backlog.draining = waiting.map(|(id, _)| id).collect();
     }
 
     /// Forgets the clients that are still to be drained, because the server goes on.
@@ -329,6 +333,9 @@ impl<T: Transport> Server<T> {
         {
             self.budgets.sending.charge(4 * MICROSECOND);
             self.drain_client(id);
+        }
+        if self.stopping == Stopping::EndingWaits && self.backlog.draining.is_empty() {
+            self.end_connections();
         }
     }
 }

@@ -72,7 +72,7 @@ impl<T: Transport> Server<T> {
     /// Whether the server has answered everything, or must stop at once.
     pub(crate) fn has_stopped(&self) -> bool {
         match self.stopping {
-            Stopping::No | Stopping::HandingOver => false,
+            Stopping::No | Stopping::EndingWaits | Stopping::HandingOver => false,
             Stopping::Draining(_) => self.clients.len() == 0 && self.packets.is_empty(),
             Stopping::Now => true,
         }
@@ -96,13 +96,16 @@ impl<T: Transport> Server<T> {
 
     /// Schedules a client to be read once more. Ends the wait of its request if the request waits for a
     /// condition of a mailbox, because a draining server does not wait for further requests that could meet
-    /// the condition. A server that hands over ends every wait.
+    /// the condition. If a new server takes over, every wait ends, and the client is read later.
     pub(super) fn drain_client(&mut self, id: ConnectionId) {
+        if self.stopping == Stopping::EndingWaits {
+            return self.end_wait_for_drain(id);
+        }
         if let Some(mut client) = self.clients.get(id) {
             client.readable = true;
             client.schedule();
         }
-        if self.stopping == Stopping::HandingOver || self.waits_for_condition(id) {
+        if self.waits_for_condition(id) {
             self.end_wait_for_drain(id);
         }
     }

@@ -105,6 +105,8 @@ impl<T: Transport> Server<T> {
         }
         let Some(mut client) = self.clients.get(id) else { return };
         match client.phase() {
+            // The readiness is recorded, and every client is read after the last wait has ended.
+            Phase::Idle if self.stopping == Stopping::EndingWaits => return,
             Phase::Idle if !client.has_output() => {}
             Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) if readiness.broken => {
                 drop(client);
@@ -558,6 +560,8 @@ impl<T: Transport> Server<T> {
                 self.warn_foreign();
             }
             self.close_gracefully(id);
+        } else if self.stopping == Stopping::HandingOver {
+            self.end_unless_buffered(id);
         }
         self.pools.return_job(job);
     }

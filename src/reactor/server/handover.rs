@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::super::Stopping;
+use super::super::connection::Connection;
 use super::super::extras::Extras;
 use super::super::transport::Transport;
 use super::Server;
@@ -17,11 +18,29 @@ use crate::workers::ConnectionId;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl<T: Transport> Server<T> {
-    /// Begins to end all connections. Every connection is read once more, and closed gracefully when it has
-    /// no more requests.
+    /// Begins to end all connections. First all waits end: a lock that ends with its connection must not be
+    /// handed to a request whose wait ends, too.
     pub(in crate::reactor) fn begin_handover(&mut self) {
+        self.stopping = Stopping::EndingWaits;
+        self.drain_waiting_later();
+    }
+
+    /// Lets every connection be read once more. It is closed when the requests that have arrived are answered.
+    /// Clients that watch or hold are first, because they are told before time is up.
+    pub(super) fn end_connections(&mut self) {
         self.stopping = Stopping::HandingOver;
-        self.drain_later();
+        let holds = |client: &Connection<T>| client.extras.as_deref().and_then(held_eol).is_some();
+        let open = self.clients.iter().filter(|(_, client)| !client.is_closing());
+        let mut clients: Vec<_> = open.map(|(id, client)| (!holds(client), id)).collect();
+        clients.sort_by_key(|(is_last, _)| *is_last);
+        clients.into_iter().for_each(|(_, id)| self.read_again(id));
+    }
+
+    fn read_again(&mut self, id: ConnectionId) {
+        if let Some(mut client) = self.clients.get(id) {
+            client.readable = true;
+            client.schedule();
+        }
     }
 
     /// Ends the connections that are not closing yet, whatever they do. Requests that wait are answered.
@@ -48,11 +67,21 @@ impl<T: Transport> Server<T> {
     pub(in crate::reactor) fn cancel_handover(&mut self) {
         self.stopping = Stopping::No;
         self.cancel_drain();
+        // Requests that have arrived while waits were ended cause no second event.
+        self.clients.ids().into_iter().for_each(|id| self.read_again(id));
     }
 
     /// Ends this server, which has handed over, when its clients have received their last answers.
     pub(in crate::reactor) fn end_handover(&mut self) {
         self.stopping = Stopping::Draining(self.now + LAST_ANSWERS);
+    }
+
+    /// Ends a connection whose batch is answered, unless more requests of it are buffered. Its socket is not
+    /// read again: a client that sends a request for each answer would never be idle.
+    pub(super) fn end_unless_buffered(&mut self, id: ConnectionId) {
+        if self.clients.look(id).is_some_and(|client| !client.has_buffered_requests()) {
+            self.announce_and_close(id);
+        }
     }
 
     /// Closes a connection without a request. A client that watches, or that holds a lock or a message, is

@@ -80,7 +80,7 @@ impl<T: Transport> Server<T> {
     fn ends_wait(&self, reason: WaitReason) -> bool {
         match self.stopping {
             Stopping::No => false,
-            Stopping::HandingOver => true,
+            Stopping::EndingWaits | Stopping::HandingOver => true,
             Stopping::Draining(_) | Stopping::Now => reason != WaitReason::Queue,
         }
     }
