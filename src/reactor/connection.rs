@@ -130,6 +130,8 @@ pub(super) struct Connection<T> {
     wants_write: bool,
     /// The connection is in the ready queue.
     pub is_ready: bool,
+    /// The client is not read again, because a new server takes over.
+    pub is_drained: bool,
 }
 
 const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "an idle connection is small");
@@ -160,6 +162,7 @@ impl<T: Transport> Connection<T> {
             has_events: false,
             wants_write: false,
             is_ready: false,
+            is_drained: false,
         }
     }
 
@@ -277,7 +280,8 @@ impl<T: Transport> Connection<T> {
             // A worker completes the job soon. Leases are checked then.
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
-            Phase::Idle if self.has_output() => None,
+            // Silence must not complete a request of a client that is not read any more.
+            Phase::Idle if self.has_output() || self.is_drained => None,
             Phase::Idle if self.input.is_empty() && !self.framing.is_discarding() => None,
             Phase::Idle if let Some(silence) = self.awaited_silence(quiet, limits) => {
                 self.last_progress.checked_add(silence)

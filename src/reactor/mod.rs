@@ -143,9 +143,10 @@ enum Stopping {
     No,
     /// A new server takes over: all waits end, and no request is received.
     EndingWaits,
-    /// A new server takes over: requests that have arrived are answered, and all connections end. The server
-    /// may go on afterwards.
+    /// A new server takes over: each client is read once more. The server may go on afterwards.
     HandingOver,
+    /// A new server has taken over: nothing is received, and connections are closed until this instant.
+    HandedOver(Instant),
     /// Requests that have arrived are answered until this instant.
     Draining(Instant),
     Now,

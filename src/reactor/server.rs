@@ -187,7 +187,7 @@ impl<T: Transport> Server<T> {
     /// The next deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
-            Stopping::Draining(until) => Some(until),
+            Stopping::Draining(until) | Stopping::HandedOver(until) => Some(until),
             Stopping::No | Stopping::EndingWaits | Stopping::HandingOver | Stopping::Now => None,
         };
         let rounds = self.watches.has_suspended().then_some(self.rounds_resume_at);

@@ -9,7 +9,7 @@ use dipc_testkit::wait::wait_until;
 use nix::sys::signal::Signal;
 
 use crate::Scene;
-use crate::relay::halt;
+use crate::relay::{Relay, Step, halt};
 
 /// How long a server that stops waits for its clients.
 const DRAIN_OF_A_STOP: Duration = Duration::from_secs(5);
@@ -153,4 +153,44 @@ fn a_client_that_does_not_read_does_not_prevent_a_takeover() {
     scene.take_over();
     assert!(started.elapsed() < DRAIN_OF_A_STOP, "the old server has waited for its client");
     scene.server.connect().ask("take 1 wait=0\n", "DATA 3 v=1 n=0\njob\n");
+}
+
+/// The old server waits for the acknowledgement, and executes nothing meanwhile: not even a request that silence
+/// completes.
+#[test]
+fn silence_completes_no_request_while_the_new_server_takes_over() {
+    let scene = Scene::with(|_| "--quiet-ms 1".to_owned());
+    let (mut relay, mut successor) = Relay::between(&scene);
+    relay.pass_until(Step::Ready);
+    let mut client = scene.server.connect();
+    client.ask("ping\n", "OK\n");
+    halt(scene.server.pid);
+    client.send("w 0\nhello");
+    relay.pass_until(Step::Go);
+    scene.server.signal(Signal::SIGCONT);
+    let descriptors = relay.take(Step::Descriptors);
+    assert!(!client.is_answered_within(Duration::from_millis(100)));
+    relay.give(Step::Descriptors, &descriptors);
+    relay.skip_to(Step::Descriptors);
+    relay.pass_until(Step::Commit);
+    client.expect_end();
+    successor.serving().connect().ask("r 0\n", "DATA 0 v=0 n=0\n\n");
+}
+
+/// A client that neither waits, watches nor holds does not notice a handover that fails.
+#[test]
+fn a_cancelled_handover_closes_no_idle_client() {
+    let scene = Scene::new();
+    let mut clients: Vec<_> = (0..100).map(|_| scene.server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    let (mut relay, mut successor) = Relay::between(&scene);
+    relay.pass_until(Step::Descriptors);
+    clients.iter_mut().for_each(|client| client.send("put 0\nx\n"));
+    successor.kill();
+    drop(relay);
+    for client in &mut clients {
+        let answer = client.line();
+        assert!(answer.starts_with("OK v="), "{answer}");
+    }
+    assert_eq!(scene.server.connect().stat_box(0, "version"), 100);
 }

@@ -74,12 +74,13 @@ impl<T: Transport> Server<T> {
         match self.stopping {
             Stopping::No | Stopping::EndingWaits | Stopping::HandingOver => false,
             Stopping::Draining(_) => self.clients.len() == 0 && self.packets.is_empty(),
+            Stopping::HandedOver(_) => self.clients.len() == 0,
             Stopping::Now => true,
         }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        matches!(self.stopping, Stopping::Draining(_) | Stopping::Now)
+        matches!(self.stopping, Stopping::Draining(_) | Stopping::HandedOver(_) | Stopping::Now)
     }
 
     /// Lets the server stop without a further answer.

@@ -105,8 +105,14 @@ impl<T: Transport> Server<T> {
         }
         let Some(mut client) = self.clients.get(id) else { return };
         match client.phase() {
-            // The readiness is recorded, and every client is read after the last wait has ended.
+            // The readiness is recorded. Every client is read after the last wait has ended, or if the
+            // handover is cancelled.
             Phase::Idle if self.stopping == Stopping::EndingWaits => return,
+            Phase::Idle if matches!(self.stopping, Stopping::HandedOver(_)) => {
+                drop(client);
+                return self.close_gracefully(id);
+            }
+            Phase::Idle if client.is_drained => return,
             Phase::Idle if !client.has_output() => {}
             Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) if readiness.broken => {
                 drop(client);
@@ -153,7 +159,7 @@ impl<T: Transport> Server<T> {
             }
             Ok(Received::WouldBlock) if self.stopping == Stopping::HandingOver => {
                 drop(client);
-                self.announce_and_close(id);
+                self.end_idle(id);
             }
             Ok(Received::WouldBlock) if self.stopping != Stopping::No => {
                 drop(client);

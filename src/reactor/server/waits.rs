@@ -80,7 +80,7 @@ impl<T: Transport> Server<T> {
     fn ends_wait(&self, reason: WaitReason) -> bool {
         match self.stopping {
             Stopping::No => false,
-            Stopping::EndingWaits | Stopping::HandingOver => true,
+            Stopping::EndingWaits | Stopping::HandingOver | Stopping::HandedOver(_) => true,
             Stopping::Draining(_) | Stopping::Now => reason != WaitReason::Queue,
         }
     }
@@ -165,10 +165,10 @@ impl<T: Transport> Server<T> {
             self.expire(id);
         }
         self.resume_suspended_rounds();
-        if let Stopping::Draining(until) = self.stopping
-            && until <= self.now
-        {
-            self.end_drain();
+        match self.stopping {
+            Stopping::Draining(until) if until <= self.now => self.end_drain(),
+            Stopping::HandedOver(until) if until <= self.now => self.stop_at_once(),
+            _ => {}
         }
     }
 
