@@ -249,7 +249,7 @@ fn receive_rights(peer: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedF
     let mut descriptors = Vec::new();
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(rights) = message {
-            // SAFETY: the kernel has just made these descriptors for this process, and nothing else owns them.
+            // SAFETY: the kernel has made these descriptors for this process, and nothing else owns them.
             descriptors.extend(rights.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }

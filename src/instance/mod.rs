@@ -1,8 +1,8 @@
 //! An instance: one running server with its directory and its memory. This module starts, replaces, lists and
 //! removes instances.
 //!
-//! [`list()`] reads files and tables of the kernel only. [`start()`] completes every step that can fail before
-//! it reports that the server runs; with `--takeover` it does so before it replaces the running server.
+//! [`list()`] reads files and tables of the kernel only. [`start()`] completes every step that can fail
+//! before it reports that the server runs; with `--takeover`, before it replaces the running server.
 //! [`remove()`] stops the server and deletes all files of an instance. The locks of the instance and of its
 //! segment show whether a server is running, because the kernel releases them when the process ends. A server
 //! whose files have lost their names is found through its control socket, if that still has its name.

@@ -56,8 +56,8 @@ enum TakeoverError {
     #[error("{}", .0.reason)]
     Refused(Refusal),
     #[error(
-        "the running server is of a version that cannot hand over; stop it with dipcrm --keep, and start without \
-         --takeover"
+        "the running server is of a version that cannot hand over; stop it with dipcrm --keep, and start \
+         without --takeover"
     )]
     Unable,
     #[error("the running server does not answer")]

@@ -4,10 +4,10 @@
 //!            new server                          this server
 //!   hello    geometry, addresses      ──────►    compares them
 //!            prepares itself          ◄──────    ready, or refused: nothing has changed
-//!   go                                ──────►    closes its connections, at most for DRAIN_TIME
+//!   go                                ──────►    reads each client once more, at most for DRAIN_TIME
 //!            maps the segment         ◄──────    descriptors; no job is left, and none begins
 //!   ack                               ──────►    still waits?
-//!            begins its epoch, serves ◄──────    commit: closes its descriptors, and ends
+//!            begins its epoch, serves ◄──────    commit: closes its listeners and connections, ends
 //! ```
 //!
 //! **The law**: the handover is committed at the instant at which this server has sent [`COMMIT`]. Until then
@@ -38,7 +38,8 @@ pub(crate) const HELLO_MAX: usize = 1024;
 /// The answer to [`HELLO`]: this server can hand over.
 pub(crate) const READY: &[u8] = b"ready";
 
-/// The beginning of an answer that ends the handover. An exit code of one digit, a blank and the reason follow.
+/// The beginning of an answer that ends the handover. An exit code of one digit, a blank and the reason
+/// follow.
 pub(crate) const REFUSED: &[u8] = b"refused ";
 
 /// The new server is prepared, and asks for the descriptors.
@@ -53,8 +54,8 @@ pub(crate) const COMMIT: &[u8] = b"commit";
 /// How long a new server may take to prepare itself. This server serves meanwhile.
 pub(crate) const PREPARE_TIME: Duration = Duration::from_secs(5);
 
-/// How long received requests are answered. Connections that are not closed then are cut. The handover takes a
-/// few milliseconds more, and at most 100 in sum.
+/// How long received requests are answered. Connections that are not at their end then are cut. The handover
+/// takes a few milliseconds more, and at most 100 in sum.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_millis(60);
 
 /// How long this server then waits for requests that a worker still executes. A copy of a gigabyte takes a
@@ -122,7 +123,7 @@ pub(super) enum Handover {
     None,
     /// The new server prepares itself, until this instant.
     Preparing { peer: OwnedFd, until: Instant },
-    /// The connections are closed. At `cut_at` the remaining ones are cut.
+    /// The clients are read once more. At `cut_at` connections that are not at their end are cut.
     Draining { peer: OwnedFd, cut_at: Option<Instant>, until: Instant },
     /// The new server has the descriptors, and may acknowledge them until this instant.
     Offered { peer: OwnedFd, until: Instant },
@@ -234,7 +235,7 @@ impl Reactor {
         }
     }
 
-    /// Begins to close all connections. No connection is accepted: the new server accepts those of the backlog.
+    /// Begins to end all connections. No connection is accepted: the new server accepts those of the backlog.
     fn begin_handover(&mut self) {
         let Handover::Preparing { peer, .. } = std::mem::replace(&mut self.handover, Handover::None) else {
             return;

@@ -116,7 +116,7 @@ fn idle_clients_are_closed_without_a_word() {
     clients.iter_mut().for_each(|client| client.expect_end());
 }
 
-/// A request that the old server has received is answered. The bytes were in its socket when the takeover began.
+/// A request that has arrived is answered. Its bytes were in the socket when the takeover began.
 #[test]
 fn requests_that_have_arrived_are_answered() {
     let mut scene = Scene::new();
@@ -155,8 +155,8 @@ fn a_client_that_does_not_read_does_not_prevent_a_takeover() {
     scene.server.connect().ask("take 1 wait=0\n", "DATA 3 v=1 n=0\njob\n");
 }
 
-/// The old server waits for the acknowledgement, and executes nothing meanwhile: not even a request that silence
-/// completes.
+/// The old server waits for the acknowledgement, and executes nothing meanwhile: not even a request that
+/// silence completes.
 #[test]
 fn silence_completes_no_request_while_the_new_server_takes_over() {
     let scene = Scene::with(|_| "--quiet-ms 1".to_owned());

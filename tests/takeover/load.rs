@@ -170,9 +170,7 @@ fn the_silence_of_a_takeover_is_measured() {
     let mut handovers = handovers(&log);
     handovers.sort();
     let [median, longest] = [MEASURED / 2, MEASURED - 1].map(|rank| handovers[rank]);
-    println!(
-        "from the last accepted connection of the old server to the new server: median {median:.1?}, longest {longest:.1?}"
-    );
+    println!("from the end of accepting to the new server: median {median:.1?}, longest {longest:.1?}");
     println!("{MEASURED} takeovers under the load of {} clients", Role::CLIENTS);
     load.end(&mut scene).compare(&mut Connection::open(scene.port.number));
 }

@@ -20,8 +20,8 @@ fn dipcrm_removes_everything_after_takeovers() {
     scene.base.expect_nothing_left();
 }
 
-/// The kernel reports to dipcrm the process that has begun to listen. With the control socket of the old server,
-/// that would be a dead process, and dipcrm would not kill the living one.
+/// The kernel reports to dipcrm the process that has begun to listen. With the control socket of the old
+/// server, that would be a dead process, and dipcrm would not kill the living one.
 #[test]
 fn dipcrm_kills_a_new_server_that_does_not_answer() {
     let mut scene = Scene::new();
