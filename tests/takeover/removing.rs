@@ -65,6 +65,24 @@ fn a_signal_during_a_handover_stops_the_old_server() {
     }
 }
 
+/// A server that stops for seconds, because a client reads slowly, does not go on with a handover.
+#[test]
+fn a_server_that_begins_to_stop_ends_the_handover() {
+    let scene = Scene::new();
+    let mut slow = scene.server.connect();
+    slow.ask(format!("w 0 8000\n{}\n", "x".repeat(8000)), "OK v=1\n");
+    slow.send("r 0\n".repeat(2000));
+    let mut observer = scene.server.connect();
+    wait_until("it is stuck", || observer.stat("flushing") == 1);
+    let (mut relay, successor) = Relay::between(&scene);
+    relay.pass_until(Step::Ready);
+    scene.server.signal(Signal::SIGTERM);
+    assert!(relay.pass_refusal().contains("stopping"));
+    successor.outcome().expect_failure(1, "stopping");
+    slow.read_to_end();
+    wait_until("the old server ends", || has_ended(scene.server.pid));
+}
+
 #[test]
 fn dipcrm_and_a_takeover_at_the_same_time_leave_no_process() {
     for _ in 0..20 {
