@@ -194,3 +194,17 @@ fn a_cancelled_handover_closes_no_idle_client() {
     }
     assert_eq!(scene.server.connect().stat_box(0, "version"), 100);
 }
+
+/// The old server does not read its clients after the commit. Only the new one may change the mailboxes.
+#[test]
+fn requests_behind_the_last_read_are_not_executed() {
+    let scene = Scene::new();
+    let mut clients: Vec<_> = (0..20).map(|_| scene.server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.ask("ping\n", "OK\n"));
+    let (mut relay, mut successor) = Relay::between(&scene);
+    relay.pass_until(Step::Descriptors);
+    clients.iter_mut().for_each(|client| client.send("put 0\nx\n"));
+    relay.pass_until(Step::Commit);
+    clients.iter_mut().for_each(|client| client.expect_end());
+    assert_eq!(successor.serving().connect().stat_box(0, "version"), 0);
+}
