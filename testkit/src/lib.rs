@@ -27,3 +27,4 @@ pub mod rng;
 pub mod server;
 pub mod terminal;
 pub mod wait;
+pub mod waiter;

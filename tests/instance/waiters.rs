@@ -1,67 +1,18 @@
 //! Processes that wait for changes in the shared memory: the bell of a mailbox, and the mark of a segment that
 //! is removed.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
-
-use dipc_testkit::instance::{BaseDirectory, Instance};
+use dipc_testkit::instance::BaseDirectory;
 use dipc_testkit::port::Port;
 use dipc_testkit::process::run;
 use dipc_testkit::wait::wait_until;
-
-/// Layout of the segment: a header page with the mark of a retired segment, then 128 bytes for each mailbox with
-/// its bell.
-const RETIRED_AT: u64 = 4064;
-const BELL_AT: u64 = 112;
-
-struct Waiter {
-    segment: File,
-    flags: File,
-}
-
-impl Waiter {
-    fn open(base: &BaseDirectory, server: &Instance) -> Self {
-        let directory = base.join(server.port.to_string());
-        let flags = directory.join("waiters");
-        assert_eq!(flags.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
-        let flags = File::options().read(true).write(true).open(flags).expect("opened");
-        Waiter { segment: open(&directory.join("segment")), flags }
-    }
-
-    fn bell(&self, mailbox: u64) -> u32 {
-        number(&self.segment, 4096 + mailbox * 128 + BELL_AT)
-    }
-
-    fn flag(&self, mailbox: u64) -> u32 {
-        number(&self.flags, mailbox * 4)
-    }
-
-    fn set_flag(&self, mailbox: u64) {
-        self.flags.write_all_at(&1u32.to_ne_bytes(), mailbox * 4).expect("written");
-    }
-
-    fn is_retired(&self) -> bool {
-        number(&self.segment, RETIRED_AT) == 1
-    }
-}
-
-fn open(path: &Path) -> File {
-    File::open(path).expect("opened")
-}
-
-fn number(file: &File, at: u64) -> u32 {
-    let mut bytes = [0; 4];
-    file.read_exact_at(&mut bytes, at).expect("read");
-    u32::from_ne_bytes(bytes)
-}
+use dipc_testkit::waiter::Waiter;
 
 #[test]
 fn each_change_rings_the_bell_of_a_mailbox_with_waiters() {
     let base = BaseDirectory::new();
     let server = base.start("4 64 0 8");
     let waiter = Waiter::open(&base, &server);
-    assert_eq!(waiter.flags.metadata().expect("a file").len(), 4 * 4);
+    assert_eq!(base.join(format!("{}/waiters", server.port)).metadata().expect("a file").len(), 4 * 4);
     let mut client = server.connect();
     client.ask("w 2\nno waiter\n", "OK v=1\n");
     assert_eq!((waiter.bell(2), waiter.flag(2)), (0, 0));

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use dipc_testkit::instance::{Instance, start, start_in_foreground};
-use dipc_testkit::process::{has_ended, stat_fields};
+use dipc_testkit::process::{has_ended, run, stat_fields};
 use dipc_testkit::wait::wait_until;
+use dipc_testkit::waiter::Waiter;
 use nix::sys::signal::Signal;
 
 use crate::Scene;
@@ -46,7 +47,36 @@ fn servers_in_the_background_and_in_the_foreground_take_over_from_each_other() {
     assert_eq!(scene.epoch(), 3);
     scene.server.connect().ask("r 0\n", "DATA 5 v=1 n=1\nhello\n");
     scene.server.end(Signal::SIGTERM);
-    assert_eq!(scene.base.files(scene.port.number), ["lock", "segment"]);
+    assert_eq!(scene.base.files(scene.port.number), ["lock", "segment", "waiters"]);
+}
+
+#[test]
+fn names_are_kept_and_those_of_the_file_are_given() {
+    let mut scene = Scene::with(|base| {
+        fs::write(base.join("names"), "3 orders\n").expect("written");
+        format!("--names {}", base.join("names").display())
+    });
+    scene.server.connect().ask("name 0 jobs\n", "OK name=jobs\n");
+    fs::write(scene.base.join("names"), "4 orders\n").expect("written");
+    scene.take_over();
+    let mut client = scene.server.connect();
+    client.ask("name 0\nname 3\nname 4\n", "OK name=jobs\nOK name=-\nOK name=orders\n");
+    fs::write(scene.base.join("names"), "4 Orders\n").expect("written");
+    let refused = run(&mut scene.base.dipc(&scene.arguments()));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    client.ask("name 4\n", "OK name=orders\n");
+}
+
+#[test]
+fn processes_that_wait_in_the_shared_memory_wait_for_the_new_server() {
+    let mut scene = Scene::new();
+    let waiter = Waiter::open(&scene.base, &scene.server);
+    waiter.set_flag(2);
+    scene.take_over();
+    assert_eq!((waiter.flag(2), waiter.bell(2)), (1, 0));
+    scene.server.connect().ask("w 2\nnews\n", "OK v=1\n");
+    wait_until("the bell", || (waiter.flag(2), waiter.bell(2)) == (0, 1));
+    assert!(!waiter.is_retired());
 }
 
 #[test]
