@@ -1,6 +1,6 @@
 //! `dump`: writes the mailboxes of a running server into a file.
 //!
-//! [`format`] defines the file, [`writer`] and [`reader`] write and check it. [`finding`] finds the
+//! [`mod@format`] defines the file, [`writer`] and [`reader`] write and check it. [`finding`] finds the
 //! mailboxes, [`mailbox`] reads the messages of one. [`pipeline`] is the connection, also for `restore`.
 
 mod finding;

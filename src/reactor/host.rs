@@ -16,7 +16,7 @@ pub(crate) struct Host {
     pub successor: Successor,
 }
 
-/// Why [`Reactor::run`] has returned.
+/// Why [`Reactor::run`](super::Reactor::run) has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Stopped,
