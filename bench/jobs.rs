@@ -167,17 +167,17 @@ fn run(kind: Kind, port: u32, pid: u32, options: &Options) -> io::Result<(f64, f
         }
         for event in &events {
             let client = &mut clients[event.token().0];
-            while let Some(step) = answered(client, kind, options.size)? {
-                client.step = step;
-                if let Step::Put = step {
-                    jobs += 1;
-                    if Instant::now() >= end {
-                        busy -= 1;
-                        break;
-                    }
+            // No second read: there is no data behind an answer, and the next answer is an event of its own.
+            let Some(step) = answered(client, kind, options.size)? else { continue };
+            client.step = step;
+            if let Step::Put = step {
+                jobs += 1;
+                if Instant::now() >= end {
+                    busy -= 1;
+                    continue;
                 }
-                client.stream.write_all(kind.request(step, &data).as_bytes())?;
             }
+            client.stream.write_all(kind.request(step, &data).as_bytes())?;
         }
     }
     let used = processor_time(pid)? - used;
