@@ -89,6 +89,8 @@ pub(super) struct ClientModel {
     /// When the last replied request was sent, and when its reply was received.
     pub last_sent: Moment,
     pub last_replied: Moment,
+    /// When the last bytes were received, which may be those of an event behind a reply.
+    pub last_received: Moment,
     /// Whether the server has removed the connection and all its jobs.
     pub is_removed: bool,
     /// When the client began to leave output unread or a request incomplete. `None` if it does neither.

@@ -177,6 +177,9 @@ impl Oracle {
     pub(super) fn receive(&mut self, client: usize, bytes: &[u8]) -> Vec<String> {
         let model = &mut self.models[client];
         model.received.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            model.last_received = self.now;
+        }
         let mut received = Vec::new();
         while let Some(reply) = ParsedReply::parse_front(&mut self.models[client].received) {
             received.push(reply.to_string());

@@ -37,7 +37,7 @@ pub(crate) struct Jobs {
     /// The version of the newest confirmed `w`, and the sequence number of its reply. All older messages were
     /// removed by it.
     replaced: (u64, u64),
-    /// The sequence number at which the last `w` was sent.
+    /// The sequence number at which the last `w` was sent or answered. It was executed in between.
     last_write: u64,
     /// Versions whose `done` has no reply, because its client has disconnected.
     maybe_done: BTreeSet<u64>,
@@ -130,6 +130,7 @@ impl Oracle {
             ClientRequest::Write { body, .. } => {
                 self.jobs.record_body(version(), body);
                 self.jobs.replaced = self.jobs.replaced.max((version(), now));
+                self.jobs.last_write = now;
             }
             ClientRequest::Take { ttl, .. } => {
                 self.check_in_no_hand(version(), client, sent);
@@ -193,7 +194,11 @@ impl Oracle {
     pub(super) fn check_not_in_hand(&mut self, client: usize, pending: &PendingRequest, version: u64) {
         let has = self.certainly_in_hand(client, version).is_some();
         let hand = self.models[client].hands.remove(&version);
-        let may_be_replaced = hand.is_some_and(|hand| self.jobs.last_write >= hand.requested.sequence);
+        let is_write = |pending: &PendingRequest| is_job_write(&pending.request);
+        let is_unanswered = self.jobs.maybe_replaced
+            || self.models.iter().any(|model| model.outstanding.iter().any(is_write));
+        let may_be_replaced =
+            is_unanswered || hand.is_some_and(|hand| self.jobs.last_write >= hand.requested.sequence);
         assert!(
             !has || may_be_replaced,
             "ERR lease to {:?}, and client {client} has the message in hand",
@@ -214,7 +219,8 @@ impl Oracle {
     /// Checks that a silent client has no message in hand whose time is over.
     pub(crate) fn check_no_overdue_hand(&self, client: usize) {
         let model = &self.models[client];
-        let since = |hand: &Hand| model.last_replied.time.max(hand.requested.time);
+        // The time begins when the reply is written, with the events behind it.
+        let since = |hand: &Hand| model.last_received.time.max(hand.requested.time);
         let overdue = model.hands.iter().find(|(_, hand)| since(hand) + hand.ttl <= self.now.time);
         assert!(overdue.is_none(), "client {client} still has {overdue:?} in hand at {:?}", self.now);
     }
@@ -229,8 +235,12 @@ impl Oracle {
 
     /// A `w` to the mailbox was sent.
     pub(super) fn record_job_write(&mut self, request: &ClientRequest) {
-        if matches!(request, ClientRequest::Write { mailbox: JOBS, .. }) {
+        if is_job_write(request) {
             self.jobs.last_write = self.now.sequence;
         }
     }
+}
+
+fn is_job_write(request: &ClientRequest) -> bool {
+    matches!(request, ClientRequest::Write { mailbox: JOBS, .. })
 }

@@ -1,7 +1,7 @@
 //! Checks of replies that describe a mailbox, and of waits that end without success.
 
 use super::super::client::{CAPACITY, JOBS};
-use super::super::client_model::PendingRequest;
+use super::super::client_model::{DEFAULT_WAIT, PendingRequest};
 use super::super::history::{Change, State};
 use super::super::reply::ParsedReply;
 use super::super::request::ClientRequest;
@@ -257,11 +257,13 @@ impl Oracle {
     }
 
     /// Checks that a request could have been excluded: by another client, or by reads for watchers. A request
-    /// that does not wait can only be excluded by a lock.
+    /// that does not wait can only be excluded by a lock, unless a worker was stopped for the longest wait.
     pub(super) fn check_contended(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
+        let has_waited = self.now.time >= pending.sent.time + DEFAULT_WAIT;
+        let needs_lock = pending.tries_once() && !has_waited && !self.may_end_early(client, pending);
         let is_contended = pending.request.mailboxes().into_iter().any(|mailbox| {
             let since = pending.sent.sequence;
-            match pending.tries_once() && !self.may_end_early(client, pending) {
+            match needs_lock {
                 true => self.wait_graph.had_other_lock(client, mailbox, since),
                 false => {
                     self.wait_graph.had_other_client(client, mailbox, since)
