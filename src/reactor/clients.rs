@@ -1,5 +1,5 @@
-//! The table of all clients, with their deadlines, their changed interests, the ready queue and the
-//! connections to be removed.
+//! The table of all clients, with their deadlines, their changed interests, the queues of those that are
+//! handled without an event, and the connections to be removed.
 //!
 //! Outside of this module, a connection is changed only through a [`ClientMut`]. When a [`ClientMut`] is
 //! dropped, it registers the deadline, the interest and the unread answers of the new state, so no change can
@@ -42,8 +42,7 @@ pub(super) struct Clients<T> {
     table: Slab<Connection<T>>,
     generation: u32,
     deadlines: Deadlines,
-    /// The ready queue: connections that are handled without a further event.
-    ready: VecDeque<ConnectionId>,
+    ready: ReadyQueues,
     /// Connections to be removed after this poll's events.
     closing: Vec<ConnectionId>,
     /// Connections whose interest may have changed.
@@ -62,7 +61,7 @@ impl<T: Transport> Clients<T> {
             table: Slab::with_capacity(max),
             generation: 0,
             deadlines: Deadlines::with_capacity(max),
-            ready: VecDeque::new(),
+            ready: ReadyQueues::default(),
             closing: Vec::new(),
             to_reregister: Vec::new(),
             unread: BTreeSet::new(),
@@ -160,14 +159,34 @@ impl<T: Transport> Clients<T> {
         !self.closing.is_empty()
     }
 
-    /// Number of connections in the ready queue.
-    pub(super) fn ready(&self) -> usize {
-        self.ready.len()
+    /// Number of connections whose event was not handled.
+    pub(super) fn postponed(&self) -> usize {
+        self.ready.postponed.len()
     }
 
-    /// Takes the first connection out of the ready queue.
-    pub(super) fn pop_ready(&mut self) -> Option<ConnectionId> {
-        let id = self.ready.pop_front()?;
+    /// Number of connections that go on without an event.
+    pub(super) fn continuing(&self) -> usize {
+        self.ready.continuing.len()
+    }
+
+    /// Whether connections are handled without a further event.
+    pub(super) fn has_ready(&self) -> bool {
+        self.postponed() + self.continuing() > 0
+    }
+
+    /// Takes the first of the connections whose event was not handled.
+    pub(super) fn pop_postponed(&mut self) -> Option<ConnectionId> {
+        let id = self.ready.postponed.pop_front()?;
+        self.clear_ready(id)
+    }
+
+    /// Takes the first of the connections that go on without an event.
+    pub(super) fn pop_continuing(&mut self) -> Option<ConnectionId> {
+        let id = self.ready.continuing.pop_front()?;
+        self.clear_ready(id)
+    }
+
+    fn clear_ready(&mut self, id: ConnectionId) -> Option<ConnectionId> {
         if let Some(connection) = self.table.get_mut(id.slot as usize).filter(|found| is_open(found, id)) {
             connection.is_ready = false;
         }
@@ -209,13 +228,23 @@ fn is_open<T: Transport>(connection: &Connection<T>, id: ConnectionId) -> bool {
     connection.generation == id.generation && !matches!(connection.phase(), Phase::Closed)
 }
 
+/// Connections that are handled without a further event, each in at most one queue. A client with a single
+/// small request is not delayed by all clients that have sent more than their share of a tick.
+#[derive(Debug, Default)]
+struct ReadyQueues {
+    /// Connections whose event was not handled, because the budget was spent. They are first in the next tick.
+    postponed: VecDeque<ConnectionId>,
+    /// Connections that have had their share of a tick, and go on after the events of the next one.
+    continuing: VecDeque<ConnectionId>,
+}
+
 /// A client that is being changed.
 #[derive(Debug)]
 pub(super) struct ClientMut<'a, T: Transport> {
     id: ConnectionId,
     connection: &'a mut Connection<T>,
     deadlines: &'a mut Deadlines,
-    ready: &'a mut VecDeque<ConnectionId>,
+    ready: &'a mut ReadyQueues,
     to_reregister: &'a mut Vec<ConnectionId>,
     unread: &'a mut BTreeSet<(u32, ConnectionId)>,
     silence: Duration,
@@ -223,10 +252,17 @@ pub(super) struct ClientMut<'a, T: Transport> {
 }
 
 impl<T: Transport> ClientMut<'_, T> {
-    /// Appends the connection to the ready queue, unless it is there.
+    /// Lets the connection go on in the next tick, without an event.
     pub(super) fn schedule(&mut self) {
         if !std::mem::replace(&mut self.connection.is_ready, true) {
-            self.ready.push_back(self.id);
+            self.ready.continuing.push_back(self.id);
+        }
+    }
+
+    /// Leaves the event of the connection for the next tick.
+    pub(super) fn postpone(&mut self) {
+        if !std::mem::replace(&mut self.connection.is_ready, true) {
+            self.ready.postponed.push_back(self.id);
         }
     }
 

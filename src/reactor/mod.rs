@@ -206,6 +206,7 @@ impl Reactor {
                     self.server.clients.record_readiness(id_of(event.token()), event.into());
                 }
             }
+            self.server.run_postponed();
             for event in &events {
                 self.dispatch(event);
             }

@@ -88,7 +88,7 @@ pub(super) struct Server<T> {
     rounds_resume_at: Instant,
     /// Stored so that its memory is reused.
     completions_buf: Vec<Completion>,
-    budgets: Budgets,
+    pub(super) budgets: Budgets,
     backlog: Backlog,
     packets: Packets,
     tick_times: TickTimes,
@@ -177,7 +177,7 @@ impl<T: Transport> Server<T> {
 
     /// Whether there is work that needs no event. If there is none, the next completion wakes the reactor.
     pub(super) fn is_busy(&self) -> bool {
-        let has_work = self.clients.ready() > 0 || self.watches.has_fanouts() || self.pool.has_submitted();
+        let has_work = self.clients.has_ready() || self.watches.has_fanouts() || self.pool.has_submitted();
         has_work
             || self.clients.has_closed()
             || !self.backlog.is_empty()

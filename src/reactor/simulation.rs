@@ -19,6 +19,7 @@ mod regressions;
 mod reply;
 mod request;
 mod rng;
+mod turns;
 mod wait_graph;
 mod world;
 

@@ -18,11 +18,11 @@ use crate::workers::{
     hello, refuse, rename, reply, step, time_out, wait_for,
 };
 
-/// Largest number of connections of the ready queue that are handled in one tick, before the next poll.
-const READY_PER_TICK: usize = 64;
+/// Largest number of connections that go on without an event in one tick, before the next poll.
+const CONTINUING_PER_TICK: usize = 64;
 
-/// Number of connections of the ready queue, and of completions, that are handled in each tick even if the
-/// budget is spent.
+/// Number of connections without an event, and of completions, that are handled in each tick even if the budget
+/// is spent.
 const HANDLED_MIN: usize = 2;
 
 /// Cost of receiving from a socket.
@@ -53,47 +53,64 @@ pub(super) enum Acquired {
 impl<T: Transport> Server<T> {
     // ---- ticks and events ----
 
-    /// Handles ready connections, expired deadlines, completions, events and the backlog.
+    /// Handles connections that go on, expired deadlines, completions, events and the backlog.
     pub(crate) fn finish_tick(&mut self) {
-        self.run_ready();
+        self.run_continuing();
         self.expire_deadlines();
         self.drain_completions();
         self.send_events();
         self.work_off_backlog();
         self.run_granted();
         // Returning memory to the system takes milliseconds if there is much of it.
-        if self.backlog.is_empty() && self.clients.ready() == 0 {
+        if self.backlog.is_empty() && !self.clients.has_ready() {
             self.pools.trim(self.now);
         }
     }
 
-    /// Handles the connections that are in the ready queue now, up to [`READY_PER_TICK`] and the budget.
-    pub(crate) fn run_ready(&mut self) {
-        for handled in 0..self.clients.ready().min(READY_PER_TICK) {
+    /// Handles the connections whose events the last tick has left, up to the budget. To be called before the
+    /// events of this tick are handled.
+    pub(crate) fn run_postponed(&mut self) {
+        for _ in 0..self.clients.postponed() {
+            if self.budgets.receiving.is_spent() {
+                break;
+            }
+            let Some(id) = self.clients.pop_postponed() else { break };
+            self.on_turn(id);
+        }
+    }
+
+    /// Handles the connections that go on without an event, up to [`CONTINUING_PER_TICK`] and the budget.
+    pub(crate) fn run_continuing(&mut self) {
+        for handled in 0..self.clients.continuing().min(CONTINUING_PER_TICK) {
             if handled >= HANDLED_MIN && self.budgets.receiving.is_spent() {
                 break;
             }
-            let Some(id) = self.clients.pop_ready() else { break };
-            match self.clients.look(id) {
-                Some(client) if client.has_output() => self.flush(id),
-                Some(client) => {
-                    let writable = client.is_lagging();
-                    self.on_ready(id, Readiness { writable, ..Readiness::default() });
-                }
-                None => {}
+            let Some(id) = self.clients.pop_continuing() else { break };
+            self.on_turn(id);
+        }
+    }
+
+    /// Handles a connection without a further event.
+    fn on_turn(&mut self, id: ConnectionId) {
+        match self.clients.look(id) {
+            Some(client) if client.has_output() => self.flush(id),
+            Some(client) => {
+                let writable = client.is_lagging();
+                self.on_ready(id, Readiness { writable, ..Readiness::default() });
             }
+            None => {}
         }
     }
 
     /// Handles the readiness of a socket that a poll has reported. If the budget of this tick is spent, the
-    /// connection is appended to the ready queue instead.
+    /// event is left for the next tick.
     pub(crate) fn on_event(&mut self, id: ConnectionId, readiness: Readiness) {
         // A client leaves once, and the end of its connection costs little. Its slot may be wanted.
         if !self.budgets.receiving.is_spent() || readiness.broken || readiness.hung_up {
             return self.on_ready(id, readiness);
         }
         if let Some(mut client) = self.clients.get(id) {
-            client.schedule();
+            client.postpone();
         }
     }
 
@@ -113,6 +130,8 @@ impl<T: Transport> Server<T> {
                 return self.close_gracefully(id);
             }
             Phase::Idle if client.is_drained => return,
+            // The connection has had its share of a tick, and goes on after the events of this one.
+            Phase::Idle if client.is_ready && !readiness.broken => return,
             Phase::Idle if !client.has_output() => {}
             Phase::Idle | Phase::Waiting { .. } | Phase::Flushing(_) if readiness.broken => {
                 drop(client);

@@ -159,7 +159,7 @@ impl World {
             assert!(round < ROUNDS_MAX, "the server does not become quiescent");
             self.run_jobs(|_| true);
             let has_work =
-                !self.done.is_empty() || self.server.clients.ready() > 0 || self.server.has_work_left();
+                !self.done.is_empty() || self.server.clients.has_ready() || self.server.has_work_left();
             let has_events = (0..self.clients.len()).any(|client| self.has_event(client));
             let is_due = self.server.next_deadline().is_some_and(|at| at <= self.start + self.now);
             if !has_work && !has_events && !is_due {
@@ -189,15 +189,21 @@ impl World {
         }
     }
 
+    /// Begins a tick.
+    pub(super) fn begin_tick(&mut self) {
+        self.server.begin_tick(self.start + self.now);
+    }
+
     /// A tick without concurrent actions.
     pub(super) fn run_quiet_tick(&mut self) {
-        self.server.begin_tick(self.start + self.now);
+        self.begin_tick();
         let events: Vec<_> =
             (0..self.clients.len()).filter_map(|client| self.take_readiness(client)).collect();
+        self.server.run_postponed();
         for (id, readiness) in events {
-            self.on_ready(id, readiness);
+            self.on_event(id, readiness);
         }
-        self.server.run_ready();
+        self.server.run_continuing();
         self.advance_sequence();
         self.check_output();
         self.server.expire_deadlines();

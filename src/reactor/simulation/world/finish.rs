@@ -72,7 +72,7 @@ impl World {
         assert_eq!(server.clients.len(), 0, "connections are left");
         assert_eq!(server.tables(), (0, 0), "locks or watches are left");
         assert!(server.is_quiet(), "a job is left");
-        assert!(!server.has_work_left() && server.clients.ready() == 0, "work is left");
+        assert!(!server.has_work_left() && !server.clients.has_ready(), "work is left");
         for mailbox in 0..MAILBOXES {
             let inspect = |queue: &crate::mailboxes::Admission<Box<Job>>| {
                 (queue.holders(), queue.waiting(), queue.waiting_for_condition(), queue.overtakes())

@@ -7,13 +7,21 @@ use crate::workers::ConnectionId;
 impl World {
     /// One tick of the reactor's loop.
     pub(super) fn run_tick(&mut self) {
-        self.server.begin_tick(self.start + self.now);
+        self.begin_tick();
         let mut events: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.has_event(*client)).collect();
         self.rng.shuffle(&mut events);
         let events: Vec<_> = events.into_iter().filter_map(|client| self.take_readiness(client)).collect();
+        self.server.run_postponed();
+        self.check_and_interleave();
         for (id, readiness) in events {
-            self.on_ready(id, readiness);
+            // As if the budget were spent.
+            let is_postponed = !readiness.broken && !readiness.hung_up && self.rng.chance(10);
+            if !is_postponed {
+                self.on_event(id, readiness);
+            } else if let Some(mut client) = self.server.clients.get(id) {
+                client.postpone();
+            }
             self.interleave();
             // Completions may arrive before all events are handled, as the completions of large messages do.
             if self.rng.chance(10) {
@@ -21,7 +29,7 @@ impl World {
                 self.deliver_completions(budget);
             }
         }
-        self.server.run_ready();
+        self.server.run_continuing();
         self.check_and_interleave();
         self.server.expire_deadlines();
         self.check_and_interleave();
@@ -42,15 +50,15 @@ impl World {
     }
 
     /// Records the readiness of a client's socket.
-    pub(super) fn take_readiness(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
+    pub(crate) fn take_readiness(&mut self, client: usize) -> Option<(ConnectionId, Readiness)> {
         let id = self.clients[client].id;
         let readiness = self.clients[client].pipe.borrow_mut().take_event()?;
         self.server.clients.record_readiness(id, readiness);
         Some((id, readiness))
     }
 
-    pub(super) fn on_ready(&mut self, id: ConnectionId, readiness: Readiness) {
-        self.server.on_ready(id, readiness);
+    pub(crate) fn on_event(&mut self, id: ConnectionId, readiness: Readiness) {
+        self.server.on_event(id, readiness);
         self.advance_sequence();
         self.check_output();
     }
