@@ -283,6 +283,31 @@ impl Framer {
         }
     }
 
+    /// The `w` or `put` at the start of `bytes`, if all of its header and only a part of its data is there. The
+    /// range of its body ends behind `bytes`. The caller may receive the rest of the data, and a few bytes after it,
+    /// without passing them to [`Framer::cut`]. Then it calls [`Framer::end_data`].
+    pub fn incomplete(&self, bytes: &[u8], limits: &Limits) -> Option<Framed> {
+        let State::Open = self.state else { return None };
+        let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
+        let at = self.lines.last(front, 0)?;
+        let (line, eol) = strip(&front[..at]);
+        let Header { request: Ok(request), body: Body::Length(len) } = header::parse(line, limits)? else {
+            return None;
+        };
+        let body = at + 1..at + 1 + usize_of(len);
+        let is_incomplete = line.len() <= HEADER_MAX && body.end > bytes.len();
+        is_incomplete.then(|| Framed { request, style: eol.into(), body })
+    }
+
+    /// Ends the data of a request that [`Framer::incomplete`] has returned. `after` has the bytes after it. Returns
+    /// the length of the end of line that they begin with, or `None` if they do not, or not yet: the caller then
+    /// passes all bytes of the request to [`Framer::cut`].
+    pub fn end_data(&mut self, after: &[u8]) -> Option<usize> {
+        let End::At(len) = self.lines.end(after) else { return None };
+        (self.bad_lines, self.searched, self.is_after_line) = (0, 0, false);
+        Some(len)
+    }
+
     /// Whether a refused body is being discarded. The bytes of the caller then begin within a request.
     pub fn is_discarding(&self) -> bool {
         matches!(self.state, State::Discarding(_))

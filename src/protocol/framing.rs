@@ -94,6 +94,22 @@ impl Framing {
         }
     }
 
+    /// See [`Framer::incomplete`]. A request of the classic protocol is always cut whole.
+    pub fn incomplete(&self, bytes: &[u8], limits: &Limits) -> Option<Framed> {
+        match self {
+            Framing::Text(framer) => framer.incomplete(bytes, limits),
+            Framing::Classic(_) => None,
+        }
+    }
+
+    /// See [`Framer::end_data`].
+    pub fn end_data(&mut self, after: &[u8]) -> Option<usize> {
+        match self {
+            Framing::Text(framer) => framer.end_data(after),
+            Framing::Classic(_) => None,
+        }
+    }
+
     /// Whether a refused request is being discarded. The bytes of the caller then begin within a request.
     #[inline]
     pub fn is_discarding(&self) -> bool {

@@ -183,31 +183,48 @@ impl Reply<'_> {
         }
     }
 
-    fn encode_classic(&self, classic: Classic, out: &mut Vec<u8>) {
-        let Classic { packet, eol, ends_data, envelope } = classic;
-        let start = out.len();
-        if envelope == Envelope::Length {
-            out.extend_from_slice(&[0; LENGTH_LEN]);
+    /// Appends the bytes before the message of this answer, and returns the bytes after it. The message itself
+    /// is not copied. An answer without a message is appended whole, and so is one that is filled up to the
+    /// packet size.
+    pub fn encode_around(&self, style: Style, out: &mut Vec<u8>) -> &'static [u8] {
+        match (self, style) {
+            (Reply::Message { parts, version, count, lost }, Style::Text(eol)) => {
+                out.extend_from_slice(data_line(eol, parts, *version, *count, *lost).as_bytes());
+                eol.bytes()
+            }
+            (Reply::Event { mailbox, parts, version, lost }, Style::Text(eol)) => {
+                out.extend_from_slice(event_line(eol, *mailbox, parts, *version, *lost).as_bytes());
+                eol.bytes()
+            }
+            (Reply::Message { parts, .. }, Style::Classic(classic)) if style.padded_len() == 0 => {
+                begin_classic(classic, parts, out)
+            }
+            _ => {
+                self.encode(style, out);
+                &[]
+            }
         }
+    }
+
+    fn encode_classic(&self, classic: Classic, out: &mut Vec<u8>) {
+        let Classic { packet, eol, envelope, .. } = classic;
+        let start = out.len();
         match self {
-            // A client waits for the answer, so there must be one.
-            Reply::Message { parts: [[], []], .. } => push_eol(out, eol.unwrap_or(Eol::Lf)),
-            Reply::Message { parts: [front, back], .. } => {
-                out.extend_from_slice(front);
-                out.extend_from_slice(back);
-                if let Some(eol) = eol.filter(|_| ends_data && !out.ends_with(b"\n")) {
-                    push_eol(out, eol);
-                }
+            Reply::Message { parts, .. } => {
+                let end = begin_classic(classic, parts, out);
+                parts.iter().for_each(|part| out.extend_from_slice(part));
+                out.extend_from_slice(end);
+            }
+            _ if envelope == Envelope::Length => {
+                out.extend_from_slice(&[0; LENGTH_LEN]);
+                self.encode_text(eol.unwrap_or(Eol::Lf), out);
+                let len = length(out.len() - start - LENGTH_LEN);
+                out[start..start + LENGTH_LEN].copy_from_slice(&len);
             }
             _ => self.encode_text(eol.unwrap_or(Eol::Lf), out),
         }
-        match envelope {
-            Envelope::None => {}
-            Envelope::Padding(byte) => out.resize(out.len().max(start + packet as usize), byte),
-            Envelope::Length => {
-                let len = u32::try_from(out.len() - start - LENGTH_LEN).unwrap_or(u32::MAX);
-                out[start..start + LENGTH_LEN].copy_from_slice(&len.to_be_bytes());
-            }
+        if let Envelope::Padding(byte) = envelope {
+            out.resize(out.len().max(start + packet as usize), byte);
         }
     }
 
@@ -232,12 +249,7 @@ impl Reply<'_> {
             Reply::Locked { grant } => push_field(out, b"OK grant=", *grant),
             Reply::Watching { versions } => push_list(out, b"OK v=", versions),
             Reply::Message { parts, version, count, lost } => {
-                let mut line = Line::ending(eol);
-                line.lost(*lost);
-                line.field(b" n=", *count);
-                line.field(b" v=", *version);
-                line.field(b"DATA ", len(parts));
-                push_message(out, &line, parts);
+                push_message(out, &data_line(eol, parts, *version, *count, *lost), parts);
             }
             Reply::HandedOut { parts, version, count, tries } => {
                 let mut line = Line::ending(eol);
@@ -291,12 +303,7 @@ impl Reply<'_> {
                 out.extend_from_slice(refusal.to_string().as_bytes());
             }
             Reply::Event { mailbox, parts, version, lost } => {
-                let mut line = Line::ending(eol);
-                line.lost(*lost);
-                line.field(b" v=", *version);
-                line.field(b" box=", u64::from(*mailbox));
-                line.field(b"EVENT ", len(parts));
-                push_message(out, &line, parts);
+                push_message(out, &event_line(eol, *mailbox, parts, *version, *lost), parts);
             }
             Reply::LockLost { mailbox, version, by_max_hold } => {
                 push_field(out, b"EVENT 0 box=", u64::from(*mailbox));
@@ -320,6 +327,48 @@ impl Reply<'_> {
 
 fn len([front, back]: &[&[u8]; 2]) -> u64 {
     (front.len() + back.len()) as u64
+}
+
+/// The header line of a message.
+#[inline]
+fn data_line(eol: Eol, parts: &[&[u8]; 2], version: u64, count: u64, lost: u64) -> Line {
+    let mut line = Line::ending(eol);
+    line.lost(lost);
+    line.field(b" n=", count);
+    line.field(b" v=", version);
+    line.field(b"DATA ", len(parts));
+    line
+}
+
+/// The header line of an event.
+#[inline]
+fn event_line(eol: Eol, mailbox: u32, parts: &[&[u8]; 2], version: u64, lost: u64) -> Line {
+    let mut line = Line::ending(eol);
+    line.lost(lost);
+    line.field(b" v=", version);
+    line.field(b" box=", u64::from(mailbox));
+    line.field(b"EVENT ", len(parts));
+    line
+}
+
+/// Appends what precedes a message in the classic protocol. Returns what follows the message.
+fn begin_classic(classic: Classic, parts: &[&[u8]; 2], out: &mut Vec<u8>) -> &'static [u8] {
+    let Classic { eol, ends_data, envelope, .. } = classic;
+    let end = match parts {
+        // A client waits for the answer, so there must be one.
+        [[], []] => eol.unwrap_or(Eol::Lf).bytes(),
+        [.., [.., b'\n']] | [[.., b'\n'], []] => &[],
+        _ => eol.filter(|_| ends_data).map_or(&[][..], Eol::bytes),
+    };
+    if envelope == Envelope::Length {
+        out.extend_from_slice(&length(parts[0].len() + parts[1].len() + end.len()));
+    }
+    end
+}
+
+/// The length of a frame.
+fn length(len: usize) -> [u8; LENGTH_LEN] {
+    u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// A line of fields. It is written from its end to its start, because the conversion of a number produces the

@@ -37,6 +37,43 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)
     found
 }
 
+/// As [`feed`] with two pieces, of which the first one has `len` bytes. If a request is incomplete then, its data is
+/// not passed to the framer, and neither are up to `after` bytes behind it.
+fn feed_without_data(stream: &[u8], len: usize, after: usize) -> Vec<(Framed, Vec<u8>)> {
+    let mut framer = Framer::default();
+    let mut found = Vec::new();
+    let (mut unused, mut rest) = (stream[..len].to_vec(), &stream[len..]);
+    loop {
+        let mut cut = Vec::new();
+        let (used, missing) = framer.cut(&unused, &LIMITS, usize::MAX, &mut cut);
+        let has_ended = missing == 0 && cut.is_empty();
+        found.extend(cut.into_iter().map(|mut framed| {
+            let data = unused[std::mem::take(&mut framed.body)].to_vec();
+            (framed, data)
+        }));
+        unused.drain(..used);
+        if has_ended || missing > rest.len() {
+            return found;
+        }
+        if missing == 0 {
+            continue;
+        }
+        if let Some(mut framed) = framer.incomplete(&unused, &LIMITS) {
+            let body = std::mem::take(&mut framed.body);
+            let (data, behind) = rest.split_at(body.end - unused.len());
+            let after = &behind[..after.min(behind.len())];
+            if let Some(end) = framer.end_data(after) {
+                found.push((framed, [&unused[body.start..], data].concat()));
+                unused = after[end..].to_vec();
+                rest = &behind[after.len()..];
+                continue;
+            }
+        }
+        unused.extend_from_slice(rest);
+        rest = &[];
+    }
+}
+
 fn code(found: &(Framed, Vec<u8>)) -> &'static str {
     match &found.0.request {
         Request::Mailbox(MailboxRequest::Read { .. }) => "r",
@@ -410,6 +447,24 @@ proptest! {
         at.sort_unstable();
         let pieces = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]);
         prop_assert_eq!(feed(pieces), feed([&stream[..]]));
+    }
+
+    /// The same streams. The data of a request is received apart.
+    #[test]
+    fn requests_do_not_depend_on_data_that_is_received_apart(
+        parts in prop::collection::vec(prop_oneof![
+            prop::sample::select(STREAMS).prop_map(|stream| stream.to_vec()),
+            LINE.prop_map(String::into_bytes),
+            "(w|put) [0-4] (1?[0-9])( wait=1)?\r?\n[a-c\n]{0,18}\r?\n".prop_map(String::into_bytes),
+        ], 1..5),
+        cut in any::<prop::sample::Index>(),
+        after in 1..40usize,
+    ) {
+        let stream = parts.concat();
+        let len = cut.index(stream.len() + 1);
+        let expected = feed([&stream[..]]);
+        // A last request that lacks bytes is not returned.
+        prop_assert_eq!(feed_without_data(&stream, len, after), expected);
     }
 }
 
