@@ -36,6 +36,7 @@ mod copy;
 mod entry;
 mod record;
 mod removal;
+mod source;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -44,6 +45,8 @@ use entry::Entry;
 pub(crate) use record::{Contents, Damaged};
 use record::{Holes, Record};
 pub(crate) use removal::{Located, Location, Taken};
+use source::certain;
+pub(crate) use source::{Incoming, Source};
 
 /// Bytes before each payload.
 pub(super) const ENTRY_HEADER: usize = 4;
@@ -126,6 +129,12 @@ impl Control {
         let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
         let live = slot.tail.load(Ordering::Relaxed).saturating_sub(slot.head.load(Ordering::Relaxed));
         live.min(capacity)
+    }
+
+    /// An estimate of the bytes of a message, as [`Control::approximate_bytes`].
+    pub(crate) fn mean_bytes(&self, capacity: u64) -> u64 {
+        let slot = &self.records[active(self.word.load(Ordering::Relaxed))];
+        self.approximate_bytes(capacity) / slot.count.load(Ordering::Relaxed).max(1)
     }
 
     /// Checks the active record at a start. If it is damaged and the other record is intact, activates the
@@ -361,9 +370,14 @@ impl<'a> Block<'a> {
 
     /// Replaces all messages by one with `bytes`, at most the capacity. Returns its version.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<u64, Damaged> {
+        self.write_from(bytes).map(certain)
+    }
+
+    /// As [`Block::write`]. If the source fails, nothing is changed.
+    pub(crate) fn write_from<S: Source>(&mut self, source: S) -> Result<Result<u64, S::Error>, Damaged> {
         let record = self.record()?;
-        let entry = self.write_entry(record, self.free_offset(record), bytes);
-        Ok(self.commit_single(record, entry))
+        let entry = self.write_entry(record, self.free_offset(record), source);
+        Ok(entry.map(|entry| self.commit_single(record, entry)))
     }
 
     /// Replaces the only message by a copy with `bytes` at `offset`. If the message ends before `offset`,
@@ -391,8 +405,16 @@ impl<'a> Block<'a> {
     /// Adds `bytes`, at most the capacity, as the newest message. Returns `None` if there is no room for the
     /// message.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<Option<Contents>, Damaged> {
+        Ok(self.put_from(bytes)?.map(certain))
+    }
+
+    /// As [`Block::put`]. If the source fails, nothing is changed.
+    pub(crate) fn put_from<S: Source>(
+        &mut self,
+        source: S,
+    ) -> Result<Option<Result<Contents, S::Error>>, Damaged> {
         let (record, holes) = self.state()?;
-        Ok(self.has_room(record, bytes.len()).then(|| self.append(record, record, holes, bytes)))
+        Ok(self.has_room(record, source.len()).then(|| self.append(record, record, holes, source)))
     }
 
     /// Adds `bytes`, at most the capacity, as the newest message. Drops the oldest messages until there is
@@ -403,7 +425,7 @@ impl<'a> Block<'a> {
         while !self.has_room(kept, bytes.len()) {
             kept = self.without_oldest(kept, &mut holes)?;
         }
-        Ok(self.append(record, kept, holes, bytes))
+        Ok(certain(self.append(record, kept, holes, bytes)))
     }
 
     /// Raises the version of an empty mailbox to `version`, at most [`VERSION_MAX`](crate::protocol::VERSION_MAX).
@@ -470,10 +492,10 @@ impl<'a> Block<'a> {
         Entry::new(at, len)
     }
 
-    fn write_entry(&mut self, live: Record, at: u64, bytes: &[u8]) -> Entry {
-        let entry = self.begin_entry(live, at, bytes.len());
-        self.ring.write(entry.payload(), bytes);
-        entry
+    fn write_entry<S: Source>(&mut self, live: Record, at: u64, source: S) -> Result<Entry, S::Error> {
+        let entry = self.begin_entry(live, at, source.len());
+        source.store(&mut self.ring, entry.payload())?;
+        Ok(entry)
     }
 
     /// Commits `entry` as the only message. Returns its version.
@@ -485,18 +507,25 @@ impl<'a> Block<'a> {
         version
     }
 
-    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. `holes` are the
+    /// Commits the messages of `kept`, which are the newest of `live`, and a new one after them. `holes` are the
     /// holes of `kept`. Does not overwrite any entry of `live`.
-    fn append(&mut self, live: Record, kept: Record, holes: Holes, bytes: &[u8]) -> Contents {
+    fn append<S: Source>(
+        &mut self,
+        live: Record,
+        kept: Record,
+        holes: Holes,
+        source: S,
+    ) -> Result<Contents, S::Error> {
         let is_only = kept.count == 0;
-        let entry = self.write_entry(live, if is_only { self.free_offset(live) } else { live.tail }, bytes);
+        let at = if is_only { self.free_offset(live) } else { live.tail };
+        let entry = self.write_entry(live, at, source)?;
         let head = if is_only { entry.at } else { kept.head };
         let (version, count) = (live.version + 1, kept.count + 1);
         let record = Record { version, head, tail: entry.end(), last: entry.at, count };
         self.control.commit(record);
         let holes = Holes { count: holes.count, ..Holes::default() };
         self.forget_holes(holes);
-        record.contents(holes, self.capacity as u64)
+        Ok(record.contents(holes, self.capacity as u64))
     }
 
     /// Stores the number of holes after a commit that has removed some, or after which the newest entry is a

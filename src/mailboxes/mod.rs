@@ -18,7 +18,9 @@ mod waiters;
 #[cfg(all(test, not(feature = "loom")))]
 pub(crate) use admission::Admission;
 pub(crate) use admission::{Admitted, Released, SharedAdmission};
-pub(crate) use block::{Block, Contents, Cursor, Damaged, Located, Message, Patched, Recovered, Taken};
+pub(crate) use block::{
+    Block, Contents, Cursor, Damaged, Incoming, Located, Message, Patched, Recovered, Taken,
+};
 pub(crate) use deadlock::{Found, Search, Waits};
 pub(crate) use grant::{Grant, Mode, Purpose, Ticket};
 pub(crate) use in_hand::{Candidate, IN_HAND_MEMORY, InHand};

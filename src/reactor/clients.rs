@@ -7,20 +7,25 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::time::{Duration, Instant};
 
 use mio::Token;
 use slab::Slab;
 
-use super::connection::{Connection, Readiness, Received};
+use super::connection::{Connection, DataError, Readiness, Received};
 use super::deadlines::Deadlines;
 use super::leases::Lease;
 use super::phase::Phase;
 use super::pools::Pools;
 use super::transport::Transport;
+use crate::mailboxes::Incoming;
 use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
+
+/// Largest sum of the bytes that the kernel keeps until large messages have arrived. Other messages are received
+/// into memory, which has a limit, too.
+const AWAITED_MAX: usize = 64 * 1024 * 1024;
 
 /// Tokens below this one belong to the reactor's own sources.
 pub(super) const FIRST_TOKEN: usize = 16;
@@ -49,6 +54,8 @@ pub(super) struct Clients<T> {
     to_reregister: Vec<ConnectionId>,
     /// Connections with unread answers, by the memory of these answers in kB.
     unread: BTreeSet<(u32, ConnectionId)>,
+    /// Bytes of large messages that the kernel keeps until all of them have arrived.
+    awaited: usize,
     silence: Duration,
     limits: Limits,
 }
@@ -65,6 +72,7 @@ impl<T: Transport> Clients<T> {
             closing: Vec::new(),
             to_reregister: Vec::new(),
             unread: BTreeSet::new(),
+            awaited: 0,
             silence,
             limits,
         }
@@ -82,10 +90,10 @@ impl<T: Transport> Clients<T> {
 
     /// The client for changes, unless it was closed.
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
-        let Clients { table, deadlines, ready, to_reregister, unread, silence, limits, .. } = self;
+        let Clients { table, deadlines, ready, to_reregister, unread, awaited, silence, limits, .. } = self;
         let connection = table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let silence = *silence;
-        Some(ClientMut { id, connection, deadlines, ready, to_reregister, unread, silence, limits })
+        Some(ClientMut { id, connection, deadlines, ready, to_reregister, unread, awaited, silence, limits })
     }
 
     /// The client, unless it was closed.
@@ -113,6 +121,7 @@ impl<T: Transport> Clients<T> {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let phase = connection.transition(Phase::Closed);
         connection.free_buffers();
+        self.awaited -= connection.awaited_bytes();
         self.unread.remove(&(connection.recorded_unread_kb, id));
         self.deadlines.disarm(id);
         Some(phase)
@@ -247,6 +256,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
     ready: &'a mut ReadyQueues,
     to_reregister: &'a mut Vec<ConnectionId>,
     unread: &'a mut BTreeSet<(u32, ConnectionId)>,
+    awaited: &'a mut usize,
     silence: Duration,
     limits: &'a Limits,
 }
@@ -273,7 +283,31 @@ impl<T: Transport> ClientMut<'_, T> {
         pools: &mut Pools,
         now: Instant,
     ) -> io::Result<Received> {
-        self.connection.receive(self.id, scratch, self.limits, pools, now)
+        let kernel_memory = AWAITED_MAX - *self.awaited;
+        let before = self.connection.awaited_bytes();
+        let received = self.connection.receive(self.id, scratch, self.limits, pools, kernel_memory, now);
+        *self.awaited = *self.awaited + self.connection.awaited_bytes() - before;
+        received
+    }
+
+    /// Receives the data of a request into its mailbox; see [`Connection::receive_data`].
+    pub(super) fn receive_data(
+        &mut self,
+        body: Range<usize>,
+        pools: &mut Pools,
+        now: Instant,
+        store: impl FnOnce(Incoming<'_, DataError>) -> Result<bool, DataError>,
+    ) -> Result<bool, DataError> {
+        let before = self.connection.awaited_bytes();
+        let stored = self.connection.receive_data(body, pools, now, store);
+        *self.awaited -= before - self.connection.awaited_bytes();
+        stored
+    }
+
+    /// Lets the data of a request be received into memory; see [`Connection::load_data`].
+    pub(super) fn load_data(&mut self) {
+        *self.awaited -= self.connection.awaited_bytes();
+        self.connection.load_data();
     }
 
     /// Begins a batch: the job gets the locks, the messages in hand and the read cursor of the connection, and

@@ -4,6 +4,7 @@
 //! begins while replies wait for the socket. So a connection stores at most one batch of input and one of
 //! output, and its replies are sent in order.
 
+mod data;
 mod input;
 mod output;
 
@@ -20,6 +21,7 @@ use crate::workers::{Job, JobState};
 use input::Input;
 use output::Output;
 
+pub(super) use data::DataError;
 pub(super) use input::{Received, SCRATCH_SIZE};
 pub(super) use output::{BYTES_PER_FLUSH, Flushed};
 
@@ -107,8 +109,6 @@ pub(super) struct Connection<T> {
     pub accepted_at_s: u32,
     /// The result of [`Connection::unread_kb`] that the table of clients has recorded.
     pub recorded_unread_kb: u32,
-    /// Unacknowledged bytes when the socket was last full.
-    unacknowledged: u32,
     /// The socket may have bytes.
     pub readable: bool,
     /// The client has closed its writing half or the connection.
@@ -132,6 +132,10 @@ pub(super) struct Connection<T> {
     pub is_ready: bool,
     /// The client is not read again, because a new server takes over.
     pub is_drained: bool,
+    /// The data of the request in the input is received into memory, not into its mailbox.
+    loads_data: bool,
+    /// The socket is readable when about this many kB have arrived; 0 if it is readable as usual.
+    low_water_kb: u16,
 }
 
 const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "an idle connection is small");
@@ -151,7 +155,6 @@ impl<T: Transport> Connection<T> {
             requests: 0,
             accepted_at_s: 0,
             recorded_unread_kb: 0,
-            unacknowledged: 0,
             readable: false,
             hung_up: false,
             eof: false,
@@ -163,6 +166,8 @@ impl<T: Transport> Connection<T> {
             wants_write: false,
             is_ready: false,
             is_drained: false,
+            loads_data: false,
+            low_water_kb: 0,
         }
     }
 
@@ -246,6 +251,14 @@ impl<T: Transport> Connection<T> {
     /// When the first message in hand is given back. While a job has them, none is.
     pub(super) fn hand_end(&self) -> Option<Instant> {
         self.extras.as_ref()?.hand_end()
+    }
+
+    /// Whether the client holds locks or leases, or has messages in hand.
+    pub(super) fn holds_any(&self) -> bool {
+        let holds = |extras: &Extras| {
+            extras.locks.is_some() || extras.receipts.is_some() || extras.leases.next_end().is_some()
+        };
+        self.extras.as_deref().is_some_and(holds)
     }
 
     /// Whether the client watches a mailbox.
@@ -348,12 +361,12 @@ impl<T: Transport> Connection<T> {
             return false;
         }
         // A slow client may still be receiving megabytes that the kernel has buffered.
-        let before = self.unacknowledged;
+        let before = self.output.unacknowledged;
         self.record_unacknowledged();
-        if self.unacknowledged < before {
+        if self.output.unacknowledged < before {
             self.last_progress = now;
         }
-        self.unacknowledged >= before
+        self.output.unacknowledged >= before
     }
 
     /// Whether a part of a request is buffered.

@@ -28,7 +28,9 @@ mod inflight;
 mod locking;
 mod memory;
 mod packets;
+mod receiving;
 mod report;
+mod sending;
 mod waits;
 mod watching;
 

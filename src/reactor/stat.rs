@@ -42,6 +42,10 @@ pub(super) struct Counters {
     pub leases_ended: u64,
     /// Events sent to watchers.
     pub events_sent: u64,
+    /// Large messages sent from their mailbox itself.
+    pub sent_uncopied: u64,
+    /// Large messages received into their mailbox itself.
+    pub received_uncopied: u64,
     /// Requests completed because no further bytes arrived.
     pub completed_by_silence: u64,
     /// Files without their names at the last check of the instance's files.
@@ -142,6 +146,8 @@ pub(super) fn write(text: &mut String, counters: &Counters, gauges: &Gauges) -> 
     line("given_back", counters.given_back);
     line("leases_ended", counters.leases_ended);
     line("events_sent", counters.events_sent);
+    line("sent_uncopied", counters.sent_uncopied);
+    line("received_uncopied", counters.received_uncopied);
     line("stale_completions", counters.stale_completions);
     line("jobs_unaided", gauges.inline_jobs);
     line("jobs_posted", gauges.posted);

@@ -10,6 +10,7 @@ use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
 use super::take::{back, done, forget_before, hand_out, take};
+use super::transfer::SendMessage;
 use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
 use crate::memory;
 use crate::protocol::{Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit, Style};
@@ -89,7 +90,7 @@ pub(super) fn try_inline(
         let locks_queue = mode == Mode::Exclusive && grant.has_in_hand();
         (!locks_queue && is_inline(job, mailboxes, acquire)).then(|| {
             job.tally.overtakes += u64::from(grant.overtaken());
-            let applied = apply(job, mailboxes, grant, false);
+            let applied = apply(job, mailboxes, grant, false, None);
             assert!(matches!(applied, Applied::Answered), "a small request neither takes nor waits");
             debug_assert_eq!(job.output.capacity(), capacity, "a small answer");
             job.advance();
@@ -131,23 +132,24 @@ fn continues_run(job: &Job, index: usize, mailbox: u32, mode: Mode) -> bool {
 
 /// Executes the current request of a job. An admitted request is executed with its run. A request under the
 /// client's own lock is executed alone.
-pub(super) fn execute(
+pub(crate) fn execute(
     job: &mut Job,
     mailboxes: &Mailboxes,
     acquire: Acquire,
     on_admitted: &mut impl FnMut(Next),
 ) {
     match job.take_state() {
-        JobState::Granted(grant) => execute_run(job, mailboxes, acquire.mailbox, grant, on_admitted),
+        JobState::Granted(grant) => execute_run(job, mailboxes, acquire.mailbox, grant, None, on_admitted),
         _ => execute_owned(job, mailboxes, acquire.mailbox),
     }
 }
 
-fn execute_run(
+pub(super) fn execute_run(
     job: &mut Job,
     mailboxes: &Mailboxes,
     mailbox: u32,
     mut grant: Grant,
+    mut send: Option<&mut SendMessage>,
     on_admitted: &mut impl FnMut(Next),
 ) {
     job.tally.overtakes += u64::from(grant.overtaken());
@@ -155,7 +157,7 @@ fn execute_run(
     loop {
         let answer = job.output.len();
         copied += job.requests[job.next].body.len() + walk_cost(job, mailboxes);
-        match apply(job, mailboxes, &mut grant, false) {
+        match apply(job, mailboxes, &mut grant, false, send.as_deref_mut()) {
             Applied::Answered => {
                 copied += patch_cost(job, mailboxes);
                 job.advance();
@@ -183,6 +185,9 @@ fn execute_run(
                 job.state = JobState::Exhausted(Some(grant), bytes);
                 return;
             }
+        }
+        if send.is_some() {
+            break;
         }
         copied += job.output.len() - answer;
         // A request from the wait set was admitted before the queue. Further requests of its batch must not
@@ -230,7 +235,7 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
     let mut locks = job.locks.take().expect("a client's own lock covers the request");
     let grant = locks.grant(mailbox).expect("a client's own lock covers the request");
     let answer = job.output.len();
-    let applied = apply(job, mailboxes, grant, true);
+    let applied = apply(job, mailboxes, grant, true, None);
     job.locks = Some(locks);
     match applied {
         Applied::Answered | Applied::Walked(_) => job.advance(),
@@ -247,14 +252,21 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
 
 /// Applies the current request to its mailbox. A damaged mailbox ends the connection, because the client's
 /// knowledge of it is no longer valid.
-fn apply(job: &mut Job, mailboxes: &Mailboxes, grant: &mut Grant, is_own: bool) -> Applied {
+fn apply(
+    job: &mut Job,
+    mailboxes: &Mailboxes,
+    grant: &mut Grant,
+    is_own: bool,
+    send: Option<&mut SendMessage>,
+) -> Applied {
     let Framed { request: Request::Mailbox(request), style, .. } = &job.requests[job.next] else {
         return Applied::Answered;
     };
     let style = *style;
     let applied = match *request {
         MailboxRequest::Read { mailbox, after, offset, len, .. } => {
-            read(job, mailboxes, mailbox, grant, after, (offset, len.unwrap_or(u64::MAX)), style)
+            let range = (offset, len.unwrap_or(u64::MAX));
+            read(job, mailboxes, mailbox, grant, after, range, Answer { style, send })
         }
         MailboxRequest::Write { mailbox, expected, offset, .. } => {
             write(job, mailboxes, mailbox, grant, expected, offset, style)
@@ -304,15 +316,15 @@ fn read(
     grant: &Grant,
     after: Option<u64>,
     (offset, len): (u64, u64),
-    style: Style,
+    answer: Answer,
 ) -> Result<Applied, NotApplied> {
     let block = mailboxes.read(mailbox, grant);
     let Some(version) = after else {
         let message = block.read(offset, len)?;
-        if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), style) {
+        if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), answer.style) {
             return Ok(exhausted);
         }
-        Reply::from(message).encode(style, &mut job.output);
+        answer.append(&Reply::from(message), &mut job.output);
         job.tally.count(Outcome::Read);
         return Ok(Applied::Answered);
     };
@@ -325,22 +337,42 @@ fn read(
     let Some((message, cursor)) = block.after(cursor, offset, len)? else {
         return Ok(Applied::Blocked(Condition::NewerThan(version)));
     };
-    if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), style) {
+    if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), answer.style) {
         return Ok(exhausted);
     }
     match job.owner {
         Owner::Client(_) | Owner::Packet(_) => {
             job.cursor = (message.count > LONG_LIST).then_some((mailbox, cursor));
-            Reply::from(message).encode(style, &mut job.output);
+            answer.append(&Reply::from(message), &mut job.output);
             job.tally.count(Outcome::Read);
         }
         Owner::Watch(_) => {
             job.cursor = Some((mailbox, cursor));
             let (parts, version, lost) = (message.parts, message.version, message.lost);
-            Reply::Event { mailbox, parts, version, lost }.encode(style, &mut job.output);
+            answer.append(&Reply::Event { mailbox, parts, version, lost }, &mut job.output);
         }
     }
     Ok(Applied::Answered)
+}
+
+/// Where the answer to a read goes.
+struct Answer<'a, 'b> {
+    style: Style,
+    /// The socket, instead of the output.
+    send: Option<&'a mut SendMessage<'b>>,
+}
+
+impl Answer<'_, '_> {
+    /// Appends the answer to the output, or sends it.
+    fn append(self, reply: &Reply, output: &mut Vec<u8>) {
+        match (self.send, reply) {
+            (Some(send), &Reply::Message { parts, .. } | &Reply::Event { parts, .. }) => {
+                let end = reply.encode_around(self.style, output);
+                send(output, parts, end);
+            }
+            _ => reply.encode(self.style, output),
+        }
+    }
 }
 
 fn write(

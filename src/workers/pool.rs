@@ -17,6 +17,7 @@ use super::completions::Completions;
 use super::job::{Completion, Job, JobState};
 use super::sleep::Sleep;
 use super::step::{Next, run};
+use super::transfer::is_sent;
 use crate::protocol::{Framed, MailboxRequest, Request};
 
 /// Largest number of posted jobs that a worker takes at once. A worker that has this many completions posts
@@ -129,7 +130,7 @@ impl Pool {
             // Computed only now, because the previous jobs may have written the messages that this job reads.
             let copied = copied_bytes(&job, mailboxes);
             let cost = copied + (job.requests.len() - job.next) * REQUEST_COST + JOB_COST;
-            if copied < LONG_JOB && cost <= *inline_budget {
+            if (copied < LONG_JOB || is_sent(&job, mailboxes)) && cost <= *inline_budget {
                 *inline_budget -= cost;
                 *inline_jobs += 1;
                 large_copied += large_bytes;

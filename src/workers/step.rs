@@ -10,6 +10,7 @@ use super::Mailboxes;
 use super::execute::{Inlined, execute, try_inline};
 use super::job::{Acquire, Completion, Job, JobState, Outcome, WaitReason, WaitStarted};
 use super::lock_set::Access;
+use super::transfer::is_sent;
 use crate::mailboxes::{Admitted, Condition, Grant, Released};
 use crate::memory;
 use crate::protocol::{LocalRequest, MailboxRequest, Name, Reason, Refusal, Rename, Reply, Request, Wait};
@@ -44,6 +45,8 @@ pub(crate) enum Step {
     Acquire(Acquire),
     /// Execution: the request was admitted, or the client's own lock covers it.
     Execute(Acquire),
+    /// The reactor: the request was admitted, and reads a large message, which is sent from the mailbox itself.
+    Send(Acquire),
     /// A wait: the request was admitted, and its mailbox does not meet the condition.
     Await { acquire: Acquire, grant: Grant, condition: Condition },
     /// The reactor: the request concerns the connection, its locks or watches, or the whole server.
@@ -119,6 +122,7 @@ pub(crate) fn step(job: &mut Job, mailboxes: &Mailboxes) -> Step {
             }
         };
         match job.state {
+            JobState::Granted(_) if is_sent(job, mailboxes) => return Step::Send(acquire),
             JobState::Granted(_) => return Step::Execute(acquire),
             JobState::Blocked(..) => {
                 if let JobState::Blocked(grant, condition) = job.take_state() {
@@ -192,7 +196,7 @@ pub(crate) fn run(mut job: Box<Job>, mailboxes: &Mailboxes, mut on_admitted: imp
             }
             // Only the reactor can free memory.
             Step::Memory(_) => return Completion::Done(job),
-            Step::Local | Step::Write | Step::Finished => return Completion::Done(job),
+            Step::Send(_) | Step::Local | Step::Write | Step::Finished => return Completion::Done(job),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::time::Instant;
 
 use super::Connection;
+use super::data::Data;
 use crate::memory::{self, Exhausted};
 use crate::protocol::{Completed, Framed, Limits, Silence};
 use crate::reactor::phase::Phase;
@@ -40,6 +41,9 @@ const RECEIVE_MEMORY: usize = 3 * SCRATCH_SIZE;
 pub(crate) enum Received {
     /// A batch of complete requests.
     Batch(Box<Job>),
+    /// A request that is complete except for data that has arrived at the socket: [`Connection::receive_data`] can
+    /// receive it into the mailbox, and [`Connection::load_data`] into memory.
+    Data(Framed),
     /// No complete request. The next bytes cause an event.
     WouldBlock,
     /// No complete request yet, and the socket may have more bytes.
@@ -136,7 +140,7 @@ impl Input {
     }
 
     /// Makes room for `len` more bytes, if the memory is available. The space of consumed bytes is used first.
-    fn try_reserve(&mut self, len: usize) -> Result<(), Exhausted> {
+    pub(super) fn try_reserve(&mut self, len: usize) -> Result<(), Exhausted> {
         let missing = self.missing(len);
         memory::reserve(&mut self.bytes, missing)?;
         self.bytes.resize(self.bytes.len() + missing, 0);
@@ -167,13 +171,15 @@ impl<T: Transport> Connection<T> {
         RECEIVE_MEMORY + self.input.as_slice().len()
     }
 
-    /// Cuts the next batch from the buffered bytes and from bytes that can be read now.
+    /// Cuts the next batch from the buffered bytes and from bytes that can be read now. Leaves at most
+    /// `kernel_memory` bytes of a large message in the socket until all of it has arrived.
     pub(crate) fn receive(
         &mut self,
         id: ConnectionId,
         scratch: &mut [u8],
         limits: &Limits,
         pools: &mut Pools,
+        kernel_memory: usize,
         now: Instant,
     ) -> io::Result<Received> {
         debug_assert!(matches!(self.phase, Phase::Idle));
@@ -191,6 +197,17 @@ impl<T: Transport> Connection<T> {
             missing = self.cut_input(&mut job, limits, pools);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_RECEIVE {
+            match self.locate_data(missing, limits, kernel_memory) {
+                Data::Arrived(framed) => {
+                    pools.return_job(job);
+                    return Ok(Received::Data(framed));
+                }
+                Data::Awaited => {
+                    self.readable = false;
+                    break;
+                }
+                Data::Loaded => {}
+            }
             let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, pools) } else { 0 };
             let room = if direct > 0 { direct } else { scratch.len() };
             if (direct > 0 || !self.input.is_empty()) && self.input.try_reserve(room).is_err() {
@@ -307,10 +324,7 @@ impl<T: Transport> Connection<T> {
         if used < bytes.len() {
             let rest = &bytes[used..];
             if !self.input.has_room() {
-                // These bytes fill a whole read, so they are the start of a body. The buffer has room for the
-                // rest of it.
-                let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
-                self.input.set_buffer(pools.buffer(rest.len() + body));
+                self.input.set_buffer(pools.buffer(rest.len()));
             }
             self.input.extend(rest);
         }
@@ -349,6 +363,7 @@ impl<T: Transport> Connection<T> {
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
         let (used, missing) = self.framing.cut(bytes, limits, REQUESTS_PER_BATCH, found, !self.readable);
         self.first_since_reply &= found.is_empty();
+        self.loads_data &= found.is_empty();
         self.buffered = missing == 0 && used < bytes.len();
         (used, missing)
     }

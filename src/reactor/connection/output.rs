@@ -1,7 +1,7 @@
 //! The unwritten replies of a connection: writes replies and events, and closes gracefully after the last
 //! reply.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,7 +30,10 @@ pub(crate) enum Flushed {
 #[derive(Debug, Default)]
 pub(super) struct Output {
     bytes: Bytes,
-    written: usize,
+    /// Number of written bytes. A message has less than 2^31 bytes.
+    written: u32,
+    /// Unacknowledged bytes when the socket was last full.
+    pub unacknowledged: u32,
 }
 
 #[derive(Debug)]
@@ -69,13 +72,17 @@ impl Output {
         self.len() == 0
     }
 
+    fn written(&self) -> usize {
+        self.written as usize
+    }
+
     /// Number of unwritten bytes.
     pub(super) fn len(&self) -> usize {
         let following = match &self.bytes {
             Bytes::Own(_) => 0,
             Bytes::Shared(shared) => shared.following.len(),
         };
-        self.bytes.as_slice().len() - self.written + following
+        self.bytes.as_slice().len() - self.written() + following
     }
 
     /// Bytes of memory owned by this connection alone.
@@ -89,14 +96,15 @@ impl Output {
     /// Sets the replies to be written. The output must be empty.
     pub(super) fn set(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.is_empty(), "one batch of replies at a time");
-        *self = Output { bytes: Bytes::Own(bytes), written: 0 };
+        *self = Output { bytes: Bytes::Own(bytes), ..Output::default() };
     }
 
     /// Sets an event whose first `written` bytes have been written. The output must be empty.
     pub(super) fn set_event(&mut self, event: &Arc<Vec<u8>>, written: usize) {
         debug_assert!(self.is_empty(), "an event is sent between two replies");
         let shared = SharedEvent { event: Arc::clone(event), following: Vec::new() };
-        *self = Output { bytes: Bytes::Shared(Box::new(shared)), written };
+        let bytes = Bytes::Shared(Box::new(shared));
+        *self = Output { bytes, written: written as u32, ..Output::default() };
     }
 
     /// Takes the buffer and empties it.
@@ -114,7 +122,7 @@ impl Output {
     /// if these `len` bytes are written already.
     pub(super) fn truncate(&mut self, len: usize) -> bool {
         match &mut self.bytes {
-            Bytes::Own(bytes) if self.written < len => {
+            Bytes::Own(bytes) if (self.written as usize) < len => {
                 bytes.truncate(len);
                 true
             }
@@ -137,10 +145,10 @@ impl Output {
             if total >= budget {
                 return Ok(Flushed::BudgetSpent);
             }
-            let unwritten = &self.bytes.as_slice()[self.written..];
+            let unwritten = &self.bytes.as_slice()[self.written()..];
             match sink.write(&unwritten[..unwritten.len().min(budget - total)]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(len) => (self.written, total) = (self.written + len, total + len),
+                Ok(len) => (self.written, total) = (self.written + len as u32, total + len),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Ok(if total == 0 { Flushed::WouldBlock } else { Flushed::Partial });
                 }
@@ -155,10 +163,11 @@ impl Output {
     /// If an event is written whole, the bytes that follow it are next.
     fn end_event(&mut self) {
         if let Bytes::Shared(shared) = &mut self.bytes
-            && self.written == shared.event.len()
+            && self.written as usize == shared.event.len()
             && !shared.following.is_empty()
         {
-            *self = Output { bytes: Bytes::Own(std::mem::take(&mut shared.following)), written: 0 };
+            let bytes = Bytes::Own(std::mem::take(&mut shared.following));
+            *self = Output { bytes, ..Output::default() };
         }
     }
 }
@@ -175,6 +184,36 @@ impl<T: Transport> Connection<T> {
             *replies = self.output.take();
         }
         Ok(flushed)
+    }
+
+    /// Writes `head`, a message and `end`. The output must be empty. The connection keeps what the socket does not
+    /// take. Leaves `head` empty.
+    pub(crate) fn send_message(
+        &mut self,
+        head: &mut Vec<u8>,
+        [front, back]: [&[u8]; 2],
+        end: &[u8],
+        now: Instant,
+    ) -> io::Result<Flushed> {
+        debug_assert!(!self.has_output(), "one batch of replies at a time");
+        self.has_events = false;
+        self.last_progress = now;
+        let mut written = self.write_slices(&[&**head, front, back, end].map(IoSlice::new))?;
+        let is_blocked = written == 0;
+        let from_head = written.min(head.len());
+        head.drain(..from_head);
+        written -= from_head;
+        for part in [front, back, end] {
+            let from_part = written.min(part.len());
+            head.extend_from_slice(&part[from_part..]);
+            written -= from_part;
+        }
+        if head.is_empty() {
+            return Ok(Flushed::All);
+        }
+        self.output.set(std::mem::take(head));
+        self.record_unacknowledged();
+        Ok(if is_blocked { Flushed::WouldBlock } else { Flushed::Partial })
     }
 
     /// Continues to write the output.
@@ -195,23 +234,40 @@ impl<T: Transport> Connection<T> {
     /// Writes an event. The output must be empty. If the socket takes a part of the event, the connection
     /// keeps the rest. If the socket takes nothing, the connection keeps nothing.
     pub(crate) fn send_event(&mut self, event: &Arc<Vec<u8>>, now: Instant) -> io::Result<Flushed> {
-        debug_assert!(!self.has_output(), "an event is sent between two replies");
-        let written = loop {
-            match self.transport.write(event) {
-                Ok(written) => break written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
-                Err(error) => return Err(error),
-            }
-        };
+        let written = self.write_event(&[IoSlice::new(event)])?;
         if written == 0 || written == event.len() {
             return Ok(if written == 0 { Flushed::WouldBlock } else { Flushed::All });
         }
+        self.keep_event(event, written, now);
+        Ok(Flushed::Partial)
+    }
+
+    /// Writes an event that consists of these slices. The output must be empty. Returns the number of bytes that
+    /// the socket takes. The caller keeps the rest.
+    pub(crate) fn write_event(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
+        debug_assert!(!self.has_output(), "an event is sent between two replies");
+        self.write_slices(slices)
+    }
+
+    /// Keeps the rest of an event whose first `written` bytes are written.
+    pub(crate) fn keep_event(&mut self, event: &Arc<Vec<u8>>, written: usize, now: Instant) {
         self.last_progress = now;
         self.output.set_event(event, written);
         self.has_events = true;
         self.record_unacknowledged();
-        Ok(Flushed::Partial)
+    }
+
+    /// Writes once. Returns the number of bytes that the socket takes; 0 if it has no room.
+    fn write_slices(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
+        loop {
+            match self.transport.write_vectored(slices) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => return Ok(written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Drops the unwritten bytes behind the first `at` bytes of the output. Returns false, and drops nothing,
@@ -234,7 +290,7 @@ impl<T: Transport> Connection<T> {
     }
 
     pub(super) fn record_unacknowledged(&mut self) {
-        self.unacknowledged = u32::try_from(self.transport.unacknowledged()).unwrap_or(u32::MAX);
+        self.output.unacknowledged = u32::try_from(self.transport.unacknowledged()).unwrap_or(u32::MAX);
     }
 
     /// Begins a graceful close: the client reads the last reply and then the end of input. Returns false if

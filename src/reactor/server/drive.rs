@@ -160,7 +160,18 @@ impl<T: Transport> Server<T> {
             let Some(found) = self.clients.get(id) else { return };
             client = found;
         }
-        match client.receive(&mut self.scratch, &mut self.pools, self.now) {
+        let mut received = client.receive(&mut self.scratch, &mut self.pools, self.now);
+        if let Ok(Received::Data(framed)) = received {
+            drop(client);
+            if self.receive_message(id, framed) {
+                return;
+            }
+            let Some(found) = self.clients.get(id) else { return };
+            client = found;
+            client.load_data();
+            received = client.receive(&mut self.scratch, &mut self.pools, self.now);
+        }
+        match received {
             Ok(Received::Batch(mut job)) => {
                 // The buffer of a large body is longer than its request.
                 let headers = (job.input.len() - job.body_bytes()).min(HEADERS_MAX + HEADER_MAX);
@@ -191,7 +202,7 @@ impl<T: Transport> Server<T> {
                 self.free_for_client(id, 0, Use::Lasting);
             }
             Ok(Received::WouldBlock) => {}
-            Ok(Received::BudgetSpent) => client.schedule(),
+            Ok(Received::BudgetSpent | Received::Data(_)) => client.schedule(),
             Ok(Received::Exhausted(bytes)) => {
                 drop(client);
                 if self.free_for_client(id, bytes, memory::use_of_buffer(bytes))
@@ -230,8 +241,12 @@ impl<T: Transport> Server<T> {
             self.budgets.receiving.charge((job.output.len() - before) * ANSWER_BYTE);
             job = match next {
                 Step::Execute(_) => return self.pool.submit(job),
+                Step::Send(acquire) => match self.send_message(id, job, acquire) {
+                    Some(sent) => sent,
+                    None => return,
+                },
                 Step::Acquire(acquire) => match self.acquire(id, job, acquire) {
-                    Acquired::Granted(granted) => return self.pool.submit(granted),
+                    Acquired::Granted(granted) => granted,
                     Acquired::Waiting => return,
                     Acquired::Locked(mut refused) => {
                         time_out(&mut refused, &self.mailboxes, WaitReason::Queue);

@@ -63,7 +63,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn drive_packet(&mut self, mut job: Box<Job>) {
         loop {
             match step(&mut job, &self.mailboxes) {
-                Step::Execute(_) => return self.pool.submit(job),
+                Step::Execute(_) | Step::Send(_) => return self.pool.submit(job),
                 Step::Acquire(acquire) => match enqueue(job, &self.mailboxes, acquire) {
                     Enqueued::Granted(granted) => job = granted,
                     Enqueued::Waiting(_) => return,

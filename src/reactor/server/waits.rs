@@ -203,6 +203,10 @@ impl<T: Transport> Server<T> {
                     self.drive(id, job);
                 }
             }
+            Phase::Idle if client.awaits_data() => {
+                client.load_data();
+                client.schedule();
+            }
             Phase::Idle => {
                 drop(client);
                 self.counters.closed_slow_bodies += 1;

@@ -1,6 +1,7 @@
 //! Watches and their events. One read gets the next message for all watchers at a position. The event with
 //! this message is sent to a bounded number of these watchers in each tick.
 
+use std::io;
 use std::sync::Arc;
 
 use super::super::budget::MICROSECOND;
@@ -17,10 +18,10 @@ use crate::workers::{
 };
 
 /// Cost of sending an event, without its bytes.
-const SEND_EVENT: usize = 4 * MICROSECOND;
+pub(super) const SEND_EVENT: usize = 4 * MICROSECOND;
 
 /// Cost of a byte of an event, relative to a byte that is copied.
-const EVENT_BYTE: usize = 4;
+pub(super) const EVENT_BYTE: usize = 4;
 
 /// The cursor is kept for lists with more messages than this number, because finding a message without a
 /// cursor takes one step for each message before it.
@@ -151,6 +152,9 @@ impl<T: Transport> Server<T> {
         if let JobState::Exhausted(_, bytes) = job.state {
             return self.retry_watch_read(mailbox, job, bytes);
         }
+        if let JobState::Granted(_) = job.state {
+            return self.send_to_watchers(mailbox, job);
+        }
         let Some(from) = self.watches.end_read(mailbox) else { return self.pools.return_job(job) };
         let is_damaged = job.closes();
         match (job.cursor, job.output.is_empty()) {
@@ -208,29 +212,33 @@ impl<T: Transport> Server<T> {
     /// Sends an event to one of its receivers. Afterwards the watch of this receiver is not armed at the
     /// position of the event any more.
     fn send_event(&mut self, slot: u32, fanout: &Fanout) {
-        let Fanout { from, to, bytes } = fanout;
-        self.watches.disarm(*from, slot);
+        self.watches.disarm(fanout.from, slot);
         let Some(id) = self.clients.in_slot(slot) else { return };
         let Some(mut client) = self.clients.get(id).filter(|client| !client.is_closing()) else { return };
         let flushed = match client.has_output() {
             true => Ok(Flushed::WouldBlock),
-            false => client.send_event(bytes, self.now),
+            false => client.send_event(&fanout.bytes, self.now),
         };
+        drop(client);
+        self.end_event(id, fanout, flushed);
+    }
+
+    /// Records how much of an event a client has got. The watch of this client was disarmed.
+    pub(super) fn end_event(&mut self, id: ConnectionId, fanout: &Fanout, flushed: io::Result<Flushed>) {
+        let Fanout { from, to, .. } = fanout;
         let after = WatchPosition { version: to.version, is_late: false, ..*from };
         let (position, state) = match flushed {
             Ok(Flushed::All) => (after, WatchState::Armed),
             Ok(Flushed::WouldBlock) => (*from, WatchState::Lagging),
             Ok(Flushed::Partial | Flushed::BudgetSpent) => (after, WatchState::Lagging),
-            Err(error) => {
-                drop(client);
-                return self.fail(id, &error);
-            }
+            Err(error) => return self.fail(id, &error),
         };
+        let Some(mut client) = self.clients.get(id) else { return };
         client.extras(self.now).watches.set(position, state);
         drop(client);
         self.counters.events_sent += u64::from(position == after);
         if state == WatchState::Armed {
-            self.watches.arm(after, slot);
+            self.watches.arm(after, id.slot);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use super::super::connection::Readiness;
@@ -38,6 +38,8 @@ pub(super) struct Pipe {
     /// Whether readiness may have changed since the last event.
     edge: bool,
     wants_write: bool,
+    /// The queue to the server is readable when it has this many bytes.
+    low_water: usize,
     rng: Rng,
 }
 
@@ -61,6 +63,7 @@ impl Pipe {
             is_unix,
             edge: false,
             wants_write: false,
+            low_water: 1,
             rng,
         }
     }
@@ -137,12 +140,17 @@ impl Pipe {
         };
         let has_room = self.to_client.len() < self.capacity_to_client;
         Some(Readiness {
-            readable: hung_up || !self.to_server.is_empty(),
+            readable: hung_up || self.is_readable(),
             writable: broken || self.wants_write && (has_room || self.client_end == ClientEnd::Closed),
             urgent: false,
             hung_up,
             broken,
         })
+    }
+
+    fn is_readable(&self) -> bool {
+        let len = self.to_server.len();
+        len >= self.low_water || len == self.capacity_to_server
     }
 
     /// Whether epoll would report an event.
@@ -213,6 +221,11 @@ impl Write for PipeSocket {
         self.0.borrow_mut().write(bytes)
     }
 
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.0.borrow_mut().write(&bytes)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -231,6 +244,17 @@ impl Transport for PipeSocket {
 
     fn unacknowledged(&self) -> usize {
         self.0.borrow().to_client.len()
+    }
+
+    fn available(&self) -> usize {
+        self.0.borrow().to_server.len()
+    }
+
+    fn await_bytes(&self, len: usize) -> bool {
+        let mut pipe = self.0.borrow_mut();
+        pipe.low_water = len;
+        pipe.edge = true;
+        true
     }
 
     fn disable_user_timeout(&self) {}
