@@ -49,14 +49,14 @@ pub(super) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 /// The silence that completes a request at the classic port of which more bytes probably follow.
 const LONG_SILENCE: Duration = Duration::from_secs(1);
 
-/// How a client has connected.
+/// The listener through which a client has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// To the TCP port.
+pub(super) enum ListenerKind {
+    /// The TCP port.
     Tcp,
-    /// To the classic port.
+    /// The classic port.
     Classic,
-    /// To the Unix-domain socket.
+    /// The Unix-domain socket.
     Unix,
 }
 
@@ -138,12 +138,12 @@ const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "an idle 
 
 impl<T: Transport> Connection<T> {
     /// The idle connection of a new client.
-    pub(super) fn new(transport: T, door: Door, generation: u32, now: Instant) -> Self {
+    pub(super) fn new(transport: T, listener: ListenerKind, generation: u32, now: Instant) -> Self {
         Connection {
             transport,
             generation,
             phase: Phase::Idle,
-            framing: if door == Door::Classic { Framing::classic() } else { Framing::default() },
+            framing: if listener == ListenerKind::Classic { Framing::classic() } else { Framing::default() },
             input: Input::default(),
             output: Output::default(),
             extras: None,
@@ -155,7 +155,7 @@ impl<T: Transport> Connection<T> {
             readable: false,
             hung_up: false,
             eof: false,
-            reads_end_early: door == Door::Unix,
+            reads_end_early: listener == ListenerKind::Unix,
             buffered: false,
             first_since_reply: false,
             silence_tried: false,
