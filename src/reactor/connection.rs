@@ -293,7 +293,7 @@ impl<T: Transport> Connection<T> {
             Phase::Idle => None,
             Phase::Waiting { until, .. } => *until,
             Phase::Flushing(job) => match &job.state {
-                JobState::InFlight(in_flight) => in_flight.until,
+                JobState::InFlight(in_flight) => in_flight.deadline,
                 _ => None,
             },
         };
