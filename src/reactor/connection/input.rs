@@ -76,20 +76,15 @@ impl Input {
         self.bytes.capacity()
     }
 
-    /// Whether there is a buffer.
-    pub(super) fn has_buffer(&self) -> bool {
-        !self.bytes.is_empty()
-    }
-
     /// Bytes that can be added without more memory. Includes the space of consumed bytes, before the buffered
     /// bytes, which [`Input::try_reserve`] makes usable.
     pub(super) fn room(&self) -> usize {
         self.bytes.len() - self.as_slice().len()
     }
 
-    /// Sets the buffer of an empty input.
+    /// Sets the buffer of an empty input, to which bytes are added next.
     pub(super) fn set_buffer(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.is_empty());
+        debug_assert_eq!(self.capacity(), 0, "an empty input owns no memory");
         *self = Input { bytes, start: 0, end: 0 };
     }
 
@@ -124,10 +119,13 @@ impl Input {
         self.start += len as u32;
     }
 
-    /// Drops the newest `len` bytes.
+    /// Drops the newest `len` bytes, and the buffer if it is empty then.
     pub(super) fn truncate_back(&mut self, len: usize) {
         debug_assert!(len <= self.as_slice().len());
         self.end -= len as u32;
+        if self.is_empty() {
+            *self = Input::default();
+        }
     }
 
     /// Takes the buffer and the offset of the buffered bytes in it. The input is empty afterwards.
@@ -314,12 +312,10 @@ impl<T: Transport> Connection<T> {
         }
         if used < bytes.len() {
             let rest = &bytes[used..];
-            if !self.input.has_buffer() {
-                // If these bytes fill a whole read, they are the start of a body, and its length selects the
-                // pool. The buffer may be too short for the body, or empty.
-                let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
-                self.input.set_buffer(pools.buffer(rest.len() + body));
-            }
+            // If these bytes fill a whole read, they are the start of a body, and its length selects the pool.
+            // The buffer may be too short for the body, or empty.
+            let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
+            self.input.set_buffer(pools.buffer(rest.len() + body));
             self.input.extend(rest);
         }
         missing
@@ -379,6 +375,15 @@ mod tests {
         assert_eq!((input.as_slice(), input.room()), (&b"o world"[..], 93));
         let (bytes, start) = input.take();
         assert_eq!(&bytes[start..start + 7], b"o world");
-        assert!(input.is_empty() && !input.has_buffer());
+        assert_eq!((input.is_empty(), input.capacity()), (true, 0));
+    }
+
+    /// A silence within a refused body adds an end of line to an empty input, and removes it again.
+    #[test]
+    fn owns_no_memory_while_it_is_empty() {
+        let mut input = Input::default();
+        input.extend(b"\n");
+        input.truncate_back(1);
+        assert_eq!((input.is_empty(), input.capacity()), (true, 0));
     }
 }
