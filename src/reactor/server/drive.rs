@@ -21,8 +21,8 @@ use crate::workers::{
 /// Largest number of connections that go on without an event in one tick, before the next poll.
 const CONTINUING_PER_TICK: usize = 64;
 
-/// Number of connections without an event, and of completions, that are handled in each tick even if the budget
-/// is spent.
+/// Number of connections without an event, and of completions, that are handled in each tick even if the
+/// budget is spent.
 const HANDLED_MIN: usize = 2;
 
 /// Cost of receiving from a socket.
