@@ -406,8 +406,9 @@ impl<'a> Block<'a> {
         Ok(self.append(record, kept, holes, bytes))
     }
 
-    /// Raises the version of an empty mailbox to `version`, at most [`VERSION_MAX`](crate::protocol::VERSION_MAX).
-    /// Returns false, and changes nothing, if the mailbox is not empty or its version is not lower.
+    /// Raises the version of an empty mailbox to `version`, at most
+    /// [`VERSION_MAX`](crate::protocol::VERSION_MAX). Returns false, and changes nothing, if the mailbox is
+    /// not empty or its version is not lower.
     pub(crate) fn raise_version(&mut self, version: u64) -> Result<bool, Damaged> {
         let record = self.record()?;
         let is_possible = record.count == 0 && record.version < version;
@@ -485,8 +486,8 @@ impl<'a> Block<'a> {
         version
     }
 
-    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. `holes` are the
-    /// holes of `kept`. Does not overwrite any entry of `live`.
+    /// Commits the messages of `kept`, which are the newest of `live`, and `bytes` after them. `holes` are
+    /// the holes of `kept`. Does not overwrite any entry of `live`.
     fn append(&mut self, live: Record, kept: Record, holes: Holes, bytes: &[u8]) -> Contents {
         let is_only = kept.count == 0;
         let entry = self.write_entry(live, if is_only { self.free_offset(live) } else { live.tail }, bytes);
