@@ -25,8 +25,8 @@ pub(crate) const SCRATCH_SIZE: usize = 17 * 1024;
 /// without a copy.
 const DIRECT_MIN: usize = 4 * 1024;
 
-/// A direct read asks for this many bytes more than the body lacks. If it returns fewer bytes than it has asked
-/// for, the socket is empty, and no further system call has to show that.
+/// A direct read asks for this many bytes more than the body lacks. If it returns fewer bytes than it has
+/// asked for, the socket is empty, and no further system call has to show that.
 const AFTER_BODY: usize = 64;
 
 /// Largest growth of a body's buffer in one step.
@@ -104,8 +104,8 @@ impl Input {
         self.end += more.len() as u32;
     }
 
-    /// Reads at most `len` bytes from `source` and appends them. [`Input::try_reserve`] must have made room for
-    /// them after the buffered bytes. Returns the number of bytes read.
+    /// Reads at most `len` bytes from `source` and appends them. [`Input::try_reserve`] must have made room
+    /// for them after the buffered bytes. Returns the number of bytes read.
     pub(super) fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
         let end = self.end as usize;
         let read = source.read(&mut self.bytes[end..end + len])?;
@@ -264,9 +264,9 @@ impl<T: Transport> Connection<T> {
         Some(job)
     }
 
-    /// Number of bytes to read directly into the input if a body lacks `missing` bytes. May move the input to a
-    /// larger buffer of the pools. The memory grows with the bytes that have arrived, not with the announced
-    /// length: only a client that has sent [`SCRATCH_SIZE`] bytes gets a large buffer.
+    /// Number of bytes to read directly into the input if a body lacks `missing` bytes. May move the input to
+    /// a larger buffer of the pools. The memory grows with the bytes that have arrived, not with the
+    /// announced length: only a client that has sent [`SCRATCH_SIZE`] bytes gets a large buffer.
     fn direct_read_len(&mut self, missing: usize, pools: &mut Pools) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + AFTER_BODY);
         if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
@@ -278,8 +278,8 @@ impl<T: Transport> Connection<T> {
         wanted.min(growth.max(self.input.room())).min(BYTES_PER_RECEIVE)
     }
 
-    /// Adds the buffered bytes to the job as a request if at most its end of line is missing. Drops them if they
-    /// need no answer.
+    /// Adds the buffered bytes to the job as a request if at most its end of line is missing. Drops them if
+    /// they need no answer.
     fn complete_last(&mut self, job: &mut Job, limits: &Limits) {
         if self.framing.silence(self.input.as_slice(), self.first_since_reply, limits) == Silence::Never {
             return;
@@ -298,8 +298,8 @@ impl<T: Transport> Connection<T> {
         self.first_since_reply = false;
     }
 
-    /// Cuts a batch from bytes that were just read into the shared buffer. Stores the bytes after the batch in
-    /// the input. Returns the number of bytes that the next request lacks.
+    /// Cuts a batch from bytes that were just read into the shared buffer. Stores the bytes after the batch
+    /// in the input. Returns the number of bytes that the next request lacks.
     fn cut_scratch(&mut self, bytes: &[u8], job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         if !self.input.is_empty() {
             self.input.extend(bytes);
@@ -312,8 +312,8 @@ impl<T: Transport> Connection<T> {
         }
         if used < bytes.len() {
             let rest = &bytes[used..];
-            // If these bytes fill a whole read, they are the start of a body, and its length selects the pool.
-            // The buffer may be too short for the body, or empty.
+            // If these bytes fill a whole read, they are the start of a body, and its length selects the
+            // pool. The buffer may be too short for the body, or empty.
             let body = if rest.len() == SCRATCH_SIZE { missing + AFTER_BODY } else { 0 };
             self.input.set_buffer(pools.buffer(rest.len() + body));
             self.input.extend(rest);
