@@ -24,7 +24,8 @@ pub struct Job {
     pub mailbox: u32,
     /// The bytes of the message.
     pub data: Vec<u8>,
-    /// The version of the message, which [`done`](crate::Client::done) and [`back`](crate::Client::back) need.
+    /// The version of the message, which [`done`](crate::Client::done) and [`back`](crate::Client::back)
+    /// need.
     pub version: u64,
     /// The number of messages in the mailbox, including this one and others in hand.
     pub count: u64,

@@ -240,8 +240,8 @@ pub(super) fn complete_line(bytes: &[u8], limits: &Limits) -> Option<usize> {
     (is_whole && may_end).then_some(scanner.at)
 }
 
-/// Whether more bytes probably follow soon: the bytes are a part of a verb, a verb that lacks its mailbox, or a
-/// write that lacks its data.
+/// Whether more bytes probably follow soon: the bytes are a part of a verb, a verb that lacks its mailbox, or
+/// a write that lacks its data.
 pub(super) fn is_unfinished(bytes: &[u8], limits: &Limits) -> bool {
     let mut scanner = Scanner { bytes, at: 0 };
     scanner.blanks();

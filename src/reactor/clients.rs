@@ -232,7 +232,8 @@ fn is_open<T: Transport>(connection: &Connection<T>, id: ConnectionId) -> bool {
 /// small request is not delayed by all clients that have sent more than their share of a tick.
 #[derive(Debug, Default)]
 struct ReadyQueues {
-    /// Connections whose event was not handled, because the budget was spent. They are first in the next tick.
+    /// Connections whose event was not handled, because the budget was spent. They are first in the next
+    /// tick.
     postponed: VecDeque<ConnectionId>,
     /// Connections that have had their share of a tick, and go on after the events of the next one.
     continuing: VecDeque<ConnectionId>,
@@ -276,8 +277,8 @@ impl<T: Transport> ClientMut<'_, T> {
         self.connection.receive(self.id, scratch, self.limits, pools, now)
     }
 
-    /// Begins a batch: the job gets the locks, the messages in hand and the read cursor of the connection, and
-    /// the leases that have not expired are renewed. Returns the expired leases.
+    /// Begins a batch: the job gets the locks, the messages in hand and the read cursor of the connection,
+    /// and the leases that have not expired are renewed. Returns the expired leases.
     pub(super) fn begin(&mut self, job: &mut Job, now: Instant) -> Vec<Lease> {
         self.connection.transition(Phase::Working);
         self.connection.requests += job.requests.len() as u64;

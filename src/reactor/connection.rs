@@ -280,8 +280,8 @@ impl<T: Transport> Connection<T> {
             // A worker completes the job soon. Leases are checked then.
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
-            // Silence must not complete a request of a client that is not read any more. A client whose turn is
-            // still to come may have sent the rest in time.
+            // Silence must not complete a request of a client that is not read any more. A client whose turn
+            // is still to come may have sent the rest in time.
             Phase::Idle if self.has_output() || self.is_drained || self.is_ready => None,
             Phase::Idle if self.input.is_empty() && !self.framing.is_discarding() => None,
             Phase::Idle if let Some(silence) = self.awaited_silence(quiet, limits) => {

@@ -1,5 +1,5 @@
-//! The parts of a connection that only some connections have: a name, locks, leases, messages in hand, watches
-//! and a read cursor. Other connections allocate no memory for these parts.
+//! The parts of a connection that only some connections have: a name, locks, leases, messages in hand,
+//! watches and a read cursor. Other connections allocate no memory for these parts.
 
 use std::time::Instant;
 

@@ -64,10 +64,10 @@ pub(crate) struct Job {
 ///     Waiting ──► answered                                      the wait has timed out
 /// ```
 ///
-/// After an answer and after an acknowledgement the job is [`Ready`](JobState::Ready) for its next request, and
-/// after a requeue for the same request. A request that the client's own lock covers is executed without a
-/// grant, in the state `Ready`. A job is [`Exhausted`](JobState::Exhausted) if there is no memory for its answer,
-/// until the reactor has freed memory or refuses the request.
+/// After an answer and after an acknowledgement the job is [`Ready`](JobState::Ready) for its next request,
+/// and after a requeue for the same request. A request that the client's own lock covers is executed without
+/// a grant, in the state `Ready`. A job is [`Exhausted`](JobState::Exhausted) if there is no memory for its
+/// answer, until the reactor has freed memory or refuses the request.
 #[derive(Debug)]
 pub(crate) enum JobState {
     /// The request is not admitted: it has not begun, or the client's own lock covers it.
@@ -106,8 +106,8 @@ pub(crate) struct RecordedWait {
     pub reason: WaitReason,
 }
 
-/// A message that was taken from its mailbox, and whose answer is not yet written. No other request is admitted
-/// to the mailbox until the message is acknowledged or requeued.
+/// A message that was taken from its mailbox, and whose answer is not yet written. No other request is
+/// admitted to the mailbox until the message is acknowledged or requeued.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub mailbox: u32,
@@ -133,7 +133,8 @@ pub(crate) struct Acquire {
 }
 
 impl Acquire {
-    /// Whether the request has `wait=0`: it waits for requests in execution, but for no lock and no condition.
+    /// Whether the request has `wait=0`: it waits for requests in execution, but for no lock and no
+    /// condition.
     pub(crate) fn has_zero_wait(&self) -> bool {
         self.wait == Wait::For(Duration::ZERO)
     }

@@ -18,8 +18,8 @@ pub(super) fn mailboxes(list: &str) -> Result<Vec<Mailbox>, String> {
     list.split(',').map(|word| word.parse().map_err(|_| expected.to_owned())).collect()
 }
 
-/// Refuses a word after the list of mailboxes. It is part of a command without `--`, although it may be a valid
-/// name of a mailbox.
+/// Refuses a word after the list of mailboxes. It is part of a command without `--`, although it may be a
+/// valid name of a mailbox.
 pub(super) fn undashed_command(_: &str) -> Result<String, String> {
     Err("one list of mailboxes is expected, such as 3 or 3,jobs; put -- before a command".to_owned())
 }

@@ -43,8 +43,8 @@ pub(crate) struct Contents {
     pub newest: u64,
     /// Number of messages.
     pub count: u64,
-    /// Number of messages in hand. A block does not know them: [`Admission`](super::super::admission::Admission)
-    /// sets this number.
+    /// Number of messages in hand. A block does not know them:
+    /// [`Admission`](super::super::admission::Admission) sets this number.
     pub in_hand: u64,
     /// Number of messages and holes. Their versions are `version - entries + 1 ..= version`.
     pub entries: u64,

@@ -1,5 +1,5 @@
-//! The removal of messages in any order: finds a message, removes it, and undoes the removal. A message that is
-//! removed while an older one is left becomes a hole.
+//! The removal of messages in any order: finds a message, removes it, and undoes the removal. A message that
+//! is removed while an older one is left becomes a hole.
 
 use super::entry::{Entry, Walk};
 use super::record::{Damaged, Holes, Record};
@@ -157,8 +157,8 @@ impl Block<'_> {
         if is_whole { Ok(holes) } else { Err(Damaged) }
     }
 
-    /// The place of the newest message before `version`, in a list whose oldest message is older. Also returns
-    /// the number of entries that were visited.
+    /// The place of the newest message before `version`, in a list whose oldest message is older. Also
+    /// returns the number of entries that were visited.
     fn message_before(&self, record: Record, holes: Holes, version: u64) -> Result<(Holes, u64), Damaged> {
         let mut walk = Walk::new(record, holes.count > 0, record.head, record.first());
         let mut place = Holes::default();

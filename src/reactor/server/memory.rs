@@ -1,7 +1,7 @@
 //! What the server does when the memory for clients is used up. First it frees pooled memory. Then it closes
-//! clients that do not read their answers, beginning with the largest unread answers. If that does not suffice,
-//! it refuses the request that needs memory, and closes its client. Unread events close no client, because all
-//! watchers share them.
+//! clients that do not read their answers, beginning with the largest unread answers. If that does not
+//! suffice, it refuses the request that needs memory, and closes its client. Unread events close no client,
+//! because all watchers share them.
 
 use std::time::Duration;
 

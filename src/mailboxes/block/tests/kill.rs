@@ -55,8 +55,8 @@ fn content(segment: &Segment) -> (Contents, List) {
     (block.contents().expect("not damaged"), list(&block).expect("not damaged"))
 }
 
-/// Copies the file of a segment as it is now to `copy`, and recovers the copy as the next server would recover
-/// the file.
+/// Copies the file of a segment as it is now to `copy`, and recovers the copy as the next server would
+/// recover the file.
 fn recovered(file: &File, copy: &File) -> Segment {
     let mut bytes = vec![0; SMALL.segment_size().expect("small") as usize];
     file.read_exact_at(&mut bytes, 0).expect("read");
@@ -66,8 +66,8 @@ fn recovered(file: &File, copy: &File) -> Segment {
     segment
 }
 
-/// Calls `change` with the result of `prepare`, stops it after each instruction, and recovers a copy of the file.
-/// Expects the old contents until some instruction, and the new ones from then on. The new contents are
+/// Calls `change` with the result of `prepare`, stops it after each instruction, and recovers a copy of the
+/// file. Expects the old contents until some instruction, and the new ones from then on. The new contents are
 /// `messages`.
 fn assert_kill_leaves_old_or_new<P>(
     prepare: impl Fn(&mut Block) -> P,
