@@ -29,7 +29,7 @@ pub struct Job {
     pub version: u64,
     /// The number of messages in the mailbox, including this one and others in hand.
     pub count: u64,
-    /// How often the message was handed out, at least 1. It starts again with the server.
+    /// How often the message was handed out, at least 1. Each start of the server begins the count again.
     pub tries: u64,
 }
 
@@ -56,7 +56,8 @@ pub struct Hello {
     /// The largest data of a request in bytes.
     pub packet: u64,
     /// A random number that was made with the mailboxes. If it differs from the one that the client knew, the
-    /// mailboxes are others, and versions of the former ones have no meaning. `None`: an older server.
+    /// mailboxes are new, and versions of the earlier mailboxes have no meaning. `None` if the server is too
+    /// old to send it.
     pub life: Option<u64>,
     /// The verbs and keys that the server knows beyond `r` and `w`.
     pub features: Vec<String>,
