@@ -178,7 +178,7 @@ pub(crate) fn is_available(bytes: usize) -> bool {
     !REFUSED.load(Ordering::Relaxed)
 }
 
-/// Makes room for `additional` bytes behind the content of a buffer.
+/// Makes room for `additional` bytes after the content of a buffer.
 ///
 /// # Errors
 ///

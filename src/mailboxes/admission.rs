@@ -436,7 +436,7 @@ impl<J> Admission<J> {
     }
 }
 
-/// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the
+/// The admission of one mailbox, behind a mutex. The mailbox's memory is a [`Block`](super::Block) of the
 /// segment.
 #[derive(Debug)]
 pub(crate) struct SharedAdmission<J> {

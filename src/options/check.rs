@@ -178,7 +178,7 @@ mod tests {
             let words = ["dipc"].into_iter().chain(words.split(' '));
             ServerOptions::parse_from(words).adjusted_on(machine_mb * MB)
         };
-        // Two answers of 1 MB, each behind 1 MB of earlier answers, need 4 MB.
+        // Two answers of 1 MB, each after 1 MB of earlier answers, need 4 MB.
         assert_eq!(adjusted("4 1024 5000", 32), [""; 0]);
         assert_eq!(adjusted("4 1024 5000", 31).len(), 1);
         assert!(adjusted("4 1024 5000", 31)[0].starts_with("the memory for clients is 4 MB"));

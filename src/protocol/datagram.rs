@@ -199,7 +199,7 @@ fn verb(scanner: &mut Scanner<'_>, stops: bool) -> Option<Verb> {
     known.map(|(_, verb)| verb).or(stop)
 }
 
-/// Takes a key of a packet of UDP, with the blanks behind it. A write may have `if=`.
+/// Takes a key of a packet of UDP, with the blanks after it. A write may have `if=`.
 fn key(scanner: &mut Scanner<'_>, keys: &mut Keys, is_write: bool) -> bool {
     let start = scanner.at;
     let word = scanner.take(|byte| byte.is_ascii_graphic());

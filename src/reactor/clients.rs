@@ -164,7 +164,7 @@ impl<T: Transport> Clients<T> {
         self.ready.postponed.len()
     }
 
-    /// Number of connections that go on without an event.
+    /// Number of connections that continue without an event.
     pub(super) fn continuing(&self) -> usize {
         self.ready.continuing.len()
     }
@@ -180,7 +180,7 @@ impl<T: Transport> Clients<T> {
         self.clear_ready(id)
     }
 
-    /// Takes the first of the connections that go on without an event.
+    /// Takes the first of the connections that continue without an event.
     pub(super) fn pop_continuing(&mut self) -> Option<ConnectionId> {
         let id = self.ready.continuing.pop_front()?;
         self.clear_ready(id)
@@ -235,7 +235,7 @@ struct ReadyQueues {
     /// Connections whose event was not handled, because the budget was spent. They are first in the next
     /// tick.
     postponed: VecDeque<ConnectionId>,
-    /// Connections that have had their share of a tick, and go on after the events of the next one.
+    /// Connections that have had their share of a tick, and continue after the events of the next one.
     continuing: VecDeque<ConnectionId>,
 }
 
@@ -253,7 +253,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
 }
 
 impl<T: Transport> ClientMut<'_, T> {
-    /// Lets the connection go on in the next tick, without an event.
+    /// Lets the connection continue in the next tick, without an event.
     pub(super) fn schedule(&mut self) {
         if !std::mem::replace(&mut self.connection.is_ready, true) {
             self.ready.continuing.push_back(self.id);

@@ -28,7 +28,7 @@ pub(super) struct Holes {
     /// Number of holes. It is increased before a hole is made and decreased after holes are gone, so it is
     /// never 0 while there are holes.
     pub count: u32,
-    /// Number of holes behind the newest message.
+    /// Number of holes after the newest message.
     pub trailing: u32,
     /// Distance from the begin of the newest message to the tail; only used if `trailing` is not 0.
     pub distance: u32,

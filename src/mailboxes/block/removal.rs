@@ -45,7 +45,7 @@ pub(crate) struct Taken {
 }
 
 impl Block<'_> {
-    /// Finds the first message at `from` or behind it; `None` starts at the oldest message. Returns `None` if
+    /// Finds the first message at `from` or after it. `None` starts at the oldest message. Returns `None` if
     /// there is no such message.
     pub(crate) fn locate(&self, from: Option<Location>) -> Result<Option<Located>, Damaged> {
         let (record, holes) = self.state()?;
@@ -106,8 +106,9 @@ impl Block<'_> {
             false => (holes, 1),
         };
         let count = holes.count + 1;
-        // The number of holes is stored before the hole is made. The new place of the newest message, which
-        // a start finds again, is stored behind it: until then the removed message is there.
+        // The number of holes is stored before the hole is made. The new place of the newest message is
+        // stored afterwards, because until then the removed message is the newest. A starting server finds
+        // both again.
         self.control.store_holes(Holes { count, ..holes });
         entry.mark(&mut self.ring, true);
         self.control.store_holes(Holes { count, ..newest });
@@ -173,7 +174,7 @@ impl Block<'_> {
         Ok((place, version - record.first()))
     }
 
-    /// The list without its oldest message and without the holes behind it. Subtracts these from `holes`.
+    /// The list without its oldest message and without the holes after it. Subtracts these from `holes`.
     pub(super) fn without_oldest(&self, record: Record, holes: &mut Holes) -> Result<Record, Damaged> {
         let mut kept = record.without_oldest(Entry::oldest(&self.ring, record)?.end());
         while holes.count > 0 && kept.count > 0 {

@@ -64,8 +64,8 @@ pub(super) fn use_of(job: &Job, bytes: usize) -> Use {
 }
 
 impl<T: Transport> Server<T> {
-    /// Frees memory for the current request of a job. Returns the job if it can go on, or if it was refused.
-    /// Otherwise the job is in the backlog, or its client was closed.
+    /// Frees memory for the current request of a job. Returns the job if it can continue, or if it was
+    /// refused. Otherwise the job is in the backlog, or its client was closed.
     pub(super) fn free_for_job(
         &mut self,
         id: ConnectionId,
