@@ -13,7 +13,8 @@
 //! in the same way.
 //!
 //! A request that does not wait for locks ([`Admission::admit_unless_locked`]) takes its place in the queue,
-//! too, unless a lock holds the mailbox or waits before it. All requests before it are only being done.
+//! too, unless a lock holds the mailbox or waits before it. All requests before it are in execution, or wait
+//! only for such requests.
 //!
 //! A waiter is a value in the queue; no thread blocks here. The caller that ends a grant receives the jobs
 //! that are admitted next, and runs them.

@@ -50,7 +50,7 @@ impl<T: Transport> Server<T> {
         let waiter = self.mailboxes.queue(mailbox).with_waiter(ticket, begin_wait).flatten();
         let Some((mut output, since, reason, wait, needs_its_client)) = waiter else { return };
         let until = match wait {
-            // With `wait=0`, all requests before it are only being done, so the wait is short.
+            // With `wait=0`, no request before it waits for a lock, so the wait is short.
             Wait::Default | Wait::For(Duration::ZERO) => since.checked_add(self.settings.wait),
             Wait::For(wait) => since.checked_add(wait),
             Wait::Forever => None,
