@@ -96,7 +96,7 @@ def idle(about, runs):
 
 IDLE = """\
 Resident memory of the server (VmRSS, including shared memory) after each connection has sent one ping and has
-been idle for four seconds. The last line is the memory per connection: the difference between the rows with
+been idle for four seconds. The last row is the memory per connection: the difference between the rows with
 the most and with no idle connections, divided by the number of connections. It excludes the memory of the
 program and its mailboxes, and the kernel's memory for sockets.
 """

@@ -1,6 +1,6 @@
-//! Measures what a job costs a server: a message is put, taken and done. Compares `take` with `ttl=` and `done`
-//! with plain `take`, and with reserve and delete of beanstalkd. The runs of all kinds alternate, and medians are
-//! printed.
+//! Measures what a job costs a server: a message is put, taken and done. Compares `take` with `ttl=` and
+//! `done` with plain `take`, and with reserve and delete of beanstalkd. The runs of all kinds alternate, and
+//! medians are printed.
 //!
 //! ```text
 //! beanstalkd -l 127.0.0.1 -p 11300 &

@@ -1,5 +1,5 @@
-//! A work queue: one producer, three workers, and each job goes to one worker at a time. A job is removed when its
-//! worker is done with it. If the worker fails, another one gets the job.
+//! A work queue: one producer, three workers, and each job goes to one worker at a time. A job is removed
+//! when its worker is done with it. If the worker fails, another one gets the job.
 //!
 //! ```text
 //! cargo run -- 4 64 5000 8                                      # starts a server

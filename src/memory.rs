@@ -1,9 +1,9 @@
 //! The memory that the server has allocated for clients, and its limit.
 //!
-//! [`CountingAllocator`] counts all allocated bytes of the process. The bytes that the process allocates after
-//! `set_limit` are counted as memory of the clients: buffers, jobs, answers, watches, locks and names. A
-//! request that needs memory asks for it first, with `reserve` or `has_room`. If there is none, the
-//! reactor frees some, or the request is refused.
+//! [`CountingAllocator`] counts all allocated bytes of the process. The bytes that the process allocates
+//! after `set_limit` are counted as memory of the clients: buffers, jobs, answers, watches, locks and names.
+//! A request that needs memory asks for it first, with `reserve` or `has_room`. If there is none, the reactor
+//! frees some, or the request is refused.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
@@ -24,8 +24,8 @@ const SPARE: Layout = match Layout::from_size_align(1024 * 1024, 4096) {
 /// One in this number of bytes of the limit is kept for [`Use::Brief`].
 const BRIEF_SHARE: usize = 8;
 
-/// Allocations of at least this size are mapped one by one, and unmapped when they are freed. Smaller ones come
-/// from the heap of the allocator, which keeps freed memory for later.
+/// Allocations of at least this size are mapped one by one, and unmapped when they are freed. Smaller ones
+/// come from the heap of the allocator, which keeps freed memory for later.
 const MAPPED_MIN: nix::libc::c_int = 256 * 1024;
 
 /// Allocated bytes of the process.
@@ -178,12 +178,12 @@ pub(crate) fn is_available(bytes: usize) -> bool {
     !REFUSED.load(Ordering::Relaxed)
 }
 
-/// Makes room for `additional` bytes behind the content of a buffer.
+/// Makes room for `additional` bytes after the content of a buffer.
 ///
 /// # Errors
 ///
-/// [`Exhausted`] if the buffer has to grow and the limit is reached or the system has no memory. The buffer is
-/// unchanged then.
+/// [`Exhausted`] if the buffer has to grow and the limit is reached or the system has no memory. The buffer
+/// is unchanged then.
 #[inline]
 pub(crate) fn reserve(buffer: &mut Vec<u8>, additional: usize) -> Result<(), Exhausted> {
     if buffer.capacity() - buffer.len() >= additional {

@@ -38,7 +38,8 @@ const HOLD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     override_usage = "dipc [OPTIONS] [MAILBOXES SIZE_KB PORT [PACKET_KB]]",
     after_help = "Examples:\n  dipc                     64 mailboxes of 64 kB on port 5000\n  \
                   dipc 4 64 5000 8         4 mailboxes of 64 kB on port 5000, requests of at most 8 kB\n  \
-                  telnet localhost 5000\n  dipc --takeover          a new version of dipc replaces the running one\n  \
+                  telnet localhost 5000\n  \
+                  dipc --takeover          a new version of dipc replaces the running one\n  \
                   dipcrm 5000              stops the server and deletes all data\n\n\
                   Exit codes: 0 started or stopped, 1 cannot run, 2 usage, 3 port or instance in use, \
                   4 existing data or the running server has a different size, address or format."
@@ -239,7 +240,8 @@ impl ServerOptions {
         self.client_memory.map_or_else(default, |limit| limit * MB)
     }
 
-    /// Two of the largest answers, in bytes. An answer of a full mailbox may follow other answers of its batch.
+    /// Two of the largest answers, in bytes. An answer of a full mailbox may follow other answers of its
+    /// batch.
     fn least_client_memory(&self) -> u64 {
         2 * (self.size_kb * 1024 + OUTPUT_HIGH_WATER as u64)
     }

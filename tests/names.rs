@@ -54,8 +54,8 @@ fn a_refused_request_with_an_unknown_name_still_has_its_data() {
     let mut client = server.connect();
     let refusal = "ERR box max=3 : no mailbox has the name nobody; this server has 0 to 3\n";
     client.ask("w nobody 5\nping\n\nput nobody\nping\nping\n", [refusal, refusal, "OK\n"].concat());
-    let form = "ERR syntax : a name has 1 to 64 of a-z 0-9 _ . - and begins with a letter, and is not conns, locks, \
-                names or r: name 3 jobs; name 3 - removes it\n";
+    let form = "ERR syntax : a name has 1 to 64 of a-z 0-9 _ . - and begins with a letter, and is not conns, \
+                locks, names or r: name 3 jobs; name 3 - removes it\n";
     for word in ["Jobs", "0", "r", "names", &"a".repeat(65)] {
         client.ask(format!("name 3 {word}\n"), form);
     }
@@ -70,8 +70,8 @@ fn a_name_is_resolved_when_its_request_becomes_next() {
     // All in one send: each request sees the names as the one before has left them.
     client.ask(
         "name 0 new\nw new\na\nname new -\nw new\nb\nname 2 new\nw new\nc\nr 2\n",
-        "OK name=new\nOK v=1\nOK name=-\nERR box max=3 : no mailbox has the name new; this server has 0 to 3\n\
-         OK name=new\nOK v=1\nDATA 1 v=1 n=1\nc\n",
+        "OK name=new\nOK v=1\nOK name=-\nERR box max=3 : no mailbox has the name new; \
+         this server has 0 to 3\nOK name=new\nOK v=1\nDATA 1 v=1 n=1\nc\n",
     );
     // The second request becomes next after the name has moved.
     client.ask("name 3 jobs\n", "OK name=jobs\n");

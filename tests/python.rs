@@ -55,8 +55,8 @@ fn pip_installs_the_modules_and_the_command() {
     }
 }
 
-/// A virtual environment with the client. Prints that nothing is tested, and returns `None`, if this machine has no
-/// Python, venv or pip, or if pip cannot fetch the build tool of the client.
+/// A virtual environment with the client. Prints that nothing is tested, and returns `None`, if this machine
+/// has no Python, venv or pip, or if pip cannot fetch the build tool of the client.
 fn installed() -> Option<Directory> {
     let python = program::python3()?;
     let environment = Directory::new();

@@ -130,7 +130,8 @@ fn each_request_has_one_answer_among_clients_of_every_kind() {
     nothing_is_left(server);
 }
 
-/// Sends batches on connections of their own. Some answers are never read, so they fill the memory for clients.
+/// Sends batches on connections of their own. Some answers are never read, so they fill the memory for
+/// clients.
 fn talk_without_reading(server: &Server, seed: u64, batches: usize) {
     let mut random = Rng::new(seed);
     let mut unread = VecDeque::new();

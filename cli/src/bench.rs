@@ -2,8 +2,8 @@
 //! latency, and the server's CPU time per request.
 //!
 //! One thread drives all connections ([`load`]). A [`connection`] sends a batch of requests in one write, and
-//! waits for all its answers. The [`mix`] selects the requests, one of the [`systems`] encodes them, and
-//! [`pacing`] determines when they are sent. Every answer is decoded, and compared with what its request
+//! waits for all answers to the batch. The [`mix`] selects the requests, one of the [`systems`] encodes them,
+//! and [`pacing`] determines when they are sent. Every answer is decoded, and compared with what its request
 //! expects.
 //!
 //! The server and the load generator share the processors. So requests per second depend on both, but the
@@ -82,8 +82,8 @@ pub(crate) fn run(connection: &Connection, options: &BenchOptions, out: &Output)
     Ok(worst)
 }
 
-/// Measures one mix, from opening the connections to the report. `server`: its process id, if it is known.
-/// Returns the exit code.
+/// Measures one mix, from opening the connections to the report. `server` is the process id of the server, if
+/// it is known. Returns the exit code.
 fn measure(
     (target, server): (&Target, Option<u32>),
     options: &BenchOptions,
@@ -144,7 +144,7 @@ fn warm_up(load: &mut Load, options: &BenchOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// The server's process id. None: unknown.
+/// The server's process id. `None` if it is not known.
 fn server_process(options: &BenchOptions, dipc: Option<&mut Client>) -> Result<Option<u32>, Failure> {
     if let Some(pid) = options.pid {
         let exists = cpu::nanoseconds(pid).is_some();

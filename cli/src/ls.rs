@@ -1,7 +1,7 @@
 //! Lists the servers of this user on this machine, running and dead.
 //!
-//! The files of an instance tell everything but the number of clients. Only running servers are asked for
-//! that, all at the same time and with a deadline: a server may be halted.
+//! The files of an instance have everything but the number of clients. Running servers are asked for it, many
+//! at the same time and with a deadline, because a server may be halted.
 
 mod table;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// How long a server may take to tell its number of clients, without `--timeout`.
+/// Default of `--timeout`: how long a server may take to answer with its number of clients.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Largest number of servers that are asked at the same time. Each has a thread.
@@ -82,7 +82,7 @@ fn clients(addresses: &[Address], pid: u64, timeout: Duration) -> Option<u64> {
         client.set_timeout(Some(timeout)).ok()?;
         let stat = client.stat(Topic::Server).ok()?;
         let connections = stat.number("connections").filter(|_| stat.number("pid") == Some(pid))?;
-        // The connection of this function is one of them.
+        // One of them is the connection of this function.
         Some(connections.saturating_sub(1))
     })
 }

@@ -3,11 +3,11 @@
 //! [`options`] defines the command line, and thereby its help, completions and man pages. [`commands::run`]
 //! executes one command. [`prompt`] reads commands line by line, from a terminal or a pipe. Commands that
 //! last longer than one request have modules of their own: [`lock`] runs a program while it holds a lock,
-//! [`edit`] replaces a message with the output of a program, [`take`] runs one for a message in hand, [`watch`]
-//! prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics. [`mod@bench`] puts a
-//! server under load. [`mod@dump`] writes the mailboxes into a file, and [`restore`] puts them into a server.
-//! [`ls`] lists the servers of this machine. [`outer_locks`] finds requests that would wait for a lock of a
-//! program that this program runs under.
+//! [`edit`] replaces a message with the output of a program, [`take`] runs one for a message in hand,
+//! [`watch`] prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics.
+//! [`mod@bench`] puts a server under load. [`mod@dump`] writes the mailboxes into a file, and [`restore`]
+//! puts them into a server. [`ls`] lists the servers of this machine. [`outer_locks`] finds requests that
+//! would wait for a lock of a program that this program runs under.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
 //! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,

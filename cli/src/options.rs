@@ -189,9 +189,9 @@ pub(crate) enum Command {
         dipc-cli lock 3 --wait 0 -- ./job          does not wait for the lock\n  \
         dipc-cli lock 3 -- sh -c 'echo $DIPC_GRANT; exec ./job'\n\n\
         Exit codes: that of the command, or 128 plus the number of the signal that ended the command; 127 if \
-        the command does not exist, and 126 if it cannot be executed; 75, or that of --conflict-exit-code, if \
-        the lock was not acquired in time; 2 or 3 if the lock was refused or lost; 75 if the server is full \
-        or stopping.")]
+        the command does not exist, and 126 if it cannot be executed; 75, or that of --conflict-exit-code, \
+        if the lock was not acquired in time; 2 or 3 if the lock was refused or lost; 75 if the server is \
+        full or stopping.")]
     Lock {
         #[command(flatten)]
         locking: Locking,
@@ -287,9 +287,9 @@ pub(crate) enum Command {
     /// options continues with them, `dipcrm PORT` deletes them.
     ///
     /// CLIENTS is `?` if the server does not answer within a second (--timeout): it is starting, stopping or
-    /// halted, or serves no more clients. SIZE_KB and PACKET_KB are the numbers that the server was started with.
-    /// MEMORY_KB is the memory of the mailboxes, AGE the time since they were created. NOTE says why a file is
-    /// not one of this version.
+    /// halted, or serves no more clients. SIZE_KB and PACKET_KB are the numbers that the server was started
+    /// with. MEMORY_KB is the memory of the mailboxes, AGE the time since they were created. NOTE says why a
+    /// file is not one of this version.
     ///
     /// No server is disturbed: nothing is locked or changed. The exit code is 0 also if there are no servers.
     #[command(after_long_help = "Examples:\n  \

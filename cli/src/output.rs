@@ -32,8 +32,8 @@ impl Output {
         self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// Prints the version of a mailbox and the number of its messages to standard error, if that is asked
-    /// for. JSON contains both already.
+    /// With `--verbose`, prints the version of a mailbox and the number of its messages to standard error.
+    /// JSON contains both already.
     pub(crate) fn print_info(&self, version: u64, count: Option<u64>) {
         if self.verbose && !self.json {
             let messages = count.map(|count| format!(", messages {count}")).unwrap_or_default();
@@ -72,14 +72,15 @@ impl Output {
         self.print_data(data, self.whole_lines)
     }
 
-    /// Prints the version of a message in hand like [`Self::print_info`], and how often it was handed out.
+    /// Prints the version of a message in hand like [`Self::print_info`], and how often the message was
+    /// handed out.
     pub(crate) fn print_job_info(&self, version: u64, count: u64, tries: u64) {
         if self.verbose && !self.json {
             self.print_note(&job_info(version, count, tries));
         }
     }
 
-    /// Prints a message in hand, and its version to standard error: `done` and `back` need it.
+    /// Prints a message in hand, and to standard error its version, which `done` and `back` need.
     pub(crate) fn print_job(&self, job: &Job) -> Result<(), Failure> {
         let Job { mailbox, data, version, count, tries } = job;
         if self.json {
@@ -91,8 +92,8 @@ impl Output {
         self.print_data(data, self.whole_lines)
     }
 
-    /// Prints a message of a watch, always with a newline. `with_number`: whether the number of its mailbox
-    /// is printed before it.
+    /// Prints a message of a watch, always with a newline. `with_number` says whether the number of the
+    /// mailbox is printed before the message.
     pub(crate) fn print_event(
         &self,
         (mailbox, with_number): (u32, bool),
@@ -213,7 +214,8 @@ fn escape_controls(data: &[u8]) -> String {
     shown
 }
 
-/// The version of a message in hand, the number of messages, and how often it was handed out.
+/// The version of a message in hand, the number of messages in its mailbox, and how often the message was
+/// handed out.
 fn job_info(version: u64, count: u64, tries: u64) -> String {
     format!("version {version}, messages {count}, tries {tries}")
 }

@@ -137,8 +137,8 @@ mod tests {
     fn a_page_gets_a_synopsis_and_sections() {
         let page =
             ".SH NAME\na\n.SH SYNOPSIS\n[b]\n.SH EXTRA\nc\n\nExamples:\n  d\n  e\n\nExit codes: 0 f\ng\n";
-        let expected = ".SH NAME\na\n.SH SYNOPSIS\na \\-\\- B\n.SH NOTES\nc\n\n.SH EXAMPLES\n.EX\n  d\n  e\n.EE\n\
-                        .SH \"EXIT STATUS\"\n0 f\n.PP\ng\n";
+        let expected = ".SH NAME\na\n.SH SYNOPSIS\na \\-\\- B\n.SH NOTES\nc\n\n.SH EXAMPLES\n\
+                        .EX\n  d\n  e\n.EE\n.SH \"EXIT STATUS\"\n0 f\n.PP\ng\n";
         assert_eq!(completed(page, "a -- B"), expected);
         assert_eq!(completed(".SH EXTRA\nExamples:\n  d", "a"), ".SH EXAMPLES\n.EX\n  d\n.EE\n");
     }

@@ -18,9 +18,9 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Retry(pub Duration);
 
 impl Retry {
-    /// Connects again if `failure` is the end of the connection. Returns whether the client is connected. It is
-    /// not if `pause` returns false, which waits for the given time and says whether to try again. Returns the
-    /// failure if it is another one, or if no server has answered in time.
+    /// Connects again if `failure` is the end of the connection. Returns whether the client is connected. It
+    /// is not if `pause` returns false, which waits for the given time and says whether to try again. Returns
+    /// the failure if it is another one, or if no server has answered in time.
     pub(crate) fn reconnect(
         self,
         client: &mut Client,

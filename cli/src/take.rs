@@ -284,7 +284,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Puts the message into the mailbox of `--failed`, then removes it. Gives it back if it cannot be put there.
+    /// Puts the message into the mailbox of `--failed`, then removes it. Gives it back if it cannot be put
+    /// there.
     fn move_failed(&mut self, client: &mut Client, job: &Job, why: &str) -> Result<(), Failure> {
         let Some(target) = &self.options.failed else { return Ok(()) };
         if let Err(error) = self.repeat(|| client.put(target, &job.data).map(drop))? {

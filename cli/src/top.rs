@@ -205,7 +205,7 @@ impl Snapshot {
     }
 }
 
-/// A name with blanks up to the width of its column and one behind it; nothing without such a column.
+/// A name with blanks up to the width of its column, and one more. Empty without such a column.
 fn cell(name: &str, width: Option<usize>) -> String {
     width.map_or(String::new(), |width| format!("{name:<width$.width$} "))
 }

@@ -126,7 +126,8 @@ fn begin(client: &mut Client, mailboxes: &[u32], after: Option<u64>, out: &Outpu
         // `after` is a version of mailboxes that do not exist any more.
         (Err(Error::NotDone { reason: Reason::Ahead, .. }), Some(version)) => {
             out.print_note(&format!(
-                "version {version} was never reached here, the mailboxes are new: starting with the oldest message"
+                "version {version} was never reached here, the mailboxes are new: starting with \
+                 the oldest message"
             ));
             client.watch(mailboxes, Some(0))?;
         }

@@ -138,12 +138,12 @@ fn a_wrong_number_is_answered_with_what_is_expected() {
         ("write Jobs x", "the number or the name of a mailbox is expected"),
         ("chat -1", "unexpected argument"),
         ("chat 1,2", "the number or the name of a mailbox is expected"),
-        ("lock 3 echo hi", "a command follows after --"),
-        ("watch 3 echo", "a command follows after --"),
+        ("lock 3 echo hi", "put -- before a command"),
+        ("watch 3 echo", "put -- before a command"),
         ("watch 1,X", "numbers or names of mailboxes are expected"),
-        ("read 3 --off x", "a number without a sign is expected"),
-        ("write 3 --if v1 x", "a number without a sign is expected"),
-        ("watch 3 -n many", "a number without a sign is expected"),
+        ("read 3 --off x", "a whole number is expected, 0 or larger"),
+        ("write 3 --if v1 x", "a whole number is expected, 0 or larger"),
+        ("watch 3 -n many", "a whole number is expected, 0 or larger"),
         ("read 3 --wait soon", "not a number of seconds"),
     ] {
         let words: Vec<_> = line.split(' ').collect();

@@ -87,8 +87,8 @@ fn running_and_dead_servers_are_listed_with_their_numbers() {
     let numbers = if first == killed.port { format!("2 100 {first} 100") } else { format!("3 16 {first} 1") };
     let dir = base.path().display();
     let advice = format!(
-        "dipc-cli: port {first} has mailboxes and no server; to continue with them: dipc {numbers} --dir {dir}; \
-         to delete them: dipcrm {first} --dir {dir}\n"
+        "dipc-cli: port {first} has mailboxes and no server; to continue with them: dipc {numbers} \
+         --dir {dir}; to delete them: dipcrm {first} --dir {dir}\n"
     );
     assert_eq!(table.stderr, advice);
     let listed: Vec<_> = objects(&base).iter().map(|found| found["port"].as_u64()).collect();

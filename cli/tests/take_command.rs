@@ -224,8 +224,8 @@ fn a_message_that_is_gone_when_its_command_succeeds_is_an_error() {
     assert!(ran.stderr.contains("another worker may have got it"), "{ran:?}");
 }
 
-/// The default wait of the server is over twice before the mailbox is unlocked. It is longer than the time for
-/// an answer while the command runs, a third of --ttl.
+/// The default wait of the server is over twice before the mailbox is unlocked. It is longer than the time
+/// for an answer while the command runs, a third of --ttl.
 #[test]
 fn the_end_of_a_command_waits_for_a_locked_mailbox() {
     for (script, code, messages) in [("exit 0", 0, 0), ("exit 7", 7, 1)] {

@@ -46,7 +46,7 @@ impl Channel {
     }
 
     /// Sends a request and receives its reply. Events that arrive before the reply are queued. The first
-    /// request is sent behind a `hello` with this name, unless it is a `hello`. The reply to a first `hello`
+    /// request is sent after a `hello` with this name, unless it is a `hello`. The reply to a first `hello`
     /// sets `life`.
     pub(crate) fn exchange(
         &mut self,

@@ -25,7 +25,7 @@ impl<'a> Encoder<'a> {
         self
     }
 
-    /// Appends a mailbox. A name that cannot be one is an error.
+    /// Appends a mailbox. Fails if its name is not valid.
     pub(crate) fn mailbox(self, mailbox: &Mailbox) -> Result<Self, Error> {
         mailbox.check()?;
         Ok(self.word(mailbox))
@@ -57,7 +57,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Appends a list of mailboxes: `1,3`. An empty list is an error.
+    /// Appends a list of mailboxes: `1,3`. Fails if the list is empty.
     pub(crate) fn mailboxes(self, mailboxes: &[u32]) -> Result<Self, Error> {
         if mailboxes.is_empty() {
             return Err(Error::invalid_input("the list of mailboxes is empty"));
@@ -71,13 +71,13 @@ impl<'a> Encoder<'a> {
         if mailboxes.is_empty() { Ok(self.word("*")) } else { self.mailboxes(mailboxes) }
     }
 
-    /// Adds data. Its length must be a word of the header.
+    /// Adds data. The header must contain its length.
     pub(crate) fn data(mut self, data: &'a [u8]) -> Self {
         self.data = Some(data);
         self
     }
 
-    /// The bytes to send. A header line that is too long is an error.
+    /// The bytes to send. Fails if the header line is too long.
     pub(crate) fn encode(self) -> Result<Vec<u8>, Error> {
         if self.header.len() > HEADER_MAX {
             return Err(Error::invalid_input("the request has too many mailboxes or too long a name"));

@@ -75,7 +75,8 @@ pub enum Code {
     Verb,
     /// The mailbox does not exist.
     Box,
-    /// The data is larger than the mailbox or the packet size, or the connection has too many messages in hand.
+    /// The data is larger than the mailbox or the packet size, or the connection has too many messages in
+    /// hand.
     Size,
     /// The lock has expired, or this connection never had it. For [`done`](crate::Client::done) and
     /// [`back`](crate::Client::back): this connection does not have the message in hand, or no longer.

@@ -11,8 +11,8 @@ const BYTES_MAX: usize = 64 << 20;
 /// The cost of a message in addition to its bytes.
 const OVERHEAD: usize = 256;
 
-/// A frame that the server sends without a request, because this connection watches or locks a mailbox, or has a
-/// message in hand.
+/// A frame that the server sends without a request, because this connection watches or locks a mailbox, or
+/// has a message in hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A new message in a watched mailbox.
@@ -39,16 +39,16 @@ pub enum Event {
         /// received no request for the lease's `ttl`.
         by_max_hold: bool,
     },
-    /// A message that this connection had in hand was given back, because the server has received no request for
-    /// the message's `ttl`. Another client may have it in hand. [`done`](crate::Client::done) and
+    /// A message that this connection had in hand was given back, because the server has received no request
+    /// for the message's `ttl`. Another client may have it in hand. [`done`](crate::Client::done) and
     /// [`back`](crate::Client::back) fail with [`Code::Lease`](crate::Code::Lease).
     JobLost {
         /// The number of the mailbox.
         mailbox: u32,
         /// The version of the message.
         version: u64,
-        /// The [`tries`](crate::Job::tries) of the job that was lost. If this connection has taken the message
-        /// again, the new job has more.
+        /// The [`tries`](crate::Job::tries) of the job that was lost. If this connection has taken the
+        /// message again, the new job has more.
         tries: u64,
     },
 }
@@ -61,8 +61,8 @@ pub(super) struct EventQueue {
     bytes: usize,
     /// The number of dropped messages of each mailbox since its last event. The next event adds it to `lost`.
     dropped: BTreeMap<u32, u64>,
-    /// The watched mailboxes, each with the version of the last message that was received, or with the version
-    /// at which the watch began.
+    /// The watched mailboxes, each with the version of the last message that was received, or with the
+    /// version at which the watch began.
     pub watched: BTreeMap<u32, u64>,
     /// The locked mailboxes, with the fencing token of each lock.
     pub locked: BTreeMap<u32, u64>,
@@ -77,8 +77,8 @@ impl EventQueue {
     }
 
     /// Appends the event of this frame. The event of a mailbox that is no longer watched or locked was sent
-    /// before the server received the request that ended the watch or lock: it is ignored. So is the event of a
-    /// message that is no longer in hand.
+    /// before the server received the request that ended the watch or lock: it is ignored. So is the event of
+    /// a message that is no longer in hand.
     pub(crate) fn push(&mut self, frame: Frame) -> Result<(), Error> {
         let malformed = || Error::Protocol("an event without its mailbox or version".to_owned());
         let mailbox =
@@ -152,8 +152,8 @@ impl EventQueue {
     }
 
     /// Drops the oldest message. Returns `false` when at most one message is queued: the newest message
-    /// stays, however large it is. A `LockLost` is never dropped, and each lock has at most one. The same applies to
-    /// `JobLost` and jobs.
+    /// stays, however large it is. A `LockLost` is never dropped, and each lock has at most one. The same
+    /// applies to `JobLost` and jobs.
     fn drop_oldest(&mut self) -> bool {
         let mut messages =
             (0..self.queue.len()).filter(|&at| matches!(self.queue[at], Event::Message { .. }));

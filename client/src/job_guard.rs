@@ -7,14 +7,14 @@ use super::{Client, Code, Error, Job};
 /// A message that this connection has in hand. Dropping the guard without [`done`](JobGuard::done) gives the
 /// message back and ignores errors: after an early return or a panic another worker gets it.
 ///
-/// The guard borrows the [`Client`] and dereferences to it: requests go through the guard while it exists. Every
-/// request renews the `ttl` of all messages in hand, so a worker sends a
-/// [`ping`](Client::ping) from time to time during a long job.
-/// [`keep`](JobGuard::keep) is for programs that have several messages in hand.
+/// The guard borrows the [`Client`] and dereferences to it: requests go through the guard while it exists.
+/// Every request renews the `ttl` of all messages in hand, so a worker sends a [`ping`](Client::ping) from
+/// time to time during a long job. [`keep`](JobGuard::keep) is for programs that have several messages in
+/// hand.
 ///
-/// If the mailbox is locked by another client, `done`, [`back`](JobGuard::back) and dropping the guard wait for
-/// it, at most for the server's default wait. After that wait a message whose guard is dropped stays in hand
-/// until the connection ends or is silent for the `ttl`.
+/// If the mailbox is locked by another client, `done`, [`back`](JobGuard::back) and dropping the guard wait
+/// for it, at most for the server's default wait. After that wait a message whose guard is dropped stays in
+/// hand until the connection ends or is silent for the `ttl`.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -63,14 +63,15 @@ impl<'a> JobGuard<'a> {
         self.job.count
     }
 
-    /// How often the message was handed out, at least 1. More than 1: an earlier worker may have worked on it.
-    /// The number starts again with the server.
+    /// How often the message was handed out, at least 1. More than 1: an earlier worker may have worked on
+    /// it. The number starts again with the server.
     pub fn tries(&self) -> u64 {
         self.job.tries
     }
 
     /// Whether the message is no longer in hand, as far as this client knows: it has received
-    /// [`Event::JobLost`](crate::Event::JobLost), the message is done or given back, or the connection is closed.
+    /// [`Event::JobLost`](crate::Event::JobLost), the message is done or given back, or the connection is
+    /// closed.
     ///
     /// The client receives events only with replies and in [`event`](Client::event).
     pub fn is_lost(&self) -> bool {
@@ -80,7 +81,8 @@ impl<'a> JobGuard<'a> {
     /// Removes the message. Returns the number of messages left in the mailbox, including those in hand.
     ///
     /// Fails like [`Client::done`]. The message is not given back then: the work is done. After
-    /// [`Reason::Timeout`](crate::Reason::Timeout) it is still in hand, and `Client::done` can repeat the request.
+    /// [`Reason::Timeout`](crate::Reason::Timeout) it is still in hand, and `Client::done` can repeat the
+    /// request.
     pub fn done(mut self) -> Result<u64, Error> {
         self.begin_end()?;
         self.client.done(self.job.mailbox, self.job.version)
@@ -112,8 +114,8 @@ impl<'a> JobGuard<'a> {
         Job { data: std::mem::take(&mut self.job.data), ..self.job }
     }
 
-    /// This connection may have lost the message and taken it again: then a request with its version would end
-    /// the other job.
+    /// This connection may have lost the message and taken it again: then a request with its version would
+    /// end the other job.
     fn begin_end(&mut self) -> Result<(), Error> {
         self.back_on_drop = false;
         match self.client.is_closed() || self.is_in_hand() {

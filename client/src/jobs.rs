@@ -6,8 +6,8 @@ use super::{Client, Code, Error, Job, JobGuard, JobOptions, Mailbox};
 
 impl Client {
     /// Takes the oldest message that is not in hand, without removing it. The message is in hand until the
-    /// [`JobGuard`] is dropped or done, until the connection ends, or until the connection has sent no request
-    /// for 30 s. Waits for a message when there is none.
+    /// [`JobGuard`] is dropped or done, until the connection ends, or until the connection has sent no
+    /// request for 30 s. Waits for a message when there is none.
     ///
     /// No other `take` gets the message meanwhile. A message whose worker dies is given back: a worker must
     /// expect that an earlier one has worked on it, see [`JobGuard::tries`].
@@ -31,7 +31,8 @@ impl Client {
         self.take_job_with(mailbox, &JobOptions::default())
     }
 
-    /// Takes a message like [`take_job`](Client::take_job), with another time of silence or with a limited wait.
+    /// Takes a message like [`take_job`](Client::take_job), with another time of silence or with a limited
+    /// wait.
     ///
     /// ```no_run
     /// use std::time::Duration;

@@ -54,9 +54,9 @@
 //! | module | content |
 //! |---|---|
 //! | `client` | [`Client`]: connecting, and the exchange of one request for one reply |
-//! | `messages`, `jobs`, `locks`, `events`, `names`, `info`, `reconnect` | methods of [`Client`], by request |
-//! | `mailbox`, `options` | the values that these methods take |
-//! | `replies`, `stat`, `event_queue`, `job_guard`, `lock_guard`, `error` | the values that these methods return |
+//! | `messages`, `jobs`, `locks`, `events`, `names`, `info`, `reconnect` | methods of [`Client`] by request |
+//! | `mailbox`, `options` | the values that they take |
+//! | `replies`, `stat`, `event_queue`, `job_guard`, `lock_guard`, `error` | the values that they return |
 //! | `encoder`, `frame` | request to bytes, bytes to reply or event; both without I/O |
 //! | `channel`, `socket`, `address` | bytes to and from the server |
 

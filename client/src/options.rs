@@ -54,8 +54,8 @@ pub struct LockOptions {
 /// The arguments of [`take_job_with`](crate::Client::take_job_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobOptions {
-    /// The message is given back when this connection sends no request for this time. The default is 30 s. Zero
-    /// and [`Duration::MAX`] are refused with [`Code::Syntax`](crate::Code::Syntax).
+    /// The message is given back when this connection sends no request for this time. The default is 30 s.
+    /// Zero and [`Duration::MAX`] are refused with [`Code::Syntax`](crate::Code::Syntax).
     pub ttl: Option<Duration>,
     /// The limit of the wait.
     pub wait: Option<Duration>,

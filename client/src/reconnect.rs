@@ -22,9 +22,9 @@ impl Client {
     ///
     /// The watches continue: the next events are the messages after the last ones that were received, and
     /// their `lost` counts those that no longer exist. The locks have ended with the connection: each of them
-    /// becomes an [`Event::LockLost`](super::Event::LockLost). The messages in hand were given back with its end:
-    /// each of them becomes an [`Event::JobLost`](super::Event::JobLost). A message whose `done` was not answered
-    /// may be removed or not.
+    /// becomes an [`Event::LockLost`](super::Event::LockLost). The messages in hand were given back with its
+    /// end: each of them becomes an [`Event::JobLost`](super::Event::JobLost). A message whose `done` was not
+    /// answered may be removed or not.
     ///
     /// After an error the client is closed, and `reconnect` can be called again.
     ///

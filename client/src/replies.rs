@@ -24,11 +24,12 @@ pub struct Job {
     pub mailbox: u32,
     /// The bytes of the message.
     pub data: Vec<u8>,
-    /// The version of the message, which [`done`](crate::Client::done) and [`back`](crate::Client::back) need.
+    /// The version of the message, which [`done`](crate::Client::done) and [`back`](crate::Client::back)
+    /// need.
     pub version: u64,
     /// The number of messages in the mailbox, including this one and others in hand.
     pub count: u64,
-    /// How often the message was handed out, at least 1. It starts again with the server.
+    /// How often the message was handed out, at least 1. Each start of the server begins the count again.
     pub tries: u64,
 }
 
@@ -55,7 +56,8 @@ pub struct Hello {
     /// The largest data of a request in bytes.
     pub packet: u64,
     /// A random number that was made with the mailboxes. If it differs from the one that the client knew, the
-    /// mailboxes are others, and versions of the former ones have no meaning. `None`: an older server.
+    /// mailboxes are new, and versions of the earlier mailboxes have no meaning. `None` if the server is too
+    /// old to send it.
     pub life: Option<u64>,
     /// The verbs and keys that the server knows beyond `r` and `w`.
     pub features: Vec<String>,

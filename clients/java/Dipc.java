@@ -133,7 +133,7 @@ public final class Dipc implements AutoCloseable {
         Locked(Answer answer) { super(answer); }
     }
 
-    /** A version is one of other, former mailboxes. Continue with version 0, and tell the user. */
+    /** A version is that of earlier mailboxes, which no longer exist. Continue with version 0, and tell the user. */
     public static final class Ahead extends NotDone {
         private static final long serialVersionUID = 1;
         Ahead(Answer answer) { super(answer); }
@@ -152,7 +152,7 @@ public final class Dipc implements AutoCloseable {
         LockLost(Answer answer) { super(answer); }
     }
 
-    /** This connection does not have the message in hand, or no longer. Another worker may have it. */
+    /** This connection does not have the message in hand, or has it no longer. Another worker may have it. */
     public static final class JobLost extends Refused {
         private static final long serialVersionUID = 1;
         JobLost(Answer answer) { super(answer); }
@@ -179,9 +179,9 @@ public final class Dipc implements AutoCloseable {
         public final byte[] data;
         /** The version of the message, or of an empty mailbox. */
         public final long version;
-        /** Messages in the mailbox. 0 after a read: the mailbox is empty. Not known of events. */
+        /** The number of messages in the mailbox. After a read, 0 means that it is empty. Events have no number: 0. */
         public final long count;
-        /** Messages between the version that was named and this message that no longer exist. */
+        /** The number of messages that were lost between the requested version and this message. */
         public final long lost;
 
         Message(int box, Answer answer) {
@@ -199,8 +199,8 @@ public final class Dipc implements AutoCloseable {
     }
 
     /**
-     * A message in hand. {@link #done} removes it. {@link #close} gives it back if it is not done, and so does the end
-     * of the connection, or its silence for the ttl: a ping renews that time.
+     * A message in hand. {@link #done} removes it. If it is not done, it is given back by {@link #close}, at the end of
+     * the connection, and when the connection has sent no request for the ttl. A ping is such a request.
      */
     public final class Job implements AutoCloseable {
         /** The message. Its count includes the messages in hand. */
@@ -262,7 +262,7 @@ public final class Dipc implements AutoCloseable {
             this.grant = grant;
         }
 
-        /** Unlocks. Throws LockLost if the lease has expired. Does nothing if it was unlocked already. */
+        /** Unlocks the mailboxes, unless they are unlocked already. Throws LockLost if the lease has expired. */
         @Override
         public void close() throws IOException {
             if (isHeld) {
@@ -278,7 +278,7 @@ public final class Dipc implements AutoCloseable {
     private SocketChannel channel;
     private Selector selector;
     private SelectionKey key;
-    private String greeting = ""; // is sent in front of the first request
+    private String greeting = ""; // is sent before the first request
     private String life = "";
     private byte[] in = new byte[LONGEST_LINE]; // the received bytes are in[begin..end)
     private int begin, end;
@@ -312,9 +312,9 @@ public final class Dipc implements AutoCloseable {
     }
 
     /**
-     * Closes what is left of the connection and connects again. Locks and watches have ended, and messages in hand
-     * were given back: their jobs are lost. A watch goes on with {@link #watchAfter} and the version of its last
-     * message.
+     * Closes the connection, unless it is closed already, and connects again. Locks and watches have ended, and
+     * messages in hand were given back: their jobs are lost. To continue a watch, call {@link #watchAfter} with the
+     * version of its last message.
      *
      * @return whether the server has the same mailboxes as before. If not, continue with version 0, and tell the
      *     user.
@@ -357,7 +357,8 @@ public final class Dipc implements AutoCloseable {
 
     /** Returns the oldest message newer than {@code after}. Waits for it; a null wait is the server's default. */
     public Message readAfter(int box, long after, Duration wait) throws IOException {
-        return new Message(box, ask("DATA v n", "r " + box + " after=" + Long.toUnsignedString(after) + seconds("wait", wait), null));
+        String line = "r " + box + " after=" + Long.toUnsignedString(after) + seconds("wait", wait);
+        return new Message(box, ask("DATA v n", line, null));
     }
 
     /** Replaces the contents of the mailbox. Returns the new version. */
@@ -396,14 +397,15 @@ public final class Dipc implements AutoCloseable {
     }
 
     /**
-     * Takes the oldest message in hand: it stays in the mailbox, and no other take gets it. Waits for a message.
+     * Hands out the oldest message that is not in hand: it stays in the mailbox, and no other take gets it. Waits for
+     * a message.
      *
      * @param ttl the message is given back after this time without a request on this connection; null: the server's
      *     default
      * @param wait null: the server's default
      */
     public Job takeJob(int box, Duration ttl, Duration wait) throws IOException {
-        // Without a value it is the server's default. Without the key the message would be removed.
+        // A key without a value means the server's default. Without the key the message would be removed.
         String line = "take " + box + (ttl == null ? " ttl=" : seconds("ttl", ttl)) + seconds("wait", wait);
         Answer answer = ask("DATA v n tries", line, null);
         Job job = new Job(new Message(box, answer), answer.number("tries"));
@@ -447,7 +449,8 @@ public final class Dipc implements AutoCloseable {
 
     /**
      * Returns the number of the mailbox that has this name now. If the name moves to another mailbox later, locks,
-     * watches and messages in hand stay where they are. Throws Refused with the code {@code box} if no mailbox has it.
+     * watches and messages in hand stay where they are. Throws Refused with the code {@code box} if no mailbox
+     * has the name.
      */
     public int mailbox(String name) throws IOException {
         String text = new String(ask("DATA", "stat box " + requireName(name), null).data, StandardCharsets.US_ASCII);
@@ -513,8 +516,8 @@ public final class Dipc implements AutoCloseable {
     /**
      * Returns the next message of a watched mailbox, or null if none arrives in time. Throws LockLost if a lock has
      * expired, and JobLost if a message in hand was given back; {@code number("box")} is the mailbox, and
-     * {@code number("v")} the version of that message. The connection then remains usable, and so it does after an
-     * interrupt, which throws InterruptedIOException.
+     * {@code number("v")} the version of that message. The connection stays usable after these exceptions, and after
+     * the InterruptedIOException of an interrupt.
      */
     public Message next(Duration wait) throws IOException {
         requireOpen();
@@ -581,7 +584,7 @@ public final class Dipc implements AutoCloseable {
             throw new IOException("the connection is closed");
     }
 
-    /** Sends a request and returns its answer, which must have this kind and these numeric fields. */
+    /** Sends a request and returns its answer. {@code shape} is the kind of the answer and its numeric fields. */
     private Answer ask(String shape, String line, byte[] data) throws IOException {
         requireOpen();
         Answer answer;
@@ -671,7 +674,7 @@ public final class Dipc implements AutoCloseable {
         end += n;
     }
 
-    /** Removes the next answer from the received bytes, and keeps the events before it. Null: it is incomplete. */
+    /** Removes the next answer from the received bytes, and keeps the events before it. Null if it is incomplete. */
     private Answer parse() throws IOException {
         for (;;) {
             int lf = begin;
@@ -724,7 +727,8 @@ public final class Dipc implements AutoCloseable {
         if (time == null)
             return "";
         long ms = toMillis(time);
-        return " " + key + "=" + (ms == Long.MAX_VALUE ? "inf" : ms / 1000 + String.format(Locale.ROOT, ".%03d", ms % 1000));
+        String fraction = String.format(Locale.ROOT, ".%03d", ms % 1000);
+        return " " + key + "=" + (ms == Long.MAX_VALUE ? "inf" : ms / 1000 + fraction);
     }
 
     private static String list(int[] boxes) {

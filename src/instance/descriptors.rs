@@ -31,8 +31,8 @@ pub(super) fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the system make its table of this process' descriptors large enough for `count` of them. It grows with
-/// the highest descriptor and never shrinks. Growing the table of a process with several threads takes
+/// Lets the system make its table of this process' descriptors large enough for `count` of them. It grows
+/// with the highest descriptor and never shrinks. Growing the table of a process with several threads takes
 /// milliseconds, during which the thread that accepts a connection does nothing else. `open` is any open
 /// descriptor.
 pub(super) fn reserve(count: usize, open: impl AsFd) {

@@ -1,10 +1,9 @@
 //! The directory of one instance, `/dev/shm/dipc-UID/PORT`, and the files in it.
 //!
 //! `lock` is locked while the server runs. `segment` is the memory of the mailboxes. dipcrm connects to
-//! `control.sock`. `waiters` has the flags of processes that wait for changes in the shared memory. `pid` is for
-//! people. `socket` contains the path of the Unix-domain socket, if there is
-//! one. All files are opened through the descriptor of the directory. Links and files of other users are
-//! refused.
+//! `control.sock`. `waiters` has the flags of processes that wait for changes in the shared memory. `pid` is
+//! for people. `socket` contains the path of the Unix-domain socket, if there is one. All files are opened
+//! through the descriptor of the directory. Links and files of other users are refused.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};

@@ -140,7 +140,7 @@ fn sizes(geometry: &Geometry) -> String {
     format!("{mailboxes} of {} kB with packets of {} kB", capacity / 1024, packet / 1024)
 }
 
-/// The text before the first line feed, and the bytes behind it.
+/// The text before the first line feed, and the bytes after it.
 fn split_line(bytes: &[u8]) -> (String, &[u8]) {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     (String::from_utf8_lossy(&bytes[..end]).into_owned(), bytes.get(end + 1..).unwrap_or_default())

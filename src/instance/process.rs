@@ -75,8 +75,8 @@ impl Process {
 }
 
 impl Process {
-    /// Waits for the end of the process. Returns whether it has ended.
-    pub(super) fn ends_within(&self, time: Duration) -> bool {
-        wait_for_input(&self.pidfd, Instant::now() + time)
+    /// Waits for the end of the process, at most for `timeout`. Returns whether it has ended.
+    pub(super) fn wait_for_end(&self, timeout: Duration) -> bool {
+        wait_for_input(&self.pidfd, Instant::now() + timeout)
     }
 }

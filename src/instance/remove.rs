@@ -28,14 +28,14 @@ use crate::mailboxes::{Geometry, Retired};
 use crate::options::RemoveOptions;
 use crate::reactor::{DRAIN, STOP, STOPPING};
 
-/// The text about files without a segment that were removed.
+/// Printed if files were removed and no segment was among them.
 const NO_DATA: &str = "deleted the files of the instance; there were no mailboxes";
 
 /// How long a server may take to answer before it gets a signal.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// How long a server may take to stop before it is killed: its drain time, plus half of that time.
-const STOP_TIMEOUT: Duration = DRAIN.saturating_add(Duration::from_millis(2500));
+/// How long a server may take to stop before it is killed: one and a half times its drain time.
+const STOP_TIMEOUT: Duration = Duration::from_millis(DRAIN.as_millis() as u64 * 3 / 2);
 
 /// How long a killed process may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,9 +47,9 @@ const RESTORE_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(10);
 
 enum Outcome {
-    /// The files were removed; the text says what they contained.
+    /// The files were removed. The text says what they contained.
     Removed(String),
-    /// The server was stopped, and its data is kept; the text says how to go on with it.
+    /// The server was stopped, and its data is kept. The text has the command that continues with it.
     Stopped(String),
     /// There is data to be kept, and no server.
     NotRunning,
@@ -64,8 +64,8 @@ enum RemoveError {
     #[error("there is no dipc of this user on port {port}, but a process of user {user} listens on it")]
     OtherUser { port: u16, user: u32 },
     #[error(
-        "there is no dipc in {path}, but a process of this user listens on port {port}: a server with another \
-         --dir, or another program"
+        "there is no dipc in {path}, but a process of this user listens on port {port}: a server with \
+         another --dir, or another program"
     )]
     Listener { port: u16, path: String },
     #[error("the server in {path} is in another pid namespace; it was asked to stop, and still runs")]
@@ -102,7 +102,7 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
     let stop_deadline = Instant::now() + ANSWER_TIMEOUT + STOP_TIMEOUT + KILL_TIMEOUT;
     let restore_deadline = Instant::now() + RESTORE_TIMEOUT;
     let mut has_stopped = false;
-    let mut is_unknown = false;
+    let mut is_unidentified = false;
     loop {
         let directory = Directory::find(options.dir.as_deref(), options.port)?;
         let mut has_removed = false;
@@ -112,18 +112,18 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
                     return Ok(Outcome::Stopped(continuation(directory, options)));
                 }
                 Ok(Found::Kept) => return Ok(Outcome::NotRunning),
-                // The segment is not locked, or no process listens on the control socket: the server has
-                // ended.
+                // The instance and its segment were not locked, and no process listens on the control socket:
+                // the server has ended.
                 Ok(Found::Segment(retired)) => return Ok(Outcome::Removed(deleted(directory, retired))),
                 Ok(Found::Files) => has_removed = true,
                 Ok(Found::Nothing) => {}
                 Err(DirectoryError::InUse { .. }) if Instant::now() < stop_deadline => {
-                    let asked = stop_server(directory)?;
-                    has_stopped |= asked != Asked::None;
-                    is_unknown = asked == Asked::Unknown;
+                    let outcome = stop_server(directory)?;
+                    has_stopped |= outcome != StopOutcome::Retry;
+                    is_unidentified = outcome == StopOutcome::Unidentified;
                     continue;
                 }
-                Err(DirectoryError::InUse { path }) if is_unknown => {
+                Err(DirectoryError::InUse { path }) if is_unidentified => {
                     return Err(RemoveError::OtherNamespace { path: path.display().to_string() });
                 }
                 Err(error) => return Err(error.into()),
@@ -151,14 +151,15 @@ fn stop_and_remove(options: &RemoveOptions) -> Result<Outcome, RemoveError> {
     }
 }
 
-/// What was in a directory that was removed.
+/// What [`remove_unless_served`] has found in a directory.
 enum Found {
+    /// No files, or another process has removed them.
     Nothing,
-    /// Files, but no segment.
+    /// Files without a segment. They were removed.
     Files,
-    /// A segment; `None` if it is not one of this version.
+    /// Files and a segment, which were removed. `None` if the segment is not one of this version.
     Segment(Option<Retired>),
-    /// A segment, which was not removed.
+    /// A segment, which is kept with the other files.
     Kept,
 }
 
@@ -196,36 +197,37 @@ fn deleted(directory: &Directory, retired: Option<Retired>) -> String {
     format!("deleted {path}: {count} {mailboxes} of {size} kB with {messages} {noun}")
 }
 
-/// The text about a server that was stopped, with the command that goes on with its data.
+/// The text about a stopped server, with the command that starts a server with the same data.
 fn continuation(directory: &Directory, options: &RemoveOptions) -> String {
     let path = directory.path().display();
     let Some(geometry) = directory.geometry() else { return format!("stopped; {path} is kept") };
     let Geometry { mailboxes, capacity, packet } = geometry;
     let (size, packet, port) = (capacity / 1024, packet / 1024, options.port);
     let dir = options.dir.as_ref().map(|dir| format!(" --dir {}", dir.display())).unwrap_or_default();
-    format!("stopped; {path} is kept, and goes on with: dipc {mailboxes} {size} {port} {packet}{dir}")
+    format!("stopped; {path} is kept; to continue with it: dipc {mailboxes} {size} {port} {packet}{dir}")
 }
 
-/// Which process was asked to stop.
+/// The result of [`stop_server`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    None,
-    /// The server.
-    Server,
-    /// The server, whose process cannot be identified here.
-    Unknown,
+enum StopOutcome {
+    /// No server has accepted the request, which has to be repeated.
+    Retry,
+    /// The server has ended, or was killed.
+    Stopped,
+    /// The server was asked, and its process cannot be identified here.
+    Unidentified,
 }
 
-/// Asks the server to stop, and waits until the server has ended or has to be asked again. Kills the server
-/// after a timeout.
-fn stop_server(directory: &Directory) -> Result<Asked, RemoveError> {
+/// Asks the server to stop, and waits for its end. A server that does not answer gets a signal, and a server
+/// that does not stop in time is killed.
+fn stop_server(directory: &Directory) -> Result<StopOutcome, RemoveError> {
     let failed = |error| RemoveError::Stop { path: directory.path().display().to_string(), error };
     let control = match directory.connect_control() {
         Ok(control) => control,
         // The server does not listen yet, or no longer, or its backlog is full.
         Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::EAGAIN | Errno::EINTR) => {
             sleep(RETRY);
-            return Ok(Asked::None);
+            return Ok(StopOutcome::Retry);
         }
         Err(errno) => return Err(failed(errno.into())),
     };
@@ -235,32 +237,32 @@ fn stop_server(directory: &Directory) -> Result<Asked, RemoveError> {
     let is_stopping = is_answered && receive(&control).is_ok_and(|answer| answer == STOPPING);
     Ok(match server {
         Peer::Process(process) if is_stopping => {
-            end(&process).map_err(failed)?;
-            Asked::Server
+            wait_or_kill(&process).map_err(failed)?;
+            StopOutcome::Stopped
         }
         Peer::Process(process) if is_asked && !is_answered => {
-            process.signal(Signal::SIGTERM).and_then(|()| end(&process)).map_err(failed)?;
-            Asked::Server
+            process.signal(Signal::SIGTERM).and_then(|()| wait_or_kill(&process)).map_err(failed)?;
+            StopOutcome::Stopped
         }
-        // The connection was closed without an answer.
+        // The request could not be sent, the connection was closed, or the answer was another one.
         Peer::Process(_) | Peer::Gone => {
             sleep(RETRY);
-            Asked::None
+            StopOutcome::Retry
         }
         // Only the lock shows when the server has ended.
         Peer::Unknown => {
             sleep(RETRY);
-            Asked::Unknown
+            StopOutcome::Unidentified
         }
     })
 }
 
-/// Waits for the end of a process that stops. Kills it after a timeout.
-fn end(server: &Process) -> io::Result<()> {
-    if !server.ends_within(STOP_TIMEOUT) {
+/// Waits for the end of a process that stops, and kills the process after [`STOP_TIMEOUT`].
+fn wait_or_kill(server: &Process) -> io::Result<()> {
+    if !server.wait_for_end(STOP_TIMEOUT) {
         print_error(&format!("dipcrm: process {} does not stop; killing it", server.pid));
         server.signal(Signal::SIGKILL)?;
-        server.ends_within(KILL_TIMEOUT);
+        server.wait_for_end(KILL_TIMEOUT);
     }
     Ok(())
 }

@@ -47,7 +47,8 @@ pub(super) enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(
-        "port {port} is in use: your dipc (pid {pid}) runs in {path}; to stop it and delete all data: {removal}",
+        "port {port} is in use: your dipc (pid {pid}) runs in {path}; to stop it and delete all \
+         data: {removal}",
         path = .path.display()
     )]
     OwnServer { port: u16, pid: i32, path: PathBuf, removal: String },
@@ -400,8 +401,8 @@ pub(super) fn describe(options: &ServerOptions, port: u16, addresses: &str) -> S
     let pid = std::process::id();
     let client_memory = options.client_memory() / (1024 * 1024);
     format!(
-        "dipc: {mailboxes} {noun} of {size_kb} kB on {addresses} (pid {pid}, {memory} kB of shared memory, at most \
-         {client_memory} MB for clients); to stop and keep all data: {stop}; to delete it: {removal}",
+        "dipc: {mailboxes} {noun} of {size_kb} kB on {addresses} (pid {pid}, {memory} kB of shared memory, \
+         at most {client_memory} MB for clients); to stop and keep all data: {stop}; to delete it: {removal}",
         stop = removal(options, port).replacen("dipcrm", "dipcrm --keep", 1),
         removal = removal(options, port)
     )

@@ -1,5 +1,5 @@
-//! The Unix-domain socket of a server. Its file survives a killed server; the file of a running server is
-//! never replaced.
+//! The Unix-domain socket of a server. Its file is left if the server is killed. The file of a running server
+//! is never replaced.
 
 use std::fs::{self, Permissions, TryLockError};
 use std::io;
@@ -15,8 +15,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::sockets::BACKLOG;
 
-/// Longest wait for another start that has locked the same directory, and the pause between two tries.
+/// Longest wait for another process that has locked the directory of the socket.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause between two tries to lock the directory.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// A bound socket file.
@@ -61,7 +63,7 @@ impl UnixSocket {
         match prepared() {
             Ok(inode) => Ok((UnixSocket { path: path.to_owned(), inode }, OwnedFd::from(socket).into())),
             Err(error) => {
-                // The directory is still locked, so the file is the one of this start.
+                // The directory is still locked, so the file is the one that was bound here.
                 let _ = fs::remove_file(path);
                 Err(failed(error))
             }
@@ -83,8 +85,8 @@ impl UnixSocket {
         &self.path
     }
 
-    /// Removes the file, unless another server has replaced it. Returns whether the file of this socket is
-    /// gone.
+    /// Removes the file, unless another server has replaced it. Returns whether the path no longer leads to
+    /// this socket.
     pub(super) fn remove(&self) -> bool {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if found.ino() == self.inode => fs::remove_file(&self.path).is_ok(),

@@ -12,8 +12,9 @@
 //! whole queue, because it arrived before every queued request. The read for the watchers of a mailbox waits
 //! in the same way.
 //!
-//! A request that does not wait for locks ([`Admission::admit_unless_locked`]) takes its place in the queue, too,
-//! unless a lock holds the mailbox or waits before it. All requests before it are only being done.
+//! A request that does not wait for locks ([`Admission::admit_unless_locked`]) takes its place in the queue,
+//! too, unless a lock holds the mailbox or waits before it. All requests before it are in execution, or wait
+//! only for such requests.
 //!
 //! A waiter is a value in the queue; no thread blocks here. The caller that ends a grant receives the jobs
 //! that are admitted next, and runs them.
@@ -436,7 +437,7 @@ impl<J> Admission<J> {
     }
 }
 
-/// The admission of one mailbox, behind a lock. The mailbox's memory is a [`Block`](super::Block) of the
+/// The admission of one mailbox, behind a mutex. The mailbox's memory is a [`Block`](super::Block) of the
 /// segment.
 #[derive(Debug)]
 pub(crate) struct SharedAdmission<J> {

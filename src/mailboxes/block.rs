@@ -428,8 +428,9 @@ impl<'a> Block<'a> {
         Ok(certain(self.append(record, kept, holes, bytes)))
     }
 
-    /// Raises the version of an empty mailbox to `version`, at most [`VERSION_MAX`](crate::protocol::VERSION_MAX).
-    /// Returns false, and changes nothing, if the mailbox is not empty or its version is not lower.
+    /// Raises the version of an empty mailbox to `version`, at most
+    /// [`VERSION_MAX`](crate::protocol::VERSION_MAX). Returns false, and changes nothing, if the mailbox is
+    /// not empty or its version is not lower.
     pub(crate) fn raise_version(&mut self, version: u64) -> Result<bool, Damaged> {
         let record = self.record()?;
         let is_possible = record.count == 0 && record.version < version;

@@ -16,9 +16,9 @@ pub(crate) const IN_HAND_MEMORY: usize = 128;
 /// A message that may be handed out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Where to look for it: it is the first message there or behind. `None` is the oldest message.
+    /// Where the search for the message begins. `None` is the oldest message.
     pub from: Option<Location>,
-    /// How often it was handed out.
+    /// How often the message was handed out before.
     pub tries: u32,
 }
 

@@ -62,8 +62,8 @@ impl<J> Mailboxes<J> {
         &self.names
     }
 
-    /// Gives a mailbox this name, or none. Returns the other mailbox if one has this name. To be called by one
-    /// thread.
+    /// Gives a mailbox this name, or none. Returns the other mailbox if one has this name. To be called by
+    /// one thread.
     pub(crate) fn set_name(&self, mailbox: u32, name: Option<Name>) -> Result<(), u32> {
         let taken = name.as_ref().and_then(|name| self.names.find(name.as_str().as_bytes()));
         if let Some(other) = taken.filter(|other| *other != mailbox) {
@@ -125,8 +125,8 @@ impl<J> Mailboxes<J> {
         self.notify(mailbox, mode);
     }
 
-    /// Wakes the processes that wait for a change of a mailbox in the shared memory, after a grant of this mode
-    /// has ended.
+    /// Wakes the processes that wait for a change of a mailbox in the shared memory, after a grant of this
+    /// mode has ended.
     fn notify(&self, mailbox: u32, mode: Mode) {
         if mode == Mode::Exclusive {
             self.segment.notify(mailbox);

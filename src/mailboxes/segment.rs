@@ -137,8 +137,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Writes the header of a segment that goes on with the mailboxes of `old`: the epoch grows, and so do the
-    /// fencing tokens.
+    /// Writes the header of a segment that goes on with the mailboxes of `old`: the epoch grows, and so do
+    /// the fencing tokens.
     pub(super) fn complete(self, file: &File, uid: u32, old: &Segment) -> Result<Self, SegmentError> {
         file.write_all_at(&header(self.geometry, uid, self.life), 0)?;
         let epoch = old.word(EPOCH_AT).load(Ordering::Relaxed);
@@ -148,8 +148,8 @@ impl Segment {
         Ok(self)
     }
 
-    /// Opens an existing segment, which must have mailboxes of this number and size. Increments its epoch, and
-    /// stores the packet size.
+    /// Opens an existing segment, which must have mailboxes of this number and size. Increments its epoch,
+    /// and stores the packet size.
     pub(crate) fn open(file: &File, geometry: Geometry) -> Result<Self, SegmentError> {
         let segment = Segment::attach(file, geometry)?;
         segment.begin_epoch();
@@ -346,8 +346,8 @@ impl Segment {
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
-        // SAFETY: all callers pass aligned offsets inside the header page or the names, which are mapped as long
-        // as `self` lives.
+        // SAFETY: all callers pass aligned offsets inside the header page or the names, which are mapped as
+        // long as `self` lives.
         unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
     }
 }
@@ -420,8 +420,8 @@ impl<'a> Ring<'a> {
     /// Sets or clears a bit of the byte at `position`, with a single store.
     pub(crate) fn set_bit(&mut self, position: u64, bit: u8, is_set: bool) {
         let [(at, _), _] = self.parts(position, 1);
-        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`. Every
-        // bit pattern is valid for a byte.
+        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`.
+        // Every bit pattern is valid for a byte.
         let byte = unsafe { AtomicU8::from_ptr(self.start.add(at)) };
         let old = byte.load(Ordering::Relaxed);
         byte.store(if is_set { old | bit } else { old & !bit }, Ordering::Release);

@@ -52,8 +52,8 @@ impl ServerOptions {
     fn implausible(&self) -> Option<String> {
         if let Some(likely) = self.likely_order().filter(|_| !self.low_port) {
             return Some(format!(
-                "{} mailboxes of {} kB on port {} with requests of {} kB? The order is MAILBOXES SIZE_KB PORT \
-                 PACKET_KB, for example: dipc {likely}\n\nIf the port is {}, add --low-port.",
+                "{} mailboxes of {} kB on port {} with requests of {} kB? The order is MAILBOXES SIZE_KB \
+                 PORT PACKET_KB, for example: dipc {likely}\n\nIf the port is {}, add --low-port.",
                 self.mailboxes,
                 self.size_kb,
                 self.port,
@@ -64,7 +64,8 @@ impl ServerOptions {
         let needed_mb = self.least_client_memory().div_ceil(MB);
         self.client_memory.filter(|limit| *limit < needed_mb).map(|_| {
             format!(
-                "--client-memory must be at least {needed_mb}: with SIZE_KB {} that is two of the largest answers",
+                "--client-memory must be at least {needed_mb}: with SIZE_KB {} that is two of the \
+                 largest answers",
                 self.size_kb
             )
         })
@@ -177,7 +178,7 @@ mod tests {
             let words = ["dipc"].into_iter().chain(words.split(' '));
             ServerOptions::parse_from(words).adjusted_on(machine_mb * MB)
         };
-        // Two answers of 1 MB, each behind 1 MB of earlier answers, need 4 MB.
+        // Two answers of 1 MB, each after 1 MB of earlier answers, need 4 MB.
         assert_eq!(adjusted("4 1024 5000", 32), [""; 0]);
         assert_eq!(adjusted("4 1024 5000", 31).len(), 1);
         assert!(adjusted("4 1024 5000", 31)[0].starts_with("the memory for clients is 4 MB"));

@@ -1,5 +1,5 @@
-//! The classic port: finds out which protocol a connection speaks, and cuts requests from datagrams or frames.
-//! Sans-IO, like [`Framer`](super::Framer).
+//! The classic port: finds out which protocol a connection speaks, and cuts requests from datagrams or
+//! frames. Sans-IO, like [`Framer`](super::Framer).
 //!
 //! ```text
 //!                ┌── a line that only the text protocol has ──► the text protocol

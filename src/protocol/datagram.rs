@@ -199,7 +199,7 @@ fn verb(scanner: &mut Scanner<'_>, stops: bool) -> Option<Verb> {
     known.map(|(_, verb)| verb).or(stop)
 }
 
-/// Takes a key of a packet of UDP, with the blanks behind it. A write may have `if=`.
+/// Takes a key of a packet of UDP, with the blanks after it. A write may have `if=`.
 fn key(scanner: &mut Scanner<'_>, keys: &mut Keys, is_write: bool) -> bool {
     let start = scanner.at;
     let word = scanner.take(|byte| byte.is_ascii_graphic());
@@ -240,8 +240,8 @@ pub(super) fn complete_line(bytes: &[u8], limits: &Limits) -> Option<usize> {
     (is_whole && may_end).then_some(scanner.at)
 }
 
-/// Whether more bytes probably follow soon: the bytes are a part of a verb, a verb that lacks its mailbox, or a
-/// write that lacks its data.
+/// Whether more bytes probably follow soon: the bytes are a part of a verb, a verb that lacks its mailbox, or
+/// a write that lacks its data.
 pub(super) fn is_unfinished(bytes: &[u8], limits: &Limits) -> bool {
     let mut scanner = Scanner { bytes, at: 0 };
     scanner.blanks();

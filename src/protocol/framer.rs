@@ -131,10 +131,11 @@ enum Cut {
 }
 
 impl Framer {
-    /// Cuts complete requests from the front of `bytes` until `found` holds `max` requests, until their header
-    /// lines have [`HEADERS_MAX`] bytes, or until the next request must wait for the others. `bytes` start where the last cut ended. Returns the number of
-    /// used bytes, and the smallest number of bytes that the next request can lack. The second number is 0 if
-    /// the cut did not end at an incomplete request.
+    /// Cuts complete requests from the front of `bytes` until `found` holds `max` requests, until their
+    /// header lines have [`HEADERS_MAX`] bytes, or until the next request must wait for the others. `bytes`
+    /// start where the last cut ended. Returns the number of used bytes, and the smallest number of bytes
+    /// that the next request can lack. The second number is 0 if the cut did not end at an incomplete
+    /// request.
     pub fn cut(
         &mut self,
         bytes: &[u8],
@@ -171,9 +172,9 @@ impl Framer {
         (used, 0)
     }
 
-    /// Whether the next request may be part of the same cut. A name is resolved when its request becomes next,
-    /// so no request follows one that changes names, and a request with a name follows only requests for the
-    /// same mailbox.
+    /// Whether the next request may be part of the same cut. A name is resolved when its request becomes
+    /// next, so no request follows one that changes names, and a request with a name follows only requests
+    /// for the same mailbox.
     fn may_follow(&self, last: Option<&Framed>, bytes: &[u8], limits: &Limits) -> bool {
         let Some(last) = last else { return true };
         if last.request.renames() {

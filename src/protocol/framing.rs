@@ -38,8 +38,8 @@ impl Framing {
         Framing::Classic(Box::default())
     }
 
-    /// Cuts complete requests from the front of `bytes`; see [`Framer::cut`]. `is_all` says that the socket has no
-    /// further bytes: at the classic port a packet of fixed size has no other end.
+    /// Cuts complete requests from the front of `bytes`; see [`Framer::cut`]. `is_all` says that the socket
+    /// has no further bytes: at the classic port a packet of fixed size has no other end.
     #[inline]
     pub fn cut(
         &mut self,
@@ -86,7 +86,8 @@ impl Framing {
         }
     }
 
-    /// Whether the remaining bytes are part of a request whose length is known. Such a request must not stall.
+    /// Whether the remaining bytes are part of a request whose length is known. Such a request must not
+    /// stall.
     pub fn awaits_octets(&self, bytes: &[u8], limits: &Limits) -> bool {
         match self {
             Framing::Text(framer) => framer.awaits_octets(bytes, limits),

@@ -14,8 +14,8 @@ use super::request::{
 pub const VERSION_MAX: u64 = 1 << 62;
 
 /// The form of a name, for an error text.
-const NAME_FORM: &str = "a name has 1 to 64 of a-z 0-9 _ . - and begins with a letter, and is not conns, locks, \
-    names or r: name 3 jobs; name 3 - removes it";
+const NAME_FORM: &str = "a name has 1 to 64 of a-z 0-9 _ . - and begins with a letter, and is not conns, \
+    locks, names or r: name 3 jobs; name 3 - removes it";
 
 /// Largest number of bytes in a header line, without its end of line.
 pub const HEADER_MAX: usize = 1024;

@@ -559,7 +559,8 @@ mod tests {
         (Reply::Refused(&Refusal::Busy { max: 2 }), "ERR busy max=2 : too many clients, try again~"),
         (
             Reply::Refused(&Refusal::Memory),
-            "ERR busy limit=client-memory : the clients use as much memory as --client-memory allows, try again~",
+            "ERR busy limit=client-memory : the clients use as much memory as --client-memory allows, try \
+             again~",
         ),
         (Reply::Refused(&Refusal::Lease), "ERR lease : this lock has expired or was never yours~"),
         (

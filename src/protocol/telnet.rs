@@ -28,8 +28,8 @@ pub(super) enum Command {
 /// The length of a negotiation, `IAC DO x`.
 pub(super) const NEGOTIATION_LEN: usize = 3;
 
-/// Parses a command, `IAC WILL x`, `IAC SB .. IAC SE` or `IAC command`, at the start of `bytes`. After Ctrl-C,
-/// telnet shows nothing until `IAC DO TIMING-MARK` is answered. Source: RFC 860.
+/// Parses a command, `IAC WILL x`, `IAC SB .. IAC SE` or `IAC command`, at the start of `bytes`. After
+/// Ctrl-C, telnet shows nothing until `IAC DO TIMING-MARK` is answered. Source: RFC 860.
 pub(super) fn command(bytes: &[u8]) -> Command {
     let len = match bytes.get(1) {
         None => return Command::NotYet(1),

@@ -89,9 +89,9 @@ impl Reactor {
     }
 
     fn register_client(&mut self, accepted: Accepted) {
-        let Accepted { socket, door } = accepted;
+        let Accepted { socket, listener } = accepted;
         let fd = socket.as_raw_fd();
-        let id = self.server.add_client(socket, door);
+        let id = self.server.add_client(socket, listener);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token_of(id), READING) {
             // No event would ever announce this client, so it is rejected at once.
             let clients = self.server.clients.iter();

@@ -173,7 +173,7 @@ impl<T: Transport> Clients<T> {
         self.ready.postponed.len()
     }
 
-    /// Number of connections that go on without an event.
+    /// Number of connections that continue without an event.
     pub(super) fn continuing(&self) -> usize {
         self.ready.continuing.len()
     }
@@ -189,7 +189,7 @@ impl<T: Transport> Clients<T> {
         self.clear_ready(id)
     }
 
-    /// Takes the first of the connections that go on without an event.
+    /// Takes the first of the connections that continue without an event.
     pub(super) fn pop_continuing(&mut self) -> Option<ConnectionId> {
         let id = self.ready.continuing.pop_front()?;
         self.clear_ready(id)
@@ -241,9 +241,10 @@ fn is_open<T: Transport>(connection: &Connection<T>, id: ConnectionId) -> bool {
 /// small request is not delayed by all clients that have sent more than their share of a tick.
 #[derive(Debug, Default)]
 struct ReadyQueues {
-    /// Connections whose event was not handled, because the budget was spent. They are first in the next tick.
+    /// Connections whose event was not handled, because the budget was spent. They are first in the next
+    /// tick.
     postponed: VecDeque<ConnectionId>,
-    /// Connections that have had their share of a tick, and go on after the events of the next one.
+    /// Connections that have had their share of a tick, and continue after the events of the next one.
     continuing: VecDeque<ConnectionId>,
 }
 
@@ -262,7 +263,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
 }
 
 impl<T: Transport> ClientMut<'_, T> {
-    /// Lets the connection go on in the next tick, without an event.
+    /// Lets the connection continue in the next tick, without an event.
     pub(super) fn schedule(&mut self) {
         if !std::mem::replace(&mut self.connection.is_ready, true) {
             self.ready.continuing.push_back(self.id);
@@ -310,8 +311,8 @@ impl<T: Transport> ClientMut<'_, T> {
         self.connection.load_data();
     }
 
-    /// Begins a batch: the job gets the locks, the messages in hand and the read cursor of the connection, and
-    /// the leases that have not expired are renewed. Returns the expired leases.
+    /// Begins a batch: the job gets the locks, the messages in hand and the read cursor of the connection,
+    /// and the leases that have not expired are renewed. Returns the expired leases.
     pub(super) fn begin(&mut self, job: &mut Job, now: Instant) -> Vec<Lease> {
         self.connection.transition(Phase::Working);
         self.connection.requests += job.requests.len() as u64;

@@ -51,14 +51,14 @@ pub(super) const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 /// The silence that completes a request at the classic port of which more bytes probably follow.
 const LONG_SILENCE: Duration = Duration::from_secs(1);
 
-/// How a client has connected.
+/// The listener through which a client has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// To the TCP port.
+pub(super) enum ListenerKind {
+    /// The TCP port.
     Tcp,
-    /// To the classic port.
+    /// The classic port.
     Classic,
-    /// To the Unix-domain socket.
+    /// The Unix-domain socket.
     Unix,
 }
 
@@ -142,12 +142,12 @@ const _: () = assert!(size_of::<Connection<socket2::Socket>>() <= 192, "an idle 
 
 impl<T: Transport> Connection<T> {
     /// The idle connection of a new client.
-    pub(super) fn new(transport: T, door: Door, generation: u32, now: Instant) -> Self {
+    pub(super) fn new(transport: T, listener: ListenerKind, generation: u32, now: Instant) -> Self {
         Connection {
             transport,
             generation,
             phase: Phase::Idle,
-            framing: if door == Door::Classic { Framing::classic() } else { Framing::default() },
+            framing: if listener == ListenerKind::Classic { Framing::classic() } else { Framing::default() },
             input: Input::default(),
             output: Output::default(),
             extras: None,
@@ -158,7 +158,7 @@ impl<T: Transport> Connection<T> {
             readable: false,
             hung_up: false,
             eof: false,
-            reads_end_early: door == Door::Unix,
+            reads_end_early: listener == ListenerKind::Unix,
             buffered: false,
             first_since_reply: false,
             silence_tried: false,
@@ -293,8 +293,8 @@ impl<T: Transport> Connection<T> {
             // A worker completes the job soon. Leases are checked then.
             Phase::Working | Phase::Closed => return None,
             Phase::Lingering { until, .. } => return Some((self.last_progress + LINGER_STEP).min(*until)),
-            // Silence must not complete a request of a client that is not read any more. A client whose turn is
-            // still to come may have sent the rest in time.
+            // Silence must not complete a request of a client that is not read any more. A client whose turn
+            // is still to come may have sent the rest in time.
             Phase::Idle if self.has_output() || self.is_drained || self.is_ready => None,
             Phase::Idle if self.input.is_empty() && !self.framing.is_discarding() => None,
             Phase::Idle if let Some(silence) = self.awaited_silence(quiet, limits) => {
@@ -306,7 +306,7 @@ impl<T: Transport> Connection<T> {
             Phase::Idle => None,
             Phase::Waiting { until, .. } => *until,
             Phase::Flushing(job) => match &job.state {
-                JobState::InFlight(in_flight) => in_flight.until,
+                JobState::InFlight(in_flight) => in_flight.deadline,
                 _ => None,
             },
         };

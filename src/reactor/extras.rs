@@ -1,5 +1,5 @@
-//! The parts of a connection that only some connections have: a name, locks, leases, messages in hand, watches
-//! and a read cursor. Other connections allocate no memory for these parts.
+//! The parts of a connection that only some connections have: a name, locks, leases, messages in hand,
+//! watches and a read cursor. Other connections allocate no memory for these parts.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub(super) struct Extras {
     /// The time of the last answer, from which on the messages in hand are given back after a silence.
     pub answered_at: Instant,
     pub watches: WatchList,
-    /// The mailbox and the cursor behind the message of the last `r after=` in a long list.
+    /// The mailbox and the cursor after the message of the last `r after=` in a long list.
     pub read_cursor: Option<(u32, Cursor)>,
 }
 

@@ -11,10 +11,10 @@
 //! ```
 //!
 //! **The law**: the handover is committed at the instant at which this server has sent [`COMMIT`]. Until then
-//! only this server may accept and change the segment, and it goes on if the new server ends, sends an
-//! unexpected message or is late. From then on only the new server may do so, and this server never goes on.
-//! The message is sent in one place, and only as the answer to an [`ACK`] that is in time. If it cannot be
-//! sent, the new server has not received it, so the handover is not committed.
+//! only this server may accept and change the segment, and it continues if the new server ends, sends an
+//! unexpected message or is late. From then on only the new server may do so, and this server never
+//! continues. The message is sent in one place, and only as the answer to an [`ACK`] that is in time. If it
+//! cannot be sent, the new server has not received it, so the handover is not committed.
 //!
 //! A new server that ends after the commit is a server that has crashed: the segment keeps every message.
 

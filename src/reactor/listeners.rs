@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use socket2::Socket;
 
-use super::connection::Door;
+use super::connection::ListenerKind;
 use super::handover::SocketKind;
 
 /// A listening socket.
@@ -43,8 +43,8 @@ pub(super) struct Listeners {
 pub(super) struct Accepted {
     /// The connected socket.
     pub socket: Socket,
-    /// The listener of the connection.
-    pub door: Door,
+    /// The listener that accepted it.
+    pub listener: ListenerKind,
 }
 
 /// A result of accept(2).
@@ -160,13 +160,13 @@ fn accept(listener: &Listener) -> Result<Accepted, Errno> {
         }
         Listener::Unix(socket) => socket.accept().map(|(stream, _)| OwnedFd::from(stream)),
     };
-    let door = match listener {
-        Listener::Tcp(_) => Door::Tcp,
-        Listener::Classic(_) => Door::Classic,
-        Listener::Unix(_) => Door::Unix,
+    let kind = match listener {
+        Listener::Tcp(_) => ListenerKind::Tcp,
+        Listener::Classic(_) => ListenerKind::Classic,
+        Listener::Unix(_) => ListenerKind::Unix,
     };
     accepted
-        .map(|fd| Accepted { socket: Socket::from(fd), door })
+        .map(|fd| Accepted { socket: Socket::from(fd), listener: kind })
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 

@@ -143,7 +143,7 @@ enum Stopping {
     No,
     /// A new server takes over: all waits end, and no request is received.
     EndingWaits,
-    /// A new server takes over: each client is read once more. The server may go on afterwards.
+    /// A new server takes over: each client is read once more. The server may continue afterwards.
     HandingOver,
     /// A new server has taken over: nothing is received, and connections are closed until this instant.
     HandedOver(Instant),

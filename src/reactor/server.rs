@@ -43,7 +43,7 @@ use mio::Interest;
 
 use super::budget::{Budgets, TickTimes};
 use super::clients::Clients;
-use super::connection::{Connection, Door, SCRATCH_SIZE};
+use super::connection::{Connection, ListenerKind, SCRATCH_SIZE};
 use super::locks::Locks;
 use super::pools::Pools;
 use super::stat::Counters;
@@ -134,12 +134,12 @@ impl<T: Transport> Server<T> {
     // ---- clients ----
 
     /// Adds a client.
-    pub(super) fn add_client(&mut self, transport: T, door: Door) -> ConnectionId {
+    pub(super) fn add_client(&mut self, transport: T, listener: ListenerKind) -> ConnectionId {
         self.counters.accepted += 1;
         let accepted_at = self.now.saturating_duration_since(self.started).as_secs();
         let now = self.now;
         self.clients.insert(|generation| {
-            let mut connection = Connection::new(transport, door, generation, now);
+            let mut connection = Connection::new(transport, listener, generation, now);
             connection.accepted_at_s = u32::try_from(accepted_at).unwrap_or(u32::MAX);
             connection
         })

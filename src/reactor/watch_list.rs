@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Watch>() == 16, "a watch costs at most 64 bytes"
 pub(super) enum WatchState {
     /// The watch waits for the next message of its mailbox, at its position.
     Armed,
-    /// The watch is stopped until its client reads more.
+    /// The watch is stopped until the socket of its client has room.
     Lagging,
 }
 
@@ -39,7 +39,7 @@ impl Watch {
 /// The watches of a client. An operation on one mailbox finds its watch in O(log n).
 #[derive(Debug, Default)]
 pub(super) struct WatchList {
-    /// In the order of their mailboxes. Added watches get no spare capacity.
+    /// In the order of their mailboxes, without spare capacity.
     watches: Vec<Watch>,
     lagging: usize,
 }
@@ -67,12 +67,12 @@ impl WatchList {
         self.find(mailbox).is_ok()
     }
 
-    /// The end of line of a client that watches.
+    /// The end of line of the first watch. `None` if there is no watch.
     pub(super) fn eol(&self) -> Option<Eol> {
         self.watches.first().map(|watch| watch.eol)
     }
 
-    /// Whether a watch is stopped until the socket has room.
+    /// Whether a watch is [`WatchState::Lagging`].
     pub(super) fn is_lagging(&self) -> bool {
         self.lagging > 0
     }

@@ -95,7 +95,7 @@ pub(super) struct Watches {
     suspended: VecDeque<u32>,
     /// The mailboxes whose rounds are sending, in the order in which they began to send.
     sending: VecDeque<u32>,
-    /// By mailbox with a long list: the cursor behind the last message that was sent. It finds the next
+    /// By mailbox with a long list: the cursor after the last message that was sent. It finds the next
     /// message without a walk over the list.
     cursors: HashMap<u32, Cursor>,
 }

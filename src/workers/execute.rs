@@ -155,7 +155,7 @@ pub(super) fn execute_run(
     job.tally.overtakes += u64::from(grant.overtaken());
     let mut copied = 0;
     loop {
-        let answer = job.output.len();
+        let answer_offset = job.output.len();
         copied += job.requests[job.next].body.len() + walk_cost(job, mailboxes);
         match apply(job, mailboxes, &mut grant, false, send.as_deref_mut()) {
             Applied::Answered => {
@@ -168,13 +168,13 @@ pub(super) fn execute_run(
             }
             Applied::Took(taken, tries) => {
                 let grant = Some(grant);
-                let in_flight = InFlight { mailbox, taken, tries, grant, answer, until: None };
+                let in_flight = InFlight { mailbox, taken, tries, grant, answer_offset, deadline: None };
                 job.state = JobState::InFlight(in_flight);
                 return job.advance();
             }
             // The message for the watchers no longer exists. The read for the watchers ends without an event.
             Applied::Blocked(_) if matches!(job.owner, Owner::Watch(_)) => job.advance(),
-            Applied::Blocked(condition) if job.acquire().is_some_and(|acquire| acquire.tries_once()) => {
+            Applied::Blocked(condition) if job.acquire().is_some_and(|acquire| acquire.has_zero_wait()) => {
                 time_out(job, mailboxes, WaitReason::Condition(condition));
             }
             Applied::Blocked(condition) => {
@@ -189,7 +189,7 @@ pub(super) fn execute_run(
         if send.is_some() {
             break;
         }
-        copied += job.output.len() - answer;
+        copied += job.output.len() - answer_offset;
         // A request from the wait set was admitted before the queue. Further requests of its batch must not
         // overtake the queue.
         let may_stay = !grant.resumed() && copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
@@ -234,13 +234,13 @@ fn patch_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
 fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
     let mut locks = job.locks.take().expect("a client's own lock covers the request");
     let grant = locks.grant(mailbox).expect("a client's own lock covers the request");
-    let answer = job.output.len();
+    let answer_offset = job.output.len();
     let applied = apply(job, mailboxes, grant, true, None);
     job.locks = Some(locks);
     match applied {
         Applied::Answered | Applied::Walked(_) => job.advance(),
         Applied::Took(taken, tries) => {
-            let in_flight = InFlight { mailbox, taken, tries, grant: None, answer, until: None };
+            let in_flight = InFlight { mailbox, taken, tries, grant: None, answer_offset, deadline: None };
             job.state = JobState::InFlight(in_flight);
             job.advance();
         }

@@ -46,7 +46,7 @@ pub(crate) struct Job {
     /// The mailbox and the cursor of the last `r after=` of a long list, or of the read for the watchers.
     pub cursor: Option<(u32, Cursor)>,
     /// The last wait that the reactor has recorded.
-    pub wait: Option<WaitStart>,
+    pub wait: Option<RecordedWait>,
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
     pub tally: Tally,
@@ -55,14 +55,19 @@ pub(crate) struct Job {
 /// The state of the current request of a job.
 ///
 /// ```text
-///     Ready ──► Granted ──► answered: Ready, for the next request
-///       │          ▲ │
-///       ▼          │ ├──► Blocked ──► Waiting(Condition) ──► Granted
-///     Waiting(Queue) └──► InFlight ──► acknowledged or requeued: Ready
+///     Ready ──► answered                                        the request needs no mailbox
+///     Ready ──► Granted                                         the mailbox is free
+///     Ready ──► Waiting(Queue) ──► Granted                      the mailbox is not free
+///     Granted ──► answered
+///     Granted ──► Blocked ──► Waiting(Condition) ──► Granted    the condition does not hold
+///     Granted ──► InFlight ──► acknowledged or requeued         the answer has a taken message
+///     Waiting ──► answered                                      the wait has timed out
 /// ```
 ///
-/// A request whose answer finds no memory is [`Exhausted`](JobState::Exhausted) until the reactor has freed
-/// memory or refuses the request.
+/// After an answer and after an acknowledgement the job is [`Ready`](JobState::Ready) for its next request,
+/// and after a requeue for the same request. A request that the client's own lock covers is executed without
+/// a grant, in the state `Ready`. A job is [`Exhausted`](JobState::Exhausted) if there is no memory for its
+/// answer, until the reactor has freed memory or refuses the request.
 #[derive(Debug)]
 pub(crate) enum JobState {
     /// The request is not admitted: it has not begun, or the client's own lock covers it.
@@ -76,8 +81,8 @@ pub(crate) enum JobState {
     /// The request before the current one took a message, and the answer with this message has not been
     /// written yet.
     InFlight(InFlight),
-    /// The answer needs this many bytes of memory, which were not available. The grant is the admission of the
-    /// request, if it was admitted.
+    /// The answer needs this many bytes of memory, which were not available. The grant is the admission of
+    /// the request, if it was admitted.
     Exhausted(Option<Grant>, usize),
 }
 
@@ -90,19 +95,19 @@ pub(crate) enum WaitReason {
     Condition(Condition),
 }
 
-/// The start of a wait.
+/// A wait that the reactor has recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WaitStart {
+pub(crate) struct RecordedWait {
     /// Index of the request.
     pub request: usize,
     pub mailbox: u32,
-    /// A request that waits again, as a requeued `take` does, keeps its first instant.
+    /// When the request began to wait. A requeued `take` waits again, and keeps the time of its first wait.
     pub since: Instant,
     pub reason: WaitReason,
 }
 
-/// A message that was taken from its mailbox and has not been received by the client yet. No other request is
-/// admitted to the mailbox until the client has received the message.
+/// A message that was taken from its mailbox, and whose answer is not yet written. No other request is
+/// admitted to the mailbox until the message is acknowledged or requeued.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub mailbox: u32,
@@ -113,9 +118,9 @@ pub(crate) struct InFlight {
     /// Admission to the mailbox; `None` under the client's own lock.
     pub grant: Option<Grant>,
     /// Offset of the answer in the output.
-    pub answer: usize,
-    /// When the message counts as received, if the socket takes its answer only in parts.
-    pub until: Option<Instant>,
+    pub answer_offset: usize,
+    /// At this instant the message is acknowledged or requeued. `None` until the answer waits for the socket.
+    pub deadline: Option<Instant>,
 }
 
 /// The admission that a request needs.
@@ -128,9 +133,9 @@ pub(crate) struct Acquire {
 }
 
 impl Acquire {
-    /// Whether the request does not wait for locks or conditions. It only waits for requests that are being
-    /// done.
-    pub(crate) fn tries_once(&self) -> bool {
+    /// Whether the request has `wait=0`: it waits for requests in execution, but for no lock and no
+    /// condition.
+    pub(crate) fn has_zero_wait(&self) -> bool {
         self.wait == Wait::For(Duration::ZERO)
     }
 }
@@ -221,9 +226,9 @@ impl Job {
         }
     }
 
-    /// Whether the reactor has recorded the wait of the current request. The ticket alone does not show this:
-    /// a job that was admitted may wait for a condition of a later request now, in the wait set, with the
-    /// ticket of the earlier request.
+    /// Whether the reactor has recorded the wait of the current request. A ticket does not show this, because
+    /// the requests of a run have one ticket: the wait that was recorded may be that of an earlier request,
+    /// which was admitted, while the current request waits for a condition.
     pub(crate) fn is_known_to_wait(&self) -> bool {
         self.wait.is_some_and(|wait| wait.request == self.next)
     }
@@ -248,7 +253,7 @@ impl Job {
         std::mem::replace(&mut self.state, JobState::Ready)
     }
 
-    /// Lets a request go on that was [`JobState::Exhausted`].
+    /// Resumes a request that was [`JobState::Exhausted`].
     pub(crate) fn resume_exhausted(&mut self) {
         self.state = match self.take_state() {
             JobState::Exhausted(Some(grant), _) => JobState::Granted(grant),
@@ -257,7 +262,7 @@ impl Job {
         };
     }
 
-    /// The job in a state.
+    /// Sets the state, and returns the job.
     pub(crate) fn with_state(mut self: Box<Self>, state: JobState) -> Box<Self> {
         self.state = state;
         self
@@ -360,7 +365,7 @@ pub(crate) enum Outcome {
     Drain,
     /// `ERR internal`.
     Internal,
-    /// Another protocol.
+    /// The bytes belong to another protocol, such as HTTP.
     Foreign,
 }
 

@@ -22,8 +22,8 @@ mod transfer;
 pub(crate) use completions::Completions;
 pub(crate) use execute::execute;
 pub(crate) use job::{
-    Acquire, Completion, ConnectionId, InFlight, Job, JobState, Outcome, Owner, Tally, WaitReason, WaitStart,
-    WaitStarted,
+    Acquire, Completion, ConnectionId, InFlight, Job, JobState, Outcome, Owner, RecordedWait, Tally,
+    WaitReason, WaitStarted,
 };
 pub(crate) use lock_set::{Lock, LockSet};
 pub(crate) use pool::{INLINE_BUDGET, Pool};

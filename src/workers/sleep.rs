@@ -1,9 +1,9 @@
 //! How idle workers sleep, and how they are woken without lost wake-ups.
 //!
-//! *Going to sleep*: take the lock, look for work again, wait. *Posting*: make the work visible, take the
-//! lock, wake. If the lock is taken by the post first, the second look finds the work. If the lock is taken
-//! by the worker first, the worker already waits when the post wakes it, because the worker holds the lock
-//! from its look until its wait. There is no third case.
+//! *Going to sleep*: lock the mutex, look for work again, wait. *Posting*: make the work visible, lock the
+//! mutex, wake. If the post locks the mutex first, the worker's look finds the work. If the worker locks it
+//! first, the worker already waits when the post wakes it, because the worker keeps the mutex from its look
+//! until its wait. There is no third case.
 //!
 //! A worker is *available* when it is awake and not in a long job: before it sleeps, it will find any posted
 //! work. So a post wakes a worker only if none is available, and many small jobs cost one wake-up, not one
@@ -63,7 +63,7 @@ impl Sleep {
         result
     }
 
-    /// Ends all waits; from now on a worker that finds no work does not wait.
+    /// Ends all waits. From now on a worker that finds no work does not wait.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;

@@ -218,7 +218,7 @@ pub(crate) fn enqueue(job: Box<Job>, mailboxes: &Mailboxes, acquire: Acquire) ->
     let owner = job.owner;
     let job = job.with_state(JobState::Waiting(WaitReason::Queue));
     let queue = mailboxes.queue(mailbox);
-    let admitted = match acquire.tries_once() {
+    let admitted = match acquire.has_zero_wait() {
         true => queue.admit_unless_locked(mode, purpose, job),
         false => queue.admit(mode, purpose, job),
     };

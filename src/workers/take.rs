@@ -1,5 +1,5 @@
-//! Requests that take messages: `take`, which removes or hands out a message, and `done` and `back`, which end
-//! that a message is in hand.
+//! Requests that take messages: `take` removes a message or hands it out, `done` removes a message in hand,
+//! and `back` gives it back.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub(super) fn forget_before(mailboxes: &Mailboxes, mailbox: u32, grant: &Grant, 
     }
 }
 
-/// Takes the oldest message that is not in hand. The message counts as taken when the answer has been written.
+/// Takes the oldest message that is not in hand. The message counts as taken when the answer has been
+/// written.
 pub(super) fn take(
     job: &mut Job,
     mailboxes: &Mailboxes,

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::instance::{BaseDirectory, Instance};
 
-/// Layout of the segment: a header page with the mark of a retired segment, then 128 bytes for each mailbox with
-/// its bell.
+/// Layout of the segment: a header page with the mark of a retired segment, then 128 bytes for each mailbox
+/// with its bell.
 const RETIRED_AT: u64 = 4064;
 const BELL_AT: u64 = 112;
 

@@ -227,8 +227,8 @@ fn the_program_of_the_manual_prints_the_list() {
     server.connect().ask("r 1\n", "DATA 0 v=0 n=0\n\n");
 }
 
-/// The end of the answer to a read: by the line of the request, by the data, and by whether the client has sent a
-/// datagram without an end of line.
+/// The end of the answer to a read: by the line of the request, by the data, and by whether the client has
+/// sent a datagram without an end of line.
 #[test]
 fn an_end_of_line_is_added_where_the_client_expects_one() {
     let server = server();

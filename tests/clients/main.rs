@@ -1,5 +1,5 @@
-//! The clients in other languages than Rust, and their examples, against the real server. (The Python module has
-//! tests of its own, see `tests/python.rs`.)
+//! The clients in other languages than Rust, and their examples, against the real server. (The Python module
+//! has tests of its own, see `tests/python.rs`.)
 //!
 //! A test is skipped if the machine lacks the programs that it needs, and says so.
 #![allow(missing_docs)]

@@ -1,4 +1,5 @@
-//! `clients/python/dipc_tk.py`: the window, on an X server without a screen, used with the mouse and the keyboard.
+//! `clients/python/dipc_tk.py`: the window, on an X server without a screen, used with the mouse and the
+//! keyboard.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,5 @@
-//! The checker itself: it accepts names and paths that exist, and finds those that are made up.
+//! The checker itself: it accepts names and paths that exist, and finds those that are made up. It finds
+//! lines that are too long.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::document::{FOREIGN, check};
 use super::repository::Tree;
 use super::source::Source;
+use super::width::{PROSE_MAX, RUST_MAX, long_lines_of_prose, long_lines_of_rust};
 
 /// A piece of source with every kind of definition.
 const EXAMPLE: &str = r##"
@@ -16,7 +18,9 @@ pub enum State { Idle, Waiting { since: u64 }, Done(Option<Ended>), #[cfg(test)]
 pub const LIMIT_MAX: usize = 8;
 impl<'a, T: Clone> Queue<'a, T> {
     const STEP: char = '{';
-    pub fn push(&mut self, value: impl Into<T>) -> Result<(), Ended> { let local = '\''; if local == '"' { self.go("}") } }
+    pub fn push(&mut self, value: impl Into<T>) -> Result<(), Ended> {
+        let local = '\''; if local == '"' { self.go("}") }
+    }
 }
 impl<T> std::fmt::Display for Queue<'_, T> { fn fmt(&self) { write("jobs_done {} Text DIPC_TEXT") } }
 mod inner { pub(super) fn helper() {} }
@@ -140,14 +144,36 @@ fn other_code_spans_are_not_names() {
 fn links_lead_to_files_and_headings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tree = Tree { root: root.to_owned(), ..example() };
-    let text = "# The model: a list\n\n[a](#the-model-a-list) [b](#nowhere) [c](protocol.md) [d](nowhere.md)\n\
-                [e](https://example.org/nowhere.md) [f](protocol.md#guarantees) [g](protocol.md#nowhere)\n";
+    let text = "# The model: a list\n\n[a](#the-model-a-list) [b](#nowhere) [c](protocol.md) \
+                [d](nowhere.md)\n[e](https://example.org/nowhere.md) [f](protocol.md#guarantees) \
+                [g](protocol.md#nowhere)\n";
     let expected = [
         "docs/page.md:3: the link to #nowhere leads to no heading",
         "docs/page.md:3: the link to nowhere.md leads to no file",
         "docs/page.md:4: the link to protocol.md#nowhere leads to no heading",
     ];
     assert_eq!(check("docs/page.md", text, &tree), expected);
+}
+
+#[test]
+fn long_lines_are_found() {
+    let comment = |len: usize| format!("fn f() {{}}\n// {}\n", "é".repeat(len - 3));
+    assert_eq!(long_lines_of_rust("a.rs", &comment(RUST_MAX)), [""; 0]);
+    let found = long_lines_of_rust("a.rs", &comment(RUST_MAX + 1));
+    assert_eq!(found, ["a.rs:2: 111 columns, at most 110 are allowed"]);
+    let prose = |len: usize| format!("# Title\n\n{}\n", "a".repeat(len));
+    assert_eq!(long_lines_of_prose("a.md", &prose(PROSE_MAX)), [""; 0]);
+    let found = long_lines_of_prose("a.md", &prose(PROSE_MAX + 1));
+    assert_eq!(found, ["a.md:3: 121 columns, at most 120 are allowed"]);
+}
+
+#[test]
+fn addresses_tables_and_blocks_may_be_long() {
+    let long = "a".repeat(PROSE_MAX);
+    let address = format!("// https://example.org/{long}\n");
+    assert_eq!(long_lines_of_rust("a.rs", &address), [""; 0]);
+    let document = format!("<https://example.org/{long}>\n\n| {long} |\n\n    {long}\n\n```\n{long}\n```\n");
+    assert_eq!(long_lines_of_prose("a.md", &document), [""; 0]);
 }
 
 #[test]

@@ -104,12 +104,13 @@ fn is_path(span: &str, tree: &Tree) -> bool {
     has_ending || first.is_some_and(|first| tree.directories.contains(first))
 }
 
-/// Lines of prose that belong together: a paragraph, a list item, rows of a table.
-struct Paragraph<'a> {
-    lines: Vec<(usize, &'a str)>,
+/// Lines of prose that belong together, each with its number: a paragraph, a list item, rows of a table.
+pub(crate) struct Paragraph<'a> {
+    pub lines: Vec<(usize, &'a str)>,
 }
 
-fn paragraphs(text: &str) -> Vec<Paragraph<'_>> {
+/// The paragraphs of a document, without fenced and indented blocks.
+pub(crate) fn paragraphs(text: &str) -> Vec<Paragraph<'_>> {
     let mut paragraphs = Vec::new();
     let mut lines = Vec::new();
     let mut is_fenced = false;

@@ -57,7 +57,7 @@ fn a_mailbox_number_names_an_existing_mailbox() {
         "*",
         "",
     ] {
-        // A number of more than 64 bits is not repeated.
+        // The answer repeats no number of more than 64 bits.
         let text = match word.parse::<u64>().is_ok() && !word.starts_with('+') {
             true => format!("no mailbox {word}; this server has 0 to 3"),
             false if word == "three" => "no mailbox has the name three; this server has 0 to 3".to_owned(),
@@ -81,7 +81,7 @@ fn a_line_starts_with_plain_text() {
     for byte in 0..=255u8 {
         let answers = match byte {
             b'\n' | b' ' => "OK\n",
-            // Ctrl-D is answered with the way to leave.
+            // The answer to Ctrl-D says how to leave.
             4 => "ERR syntax ..\nOK\n",
             // A telnet command takes the `p`, and the rest is no verb.
             255 => "ERR verb ..\n",

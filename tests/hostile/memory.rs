@@ -1,6 +1,6 @@
-//! Clients that make the server hold more memory than `--client-memory` allows. Each kind of memory has had no
-//! bound in sum: unread answers, bodies that are not complete, watches, locks, events. A failed allocation has
-//! ended the server.
+//! Clients that make the server hold more memory than `--client-memory` allows. Each kind of memory has had
+//! no bound in sum: unread answers, bodies that are not complete, watches, locks, events. A failed allocation
+//! has ended the server.
 
 use std::io::Read;
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! Requests with long lists and long answers, from many clients at once. Each of them was served in one tick
-//! of the reactor, and 64 clients stopped the server for seconds.
+//! Requests with long lists and long answers, from many clients at once. If each of them were served in one
+//! tick of the reactor, 64 clients would stop the server for seconds.
 
 use std::fmt::Write;
 
@@ -23,8 +23,9 @@ fn list(from: usize, to: usize) -> String {
     list
 }
 
-/// All clients send `burst`, which has `requests` requests that `stat` counts as `counter`. A client that
-/// sends a request afterwards is answered before all of these are served. In the end all are.
+/// Sends `burst` from all clients. It has `requests` requests that `stat` counts as `counter`. Expects that
+/// another client, which sends its request afterwards, is answered before all these requests are served, and
+/// that all of them are served in the end.
 fn another_client_is_answered_during(
     server: &Server,
     clients: &mut [Client],
@@ -76,7 +77,7 @@ fn lists_of_locks_delay_no_other_client() {
 
 #[test]
 fn long_statistics_delay_no_other_client() {
-    /// Their answers fit into the buffers of the sockets.
+    /// The answers to this many requests fit into the buffers of the sockets.
     const REQUESTS: usize = 10;
     let server = Server::start("2000 1 0 8");
     let clients = &mut connect(&server);
@@ -123,8 +124,8 @@ fn statistics_are_answered_in_parts() {
     assert_eq!(client.stat_lines("stat locks\n").len(), LOCKS);
 }
 
-/// The watches and locks of clients that have gone end in later ticks. Their places in the table of
-/// connections are not used before, so no new client gets events of their watches.
+/// The watches and locks of clients that have disconnected end in later ticks. Until then the slots of these
+/// clients are not used again, so no new client gets events of their watches.
 #[test]
 fn clients_that_leave_with_long_lists_delay_no_other_client() {
     let server = Server::start("2000 1 0 8");
@@ -148,23 +149,28 @@ fn clients_that_leave_with_long_lists_delay_no_other_client() {
     other.ask("w 100\nfree\n", "OK v=1\n");
 }
 
-/// `CLIENTS` clients hold `CLIENTS` shared locks each, and as many wait for these mailboxes.
-struct Maze {
+/// Waits with many locks. `CLIENTS` clients hold `CLIENTS` shared locks each. More clients wait for these
+/// mailboxes, and share the lock of `START`. So a search that begins at `START` visits all these locks.
+struct LongWaits {
     server: Server,
-    /// Holds a mailbox that the waiting clients lead to.
+    /// Holds `OF_FIRST`. A search begins at its request for `START`.
     first: Client,
-    /// The search leads to its mailbox in the end.
+    /// Holds `OF_LAST`, which the search visits last.
     last: Client,
     waiting: Vec<Client>,
     _holding: Vec<Client>,
 }
 
-/// The mailboxes of the clients in a maze.
+/// The mailbox that all waiting clients have locked.
 const START: usize = CLIENTS + 2;
+
+/// The mailbox of the last client.
 const OF_LAST: usize = CLIENTS + 3;
+
+/// The mailbox of the first client.
 const OF_FIRST: usize = CLIENTS + 4;
 
-impl Maze {
+impl LongWaits {
     fn new() -> Self {
         let server = Server::start("2000 1 0 8");
         let mut holding = connect(&server);
@@ -180,18 +186,18 @@ impl Maze {
         let mut first = server.connect();
         first.lock(format!("lock {OF_FIRST} ttl=600\n"));
         for (client, mailbox) in waiting.iter_mut().zip(0..) {
-            // The search comes to the mailbox of the first one last.
+            // The search visits last the mailbox for which the first of these clients waits.
             let wanted = if mailbox == 0 { OF_LAST } else { mailbox - 1 };
             server.send_waiting(client, format!("w {wanted} 1 wait=inf\nx\n"));
         }
-        Maze { server, first, last, waiting, _holding: holding }
+        LongWaits { server, first, last, waiting, _holding: holding }
     }
 }
 
 #[test]
 fn a_long_search_finds_the_cycle_of_waits() {
-    let mut maze = Maze::new();
-    let Maze { server, first, last, .. } = &mut maze;
+    let mut waits = LongWaits::new();
+    let LongWaits { server, first, last, .. } = &mut waits;
     server.send_waiting(last, format!("w {OF_FIRST} 1 wait=inf\nx\n"));
     first.send(format!("w {START} 1 wait=inf\nx\n").repeat(20));
     let mut other = server.connect();
@@ -203,8 +209,8 @@ fn a_long_search_finds_the_cycle_of_waits() {
 
 #[test]
 fn a_request_waits_in_its_place_during_a_long_search() {
-    let mut maze = Maze::new();
-    let Maze { server, first, waiting, .. } = &mut maze;
+    let mut waits = LongWaits::new();
+    let LongWaits { server, first, waiting, .. } = &mut waits;
     server.send_waiting(first, format!("w {START} 1 wait=inf\nx\n"));
     let mut later = server.enqueue(format!("w {START} 1 wait=inf\ny\n"));
     waiting.clear();
@@ -222,7 +228,7 @@ fn a_server_with_much_work_left_stops() {
     assert_eq!(server.wait(), Some(0));
 }
 
-/// A client with many long requests is one of two that are served in turn.
+/// A client with many long requests and a client with one are served in turn.
 #[test]
 fn long_requests_of_several_clients_are_served_in_turn() {
     const REQUESTS: u64 = 50;
@@ -236,7 +242,7 @@ fn long_requests_of_several_clients_are_served_in_turn() {
     assert!(served < 2 * REQUESTS, "the other client was answered after all {served} requests");
 }
 
-/// Each of the clients gets all answers of its long requests, in order.
+/// A client gets the answers to its long requests in order.
 #[test]
 fn long_requests_are_answered_in_order() {
     let server = Server::start("2000 1 0 8");

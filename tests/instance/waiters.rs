@@ -1,5 +1,5 @@
-//! Processes that wait for changes in the shared memory: the bell of a mailbox, and the mark of a segment that
-//! is removed.
+//! Processes that wait for changes in the shared memory: the bell of a mailbox, and the mark of a segment
+//! that is removed.
 
 use dipc_testkit::instance::BaseDirectory;
 use dipc_testkit::port::Port;

@@ -66,7 +66,8 @@ fn a_batch_of_jobs_is_one_run() {
     let server = small();
     let mut client = server.connect();
     client.ask(
-        "put 0\na\nput 0\nb\ntake 0 ttl=60\ntake 0 ttl=60\nback 0 v=1\ntake 0 ttl=60\ndone 0 v=2\ndone 0 v=1\nr 0\n",
+        "put 0\na\nput 0\nb\ntake 0 ttl=60\ntake 0 ttl=60\nback 0 v=1\n\
+         take 0 ttl=60\ndone 0 v=2\ndone 0 v=1\nr 0\n",
         "OK v=1 n=1\nOK v=2 n=2\nDATA 1 v=1 n=2 tries=1\na\nDATA 1 v=2 n=2 tries=1\nb\nOK\n\
          DATA 1 v=1 n=2 tries=2\na\nOK n=1\nOK n=0\nDATA 0 v=2 n=0\n\n",
     );

@@ -66,7 +66,8 @@ fn a_kill_loses_no_message_that_is_not_done_and_brings_none_back_that_is() {
             .sum::<usize>();
     }
     println!(
-        "{kills} kills, {done_in_all} messages done, {in_hand_in_all} in hand at a kill, {unanswered} unanswered"
+        "{kills} kills, {done_in_all} messages done, {in_hand_in_all} in hand at a kill, \
+         {unanswered} unanswered"
     );
 }
 
@@ -128,7 +129,8 @@ fn work_on(mut server: Connection, seed: u64, trigger: &KillTrigger) -> History 
     }
 }
 
-/// Takes all messages that are left, and returns their numbers. They have not been handed out since the start.
+/// Takes all messages that are left, and returns their numbers. They have not been handed out since the
+/// start.
 fn drain(server: &Server) -> Vec<u64> {
     let mut connection = Connection::connect(server.port);
     let mut left = Vec::new();

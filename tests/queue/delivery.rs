@@ -88,8 +88,8 @@ fn a_message_whose_taker_vanishes_goes_to_the_next_taker() {
     assert_eq!(server.stat("takes"), 1);
 }
 
-/// A message in flight holds its mailbox for up to a second. A request with `wait=0` was answered `NO timeout`
-/// meanwhile.
+/// A message in flight holds its mailbox for up to a second. A request with `wait=0` was answered
+/// `NO timeout` meanwhile.
 #[test]
 fn a_request_that_does_not_wait_waits_for_a_message_in_flight() {
     let (server, mut client) = huge();

@@ -163,7 +163,7 @@ fn the_commands_that_a_start_and_a_stop_print_work() {
         outcome.text().to_owned()
     };
     let stopped = run_advice(stop, program::dipcrm());
-    let (_, again) = stopped.split_once(" is kept, and goes on with: ").expect(&stopped);
+    let (_, again) = stopped.split_once(" is kept; to continue with it: ").expect(&stopped);
     assert!(again.starts_with(&format!("dipc 4 64 {} 8 --dir ", port.number)), "{stopped}");
     Instance::of(run_advice(again, program::dipc())).connect().ask("r 0\n", "DATA 1 v=2 n=2\nb\n");
     let deleted = run_advice(delete, program::dipcrm());

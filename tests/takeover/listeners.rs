@@ -34,8 +34,8 @@ fn receive(socket: &UdpSocket) -> Vec<u8> {
     answer[..len].to_vec()
 }
 
-/// Four listeners: TCP, Unix, classic and UDP. Clients that connect between the servers are served by the new
-/// one.
+/// Four sockets: TCP, Unix, classic and UDP. Clients that connect before the commit are served by the new
+/// server.
 #[test]
 fn unix_classic_and_udp_are_passed() {
     let second = Port::reserve();
@@ -85,7 +85,7 @@ fn a_server_without_tcp_is_taken_over() {
 }
 
 #[test]
-fn classic_clients_on_port_itself_and_on_any_port_are_served() {
+fn a_classic_port_that_was_chosen_and_one_that_is_port_are_passed() {
     let mut scene = Scene::with(|_| "--classic 0".to_owned());
     scene.take_over();
     let second = dipc_testkit::port::classic_port_in(&scene.server.line).expect("a second port");

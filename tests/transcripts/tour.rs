@@ -29,7 +29,8 @@ const PORT: &str = "5000";
 /// The command of README that starts the server of the tour.
 const START: &str = "cargo run --release -- 4 64 5000 8 ";
 
-/// The verbs of dipc-cli that do not end, the seconds after which `timeout` stops them, and its exit code then.
+/// The verbs of dipc-cli that do not end, the seconds after which `timeout` stops them, and its exit code
+/// then.
 const ENDLESS: [&str; 2] = ["watch", "top"];
 const ENDLESS_TIME: &str = "0.5";
 const TIMED_OUT: i32 = 124;
@@ -129,8 +130,8 @@ impl Tour {
         }
     }
 
-    /// Runs the commands after `$`. A command with a comment reads a terminal: at the end of its input it has to
-    /// succeed. The others print the lines below them.
+    /// Runs the commands after `$`. A command with a comment reads a terminal: at the end of its input it has
+    /// to succeed. The others print the lines below them.
     fn console(&self, block: &Block) {
         let starts: Vec<usize> =
             (0..block.lines.len()).filter(|&at| block.lines[at].1.starts_with("$ ")).collect();

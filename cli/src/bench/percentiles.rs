@@ -5,13 +5,14 @@ use std::fmt::{self, Display, Formatter};
 
 use hdrhistogram::Histogram;
 
-/// Number of lines in each interval. The intervals halve the remaining distance to 1: 0 to 0.5, 0.5 to 0.75,
-/// ..
-const TICKS: u32 = 5;
+/// Number of lines for each interval of quantiles. Each interval is half of the remaining distance to 1: 0 to
+/// 0.5, 0.5 to 0.75, and so on.
+const LINES_PER_INTERVAL: u32 = 5;
 
-/// Latencies are recorded in ns, and printed in ms, which the plotter expects.
+/// Latencies are recorded in ns and printed in ms, which the plotter expects.
 const NS_PER_MS: f64 = 1e6;
 
+/// A distribution of latencies, in ns.
 pub(super) struct Percentiles<'a>(pub &'a Histogram<u64>);
 
 impl Display for Percentiles<'_> {
@@ -23,14 +24,15 @@ impl Display for Percentiles<'_> {
             "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
         )?;
         let mut count = 0;
-        for step in latencies.iter_quantiles(TICKS) {
+        for step in latencies.iter_quantiles(LINES_PER_INTERVAL) {
             count += step.count_since_last_iteration();
-            let (value, share) = (step.value_iterated_to() as f64 / NS_PER_MS, step.quantile_iterated_to());
-            write!(f, "{value:12.3} {share:14.12} {count:10}")?;
-            match share {
+            let (value, quantile) =
+                (step.value_iterated_to() as f64 / NS_PER_MS, step.quantile_iterated_to());
+            write!(f, "{value:12.3} {quantile:14.12} {count:10}")?;
+            match quantile {
                 // Omits the fourth column of the last line, which would be infinite.
                 1.0 => writeln!(f)?,
-                _ => writeln!(f, " {:14.2}", 1.0 / (1.0 - share))?,
+                _ => writeln!(f, " {:14.2}", 1.0 / (1.0 - quantile))?,
             }
         }
         let (mean, deviation) = (latencies.mean() / NS_PER_MS, latencies.stdev() / NS_PER_MS);
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_values_are_below_the_middle() {
+    fn the_line_of_quantile_0_5_has_the_median() {
         let mut latencies = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("bounds");
         (1..=1000_u64).for_each(|value| latencies.record(value * 1_000_000).expect("within the bounds"));
         let text = Percentiles(&latencies).to_string();
@@ -58,9 +60,9 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .map(|line| line.split_whitespace().map(|word| word.parse().expect("a number")).collect())
             .collect();
-        let middle = rows.iter().find(|row| row[1] == 0.5).expect("a line for 0.5");
-        assert!((middle[0] - 500.0).abs() < 1.0 && (middle[2] - 500.0).abs() < 1.0, "{middle:?}");
-        assert_eq!(middle[3], 2.0);
+        let median = rows.iter().find(|row| row[1] == 0.5).expect("a line for 0.5");
+        assert!((median[0] - 500.0).abs() < 1.0 && (median[2] - 500.0).abs() < 1.0, "{median:?}");
+        assert_eq!(median[3], 2.0);
         let last = rows.last().expect("a last line");
         assert_eq!((last[1], last[2], last.len()), (1.0, 1000.0, 3));
         assert!(

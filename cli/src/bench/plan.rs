@@ -11,13 +11,13 @@ pub(super) struct Plan {
     pub pipeline: usize,
     /// Whether each connection only reads or only writes.
     has_roles: bool,
-    /// The two kinds of requests for each mailbox, up to the data.
+    /// For each mailbox the encoded requests of both kinds, without their data.
     heads: Vec<[Vec<u8>; 2]>,
     data: Vec<u8>,
 }
 
 impl Plan {
-    /// `options` are valid.
+    /// `options` must be valid.
     pub(super) fn new(options: &BenchOptions, mix: Mix) -> Self {
         let &BenchOptions { system, size, pipeline, fairness: has_roles, .. } = options;
         let head =

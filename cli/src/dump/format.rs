@@ -67,7 +67,7 @@ pub(crate) struct End {
     pub crc32: u32,
 }
 
-/// A line behind the first two, except the last one.
+/// A line after the first two, except the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Mailbox(Mailbox),
@@ -217,7 +217,7 @@ fn is_name(name: &str) -> bool {
 struct Words<'a>(std::str::Split<'a, char>);
 
 impl<'a> Words<'a> {
-    /// The words behind the first one, which is `kind`.
+    /// The words after the first one, which is `kind`.
     fn of(line: &'a str, kind: &str) -> Result<Self, ()> {
         let mut words = line.split(' ');
         if words.next() == Some(kind) { Ok(Words(words)) } else { Err(()) }

@@ -28,7 +28,7 @@ pub(crate) enum Section {
 }
 
 impl Reader {
-    /// Checks a whole dump. Returns a reader behind its first lines, and what it contains.
+    /// Checks a whole dump. Returns a reader that is after the first lines, these lines, and the totals.
     pub(crate) fn check(file: File, name: &str) -> Result<(Self, Head, Totals), Failure> {
         let file = BufReader::with_capacity(super::BUFFER, file);
         let mut reader = Reader { file, name: name.to_owned(), at: 0, crc32: Some(Hasher::new()) };
@@ -58,7 +58,7 @@ impl Reader {
         line.as_deref().and_then(parse).ok_or_else(|| self.damaged("the line of the server is damaged"))
     }
 
-    /// Checks everything behind the first lines.
+    /// Checks everything after the first lines.
     fn check_mailboxes(&mut self, head: &Head) -> Result<Totals, Failure> {
         let (mut totals, mut names, mut next) = (Totals::default(), HashSet::new(), 0);
         loop {
@@ -146,7 +146,7 @@ impl Reader {
         self.end_data(len)
     }
 
-    /// Reads the end of line behind the data.
+    /// Reads the end of line after the data.
     fn end_data(&mut self, len: u64) -> Result<(), Failure> {
         let mut end = [0];
         self.file.read_exact(&mut end).map_err(|error| self.failed(error))?;

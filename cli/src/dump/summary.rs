@@ -20,12 +20,13 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// A mailbox without messages. `at`: the position behind its line.
+    /// A mailbox without messages. `at` is the position after its line.
     pub(super) fn new(mailbox: Mailbox, at: u64) -> Self {
         Summary { mailbox, at, first: None, last_hole: None, before_hole: 0, longest: 0, bytes: 0 }
     }
 
-    /// Adds a message behind `before` others, of which the last one has the version `last`.
+    /// Adds a message. `before` is the number of messages before it, and `last` the version of the last of
+    /// them.
     pub(super) fn add(&mut self, message: Message, last: Option<u64>, before: u64) {
         self.first = self.first.or(Some(message.version));
         if last.is_some_and(|last| message.version > last + 1) {

@@ -40,8 +40,9 @@ pub(crate) struct Mailboxes {
     #[arg(value_name = "BOX[,BOX..]", value_parser = number::mailboxes)]
     list: MailboxList,
 
-    #[arg(hide = true, value_name = "COMMAND", value_parser = number::excess, value_hint = ValueHint::Other)]
-    excess: Vec<String>,
+    #[arg(hide = true, value_name = "COMMAND", value_parser = number::undashed_command,
+          value_hint = ValueHint::Other)]
+    undashed_command: Vec<String>,
 }
 
 /// The value of one argument. A `Vec` would be the values of several.

@@ -9,24 +9,24 @@ use rustyline::{Context, Helper};
 
 use crate::options::Line;
 
-/// Verbs that exist only at the prompt.
+/// Verbs that only the prompt has. They are not part of the grammar.
 const PROMPT_ONLY: [&str; 3] = ["help", "quit", "q"];
 
-/// Verbs that exist only on the command line.
+/// Verbs for the command line. Help and completion of the prompt do not show them.
 const SHELL_ONLY: [&str; 8] = ["bench", "chat", "dump", "restore", "ls", "top", "completions", "manual"];
 
-/// The grammar of a line at the prompt.
+/// The grammar of a line at the prompt. Verbs for the command line are hidden in it.
 pub(super) fn grammar() -> clap::Command {
     SHELL_ONLY
         .into_iter()
         .fold(Line::command(), |line, verb| line.mut_subcommand(verb, |verb| verb.hide(true)))
 }
 
-/// The verbs of the prompt.
+/// The verbs that the prompt shows.
 pub(super) fn verbs() -> Vec<String> {
     let grammar = grammar();
-    let here = grammar.get_subcommands().filter(|verb| !verb.is_hide_set());
-    here.map(|verb| verb.get_name().to_owned()).chain(PROMPT_ONLY.map(str::to_owned)).collect()
+    let visible = grammar.get_subcommands().filter(|verb| !verb.is_hide_set());
+    visible.map(|verb| verb.get_name().to_owned()).chain(PROMPT_ONLY.map(str::to_owned)).collect()
 }
 
 /// The options of a verb.
@@ -36,15 +36,15 @@ fn options_of(verb: &str) -> Vec<String> {
     verb.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
 }
 
-/// Completes verbs, and the options of a verb.
+/// Completes verbs, the options of a verb, and the tables of `stat`.
 pub(super) struct Completions;
 
 impl Completer for Completions {
     type Candidate = String;
 
-    fn complete(&self, line: &str, at: usize, _: &Context) -> rustyline::Result<(usize, Vec<String>)> {
-        let typed = &line[..at];
-        let start = typed.rfind(' ').map_or(0, |blank| blank + 1);
+    fn complete(&self, line: &str, cursor: usize, _: &Context) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = &line[..cursor];
+        let start = typed.rfind(' ').map_or(0, |space| space + 1);
         let candidates = match typed[..start].split_whitespace().next() {
             None => verbs(),
             Some("stat") if !typed[start..].starts_with('-') => {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verbs_and_their_options_are_completed() {
+    fn verbs_options_and_tables_are_completed() {
         let history = FileHistory::new();
         let complete = |line: &str| {
             Completions.complete(line, line.len(), &Context::new(&history)).expect("candidates").1.join("")

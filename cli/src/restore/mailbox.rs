@@ -37,7 +37,7 @@ impl<'a> MailboxWriter<'a> {
         MailboxWriter { lanes, current: 0, reader, count: 0 }
     }
 
-    /// Restores the mailbox. The reader is behind it then.
+    /// Restores the mailbox. The position of the reader is the same afterwards.
     pub(super) fn restore(mut self, summary: &Summary) -> Result<(), Failure> {
         let mailbox = &summary.mailbox;
         if let Some(first) = summary.first {

@@ -61,8 +61,8 @@ impl Entry {
         Entry::checked(ring, record, record.head, record.count)?.message()
     }
 
-    /// The first message with this version or a newer one, and its version. `version` is that of an entry, the
-    /// first one after the cursor. The newest message is not older.
+    /// The first message with this version or a newer one, and its version. `version` is that of an entry,
+    /// the first one after the cursor. The newest message is not older.
     pub(super) fn of(
         ring: &Ring,
         record: Record,

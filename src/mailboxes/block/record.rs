@@ -28,7 +28,7 @@ pub(super) struct Holes {
     /// Number of holes. It is increased before a hole is made and decreased after holes are gone, so it is
     /// never 0 while there are holes.
     pub count: u32,
-    /// Number of holes behind the newest message.
+    /// Number of holes after the newest message.
     pub trailing: u32,
     /// Distance from the begin of the newest message to the tail; only used if `trailing` is not 0.
     pub distance: u32,
@@ -43,8 +43,8 @@ pub(crate) struct Contents {
     pub newest: u64,
     /// Number of messages.
     pub count: u64,
-    /// Number of messages in hand. A block does not know them: [`Admission`](super::super::admission::Admission)
-    /// sets this number.
+    /// Number of messages in hand. A block does not know them:
+    /// [`Admission`](super::super::admission::Admission) sets this number.
     pub in_hand: u64,
     /// Number of messages and holes. Their versions are `version - entries + 1 ..= version`.
     pub entries: u64,

@@ -1,5 +1,5 @@
-//! The removal of messages in any order: finds a message, removes it, and undoes the removal. A message that is
-//! removed while an older one is left becomes a hole.
+//! The removal of messages in any order: finds a message, removes it, and undoes the removal. A message that
+//! is removed while an older one is left becomes a hole.
 
 use super::entry::{Entry, Walk};
 use super::record::{Damaged, Holes, Record};
@@ -45,7 +45,7 @@ pub(crate) struct Taken {
 }
 
 impl Block<'_> {
-    /// Finds the first message at `from` or behind it; `None` starts at the oldest message. Returns `None` if
+    /// Finds the first message at `from` or after it. `None` starts at the oldest message. Returns `None` if
     /// there is no such message.
     pub(crate) fn locate(&self, from: Option<Location>) -> Result<Option<Located>, Damaged> {
         let (record, holes) = self.state()?;
@@ -106,8 +106,9 @@ impl Block<'_> {
             false => (holes, 1),
         };
         let count = holes.count + 1;
-        // The number of holes is stored before the hole is made. The new place of the newest message, which
-        // a start finds again, is stored behind it: until then the removed message is there.
+        // The number of holes is stored before the hole is made. The new place of the newest message is
+        // stored afterwards, because until then the removed message is the newest. A starting server finds
+        // both again.
         self.control.store_holes(Holes { count, ..holes });
         entry.mark(&mut self.ring, true);
         self.control.store_holes(Holes { count, ..newest });
@@ -157,8 +158,8 @@ impl Block<'_> {
         if is_whole { Ok(holes) } else { Err(Damaged) }
     }
 
-    /// The place of the newest message before `version`, in a list whose oldest message is older. Also returns
-    /// the number of entries that were visited.
+    /// The place of the newest message before `version`, in a list whose oldest message is older. Also
+    /// returns the number of entries that were visited.
     fn message_before(&self, record: Record, holes: Holes, version: u64) -> Result<(Holes, u64), Damaged> {
         let mut walk = Walk::new(record, holes.count > 0, record.head, record.first());
         let mut place = Holes::default();
@@ -173,7 +174,7 @@ impl Block<'_> {
         Ok((place, version - record.first()))
     }
 
-    /// The list without its oldest message and without the holes behind it. Subtracts these from `holes`.
+    /// The list without its oldest message and without the holes after it. Subtracts these from `holes`.
     pub(super) fn without_oldest(&self, record: Record, holes: &mut Holes) -> Result<Record, Damaged> {
         let mut kept = record.without_oldest(Entry::oldest(&self.ring, record)?.end());
         while holes.count > 0 && kept.count > 0 {

@@ -1,4 +1,4 @@
-//! Tests of a block without admission: compared with a naive model, killed after every instruction, and on
+//! Tests of a block without admission: compared with a naive model, stopped after each instruction, and on
 //! damaged memory.
 #![allow(unsafe_code, reason = "creates blocks without grants, and forks")]
 

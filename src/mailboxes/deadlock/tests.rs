@@ -129,7 +129,8 @@ proptest! {
                         prop_assert_eq!(world.would_deadlock(owner, mailbox, 1), expected);
                         prop_assert_eq!(world.would_deadlock(owner, mailbox, usize::MAX), expected);
                         if !expected {
-                            let Admitted::Queued(ticket) = world.queues[mailbox].admit(mode, Purpose::Lock, owner) else {
+                            let queue = &mut world.queues[mailbox];
+                            let Admitted::Queued(ticket) = queue.admit(mode, Purpose::Lock, owner) else {
                                 panic!("admitted, although try_admit refused")
                             };
                             world.queued[mailbox].push((owner, mode));

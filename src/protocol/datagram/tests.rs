@@ -1,3 +1,5 @@
+//! Datagrams, and the requests they are parsed to.
+
 use super::*;
 use crate::protocol::Names;
 

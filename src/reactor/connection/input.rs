@@ -18,22 +18,22 @@ pub(super) const REQUESTS_PER_BATCH: usize = 128;
 /// Bytes that one call of [`Connection::receive`] reads before it returns [`Received::BudgetSpent`].
 pub(super) const BYTES_PER_RECEIVE: usize = 256 * 1024;
 
-/// Bytes that the reactor reads at once if it does not know the length: enough for a message of 16 KiB with
-/// its header.
+/// Size of the buffer that all connections share, and largest read of a request whose length is not known: a
+/// message of 16 KiB with its header.
 pub(crate) const SCRATCH_SIZE: usize = 17 * 1024;
 
-/// If at least this many bytes are missing, they are read directly into the input of the connection, without
-/// a copy.
+/// If a request lacks at least this many bytes, they are read directly into the input of its connection,
+/// without a copy.
 const DIRECT_MIN: usize = 4 * 1024;
 
-/// Bytes that a direct read requests beyond the body. If they do not arrive, the read was short, and the
-/// socket is known to be empty without another system call.
+/// A direct read asks for this many bytes more than the body lacks. If it returns fewer bytes than it has
+/// asked for, the socket is empty, and no further system call has to show that.
 const AFTER_BODY: usize = 64;
 
 /// Largest growth of a body's buffer in one step.
 const GROWTH_MAX: usize = 256 * 1024;
 
-/// Memory for a job and a batch of small requests, beside the buffered bytes.
+/// Bytes of memory for a job and a batch of small requests, beside the buffered bytes.
 const RECEIVE_MEMORY: usize = 3 * SCRATCH_SIZE;
 
 /// The result of [`Connection::receive`].
@@ -80,19 +80,15 @@ impl Input {
         self.bytes.capacity()
     }
 
-    /// Whether there is a buffer.
-    pub(super) fn has_room(&self) -> bool {
-        !self.bytes.is_empty()
-    }
-
-    /// Bytes that can be read without more memory.
+    /// Bytes that can be added without more memory. Includes the space of consumed bytes, before the buffered
+    /// bytes, which [`Input::try_reserve`] makes usable.
     pub(super) fn room(&self) -> usize {
         self.bytes.len() - self.as_slice().len()
     }
 
-    /// Sets the buffer of an empty input.
+    /// Sets the buffer of an empty input, to which bytes are added next.
     pub(super) fn set_buffer(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.is_empty());
+        debug_assert_eq!(self.capacity(), 0, "an empty input owns no memory");
         *self = Input { bytes, start: 0, end: 0 };
     }
 
@@ -112,8 +108,8 @@ impl Input {
         self.end += more.len() as u32;
     }
 
-    /// Reads at most `len` bytes from `source` and appends them. There must be room for them. Returns the
-    /// number of bytes read.
+    /// Reads at most `len` bytes from `source` and appends them. [`Input::try_reserve`] must have made room
+    /// for them after the buffered bytes. Returns the number of bytes read.
     pub(super) fn read_from(&mut self, source: &mut impl Read, len: usize) -> io::Result<usize> {
         let end = self.end as usize;
         let read = source.read(&mut self.bytes[end..end + len])?;
@@ -127,10 +123,13 @@ impl Input {
         self.start += len as u32;
     }
 
-    /// Drops the newest `len` bytes.
+    /// Drops the newest `len` bytes, and the buffer if it is empty then.
     pub(super) fn truncate_back(&mut self, len: usize) {
         debug_assert!(len <= self.as_slice().len());
         self.end -= len as u32;
+        if self.is_empty() {
+            *self = Input::default();
+        }
     }
 
     /// Takes the buffer and the offset of the buffered bytes in it. The input is empty afterwards.
@@ -139,23 +138,26 @@ impl Input {
         (bytes, start as usize)
     }
 
-    /// Makes room for `len` more bytes, if the memory is available. The space of consumed bytes is used first.
+    /// Makes room for `len` more bytes after the buffered bytes, if the memory is available. The space of
+    /// consumed bytes is used first.
     pub(super) fn try_reserve(&mut self, len: usize) -> Result<(), Exhausted> {
-        let missing = self.missing(len);
+        let missing = self.compact(len);
         memory::reserve(&mut self.bytes, missing)?;
         self.bytes.resize(self.bytes.len() + missing, 0);
         Ok(())
     }
 
-    /// Makes room for a few more bytes.
+    /// Makes room for `len` more bytes as [`Input::try_reserve`] does, but does not check the memory limit:
+    /// [`Connection::receive_memory`] has included these bytes.
     fn reserve(&mut self, len: usize) {
-        let missing = self.missing(len);
+        let missing = self.compact(len);
         self.bytes.reserve_exact(missing);
         self.bytes.resize(self.bytes.len() + missing, 0);
     }
 
-    /// How many bytes the buffer lacks for `len` more bytes, after the consumed bytes have been removed.
-    fn missing(&mut self, len: usize) -> usize {
+    /// Moves the buffered bytes to the front of the buffer if `len` more bytes do not fit after them. Returns
+    /// the number of bytes by which the buffer is still too short.
+    fn compact(&mut self, len: usize) -> usize {
         if self.start > 0 && self.end as usize + len > self.bytes.len() {
             self.bytes.copy_within(self.start as usize..self.end as usize, 0);
             self.end -= self.start;
@@ -166,7 +168,8 @@ impl Input {
 }
 
 impl<T: Transport> Connection<T> {
-    /// Memory that [`Connection::receive`] takes without asking for it.
+    /// Largest number of bytes of memory that [`Connection::receive`] allocates without a check of the memory
+    /// limit.
     pub(crate) fn receive_memory(&self) -> usize {
         RECEIVE_MEMORY + self.input.as_slice().len()
     }
@@ -187,7 +190,8 @@ impl<T: Transport> Connection<T> {
         let mut received = 0;
         let mut missing = 0;
         if self.buffered || self.input.as_slice().len() >= SCRATCH_SIZE {
-            // The requests of a batch are copied if more bytes follow them.
+            // `cut_input` copies the batch or the bytes after it, whichever is shorter: at most half of the
+            // buffered bytes.
             let copied = self.input.as_slice().len() / 2;
             if self.buffered && copied > DIRECT_MIN && memory::reserve(&mut job.input, copied).is_err() {
                 pools.return_job(job);
@@ -259,7 +263,8 @@ impl<T: Transport> Connection<T> {
         })
     }
 
-    /// Makes the buffered bytes a request if only its end of line is missing.
+    /// Completes the buffered request after a silence: at most its end of line may be missing. Returns `None`
+    /// if the buffered bytes are no such request.
     pub(crate) fn complete_on_silence(
         &mut self,
         id: ConnectionId,
@@ -276,9 +281,9 @@ impl<T: Transport> Connection<T> {
         Some(job)
     }
 
-    /// How many bytes to read directly into the input when `missing` bytes of a body are missing. Memory
-    /// follows the bytes that have arrived, not the announced length: only a client that has sent
-    /// [`SCRATCH_SIZE`] bytes gets a large buffer.
+    /// Number of bytes to read directly into the input if a body lacks `missing` bytes. May move the input to
+    /// a larger buffer of the pools. The memory grows with the bytes that have arrived, not with the
+    /// announced length: only a client that has sent [`SCRATCH_SIZE`] bytes gets a large buffer.
     fn direct_read_len(&mut self, missing: usize, pools: &mut Pools) -> usize {
         let (arrived, wanted) = (self.input.as_slice().len(), missing + AFTER_BODY);
         if arrived >= SCRATCH_SIZE && self.input.room() < wanted {
@@ -290,7 +295,8 @@ impl<T: Transport> Connection<T> {
         wanted.min(growth.max(self.input.room())).min(BYTES_PER_RECEIVE)
     }
 
-    /// Adds the buffered bytes to the job as a request if only its end of line is missing.
+    /// Adds the buffered bytes to the job as a request if at most its end of line is missing. Drops them if
+    /// they need no answer.
     fn complete_last(&mut self, job: &mut Job, limits: &Limits) {
         if self.framing.silence(self.input.as_slice(), self.first_since_reply, limits) == Silence::Never {
             return;
@@ -309,8 +315,8 @@ impl<T: Transport> Connection<T> {
         self.first_since_reply = false;
     }
 
-    /// Cuts a batch from bytes that were just read. The bytes behind it are stored in the input. Returns the
-    /// number of missing bytes.
+    /// Cuts a batch from bytes that were just read into the shared buffer. Stores the bytes after the batch
+    /// in the input. Returns the number of bytes that the next request lacks.
     fn cut_scratch(&mut self, bytes: &[u8], job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         if !self.input.is_empty() {
             self.input.extend(bytes);
@@ -323,16 +329,14 @@ impl<T: Transport> Connection<T> {
         }
         if used < bytes.len() {
             let rest = &bytes[used..];
-            if !self.input.has_room() {
-                self.input.set_buffer(pools.buffer(rest.len()));
-            }
+            self.input.set_buffer(pools.buffer(rest.len()));
             self.input.extend(rest);
         }
         missing
     }
 
-    /// Cuts a batch from the input. Copies the batch or the bytes behind it, whichever is shorter. Returns
-    /// the number of missing bytes.
+    /// Cuts a batch from the input. Copies the batch or the bytes after it, whichever is shorter. Returns the
+    /// number of bytes that the next request lacks.
     fn cut_input(&mut self, job: &mut Job, limits: &Limits, pools: &mut Pools) -> usize {
         let mut input = std::mem::take(&mut self.input);
         let (used, missing) = self.cut(input.as_slice(), &mut job.requests, limits);
@@ -386,6 +390,15 @@ mod tests {
         assert_eq!((input.as_slice(), input.room()), (&b"o world"[..], 93));
         let (bytes, start) = input.take();
         assert_eq!(&bytes[start..start + 7], b"o world");
-        assert!(input.is_empty() && !input.has_room());
+        assert_eq!((input.is_empty(), input.capacity()), (true, 0));
+    }
+
+    /// A silence within a refused body adds an end of line to an empty input, and removes it again.
+    #[test]
+    fn owns_no_memory_while_it_is_empty() {
+        let mut input = Input::default();
+        input.extend(b"\n");
+        input.truncate_back(1);
+        assert_eq!((input.is_empty(), input.capacity()), (true, 0));
     }
 }

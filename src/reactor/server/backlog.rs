@@ -82,7 +82,7 @@ struct Searching {
 }
 
 impl Backlog {
-    /// Whether clients that have gone have watches, locks or messages in hand left.
+    /// Whether closed connections have watches, locks or messages in hand left.
     pub(super) fn has_endings(&self) -> bool {
         !self.endings.is_empty()
     }
@@ -322,7 +322,7 @@ impl<T: Transport> Server<T> {
         self.backlog.draining = waiting.map(|(id, _)| id).collect();
     }
 
-    /// Forgets the clients that are still to be drained, because the server goes on.
+    /// Forgets the clients that are still to be drained, because the server continues.
     pub(super) fn cancel_drain(&mut self) {
         self.backlog.draining.clear();
     }

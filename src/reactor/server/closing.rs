@@ -18,8 +18,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 const FOREIGN_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<T: Transport> Server<T> {
-    /// Closes a connection after its client has received the last answer. The locks of the client end now, its
-    /// messages in hand are given back, and it gets no more events.
+    /// Closes a connection after its client has received the last answer. The locks of the client end now,
+    /// its messages in hand are given back, and it gets no more events.
     pub(super) fn close_gracefully(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let held = client.extras.as_mut().map(|extras| {
@@ -141,8 +141,8 @@ impl<T: Transport> Server<T> {
         self.pool.stop();
     }
 
-    /// Ends the job of a client whose connection is closed: requeues a taken message, releases grants and locks,
-    /// and gives back the messages in hand.
+    /// Ends the job of a client whose connection is closed: requeues a taken message, releases grants and
+    /// locks, and gives back the messages in hand.
     pub(super) fn abandon(&mut self, mut job: Box<Job>) {
         self.resolve(&mut job, Delivery::Failed);
         let mailbox =

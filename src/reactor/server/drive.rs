@@ -21,8 +21,8 @@ use crate::workers::{
 /// Largest number of connections that go on without an event in one tick, before the next poll.
 const CONTINUING_PER_TICK: usize = 64;
 
-/// Number of connections without an event, and of completions, that are handled in each tick even if the budget
-/// is spent.
+/// Number of connections without an event, and of completions, that are handled in each tick even if the
+/// budget is spent.
 const HANDLED_MIN: usize = 2;
 
 /// Cost of receiving from a socket.
@@ -310,7 +310,7 @@ impl<T: Transport> Server<T> {
         let Acquire { mailbox, mode, purpose, .. } = acquire;
         let mut unfinished = None;
         // A request that does not wait for locks waits for no client, so it completes no cycle.
-        if job.has_locks() && !acquire.tries_once() {
+        if job.has_locks() && !acquire.has_zero_wait() {
             if let Some(grant) = self.mailboxes.queue(mailbox).try_admit(mode, purpose) {
                 job.state = JobState::Granted(grant);
                 return Acquired::Granted(job);
@@ -530,7 +530,7 @@ impl<T: Transport> Server<T> {
             }
             Ok(flushed) => {
                 if let JobState::InFlight(in_flight) = &mut job.state {
-                    in_flight.until = self.now.checked_add(ACK_TIMEOUT);
+                    in_flight.deadline = self.now.checked_add(ACK_TIMEOUT);
                 }
                 self.counters.requests.merge(&mut job.tally);
                 client.transition(Phase::Flushing(job));

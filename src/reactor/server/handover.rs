@@ -2,7 +2,8 @@
 //!
 //! A server that hands over ends every wait with `ERR drain`, reads each client once more, and answers these
 //! requests. It closes the connections of clients that watch or hold. The other connections are closed when
-//! the new server has taken over, which therefore serves earlier. If the handover is cancelled, they go on.
+//! the new server has taken over, which therefore serves earlier. If the handover is cancelled, they
+//! continue.
 //!
 //! **The law**: when [`Server::is_quiet`] is true, no job exists and no request is received. So the segment
 //! does not change until [`Server::cancel_handover`].

@@ -46,8 +46,8 @@ impl<T: Transport> Server<T> {
     }
 
     fn requeue(&mut self, job: &mut Job, in_flight: InFlight) {
-        let InFlight { mailbox, taken, tries, grant, answer, .. } = in_flight;
-        job.output.truncate(answer);
+        let InFlight { mailbox, taken, tries, grant, answer_offset, .. } = in_flight;
+        job.output.truncate(answer_offset);
         job.next -= 1;
         self.counters.requeued += 1;
         self.mailboxes.queue(mailbox).with_in_hand(|in_hand| InHand::restore(in_hand, &taken.located, tries));
@@ -71,8 +71,8 @@ impl<T: Transport> Server<T> {
     pub(super) fn ack_or_requeue(&mut self, id: ConnectionId) {
         let Some(mut client) = self.clients.get(id) else { return };
         let Phase::Flushing(job) = client.phase() else { return };
-        let JobState::InFlight(InFlight { answer, .. }) = job.state else { return };
-        let delivery = match client.truncate_unsent(answer) {
+        let JobState::InFlight(InFlight { answer_offset, .. }) = job.state else { return };
+        let delivery = match client.truncate_unsent(answer_offset) {
             true => Delivery::Failed,
             false => Delivery::Received,
         };

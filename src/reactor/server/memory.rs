@@ -1,7 +1,7 @@
 //! What the server does when the memory for clients is used up. First it frees pooled memory. Then it closes
-//! clients that do not read their answers, beginning with the largest unread answers. If that does not suffice,
-//! it refuses the request that needs memory, and closes its client. Unread events close no client, because all
-//! watchers share them.
+//! clients that do not read their answers, beginning with the largest unread answers. If that does not
+//! suffice, it refuses the request that needs memory, and closes its client. Unread events close no client,
+//! because all watchers share them.
 
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ pub(super) fn use_of(job: &Job, bytes: usize) -> Use {
 }
 
 impl<T: Transport> Server<T> {
-    /// Frees memory for the current request of a job. Returns the job if it can go on, or if it was refused.
-    /// Otherwise the job is in the backlog, or its client was closed.
+    /// Frees memory for the current request of a job. Returns the job if it can continue, or if it was
+    /// refused. Otherwise the job is in the backlog, or its client was closed.
     pub(super) fn free_for_job(
         &mut self,
         id: ConnectionId,

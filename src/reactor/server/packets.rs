@@ -1,5 +1,5 @@
-//! Requests over UDP. Each packet is a request, and gets one packet as its answer. A request does not wait for
-//! a lock, so it is answered soon.
+//! Requests over UDP. Each packet is a request, and gets one packet as its answer. A request does not wait
+//! for a lock, so it is answered soon.
 
 use std::net::SocketAddr;
 
@@ -88,7 +88,8 @@ impl<T: Transport> Server<T> {
         self.pools.return_job(job);
     }
 
-    /// Passes the answers that are to be sent to `send`, which returns whether the system has taken the packet.
+    /// Passes the answers that are to be sent to `send`, which returns whether the system has taken the
+    /// packet.
     pub(in crate::reactor) fn send_packets(&mut self, send: impl Fn(&[u8], SocketAddr) -> bool) {
         for (answer, address) in self.packets.answers.drain(..) {
             self.counters.packets_dropped += u64::from(!send(&answer, address));

@@ -16,8 +16,8 @@ use crate::memory;
 use crate::protocol::{Name, Reply, Topic};
 use crate::workers::{ConnectionId, Job, Outcome, reply};
 
-/// Largest number of bytes of a part of `stat conns`, `stat locks` or `stat names`. A part with a single line may be
-/// larger.
+/// Largest number of bytes of a part of `stat conns`, `stat locks` or `stat names`. A part with a single line
+/// may be larger.
 pub(super) const PART_MAX: usize = 32 * 1024;
 
 /// Largest number of bytes of a line of `stat names`.
@@ -164,8 +164,8 @@ impl<T: Transport> Server<T> {
         Ok(None)
     }
 
-    /// Renders a part of the names, in the order of their mailboxes. Returns the mailbox at which the next part
-    /// begins.
+    /// Renders a part of the names, in the order of their mailboxes. Returns the mailbox at which the next
+    /// part begins.
     fn render_names(&self, from: u64, text: &mut String) -> Result<Option<u64>, std::fmt::Error> {
         let mut next = u32::try_from(from).ok();
         while let Some((mailbox, name)) = next.and_then(|from| self.mailboxes.names().from(from)) {
@@ -192,8 +192,8 @@ impl<T: Transport> Server<T> {
         let waiting = self.mailboxes.queue(lease.mailbox).waiting();
         writeln!(
             text,
-            "holder={holder} name={name} mode={mode} grant={token} held_seconds={held:.3} lease_seconds={left:.3} \
-             waiting={waiting}"
+            "holder={holder} name={name} mode={mode} grant={token} held_seconds={held:.3} \
+             lease_seconds={left:.3} waiting={waiting}"
         )
     }
 

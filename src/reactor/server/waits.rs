@@ -10,7 +10,7 @@ use super::Server;
 use crate::mailboxes::{Released, Ticket};
 use crate::memory::{self, Use};
 use crate::protocol::Wait;
-use crate::workers::{ConnectionId, Job, JobState, Owner, WaitReason, WaitStart, WaitStarted, time_out};
+use crate::workers::{ConnectionId, Job, JobState, Owner, RecordedWait, WaitReason, WaitStarted, time_out};
 
 /// How long a request still waits after its client has closed the writing half. A TCP client that has
 /// disconnected completely looks the same, and its request must not keep its place in the queue for the full
@@ -42,7 +42,7 @@ impl<T: Transport> Server<T> {
             let JobState::Waiting(reason) = job.state else { return None };
             let before = job.wait.filter(|before| before.request == job.next);
             let since = before.map_or(now, |before| before.since);
-            job.wait = Some(WaitStart { request: job.next, mailbox, since, reason });
+            job.wait = Some(RecordedWait { request: job.next, mailbox, since, reason });
             let output = if has_output { Vec::new() } else { std::mem::take(&mut job.output) };
             Some((output, since, reason, job.wait_limit(), job.needs_its_client()))
         };
@@ -50,7 +50,7 @@ impl<T: Transport> Server<T> {
         let waiter = self.mailboxes.queue(mailbox).with_waiter(ticket, begin_wait).flatten();
         let Some((mut output, since, reason, wait, needs_its_client)) = waiter else { return };
         let until = match wait {
-            // With `wait=0`, all requests before it are only being done, so the wait is short.
+            // With `wait=0`, no request before it waits for a lock, so the wait is short.
             Wait::Default | Wait::For(Duration::ZERO) => since.checked_add(self.settings.wait),
             Wait::For(wait) => since.checked_add(wait),
             Wait::Forever => None,
@@ -148,8 +148,8 @@ impl<T: Transport> Server<T> {
     /// Records the admission wait of a finished request. A requeued `take` keeps its first wait.
     pub(super) fn record_wait(&mut self, job: &mut Job) {
         let done = job.next - usize::from(matches!(job.state, JobState::InFlight(_)));
-        let is_over = |wait: &mut WaitStart| wait.request < done && wait.reason == WaitReason::Queue;
-        if let Some(WaitStart { mailbox, since, .. }) = job.wait.take_if(is_over) {
+        let is_over = |wait: &mut RecordedWait| wait.request < done && wait.reason == WaitReason::Queue;
+        if let Some(RecordedWait { mailbox, since, .. }) = job.wait.take_if(is_over) {
             let longest = self.longest_waits.entry(mailbox).or_default();
             *longest = self.now.saturating_duration_since(since).max(*longest);
         }

@@ -113,7 +113,7 @@ impl PendingRequest {
         }
     }
 
-    pub(super) fn tries_once(&self) -> bool {
+    pub(super) fn has_zero_wait(&self) -> bool {
         self.request.wait() == Some(Wait::For(Duration::ZERO))
     }
 }

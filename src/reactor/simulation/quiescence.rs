@@ -80,7 +80,7 @@ impl Oracle {
             (View::Waiting { mailbox, for_condition }, Some(pending)) => {
                 let since = pending.quiescent_since.get_or_insert(now).time;
                 // A request that does not wait for locks may wait behind messages in flight.
-                let until = match pending.tries_once() && !for_condition {
+                let until = match pending.has_zero_wait() && !for_condition {
                     true => since + ACK_TIMEOUT * CLIENTS_MAX as u32,
                     false => pending.wait_ends_at(since).unwrap_or(Duration::MAX),
                 };

@@ -5,7 +5,7 @@
 pub(super) struct ParsedReply {
     /// The first word: `OK`, `DATA`, `NO`, `ERR` or `EVENT`.
     pub word: String,
-    /// The word behind `NO` or `ERR`. Empty for other replies.
+    /// The word after `NO` or `ERR`. Empty for other replies.
     pub reason: String,
     fields: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -34,7 +34,7 @@ impl ParsedReply {
                 assert_eq!(
                     &bytes[used..used + eol.len()],
                     eol.as_bytes(),
-                    "the end of line behind the data of {line:?}"
+                    "the end of line after the data of {line:?}"
                 );
                 used += eol.len();
             }

@@ -17,8 +17,8 @@ fn put() -> ClientRequest {
     ClientRequest::Put { mailbox: 0, drop_oldest: false, body: b"a message".to_vec(), wait: Wait::Forever }
 }
 
-/// A client with a single request waited for the turns of all clients that had sent more than their share of a
-/// tick, in every tick.
+/// A client with a single request waited for the turns of all clients that had sent more than their share of
+/// a tick, in every tick.
 #[test]
 fn a_client_with_a_request_precedes_those_that_go_on() {
     let mut world = world();

@@ -77,7 +77,8 @@ impl WaitGraph {
         self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))
     }
 
-    /// Whether another client may have held a lock of a mailbox, or waited for one, at any time since `since`.
+    /// Whether another client may have held a lock of a mailbox, or waited for one, at any time since
+    /// `since`.
     pub(super) fn had_other_lock(&self, client: usize, mailbox: u32, since: u64) -> bool {
         let matches = |edge: &Edge| edge.client != client && edge.mailbox == mailbox && edge.locks;
         self.0.iter().any(|edge| matches(edge) && edge.until.is_none_or(|until| until >= since))

@@ -1,4 +1,5 @@
-//! Kills after every instruction of a change.
+//! The contents that a kill leaves after each instruction of a change. No process is killed: ptrace stops the
+//! process that makes the change after each instruction, and the file of its segment is checked.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,9 +12,12 @@ use nix::unistd::{ForkResult, Pid, fork};
 use super::*;
 use crate::protocol::Name;
 
-/// Executes `change` in a child process instruction by instruction. Calls `check` after each: the shared
-/// memory then has exactly the contents that a kill at this moment would leave. Returns the number of
-/// instructions.
+/// A change has more instructions than this. If fewer are counted, the child was not traced.
+const INSTRUCTIONS_MIN: usize = 50;
+
+/// Executes `change` in a child process, instruction by instruction. Calls `check` after each one, while the
+/// child is stopped: the shared memory has the contents that a kill at this moment would leave. Returns the
+/// number of instructions.
 fn at_every_instruction(segment: &Segment, change: impl Fn(&mut Block), mut check: impl FnMut()) -> usize {
     let mut target = block(segment);
     // SAFETY: the child only stores to mapped memory and makes system calls. It takes no lock and allocates
@@ -51,7 +55,8 @@ fn content(segment: &Segment) -> (Contents, List) {
     (block.contents().expect("not damaged"), list(&block).expect("not damaged"))
 }
 
-/// Starts from a copy of the file in its present state, as a new server does.
+/// Copies the file of a segment as it is now to `copy`, and recovers the copy as the next server would
+/// recover the file.
 fn recovered(file: &File, copy: &File) -> Segment {
     let mut bytes = vec![0; SMALL.segment_size().expect("small") as usize];
     file.read_exact_at(&mut bytes, 0).expect("read");
@@ -61,8 +66,9 @@ fn recovered(file: &File, copy: &File) -> Segment {
     segment
 }
 
-/// Calls `change` with the result of `prepare`, and kills it after every instruction. Expects the old
-/// contents or the new ones. The new contents are `messages`.
+/// Calls `change` with the result of `prepare`, stops it after each instruction, and recovers a copy of the
+/// file. Expects the old contents until some instruction, and the new ones from then on. The new contents are
+/// `messages`.
 fn assert_kill_leaves_old_or_new<P>(
     prepare: impl Fn(&mut Block) -> P,
     change: impl Fn(&mut Block, &P),
@@ -88,7 +94,7 @@ fn assert_kill_leaves_old_or_new<P>(
             seen_new = found == new;
         },
     );
-    assert!(seen_new && steps > 50, "{steps} instructions, committed: {seen_new}");
+    assert!(seen_new && steps > INSTRUCTIONS_MIN, "{steps} instructions, committed: {seen_new}");
 }
 
 const FULL: [u8; CAPACITY] = [b'f'; CAPACITY];
@@ -206,8 +212,8 @@ fn a_kill_during_a_change_of_a_list_with_holes_leaves_the_old_list_or_the_new() 
     let mut patched = a;
     patched[..4].copy_from_slice(b"new!");
     assert_kill_leaves_old_or_new(holes, patch, &[(6, &patched)]);
-    let drop = |block: &mut Block, _: &()| assert!(block.put_dropping(&FULL).is_ok());
-    assert_kill_leaves_old_or_new(holes, drop, &[(6, &FULL)]);
+    let put_dropping = |block: &mut Block, _: &()| assert!(block.put_dropping(&FULL).is_ok());
+    assert_kill_leaves_old_or_new(holes, put_dropping, &[(6, &FULL)]);
     let take = |block: &mut Block, _: &()| take_many(block, 1);
     assert_kill_leaves_old_or_new(holes, take, &[]);
 }
@@ -217,6 +223,7 @@ fn a_kill_during_the_change_of_a_name_leaves_the_old_name_or_the_new() {
     let name = |word| Name::new(word).expect("valid");
     let (file, copy) = (memory(), memory());
     let segment = Segment::create(&file, SMALL, 0).expect("created");
+    // A name has two places. The new name is written over this one, which is longer.
     segment.set_name(1, Some(&name("a-long-name-of-a-mailbox")));
     let [old, new] = [name("old"), name("new-name")];
     segment.set_name(1, Some(&old));

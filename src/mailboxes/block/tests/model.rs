@@ -282,7 +282,8 @@ proptest! {
             prop_assert_eq!(segment.control(1).version(), Ok(model.version));
             let live_bytes = model.live_bytes() as u64;
             prop_assert_eq!(segment.control(1).live_bytes(), live_bytes);
-            prop_assert_eq!(segment.control(1).approximate_bytes(SMALL.capacity), live_bytes.min(SMALL.capacity));
+            let approximate_bytes = segment.control(1).approximate_bytes(SMALL.capacity);
+            prop_assert_eq!(approximate_bytes, live_bytes.min(SMALL.capacity));
             prop_assert_eq!(list(&block(&segment)), Ok(model.list()));
             prop_assert_eq!(list_by_version(&block(&segment)), model.list());
         }

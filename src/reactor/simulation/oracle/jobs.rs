@@ -1,5 +1,5 @@
-//! Checks of the mailbox whose messages are handed out: each message is done at most once, is in one hand at a
-//! time, and none is lost.
+//! Checks of the mailbox whose messages are handed out: each message is done at most once, is in one hand at
+//! a time, and none is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

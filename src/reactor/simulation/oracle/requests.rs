@@ -223,10 +223,10 @@ impl Oracle {
                 );
             }
             ("locked", ClientRequest::Lock { .. }) => {
-                assert!(pending.tries_once(), "{reply} to a lock that waits");
+                assert!(pending.has_zero_wait(), "{reply} to a lock that waits");
             }
             ("timeout", ClientRequest::Lock { .. }) => {
-                assert!(!pending.tries_once(), "{reply} to a lock that does not wait");
+                assert!(!pending.has_zero_wait(), "{reply} to a lock that does not wait");
             }
             ("timeout", ClientRequest::Read { .. }) => {
                 let version = version.expect("a reader is told the version");
@@ -260,7 +260,7 @@ impl Oracle {
     /// that does not wait can only be excluded by a lock, unless a worker was stopped for the longest wait.
     pub(super) fn check_contended(&self, client: usize, pending: &PendingRequest, reply: &ParsedReply) {
         let has_waited = self.now.time >= pending.sent.time + DEFAULT_WAIT;
-        let needs_lock = pending.tries_once() && !has_waited && !self.may_end_early(client, pending);
+        let needs_lock = pending.has_zero_wait() && !has_waited && !self.may_end_early(client, pending);
         let is_contended = pending.request.mailboxes().into_iter().any(|mailbox| {
             let since = pending.sent.sequence;
             match needs_lock {

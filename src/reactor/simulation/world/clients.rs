@@ -1,6 +1,6 @@
 //! Actions of the virtual clients.
 
-use super::super::super::connection::Door;
+use super::super::super::connection::ListenerKind;
 use super::*;
 
 impl World {
@@ -30,10 +30,10 @@ impl World {
     }
 
     pub(super) fn connect_through(&mut self, pipe: Pipe) -> usize {
-        let door = if pipe.is_unix() { Door::Unix } else { Door::Tcp };
+        let listener = if pipe.is_unix() { ListenerKind::Unix } else { ListenerKind::Tcp };
         let pipe = Rc::new(RefCell::new(pipe));
         // New connections are added after closed ones are removed.
-        let id = self.server.add_client(PipeSocket(Rc::clone(&pipe)), door);
+        let id = self.server.add_client(PipeSocket(Rc::clone(&pipe)), listener);
         let number = self.oracle.add_client();
         self.trace(|| format!("{} connects, slot {}", label(number), id.slot));
         self.clients.push(Client::new(number, id, pipe, &mut self.rng));
