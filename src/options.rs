@@ -12,13 +12,19 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::mailboxes::{CAPACITY_MAX, Geometry};
-use crate::workers::OUTPUT_HIGH_WATER;
+use crate::workers::{INLINE_BUDGET, OUTPUT_HIGH_WATER};
 
 /// Bytes of a MB in the options.
 const MB: u64 = 1024 * 1024;
 
 /// Largest packet size in kB: 1 GiB.
 const PACKET_KB_MAX: u64 = 1024 * 1024;
+
+/// The default of `--spin`, in microseconds.
+const SPIN_US: u32 = 30;
+
+/// The default of `--inline-kb`.
+const INLINE_KB: u32 = (INLINE_BUDGET / 1024) as u32;
 
 /// Largest `--client-memory` in MB: 1 PiB.
 const CLIENT_MEMORY_MB_MAX: u64 = 1 << 30;
@@ -116,6 +122,18 @@ pub struct ServerOptions {
     #[arg(long, value_name = "N", env = "DIPC_QUIET_MS", hide_env_values = true, default_value = "200",
           value_parser = clap::value_parser!(u32).range(..=60_000))]
     pub quiet_ms: u32,
+
+    /// Longest time in microseconds that the server polls without sleeping when it has answered all requests;
+    /// 0 saves processor time, and makes the next answer later
+    #[arg(long, value_name = "US", env = "DIPC_SPIN", hide_env_values = true, default_value_t = SPIN_US,
+          value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub spin: u32,
+
+    /// Work that the thread of the sockets does itself before it looks for new events, as kB that could be
+    /// copied in this time; the workers do the rest, and all with 0
+    #[arg(long, value_name = "N", env = "DIPC_INLINE_KB", hide_env_values = true, default_value_t = INLINE_KB,
+          value_parser = clap::value_parser!(u32).range(..=64 * 1024))]
+    pub inline_kb: u32,
 
     /// Name mailboxes: a file with lines BOX NAME; added to names of an earlier start
     #[arg(long, value_name = "FILE", env = "DIPC_NAMES", hide_env_values = true)]

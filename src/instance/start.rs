@@ -351,6 +351,8 @@ pub(super) fn new_reactor(
         max_clients,
         client_memory: usize::try_from(options.client_memory()).unwrap_or(usize::MAX),
         quiet: Duration::from_millis(options.quiet_ms.into()),
+        spin: Duration::from_micros(options.spin.into()),
+        inline_budget: options.inline_kb as usize * 1024,
     };
     let description = sockets.description(options);
     let (mut listeners, udp) = sockets.into_listeners();

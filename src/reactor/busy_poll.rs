@@ -9,15 +9,14 @@
 
 use std::time::Duration;
 
-/// Duration of a busy poll.
-pub(super) const SPIN: Duration = Duration::from_micros(30);
-
 /// Largest number of sleeps between two busy polls.
 const BACKOFF_MAX: u8 = 63;
 
 /// The backoff that follows from the results of the last busy polls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct BusyPoll {
+    /// Duration of a busy poll. Zero: there are none.
+    duration: Duration,
     /// Number of sleeps between the last busy poll and the next one.
     backoff: u8,
     /// Sleeps left until the next busy poll.
@@ -25,12 +24,17 @@ pub(super) struct BusyPoll {
 }
 
 impl BusyPoll {
-    /// Counts a pause between events. Returns whether to poll busily in this pause. If not, the reactor
-    /// sleeps at once.
-    pub(super) fn count_pause(&mut self) -> bool {
-        let polls = self.sleeps_left == 0;
+    /// Busy polls of this duration, or none if it is zero.
+    pub(super) fn new(duration: Duration) -> Self {
+        BusyPoll { duration, backoff: 0, sleeps_left: 0 }
+    }
+
+    /// Counts a pause between events. Returns how long to poll busily in this pause. If it is `None`, the
+    /// reactor sleeps at once.
+    pub(super) fn count_pause(&mut self) -> Option<Duration> {
+        let polls = self.sleeps_left == 0 && !self.duration.is_zero();
         self.sleeps_left = self.sleeps_left.saturating_sub(1);
-        polls
+        polls.then_some(self.duration)
     }
 
     /// Records whether a busy poll found an event.
@@ -46,9 +50,9 @@ mod tests {
 
     /// Counts how many of 1,000 pauses begin with a busy poll.
     fn busy_polls(finds: impl Fn(usize) -> bool) -> usize {
-        let mut busy_poll = BusyPoll::default();
+        let mut busy_poll = BusyPoll::new(Duration::from_micros(30));
         let polls = |pause: &usize| {
-            busy_poll.count_pause() && {
+            busy_poll.count_pause().is_some() && {
                 busy_poll.record(finds(*pause));
                 true
             }
@@ -61,6 +65,12 @@ mod tests {
         assert_eq!(busy_polls(|_| true), 1000);
         // A failure now and then makes hardly any difference.
         assert!(busy_polls(|pause| pause % 50 != 0) > 950);
+    }
+
+    #[test]
+    fn a_duration_of_zero_is_none() {
+        let mut busy_poll = BusyPoll::new(Duration::ZERO);
+        assert!((0..1000).all(|_| busy_poll.count_pause().is_none()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use slab::Slab;
 
+use super::Settings;
 use super::connection::{Connection, DataError, Readiness, Received};
 use super::deadlines::Deadlines;
 use super::leases::Lease;
@@ -23,8 +24,8 @@ use crate::mailboxes::Incoming;
 use crate::protocol::Limits;
 use crate::workers::{ConnectionId, Job};
 
-/// Largest sum of the bytes that the kernel keeps until large messages have arrived. Other messages are received
-/// into memory, which has a limit, too.
+/// Largest sum of the bytes that the kernel keeps until large messages have arrived. Other messages are
+/// received into memory, which has a limit, too.
 const AWAITED_MAX: usize = 64 * 1024 * 1024;
 
 /// Tokens below this one belong to the reactor's own sources.
@@ -56,14 +57,16 @@ pub(super) struct Clients<T> {
     unread: BTreeSet<(u32, ConnectionId)>,
     /// Bytes of large messages that the kernel keeps until all of them have arrived.
     awaited: usize,
+    /// Large data is received into its mailbox.
+    receives: bool,
     silence: Duration,
     limits: Limits,
 }
 
 impl<T: Transport> Clients<T> {
-    /// A table with room for `max` clients, allocated now. `silence` completes a request without an end of
-    /// line.
-    pub(super) fn new(max: usize, silence: Duration, limits: Limits) -> Self {
+    /// A table with room for all clients, allocated now.
+    pub(super) fn new(settings: &Settings, limits: Limits) -> Self {
+        let max = settings.max_clients;
         Clients {
             table: Slab::with_capacity(max),
             generation: 0,
@@ -73,7 +76,8 @@ impl<T: Transport> Clients<T> {
             to_reregister: Vec::new(),
             unread: BTreeSet::new(),
             awaited: 0,
-            silence,
+            receives: settings.inline_budget > 0,
+            silence: settings.quiet,
             limits,
         }
     }
@@ -90,10 +94,32 @@ impl<T: Transport> Clients<T> {
 
     /// The client for changes, unless it was closed.
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
-        let Clients { table, deadlines, ready, to_reregister, unread, awaited, silence, limits, .. } = self;
+        let Clients {
+            table,
+            deadlines,
+            ready,
+            to_reregister,
+            unread,
+            awaited,
+            receives,
+            silence,
+            limits,
+            ..
+        } = self;
         let connection = table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
-        let silence = *silence;
-        Some(ClientMut { id, connection, deadlines, ready, to_reregister, unread, awaited, silence, limits })
+        let (receives, silence) = (*receives, *silence);
+        Some(ClientMut {
+            id,
+            connection,
+            deadlines,
+            ready,
+            to_reregister,
+            unread,
+            awaited,
+            receives,
+            silence,
+            limits,
+        })
     }
 
     /// The client, unless it was closed.
@@ -258,6 +284,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
     to_reregister: &'a mut Vec<ConnectionId>,
     unread: &'a mut BTreeSet<(u32, ConnectionId)>,
     awaited: &'a mut usize,
+    receives: bool,
     silence: Duration,
     limits: &'a Limits,
 }
@@ -284,7 +311,7 @@ impl<T: Transport> ClientMut<'_, T> {
         pools: &mut Pools,
         now: Instant,
     ) -> io::Result<Received> {
-        let kernel_memory = AWAITED_MAX - *self.awaited;
+        let kernel_memory = self.receives.then(|| AWAITED_MAX - *self.awaited);
         let before = self.connection.awaited_bytes();
         let received = self.connection.receive(self.id, scratch, self.limits, pools, kernel_memory, now);
         *self.awaited = *self.awaited + self.connection.awaited_bytes() - before;

@@ -67,7 +67,7 @@ use socket2::Socket;
 
 use crate::memory;
 use crate::workers::{Completions, Mailboxes, Pool};
-use busy_poll::{BusyPoll, SPIN};
+use busy_poll::BusyPoll;
 use clients::{FIRST_TOKEN, id_of, token_of};
 use control::Control;
 use datagrams::Datagrams;
@@ -112,6 +112,11 @@ pub(crate) struct Settings {
     pub max_hold: Duration,
     /// Silence that completes a request without an end of line. Zero: silence completes no request.
     pub quiet: Duration,
+    /// Duration of a busy poll. Zero: the reactor sleeps at once.
+    pub spin: Duration,
+    /// What the reactor may run itself in a tick; see [`INLINE_BUDGET`](crate::workers::INLINE_BUDGET). Zero:
+    /// the workers execute all requests for mailboxes.
+    pub inline_budget: usize,
 }
 
 /// Time between two checks of the instance's files. The server logs the loss of a name within a second.
@@ -173,7 +178,8 @@ impl Reactor {
         let mailboxes = Arc::new(mailboxes);
         let waker = Waker::new(poll.registry(), WAKER)?;
         let completions = Arc::new(Completions::new(move || waker.wake()));
-        let pool = Pool::start(settings.workers, Arc::clone(&mailboxes), Arc::clone(&completions))?;
+        let (workers, inline) = (settings.workers, settings.inline_budget);
+        let pool = Pool::start(workers, inline, Arc::clone(&mailboxes), Arc::clone(&completions))?;
         let server = Server::new(mailboxes, pool, completions, settings, Instant::now());
         memory::set_limit(settings.client_memory);
         Ok(Reactor {
@@ -186,7 +192,7 @@ impl Reactor {
             server,
             deferred: Vec::new(),
             accept_retry_at: None,
-            busy_poll: BusyPoll::default(),
+            busy_poll: BusyPoll::new(settings.spin),
             poll_drained: true,
             host,
             file_check_at: Instant::now() + FILE_CHECK_INTERVAL,
@@ -279,7 +285,15 @@ impl Reactor {
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
-        if timeout == Some(Duration::ZERO) || !self.busy_poll.count_pause() || !self.busy_poll(events)? {
+        let busily = match timeout {
+            Some(Duration::ZERO) => None,
+            _ => self.busy_poll.count_pause(),
+        };
+        let found = match busily {
+            Some(duration) => self.busy_poll(events, duration)?,
+            None => false,
+        };
+        if !found {
             self.poll(events, timeout)?;
         }
         self.server.begin_tick(Instant::now());
@@ -290,8 +304,8 @@ impl Reactor {
 
     /// Polls for a moment without sleeping, and yields the processor between two polls. Returns whether there
     /// were events.
-    fn busy_poll(&mut self, events: &mut Events) -> io::Result<bool> {
-        let until = Instant::now() + SPIN;
+    fn busy_poll(&mut self, events: &mut Events, duration: Duration) -> io::Result<bool> {
+        let until = Instant::now() + duration;
         let mut found = false;
         while !found && Instant::now() < until {
             self.poll(events, Some(Duration::ZERO))?;

@@ -37,13 +37,22 @@ pub(super) struct Pools {
     trimmed: Option<Instant>,
     /// Jobs that were taken and are not returned: a worker, a queue or a connection has them.
     outstanding: usize,
+    /// Large messages are copied, and not sent from their mailbox.
+    copies: bool,
 }
 
 impl Pools {
+    /// Empty pools. `copies` says that large messages are copied, and not sent from their mailbox.
+    pub(super) fn new(copies: bool) -> Self {
+        Pools { copies, ..Pools::default() }
+    }
+
     /// Takes an empty job.
     pub(super) fn job(&mut self, owner: Owner) -> Box<Job> {
         self.outstanding += 1;
-        let Some(mut job) = self.jobs.take() else { return Box::new(Job::new(owner)) };
+        let Some(mut job) = self.jobs.take() else {
+            return Box::new(Job { copies: self.copies, ..Job::new(owner) });
+        };
         self.bytes -= job.memory();
         job.owner = owner;
         job

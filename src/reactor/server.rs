@@ -106,12 +106,12 @@ impl<T: Transport> Server<T> {
         now: Instant,
     ) -> Self {
         Server {
-            clients: Clients::new(settings.max_clients, settings.quiet, limits(&mailboxes)),
+            clients: Clients::new(&settings, limits(&mailboxes)),
             mailboxes,
             pool,
             counters: Counters::default(),
             completions,
-            pools: Pools::default(),
+            pools: Pools::new(settings.inline_budget == 0),
             locks: Locks::default(),
             watches: Watches::default(),
             settings,

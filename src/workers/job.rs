@@ -50,6 +50,8 @@ pub(crate) struct Job {
     /// The answers, as they go to the socket.
     pub output: Vec<u8>,
     pub tally: Tally,
+    /// Large messages are copied, and not sent from their mailbox.
+    pub copies: bool,
 }
 
 /// The state of the current request of a job.
@@ -170,6 +172,7 @@ impl Job {
             wait: None,
             output: Vec::new(),
             tally: Tally::default(),
+            copies: false,
         }
     }
 

@@ -29,10 +29,10 @@ const STEAL_BATCH: usize = 16;
 /// more than the copy, and waking a worker costs two context switches.
 const LONG_JOB: usize = 128 * 1024;
 
-/// Largest total cost of the jobs that the reactor runs itself in one tick, about 750 microseconds. The cost
-/// of a job is the bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for each request. Jobs
-/// beyond the budget go to the workers, which share them, so the sockets do not wait. With 0, all jobs go to
-/// the workers.
+/// Default of the largest total cost of the jobs that the reactor runs itself in one tick, about 750
+/// microseconds. The cost of a job is the bytes that it copies, plus [`JOB_COST`], plus [`REQUEST_COST`] for
+/// each request. Jobs beyond the budget go to the workers, which share them, so the sockets do not wait. With
+/// 0, all jobs go to the workers.
 pub(crate) const INLINE_BUDGET: usize = 6 * 1024 * 1024;
 
 /// Cost of writing the replies of a job, as the number of bytes that could be copied in the same time.
@@ -55,8 +55,10 @@ pub(crate) struct Pool {
     shared: Arc<Shared>,
     workers: usize,
     pending: Pending,
-    /// The unspent part of [`INLINE_BUDGET`] in this tick.
+    /// The largest total cost of the jobs that the reactor runs itself in one tick.
     inline_budget: usize,
+    /// The unspent part of this budget.
+    inline_left: usize,
     inline_jobs: u64,
     posted: u64,
 }
@@ -71,9 +73,10 @@ struct Shared {
 }
 
 impl Pool {
-    /// Starts `workers` threads.
+    /// Starts `workers` threads. In each tick, the reactor may run jobs of the cost `inline_budget` itself.
     pub(crate) fn start(
         workers: usize,
+        inline_budget: usize,
         mailboxes: Arc<Mailboxes>,
         completions: Arc<Completions>,
     ) -> io::Result<Self> {
@@ -90,7 +93,8 @@ impl Pool {
             shared,
             workers,
             pending: Pending::default(),
-            inline_budget: INLINE_BUDGET,
+            inline_budget,
+            inline_left: inline_budget,
             inline_jobs: 0,
             posted: 0,
         })
@@ -111,9 +115,9 @@ impl Pool {
         self.pending.large_bytes >= CACHE_BUDGET
     }
 
-    /// Begins a tick: the reactor may spend [`INLINE_BUDGET`] again.
+    /// Begins a tick: the reactor may spend the inline budget again.
     pub(crate) fn begin_tick(&mut self) {
-        self.inline_budget = INLINE_BUDGET;
+        self.inline_left = self.inline_budget;
     }
 
     /// Starts submitted jobs. Short jobs are run on the calling thread, up to the inline budget of the tick,
@@ -121,7 +125,7 @@ impl Pool {
     /// worker is woken if none is available. After [`CACHE_BUDGET`] bytes of large messages the remaining
     /// jobs are left for the next call, so the caller repeats the call until a call appends no completion.
     pub(crate) fn dispatch(&mut self, completions: &mut Vec<Completion>) {
-        let Pool { shared, pending, inline_budget, inline_jobs, posted, .. } = self;
+        let Pool { shared, pending, inline_left, inline_jobs, posted, .. } = self;
         let mailboxes = &*shared.mailboxes;
         let (posted_before, mut large_copied) = (*posted, 0);
         while large_copied < CACHE_BUDGET
@@ -130,8 +134,8 @@ impl Pool {
             // Computed only now, because the previous jobs may have written the messages that this job reads.
             let copied = copied_bytes(&job, mailboxes);
             let cost = copied + (job.requests.len() - job.next) * REQUEST_COST + JOB_COST;
-            if (copied < LONG_JOB || is_sent(&job, mailboxes)) && cost <= *inline_budget {
-                *inline_budget -= cost;
+            if (copied < LONG_JOB || is_sent(&job, mailboxes)) && cost <= *inline_left {
+                *inline_left -= cost;
                 *inline_jobs += 1;
                 large_copied += large_bytes;
                 let mut watches = Vec::new();

@@ -1,5 +1,5 @@
-//! Requests with a large message, which only the kernel copies: from the mailbox to the socket, or from the socket
-//! to the mailbox.
+//! Requests with a large message, which only the kernel copies: from the mailbox to the socket, or from the
+//! socket to the mailbox.
 
 use super::Mailboxes;
 use super::execute::execute_run;
@@ -9,15 +9,15 @@ use super::take::forget_before;
 use crate::mailboxes::{Grant, Incoming, Mode};
 use crate::protocol::{MailboxRequest, Reply, Request};
 
-/// A message of at least this many bytes is sent from the mailbox itself. The simulation sends messages of a few
-/// bytes.
+/// A message of at least this many bytes is sent from the mailbox itself. The simulation sends messages of a
+/// few bytes.
 const SENT_MIN: u64 = if cfg!(test) { 30 } else { 16 * 1024 };
 
 /// A larger message is copied by a worker: the reactor sends other answers meanwhile.
 const SENT_MAX: u64 = 2 * 1024 * 1024;
 
-/// Passes a message to a socket: the output with the bytes before the message, the message, and the bytes after
-/// it. Leaves the output empty.
+/// Passes a message to a socket: the output with the bytes before the message, the message, and the bytes
+/// after it. Leaves the output empty.
 pub(crate) type SendMessage<'a> = dyn FnMut(&mut Vec<u8>, [&[u8]; 2], &[u8]) + 'a;
 
 /// Executes the current request of a job, which [`is_sent`]. The grant ends when `send` has returned.
@@ -36,8 +36,8 @@ pub(crate) fn execute_and_send(
     }
 }
 
-/// Whether the current request of a job, which was admitted, reads a large message for clients. The reactor sends
-/// this message from the mailbox itself.
+/// Whether the current request of a job, which was admitted, reads a large message for clients. The reactor
+/// sends this message from the mailbox itself.
 pub(crate) fn is_sent(job: &Job, mailboxes: &Mailboxes) -> bool {
     let Some(framed) = job.requests.get(job.next) else { return false };
     let &Request::Mailbox(MailboxRequest::Read { mailbox, len, .. }) = &framed.request else { return false };
@@ -45,6 +45,7 @@ pub(crate) fn is_sent(job: &Job, mailboxes: &Mailboxes) -> bool {
     let capacity = mailboxes.geometry().capacity;
     let bytes = || mailboxes.segment().control(mailbox).mean_bytes(capacity).min(len.unwrap_or(u64::MAX));
     is_shared
+        && !job.copies
         && (SENT_MIN..=SENT_MAX).contains(&bytes())
         && framed.style.padded_len() == 0
         && !matches!(job.owner, Owner::Packet(_))

@@ -107,3 +107,18 @@ fn other_requests_are_admitted_after_a_run_of_reads_has_searched_a_long_list() {
     reader.expect("DATA 0 v=9001 n=10000\n\n");
     reader.expect("DATA 0 v=9001 n=10001\n\n".repeat(2));
 }
+
+#[test]
+fn without_an_inline_budget_the_workers_execute_all_requests() {
+    let server = Server::start("1 1024 0 1024 --inline-kb 0");
+    let mut client = server.connect();
+    let large = "x".repeat(100_000);
+    for (version, data) in [(1, "small"), (2, &large)] {
+        let len = data.len();
+        client.ask(format!("w 0 {len}\n{data}\n"), format!("OK v={version}\n"));
+        client.ask("r 0\n", format!("DATA {len} v={version} n=1\n{data}\n"));
+    }
+    assert_eq!(client.stat("jobs_posted"), 4);
+    let by_reactor = ["jobs_unaided", "sent_uncopied", "received_uncopied"];
+    assert_eq!(by_reactor.map(|name| client.stat(name)), [0; 3]);
+}

@@ -41,8 +41,9 @@ const RECEIVE_MEMORY: usize = 3 * SCRATCH_SIZE;
 pub(crate) enum Received {
     /// A batch of complete requests.
     Batch(Box<Job>),
-    /// A request that is complete except for data that has arrived at the socket: [`Connection::receive_data`] can
-    /// receive it into the mailbox, and [`Connection::load_data`] into memory.
+    /// A request that is complete except for data that has arrived at the socket:
+    /// [`Connection::receive_data`] can receive it into the mailbox, and [`Connection::load_data`] into
+    /// memory.
     Data(Framed),
     /// No complete request. The next bytes cause an event.
     WouldBlock,
@@ -175,14 +176,15 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Cuts the next batch from the buffered bytes and from bytes that can be read now. Leaves at most
-    /// `kernel_memory` bytes of a large message in the socket until all of it has arrived.
+    /// `kernel_memory` bytes of large data in the socket until all of it has arrived; `None`: all data is
+    /// received into memory.
     pub(crate) fn receive(
         &mut self,
         id: ConnectionId,
         scratch: &mut [u8],
         limits: &Limits,
         pools: &mut Pools,
-        kernel_memory: usize,
+        kernel_memory: Option<usize>,
         now: Instant,
     ) -> io::Result<Received> {
         debug_assert!(matches!(self.phase, Phase::Idle));
@@ -201,7 +203,7 @@ impl<T: Transport> Connection<T> {
             missing = self.cut_input(&mut job, limits, pools);
         }
         while job.requests.is_empty() && self.readable && received < BYTES_PER_RECEIVE {
-            match self.locate_data(missing, limits, kernel_memory) {
+            match kernel_memory.map_or(Data::Loaded, |most| self.locate_data(missing, limits, most)) {
                 Data::Arrived(framed) => {
                     pools.return_job(job);
                     return Ok(Received::Data(framed));

@@ -28,7 +28,9 @@ use super::quiescence::{MailboxView, View};
 use super::request::{ClientRequest, Wait};
 use super::rng::Rng;
 use crate::mailboxes::{Geometry, Segment};
-use crate::workers::{Completion, Completions, Job, JobState, Mailboxes, Next, Owner, Pool, WaitReason, run};
+use crate::workers::{
+    Completion, Completions, INLINE_BUDGET, Job, JobState, Mailboxes, Next, Owner, Pool, WaitReason, run,
+};
 
 /// Clients that are connected at the same time.
 pub(super) const CLIENTS_MAX: usize = 7;
@@ -65,7 +67,8 @@ impl World {
             Segment::create(&File::from(fd.expect("a file in memory")), geometry, 0).expect("a segment");
         let mailboxes: Arc<Mailboxes> = Arc::new(crate::mailboxes::Mailboxes::new(segment));
         let completions = Arc::new(Completions::new(|| Ok(())));
-        let pool = Pool::start(0, Arc::clone(&mailboxes), Arc::clone(&completions)).expect("no threads");
+        let pool = Pool::start(0, INLINE_BUDGET, Arc::clone(&mailboxes), Arc::clone(&completions))
+            .expect("no threads");
         let settings = Settings {
             workers: 0,
             wait: DEFAULT_WAIT,
@@ -73,6 +76,8 @@ impl World {
             client_memory: usize::MAX,
             max_hold: MAX_HOLD,
             quiet: Duration::ZERO,
+            spin: Duration::ZERO,
+            inline_budget: INLINE_BUDGET,
         };
         let start = Instant::now();
         World {
