@@ -508,8 +508,8 @@ impl<'a> Block<'a> {
         version
     }
 
-    /// Commits the messages of `kept`, which are the newest of `live`, and a new one after them. `holes` are the
-    /// holes of `kept`. Does not overwrite any entry of `live`.
+    /// Commits the messages of `kept`, which are the newest of `live`, and a new one after them. `holes` are
+    /// the holes of `kept`. Does not overwrite any entry of `live`.
     fn append<S: Source>(
         &mut self,
         live: Record,

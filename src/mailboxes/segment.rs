@@ -403,12 +403,12 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// The `len` bytes at `position`, in two parts if they wrap. Only for a system call that stores into them: the
-    /// compiler cannot move its stores behind a commit.
+    /// The `len` bytes at `position`, in two parts if they wrap. Only for a system call that stores into
+    /// them: the compiler cannot move its stores behind a commit.
     pub(super) fn target(&mut self, position: u64, len: usize) -> [&mut [u8]; 2] {
         let [(at, front), (_, back)] = self.parts(position, len);
-        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`. The two
-        // parts do not overlap, because `len` is at most the size of the ring.
+        // SAFETY: `parts` stays within the ring, which is mapped and not accessed concurrently: see `new`.
+        // The two parts do not overlap, because `len` is at most the size of the ring.
         unsafe {
             [
                 std::slice::from_raw_parts_mut(self.start.add(at), front),

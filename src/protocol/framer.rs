@@ -284,9 +284,9 @@ impl Framer {
         }
     }
 
-    /// The `w` or `put` at the start of `bytes`, if all of its header and only a part of its data is there. The
-    /// range of its body ends behind `bytes`. The caller may receive the rest of the data, and a few bytes after it,
-    /// without passing them to [`Framer::cut`]. Then it calls [`Framer::end_data`].
+    /// The `w` or `put` at the start of `bytes`, if all of its header and only a part of its data is there.
+    /// The range of its body ends behind `bytes`. The caller may receive the rest of the data, and a few
+    /// bytes after it, without passing them to [`Framer::cut`]. Then it calls [`Framer::end_data`].
     pub fn incomplete(&self, bytes: &[u8], limits: &Limits) -> Option<Framed> {
         let State::Open = self.state else { return None };
         let front = &bytes[..bytes.len().min(HEADER_MAX + 2)];
@@ -300,9 +300,9 @@ impl Framer {
         is_incomplete.then(|| Framed { request, style: eol.into(), body })
     }
 
-    /// Ends the data of a request that [`Framer::incomplete`] has returned. `after` has the bytes after it. Returns
-    /// the length of the end of line that they begin with, or `None` if they do not, or not yet: the caller then
-    /// passes all bytes of the request to [`Framer::cut`].
+    /// Ends the data of a request that [`Framer::incomplete`] has returned. `after` has the bytes after it.
+    /// Returns the length of the end of line that they begin with, or `None` if they do not, or not yet: the
+    /// caller then passes all bytes of the request to [`Framer::cut`].
     pub fn end_data(&mut self, after: &[u8]) -> Option<usize> {
         let End::At(len) = self.lines.end(after) else { return None };
         (self.bad_lines, self.searched, self.is_after_line) = (0, 0, false);

@@ -183,9 +183,9 @@ impl Reply<'_> {
         }
     }
 
-    /// Appends the bytes before the message of this answer, and returns the bytes after it. The message itself
-    /// is not copied. An answer without a message is appended whole, and so is one that is filled up to the
-    /// packet size.
+    /// Appends the bytes before the message of this answer, and returns the bytes after it. The message
+    /// itself is not copied. An answer without a message is appended whole, and so is one that is filled up
+    /// to the packet size.
     pub fn encode_around(&self, style: Style, out: &mut Vec<u8>) -> &'static [u8] {
         match (self, style) {
             (Reply::Message { parts, version, count, lost }, Style::Text(eol)) => {

@@ -20,8 +20,8 @@ pub(super) trait Transport: Read + Write + Debug {
     /// Bytes that have arrived and were not read.
     fn available(&self) -> usize;
 
-    /// Lets a TCP socket be readable only when this many bytes have arrived, when its input ends, or when it has no
-    /// room for more. Returns false if that fails. A poll ignores it for a Unix-domain socket.
+    /// Lets a TCP socket be readable only when this many bytes have arrived, when its input ends, or when it
+    /// has no room for more. Returns false if that fails. A poll ignores it for a Unix-domain socket.
     fn await_bytes(&self, len: usize) -> bool;
 
     /// Keeps the connection open even if the peer does not acknowledge bytes for a long time.

@@ -45,7 +45,8 @@ pub(crate) enum Step {
     Acquire(Acquire),
     /// Execution: the request was admitted, or the client's own lock covers it.
     Execute(Acquire),
-    /// The reactor: the request was admitted, and reads a large message, which is sent from the mailbox itself.
+    /// The reactor: the request was admitted, and reads a large message, which is sent from the mailbox
+    /// itself.
     Send(Acquire),
     /// A wait: the request was admitted, and its mailbox does not meet the condition.
     Await { acquire: Acquire, grant: Grant, condition: Condition },

@@ -37,8 +37,8 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Framed, Vec<u8>)
     found
 }
 
-/// As [`feed`] with two pieces, of which the first one has `len` bytes. If a request is incomplete then, its data is
-/// not passed to the framer, and neither are up to `after` bytes behind it.
+/// As [`feed`] with two pieces, of which the first one has `len` bytes. If a request is incomplete then, its
+/// data is not passed to the framer, and neither are up to `after` bytes behind it.
 fn feed_without_data(stream: &[u8], len: usize, after: usize) -> Vec<(Framed, Vec<u8>)> {
     let mut framer = Framer::default();
     let mut found = Vec::new();

@@ -13,11 +13,12 @@ use crate::reactor::pools::Pools;
 use crate::reactor::transport::Transport;
 use crate::workers::is_received;
 
-/// Data is received into its mailbox if at least this many bytes of it are missing. The simulation sends messages
-/// of a few bytes.
+/// Data is received into its mailbox if at least this many bytes of it are missing. The simulation sends
+/// messages of a few bytes.
 const DATA_MIN: usize = if cfg!(test) { 8 } else { 16 * 1024 };
 
-/// More data is received into memory in portions, and copied by a worker: the other clients are served meanwhile.
+/// More data is received into memory in portions, and copied by a worker: the other clients are served
+/// meanwhile.
 const DATA_MAX: usize = 2 * 1024 * 1024;
 const _: () = assert!(DATA_MAX / 1024 < u16::MAX as usize);
 
@@ -44,8 +45,8 @@ pub(crate) enum DataError {
 }
 
 impl<T: Transport> Connection<T> {
-    /// Finds out where the data of the request in the input is, of which `missing` bytes are missing. Leaves at
-    /// most `kernel_memory` bytes in the socket.
+    /// Finds out where the data of the request in the input is, of which `missing` bytes are missing. Leaves
+    /// at most `kernel_memory` bytes in the socket.
     pub(super) fn locate_data(&mut self, missing: usize, limits: &Limits, kernel_memory: usize) -> Data {
         if self.loads_data || !(DATA_MIN..=DATA_MAX).contains(&missing) {
             return Data::Loaded;
@@ -57,7 +58,8 @@ impl<T: Transport> Connection<T> {
             return Data::Arrived(framed);
         }
         if self.awaits_data() {
-            // An event without all the data: the socket has no room for more. It gets room when this part is read.
+            // An event without all the data: the socket has no room for more. It gets room when this part is
+            // read.
             self.end_await();
             return Data::Loaded;
         }
@@ -94,8 +96,8 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Passes the data of the request in the input to `store`, which receives the rest of it from the socket.
-    /// `body` is the range of the data. Returns the result of `store`. Unless it is `Ok(true)`, the request is still
-    /// in the input, and its data is received into memory.
+    /// `body` is the range of the data. Returns the result of `store`. Unless it is `Ok(true)`, the request
+    /// is still in the input, and its data is received into memory.
     pub(crate) fn receive_data(
         &mut self,
         body: Range<usize>,
@@ -147,8 +149,8 @@ impl<T: Transport> Connection<T> {
     }
 }
 
-/// Reads all bytes of `parts`, which have arrived, and at most a few after them. Returns the number of bytes in
-/// `after`.
+/// Reads all bytes of `parts`, which have arrived, and at most a few after them. Returns the number of bytes
+/// in `after`.
 fn read_all(source: &mut impl Read, parts: &mut [&mut [u8]; 2], after: &mut [u8]) -> io::Result<usize> {
     let [front, back] = parts;
     let (mut read, front_len, len) = (0, front.len(), front.len() + back.len());

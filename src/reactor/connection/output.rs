@@ -186,8 +186,8 @@ impl<T: Transport> Connection<T> {
         Ok(flushed)
     }
 
-    /// Writes `head`, a message and `end`. The output must be empty. The connection keeps what the socket does not
-    /// take. Leaves `head` empty.
+    /// Writes `head`, a message and `end`. The output must be empty. The connection keeps what the socket
+    /// does not take. Leaves `head` empty.
     pub(crate) fn send_message(
         &mut self,
         head: &mut Vec<u8>,
@@ -242,8 +242,8 @@ impl<T: Transport> Connection<T> {
         Ok(Flushed::Partial)
     }
 
-    /// Writes an event that consists of these slices. The output must be empty. Returns the number of bytes that
-    /// the socket takes. The caller keeps the rest.
+    /// Writes an event that consists of these slices. The output must be empty. Returns the number of bytes
+    /// that the socket takes. The caller keeps the rest.
     pub(crate) fn write_event(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
         debug_assert!(!self.has_output(), "an event is sent between two replies");
         self.write_slices(slices)

@@ -1,5 +1,5 @@
-//! The data of a large message is received into its mailbox, under the exclusive grant of its request. All of it has
-//! arrived at the socket, so the mailbox does not wait for the client.
+//! The data of a large message is received into its mailbox, under the exclusive grant of its request. All of
+//! it has arrived at the socket, so the mailbox does not wait for the client.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::protocol::Framed;
 use crate::workers::{ConnectionId, Owner, execute_and_receive};
 
 impl<T: Transport> Server<T> {
-    /// Executes a request whose data has arrived at the socket, and answers it. Returns false if the data must be
-    /// received into memory: the mailbox is not free, the request may be covered by a lock of the client, or the data
-    /// is not as long as the request says.
+    /// Executes a request whose data has arrived at the socket, and answers it. Returns false if the data
+    /// must be received into memory: the mailbox is not free, the request may be covered by a lock of the
+    /// client, or the data is not as long as the request says.
     pub(super) fn receive_message(&mut self, id: ConnectionId, framed: Framed) -> bool {
         let Some(mut client) = self.clients.get(id) else { return true };
         let body = framed.body.clone();

@@ -1,5 +1,5 @@
-//! Large messages are sent from the memory of their mailbox, under the grant of the read. What the socket does not
-//! take at once is copied, and then the grant ends.
+//! Large messages are sent from the memory of their mailbox, under the grant of the read. What the socket
+//! does not take at once is copied, and then the grant ends.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -58,8 +58,9 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Sends the next message of a mailbox, a large one, to its watchers, up to the budget of this tick. If a socket
-    /// takes only a part of the event, the event is copied, and sent to the other watchers as a small one is.
+    /// Sends the next message of a mailbox, a large one, to its watchers, up to the budget of this tick. If a
+    /// socket takes only a part of the event, the event is copied, and sent to the other watchers as a small
+    /// one is.
     pub(super) fn send_to_watchers(&mut self, mailbox: u32, mut job: Box<Job>) {
         let (Some(from), Some(acquire)) = (self.watches.end_read(mailbox), job.acquire()) else {
             return self.abandon(job);
