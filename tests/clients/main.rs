@@ -6,6 +6,7 @@
 
 mod c;
 mod java;
+mod local;
 mod tk;
 
 use std::io::Write;
