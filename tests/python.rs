@@ -1,7 +1,7 @@
 //! The Python client against the real server.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use dipc_testkit::directory::Directory;
@@ -19,12 +19,26 @@ fn the_python_client_passes_its_own_tests() {
     let Some(python) = program::python3() else { return };
     let server = Server::start_with_socket("4 64 0 8");
     let script = format!("{CLIENT}/run_tests.py");
+    let Some(library) = local_library() else { return };
     let mut tests = Command::new(python);
     tests.args([&script, &server.port.to_string()]).arg(server.socket()).arg(program::dipc());
+    tests.env("DIPC_LOCAL_LIBRARY", library);
     let tests = tests.output().expect("python3 runs");
     let report = text(&tests.stderr);
     assert!(tests.status.success() && !report.contains("skipped"), "{report}");
     assert!(!report.contains("Ran 0 tests"), "{report}");
+}
+
+/// The compiled library for reads in the shared memory. `None` without make.
+fn local_library() -> Option<PathBuf> {
+    let mut make = Command::new(program::find("make")?);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    fs::create_dir_all(&directory).expect("a directory");
+    make.args(["-s", "-C", concat!(env!("CARGO_MANIFEST_DIR"), "/clients/c"), "local"]);
+    // The variables of a make that runs this test.
+    make.arg(format!("BUILD={}", directory.display())).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    run(&mut make).expect_success();
+    Some(directory.join("libdipc_local.so"))
 }
 
 #[test]
@@ -41,7 +55,7 @@ fn pip_installs_the_modules_and_the_command() {
     };
     command("dipc-py", &[&port, "write", "3", "hello"]).expect(0, "version 1\n");
     let code = format!(
-        "import asyncio, dipc, dipc_aio, importlib.metadata\n\
+        "import asyncio, dipc, dipc_aio, dipc_local, importlib.metadata\n\
          print(dipc.connect({port}).read(3), importlib.metadata.version('dipc'))\n\
          async def read():\n    async with dipc_aio.connect({port}) as m:\n        print(await m.read(3))\n\
          asyncio.run(read())\n"
@@ -50,7 +64,7 @@ fn pip_installs_the_modules_and_the_command() {
     command("python3", &["-c", &code]).expect(0, format!("b'hello' {version}\nb'hello'\n"));
     let find = "import dipc, os; print(os.path.dirname(dipc.__file__))";
     let package = command("python3", &["-c", find]).text();
-    for typed in ["py.typed", "../dipc_aio/py.typed"] {
+    for typed in ["py.typed", "../dipc_aio/py.typed", "../dipc_local/py.typed"] {
         assert!(Path::new(package.trim_end()).join(typed).exists(), "{package} has no {typed}");
     }
 }

@@ -20,6 +20,8 @@ As a module (a connection must be used by one thread at a time):
         m.put("jobs", "a job")
         for version, data in m.follow(3):       # the same, and goes on after a restart of the server
             print(version, data)
+    with dipc.connect(5000, local=True) as m:   # reads in the shared memory of a server of this machine and
+        m.read(3)                               # user: see dipc_local
 
 Python finds the module beside the importing script, in the directories of PYTHONPATH, or where pip has
 installed it. If it is nowhere, Python imports a directory named dipc, such as a clone in the working directory:
@@ -68,8 +70,11 @@ import socket
 import sys
 import threading
 import time
-from typing import (Any, Callable, Counter, Deque, Dict, Iterable, Iterator, List, Mapping, NamedTuple,
-                    Optional, Set, Tuple, Type, TypeVar, Union, cast)
+from typing import (TYPE_CHECKING, Any, Callable, Counter, Deque, Dict, Iterable, Iterator, List, Mapping,
+                    NamedTuple, Optional, Set, Tuple, Type, TypeVar, Union, cast)
+
+if TYPE_CHECKING:
+    from dipc_local import Local
 
 Data = Union[bytes, bytearray, memoryview, str]  # what can be written; text as UTF-8
 Box = Union[int, str]  # a mailbox: its number, or its name
@@ -218,20 +223,47 @@ class Event(NamedTuple("Event", [("version", int), ("data", bytes)])):
 
 
 def connect(port: Optional[int] = None, host: str = "127.0.0.1", unix: Optional[str] = None,
-            timeout: Optional[float] = None, name: Optional[str] = None) -> "Mailboxes":
+            timeout: Optional[float] = None, name: Optional[str] = None,
+            local: Union[bool, str] = False) -> "Mailboxes":
     """Connects to a server by its TCP port or by the path of its Unix socket. Raises OSError if this fails.
 
     timeout: longest silence of the server in seconds, while connecting and during a request. It has to exceed
-    every wait. None: no limit. name: the name of this connection in `stat`.
+    every wait. None: no limit. name: the name of this connection in `stat`. local: reads in the shared memory of
+    the server on this port, without a place in the queue, if that is possible; see dipc_local. A string is the
+    directory of `dipc --dir`.
     """
-    mailboxes = Mailboxes.open(lambda: _open(port, host, unix, timeout))
+    if local and port is None:
+        raise ValueError("local needs the port")
+    kind, why = _local_kind() if local else (Mailboxes, "")
+    mailboxes = kind.open(lambda: _open(port, host, unix, timeout))
+    mailboxes.local_error = why
     try:
         if name is not None:
             mailboxes.hello(name)
+        if local:
+            mailboxes._open_local(port or 0, local if isinstance(local, str) else None)
     except BaseException:
         mailboxes.close()
         raise
     return mailboxes
+
+
+def local(port: int, directory: Optional[str] = None) -> "Local":
+    """Opens the mailboxes of a server of this machine and user in the shared memory; see dipc_local.
+
+    directory: that of `dipc --dir`. Raises OSError if there are none, or without the library libdipc_local.so.
+    """
+    import dipc_local
+    return dipc_local.Local(port, directory)
+
+
+def _local_kind() -> Tuple[Type["Mailboxes"], str]:
+    """The class of a connection with local reads. Without it, why all reads are made over the connection."""
+    try:
+        import dipc_local
+    except ImportError as error:
+        return Mailboxes, str(error)
+    return dipc_local.LocalMailboxes, ""
 
 
 def _open(port: Optional[int], host: str, unix: Optional[str], timeout: Optional[float]) -> socket.socket:
@@ -410,7 +442,12 @@ class Mailboxes(_Connection):
 
     A connection does not send a request again when the connection is lost: a write, put or take may have been
     done. After a fork it belongs to the process that made it.
+
+    .local: the shared memory in which reads are made, or None; then .local_error says why, if it was asked for.
     """
+
+    local: "Optional[Local]" = None
+    local_error = ""
 
     def __init__(self, sock: socket.socket, open_again: Optional[Callable[[], socket.socket]] = None) -> None:
         super().__init__()
@@ -420,6 +457,9 @@ class Mailboxes(_Connection):
     def open(cls: Type["Connected"], open_socket: Callable[[], socket.socket]) -> "Connected":
         """A connection with a socket from this function, which is called again by reconnect."""
         return cls(open_socket(), open_socket)
+
+    def _open_local(self, port: int, directory: Optional[str]) -> None:
+        """Does nothing: reads are made over the connection. LocalMailboxes of dipc_local opens the shared memory."""
 
     def __enter__(self: "Connected") -> "Connected":
         return self

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the tests of dipc.py, dipc_aio.py and chat.py against a new server: `dipc 4 64 PORT 8 --unix PATH`.
+"""Runs the tests of the modules and of chat.py against a new server: `dipc 4 64 PORT 8 --unix PATH`.
 
     python3 run_tests.py PORT [UNIX_PATH [DIPC]]
 
 The tests need four mailboxes of 64 kB, and packets of at most 8 kB. Mailbox 2 is never written. Without
 UNIX_PATH, the tests of the Unix socket are skipped. DIPC is the path of the server's program: without it, the
-tests that restart a server are skipped. Without a server, only test_wire.py runs:
+tests that restart a server are skipped, and without libdipc_local.so (`make -C clients/c local`) those of local
+reads. Without a server, only test_wire.py runs:
 
     python3 -m unittest test_wire
 """

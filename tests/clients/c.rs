@@ -14,7 +14,7 @@ use dipc_testkit::server::Server;
 use super::{ROOT, block, has, run_against, start, type_in};
 
 /// The directory of the compiled programs. `None` without a compiler or make.
-fn programs() -> Option<&'static Path> {
+pub(super) fn programs() -> Option<&'static Path> {
     static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients-c");

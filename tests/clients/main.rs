@@ -6,6 +6,7 @@
 
 mod c;
 mod java;
+mod local;
 mod tk;
 
 use std::io::Write;
@@ -23,10 +24,17 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The page about the clients.
 const PAGE: &str = include_str!("../../docs/clients.md");
 
-/// The block of a language in the page, for a server on this port.
+/// The first block of a language in the page, for a server on this port.
 #[track_caller]
 fn block(language: &str, port: u16) -> String {
-    let block = PAGE.split(&format!("\n```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    block_after("", language, port)
+}
+
+/// The first block of a language behind a heading of the page, for a server on this port.
+#[track_caller]
+fn block_after(heading: &str, language: &str, port: u16) -> String {
+    let (_, page) = PAGE.split_once(heading).expect("the heading");
+    let block = page.split(&format!("\n```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
     block.expect("a block").replace("5000", &port.to_string())
 }
 

@@ -15,6 +15,21 @@ pub(crate) const FOREIGN: &[(&str, &[&str])] = &[
     ("variables of service managers", &["NOTIFY_SOCKET"]),
     ("signals", &["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGBUS"]),
     ("functions and types of the C library", &["posix_fallocate", "pthread_rwlock"]),
+    (
+        "refusals and variables of the local readers in C and Python",
+        &[
+            "DIPC_LOCAL_NONE",
+            "DIPC_LOCAL_HELD",
+            "DIPC_LOCAL_BUSY",
+            "DIPC_LOCAL_RETIRED",
+            "DIPC_LOCAL_DAMAGED",
+            "DIPC_LOCAL_AHEAD",
+            "DIPC_LOCAL_SIZE",
+            "DIPC_LOCAL_LIBRARY",
+            "DIPC_TORTURE_SECONDS",
+            "OSError",
+        ],
+    ),
     ("lints of rustc and clippy", &["unsafe_code", "missing_docs", "clippy::undocumented_unsafe_blocks"]),
     (
         "types of mio and of the standard library",
