@@ -170,6 +170,8 @@ impl Segment {
     /// Increments the epoch, and stores the packet size: from now on this server alone uses the segment.
     pub(crate) fn begin_epoch(&self) {
         self.word(PACKET_AT).store(self.geometry.packet, Ordering::Relaxed);
+        // A kill of dipcrm may have left a retired segment behind.
+        self.word(RETIRED_AT).store(0, Ordering::Relaxed);
         let epoch = self.word(EPOCH_AT).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.epoch.store(epoch, Ordering::Relaxed);
     }

@@ -36,6 +36,22 @@ fn every_open_increments_the_epoch() {
     assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 3);
 }
 
+/// A kill of dipcrm left a retired segment. The next server used it, and readers of the shared memory refused it.
+#[test]
+fn a_retired_segment_that_is_used_again_is_not_retired() {
+    let file = memory();
+    drop(Segment::create(&file, SMALL, 0).expect("created"));
+    let is_retired = || {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, RETIRED_AT as u64).expect("read");
+        u64::from_ne_bytes(word) != 0
+    };
+    Segment::retire(&file).expect("retired");
+    assert!(is_retired());
+    Segment::open(&file, SMALL).expect("opened");
+    assert!(!is_retired());
+}
+
 #[test]
 fn fencing_tokens_continue_after_a_restart() {
     let file = memory();
