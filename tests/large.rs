@@ -101,6 +101,21 @@ fn a_client_that_sends_slowly_delays_no_other_client() {
     assert_eq!(uncopied(&server), [2, 2]);
 }
 
+/// The socket of a client whose data was awaited stayed unreadable for its next, small request.
+#[test]
+fn a_small_request_after_large_data_is_answered() {
+    let server = Server::start("1 64 0 64");
+    for (version, len) in (1..).zip([17, 18, 20, 33, 34, 40, 64].map(|len| len * KIB)) {
+        let mut client = server.connect();
+        let request = write("w 0", &message(1, len));
+        client.send(&request[..1000]);
+        // The server has seen these bytes, and lets the kernel keep the next ones.
+        server.stat("requests");
+        client.ask(&request[1000..], format!("OK v={version}\n"));
+        client.ask("ping\n", "OK\n");
+    }
+}
+
 #[test]
 fn a_client_that_disconnects_within_its_data_changes_nothing() {
     let server = Server::start("1 1024 0 1024");

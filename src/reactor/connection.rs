@@ -134,6 +134,8 @@ pub(super) struct Connection<T> {
     pub is_drained: bool,
     /// The data of the request in the input is received into memory, not into its mailbox.
     loads_data: bool,
+    /// The last request was large, so the next one probably is, too.
+    expects_data: bool,
     /// The socket is readable when about this many kB have arrived; 0 if it is readable as usual.
     low_water_kb: u16,
 }
@@ -167,6 +169,7 @@ impl<T: Transport> Connection<T> {
             is_ready: false,
             is_drained: false,
             loads_data: false,
+            expects_data: false,
             low_water_kb: 0,
         }
     }

@@ -89,7 +89,8 @@ impl<T: Transport> Connection<T> {
         self.readable = true;
     }
 
-    fn end_await(&mut self) {
+    /// Lets the socket be readable as usual.
+    pub(super) fn end_await(&mut self) {
         if std::mem::take(&mut self.low_water_kb) > 0 {
             self.transport.await_bytes(1);
         }
@@ -132,6 +133,7 @@ impl<T: Transport> Connection<T> {
                 }
                 self.buffered = !following.is_empty();
                 (self.first_since_reply, self.silence_tried) = (false, false);
+                self.expects_data = true;
                 self.last_progress = now;
                 self.end_await();
                 self.readable = after_len == AFTER_DATA || self.hung_up || self.reads_end_early;

@@ -26,6 +26,10 @@ pub(crate) const SCRATCH_SIZE: usize = 17 * 1024;
 /// without a copy.
 const DIRECT_MIN: usize = 4 * 1024;
 
+/// Bytes that the reactor reads at once if it expects a header and large data: the data is then received into
+/// its mailbox.
+const EXPECTED_HEADER: usize = 128;
+
 /// A direct read asks for this many bytes more than the body lacks. If it returns fewer bytes than it has
 /// asked for, the socket is empty, and no further system call has to show that.
 const AFTER_BODY: usize = 64;
@@ -191,7 +195,7 @@ impl<T: Transport> Connection<T> {
         let mut job = pools.job(Owner::Client(id));
         let mut received = 0;
         let mut missing = 0;
-        if self.buffered || self.input.as_slice().len() >= SCRATCH_SIZE {
+        if self.buffered || self.input.as_slice().len() >= SCRATCH_SIZE || self.awaits_data() {
             // `cut_input` copies the batch or the bytes after it, whichever is shorter: at most half of the
             // buffered bytes.
             let copied = self.input.as_slice().len() / 2;
@@ -215,6 +219,7 @@ impl<T: Transport> Connection<T> {
                 Data::Loaded => {}
             }
             let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, pools) } else { 0 };
+            let scratch = if self.expects_data { &mut scratch[..EXPECTED_HEADER] } else { &mut scratch[..] };
             let room = if direct > 0 { direct } else { scratch.len() };
             if (direct > 0 || !self.input.is_empty()) && self.input.try_reserve(room).is_err() {
                 pools.return_job(job);
@@ -369,7 +374,10 @@ impl<T: Transport> Connection<T> {
     fn cut(&mut self, bytes: &[u8], found: &mut Vec<Framed>, limits: &Limits) -> (usize, usize) {
         let (used, missing) = self.framing.cut(bytes, limits, REQUESTS_PER_BATCH, found, !self.readable);
         self.first_since_reply &= found.is_empty();
-        self.loads_data &= found.is_empty();
+        if !found.is_empty() {
+            (self.loads_data, self.expects_data) = (false, false);
+            self.end_await();
+        }
         self.buffered = missing == 0 && used < bytes.len();
         (used, missing)
     }

@@ -149,8 +149,12 @@ impl Pipe {
     }
 
     fn is_readable(&self) -> bool {
-        let len = self.to_server.len();
-        len >= self.low_water || len == self.capacity_to_server
+        self.to_server.len() >= self.low_water || self.is_full()
+    }
+
+    /// Whether the client can send nothing more before the server reads.
+    pub(super) fn is_full(&self) -> bool {
+        self.to_server.len() == self.capacity_to_server
     }
 
     /// Whether epoll would report an event.

@@ -243,6 +243,10 @@ impl World {
                     None => View::Stuck,
                 }
             }
+            // The client cannot send the rest of its request.
+            Phase::Idle if !self.server.is_stopping() && self.clients[client].pipe.borrow().is_full() => {
+                View::Stuck
+            }
             Phase::Idle => View::Idle,
             Phase::Working => View::Stuck,
         }
