@@ -2,7 +2,8 @@
 
 from typing import Callable, NamedTuple, Tuple
 
-from goals import MIXES, OTHERS, idle_bytes, ratio_to_best
+from goals import LARGE_OTHERS, MIXES, OTHERS, idle_bytes, ratio_to_best
+from points import LARGE_PEERS, PLOTTED_RATE
 from records import median, ratio
 
 PEERS = ("dipc",) + OTHERS
@@ -66,23 +67,61 @@ and of the rate. *baseline* is the server that only receives requests and sends 
 
 
 def latency(about, runs):
-    fields = {"p50": "p50_us", "p90": "p90_us", "p99": "p99_us", "p99.9": "p999_us", "longest": "max_us"}
-    rate, = about["sections"]["latency"]["values"]
-    rows = [[name, number(median(ratio_to_best(runs, "latency", rate, "rw50", field)), 2)]
-            + [number(runs.median("latency", server, rate, "rw50", field)) for server in PEERS]
-            for name, field in fields.items()]
-    cpu_ratio = median(ratio_to_best(runs, "latency", rate, "rw50", "server_cpu_us"))
-    cpu = [runs.median("latency", server, rate, "rw50", "server_cpu_us") for server in PEERS]
-    rows.append(["CPU time per request", number(cpu_ratio, 2)] + [number(value, 1) for value in cpu])
-    return (LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n"
-            + table(["", "ratio"] + [f"{server}, µs" for server in PEERS], rows))
+    fields = {"p50": "p50_us", "p99": "p99_us", "p99.9": "p999_us", "CPU time": "server_cpu_us"}
+    rows = []
+    for rate in about["sections"]["latency"]["values"]:
+        for name, field in fields.items():
+            spread = ratio_to_best(runs, "latency", rate, "rw50", field)
+            values = [runs.median("latency", server, rate, "rw50", field) for server in PEERS]
+            rows.append([number(rate), name, number(median(spread), 2), shown(spread), verdict(spread)]
+                        + [number(value, 1 if name == "CPU time" else 0) for value in values])
+    header = ["requests/s", "", "ratio", "range", ""] + [f"{server}, µs" for server in PEERS]
+    return LATENCY + "\n" + image("latency", "latency at a fixed rate") + "\n" + table(header, rows)
 
 
-LATENCY = """\
+def shown(spread):
+    return None if spread is None else f"{spread.least:.2f} – {spread.most:.2f}"
+
+
+def verdict(spread):
+    """What the ratios of all rounds show."""
+    if spread is None or spread.least <= 1 <= spread.most:
+        return "not decided"
+    return "shorter" if spread.most < 1 else "longer"
+
+
+LATENCY = f"""\
 Half of the requests are writes. They are sent on a schedule, and latency is measured from the scheduled time:
 if a server pauses, all requests that are scheduled during the pause are late (no coordinated omission). The
-ratio is the latency of dipc / that of redis or memcached, whichever is better. The plot has a line for each
-round. The distributions are in `performance/latency/`, in HdrHistogram's percentile format.
+ratio is the value of dipc / that of redis or memcached, whichever is better: the median of the ratios of all
+rounds. The range has all of them. If it includes 1, the rounds do not decide which server is better. The plot
+has a line for each round at {PLOTTED_RATE:,} requests per second. These distributions are in
+`performance/latency/`, in HdrHistogram's percentile format.
+"""
+
+
+def large(about, runs):
+    parts = [LARGE]
+    for section, title in (("large", "64 mailboxes"), ("large-one", "One mailbox")):
+        if section not in about["sections"]:
+            continue
+        header = ["", "bytes", "CPU ratio", "range", "rate ratio", "range"]
+        header += [f"{server}, µs" for server in LARGE_PEERS]
+        rows = []
+        for mix, name in MIXES.items():
+            for n in about["sections"][section]["values"]:
+                cpu = ratio_to_best(runs, section, n, mix, "server_cpu_us", others=LARGE_OTHERS)
+                rate = ratio_to_best(runs, section, n, mix, "requests_per_second", max, others=LARGE_OTHERS)
+                values = [runs.median(section, server, n, mix, "server_cpu_us") for server in LARGE_PEERS]
+                rows.append([name, number(n), number(median(cpu), 2), shown(cpu), number(median(rate), 2),
+                             shown(rate)] + [number(value, 1) for value in values])
+        parts += [f"### {title}\n", table(header, rows)]
+    return "\n".join(parts)
+
+
+LARGE = """\
+50 connections. The ratios compare dipc with the best of redis and memcached, each with one thread and with
+two. The other columns are the CPU time per request.
 """
 
 
@@ -170,10 +209,10 @@ HOT = """\
 """
 
 COPIED = """
-dipc receives a message completely before it admits the writer, and copies a message before it sends the
-message to the reader. So a slow client delays no other client. redis and memcached receive directly into the
-stored value. From 128 KiB on, a worker thread makes the copy: this costs more CPU time, but the next message
-is received meanwhile.
+No mailbox waits for a client: a request with data begins when all of its data has arrived, and what a socket
+does not take of an answer is copied. Messages of 16 KiB to 2 MiB are received from the socket into the
+mailbox, and sent from it. Larger ones are copied by a worker: this costs more CPU time, but the next message
+is received meanwhile. redis and memcached receive directly into the stored value.
 """
 
 RATE = ("/s", lambda rate, n: number(rate))
@@ -182,6 +221,7 @@ CHAPTERS = (
     Chapter("Connections", ("connections",), by_mix("connections", "connections", RATE)),
     Chapter("Pipelining", ("pipeline",), by_mix("pipeline", "in a batch", RATE)),
     Chapter("Message size", ("size",), by_mix("size", "bytes", MEGABYTES, COPIED)),
+    Chapter("Large messages", ("large", "large-one"), large),
     Chapter("Latency at a fixed rate", ("latency",), latency),
     Chapter("Memory of idle connections", ("idle",), idle),
     Chapter("Waits of writers among readers", tuple(WAITS), waits),

@@ -3,9 +3,12 @@ ratio of two values of dipc, the memory of an idle connection, and the number of
 
 from typing import NamedTuple, Optional, Union
 
+import points
 from records import Spread, median
 
 OTHERS = ("redis", "memcached")
+LARGE_OTHERS = tuple(server for server in points.LARGE_PEERS if server != "dipc")
+SIZES = {65536: "64 KiB", 262144: "256 KiB", 1048576: "1 MiB"}
 MIXES = {"r": "reads", "w": "writes"}
 
 
@@ -56,7 +59,8 @@ class Goal(NamedTuple):
 
 
 def goals(runs):
-    return per_request(runs) + pipelined(runs) + round_trip(runs) + large(runs) + [idle(runs)] + hot(runs)
+    return (per_request(runs) + pipelined(runs) + round_trip(runs) + large(runs) + tails(runs) + [idle(runs)]
+            + hot(runs))
 
 
 def per_request(runs):
@@ -85,9 +89,23 @@ def round_trip(runs):
 
 
 def large(runs):
-    return [Goal(f"64 KiB {MIXES[mix]} per second: dipc / {server}",
-                 *rates(runs, "size", 65536, mix, server, goal))
-            for mix, server, goal in (("r", "redis", 1.3), ("w", "memcached", 1.0))]
+    found = []
+    for section, where in (("large", "64 mailboxes"), ("large-one", "one mailbox")):
+        for n, size in SIZES.items():
+            for mix, name in MIXES.items():
+                cpu = ratio_to_best(runs, section, n, mix, "server_cpu_us", others=LARGE_OTHERS)
+                rate = ratio_to_best(runs, section, n, mix, "requests_per_second", max, others=LARGE_OTHERS)
+                what = f"{name} of {size}, {where}: dipc / best"
+                found += [Goal(f"CPU time, {what}", cpu, "at most", 0.95),
+                          Goal(f"Rate, {what}", rate, "at least", 1.1)]
+    return found
+
+
+def tails(runs):
+    fields = {"p50": "p50_us", "p99": "p99_us", "p99.9": "p999_us"}
+    return [Goal(f"{name} at {rate:,} requests per second: dipc / redis or memcached",
+                 ratio_to_best(runs, "latency", rate, "rw50", field), "at most", 1.0)
+            for rate in points.RATES for name, field in fields.items()]
 
 
 def rates(runs, section, n, mix, server, goal):
@@ -108,9 +126,9 @@ def hot(runs):
             Goal("Overtakes in all runs with --fairness", runs.total("dipc", "overtakes"), "at most", 0)]
 
 
-def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc"):
-    """The spread of the ratios of a value of `ours` to that of redis or memcached, whichever is better."""
-    known = {server: runs.median(section, server, n, mix, field) for server in OTHERS}
+def ratio_to_best(runs, section, n, mix, field, choose=min, ours="dipc", others=OTHERS):
+    """The spread of the ratios of a value of `ours` to that of the best of the others."""
+    known = {server: runs.median(section, server, n, mix, field) for server in others}
     known = {server: value for server, value in known.items() if value is not None}
     if not known:
         return None

@@ -4,7 +4,11 @@ from typing import NamedTuple, Tuple
 
 PEERS = ("dipc", "redis", "memcached")
 WITH_BASELINE = PEERS + ("baseline",)
+LARGE_SIZES = (65536, 262144, 1048576)
+LARGE_PEERS = PEERS + ("redis-2", "memcached-1")
 LOCKS = ("dipc", "rwlock", "rwlock-copy")
+RATES = (5000, 20000, 60000)
+PLOTTED_RATE = 20000
 
 
 class Section(NamedTuple):
@@ -21,7 +25,10 @@ SECTIONS = {
                         (1, 2, 4, 8, 16, 32, 64, 128), WITH_BASELINE),
     "size": Section("-t r,w -c 50 -d N --mailboxes 64",
                     (1, 16, 100, 1024, 4096, 16384, 65536, 262144, 1048576), WITH_BASELINE),
-    "latency": Section("-t rw50 -c 50 -d 100 --mailboxes 64 --rate N", (20000,), PEERS),
+    "large": Section("-t r,w -c 50 -d N --mailboxes 64", LARGE_SIZES, LARGE_PEERS),
+    "large-one": Section("-t r,w -c 50 -d N --mailboxes 1", LARGE_SIZES, LARGE_PEERS),
+    # The last rate is about 80 % of the highest one of the machine of docs/performance.md.
+    "latency": Section("-t rw50 -c 50 -d 100 --mailboxes 64 --rate N", RATES, PEERS),
     # Measures memory. The requests take four seconds, in which some servers free memory of idle connections.
     "idle": Section("-t r -c 1 -n 100 --rate 25 --idle N", (0, 1000, 5000, 10000, 15000), PEERS),
     "waits": Section("-t rw90 --fairness -c N -d 16384", (10, 50, 200, 500), LOCKS),
@@ -33,7 +40,8 @@ SECTIONS = {
 }
 
 # The gated points: those with a goal. They are measured in more rounds.
-GATED = {"connections": (1, 50, 1000, 15000), "pipeline": (16,), "size": (65536,), "hot": (1, 64)}
+GATED = {"connections": (1, 50, 1000, 15000), "pipeline": (16,), "size": (65536,), "large": LARGE_SIZES,
+         "large-one": LARGE_SIZES, "latency": RATES, "hot": (1, 64)}
 
 
 def command(section, seconds, system="SYSTEM", port="PORT", pid="PID", value="N"):

@@ -44,7 +44,8 @@ def run_all(plan, about, rows, sections, programs, folder):
     for number, runs_of_round in plan:
         for name, value, server in runs_of_round:
             progress.show(f"round {number}: {name} N={value} {server}")
-            keep = folder / "latency" / f"{server}-{number}.hgrm" if name == "latency" else None
+            is_plotted = name == "latency" and value == points.PLOTTED_RATE
+            keep = folder / "latency" / f"{server}-{number}.hgrm" if is_plotted else None
             for row in run(sections[name], value, server, programs, about["seconds"], keep):
                 rows.append({"section": name, "n": value, "round": number, "server": server, **row})
         records.save(folder, about, rows)

@@ -30,6 +30,15 @@ SERVERS = {
         "redis",
         "redis-server --port PORT --bind 127.0.0.1 --save '' --appendonly no --maxclients 16000 --dir DIR",
         "no persistence, as the other servers have none; one thread, the default"),
+    "redis-2": Server(
+        "redis",
+        "redis-server --port PORT --bind 127.0.0.1 --save '' --appendonly no --maxclients 16000 --dir DIR "
+        "--io-threads 2 --io-threads-do-reads yes",
+        "the same with a second thread for the sockets"),
+    "memcached-1": Server(
+        "memcached",
+        "memcached -l 127.0.0.1 -p PORT -U 0 -t 1 -c 16000 -I 2m -m 1024 -u nobody",
+        "the same with one thread"),
     "memcached": Server(
         "memcached",
         f"memcached -l 127.0.0.1 -p PORT -U 0 -t {PROCESSORS} -c 16000 -I 2m -m 1024 -u nobody",
