@@ -143,13 +143,18 @@ enum Failed {
 }
 
 impl Local {
-    /// Opens the instance of `port` in its default directory, `/dev/shm/dipc-UID`.
+    /// Opens the instance of `port` in the default directory of the server: the environment variable `DIPC_DIR`,
+    /// or `/dev/shm/dipc-UID`.
     ///
     /// Fails with [`NotFound`](io::ErrorKind::NotFound) if there is no such instance, with
     /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if its directory is not this user's alone, and
     /// with [`InvalidData`](io::ErrorKind::InvalidData) if its segment is not one of this version of dipc.
     pub fn open(port: u16) -> io::Result<Self> {
-        Local::open_in(format!("/dev/shm/dipc-{}", system::user()), port)
+        let base = std::env::var_os("DIPC_DIR").filter(|base| !base.is_empty());
+        match base {
+            Some(base) => Local::open_in(base, port),
+            None => Local::open_in(format!("/dev/shm/dipc-{}", system::user()), port),
+        }
     }
 
     /// Opens the instance of `port` in the directory `base`, that of the server's option `--dir`. Fails as
