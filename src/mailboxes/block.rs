@@ -44,9 +44,8 @@ mod record;
 mod removal;
 mod source;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use super::segment::Ring;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use entry::Entry;
 pub(crate) use record::{Contents, Damaged};
 use record::{Holes, Record};
@@ -78,6 +77,7 @@ pub(crate) struct Control {
     newest: AtomicU64,
 }
 
+#[cfg(not(feature = "loom"))]
 const _: () = assert!(size_of::<Control>() == 128, "part of the layout of the segment");
 
 #[derive(Debug)]
@@ -572,5 +572,7 @@ fn to_u32(number: u64) -> u32 {
     u32::try_from(number).expect("a capacity has 31 bits")
 }
 
+#[cfg(all(test, feature = "loom"))]
+mod model;
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

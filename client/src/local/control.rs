@@ -124,3 +124,6 @@ impl Slot {
         }
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod model;

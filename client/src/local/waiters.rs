@@ -47,16 +47,16 @@ impl Waiters {
     /// Announces a wait for changes of these mailboxes, with these bells. Returns the values of the bells. The
     /// caller then looks for news, and sleeps at the bells if there is none.
     pub(super) fn announce(&self, mailboxes: impl Iterator<Item = u32>, bells: &[&AtomicU32]) -> Vec<u32> {
-        let seen = bells.iter().map(|bell| bell.load(Ordering::Acquire)).collect();
         let flags = mailboxes.map(|mailbox| self.0.map.u32(mailbox as usize * size_of::<u32>()));
-        set(flags);
-        seen
+        announce(flags, bells)
     }
 }
 
-/// Sets flags, before the caller looks for news.
-pub(super) fn set<'a>(flags: impl Iterator<Item = &'a AtomicU32>) {
+/// Loads bells and sets flags, before the caller looks for news. Returns the values of the bells.
+pub(super) fn announce<'a>(flags: impl Iterator<Item = &'a AtomicU32>, bells: &[&AtomicU32]) -> Vec<u32> {
+    let seen = bells.iter().map(|bell| bell.load(Ordering::Acquire)).collect();
     flags.for_each(|flag| flag.store(1, Ordering::Relaxed));
     // The look for news must not happen before these stores: see the law.
     fence(Ordering::SeqCst);
+    seen
 }
