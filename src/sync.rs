@@ -1,5 +1,5 @@
-//! The mutex, the condition variable and the atomics of the code that loom models check. With the feature `loom`
-//! they come from loom, else from parking_lot and the standard library.
+//! The mutex, the condition variable and the atomics of the code that loom models check. With the feature
+//! `loom` they come from loom, else from parking_lot and the standard library.
 
 #[cfg(feature = "loom")]
 pub(crate) use loom::sync::atomic;

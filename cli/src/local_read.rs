@@ -21,8 +21,8 @@ struct Part {
     wait: Option<Duration>,
 }
 
-/// Runs the command if it is a read with `--local`, and prints its result. Otherwise returns false. Also returns
-/// false if only the server can answer; the command is then one without `--local`.
+/// Runs the command if it is a read with `--local`, and prints its result. Otherwise returns false. Also
+/// returns false if only the server can answer; the command is then one without `--local`.
 pub(crate) fn run(connection: &Connection, command: &mut Command, out: &Output) -> Result<bool, Failure> {
     let Command::Read { mailbox, off, len, version: is_version, after, wait, local } = command else {
         return Ok(false);

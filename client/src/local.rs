@@ -1,5 +1,5 @@
-//! Local readers: processes of the same user on the same machine read mailboxes in the shared memory, without a
-//! request to the server.
+//! Local readers: processes of the same user on the same machine read mailboxes in the shared memory, without
+//! a request to the server.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -24,8 +24,8 @@
 //! ```
 //!
 //! A read returns the message that the mailbox had at one instant between its begin and its end, as a request
-//! `r` does, and is never a mixture of two messages. It takes about as long as the copy of the bytes. Writers do
-//! not wait for local readers, and local readers never wait for writers.
+//! `r` does, and is never a mixture of two messages. It takes about as long as the copy of the bytes. Writers
+//! do not wait for local readers, and local readers never wait for writers.
 //!
 //! A local read is different from a request in these points:
 //!
@@ -36,9 +36,9 @@
 //! - It works while no server runs. If the server was killed, a mailbox that was held stays so until the next
 //!   start.
 //!
-//! The mailboxes of an instance can be removed or replaced: `dipcrm`, `--fresh`, `--resize`, or the removal of
-//! their files. A local reader then refuses with [`Miss::Retired`], and [`Local::reopen`] opens the new ones.
-//! A restart or a takeover of the server keeps the mailboxes, and the reader continues.
+//! The mailboxes of an instance can be removed or replaced: `dipcrm`, `--fresh`, `--resize`, or the removal
+//! of their files. A local reader then refuses with [`Miss::Retired`], and [`Local::reopen`] opens the new
+//! ones. A restart or a takeover of the server keeps the mailboxes, and the reader continues.
 //!
 //! Other processes of the user are trusted not to truncate the files of the instance. Any contents of these
 //! files are safe: damaged ones are [`Miss::Damaged`].
@@ -52,7 +52,7 @@
 //! | `cursor`, `miss`, `reader` | [`Cursor`], [`Miss`], [`Reader`] |
 //! | `files`, `header`, `names` | finds and checks the files; their contents |
 //! | `waiters` | waits for changes |
-//! | `map`, `racy`, `system` | the mapped memory, copies of memory that changes, system calls; all `unsafe` code |
+//! | `map`, `racy`, `system` | mapped memory, copies of it, system calls; all `unsafe` code |
 
 mod control;
 mod cursor;
@@ -98,8 +98,8 @@ const WAIT_SLICE: Duration = Duration::from_secs(1);
 /// The properties of a message that was read. Its bytes are in the buffer of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// The version of the message. After [`Local::read`] it is that of the mailbox, also if a newer message was
-    /// removed.
+    /// The version of the message. After [`Local::read`] it is that of the mailbox, also if a newer message
+    /// was removed.
     pub version: u64,
     /// The number of messages in the mailbox. 0 means that the mailbox is empty and there is no message.
     pub count: u64,
@@ -143,8 +143,8 @@ enum Failed {
 }
 
 impl Local {
-    /// Opens the instance of `port` in the default directory of the server: the environment variable `DIPC_DIR`,
-    /// or `/dev/shm/dipc-UID`.
+    /// Opens the instance of `port` in the default directory of the server: the environment variable
+    /// `DIPC_DIR`, or `/dev/shm/dipc-UID`.
     ///
     /// Fails with [`NotFound`](io::ErrorKind::NotFound) if there is no such instance, with
     /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if its directory is not this user's alone, and
@@ -236,8 +236,8 @@ impl Local {
     /// Copies the oldest message that is newer than the cursor into `buffer`, in place of its contents, and
     /// moves the cursor to it. Returns `None`, and leaves the buffer empty, if there is no newer message.
     ///
-    /// Fails with [`Miss::Ahead`] if the mailbox has not reached the version of the cursor, or if the cursor is
-    /// one of other mailboxes, which have been replaced.
+    /// Fails with [`Miss::Ahead`] if the mailbox has not reached the version of the cursor, or if the cursor
+    /// is one of other mailboxes, which have been replaced.
     pub fn after(&self, cursor: &mut Cursor, buffer: &mut Vec<u8>) -> Result<Option<Copied>, Miss> {
         let (mailbox, from, life) = (cursor.mailbox, cursor.version, self.life());
         buffer.clear();
@@ -282,8 +282,8 @@ impl Local {
     /// Waits until one of the mailboxes has a message that is newer than the version beside it, at most
     /// [`WAIT_MAX`] mailboxes. Returns false if there is none within `timeout`; `None` waits without a limit.
     ///
-    /// A wait stands in no queue: a client may take the message before the caller reads it. While a mailbox is
-    /// held it has no newer message. Fails with [`Miss::TooMany`] for more mailboxes, and as soon as the
+    /// A wait stands in no queue: a client may take the message before the caller reads it. While a mailbox
+    /// is held it has no newer message. Fails with [`Miss::TooMany`] for more mailboxes, and as soon as the
     /// mailboxes are removed or replaced with [`Miss::Retired`].
     pub fn wait(&self, positions: &[(u32, u64)], timeout: Option<Duration>) -> Result<bool, Miss> {
         if positions.len() > WAIT_MAX {
@@ -333,8 +333,8 @@ impl Local {
         waiters.clone()
     }
 
-    /// Whether a mailbox has a newer message. A mailbox that is held or changes all the time has none: its bell
-    /// rings when that ends.
+    /// Whether a mailbox has a newer message. A mailbox that is held or changes all the time has none: its
+    /// bell rings when that ends.
     fn has_news(&self, positions: &[(u32, u64)]) -> Result<bool, Miss> {
         for &(mailbox, version) in positions {
             match self.newest(mailbox) {
@@ -381,8 +381,8 @@ impl Local {
         Err(Miss::Busy)
     }
 
-    /// Whether the message of this version is in the mailbox, and was there since `epoch` was loaded: the bytes
-    /// of a message are not overwritten as long as it is in its mailbox.
+    /// Whether the message of this version is in the mailbox, and was there since `epoch` was loaded: the
+    /// bytes of a message are not overwritten as long as it is in its mailbox.
     fn still_has(&self, control: &Control, version: u64, epoch: u64) -> bool {
         let Ok(now) = control.load_even_held() else { return false };
         control.is_unchanged(&now, false)

@@ -26,11 +26,11 @@
 //! list is always a message: a removal of the oldest message also removes the holes behind it. The number of
 //! holes is stored beside the records. It is never 0 while there are holes, and a start counts them again.
 //!
-//! Readers of the shared memory hold no grant. The sequence number of a change is stored in `begun` before the
-//! change stores anything else, so a reader that finds a higher one may have copied bytes of two states. The
-//! holes are not a part of the record. A change of a mailbox with holes therefore has two sequence numbers: one
-//! for the record, one for the holes behind it. The holes belong to the record while `begun` and the word have
-//! the same sequence number.
+//! Readers of the shared memory hold no grant. The sequence number of a change is stored in `begun` before
+//! the change stores anything else, so a reader that finds a higher one may have copied bytes of two states.
+//! The holes are not a part of the record. A change of a mailbox with holes therefore has two sequence
+//! numbers: one for the record, one for the holes behind it. The holes belong to the record while `begun` and
+//! the word have the same sequence number.
 //!
 //! All live entries together take at most the capacity plus one header. A new entry takes at most the same
 //! number of bytes. The ring has twice that size, so a new entry after the live entries never overwrites
@@ -67,8 +67,8 @@ pub(crate) struct Control {
     word: AtomicU64,
     records: [Slot; 2],
     /// The sequence number of the word after the change that has begun last. Stored before any other store of
-    /// that change, so that a reader of the shared memory knows which bytes may have been overwritten. It never
-    /// decreases.
+    /// that change, so that a reader of the shared memory knows which bytes may have been overwritten. It
+    /// never decreases.
     begun: AtomicU64,
     /// Counts the changes that readers of the shared memory have waited for.
     bell: AtomicU32,

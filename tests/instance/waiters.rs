@@ -44,7 +44,7 @@ fn a_change_rings_the_bell_although_the_next_request_of_its_run_waits() {
     let mut client = server.connect();
     let large = "x".repeat(60_000);
     // The second put has no room, and waits.
-    client.send(&format!("put 2\nnews\nput 2 60000\n{large}\nput 2 60000 wait=inf\n{large}\n"));
+    client.send(format!("put 2\nnews\nput 2 60000\n{large}\nput 2 60000 wait=inf\n{large}\n"));
     client.expect("OK v=1 n=1\nOK v=2 n=2\n");
     wait_until("the bell", || (waiter.bell(2), waiter.flag(2)) == (1, 0));
 }

@@ -7,9 +7,9 @@ use dipc::client::local::Miss;
 
 use crate::{Over, Scene, read};
 
-/// `begun` is the highest version of a write that was sent, `done` that of a write that was answered, or was seen
-/// by a reader. A read returns at least the version that was done before it began, and at most the version that
-/// was begun when it ended.
+/// `begun` is the highest version of a write that was sent, `done` that of a write that was answered, or was
+/// seen by a reader. A read returns at least the version that was done before it began, and at most the
+/// version that was begun when it ended.
 #[test]
 fn local_reads_and_requests_are_linearizable() {
     const WRITES: u64 = 4000;

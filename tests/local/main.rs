@@ -1,8 +1,9 @@
-//! Local readers: they see what a request would see, never a mixture of two messages, and nothing that a lock or
-//! an unacknowledged take hides.
+//! Local readers: they see what a request would see, never a mixture of two messages, and nothing that a lock
+//! or an unacknowledged take hides.
 //!
 //! The environment variable `DIPC_LOCAL_READS` is the number of reads of each reader in `torture.rs`, and
-//! `DIPC_LOCAL_STRIDE` the distance of the instructions at which `stepping.rs` stops a reader: 1 stops it at each.
+//! `DIPC_LOCAL_STRIDE` the distance of the instructions at which `stepping.rs` stops a reader: 1 stops it at
+//! each.
 #![allow(missing_docs)]
 
 mod history;

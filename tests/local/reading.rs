@@ -173,8 +173,8 @@ fn a_directory_of_others_and_a_foreign_segment_are_refused() {
     assert_eq!(kind(), Err(std::io::ErrorKind::InvalidData));
 }
 
-/// Every byte of the control area and the first bytes of the ring are damaged in turn, and then all of them at
-/// random. A reader refuses or returns a message, and never leaves its memory.
+/// Every byte of the control area and the first bytes of the ring are damaged in turn, and then all of them
+/// at random. A reader refuses or returns a message, and never leaves its memory.
 #[test]
 fn damaged_memory_is_refused_and_never_ends_the_reader() {
     let scene = Scene::new("1 1 0 1");

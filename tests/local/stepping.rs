@@ -1,5 +1,5 @@
-//! A reader that is stopped between two of its instructions while the mailbox is changed: it returns one of the
-//! states, whole, or refuses.
+//! A reader that is stopped between two of its instructions while the mailbox is changed: it returns one of
+//! the states, whole, or refuses.
 
 use std::cell::{Cell, RefCell};
 
@@ -24,16 +24,17 @@ fn stride() -> usize {
         .map_or(23, |stride| stride.parse().expect("DIPC_LOCAL_STRIDE is a number"))
 }
 
-/// Runs `read` in a child process, and stops it after `steps` instructions while `change` is called. `check` then
-/// decides how the reader ended. Returns its decision, and whether the reader was stopped before its end.
+/// Runs `read` in a child process, and stops it after `steps` instructions while `change` is called. `check`
+/// then decides how the reader ended. Returns its decision, and whether the reader was stopped before its
+/// end.
 fn stopped_after<R>(
     steps: usize,
     read: impl Fn() -> R,
     check: impl Fn(R) -> i32,
     change: impl FnOnce(),
 ) -> (i32, bool) {
-    // SAFETY: the child reads mapped memory and makes system calls. It takes no lock and allocates nothing, so the
-    // state of other threads at the fork does not matter.
+    // SAFETY: the child reads mapped memory and makes system calls. It takes no lock and allocates nothing,
+    // so the state of other threads at the fork does not matter.
     #[allow(unsafe_code, reason = "a process of its own can be stopped at each instruction")]
     match unsafe { fork() }.expect("forked") {
         ForkResult::Child => {

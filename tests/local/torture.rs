@@ -1,5 +1,5 @@
-//! Readers beside writers, kills, `--fresh`, `--resize` and dipcrm: no read is a mixture of two messages. A reader
-//! that does not look at `begun` after its copy finds such mixtures in the same time.
+//! Readers beside writers, kills, `--fresh`, `--resize` and dipcrm: no read is a mixture of two messages. A
+//! reader that does not look at `begun` after its copy finds such mixtures in the same time.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use dipc::client::local::{Cursor, Local, Miss};
-use dipc_testkit::client::Client;
+use dipc_testkit::client::{Client, field};
 use dipc_testkit::instance::BaseDirectory;
 use dipc_testkit::port::Port;
 use dipc_testkit::rng::Rng;
@@ -108,10 +108,11 @@ fn change(
         let len = data.len();
         let answer = match random.below(6) {
             0 => with_data(format!("w {mailbox} {len}\n")),
-            // The first message may be shorter than the patched part, and is replaced by it as a whole.
+            // Patches the message that it has just written, unless the other writer has replaced it.
             1 => {
-                with_data(format!("w {mailbox} {len}\n"));
-                with_data(format!("w {mailbox} {len} off=0\n"))
+                let written = with_data(format!("w {mailbox} {len}\n"));
+                let version = field(&written, "v");
+                with_data(format!("w {mailbox} {len} off=0 if={version}\n"))
             }
             2 | 3 => with_data(format!("put {mailbox} {len} full=drop\n")),
             4 => {

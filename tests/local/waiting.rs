@@ -120,8 +120,8 @@ fn a_wait_goes_on_with_the_next_server_and_ends_with_the_mailboxes() {
     });
 }
 
-/// Another process of the user sets and clears all flags all the time. The server serves, and a wait ends at the
-/// latest with its slice.
+/// Another process of the user sets and clears all flags all the time. The server serves, and a wait ends at
+/// the latest with its slice.
 #[test]
 fn a_hostile_page_of_flags_harms_no_writer() {
     let scene = Scene::new("4 64 0 64");

@@ -81,8 +81,8 @@ pub(crate) struct Wait {
 /// How a read reaches its mailbox.
 #[derive(Debug, Args)]
 pub(crate) struct Local {
-    /// Read in the shared memory of this machine, without a request: in no queue, and not counted in stat. Needs
-    /// only --port. Asks the server if the mailbox is locked
+    /// Read in the shared memory of this machine, without a request: in no queue, and not counted in stat.
+    /// Needs only --port. Asks the server if the mailbox is locked
     #[arg(long = "local")]
     pub is_local: bool,
     /// Directory that dipc was started with, for --local [default: environment variable DIPC_DIR, or

@@ -6,9 +6,9 @@
 //!
 //! A reader loads the word. If the mailbox is not held, that instant is the instant of the read. The reader
 //! copies what the active record describes, and then looks at `begun`. The change after the state with the
-//! number `seq` overwrites none of the state's bytes; the change after that one may. The server stores `begun`
-//! before any other store of a change, with a fence behind it. So the copy is one of state `seq` if `begun` is
-//! at most `seq + 1` afterwards.
+//! number `seq` overwrites none of the state's bytes; the change after that one may. The server stores
+//! `begun` before any other store of a change, with a fence behind it. So the copy is one of state `seq` if
+//! `begun` is at most `seq + 1` afterwards.
 //!
 //! The marks of holes and their number are changed in place. They belong to the state only if no change has
 //! begun: `begun` is `seq`.
@@ -69,6 +69,7 @@ impl Control {
         self.state(self.word.load(Ordering::Acquire) & !HELD)
     }
 
+    #[inline]
     fn state(&self, word: u64) -> Result<State, Failed> {
         let slot = &self.records[(word & 1) as usize];
         let state = State { record: slot.load(), seq: word >> 1 };
@@ -78,11 +79,11 @@ impl Control {
         }
     }
 
-    /// Whether everything that was copied since the state was loaded belongs to that state. `with_holes`: also
-    /// the holes and their number.
+    /// Whether everything that was copied since the state was loaded belongs to that state. `with_holes`:
+    /// also the holes and their number.
     pub(super) fn is_unchanged(&self, state: &State, with_holes: bool) -> bool {
-        // Together with the fence behind the store of `begun`: if one of the copied bytes was stored by a later
-        // change, `begun` is that of the change.
+        // Together with the fence behind the store of `begun`: if one of the copied bytes was stored by a
+        // later change, `begun` is that of the change.
         fence(Ordering::Acquire);
         let begun = self.begun.load(Ordering::Relaxed);
         if with_holes { begun == state.seq } else { begun <= state.seq + 1 }

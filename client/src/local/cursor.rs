@@ -3,8 +3,8 @@
 /// The position of a local reader in the versions of a mailbox, for [`Local::after`](super::Local::after).
 ///
 /// A cursor remembers the mailboxes that it was used with. After these were replaced it is refused with
-/// [`Miss::Ahead`](super::Miss::Ahead), also if its version exists again. The reader then continues with a new
-/// cursor, and tells its user.
+/// [`Miss::Ahead`](super::Miss::Ahead), also if its version exists again. The reader then continues with a
+/// new cursor, and tells its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) mailbox: u32,

@@ -56,7 +56,8 @@ pub(super) fn is_unlinked(file: &File) -> bool {
     file.metadata().map_or(true, |found| found.nlink() == 0)
 }
 
-/// Whether it is a regular file. Its name may have been removed since it was opened: `is_unlinked` finds that.
+/// Whether it is a regular file. Its name may have been removed since it was opened: `is_unlinked` finds
+/// that.
 fn is_plain(found: &Metadata) -> bool {
     found.is_file() && found.nlink() <= 1
 }

@@ -89,8 +89,8 @@ impl<'a> List<'a> {
         self.message(at, trailing + 1)
     }
 
-    /// The oldest message that is newer than the version `from`; `None` if there is none. `place` is where the
-    /// entry behind that version begins, if that is known.
+    /// The oldest message that is newer than the version `from`; `None` if there is none. `place` is where
+    /// the entry behind that version begins, if that is known.
     pub(super) fn after(&self, from: u64, place: Option<Place>) -> Result<Option<Found>, Unfit> {
         if from >= self.newest_version()? {
             return Ok(None);
@@ -135,6 +135,7 @@ impl<'a> List<'a> {
     }
 
     /// The entry at `at`, the first of the last `remaining` entries. Its end must leave room for the others.
+    #[inline]
     fn entry(&self, at: u64, remaining: u64) -> Result<Entry, Unfit> {
         let record = self.record;
         if !(record.head..=record.last).contains(&at) {

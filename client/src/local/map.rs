@@ -81,8 +81,9 @@ impl Map {
             at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.size)
                 && at.is_multiple_of(align_of::<T>())
         );
-        // SAFETY: the value lies within the mapping, which lives as long as `self`. The mapping begins at a page,
-        // so the value is aligned. Every bit pattern is valid. Other processes may store to it: it is atomic.
+        // SAFETY: the value lies within the mapping, which lives as long as `self`. The mapping begins at a
+        // page, so the value is aligned. Every bit pattern is valid. Other processes may store to it: it is
+        // atomic.
         unsafe { self.start.add(at).cast::<T>().as_ref() }
     }
 }
@@ -111,6 +112,7 @@ unsafe impl Atomics for Control {}
 
 impl Ring<'_> {
     /// The four bytes at a position.
+    #[inline]
     pub(super) fn u32(&self, position: u64) -> u32 {
         let mut bytes = [0; size_of::<u32>()];
         // SAFETY: the array has that many bytes.
@@ -118,8 +120,8 @@ impl Ring<'_> {
         u32::from_ne_bytes(bytes)
     }
 
-    /// Copies the `len` bytes at a position into `buffer`, in place of its contents. `len` is at most the size of
-    /// the ring.
+    /// Copies the `len` bytes at a position into `buffer`, in place of its contents. `len` is at most the
+    /// size of the ring.
     pub(super) fn copy(&self, position: u64, len: usize, buffer: &mut Vec<u8>) {
         buffer.clear();
         buffer.reserve(len);
@@ -135,13 +137,14 @@ impl Ring<'_> {
     /// # Safety
     ///
     /// `len` bytes from `to` on are private memory of the caller.
+    #[inline]
     unsafe fn copy_to(&self, position: u64, len: usize, to: *mut u8) {
         assert!(len <= self.size, "{len} bytes in a ring of {}", self.size);
         let size = self.size as u64;
         let at = if position < size { position } else { position % size } as usize;
         let front = len.min(self.size - at);
-        // SAFETY: `at + front` and `len - front` are at most the size of the ring, which `Map::ring` has checked
-        // against the mapping. The caller guarantees that `to` has `len` bytes.
+        // SAFETY: `at + front` and `len - front` are at most the size of the ring, which `Map::ring` has
+        // checked against the mapping. The caller guarantees that `to` has `len` bytes.
         unsafe {
             let start = self.map.start.as_ptr().add(self.at);
             racy::copy(start.add(at), to, front);

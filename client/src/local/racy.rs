@@ -7,19 +7,21 @@
 #![allow(unsafe_code, reason = "reads memory that other processes change")]
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Longest copy by atomic loads. A call is faster for more bytes.
 const WORDS_MAX: usize = 256;
 
 const WORD: usize = size_of::<u64>();
+const HALF: usize = size_of::<u32>();
 
 /// Copies `len` bytes.
 ///
 /// # Safety
 ///
-/// `len` bytes from `from` on are mapped, and are changed by other processes only. `len` bytes from `to` on are
-/// memory of the caller, which nothing else uses.
+/// `len` bytes from `from` on are mapped, and are changed by other processes only. `len` bytes from `to` on
+/// are memory of the caller, which nothing else uses.
+#[inline]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     if len > WORDS_MAX {
         let opaque: unsafe extern "C" fn(_, _, _) -> _ = black_box(libc::memcpy);
@@ -28,13 +30,19 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
         return;
     }
     let mut done = 0;
-    let ahead = from.align_offset(WORD).min(len);
-    // SAFETY: `done` is at most `len` throughout, so each access is in the ranges of the caller. The loads of
-    // words are aligned. A relaxed load of this size is permitted in memory that is mapped only for reading.
+    // SAFETY: `done` plus the size of each access is at most `len`, so the access is in the ranges of the
+    // caller. A relaxed load of this size is permitted in memory that is mapped only for reading. Loads of
+    // several bytes are aligned.
     unsafe {
-        while done < ahead {
-            *to.add(done) = AtomicU8::from_ptr(from.add(done).cast_mut()).load(Ordering::Relaxed);
+        let load = |at| AtomicU8::from_ptr(from.add(at).cast_mut()).load(Ordering::Relaxed);
+        while done < len && !from.add(done).addr().is_multiple_of(HALF) {
+            *to.add(done) = load(done);
             done += 1;
+        }
+        if done + HALF <= len && !from.add(done).addr().is_multiple_of(WORD) {
+            let half = AtomicU32::from_ptr(from.add(done).cast_mut().cast()).load(Ordering::Relaxed);
+            to.add(done).cast::<u32>().write_unaligned(half);
+            done += HALF;
         }
         while done + WORD <= len {
             let word = AtomicU64::from_ptr(from.add(done).cast_mut().cast()).load(Ordering::Relaxed);
@@ -42,7 +50,7 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             done += WORD;
         }
         while done < len {
-            *to.add(done) = AtomicU8::from_ptr(from.add(done).cast_mut()).load(Ordering::Relaxed);
+            *to.add(done) = load(done);
             done += 1;
         }
     }

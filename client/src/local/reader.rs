@@ -8,11 +8,11 @@ use crate::{Client, Error, Message};
 /// The time between two tries to open mailboxes that were replaced.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// A local reader with a connection. A read that the shared memory refuses is a request `r` on the connection, in
-/// the queue of the mailbox.
+/// A local reader with a connection. A read that the shared memory refuses is a request `r` on the
+/// connection, in the queue of the mailbox.
 ///
-/// The connection should be the one with which the program locks mailboxes: the server lets the holder of a lock
-/// read, and other connections wait for it.
+/// The connection should be the one with which the program locks mailboxes: the server lets the holder of a
+/// lock read, and other connections wait for it.
 ///
 /// ```no_run
 /// use dipc_client::Client;

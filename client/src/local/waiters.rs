@@ -1,9 +1,9 @@
 //! The flags of the mailboxes that processes wait for.
 //!
-//! **The law**: a wake-up is never lost. A waiter loads the bells, sets the flags, and then looks for news. The
-//! server stores a change and then looks at the flag of its mailbox; if it is set, the server clears it and
-//! rings the bell. Each side has a fence between its store and its look, so at least one of them sees the other.
-//! The bell has another value then, and the kernel lets no process sleep at it.
+//! **The law**: a wake-up is never lost. A waiter loads the bells, sets the flags, and then looks for news.
+//! The server stores a change and then looks at the flag of its mailbox; if it is set, the server clears it
+//! and rings the bell. Each side has a fence between its store and its look, so at least one of them sees the
+//! other. The bell has another value then, and the kernel lets no process sleep at it.
 
 use std::fs::File;
 use std::io;
@@ -44,8 +44,8 @@ impl Waiters {
         is_unlinked(&self.0.file)
     }
 
-    /// Announces a wait for changes of these mailboxes, with these bells. Returns the values of the bells. The
-    /// caller then looks for news, and sleeps at the bells if there is none.
+    /// Announces a wait for changes of these mailboxes, with these bells. Returns the values of the bells.
+    /// The caller then looks for news, and sleeps at the bells if there is none.
     pub(super) fn announce(&self, mailboxes: impl Iterator<Item = u32>, bells: &[&AtomicU32]) -> Vec<u32> {
         let flags = mailboxes.map(|mailbox| self.0.map.u32(mailbox as usize * size_of::<u32>()));
         announce(flags, bells)

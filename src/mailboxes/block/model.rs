@@ -1,5 +1,5 @@
-//! All interleavings and reorderings of a server that changes a mailbox beside a reader of the shared memory, and
-//! beside a process that waits for the bell: `cargo test --lib --features loom model`.
+//! All interleavings and reorderings of a server that changes a mailbox beside a reader of the shared memory,
+//! and beside a process that waits for the bell: `cargo test --lib --features loom model`.
 //!
 //! The reader here is the one that `dipc_client::local` has. Its own model checks it beside such a server.
 

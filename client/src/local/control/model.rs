@@ -1,5 +1,5 @@
-//! All interleavings and reorderings of a reader beside a server that changes the mailbox, and of a waiter beside
-//! one that rings the bell: `cargo test -p dipc-client --features loom model`.
+//! All interleavings and reorderings of a reader beside a server that changes the mailbox, and of a waiter
+//! beside one that rings the bell: `cargo test -p dipc-client --features loom model`.
 //!
 //! The server here stores what the server stores. Its own model checks it beside such a reader.
 

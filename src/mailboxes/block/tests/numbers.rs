@@ -1,4 +1,5 @@
-//! The sequence numbers of changes, from which readers of the shared memory conclude that their copy is whole.
+//! The sequence numbers of changes, from which readers of the shared memory conclude that their copy is
+//! whole.
 
 use super::*;
 
