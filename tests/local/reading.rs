@@ -137,6 +137,37 @@ fn holes_are_no_messages() {
     assert_eq!(list(0), [entry("c", 3, 2), entry("f", 6, 2)]);
 }
 
+/// The server is in the middle of a change, or was killed there.
+#[test]
+fn holes_are_read_only_while_no_change_has_begun() {
+    let scene = Scene::new("2 64 0 64");
+    let local = scene.local();
+    let mut client = scene.server.connect();
+    client.ask("put 0\na\nput 0\nb\nput 0\nc\n", "OK v=1 n=1\nOK v=2 n=2\nOK v=3 n=3\n");
+    let path = scene.base.join(format!("{}/segment", scene.server.port));
+    let file = fs::File::options().read(true).write(true).open(path).expect("opened");
+    let begin = |by: u64| {
+        let mut begun = [0; 8];
+        file.read_exact_at(&mut begun, 4096 + 104).expect("read");
+        let begun = u64::from_ne_bytes(begun).wrapping_add(by);
+        file.write_all_at(&begun.to_ne_bytes(), 4096 + 104).expect("written");
+    };
+    let second =
+        || local.after(&mut Cursor::at(0, 1), &mut Vec::new()).map(|found| found.map(|of| of.version));
+    begin(1);
+    assert_eq!((read(&local, 0), second()), (Ok((b"c".to_vec(), 3, 3)), Ok(Some(2))), "without holes");
+    begin(1);
+    assert_eq!((read(&local, 0), local.version(0)), (Err(Miss::Busy), Err(Miss::Busy)), "a second change");
+    assert_eq!(second(), Err(Miss::Busy), "it cannot be known whether the list of this state is whole");
+    begin(2u64.wrapping_neg());
+    client.ask("take 0 ttl=30\ntake 0 ttl=30\n", "DATA 1 v=1 n=3 tries=1\na\nDATA 1 v=2 n=3 tries=1\nb\n");
+    client.ask("done 0 v=2\n", "OK n=2\n");
+    assert_eq!((read(&local, 0), second()), (Ok((b"c".to_vec(), 3, 2)), Ok(Some(3))));
+    begin(1);
+    assert_eq!((read(&local, 0), second()), (Err(Miss::Busy), Err(Miss::Busy)), "with holes");
+    assert_eq!(local.version(0), Ok(3));
+}
+
 #[test]
 fn mailboxes_are_found_by_their_names() {
     let scene = Scene::new("4 64 0 64");
