@@ -80,3 +80,33 @@ fn a_start_that_falls_back_has_a_number_of_its_own() {
     assert_eq!(numbers(&segment), (3, 3));
     assert_eq!(list(&block(&segment)).expect("not damaged"), [(1, b"a".to_vec())]);
 }
+
+/// Bytes that do not arrive: some are stored, then the source fails.
+struct Failing;
+
+impl Source for Failing {
+    type Error = ();
+
+    fn len(&self) -> usize {
+        8
+    }
+
+    fn store(self, ring: &mut crate::mailboxes::Ring<'_>, at: u64) -> Result<(), ()> {
+        ring.write(at, b"half");
+        Err(())
+    }
+}
+
+#[test]
+fn a_change_whose_bytes_do_not_arrive_uses_up_its_number() {
+    let segment = segment();
+    let mut block = block(&segment);
+    put_all(&mut block, &[b"a", b"b", b"c"]);
+    assert_eq!(block.write_from(Failing), Ok(Err(())));
+    assert_eq!(numbers(&segment), (4, 4));
+    remove_all(&mut block, &[2]);
+    let (begun, _) = numbers(&segment);
+    assert!(matches!(block.put_from(Failing), Ok(Some(Err(())))));
+    assert_eq!(numbers(&segment), (begun + 2, begun + 2), "with holes");
+    assert_eq!(list(&block).expect("not damaged"), [(1, b"a".to_vec()), (3, b"c".to_vec())]);
+}
