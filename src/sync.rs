@@ -1,5 +1,10 @@
-//! The mutex and the condition variable of the code that loom models check. With the feature `loom` they come
-//! from loom, else from parking_lot.
+//! The mutex, the condition variable and the atomics of the code that loom models check. With the feature
+//! `loom` they come from loom, else from parking_lot and the standard library.
+
+#[cfg(feature = "loom")]
+pub(crate) use loom::sync::atomic;
+#[cfg(not(feature = "loom"))]
+pub(crate) use std::sync::atomic;
 
 #[cfg(not(feature = "loom"))]
 pub(crate) use parking_lot::{Condvar, Mutex};

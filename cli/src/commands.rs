@@ -21,7 +21,12 @@ pub(crate) type Input<'a> = &'a mut dyn FnMut(&mut Client) -> Result<Vec<u8>, Fa
 /// Runs a command. Returns its exit code.
 pub(crate) fn run(client: &mut Client, command: Command, out: &Output, input: Input) -> Result<u8, Failure> {
     match command {
-        Command::Read { mailbox, off, len, version, after, wait } => {
+        Command::Read { local, .. } if local.is_local => {
+            return Err(Failure::Usage(
+                "read --local is a command of the shell, not of the prompt".to_owned(),
+            ));
+        }
+        Command::Read { mailbox, off, len, version, after, wait, .. } => {
             let len = if version { Some(0) } else { len };
             let options = ReadOptions { off, len, after, wait: wait.wait };
             let mailbox = client.mailbox_number(mailbox.id)?;

@@ -6,8 +6,9 @@
 //! [`edit`] replaces a message with the output of a program, [`take`] runs one for a message in hand,
 //! [`watch`] prints messages as they arrive, [`chat`] is a chat room, and [`top`] shows statistics.
 //! [`mod@bench`] puts a server under load. [`mod@dump`] writes the mailboxes into a file, and [`restore`]
-//! puts them into a server. [`ls`] lists the servers of this machine. [`outer_locks`] finds requests that
-//! would wait for a lock of a program that this program runs under.
+//! puts them into a server. [`ls`] lists the servers of this machine. [`local_read`] reads in the shared
+//! memory. [`outer_locks`] finds requests that would wait for a lock of a program that this program runs
+//! under.
 //!
 //! [`stdio`] and [`input`] keep three promises: nothing is taken without a reader, a closed stream is an
 //! error before anything is changed, and input is bounded. [`supervisor`] runs the commands of `lock`,
@@ -30,6 +31,7 @@ mod identity;
 mod input;
 mod interrupts;
 mod lease;
+mod local_read;
 mod lock;
 mod ls;
 mod manual;
@@ -93,7 +95,7 @@ fn wants_json() -> bool {
     std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json")
 }
 
-fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
+fn run(mut cli: Cli, out: &Output) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Completions { shell, program }) => return pages::completions(*shell, *program),
         Some(Command::Manual { directory }) => return pages::manual(directory),
@@ -119,6 +121,11 @@ fn run(cli: Cli, out: &Output) -> Result<u8, Failure> {
             ));
         }
         _ => {}
+    }
+    if let Some(command) = &mut cli.command
+        && local_read::run(&cli.connection, command, out)?
+    {
+        return Ok(0);
     }
     let name = connection_name(cli.command.as_ref());
     let connect = || connect(&cli.connection, &name);

@@ -18,7 +18,7 @@ use crate::bench::BenchOptions;
 use crate::failure::TRY_AGAIN;
 use crate::pages::Program;
 pub(crate) use arguments::{Data, Locking};
-use arguments::{Mailbox, Mailboxes, RetryOption, Wait};
+use arguments::{Local, Mailbox, Mailboxes, RetryOption, Wait};
 pub(crate) use connection::Connection;
 pub(crate) use dump::{DumpOptions, RestoreOptions, Selection};
 pub(crate) use duration::seconds;
@@ -91,6 +91,8 @@ pub(crate) enum Command {
         after: Option<u64>,
         #[command(flatten)]
         wait: Wait,
+        #[command(flatten)]
+        local: Local,
     },
     /// Replace the contents of the mailbox with one message
     #[command(visible_alias = "w")]

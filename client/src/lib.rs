@@ -1,4 +1,5 @@
-//! A blocking client of dipc, the server of shared-memory mailboxes. It needs only the standard library.
+//! A blocking client of dipc, the server of shared-memory mailboxes. It needs only the standard library,
+//! and libc for [local readers](local), which the feature `local` contains.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -59,6 +60,7 @@
 //! | `replies`, `stat`, `event_queue`, `job_guard`, `lock_guard`, `error` | the values that they return |
 //! | `encoder`, `frame` | request to bytes, bytes to reply or event; both without I/O |
 //! | `channel`, `socket`, `address` | bytes to and from the server |
+//! | [`local`] | reads of the shared memory, without a server |
 
 mod address;
 mod channel;
@@ -71,6 +73,8 @@ mod frame;
 mod info;
 mod job_guard;
 mod jobs;
+#[cfg(all(feature = "local", target_os = "linux", target_pointer_width = "64"))]
+pub mod local;
 mod lock_guard;
 mod locks;
 mod mailbox;

@@ -26,6 +26,12 @@
 //! list is always a message: a removal of the oldest message also removes the holes behind it. The number of
 //! holes is stored beside the records. It is never 0 while there are holes, and a start counts them again.
 //!
+//! Readers of the shared memory hold no grant. The sequence number of a change is stored in `begun` before
+//! the change stores anything else, so a reader that finds a higher one may have copied bytes of two states.
+//! The holes are not a part of the record. A change of a mailbox with holes therefore has two sequence
+//! numbers: one for the record, one for the holes behind it. The holes belong to the record while `begun` and
+//! the word have the same sequence number.
+//!
 //! All live entries together take at most the capacity plus one header. A new entry takes at most the same
 //! number of bytes. The ring has twice that size, so a new entry after the live entries never overwrites
 //! them. A message that becomes the only one is written to the start of a half of the ring, if that half has
@@ -38,9 +44,8 @@ mod record;
 mod removal;
 mod source;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use super::segment::Ring;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use entry::Entry;
 pub(crate) use record::{Contents, Damaged};
 use record::{Holes, Record};
@@ -62,7 +67,8 @@ pub(crate) struct Control {
     word: AtomicU64,
     records: [Slot; 2],
     /// The sequence number of the word after the change that has begun last. Stored before any other store of
-    /// that change, so that a reader of the shared memory knows which bytes may have been overwritten.
+    /// that change, so that a reader of the shared memory knows which bytes may have been overwritten. It
+    /// never decreases.
     begun: AtomicU64,
     /// Counts the changes that readers of the shared memory have waited for.
     bell: AtomicU32,
@@ -71,6 +77,7 @@ pub(crate) struct Control {
     newest: AtomicU64,
 }
 
+#[cfg(not(feature = "loom"))]
 const _: () = assert!(size_of::<Control>() == 128, "part of the layout of the segment");
 
 #[derive(Debug)]
@@ -141,14 +148,22 @@ impl Control {
     /// other record.
     pub(crate) fn recover(&self) -> Recovered {
         let word = self.word.fetch_and(!HELD, Ordering::AcqRel) & !HELD;
-        if self.records[active(word)].load().is_ok() {
-            return Recovered::Whole;
-        }
-        if self.records[1 - active(word)].load().is_err() {
+        let recovered = if self.records[active(word)].load().is_ok() {
+            Recovered::Whole
+        } else if self.records[1 - active(word)].load().is_err() {
             return Recovered::Lost;
-        }
-        self.word.store(next(word), Ordering::Release);
-        Recovered::FellBack
+        } else {
+            Recovered::FellBack
+        };
+        // A change that a kill has interrupted is not continued. Its sequence number is used up, because
+        // readers of the shared memory may have seen it.
+        let (seq, begun) = (word >> 1, self.begun.load(Ordering::Relaxed));
+        let seq = if (seq..=seq + 2).contains(&begun) { begun } else { seq };
+        let word = seq << 1 | word & 1;
+        let word = if recovered == Recovered::FellBack { next(word) } else { word };
+        self.begun.store(word >> 1, Ordering::Relaxed);
+        self.word.store(word, Ordering::Release);
+        recovered
     }
 
     /// Keeps readers of the shared memory out, or lets them in again. For the holder of an exclusive grant.
@@ -187,12 +202,24 @@ impl Control {
     }
 
     /// Announces a change to the readers of the shared memory. To be called before the first store of the
-    /// change.
+    /// change. A change of a mailbox with holes ends with [`Control::finish`].
     fn begin(&self) {
         let seq = (self.word.load(Ordering::Relaxed) & !HELD) >> 1;
-        if self.begun.load(Ordering::Relaxed) != seq + 1 {
-            self.begun.store(seq + 1, Ordering::Relaxed);
+        let last = seq + 1 + u64::from(self.has_holes());
+        if self.begun.load(Ordering::Relaxed) < last {
+            self.begun.store(last, Ordering::Relaxed);
             fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Ends a change: from now on the holes belong to the active record. Does nothing if the last commit has
+    /// ended the change.
+    fn finish(&self) {
+        let word = self.word.load(Ordering::Relaxed);
+        let begun = self.begun.load(Ordering::Relaxed);
+        if (word & !HELD) >> 1 != begun {
+            self.word.store(word & HELD | (begun << 1 & !HELD) | word & 1, Ordering::Release);
+            fence(Ordering::Release);
         }
     }
 
@@ -495,7 +522,8 @@ impl<'a> Block<'a> {
 
     fn write_entry<S: Source>(&mut self, live: Record, at: u64, source: S) -> Result<Entry, S::Error> {
         let entry = self.begin_entry(live, at, source.len());
-        source.store(&mut self.ring, entry.payload())?;
+        // A source that fails leaves the change without a commit. Its sequence number is used up.
+        source.store(&mut self.ring, entry.payload()).inspect_err(|_| self.control.finish())?;
         Ok(entry)
     }
 
@@ -530,11 +558,12 @@ impl<'a> Block<'a> {
     }
 
     /// Stores the number of holes after a commit that has removed some, or after which the newest entry is a
-    /// message.
+    /// message. Ends the change.
     fn forget_holes(&self, left: Holes) {
         if self.control.has_holes() {
             self.control.store_holes(left);
         }
+        self.control.finish();
     }
 }
 
@@ -543,5 +572,7 @@ fn to_u32(number: u64) -> u32 {
     u32::try_from(number).expect("a capacity has 31 bits")
 }
 
+#[cfg(all(test, feature = "loom"))]
+mod model;
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

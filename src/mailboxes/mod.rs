@@ -159,8 +159,13 @@ impl<J> Mailboxes<J> {
         job: J,
         released: &mut Released<J>,
     ) -> Ticket {
+        assert!(!grant.is_held, "a take is answered, so it does not wait");
+        let mode = grant.mode();
         let contents = self.contents_or_unlimited(mailbox);
-        self.queue(mailbox).wait_for(grant, condition, contents, job, released)
+        let ticket = self.queue(mailbox).wait_for(grant, condition, contents, job, released);
+        // Earlier requests of the run may have changed the mailbox.
+        self.notify(mailbox, mode);
+        ticket
     }
 
     /// Lets the read for the watchers of a mailbox wait for a message newer than `version`. Returns false if

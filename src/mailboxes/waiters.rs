@@ -8,10 +8,12 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::ptr;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::libc;
+
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// The flags of all mailboxes: a `u32` for each, which is not 0 if processes wait.
 #[derive(Debug)]
@@ -48,10 +50,15 @@ impl Waiters {
         // SAFETY: the file has a flag for each mailbox, and stays mapped as long as `self` lives. Every bit
         // pattern is valid.
         let flag = unsafe { &*self.map.as_ptr().cast::<AtomicU32>().add(mailbox as usize) };
-        // A waiter stores the flag before it looks at the mailbox. One of the two sees the other.
-        fence(Ordering::SeqCst);
-        flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::SeqCst) != 0
+        take_flag(flag)
     }
+}
+
+/// Whether a flag is set. Clears it. To be called after the change.
+pub(super) fn take_flag(flag: &AtomicU32) -> bool {
+    // A waiter stores the flag before it looks at the mailbox. One of the two sees the other.
+    fence(Ordering::SeqCst);
+    flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::SeqCst) != 0
 }
 
 /// Changes a bell, and wakes all processes that wait until it changes.
@@ -59,5 +66,5 @@ pub(super) fn ring(bell: &AtomicU32) {
     bell.fetch_add(1, Ordering::SeqCst);
     let everyone = i32::MAX;
     // SAFETY: FUTEX_WAKE reads no memory of this process. The result is the number of woken processes.
-    unsafe { libc::syscall(libc::SYS_futex, bell.as_ptr(), libc::FUTEX_WAKE, everyone) };
+    unsafe { libc::syscall(libc::SYS_futex, ptr::from_ref(bell), libc::FUTEX_WAKE, everyone) };
 }

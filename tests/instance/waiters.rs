@@ -36,6 +36,20 @@ fn each_change_rings_the_bell_of_a_mailbox_with_waiters() {
 }
 
 #[test]
+fn a_change_rings_the_bell_although_the_next_request_of_its_run_waits() {
+    let base = BaseDirectory::new();
+    let server = base.start("4 1 0 1");
+    let waiter = Waiter::open(&base, &server);
+    waiter.set_flag(2);
+    let mut client = server.connect();
+    let large = "x".repeat(900);
+    // One batch, and one run. The third request has no room, and waits.
+    client.send(format!("put 2\nnews\nput 2 900\n{large}\nput 2 900 wait=inf\n{large}\n"));
+    client.expect("OK v=1 n=1\nOK v=2 n=2\n");
+    wait_until("the bell", || (waiter.bell(2), waiter.flag(2)) == (1, 0));
+}
+
+#[test]
 fn a_process_that_waits_for_the_bell_is_woken() {
     let Some(python) = dipc_testkit::program::python3() else { return };
     let base = BaseDirectory::new();

@@ -78,6 +78,19 @@ pub(crate) struct Wait {
     pub wait: Option<Duration>,
 }
 
+/// How a read reaches its mailbox.
+#[derive(Debug, Args)]
+pub(crate) struct Local {
+    /// Read in the shared memory of this machine, without a request: in no queue, and not counted in stat.
+    /// Needs only --port. Asks the server if the mailbox is locked
+    #[arg(long = "local")]
+    pub is_local: bool,
+    /// Directory that dipc was started with, for --local [default: environment variable DIPC_DIR, or
+    /// /dev/shm/dipc-UID]
+    #[arg(long, value_name = "D", value_hint = ValueHint::DirPath, requires = "is_local")]
+    pub dir: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Data {
     /// The message; several words are joined by blanks. Default: standard input, unchanged

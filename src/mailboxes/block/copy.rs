@@ -41,6 +41,7 @@ impl Block<'_> {
             self.control.store_holes(holes);
         }
         self.control.commit(record);
+        self.control.finish();
         Ok(())
     }
 

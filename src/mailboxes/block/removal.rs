@@ -95,9 +95,7 @@ impl Block<'_> {
             let after = self.without_oldest(before, &mut left)?;
             let steps = u64::from(holes.count - left.count) + 1;
             self.control.commit(after);
-            if holes != left {
-                self.control.store_holes(left);
-            }
+            self.forget_holes(left);
             return Ok(Taken { located: located(steps), before, holes, is_marked: false });
         }
         let is_newest = remaining == u64::from(holes.trailing) + 1;
@@ -106,12 +104,14 @@ impl Block<'_> {
             false => (holes, 1),
         };
         let count = holes.count + 1;
+        self.control.begin();
         // The number of holes is stored before the hole is made. The new place of the newest message is
         // stored afterwards, because until then the removed message is the newest. A starting server finds
         // both again.
         self.control.store_holes(Holes { count, ..holes });
         entry.mark(&mut self.ring, true);
         self.control.store_holes(Holes { count, ..newest });
+        self.control.finish();
         Ok(Taken { located: located(steps), before, holes, is_marked: true })
     }
 
@@ -121,6 +121,7 @@ impl Block<'_> {
         let record = self.record()?;
         let unchanged = (before.version, before.tail) == (record.version, record.tail);
         assert!(unchanged && is_marked == (before == record), "{before:?} became {record:?} after a take");
+        self.control.begin();
         if is_marked {
             Entry::new(located.location.at, located.len).mark(&mut self.ring, false);
             self.control.store_holes(holes);
@@ -129,6 +130,7 @@ impl Block<'_> {
             self.control.store_holes(holes);
             self.control.commit(before);
         }
+        self.control.finish();
         Ok(())
     }
 
@@ -137,7 +139,9 @@ impl Block<'_> {
     pub(crate) fn recount(&mut self) -> bool {
         let counted = self.count_holes();
         let none = Holes { count: u32::MAX, ..Holes::default() };
+        self.control.begin();
         self.control.store_holes(counted.unwrap_or(none));
+        self.control.finish();
         counted.is_ok()
     }
 

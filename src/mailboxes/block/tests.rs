@@ -6,6 +6,7 @@ mod control;
 mod damage;
 mod kill;
 mod model;
+mod numbers;
 
 use super::super::Segment;
 use super::super::segment::tests::{SMALL, memory};
