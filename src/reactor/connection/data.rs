@@ -57,6 +57,9 @@ impl<T: Transport> Connection<T> {
         if self.transport.available() >= missing {
             return Data::Arrived(framed);
         }
+        if self.awaits_data() && !self.readable {
+            return Data::Awaited;
+        }
         if self.awaits_data() {
             // An event without all the data: the socket has no room for more. It gets room when this part is
             // read.

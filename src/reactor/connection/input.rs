@@ -206,7 +206,7 @@ impl<T: Transport> Connection<T> {
             // A large body may be incomplete: `missing` decides whether to read directly into its buffer.
             missing = self.cut_input(&mut job, limits, pools);
         }
-        while job.requests.is_empty() && self.readable && received < BYTES_PER_RECEIVE {
+        while job.requests.is_empty() && received < BYTES_PER_RECEIVE {
             match kernel_memory.map_or(Data::Loaded, |most| self.locate_data(missing, limits, most)) {
                 Data::Arrived(framed) => {
                     pools.return_job(job);
@@ -217,6 +217,9 @@ impl<T: Transport> Connection<T> {
                     break;
                 }
                 Data::Loaded => {}
+            }
+            if !self.readable {
+                break;
             }
             let direct = if missing >= DIRECT_MIN { self.direct_read_len(missing, pools) } else { 0 };
             let scratch = if self.expects_data { &mut scratch[..EXPECTED_HEADER] } else { &mut scratch[..] };
