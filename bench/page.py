@@ -1,6 +1,7 @@
 """Generates docs/performance.md from the recorded values alone: the same values give the same bytes."""
 
 import points
+import summary
 from chapters import CHAPTERS, table
 from goals import goals
 from profile import PARTS, RECORD
@@ -58,7 +59,7 @@ counts. Each value is compared with its goal after rounding.
 *Range*: the minimum and the maximum of all rounds. *Baseline*: the value of `bench/baseline-server.c` in
 place of dipc. That server receives requests and sends prepared answers, so it is close to the limit for any
 server that makes the same system calls. *Speedup*: the factor by which dipc's time beyond the baseline has to
-shrink to reach the goal; *none* if the baseline itself does not reach it. The last chapter shows where the
+shrink to reach the goal; *none* if the baseline itself does not reach it. The CPU profile shows where the
 time is spent.
 """
 
@@ -77,14 +78,15 @@ PROFILE_HEADER = ["load", "server", "total", "sending", "receiving", "waiting", 
 
 
 def write(about, runs, profiled):
-    parts = [head(about, runs), goals_table(runs), servers_table(about)]
+    parts = [head(about, runs), summary.write(runs)]
     for chapter in CHAPTERS:
         lines = [bench_line(about, name) for name in chapter.sections if name in about["sections"]]
         if lines:
             parts.append(f"## {chapter.title}\n\n" + "".join(lines) + "\n" + chapter.write(about, runs))
     if profiled:
         parts.append(profile_table(about, profiled))
-    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+    parts += [servers_table(about), goals_table(runs)]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
 
 def profile_table(about, profiled):

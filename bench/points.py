@@ -64,6 +64,19 @@ def gated(sections):
             for name, section in sections.items() if name in GATED}
 
 
+# The points of the first table, which `bench/peers --quick` measures.
+QUICK = {"connections": (1, 50), "pipeline": (16,), "large": (65536, 1048576), "latency": (PLOTTED_RATE,),
+         "waits": (50,), "hot": (1,)}
+
+
+def quick():
+    """The sections with the points of the first table only, without the servers that it does not show."""
+    shown = PEERS + ("rwlock",)
+    return {name: SECTIONS[name]._replace(
+                values=values, servers=tuple(server for server in SECTIONS[name].servers if server in shown))
+            for name, values in QUICK.items()}
+
+
 def of_mix(section, mix):
     """The section with only one of its mixes."""
     return section._replace(line=section.line.replace("-t r,w", f"-t {mix}"))

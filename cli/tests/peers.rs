@@ -73,7 +73,7 @@ fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
         "sections": {
             "connections": section("-t r,w -c N", &[50]),
             "pipeline": section("-t r,w -P N", &[16]),
-            "size": section("-t r,w -d N", &[65536]),
+            "large": section("-t r,w -d N", &[65536]),
             "hot": section("-t rw50 --mailboxes N", &[1, 64]),
         }
     });
@@ -88,8 +88,8 @@ fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
          connections,50,1,baseline,r,1.7,1.7,100000,\n\
          pipeline,16,1,dipc,r,7.0,6.0,150000,\npipeline,16,1,redis,r,10.0,1.0,100000,\n\
          pipeline,16,1,baseline,r,6.0,6.0,160000,\n\
-         size,65536,1,dipc,r,10.0,5.0,100000,\nsize,65536,1,redis,r,10.0,1.0,100000,\n\
-         size,65536,1,baseline,r,5.0,5.0,200000,\n\
+         large,65536,1,dipc,r,10.0,5.0,100000,\nlarge,65536,1,redis,r,10.0,1.0,100000,\n\
+         large,65536,1,baseline,r,5.0,5.0,200000,\n\
          hot,1,1,dipc,rw50,5.0,4.0,70000,\nhot,64,1,dipc,rw50,5.0,4.0,100000,0\n",
     );
     recorded.record(
@@ -108,14 +108,17 @@ fn the_page_shows_medians_and_medians_of_ratios_within_rounds() {
          | 0.7 | ≤ 0.55 | not reached | 0.7 – 0.7 | 0.6 | none |",
         "| Requests per second, pipelined by 16, reads: dipc / redis \
          | 1.5 | ≥ 1.5 | reached | 1.5 – 1.5 | 1.6 |  |",
-        "| 64 KiB reads per second: dipc / redis | 1 | ≥ 1.3 | not reached | 1 – 1 | 2 | 1.9 × |",
+        "| CPU time, reads of 64 KiB, 64 mailboxes: dipc / best | 1 | ≤ 0.95 | not reached | 1 – 1 |  |  |",
+        "| Rate, reads of 64 KiB, 64 mailboxes: dipc / best | 1 | ≥ 1.1 | not reached | 1 – 1 |  |  |",
+        "| reads | 65,536 | 1.00 | 1.00 – 1.00 | 1.00 | 1.00 – 1.00 | 10.0 | 10.0 | – | – | – |",
+        "| read 100 bytes, 50 clients: CPU time | redis | 7.00 µs | 4.00 µs | 0.80 | 0.75 – 0.85 |",
         "| Requests per second, 50 % writes: one mailbox / 64 mailboxes \
          | 0.7 | ≥ 0.8 | not reached | 0.7 – 0.7 |  |  |",
         "| Overtakes in all runs with --fairness | 0 | ≤ 0 | reached |  |  |  |",
         "| dipc | 0.70 | 70,000 | 100,000 |",
         "- runs: 54; runs without a result: 40",
         "| `-t r -c 50` | dipc | 5.00 | 4.00 | 0.25 | 0.10 | 0.15 | 0.50 |",
-        "3 of 17 goals are reached.",
+        "3 of 48 goals are reached.",
         "    dipc-cli bench --system SYSTEM -p PORT --pid PID -t r,w -c N --seconds 0.5 --warmup 0.1 --csv",
     ] {
         assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");
