@@ -36,7 +36,8 @@ fn every_open_increments_the_epoch() {
     assert_eq!(Segment::open(&file, SMALL).expect("opened").epoch(), 3);
 }
 
-/// A kill of dipcrm left a retired segment. The next server used it, and readers of the shared memory refused it.
+/// A kill of dipcrm left a retired segment. The next server used it, and readers of the shared memory refused
+/// it.
 #[test]
 fn a_retired_segment_that_is_used_again_is_not_retired() {
     let file = memory();
