@@ -247,3 +247,84 @@ fn the_data_that_the_kernel_keeps_has_a_bound() {
     versions.sort_unstable();
     assert!(versions.into_iter().eq(1..=CLIENTS as u64));
 }
+
+/// The low-water mark of the socket was kept when the data was found out to be received into memory.
+#[test]
+fn a_socket_is_readable_again_after_all_kinds_of_data() {
+    let server = Server::start("1 256 0 256");
+    let mut other = server.connect();
+    let data = message(1, 100_000);
+    for before in ["\n", "ping\n", "\r\n\n"] {
+        for first in [17_400, 17_404, 17_408, 17_420, 70_000] {
+            let mut client = server.connect();
+            let stream = [before.as_bytes(), &write("w 0", &data)].concat();
+            client.send(&stream[..first]);
+            other.stat("requests");
+            client.send(&stream[first..]);
+            client.expect(if before == "ping\n" { "OK\n" } else { "" });
+            assert!(client.line().starts_with("OK v="));
+            client.ask("ping\n", "OK\n");
+        }
+    }
+    // Two large requests, of which the second one begins in the same packet as the end of the first.
+    for second in [17_000, 20_000, 34_000] {
+        let mut client = server.connect();
+        let stream = [write("w 0", &data), write("w 0", &message(2, second))].concat();
+        for piece in stream.chunks(50_000) {
+            client.send(piece);
+            other.stat("requests");
+        }
+        assert!(client.line().starts_with("OK v=") && client.line().starts_with("OK v="));
+        client.ask("ping\n", "OK\n");
+    }
+    other.ask("name 0 jobs\n", "OK name=jobs\n");
+    let mut client = server.connect();
+    let stream = write("w jobs", &data);
+    client.send(&stream[..40_000]);
+    other.ask("name 0 -\n", "OK name=-\n");
+    client.send(&stream[40_000..]);
+    assert!(client.line().starts_with("ERR box "));
+    client.ask("ping\n", "OK\n");
+}
+
+/// All data was there, and its end of line was awaited for 30 seconds.
+#[test]
+fn a_silence_completes_large_data_without_its_end_of_line() {
+    let server = Server::start("1 256 0 256");
+    let mut client = server.connect();
+    let request = write("w 0", &message(1, 100_000));
+    client.ask(&request[..request.len() - 1], "OK v=1\n");
+    assert_eq!(client.stat("completed_by_silence"), 1);
+    client.send("r 0\n");
+    expect_data(&mut client, "v=1 n=1", &message(1, 100_000));
+}
+
+/// Each large read of a batch had a grant of its own.
+#[test]
+fn large_reads_of_a_batch_are_one_stay() {
+    let server = Server::start("1 64 0 64");
+    let [mut holder, mut reader, mut writer] = [server.connect(), server.connect(), server.connect()];
+    let data = message(1, 20_000);
+    holder.ask(write("w 0", &data), "OK v=1\n");
+    holder.lock("lock 0 ttl=60\n");
+    server.send_waiting(&mut reader, "r 0\nr 0\nr 0\n");
+    server.send_waiting(&mut writer, write("w 0", &message(2, 20_000)));
+    holder.ask("unlock 0\n", "OK\n");
+    (0..3).for_each(|_| expect_data(&mut reader, "v=1 n=1", &data));
+    writer.expect("OK v=2\n");
+    assert_eq!(server.stat("sent_uncopied"), 3);
+}
+
+/// The mean size of the messages decided where one of them was copied.
+#[test]
+fn a_longer_message_among_small_ones_is_copied_by_a_worker() {
+    let server = Server::start_with_socket("1 8192 0 8192");
+    let mut client = server.connect();
+    let data = message(1, 6 * MIB);
+    client.send("put 0\nx\n".repeat(100));
+    (1..=100).for_each(|number| client.expect(format!("OK v={number} n={number}\n")));
+    client.ask(write("put 0", &data), "OK v=101 n=101\n");
+    client.send("r 0\n");
+    expect_data(&mut client, "v=101 n=101", &data);
+    assert_eq!(server.stat("sent_uncopied"), 0);
+}

@@ -10,7 +10,7 @@ use super::Mailboxes;
 use super::job::{Acquire, InFlight, Job, JobState, Outcome, WaitReason};
 use super::step::{Next, OUTPUT_HIGH_WATER, pass_on, time_out};
 use super::take::{back, done, forget_before, hand_out, take};
-use super::transfer::SendMessage;
+use super::transfer::{SENT_MAX, SendMessage, message_len};
 use crate::mailboxes::{Condition, Contents, Cursor, Damaged, Grant, Mode, Patched, Released, Taken};
 use crate::memory;
 use crate::protocol::{Framed, MailboxRequest, Reason, Refusal, Reply, Request, SizeLimit, Style};
@@ -23,7 +23,7 @@ const INLINE_MAX: usize = 4 * 1024;
 const HEAD_MAX: usize = 256;
 
 /// A stay ends after it has copied this many bytes. A walk over a list counts as well.
-const STAY_MAX: usize = 128 * 1024;
+pub(super) const STAY_MAX: usize = 128 * 1024;
 
 /// The read position is stored for lists with more messages than this, because finding it takes a step for
 /// each message.
@@ -49,6 +49,8 @@ pub(super) enum Applied {
     Answered,
     /// Answered, after a walk over this many entries.
     Walked(u64),
+    /// Answered with a message of this many bytes, which was passed to the socket.
+    Sent(usize),
     /// Answered by a message that is no longer in the mailbox. It was handed out this often before.
     Took(Taken, u32),
     /// Nothing has changed: the mailbox does not meet the condition.
@@ -132,7 +134,7 @@ fn continues_run(job: &Job, index: usize, mailbox: u32, mode: Mode) -> bool {
 
 /// Executes the current request of a job. An admitted request is executed with its run. A request under the
 /// client's own lock is executed alone.
-pub(crate) fn execute(
+pub(super) fn execute(
     job: &mut Job,
     mailboxes: &Mailboxes,
     acquire: Acquire,
@@ -166,6 +168,10 @@ pub(super) fn execute_run(
                 copied += cost_of_steps(steps);
                 job.advance();
             }
+            Applied::Sent(bytes) => {
+                copied += bytes;
+                job.advance();
+            }
             Applied::Took(taken, tries) => {
                 let grant = Some(grant);
                 let in_flight = InFlight { mailbox, taken, tries, grant, answer_offset, deadline: None };
@@ -186,15 +192,14 @@ pub(super) fn execute_run(
                 return;
             }
         }
-        if send.is_some() {
-            break;
-        }
-        copied += job.output.len() - answer_offset;
+        copied += job.output.len().saturating_sub(answer_offset);
         // A request from the wait set was admitted before the queue. Further requests of its batch must not
         // overtake the queue.
         let may_stay = !grant.resumed() && copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
         let is_run = may_stay && continues_run(job, job.next, mailbox, grant.mode());
-        if !is_run || mailboxes.must_yield(mailbox, &grant) {
+        let is_sendable =
+            send.is_none() || message_len(job, mailboxes, &grant).is_some_and(|len| len <= SENT_MAX);
+        if !is_run || !is_sendable || mailboxes.must_yield(mailbox, &grant) {
             break;
         }
     }
@@ -205,7 +210,7 @@ pub(super) fn execute_run(
 
 /// Cost of finding the message that the current request reads. 0 if the message is the newest one, or if the
 /// cursor has the position of the message.
-fn walk_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
+pub(super) fn walk_cost(job: &Job, mailboxes: &Mailboxes) -> usize {
     let Some(&MailboxRequest::Read { mailbox, after: Some(after), .. }) = job.mailbox_request(job.next)
     else {
         return 0;
@@ -238,7 +243,7 @@ fn execute_owned(job: &mut Job, mailboxes: &Mailboxes, mailbox: u32) {
     let applied = apply(job, mailboxes, grant, true, None);
     job.locks = Some(locks);
     match applied {
-        Applied::Answered | Applied::Walked(_) => job.advance(),
+        Applied::Answered | Applied::Walked(_) | Applied::Sent(_) => job.advance(),
         Applied::Took(taken, tries) => {
             let in_flight = InFlight { mailbox, taken, tries, grant: None, answer_offset, deadline: None };
             job.state = JobState::InFlight(in_flight);
@@ -324,35 +329,39 @@ fn read(
         if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), answer.style) {
             return Ok(exhausted);
         }
-        answer.append(&Reply::from(message), &mut job.output);
+        let applied = answer.append(&Reply::from(message), &mut job.output);
         job.tally.count(Outcome::Read);
-        return Ok(Applied::Answered);
+        return Ok(applied);
     };
     let newest = block.version()?;
     if version > newest {
         return Err(NotApplied::Ahead(newest));
     }
-    let known = job.cursor.filter(|(of, cursor)| *of == mailbox && cursor.version == version);
-    let cursor = known.map_or(Cursor::at(version), |(_, cursor)| cursor);
+    let cursor = cursor_after(job, mailbox, version);
     let Some((message, cursor)) = block.after(cursor, offset, len)? else {
         return Ok(Applied::Blocked(Condition::NewerThan(version)));
     };
     if let Err(exhausted) = reserve_answer(&mut job.output, message.len(), answer.style) {
         return Ok(exhausted);
     }
-    match job.owner {
+    Ok(match job.owner {
         Owner::Client(_) | Owner::Packet(_) => {
             job.cursor = (message.count > LONG_LIST).then_some((mailbox, cursor));
-            answer.append(&Reply::from(message), &mut job.output);
             job.tally.count(Outcome::Read);
+            answer.append(&Reply::from(message), &mut job.output)
         }
         Owner::Watch(_) => {
             job.cursor = Some((mailbox, cursor));
             let (parts, version, lost) = (message.parts, message.version, message.lost);
-            answer.append(&Reply::Event { mailbox, parts, version, lost }, &mut job.output);
+            answer.append(&Reply::Event { mailbox, parts, version, lost }, &mut job.output)
         }
-    }
-    Ok(Applied::Answered)
+    })
+}
+
+/// The cursor of a read of the first message after a version.
+pub(super) fn cursor_after(job: &Job, mailbox: u32, version: u64) -> Cursor {
+    let known = job.cursor.filter(|(of, cursor)| *of == mailbox && cursor.version == version);
+    known.map_or(Cursor::at(version), |(_, cursor)| cursor)
 }
 
 /// Where the answer to a read goes.
@@ -364,13 +373,17 @@ struct Answer<'a, 'b> {
 
 impl Answer<'_, '_> {
     /// Appends the answer to the output, or sends it.
-    fn append(self, reply: &Reply, output: &mut Vec<u8>) {
+    fn append(self, reply: &Reply, output: &mut Vec<u8>) -> Applied {
         match (self.send, reply) {
             (Some(send), &Reply::Message { parts, .. } | &Reply::Event { parts, .. }) => {
                 let end = reply.encode_around(self.style, output);
                 send(output, parts, end);
+                Applied::Sent(parts[0].len() + parts[1].len())
             }
-            _ => reply.encode(self.style, output),
+            _ => {
+                reply.encode(self.style, output);
+                Applied::Answered
+            }
         }
     }
 }

@@ -20,7 +20,6 @@ mod take;
 mod transfer;
 
 pub(crate) use completions::Completions;
-pub(crate) use execute::execute;
 pub(crate) use job::{
     Acquire, Completion, ConnectionId, InFlight, Job, JobState, Outcome, Owner, RecordedWait, Tally,
     WaitReason, WaitStarted,
@@ -32,7 +31,7 @@ pub(crate) use step::{
     Enqueued, Next, OUTPUT_HIGH_WATER, Step, enqueue, hello, pass_on, refuse, refuse_and_end, rename, reply,
     step, time_out, wait_for,
 };
-pub(crate) use transfer::{execute_and_receive, execute_and_send, is_received};
+pub(crate) use transfer::{SENT_MIN, execute_and_receive, execute_and_send, is_received};
 
 #[cfg(all(test, not(feature = "loom")))]
 pub(crate) use step::run;

@@ -2,7 +2,7 @@
 //! socket to the mailbox.
 
 use super::Mailboxes;
-use super::execute::execute_run;
+use super::execute::{STAY_MAX, cursor_after, execute_run, walk_cost};
 use super::job::{Acquire, Job, JobState, Outcome, Owner};
 use super::step::Next;
 use super::take::forget_before;
@@ -11,16 +11,16 @@ use crate::protocol::{MailboxRequest, Reply, Request};
 
 /// A message of at least this many bytes is sent from the mailbox itself. The simulation sends messages of a
 /// few bytes.
-const SENT_MIN: u64 = if cfg!(test) { 30 } else { 16 * 1024 };
+pub(crate) const SENT_MIN: usize = if cfg!(test) { 30 } else { 16 * 1024 };
 
 /// A larger message is copied by a worker: the reactor sends other answers meanwhile.
-const SENT_MAX: u64 = 2 * 1024 * 1024;
+pub(super) const SENT_MAX: usize = 2 * 1024 * 1024;
 
 /// Passes a message to a socket: the output with the bytes before the message, the message, and the bytes
-/// after it. Leaves the output empty.
+/// after it. What is not passed to the socket is left in the output.
 pub(crate) type SendMessage<'a> = dyn FnMut(&mut Vec<u8>, [&[u8]; 2], &[u8]) + 'a;
 
-/// Executes the current request of a job, which [`is_sent`]. The grant ends when `send` has returned.
+/// Executes the current request of a job, which [`is_sent`], and the rest of its run.
 pub(crate) fn execute_and_send(
     job: &mut Job,
     mailboxes: &Mailboxes,
@@ -40,15 +40,32 @@ pub(crate) fn execute_and_send(
 /// sends this message from the mailbox itself.
 pub(crate) fn is_sent(job: &Job, mailboxes: &Mailboxes) -> bool {
     let Some(framed) = job.requests.get(job.next) else { return false };
-    let &Request::Mailbox(MailboxRequest::Read { mailbox, len, .. }) = &framed.request else { return false };
-    let is_shared = matches!(&job.state, JobState::Granted(grant) if grant.mode() == Mode::Shared);
+    let &Request::Mailbox(MailboxRequest::Read { mailbox, .. }) = &framed.request else { return false };
+    let JobState::Granted(grant) = &job.state else { return false };
     let capacity = mailboxes.geometry().capacity;
-    let bytes = || mailboxes.segment().control(mailbox).mean_bytes(capacity).min(len.unwrap_or(u64::MAX));
-    is_shared
+    // Most messages are small. The estimate finds them out without a look at the ring.
+    let is_large = mailboxes.segment().control(mailbox).mean_bytes(capacity) >= SENT_MIN as u64;
+    is_large
         && !job.copies
-        && (SENT_MIN..=SENT_MAX).contains(&bytes())
+        && grant.mode() == Mode::Shared
         && framed.style.padded_len() == 0
         && !matches!(job.owner, Owner::Packet(_))
+        && message_len(job, mailboxes, grant).is_some_and(|len| (SENT_MIN..=SENT_MAX).contains(&len))
+}
+
+/// Number of bytes of the message that the current request of a job reads under a grant. `None` if there is
+/// none, or if finding it takes long.
+pub(super) fn message_len(job: &Job, mailboxes: &Mailboxes, grant: &Grant) -> Option<usize> {
+    let &MailboxRequest::Read { mailbox, after, offset, len, .. } = job.mailbox_request(job.next)? else {
+        return None;
+    };
+    let (block, len) = (mailboxes.read(mailbox, grant), len.unwrap_or(u64::MAX));
+    let message = match after {
+        None => block.read(offset, len).ok()?,
+        Some(_) if walk_cost(job, mailboxes) >= STAY_MAX => return None,
+        Some(version) => block.after(cursor_after(job, mailbox, version), offset, len).ok()??.0,
+    };
+    Some(message.len())
 }
 
 /// Whether the data of a request may be received into the mailbox: without a condition that could refuse the

@@ -48,12 +48,17 @@ impl<T: Transport> Connection<T> {
     /// Finds out where the data of the request in the input is, of which `missing` bytes are missing. Leaves
     /// at most `kernel_memory` bytes in the socket.
     pub(super) fn locate_data(&mut self, missing: usize, limits: &Limits, kernel_memory: usize) -> Data {
-        if self.loads_data || !(DATA_MIN..=DATA_MAX).contains(&missing) {
+        // A read of a Unix-domain socket, or before urgent data, may return less than has arrived.
+        if self.loads_data || self.reads_end_early || !(DATA_MIN..=DATA_MAX).contains(&missing) {
+            self.end_await();
             return Data::Loaded;
         }
         let is_eligible = |framed: &Framed| framed.body.len() <= DATA_MAX && is_received(&framed.request);
         let found = self.framing.incomplete(self.input.as_slice(), limits).filter(is_eligible);
-        let Some(framed) = found else { return Data::Loaded };
+        let Some(framed) = found else {
+            self.end_await();
+            return Data::Loaded;
+        };
         if self.transport.available() >= missing {
             return Data::Arrived(framed);
         }
@@ -66,12 +71,13 @@ impl<T: Transport> Connection<T> {
             self.end_await();
             return Data::Loaded;
         }
-        let may_wait = !self.hung_up && !self.reads_end_early;
-        if may_wait && missing + 1024 <= kernel_memory && self.transport.await_bytes(missing) {
+        // Without its end of line, too: a silence completes the request then.
+        let may_wait = !self.hung_up && missing + 1024 <= kernel_memory;
+        if may_wait && self.transport.await_bytes(missing - 1) {
             self.low_water_kb = missing.div_ceil(1024) as u16;
             return Data::Awaited;
         }
-        self.load_data();
+        self.loads_data = true;
         Data::Loaded
     }
 
@@ -147,6 +153,7 @@ impl<T: Transport> Connection<T> {
                 input.extend(&unended);
                 input.extend(&after[..after_len]);
                 self.input = input;
+                self.buffered = true;
                 self.load_data();
             }
         }

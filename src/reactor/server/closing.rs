@@ -26,6 +26,10 @@ impl<T: Transport> Server<T> {
             extras.leases.clear();
             (extras.locks.take(), extras.receipts.take())
         });
+        // The bytes that are discarded are read as they arrive.
+        if client.awaits_data() {
+            client.load_data();
+        }
         let lingers = client.linger(self.now);
         drop(client);
         let (locks, receipts) = held.unwrap_or_default();

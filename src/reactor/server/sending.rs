@@ -9,7 +9,7 @@ use super::super::transport::Transport;
 use super::super::watches::Fanout;
 use super::Server;
 use super::watching::{EVENT_BYTE, SEND_EVENT};
-use crate::workers::{Acquire, ConnectionId, Job, execute, execute_and_send};
+use crate::workers::{Acquire, Completion, ConnectionId, Job, SENT_MIN, execute_and_send};
 
 impl<T: Transport> Server<T> {
     /// Answers the current request of a client, an admitted read of a large message. Returns the job if the
@@ -27,35 +27,33 @@ impl<T: Transport> Server<T> {
         let mailboxes = Arc::clone(&self.mailboxes);
         let mut admitted = Vec::new();
         let mut on_admitted = |next| admitted.push(next);
-        let mut sent = 0;
-        let mut flushed = Ok(Flushed::All);
-        if client.has_output() {
-            // The answer has to wait for earlier ones, and a mailbox does not wait for a client.
-            sent = job.output.len();
-            execute(&mut job, &mailboxes, acquire, &mut on_admitted);
-            sent = job.output.len() - sent;
-            drop(client);
-        } else {
-            let mut send = |head: &mut Vec<u8>, parts: [&[u8]; 2], end: &[u8]| {
-                sent = head.len() + parts[0].len() + parts[1].len();
-                flushed = client.send_message(head, parts, end, self.now);
-                self.counters.sent_uncopied += 1;
-            };
-            execute_and_send(&mut job, &mailboxes, acquire, &mut send, &mut on_admitted);
-            drop(client);
-        }
-        self.budgets.receiving.charge(sent);
-        self.budgets.sending.charge(sent);
-        admitted.into_iter().for_each(|next| self.submit_next(next));
-        match flushed {
+        let mut flushed = Ok(());
+        let mut send = |output: &mut Vec<u8>, [front, back]: [&[u8]; 2], end: &[u8]| {
+            let len = front.len() + back.len();
+            self.budgets.receiving.charge(len);
+            self.budgets.sending.charge(len);
             // What the socket has not taken precedes the answers to the rest of the batch.
-            Ok(_) => Some(job),
-            Err(error) => {
-                self.abandon(job);
-                self.fail(id, &error);
-                None
+            if len < SENT_MIN || client.has_output() || flushed.is_err() {
+                [front, back, end].iter().for_each(|part| output.extend_from_slice(part));
+                return;
             }
+            flushed = client.send_message(output, [front, back], end, self.now).map(drop);
+            self.counters.sent_uncopied += 1;
+        };
+        execute_and_send(&mut job, &mailboxes, acquire, &mut send, &mut on_admitted);
+        drop(client);
+        admitted.into_iter().for_each(|next| self.submit_next(next));
+        if let Err(error) = flushed {
+            self.abandon(job);
+            self.fail(id, &error);
+            return None;
         }
+        if self.budgets.sending.is_spent() && job.current().is_some() && !job.holds_grant() {
+            // The rest of the batch is left for the next tick.
+            self.backlog.completions.push_back(Completion::Done(job));
+            return None;
+        }
+        Some(job)
     }
 
     /// Sends the next message of a mailbox, a large one, to its watchers, up to the budget of this tick. If a
