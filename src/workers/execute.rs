@@ -197,9 +197,9 @@ pub(super) fn execute_run(
         // overtake the queue.
         let may_stay = !grant.resumed() && copied < STAY_MAX && job.output.len() < OUTPUT_HIGH_WATER;
         let is_run = may_stay && continues_run(job, job.next, mailbox, grant.mode());
-        let is_sendable =
-            send.is_none() || message_len(job, mailboxes, &grant).is_some_and(|len| len <= SENT_MAX);
-        if !is_run || !is_sendable || mailboxes.must_yield(mailbox, &grant) {
+        // The reactor copies no longer message.
+        let may_send = || message_len(job, mailboxes, &grant).is_some_and(|len| len <= SENT_MAX);
+        if !is_run || send.is_some() && !may_send() || mailboxes.must_yield(mailbox, &grant) {
             break;
         }
     }
