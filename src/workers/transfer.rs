@@ -43,9 +43,10 @@ pub(crate) fn is_sent(job: &Job, mailboxes: &Mailboxes) -> bool {
     let &Request::Mailbox(MailboxRequest::Read { mailbox, .. }) = &framed.request else { return false };
     let JobState::Granted(grant) = &job.state else { return false };
     let capacity = mailboxes.geometry().capacity;
-    // Most messages are small. The estimate finds them out without a look at the ring.
-    let is_large = mailboxes.segment().control(mailbox).mean_bytes(capacity) >= SENT_MIN as u64;
-    is_large
+    // Most messages are small. The estimates find them out without a look at the ring.
+    let control = mailboxes.segment().control(mailbox);
+    control.approximate_bytes(capacity) >= SENT_MIN as u64
+        && control.mean_bytes(capacity) >= SENT_MIN as u64
         && !job.copies
         && grant.mode() == Mode::Shared
         && framed.style.padded_len() == 0

@@ -207,7 +207,8 @@ impl<T: Transport> Connection<T> {
             missing = self.cut_input(&mut job, limits, pools);
         }
         while job.requests.is_empty() && received < BYTES_PER_RECEIVE {
-            match kernel_memory.map_or(Data::Loaded, |most| self.locate_data(missing, limits, most)) {
+            let most = kernel_memory.filter(|_| missing > 0 || self.awaits_data());
+            match most.map_or(Data::Loaded, |most| self.locate_data(missing, limits, most)) {
                 Data::Arrived(framed) => {
                     pools.return_job(job);
                     return Ok(Received::Data(framed));
