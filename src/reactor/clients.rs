@@ -55,10 +55,7 @@ pub(super) struct Clients<T> {
     to_reregister: Vec<ConnectionId>,
     /// Connections with unread answers, by the memory of these answers in kB.
     unread: BTreeSet<(u32, ConnectionId)>,
-    /// Bytes of large messages that the kernel keeps until all of them have arrived.
-    awaited: usize,
-    /// Large data is received into its mailbox.
-    receives: bool,
+    kernel_memory: KernelMemory,
     silence: Duration,
     limits: Limits,
 }
@@ -75,8 +72,7 @@ impl<T: Transport> Clients<T> {
             closing: Vec::new(),
             to_reregister: Vec::new(),
             unread: BTreeSet::new(),
-            awaited: 0,
-            receives: settings.inline_budget > 0,
+            kernel_memory: KernelMemory { awaited: 0, is_used: settings.inline_budget > 0 },
             silence: settings.quiet,
             limits,
         }
@@ -94,20 +90,9 @@ impl<T: Transport> Clients<T> {
 
     /// The client for changes, unless it was closed.
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<ClientMut<'_, T>> {
-        let Clients {
-            table,
-            deadlines,
-            ready,
-            to_reregister,
-            unread,
-            awaited,
-            receives,
-            silence,
-            limits,
-            ..
-        } = self;
+        let Clients { table, deadlines, ready, to_reregister, unread, kernel_memory, limits, .. } = self;
         let connection = table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
-        let (receives, silence) = (*receives, *silence);
+        let silence = self.silence;
         Some(ClientMut {
             id,
             connection,
@@ -115,8 +100,7 @@ impl<T: Transport> Clients<T> {
             ready,
             to_reregister,
             unread,
-            awaited,
-            receives,
+            kernel_memory,
             silence,
             limits,
         })
@@ -147,7 +131,7 @@ impl<T: Transport> Clients<T> {
         let connection = self.table.get_mut(id.slot as usize).filter(|connection| is_open(connection, id))?;
         let phase = connection.transition(Phase::Closed);
         connection.free_buffers();
-        self.awaited -= connection.awaited_bytes();
+        self.kernel_memory.awaited -= connection.awaited_bytes();
         self.unread.remove(&(connection.recorded_unread_kb, id));
         self.deadlines.disarm(id);
         Some(phase)
@@ -274,6 +258,22 @@ struct ReadyQueues {
     continuing: VecDeque<ConnectionId>,
 }
 
+/// The data of large messages that the kernel keeps until all of it has arrived.
+#[derive(Debug)]
+struct KernelMemory {
+    /// Bytes of this data.
+    awaited: usize,
+    /// Large data is received into its mailbox. Otherwise the kernel keeps none.
+    is_used: bool,
+}
+
+impl KernelMemory {
+    /// Bytes that may still be left to the kernel; `None` if all data is received into memory.
+    fn left(&self) -> Option<usize> {
+        self.is_used.then(|| AWAITED_MAX - self.awaited)
+    }
+}
+
 /// A client that is being changed.
 #[derive(Debug)]
 pub(super) struct ClientMut<'a, T: Transport> {
@@ -283,8 +283,7 @@ pub(super) struct ClientMut<'a, T: Transport> {
     ready: &'a mut ReadyQueues,
     to_reregister: &'a mut Vec<ConnectionId>,
     unread: &'a mut BTreeSet<(u32, ConnectionId)>,
-    awaited: &'a mut usize,
-    receives: bool,
+    kernel_memory: &'a mut KernelMemory,
     silence: Duration,
     limits: &'a Limits,
 }
@@ -311,10 +310,11 @@ impl<T: Transport> ClientMut<'_, T> {
         pools: &mut Pools,
         now: Instant,
     ) -> io::Result<Received> {
-        let kernel_memory = self.receives.then(|| AWAITED_MAX - *self.awaited);
+        let kernel_memory = self.kernel_memory.left();
         let before = self.connection.awaited_bytes();
         let received = self.connection.receive(self.id, scratch, self.limits, pools, kernel_memory, now);
-        *self.awaited = *self.awaited + self.connection.awaited_bytes() - before;
+        let after = self.connection.awaited_bytes();
+        self.kernel_memory.awaited = self.kernel_memory.awaited + after - before;
         received
     }
 
@@ -328,13 +328,13 @@ impl<T: Transport> ClientMut<'_, T> {
     ) -> Result<bool, DataError> {
         let before = self.connection.awaited_bytes();
         let stored = self.connection.receive_data(body, pools, now, store);
-        *self.awaited -= before - self.connection.awaited_bytes();
+        self.kernel_memory.awaited -= before - self.connection.awaited_bytes();
         stored
     }
 
     /// Lets the data of a request be received into memory; see [`Connection::load_data`].
     pub(super) fn load_data(&mut self) {
-        *self.awaited -= self.connection.awaited_bytes();
+        self.kernel_memory.awaited -= self.connection.awaited_bytes();
         self.connection.load_data();
     }
 

@@ -75,7 +75,7 @@ impl<T: Transport> Server<T> {
                 break;
             }
             let Some(id) = self.clients.pop_postponed() else { break };
-            self.on_turn(id);
+            self.on_scheduled(id);
         }
     }
 
@@ -86,12 +86,12 @@ impl<T: Transport> Server<T> {
                 break;
             }
             let Some(id) = self.clients.pop_continuing() else { break };
-            self.on_turn(id);
+            self.on_scheduled(id);
         }
     }
 
     /// Handles a connection without a further event.
-    fn on_turn(&mut self, id: ConnectionId) {
+    fn on_scheduled(&mut self, id: ConnectionId) {
         match self.clients.look(id) {
             Some(client) if client.has_output() => self.flush(id),
             Some(client) => {
